@@ -1,0 +1,49 @@
+# Everything runs in .venv, which is made from pyproject.toml and the exact versions in requirements-dev.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test check generate bench lock clean
+
+demo: $(READY)
+	$(BIN)/plugin-gateway demo
+
+test: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/python api/generate.py
+	git diff --exit-code --stat -- api
+	test -z "$$(git ls-files --others --exclude-standard -- api)"
+
+generate: $(READY)
+	$(BIN)/python api/generate.py
+
+bench: $(READY)
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+# Take the newest versions that pyproject.toml allows.
+lock:
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^setuptools==' > requirements-dev.txt
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist
+
+$(READY): pyproject.toml requirements-dev.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint requirements-dev.txt --editable . --group dev
+	touch $@

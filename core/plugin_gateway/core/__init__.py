@@ -1,0 +1,4 @@
+"""The device model: frozen values and pure functions.
+
+Time and facts come in as arguments, outcomes go out as values; nothing here knows gRPC, protobuf, NVML, a clock or a task.
+"""
