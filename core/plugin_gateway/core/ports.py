@@ -14,9 +14,12 @@ class Backend(Protocol):
 
     def start(self, report: Report) -> None:
         """Begin to look, and report whole inventories and events from then on; returns at once."""
+        ...
 
     def stop(self) -> None:
         """Report nothing more; returns at once, also while the driver hangs. Calling it again does nothing."""
+        ...
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end after ``stop``, at most ``timeout`` seconds; False where it still hangs."""
+        ...

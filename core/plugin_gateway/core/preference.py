@@ -20,8 +20,8 @@ def prefer(
 ) -> tuple[str, ...]:
     """Choose ``size`` ids: what must be included, then as few NUMA nodes as possible, then the lowest index.
 
-    Never fails: an error here would fail the pod's admission. Ids that are unknown by now come last; where there are too
-    few ids all are chosen, and more than ``size`` only where that many must be included.
+    Never fails: an error here would fail the pod's admission. Ids that are unknown by now come last; where there are
+    too few ids all are chosen, and more than ``size`` only where that many must be included.
     """
     chosen = tuple(dict.fromkeys(must_include))
     free = [name for name in dict.fromkeys(available) if name not in set(chosen)]

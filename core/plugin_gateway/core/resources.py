@@ -83,9 +83,9 @@ class Advertisement:
 
 
 def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceName, Advertisement]:
-    """Sort the devices into resources: the first rule that matches counts; a device that no rule matches is not offered.
+    """Sort the devices into resources by the first rule that matches.
 
-    A resource without devices is left out.
+    A device that no rule matches is not offered; a resource without devices is left out.
     """
     if state.inventory is None:
         return {}
