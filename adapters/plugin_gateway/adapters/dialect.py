@@ -1,0 +1,74 @@
+"""What a protocol adapter is: one dialect as functions between bytes and the device model.
+
+A dialect is a value. Serving it, registering with it and choosing it know nothing of its messages.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.resources import Advertisement, ResourceName
+
+Call = Callable[[bytes, Offer], bytes]
+"""Answers one request from memory, at once."""
+
+
+Request = TypeVar("Request", bound=Message)
+
+
+class MalformedRequestError(GatewayError):
+    """Bytes that are no message of this dialect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One version of the device plugin protocol."""
+
+    version: str
+    """The version string of RegisterRequest, by which a kubelet accepts or refuses it."""
+    family: str
+    """What ``--api-version`` calls the dialects that share a package."""
+    kubernetes: str
+    """The releases whose kubelets speak it, for people."""
+    file: FileDescriptor
+    """The description of the services and messages, as reflection shows it."""
+    registration: Callable[[str, ResourceName], bytes]
+    """Makes the RegisterRequest for an endpoint name."""
+    device_list: Callable[[Advertisement], bytes]
+    """Makes one message of the ListAndWatch stream."""
+    calls: Mapping[str, Call]
+    """Every other method of the DevicePlugin service."""
+    one_resource_at_a_time: bool = False
+    """Its kubelet can crash when two resources register or update at the same instant."""
+
+    @property
+    def package(self) -> str:
+        """The protobuf package, the first part of every service name."""
+        return self.file.package
+
+    @property
+    def service(self) -> str:
+        """The service that the device plugin serves."""
+        return f"{self.package}.DevicePlugin"
+
+    @property
+    def register_method(self) -> str:
+        """The full name of the kubelet's Register method."""
+        return f"/{self.package}.Registration/Register"
+
+
+def parse(message: type[Request], data: bytes) -> Request:
+    """Read a request.
+
+    Raises:
+        MalformedRequestError: it is not one.
+    """
+    try:
+        return message.FromString(data)
+    except DecodeError as error:
+        raise MalformedRequestError(f"not a {message.DESCRIPTOR.full_name}") from error

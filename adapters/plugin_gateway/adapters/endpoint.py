@@ -1,0 +1,89 @@
+"""One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.adapters.serving import Serving, Streams, Turns
+from plugin_gateway.adapters.socket_file import FileIdentity, identify_socket
+from plugin_gateway.core.errors import GatewayError
+
+_MAX_REQUEST = 16 * 1024 * 1024
+"""GetPreferredAllocation names every available id, of which a list has up to 4 MiB (1.10 and later), and then some."""
+
+_SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MAX_REQUEST),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+
+
+class BindError(GatewayError):
+    """The socket could not be made; the message names its path and the reason."""
+
+
+class Endpoint:
+    """A bound socket. The dialect in force is settled with it and never changes."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        dialect: Dialect,
+        dialects: Sequence[Dialect],
+        offer: Offer,
+        turns: Turns,
+        on_stream: Callable[[], None],
+    ) -> None:
+        self.path = path
+        self.dialect = dialect
+        self.streams = Streams(on_stream)
+        self.offered_to: object | None = None
+        """The kubelet that was or is told this name; None while the name is fresh."""
+        self._identity: FileIdentity | None = None
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            (Serving(dialect=dialect, dialects=dialects, offer=offer, streams=self.streams, turns=turns),)
+        )
+
+    async def bind(self) -> None:
+        """Make the socket and serve.
+
+        Raises:
+            BindError: the directory is gone, not writable, or the like.
+        """
+        try:
+            self._server.add_insecure_port(f"unix:{self.path}")
+        except RuntimeError as error:
+            raise BindError(f"cannot make the socket {self.path}: {_reason(self.path)}") from error
+        await self._server.start()
+        self._identity = identify_socket(self.path)
+
+    def is_in_place(self) -> bool:
+        """Whether the name still leads to this socket."""
+        return self._identity is not None and identify_socket(self.path) == self._identity
+
+    async def close(self, grace: float | None = None) -> None:
+        """End the streams and remove the socket. A second time does nothing."""
+        await self._server.stop(grace)
+        if self.is_in_place():
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+
+def _reason(path: Path) -> str:
+    """Find out why a socket cannot be bound; gRPC does not tell."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "gRPC could not bind it, plain binding works"

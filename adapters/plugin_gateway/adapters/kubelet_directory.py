@@ -1,0 +1,134 @@
+"""The kubelet's device plugin directory: what is there, and a wake-up when it changes."""
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import inotify_simple
+import structlog
+from inotify_simple import INotify, flags
+
+from plugin_gateway.adapters.socket_file import FileIdentity, identify_directory, identify_socket
+
+KUBELET_SOCKET = "kubelet.sock"
+
+_WATCHED = (
+    flags.CREATE
+    | flags.DELETE
+    | flags.MOVED_TO
+    | flags.MOVED_FROM
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
+)
+_GONE = flags.DELETE | flags.MOVED_FROM
+
+# Otherwise the library starts a program to find the C library: 3 ms at every start.
+inotify_simple._libc = ctypes.CDLL(None, use_errno=True)  # noqa: SLF001 - it has no other way in
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class KubeletIdentity:
+    """One life of a kubelet, as far as its socket tells: a new socket is a new kubelet."""
+
+    socket: FileIdentity
+    removals: int
+    """How often the socket was seen to vanish: tells two sockets apart that share inode and time."""
+
+
+class KubeletDirectory:
+    """Looks at the directory and watches it; looking is the truth, watching only wakes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.kubelet_socket = path / KUBELET_SOCKET
+        self._removals = 0
+        self._inotify: INotify | None = None
+        self._watched: FileIdentity | None = None
+        self._watch_number: int | None = None
+        self._own_prefix = ""
+        self._wake: Callable[[], None] = lambda: None
+
+    def open(self, own_prefix: str, wake: Callable[[], None]) -> None:
+        """Begin to watch; of all files only the kubelet's socket and those with our prefix wake."""
+        self._own_prefix, self._wake = own_prefix, wake
+        try:
+            self._inotify = INotify(nonblocking=True)
+        except OSError as error:
+            log.warning(
+                "inotify is not available, looking once a second instead",
+                problem=error.strerror,
+                hint="raise fs.inotify.max_user_instances" if error.errno == errno.EMFILE else None,
+            )
+            return
+        asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._on_readable)
+
+    def close(self) -> None:
+        """Watch no more. A second time does nothing."""
+        if self._inotify is not None:
+            asyncio.get_running_loop().remove_reader(self._inotify.fileno())
+            self._inotify.close()
+            self._inotify = None
+
+    def exists(self) -> bool:
+        """Whether the directory is there; watches it from then on."""
+        found = identify_directory(self.path)
+        if found != self._watched:
+            self._watched = found
+            self._watch()
+        return found is not None
+
+    def kubelet(self) -> KubeletIdentity | None:
+        """Tell which kubelet is there; None where it has no socket.
+
+        A removal is always reported before the socket that follows it can be seen, so reading the events after
+        looking is enough; where one came in between, the look was too early.
+        """
+        while True:
+            found = identify_socket(self.kubelet_socket)
+            before = self._removals
+            self._drain()
+            if self._removals == before:
+                return KubeletIdentity(found, before) if found is not None else None
+
+    def _watch(self) -> None:
+        """Watch the directory that has the name now, and its parent where that can be seen."""
+        if self._inotify is None:
+            return
+        if self._watch_number is not None:
+            with contextlib.suppress(OSError):  # it ended with its directory
+                self._inotify.rm_watch(self._watch_number)
+        self._watch_number = self._add_watch(self._inotify, self.path)
+        self._add_watch(self._inotify, self.path.parent)
+
+    def _add_watch(self, inotify: INotify, path: Path) -> int | None:
+        try:
+            return int(inotify.add_watch(os.fspath(path), _WATCHED))
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                log.warning(
+                    "inotify watches are used up, looking once a second instead",
+                    hint="raise fs.inotify.max_user_watches",
+                )
+            return None
+
+    def _on_readable(self) -> None:
+        if self._drain():
+            self._wake()
+
+    def _drain(self) -> bool:
+        """Read what has happened; True where any of it concerns us."""
+        concerns_us = False
+        events = self._inotify.read(timeout=0) if self._inotify is not None else ()
+        for event in events:
+            if event.wd == self._watch_number and event.name == KUBELET_SOCKET and event.mask & _GONE:
+                self._removals += 1
+            concerns_us |= event.name in {"", KUBELET_SOCKET, self.path.name} or event.name.startswith(self._own_prefix)
+        return concerns_us

@@ -1,0 +1,107 @@
+"""The names of our sockets, and what they tell: leftovers of earlier instances, and other gateways that live."""
+
+import contextlib
+import secrets
+import time
+import zlib
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import structlog
+
+from plugin_gateway.adapters.socket_file import find_listener
+from plugin_gateway.core.resources import ResourceName
+
+PREFIX = "plugin-gateway-"
+_SUFFIX = ".sock"
+_SLUG_LENGTH = 24
+LONGEST_NAME = len(PREFIX) + _SLUG_LENGTH + len("-0123456789ab-abcd-ffffff") + len(_SUFFIX)
+"""A kubelet's default directory leaves 75 bytes for a name."""
+
+log = structlog.get_logger()
+
+
+def slug(resource: ResourceName) -> str:
+    """Shorten a resource name to what fits in a file name, different for different resources."""
+    text = resource.replace("/", "_")
+    if len(text) <= _SLUG_LENGTH:
+        return text
+    return f"{text[: _SLUG_LENGTH - 9]}~{zlib.crc32(text.encode()):08x}"
+
+
+def new_instance() -> str:
+    """Name this process: of two names the smaller one is the elder on this boot."""
+    milliseconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+    return f"{milliseconds:012x}-{secrets.token_hex(2)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another gateway that offers the same resource on this node."""
+
+    instance: str
+    socket: str
+    pid: int
+
+
+class OwnSockets:
+    """Makes endpoint names, each of them once, and looks after those of other instances."""
+
+    def __init__(self, directory: Path) -> None:
+        self.instance = new_instance()
+        self._directory = directory
+        self._numbers = count(1)
+        self._seen: set[str] = set()
+
+    def fresh_path(self, resource: ResourceName) -> Path:
+        """Make a path that no registration has named before."""
+        return self._directory / f"{PREFIX}{slug(resource)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
+
+    def has_newcomers(self) -> bool:
+        """Whether there are names of other instances that were not there at the last question."""
+        names = {path.name for path in self._others()}
+        newcomers = names - self._seen
+        self._seen = names
+        return bool(newcomers)
+
+    def find_rivals(self, resource: ResourceName) -> list[Rival]:
+        """List the living gateways of this resource, the eldest first, and remove the sockets of dead ones.
+
+        Only names of our own form are looked at; sockets of others are never touched.
+        """
+        rivals = []
+        for path in self._others():
+            of_resource, instance = _parse(path.name)
+            try:
+                listener = find_listener(path)
+            except OSError:
+                continue  # it cannot be told who that is, so it is left alone
+            if listener is None:
+                _remove_leftover(path)
+            elif of_resource == slug(resource):
+                rivals.append(Rival(instance, path.name, listener.pid))
+        return sorted(rivals, key=lambda rival: rival.instance)
+
+    def _others(self) -> list[Path]:
+        with contextlib.suppress(OSError):
+            return [
+                path
+                for path in self._directory.iterdir()
+                if path.name.startswith(PREFIX) and path.name.endswith(_SUFFIX) and self.instance not in path.name
+            ]
+        return []
+
+
+def _parse(name: str) -> tuple[str, str]:
+    """Take the slug and the instance out of a name."""
+    body = name.removeprefix(PREFIX).removesuffix(_SUFFIX)
+    of_resource, _, rest = body.rpartition("-")[0].rpartition("-")
+    of_resource, _, started = of_resource.rpartition("-")
+    return of_resource, f"{started}-{rest}"
+
+
+def _remove_leftover(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        log.info("removed the socket of an earlier instance", socket=path.name)

@@ -1,0 +1,82 @@
+"""The life of the process: signals, the way it ends, and what it says then."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from plugin_gateway.adapters.gateway import Gateway
+from plugin_gateway.core.errors import GatewayError
+
+STOP_DEADLINE = 1.8
+"""Seconds for an orderly end; after that the process leaves anyway."""
+
+Reload = Callable[[], Awaitable[None]]
+
+log = structlog.get_logger()
+
+
+def run_gateway(gateway: Gateway, reload: Reload) -> int:
+    """Run until a signal ends it; returns the exit status."""
+    return asyncio.run(_Life(gateway, reload).run())
+
+
+class _Life:
+    def __init__(self, gateway: Gateway, reload: Reload) -> None:
+        self._gateway = gateway
+        self._reload = reload
+        self._stopping = False
+        self._hangup = asyncio.Event()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        assert main is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, main, number)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._gateway.run(), name="gateway")
+                tasks.create_task(self._reload_on_hangup(), name="reload")
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+            log.info("stopped")
+            return 0
+        except BaseExceptionGroup as group:
+            _tell_end(group)
+        return 1
+
+    def _stop(self, main: asyncio.Task[int], number: int) -> None:
+        """End in order at the first signal, at once at the second."""
+        if self._stopping:
+            os._exit(128 + number)
+        self._stopping = True
+        log.info("stopping", signal=signal.Signals(number).name)
+        asyncio.get_running_loop().call_later(STOP_DEADLINE, os._exit, 0)
+        main.cancel()
+
+    async def _reload_on_hangup(self) -> None:
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            await self._reload()
+
+
+def _tell_end(group: BaseExceptionGroup) -> None:
+    """Say why the process ends: in one line where we know, with a traceback where it is a fault of ours."""
+    for error in _leaves(group):
+        if isinstance(error, GatewayError):
+            log.error("ends", problem=str(error))
+        else:
+            log.error("ends unexpectedly", problem=repr(error), exc_info=error)
+
+
+def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,304 @@
+"""The one place where registrations are made: one at a time, for every reason, and again after a failure."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory, KubeletIdentity
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.adapters.own_sockets import PREFIX, OwnSockets
+from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
+from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
+from plugin_gateway.adapters.rivalry import Rivalry
+from plugin_gateway.adapters.schedule import Reason, Schedule
+from plugin_gateway.adapters.serving import Turns
+from plugin_gateway.core.resources import ResourceName
+
+LOOK_INTERVAL = 1.0
+"""Seconds after which the directory is looked at although nothing woke us: the safety net, and all there is without
+inotify."""
+STREAM_DEADLINE = 10.0
+"""Seconds from an accepted Register to the stream; kubelets of 1.10 to 1.24 allow themselves 10 s to dial."""
+CLOSING_GRACE = 1.0
+"""Seconds that a call in progress gets when its endpoint ends."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """One resource on its way to the kubelet, or there."""
+
+    offer: Offer
+    endpoints: ResourceEndpoints
+    schedule: Schedule
+    rivalry: Rivalry
+    endpoint: Endpoint | None = None
+    """The one whose name the kubelet was told last; None where that led to nothing, or is over."""
+    told: object = None
+    """The problem that was logged last, so that it is not said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A registration in progress."""
+
+    task: asyncio.Task[None]
+    candidate: _Candidate
+    kubelet: KubeletIdentity
+
+
+class Registrar:
+    """Keeps every resource registered with whatever kubelet is there."""
+
+    def __init__(self, *, directory: KubeletDirectory, dialects: Sequence[Dialect], allowed: Sequence[Dialect]) -> None:
+        self.allowed = tuple(allowed)
+        """The dialects that may be tried, the newest first."""
+        self._dialects = tuple(dialects)
+        self._directory = directory
+        self._own_sockets = OwnSockets(directory.path)
+        self._turns = Turns()
+        self._wake = asyncio.Event()
+        self._candidates: dict[ResourceName, _Candidate] = {}
+        self._kubelet: KubeletIdentity | None = None
+        self._last: Dialect | None = None
+        """What the last kubelet took."""
+        self._attempt: _Attempt | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._told: object = None
+
+    async def run(self) -> None:
+        """Register and keep registered until cancelled; then remove the sockets."""
+        self._directory.open(PREFIX, self.wake)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                while True:
+                    self._wake.clear()
+                    wait = await self._reconcile()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(min(max(wait, 0.0), LOOK_INTERVAL)):
+                            await self._wake.wait()
+        finally:
+            self._tasks = None
+            self._directory.close()
+            await _close(list(self._candidates.values()))
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def add(self, offer: Offer) -> None:
+        """Offer one more resource."""
+        endpoints = ResourceEndpoints(
+            offer=offer,
+            dialects=self._dialects,
+            own_sockets=self._own_sockets,
+            turns=self._turns,
+            on_stream=self.wake,
+            spawn=self._spawn,
+        )
+        rivalry = Rivalry(self._own_sockets, offer.resource)
+        self._candidates[offer.resource] = _Candidate(offer, endpoints, Schedule(), rivalry)
+        self.wake()
+
+    async def remove(self, resource: ResourceName) -> None:
+        """Offer it no more: its streams end and its socket goes."""
+        gone = self._candidates.pop(resource)
+        if self._attempt is not None and self._attempt.candidate is gone:
+            await self._end_attempt()
+        await _close([gone])
+
+    def dialect_in_force(self, resource: ResourceName) -> Dialect | None:
+        """Tell the dialect of the registration whose stream is open; None where there is none."""
+        endpoint = self._candidates[resource].endpoint
+        return endpoint.dialect if endpoint is not None and endpoint.streams.open else None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
+
+    async def _reconcile(self) -> float:
+        """Compare what is with what should be; tell the seconds until the next registration is due."""
+        if not self._directory.exists():
+            self._tell("waiting for the kubelet directory", path=str(self._directory.path))
+            return LOOK_INTERVAL
+        await self._follow(self._directory.kubelet())
+        for candidate in list(self._candidates.values()):
+            self._follow_stream(candidate)
+            await self._keep_in_place(candidate)
+        now = time.monotonic()
+        if self._own_sockets.has_newcomers():
+            for candidate in self._candidates.values():
+                candidate.rivalry.look(now)
+        return self._register_next(now)
+
+    async def _follow(self, kubelet: KubeletIdentity | None) -> None:
+        """Follow the kubelet from one life to the next."""
+        if self._attempt is not None and (self._attempt.task.done() or self._attempt.kubelet != kubelet):
+            await self._end_attempt()
+        if kubelet is None:
+            self._tell("waiting for the kubelet: no kubelet.sock", path=str(self._directory.path))
+        if kubelet == self._kubelet:
+            return
+        reason = Reason.KUBELET_APPEARED if self._kubelet is None else Reason.KUBELET_REPLACED
+        self._kubelet = kubelet
+        if kubelet is None:
+            return
+        self._told = None
+        for candidate in self._candidates.values():
+            candidate.schedule.start_over(reason, time.monotonic())
+            candidate.endpoint = candidate.told = None
+
+    def _follow_stream(self, candidate: _Candidate) -> None:
+        if self._is_attempted(candidate) or self._kubelet is None:
+            return
+        endpoint = candidate.endpoint
+        if endpoint is None:
+            candidate.endpoint = candidate.endpoints.held_by(self._kubelet)
+        elif not endpoint.streams.open:
+            candidate.endpoint = None
+            opened, ended = endpoint.streams.last_opened, endpoint.streams.last_ended
+            candidate.schedule.stream_ended(opened=opened, ended=ended)
+            log.warning(
+                "the kubelet ended the stream",
+                resource=candidate.offer.resource,
+                endpoint=endpoint.path.name,
+                lasted_s=round(ended - opened, 3),
+            )
+
+    async def _keep_in_place(self, candidate: _Candidate) -> None:
+        dialect = ladder(self.allowed, self._last)[0]
+        try:
+            await candidate.endpoints.keep_in_place(dialect, in_use=candidate.endpoint)
+        except BindError as error:
+            _tell_problem(candidate, Refusal(Failure.CANNOT_SERVE, str(error)))
+
+    def _register_next(self, now: float) -> float:
+        """Begin the registration that is due first, where none is in progress; tell the seconds until then."""
+        waiting = [each for each in self._candidates.values() if each.endpoint is None]
+        if self._kubelet is None or self._attempt is not None or not waiting:
+            return LOOK_INTERVAL
+        first = min(waiting, key=lambda each: each.schedule.not_before)
+        if first.schedule.not_before > now:
+            return first.schedule.not_before - now
+        stood_by = first.rivalry.standing_by
+        first.schedule.not_before = now + first.rivalry.look(now)
+        if stood_by and not first.rivalry.standing_by:
+            first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
+        if first.schedule.not_before > now:
+            return first.schedule.not_before - now
+        self._attempt = _Attempt(self._spawn(self._register(first, self._kubelet)), first, self._kubelet)
+        return LOOK_INTERVAL
+
+    def _is_attempted(self, candidate: _Candidate) -> bool:
+        return self._attempt is not None and self._attempt.candidate is candidate
+
+    async def _end_attempt(self) -> None:
+        assert self._attempt is not None
+        task, candidate = self._attempt.task, self._attempt.candidate
+        self._attempt = None
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+            candidate.endpoint = None
+
+    async def _register(self, candidate: _Candidate, kubelet: KubeletIdentity) -> None:
+        """Climb the ladder once and draw the conclusion."""
+        started = time.monotonic()
+        client = RegistrationClient(self._directory.kubelet_socket)
+        try:
+            refusal = await self._climb(candidate, kubelet, client)
+        finally:
+            await client.close()
+        if refusal is None:
+            await self._conclude(candidate, started)
+        else:
+            candidate.endpoint = None
+            candidate.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
+            _tell_problem(candidate, refusal)
+        self.wake()
+
+    async def _climb(
+        self, candidate: _Candidate, kubelet: KubeletIdentity, client: RegistrationClient
+    ) -> Refusal | None:
+        refusals = []
+        for dialect in ladder(self.allowed, self._last):
+            try:
+                endpoint = await candidate.endpoints.fresh(dialect)
+            except BindError as error:
+                return Refusal(Failure.CANNOT_SERVE, str(error))
+            candidate.endpoint, endpoint.offered_to = endpoint, kubelet
+            request = dialect.registration(endpoint.path.name, candidate.offer.resource)
+            refusal = await client.register(dialect, request) or await self._await_stream(endpoint)
+            if endpoint.streams.opened.is_set():
+                self._last = dialect
+                return None
+            assert refusal is not None
+            if not refusal.asks_for_another_dialect:
+                return refusal
+            refusals.append(refusal)
+        return _most_telling(refusals)
+
+    async def _await_stream(self, endpoint: Endpoint) -> Refusal | None:
+        try:
+            async with asyncio.timeout(STREAM_DEADLINE):
+                await endpoint.streams.opened.wait()
+        except TimeoutError:
+            return Refusal(Failure.NO_STREAM, f"none within {STREAM_DEADLINE:.0f} s")
+        return None
+
+    async def _conclude(self, candidate: _Candidate, started: float) -> None:
+        assert candidate.endpoint is not None
+        candidate.schedule.succeeded()
+        candidate.told = None
+        log.info(
+            "registered",
+            resource=candidate.offer.resource,
+            api_version=candidate.endpoint.dialect.version,
+            kubernetes=candidate.endpoint.dialect.kubernetes,
+            endpoint=candidate.endpoint.path.name,
+            reason=candidate.schedule.reason.value,
+            took_ms=round((time.monotonic() - started) * 1000, 1),
+        )
+        if candidate.endpoint.dialect.one_resource_at_a_time:
+            await self._turns.take()
+
+    def _tell(self, event: str, **fields: str) -> None:
+        """Log what all resources wait for, once."""
+        if event != self._told:
+            self._told = event
+            log.warning(event, **fields)
+
+
+async def _close(candidates: Sequence[_Candidate]) -> None:
+    async with asyncio.TaskGroup() as closing:
+        for candidate in candidates:
+            closing.create_task(candidate.endpoints.close(CLOSING_GRACE))
+
+
+def _most_telling(refusals: Sequence[Refusal]) -> Refusal:
+    """Of several refused dialects, the version that was refused tells more than the packages that are unknown."""
+    refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
+    return (refused or list(refusals))[-1]
+
+
+def _tell_problem(candidate: _Candidate, refusal: Refusal) -> None:
+    """Log why a resource is not registered, once for each problem."""
+    if refusal == candidate.told:
+        return
+    candidate.told = refusal
+    log.warning(
+        "registration failed",
+        resource=candidate.offer.resource,
+        cause=refusal.failure.value,
+        words=refusal.words or None,
+    )

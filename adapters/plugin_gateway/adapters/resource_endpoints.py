@@ -1,0 +1,109 @@
+"""The sockets of one resource: always one in its place, older ones only while the kubelet holds a stream on them."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import structlog
+
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.endpoint import Endpoint
+from plugin_gateway.adapters.kubelet_directory import KubeletIdentity
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.adapters.own_sockets import OwnSockets
+from plugin_gateway.adapters.serving import Turns
+
+log = structlog.get_logger()
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+"""Starts a task that has an owner."""
+
+
+class ResourceEndpoints:
+    """Binds, replaces and ends the endpoints of one resource."""
+
+    def __init__(
+        self,
+        *,
+        offer: Offer,
+        dialects: Sequence[Dialect],
+        own_sockets: OwnSockets,
+        turns: Turns,
+        on_stream: Callable[[], None],
+        spawn: Spawn,
+    ) -> None:
+        self._offer = offer
+        self._dialects = dialects
+        self._own_sockets = own_sockets
+        self._turns = turns
+        self._on_stream = on_stream
+        self._spawn = spawn
+        self._current: Endpoint | None = None
+        self._older: list[Endpoint] = []
+
+    def held_by(self, kubelet: KubeletIdentity) -> Endpoint | None:
+        """Find the endpoint on which this kubelet holds a stream."""
+        return next((each for each in self._all() if each.streams.open and each.offered_to == kubelet), None)
+
+    async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
+        """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
+
+        Raises:
+            BindError: the socket cannot be made at the moment.
+        """
+        for idle in [each for each in self._older if not each.streams.open and each is not in_use]:
+            self._older.remove(idle)
+            self._spawn(idle.close())
+        current = self._current
+        if current is None:
+            self._current = await self._bind(dialect)
+        elif not current.is_in_place():
+            self._current = await self._replace(current, current.dialect)
+            log.info(
+                "own socket was gone, bound again",
+                resource=self._offer.resource,
+                endpoint=self._current.path.name,
+                stream_open=bool(current.streams.open),
+            )
+        elif current.offered_to is not None and not current.streams.open and current is not in_use:
+            self._current = await self._replace(current, dialect)
+
+    async def fresh(self, dialect: Dialect) -> Endpoint:
+        """Give an endpoint of this dialect whose name no kubelet was ever told.
+
+        Raises:
+            BindError: the socket cannot be made at the moment.
+        """
+        current = self._current
+        if current is None:
+            self._current = await self._bind(dialect)
+        elif current.offered_to is not None or current.dialect is not dialect or not current.is_in_place():
+            self._current = await self._replace(current, dialect)
+        assert self._current is not None
+        return self._current
+
+    async def close(self, grace: float) -> None:
+        """End everything, streams first."""
+        self._offer.advertisement.close()
+        everything, self._current, self._older = self._all(), None, []
+        for endpoint in everything:
+            await endpoint.close(grace)
+
+    def _all(self) -> list[Endpoint]:
+        return [*self._older, *([self._current] if self._current else [])]
+
+    async def _replace(self, old: Endpoint, dialect: Dialect) -> Endpoint:
+        new = await self._bind(dialect)
+        self._older.append(old)
+        return new
+
+    async def _bind(self, dialect: Dialect) -> Endpoint:
+        endpoint = Endpoint(
+            path=self._own_sockets.fresh_path(self._offer.resource),
+            dialect=dialect,
+            dialects=self._dialects,
+            offer=self._offer,
+            turns=self._turns,
+            on_stream=self._on_stream,
+        )
+        await endpoint.bind()
+        return endpoint

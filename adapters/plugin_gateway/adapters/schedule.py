@@ -1,0 +1,72 @@
+"""When a resource is registered next, and why: arithmetic on a clock that is handed in."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from plugin_gateway.adapters.registration import Failure
+
+SAME_KUBELET_PAUSE = 0.07
+"""Seconds between the end of a stream and the next Register to a kubelet that lives on: with less than 60 ms those of
+1.25 to 1.36 lose track of the new connection."""
+FIRST_RETRY, LAST_RETRY = 0.1, 10.0
+FIRST_CONNECT_RETRY = 0.002
+"""Seconds: a kubelet binds its socket a moment before it listens, and on 1.8 every millisecond counts."""
+FRESH_SOCKET = 1.0
+"""Seconds for which a kubelet.sock that nobody listens on is taken for one that is just being made."""
+SETTLED = 1.0
+"""Seconds after which the end of a stream says nothing against the registration."""
+JITTER = 0.2
+"""The part of a wait that is left to chance, so that the nodes of a rebooted cluster do not march in step."""
+
+
+class Reason(Enum):
+    """Why a resource is registered."""
+
+    KUBELET_APPEARED = "kubelet.sock appeared"
+    KUBELET_REPLACED = "kubelet.sock is another one"
+    STREAM_ENDED = "the kubelet ended the stream"
+    RESOURCE_ADDED = "a resource was added"
+    OTHER_GATEWAY_LEFT = "the other gateway left"
+
+
+@dataclass(slots=True)
+class Schedule:
+    """The next registration of one resource. Times are seconds on the monotonic clock."""
+
+    reason: Reason = Reason.RESOURCE_ADDED
+    not_before: float = 0.0
+    failures: int = 0
+    """Attempts in a row that led to nothing."""
+    _refused_connections: int = 0
+    _kubelet_since: float = 0.0
+
+    def start_over(self, reason: Reason, now: float) -> None:
+        """Register at once: the kubelet, or what it is to be told, is new."""
+        self.reason, self.not_before = reason, now
+        self.failures = self._refused_connections = 0
+        self._kubelet_since = now
+
+    def stream_ended(self, *, opened: float, ended: float) -> None:
+        """Register again with the same kubelet: after the pause it needs, later where streams never last."""
+        self.reason = Reason.STREAM_ENDED
+        self.failures = 0 if ended - opened >= SETTLED else self.failures
+        self.not_before = ended + max(SAME_KUBELET_PAUSE, self._wait())
+        self.failures += 1
+
+    def failed(self, failure: Failure, now: float, chance: float) -> None:
+        """Try again later; ``chance`` is between 0 and 1."""
+        if failure is Failure.NOBODY_LISTENS and now - self._kubelet_since < FRESH_SOCKET:
+            self._refused_connections += 1
+            self.not_before = now + min(FIRST_CONNECT_RETRY * 2**self._refused_connections, FIRST_RETRY)
+            return
+        self.failures += 1
+        self.not_before = now + self._wait() * (1 + JITTER * (2 * chance - 1))
+
+    def succeeded(self) -> None:
+        """Forget the connections that were refused; whether the stream lasts is yet to be seen."""
+        self._refused_connections = 0
+
+    def _wait(self) -> float:
+        if not self.failures:
+            return 0.0
+        return float(min(FIRST_RETRY * 2 ** min(self.failures - 1, 30), LAST_RETRY))
