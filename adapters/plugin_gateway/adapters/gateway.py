@@ -70,12 +70,22 @@ class Gateway:
         await self._publish()
 
     async def _observe(self) -> None:
-        while True:
-            for observation in await self._mailbox.take():
-                self._state, changes = advance(self._state, observation, self._clock())
-                _tell(changes)
-                self._check_start()
-            await self._publish()
+        loop, filled = asyncio.get_running_loop(), asyncio.Event()
+        self._mailbox.attach(lambda: loop.call_soon_threadsafe(filled.set))
+        try:
+            while True:
+                await filled.wait()
+                filled.clear()
+                self._take()
+                await self._publish()
+        finally:
+            self._mailbox.detach()
+
+    def _take(self) -> None:
+        for observation in self._mailbox.take():
+            self._state, changes = advance(self._state, observation, self._clock())
+            _tell(changes)
+            self._check_start()
 
     def _check_start(self) -> None:
         if self._offering.fail_on_init_error and self._state.inventory is None and self._state.driver_problem:

@@ -1,9 +1,7 @@
 """Where a backend's thread leaves what it saw, and the event loop finds it."""
 
-import asyncio
-import contextlib
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
 
@@ -17,7 +15,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[Hashable, Observation] = {}
-        self._reader: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._wake: Callable[[], None] | None = None
 
     def put(self, observation: Observation) -> None:
         """Leave an observation."""
@@ -25,21 +23,23 @@ class Mailbox:
         with self._lock:
             self._pending.pop(key, None)
             self._pending[key] = observation
-            reader = self._reader
-        if reader is not None:
-            loop, filled = reader
-            with contextlib.suppress(RuntimeError):  # the loop ended before the thread
-                loop.call_soon_threadsafe(filled.set)
+            if self._wake is not None:
+                self._wake()
 
-    async def take(self) -> list[Observation]:
-        """Wait for observations and take all of them, in their order."""
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have the reader woken by every observation, also those that are here already; any thread may call it."""
         with self._lock:
-            if self._reader is None:
-                self._reader = (asyncio.get_running_loop(), asyncio.Event())
-        _, filled = self._reader
-        while not self._pending:
-            await filled.wait()
-            filled.clear()
+            self._wake = wake
+            if self._pending:
+                wake()
+
+    def detach(self) -> None:
+        """Wake nobody any more: the reader is about to go."""
+        with self._lock:
+            self._wake = None
+
+    def take(self) -> list[Observation]:
+        """Take everything that is here, in its order."""
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()
