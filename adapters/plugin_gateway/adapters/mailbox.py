@@ -15,7 +15,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: dict[Hashable, Observation] = {}
-        self._wake: Callable[[], None] | None = None
+        self._wake: Callable[[], object] | None = None
 
     def put(self, observation: Observation) -> None:
         """Leave an observation."""
@@ -26,7 +26,7 @@ class Mailbox:
             if self._wake is not None:
                 self._wake()
 
-    def attach(self, wake: Callable[[], None]) -> None:
+    def attach(self, wake: Callable[[], object]) -> None:
         """Have the reader woken by every observation, also those that are here already; any thread may call it."""
         with self._lock:
             self._wake = wake
