@@ -117,6 +117,15 @@ class Registrar:
             await self._end_attempt()
         await _close([gone])
 
+    def allow(self, dialects: Sequence[Dialect]) -> None:
+        """Try only these dialects from now on; a registration in another one ends, others are not touched."""
+        self.allowed = tuple(dialects)
+        for candidate in self._candidates.values():
+            endpoint = candidate.endpoint
+            if endpoint is not None and endpoint.dialect not in self.allowed:
+                self._spawn(endpoint.close())
+        self.wake()
+
     def dialect_in_force(self, resource: ResourceName) -> Dialect | None:
         """Tell the dialect of the registration whose stream is open; None where there is none."""
         endpoint = self._candidates[resource].endpoint

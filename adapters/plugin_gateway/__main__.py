@@ -1,0 +1,173 @@
+"""The composition root: the one place that may name everything, and decides nothing.
+
+What a sub-command needs is imported when it runs: `run` starts the driver first, and imports the rest meanwhile.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from plugin_gateway.adapters.command_line import Command, add_options, given_flags, main as run_command_line
+from plugin_gateway.adapters.configuration.options import Option, run_options
+from plugin_gateway.adapters.configuration.reading import read_settings
+from plugin_gateway.core.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.settings import Settings
+    from plugin_gateway.adapters.dialect import Dialect
+    from plugin_gateway.core.ports import Backend
+
+# gRPC writes lines of its own to standard error; whatever matters comes back as an error anyway.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+API_VERSIONS: Mapping[str, tuple[str, ...]] = {
+    "auto": ("v1beta1", "v1alpha2", "0.1"),
+    "v1beta1": ("v1beta1",),
+    "v1alpha": ("v1alpha2", "0.1"),
+    "v1alpha2": ("v1alpha2",),
+    "0.1": ("0.1",),
+}
+"""What ``--api-version`` takes, and the dialects it stands for, the newest first: as words, because the dialects
+themselves are imported while the driver initialises. A test compares the two."""
+
+SIMULATED = "simulated"
+NVML = "nvml"
+DEFAULT_SIMULATION = "8xH100"
+
+
+def dialects() -> "tuple[Dialect, ...]":
+    """Every dialect there is, the newest first."""
+    from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
+    from plugin_gateway.adapters.v1beta1 import V1BETA1
+
+    return V1BETA1, V1ALPHA2, V0_1
+
+
+def parse_backend(text: str) -> str:
+    """Check the name of a backend, and the GPUs to simulate."""
+    kind, colon, spec = text.partition(":")
+    if kind == SIMULATED:
+        from plugin_gateway.nvidia.simulated import parse_spec
+
+        parse_spec(spec or DEFAULT_SIMULATION)
+    elif text != NVML:
+        raise InvalidValueError(f"{text!r}, allowed are {NVML} and {SIMULATED}:COUNTxMODEL")
+    return f"{kind}{colon}{spec}"
+
+
+def make_backend(settings: "Settings") -> "Backend":
+    """Make the backend; it looks at nothing before it is started."""
+    kind, _, spec = settings.backend.partition(":")
+    if kind == SIMULATED:
+        from plugin_gateway.nvidia.simulated import SimulatedBackend
+
+        return SimulatedBackend(spec or DEFAULT_SIMULATION)
+    from plugin_gateway.nvidia.backend import NvmlBackend
+
+    return NvmlBackend(driver_root=settings.container_driver_root)
+
+
+def _options() -> tuple[Option, ...]:
+    return run_options(tuple(API_VERSIONS), parse_backend)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    """Run the gateway. The driver initialises in its own thread while this one imports what comes after."""
+    from plugin_gateway.adapters.mailbox import Mailbox
+
+    def read() -> "Settings":
+        return read_settings(_options(), given_flags(_options(), parsed), os.environ)
+
+    settings, mailbox = read(), Mailbox()
+    backend = make_backend(settings)
+    backend.start(mailbox.put)
+    from plugin_gateway.adapters.daemon import Daemon
+
+    return Daemon(
+        settings=settings,
+        read_settings=read,
+        mailbox=mailbox,
+        backend=backend,
+        make_backend=make_backend,
+        dialects=dialects(),
+        api_versions=API_VERSIONS,
+    ).run()
+
+
+def _devices(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.device_table import show_devices
+
+    settings = read_settings(_options(), given_flags(_options(), parsed), os.environ)
+    return show_devices(make_backend(settings), settings.resources, as_json=parsed.json)
+
+
+def _fake_kubelet(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.fake_kubelet import command
+
+    return command.run(parsed)
+
+
+def _add_fake_kubelet_arguments(parser: argparse.ArgumentParser) -> None:
+    from plugin_gateway.adapters.fake_kubelet import command
+
+    command.add_arguments(parser)
+
+
+def _demo(_parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters import demo
+    from plugin_gateway.nvidia.simulated import SimulatedBackend
+
+    backend = SimulatedBackend(f"{demo.DEVICES}xH100")
+    return demo.run(dialects(), backend, backend.fail)
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, _options())
+
+
+def _add_devices_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, _options())
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+
+
+def _nothing(_parser: argparse.ArgumentParser) -> None:
+    """Add no arguments."""
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("plugin-gateway")
+
+
+COMMANDS: Mapping[str, Command] = {
+    "run": Command(
+        help="offer this node's GPUs to its kubelet, and keep offering them",
+        description="Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.\n\n"
+        "Every flag can be set by the environment variable in brackets; a flag beats the\n"
+        "environment, the environment beats the configuration file.",
+        add_arguments=_add_run_arguments,
+        run=_run,
+    ),
+    "devices": Command(
+        help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices
+    ),
+    "fake-kubelet": Command(
+        help="play the kubelet of a release, to try a device plugin", add_arguments=_add_fake_kubelet_arguments,
+        run=_fake_kubelet,
+    ),
+    "demo": Command(
+        help="show it all on this machine in a few seconds: no GPU, no Kubernetes", add_arguments=_nothing, run=_demo
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_command_line(COMMANDS, sys.argv[1:] if arguments is None else arguments, _version)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""`plugin-gateway run`: the gateway as a process that is told what to do by its settings and by signals."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.gateway import Gateway, Offering
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.logs import LogFormat, set_up_logs
+from plugin_gateway.adapters.mailbox import Mailbox
+from plugin_gateway.adapters.own_sockets import LONGEST_NAME
+from plugin_gateway.adapters.process import run_gateway
+from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.socket_file import MAX_PATH
+from plugin_gateway.core.allocations import AllocationPolicy
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.ports import Backend
+
+log = structlog.get_logger()
+
+
+class Daemon:
+    """One process: settings, a backend, and the gateway between it and the kubelet."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        mailbox: Mailbox,
+        backend: Backend,
+        make_backend: Callable[[Settings], Backend],
+        dialects: Sequence[Dialect],
+        api_versions: Mapping[str, Sequence[str]],
+    ) -> None:
+        check_kubelet_dir(settings.kubelet_dir)
+        set_up_logs(settings.log_level, LogFormat(settings.log_format))
+        self._settings = settings
+        self._read_settings = read_settings
+        self._mailbox = mailbox
+        self._backend = backend
+        self._make_backend = make_backend
+        self._dialects = dialects
+        self._api_versions = api_versions
+        self._registrar = Registrar(
+            directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
+        )
+        self._gateway = Gateway(mailbox=mailbox, registrar=self._registrar, offering=_offering(settings))
+
+    def run(self) -> int:
+        """Run until a signal ends it; returns the exit status."""
+        log.info("started", **_told(self._settings))
+        try:
+            return run_gateway(self._gateway, self._reload)
+        finally:
+            self._backend.stop()
+
+    async def _reload(self) -> None:
+        """Read the settings again and apply what changed; settings that are wrong change nothing."""
+        try:
+            settings = self._read_settings()
+        except InvalidValueError as error:
+            log.error("configuration refused, the old one stays", problem=str(error))  # noqa: TRY400 - a user's mistake
+            return
+        before, self._settings = self._settings, settings
+        if settings == before:
+            log.info("configuration read again, nothing changed")
+            return
+        set_up_logs(settings.log_level, LogFormat(settings.log_format))
+        log.info("configuration changed", **_told(settings))
+        if settings.container_driver_root != before.container_driver_root:
+            self._backend.stop()
+            self._backend = self._make_backend(settings)
+            self._backend.start(self._mailbox.put)
+        self._registrar.allow(self._allowed(settings))
+        await self._gateway.apply(_offering(settings))
+
+    def _allowed(self, settings: Settings) -> list[Dialect]:
+        versions = self._api_versions[settings.api_version]
+        return [dialect for dialect in self._dialects if dialect.version in versions]
+
+
+def check_kubelet_dir(path: Path) -> None:
+    """Refuse a directory with which waiting cannot help; one that is not there yet can still come.
+
+    Raises:
+        InvalidValueError: it is too long for a unix socket, no directory, or not writable.
+    """
+    longest = MAX_PATH - 1 - LONGEST_NAME
+    if len(os.fsencode(path)) > longest:
+        raise InvalidValueError(
+            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {longest}: "
+            f"the path of a unix socket in it has at most {MAX_PATH}"
+        )
+    if path.exists() and not path.is_dir():
+        raise InvalidValueError(f"kubelet directory {path}: it is no directory")
+    if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidValueError(f"kubelet directory {path}: not writable for user {os.geteuid()}")
+
+
+def _offering(settings: Settings) -> Offering:
+    return Offering(
+        rules=settings.resources,
+        policy=AllocationPolicy(
+            pass_device_specs=settings.pass_device_specs,
+            device_id_strategy=settings.device_id_strategy,
+            dev_root=settings.dev_root,
+        ),
+        fail_on_init_error=settings.fail_on_init_error,
+    )
+
+
+def _told(settings: Settings) -> dict[str, object]:
+    """What is in force, as log fields; only what somebody decided."""
+    return {
+        "kubelet_dir": str(settings.kubelet_dir),
+        "backend": settings.backend,
+        "api_version": settings.api_version,
+        "resources": [f"{rule.pattern}={rule.name}" for rule in settings.resources],
+        "decided_by": {name: source for name, source in settings.sources.items() if source != "default"} or None,
+    }

@@ -1,0 +1,86 @@
+"""`plugin-gateway devices`: what would be offered, for people and for programs."""
+
+import json
+import queue
+import sys
+from collections.abc import Sequence
+
+from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources import ResourceName, ResourceRule, advertise
+from plugin_gateway.core.state import State
+
+PATIENCE = 15.0
+"""Seconds that the driver gets to answer."""
+
+
+def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bool) -> int:
+    """Ask the driver once and print the answer; 1 where it gives none."""
+    seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+    backend.start(seen.put)
+    try:
+        inventory = _first_inventory(seen)
+    except queue.Empty:
+        sys.stderr.write(f"plugin-gateway: the driver did not answer within {PATIENCE:.0f} s\n")
+        return 1
+    finally:
+        backend.stop()
+    if isinstance(inventory, str):
+        sys.stderr.write(f"plugin-gateway: {inventory}\n")
+        return 1
+    offered = [
+        (name, device)
+        for name, advertisement in advertise(State(inventory=inventory), rules).items()
+        for device in advertisement.devices
+    ]
+    if as_json:
+        _print_json(inventory, offered)
+    else:
+        _print_table(inventory, offered)
+    return 0
+
+
+def _first_inventory(seen: "queue.SimpleQueue[Observation]") -> Inventory | str:
+    while True:
+        match seen.get(timeout=PATIENCE):
+            case InventorySeen(inventory):
+                return inventory
+            case DriverUnavailable(problem):
+                return problem
+
+
+def _print_json(inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]]) -> None:
+    devices = [
+        {
+            "resource": name,
+            "id": device.id,
+            "index": device.index,
+            "minor": device.minor,
+            "pci_address": device.pci_address,
+            "product": device.product,
+            "memory_bytes": device.memory_bytes,
+            "numa_node": device.numa_node,
+            "nodes": list(device.nodes),
+        }
+        for name, device in offered
+    ]
+    rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
+    json.dump({"devices": devices, "rejected": rejected}, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _print_table(inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]]) -> None:
+    from rich.console import Console  # noqa: PLC0415 - JSON needs none of it
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console()
+    table = Table("resource", "index", "id", "product", "memory", "NUMA", "PCI address", "device node")
+    for name, device in offered:
+        numa = "-" if device.numa_node is None else str(device.numa_node)
+        memory = f"{device.memory_bytes / 2**30:.0f} GiB"
+        nodes = " ".join(device.nodes)
+        table.add_row(name, str(device.index), device.id, device.product, memory, numa, device.pci_address, nodes)
+    console.print(table if offered else "no device is offered under any resource")
+    for each in inventory.rejected:
+        console.print(f"not offered: {each.place}: {each.problem}")

@@ -1,0 +1,111 @@
+"""GPUs that are not there, for a demonstration, a benchmark or a test on a machine without any."""
+
+import threading
+import uuid
+from dataclasses import replace
+
+from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.observations import InventorySeen, XidReported
+from plugin_gateway.core.ports import Report
+from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
+
+MAX_GPUS = 50_000
+NUMA_NODES = 2
+_GIB = 2**30
+_NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
+
+MODELS: dict[str, tuple[str, int]] = {
+    "T4": ("Tesla T4", 16 * _GIB),
+    "V100": ("Tesla V100-SXM2-32GB", 32 * _GIB),
+    "A100": ("NVIDIA A100-SXM4-80GB", 80 * _GIB),
+    "L40S": ("NVIDIA L40S", 48 * _GIB),
+    "H100": ("NVIDIA H100 80GB HBM3", 80 * _GIB),
+    "H200": ("NVIDIA H200", 141 * _GIB),
+    "B200": ("NVIDIA B200", 180 * _GIB),
+}
+"""Product names as NVML gives them, and memory in bytes."""
+
+
+def parse_spec(spec: str) -> tuple[Device, ...]:
+    """Make the GPUs of a spec such as ``8xH100``.
+
+    Raises:
+        InvalidValueError: it names the value and what is allowed.
+    """
+    count, x, model = spec.partition("x")
+    if not x or not count.isascii() or not count.isdigit() or not 1 <= int(count) <= MAX_GPUS or model not in MODELS:
+        raise InvalidValueError(
+            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL with 1 to {MAX_GPUS} of {', '.join(MODELS)}, as in 8xH100"
+        )
+    return tuple(_gpu(index, int(count), model) for index in range(int(count)))
+
+
+def _gpu(index: int, count: int, model: str) -> Device:
+    product, memory = MODELS[model]
+    return Device(
+        id=DeviceId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{model}/{index}')}"),
+        index=index,
+        minor=index,
+        pci_address=f"{index >> 13:04x}:{index >> 5 & 0xFF:02x}:{index & 0x1F:02x}.0",
+        product=product,
+        memory_bytes=memory,
+        numa_node=index * NUMA_NODES // count,
+        nodes=(device_node(index),),
+    )
+
+
+class SimulatedBackend:
+    """A driver whose GPUs fail, vanish and appear as its owner says."""
+
+    def __init__(self, spec: str) -> None:
+        self._devices = parse_spec(spec)
+        self._lock = threading.Lock()
+        self._report: Report | None = None
+
+    def start(self, report: Report) -> None:
+        """Report the inventory at once."""
+        with self._lock:
+            self._report = report
+            self._report_inventory()
+
+    def stop(self) -> None:
+        """Report nothing more."""
+        with self._lock:
+            self._report = None
+
+    def join(self, timeout: float) -> bool:  # noqa: ARG002 - there is no thread to wait for
+        """Tell that nothing is left to wait for."""
+        return True
+
+    def fail(self, index: int, xid: int) -> None:
+        """Have the GPU of this index report an XID."""
+        with self._lock:
+            if self._report is not None:
+                device = next((device.id for device in self._devices if device.index == index), None)
+                self._report(XidReported(xid, device))
+
+    def remove(self, index: int) -> None:
+        """Take a GPU out of the machine."""
+        with self._lock:
+            self._devices = tuple(device for device in self._devices if device.index != index)
+            self._report_inventory()
+
+    def add(self, model: str) -> DeviceId:
+        """Put one more GPU in, behind the last; tells its id."""
+        with self._lock:
+            index = max((device.index for device in self._devices), default=-1) + 1
+            added = replace(_gpu(index, index + 1, model), numa_node=0)
+            self._devices = (*self._devices, added)
+            self._report_inventory()
+        return added.id
+
+    def _report_inventory(self) -> None:
+        if self._report is not None:
+            self._report(
+                InventorySeen(
+                    Inventory(
+                        devices=self._devices, shared_nodes=SHARED_NODES, visibility_variable=VISIBILITY_VARIABLE
+                    )
+                )
+            )

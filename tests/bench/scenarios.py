@@ -1,0 +1,293 @@
+"""What is measured: each scenario brings its subjects up, goes round by round in turn, and returns figures."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from bench.figures import Figure, percentile
+from bench.subjects import RESOURCE, Subject
+from driver.driver import Driver
+
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+
+NVML = ("--backend", "nvml")
+LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
+
+
+class Machine:
+    """A stand-in driver and the subject that sees it."""
+
+    def __init__(self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-driver-")))
+        self.driver = Driver(folder, gpus=8)
+        self.driver.init_delay(init_delay_ms)
+        root = ("--driver-root", str(self.driver.root))
+        self.subject = Subject(name, (*NVML, *root), self.driver.environment)
+
+
+async def start(rounds: int) -> list[Figure]:
+    """Process start to Register, and to the first list."""
+    subjects = ("floor", "gateway", "gateway, driver needs 100 ms")
+    registered = {name: Figure("process start to Register", name, "ms") for name in subjects}
+    listed = {name: Figure("process start to first list", name, "ms") for name in subjects}
+    for _ in range(rounds):
+        for name in subjects:
+            async with AsyncExitStack() as stack:
+                machine = Machine(stack, name, 100 if "100 ms" in name else 0)
+                subject = Subject(name) if name == "floor" else machine.subject
+                await stack.enter_async_context(subject)
+                subject.spawn()
+                first, then = await subject.registered(0, 0)
+                registered[name].samples.append((first - subject.spawned) * 1000)
+                listed[name].samples.append((then - subject.spawned) * 1000)
+    floor, plain, slow = (registered[name] for name in subjects)
+    _limit(plain, 1.5 * floor.median, "1.5 x floor")
+    _limit(slow, max(floor.median, 100) + 50, "max(floor, 100 ms) + 50 ms")
+    return [*registered.values(), *listed.values()]
+
+
+async def kubelet_restart(rounds: int) -> list[Figure]:
+    """The kubelet is killed, empties its directory and listens again: until Register."""
+    async with AsyncExitStack() as stack:
+        machines = {
+            "gateway": Machine(stack, "gateway"),
+            "gateway, driver needs 1 s": Machine(stack, "gateway, driver needs 1 s", 1000),
+            "gateway, driver hangs": Machine(stack, "gateway, driver hangs"),
+        }
+        subjects = [Subject("floor"), *(machine.subject for machine in machines.values())]
+        for subject in subjects:
+            await stack.enter_async_context(subject)
+            subject.spawn()
+            await subject.registered(0, 0)
+        machines["gateway, driver hangs"].driver.hang()
+        figures = {subject.name: Figure("kubelet restart to Register", subject.name, "ms") for subject in subjects}
+        for _ in range(rounds):
+            for subject in subjects:
+                before = len(subject.kubelet.registrations), len(subject.kubelet.lists)
+                await subject.kubelet.kill()
+                await subject.settle()
+                began = time.monotonic()
+                await subject.kubelet.start()
+                first, _ = await subject.registered(*before)
+                figures[subject.name].samples.append((first - began) * 1000)
+        machines["gateway, driver hangs"].driver.release()
+    floor = figures["floor"].median
+    for name in machines:
+        _limit(figures[name], 1.1 * floor, "1.1 x floor")
+    return list(figures.values())
+
+
+async def own_socket(rounds: int) -> list[Figure]:
+    """Our socket is deleted: until one is there again that answers."""
+    figure = Figure("own socket deleted to answering again", "gateway", "ms")
+    async with AsyncExitStack() as stack:
+        subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
+        subject.spawn()
+        await subject.registered(0, 0)
+        for _ in range(rounds):
+            await subject.settle()
+            (old,) = _own_sockets(subject)
+            began = time.monotonic()
+            old.unlink()
+            while not _own_sockets(subject):
+                await asyncio.sleep(0.0005)
+            async with grpc.aio.insecure_channel(f"unix:{_own_sockets(subject)[0]}", options=LOCAL) as channel:
+                await channel.unary_unary("/v1beta1.DevicePlugin/GetDevicePluginOptions")(b"", timeout=5)
+            figure.samples.append((time.monotonic() - began) * 1000)
+        open_streams = subject.kubelet.open_streams(RESOURCE)
+    _limit(figure, 20, "20 ms, the stream stays open")
+    figure.reached = bool(figure.reached) and open_streams == 1
+    return [figure]
+
+
+def _own_sockets(subject: Subject) -> list[Path]:
+    return list(subject.directory.glob("plugin-gateway-*.sock"))
+
+
+async def dropped_stream(rounds: int) -> list[Figure]:
+    """The kubelet ends the stream and lives on: until Register. Too early is as bad as too late."""
+    figure = Figure("stream dropped to Register", "gateway", "ms")
+    async with AsyncExitStack() as stack:
+        subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
+        subject.spawn()
+        await subject.registered(0, 0)
+        for _ in range(rounds):
+            await asyncio.sleep(1.2)
+            before = len(subject.kubelet.registrations), len(subject.kubelet.lists)
+            began = time.monotonic()
+            await subject.kubelet.drop_stream(RESOURCE)
+            first, _ = await subject.registered(*before)
+            figure.samples.append((first - began) * 1000)
+    figure.limit, figure.reached = "60 to 120 ms", min(figure.samples) >= 60 and figure.median <= 120
+    return [figure]
+
+
+async def xid(rounds: int) -> list[Figure]:
+    """The driver reports an XID: until the kubelet has the list that says so."""
+    figure = Figure("XID to list received", "gateway", "ms")
+    for _ in range(-(-rounds // 8)):
+        async with AsyncExitStack() as stack:
+            machine = Machine(stack, "gateway")
+            subject = await stack.enter_async_context(machine.subject)
+            subject.spawn()
+            await subject.registered(0, 0)
+            for gpu in range(8):
+                await subject.settle()
+                seen = len(subject.kubelet.lists)
+                began = time.monotonic()
+                machine.driver.xid(gpu, 79)
+                await subject.kubelet.wait_for(
+                    lambda seen=seen: len(subject.kubelet.lists) > seen, timeout=5, what="a list after an XID"
+                )
+                figure.samples.append((subject.kubelet.lists[seen].time - began) * 1000)
+    _limit(figure, 2, "2 ms")
+    return [figure]
+
+
+async def allocate(rounds: int) -> list[Figure]:
+    """Allocate over the real socket, as the kubelet calls it: one after the other, and 16 at once."""
+    async with AsyncExitStack() as stack:
+        hung, many = Machine(stack, "gateway, driver hangs"), Subject("gateway, 8,000 devices", _simulated(8000))
+        subjects = [Subject("floor"), Machine(stack, "gateway").subject, hung.subject, many]
+        channels = []
+        for subject in subjects:
+            await stack.enter_async_context(subject)
+            subject.spawn()
+            await subject.registered(0, 0)
+            socket = subject.directory / subject.kubelet.registrations[-1].endpoint
+            channel = grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL)
+            channels.append(await stack.enter_async_context(channel))
+        hung.driver.hang()
+        figures = [await _allocate(rounds, count, subjects, channels) for count in (1, 8)]
+        hung.driver.release()
+    return [figure for group in figures for figure in group]
+
+
+async def _allocate(
+    rounds: int, count: int, subjects: Sequence[Subject], channels: Sequence[grpc.aio.Channel]
+) -> list[Figure]:
+    names = [subject.name for subject in subjects]
+    middle = [Figure(f"Allocate of {count}, p50", name, "µs") for name in names]
+    high = [Figure(f"Allocate of {count}, p99", name, "µs") for name in names]
+    throughput = [Figure(f"Allocate of {count}, 16 callers", name, "calls/s") for name in names]
+    for _ in range(rounds):
+        for number, (subject, channel) in enumerate(zip(subjects, channels, strict=True)):
+            ids = sorted(subject.kubelet.devices(RESOURCE))[:count]
+            request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
+            call, data = channel.unary_unary("/v1beta1.DevicePlugin/Allocate"), request.SerializeToString()
+            samples = []
+            for _ in range(500):
+                began = time.perf_counter()
+                await call(data, timeout=5)
+                samples.append((time.perf_counter() - began) * 1e6)
+            middle[number].samples.append(percentile(samples, 0.5))
+            high[number].samples.append(percentile(samples, 0.99))
+            throughput[number].samples.append(await _calls_per_second(call, data))
+    for number in range(1, len(names)):
+        _limit(middle[number], 1.2 * middle[0].median, "1.2 x floor")
+        _limit(high[number], 1.5 * high[0].median, "1.5 x floor")
+        _limit(throughput[number], 0.8 * throughput[0].median, "0.8 x floor", at_least=True)
+    return [*middle, *high, *throughput]
+
+
+async def _calls_per_second(call: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]", data: bytes) -> float:
+    async def caller() -> None:
+        for _ in range(50):
+            await call(data, timeout=5)
+
+    began = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(16)))
+    return 16 * 50 / (time.perf_counter() - began)
+
+
+async def many_devices(rounds: int) -> list[Figure]:
+    """8,000 devices: a kubelet asks for the list, until it has it."""
+    figure = Figure("8,000 devices: list built and sent", "gateway", "ms")
+    async with AsyncExitStack() as stack:
+        subject = await stack.enter_async_context(Subject("gateway", _simulated(8000)))
+        subject.spawn()
+        await subject.registered(0, 0)
+        socket = subject.directory / subject.kubelet.registrations[-1].endpoint
+        channel = grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL)
+        await stack.enter_async_context(channel)
+        for _ in range(rounds):
+            began = time.monotonic()
+            stream = channel.unary_stream("/v1beta1.DevicePlugin/ListAndWatch")(b"", timeout=10)
+            async for answer in stream:
+                figure.samples.append((time.monotonic() - began) * 1000)
+                assert len(wire.ListAndWatchResponse.FromString(answer).devices) == 8000
+                break
+            stream.cancel()
+    _limit(figure, 100, "100 ms")
+    return [figure]
+
+
+async def idle(seconds: float) -> list[Figure]:
+    """Memory, threads and processor time of a registered plugin that nobody asks anything."""
+    async with AsyncExitStack() as stack:
+        subjects = [Subject("floor"), Machine(stack, "gateway").subject]
+        for subject in subjects:
+            await stack.enter_async_context(subject)
+            subject.spawn()
+            await subject.registered(0, 0)
+        await asyncio.sleep(2)
+        before = [subject.processor_ms() for subject in subjects]
+        await asyncio.sleep(seconds)
+        rss, pss, threads, processor = (
+            [Figure(name, subject.name, unit) for subject in subjects]
+            for name, unit in (("RSS idle", "MiB"), ("PSS idle", "MiB"), ("threads", ""), (f"CPU, {seconds:.0f} s idle", "ms"))
+        )
+        for number, subject in enumerate(subjects):
+            resident, proportional = subject.memory()
+            rss[number].samples.append(resident)
+            pss[number].samples.append(proportional)
+            threads[number].samples.append(subject.threads())
+            processor[number].samples.append(subject.processor_ms() - before[number])
+    _limit(rss[1], 1.35 * rss[0].median, "1.35 x floor")
+    _limit(threads[1], threads[0].median + 2, "floor + 2")
+    _limit(processor[1], 20 * seconds / 60, "20 ms in 60 s")
+    return [*rss, *pss, *threads, *processor]
+
+
+async def growth(allocations: int, restarts: int) -> list[Figure]:
+    """What a long life leaves in memory."""
+    after_calls = Figure(f"RSS growth, {allocations:,} Allocates", "gateway", "MiB")
+    after_restarts = Figure(f"RSS growth, {restarts:,} kubelet restarts", "gateway", "MiB")
+    async with AsyncExitStack() as stack:
+        subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
+        subject.spawn()
+        await subject.registered(0, 0)
+        socket = subject.directory / subject.kubelet.registrations[-1].endpoint
+        ids = sorted(subject.kubelet.devices(RESOURCE))[:1]
+        request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
+        async with grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL) as channel:
+            call, data = channel.unary_unary("/v1beta1.DevicePlugin/Allocate"), request.SerializeToString()
+            await _calls_per_second(call, data)
+            before = subject.memory()[0]
+            for _ in range(allocations // 800):
+                await _calls_per_second(call, data)
+            after_calls.samples.append(subject.memory()[0] - before)
+        for done in range(restarts + 20):
+            if done == 20:
+                before = subject.memory()[0]
+            registrations, lists = len(subject.kubelet.registrations), len(subject.kubelet.lists)
+            await subject.kubelet.restart(kill=True)
+            await subject.registered(registrations, lists)
+        after_restarts.samples.append(subject.memory()[0] - before)
+    _limit(after_calls, 2, "2 MiB")
+    _limit(after_restarts, 1, "1 MiB")
+    return [after_calls, after_restarts]
+
+
+def _simulated(count: int) -> tuple[str, ...]:
+    return ("--backend", f"simulated:{count}xH100")
+
+
+def _limit(figure: Figure, bound: float, words: str, *, at_least: bool = False) -> None:
+    figure.limit = words
+    figure.reached = figure.median >= bound if at_least else figure.median <= bound

@@ -1,0 +1,100 @@
+"""The processes that are measured: the floor and the gateway, each with its own kubelet directory and fake kubelet."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+RESOURCE = "nvidia.com/gpu"
+FLOOR = Path(__file__).with_name("floor.py")
+TIMEOUT = 30.0
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Make the environment of a subject: compiled modules are kept and used, as in an image."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | dict(extra)
+
+
+class Subject:
+    """One plugin process and the kubelet that it serves."""
+
+    def __init__(self, name: str, arguments: Sequence[str] = (), extra: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self.directory = Path(self._folder.name)
+        self.kubelet = FakeKubelet(self.directory, release("1.36"))
+        self._command = self._gateway(arguments) if arguments else [sys.executable, str(FLOOR), str(self.directory)]
+        self._environment = environment(extra or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self.spawned = 0.0
+
+    def _gateway(self, arguments: Sequence[str]) -> list[str]:
+        program = str(Path(sys.executable).with_name("plugin-gateway"))
+        return [program, "run", "--kubelet-dir", str(self.directory), *arguments]
+
+    async def __aenter__(self) -> Self:
+        await self.kubelet.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.end()
+        await self.kubelet.stop()
+        self._folder.cleanup()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Start the process; the clock of the start figures begins before."""
+        self.spawned = time.monotonic()
+        self._process = subprocess.Popen(
+            self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def end(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(TIMEOUT)
+            self._process = None
+
+    async def registered(self, registrations: int, lists: int) -> tuple[float, float]:
+        """Wait for one more registration and list than these; tell when the first of them came."""
+        kubelet = self.kubelet
+        await kubelet.wait_for(
+            lambda: len(kubelet.registrations) > registrations and len(kubelet.lists) > lists,
+            timeout=TIMEOUT,
+            what=f"{self.name}: a registration and a list",
+        )
+        return kubelet.registrations[registrations].time, kubelet.lists[lists].time
+
+    async def settle(self) -> None:
+        """Let whatever is under way come to rest."""
+        await asyncio.sleep(0.3)
+
+    def memory(self) -> tuple[float, float]:
+        """Tell RSS and PSS in MiB."""
+        values = {}
+        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]:
+            key, value = line.split()[:2]
+            values[key] = int(value) / 1024
+        return values["Rss:"], values["Pss:"]
+
+    def threads(self) -> int:
+        """Count the threads."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+    def processor_ms(self) -> float:
+        """Tell the processor time of all threads so far, in milliseconds."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6

@@ -1,0 +1,76 @@
+"""A whole gateway in the test's own process, with devices that the test decides about."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.gateway import Gateway, Offering
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.mailbox import Mailbox
+from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.core.allocations import AllocationPolicy
+from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.observations import InventorySeen, XidReported
+from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceRule
+
+RESOURCE = DEFAULT_RESOURCE
+EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
+DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
+
+
+def device(index: int, product: str = "NVIDIA H100 80GB HBM3") -> Device:
+    return Device(
+        id=DeviceId(f"GPU-{index:08x}-0000-0000-0000-000000000000"),
+        index=index,
+        minor=index,
+        pci_address=f"0000:{index + 1:02x}:00.0",
+        product=product,
+        memory_bytes=80 * 2**30,
+        numa_node=index // 4,
+        nodes=(f"/dev/nvidia{index}",),
+    )
+
+
+class Node:
+    """The gateway under test, and what its driver would say."""
+
+    def __init__(
+        self, directory: Path, *, allowed: Sequence[Dialect] = DIALECTS, rules: tuple[ResourceRule, ...] = EVERYTHING
+    ) -> None:
+        self.mailbox = Mailbox()
+        self.offering = Offering(rules=rules, policy=AllocationPolicy())
+        self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
+        self.gateway = Gateway(mailbox=self.mailbox, registrar=self.registrar, offering=self.offering)
+
+    def see(self, devices: Sequence[Device]) -> None:
+        self.mailbox.put(
+            InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES"))
+        )
+
+    def fail(self, index: int, xid: int = 79) -> None:
+        self.mailbox.put(XidReported(xid, device(index).id))
+
+
+@asynccontextmanager
+async def running(node: Node, devices: int = 8) -> AsyncIterator[Node]:
+    """Run it until the block ends; what ends it before that is raised."""
+    node.see([device(index) for index in range(devices)])
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(node.gateway.run())
+        try:
+            yield node
+        finally:
+            task.cancel()
+
+
+async def until(condition: Callable[[], bool], what: str, timeout: float = 5.0) -> None:
+    """Wait for what no event tells."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        await asyncio.sleep(0.005)
