@@ -151,11 +151,10 @@ COMMANDS: Mapping[str, Command] = {
         add_arguments=_add_run_arguments,
         run=_run,
     ),
-    "devices": Command(
-        help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices
-    ),
+    "devices": Command(help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices),
     "fake-kubelet": Command(
-        help="play the kubelet of a release, to try a device plugin", add_arguments=_add_fake_kubelet_arguments,
+        help="play the kubelet of a release, to try a device plugin",
+        add_arguments=_add_fake_kubelet_arguments,
         run=_fake_kubelet,
     ),
     "demo": Command(

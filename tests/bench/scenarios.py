@@ -240,7 +240,12 @@ async def idle(seconds: float) -> list[Figure]:
         await asyncio.sleep(seconds)
         rss, pss, threads, processor = (
             [Figure(name, subject.name, unit) for subject in subjects]
-            for name, unit in (("RSS idle", "MiB"), ("PSS idle", "MiB"), ("threads", ""), (f"CPU, {seconds:.0f} s idle", "ms"))
+            for name, unit in (
+                ("RSS idle", "MiB"),
+                ("PSS idle", "MiB"),
+                ("threads", ""),
+                (f"CPU, {seconds:.0f} s idle", "ms"),
+            )
         )
         for number, subject in enumerate(subjects):
             resident, proportional = subject.memory()

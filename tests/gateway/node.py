@@ -48,9 +48,7 @@ class Node:
         self.gateway = Gateway(mailbox=self.mailbox, registrar=self.registrar, offering=self.offering)
 
     def see(self, devices: Sequence[Device]) -> None:
-        self.mailbox.put(
-            InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES"))
-        )
+        self.mailbox.put(InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES")))
 
     def fail(self, index: int, xid: int = 79) -> None:
         self.mailbox.put(XidReported(xid, device(index).id))

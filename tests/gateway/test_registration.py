@@ -32,8 +32,8 @@ def assert_no_name_twice(kubelet: FakeKubelet) -> None:
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_a_kubelet_of_every_release_gets_the_devices_in_its_dialect(name: str, tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(name)) as kubelet, running(Node(tmp_path)):
+async def test_a_kubelet_of_every_release_gets_the_devices_in_its_dialect(name: str, kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         accepted = [call for call in kubelet.registrations if call.error is None]
         assert [call.version for call in accepted] == [DIALECT[name]]
@@ -44,8 +44,8 @@ async def test_a_kubelet_of_every_release_gets_the_devices_in_its_dialect(name: 
 
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(UPGRADES)))
-async def test_a_kubelet_that_becomes_another_release_is_followed(before: str, after: str, tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(before)) as kubelet, running(Node(tmp_path)):
+async def test_a_kubelet_that_becomes_another_release_is_followed(before: str, after: str, kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(before)) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         known = len(kubelet.registrations)
         await kubelet.restart(release(after), kill=True)
@@ -55,20 +55,20 @@ async def test_a_kubelet_that_becomes_another_release_is_followed(before: str, a
         assert (await kubelet.allocate(RESOURCE, 8, pod="p", container="c")).environment
 
 
-async def test_one_gateway_lives_through_all_releases_and_back(tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(UPGRADES[0])) as kubelet, running(Node(tmp_path)):
+async def test_one_gateway_lives_through_all_releases_and_back(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(UPGRADES[0])) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         for name in UPGRADES[1:]:
             await kubelet.restart(release(name))
             await eight_devices(kubelet)
         assert not kubelet.overlaps
         assert_no_name_twice(kubelet)
-    assert not own_sockets(tmp_path)
+    assert not own_sockets(kubelet_dir)
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_a_kubelet_restart_is_followed_within_the_second(name: str, tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(name)) as kubelet, running(Node(tmp_path)):
+async def test_a_kubelet_restart_is_followed_within_the_second(name: str, kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         for _ in range(3):
             known = len(kubelet.registrations)
@@ -80,8 +80,8 @@ async def test_a_kubelet_restart_is_followed_within_the_second(name: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_a_dropped_stream_is_registered_again_after_the_pause(name: str, tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(name)) as kubelet, running(Node(tmp_path)):
+async def test_a_dropped_stream_is_registered_again_after_the_pause(name: str, kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         known = len(kubelet.registrations)
         dropped = time.monotonic()
@@ -94,15 +94,15 @@ async def test_a_dropped_stream_is_registered_again_after_the_pause(name: str, t
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_a_deleted_socket_is_bound_again_and_nothing_else_happens(name: str, tmp_path: Path) -> None:
+async def test_a_deleted_socket_is_bound_again_and_nothing_else_happens(name: str, kubelet_dir: Path) -> None:
     """The stream lives on, and there is no second registration: 1.25 and later would lose track, 1.37 for good."""
-    async with FakeKubelet(tmp_path, release(name)) as kubelet, running(Node(tmp_path)) as node:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)) as node:
         await eight_devices(kubelet)
         known = len(kubelet.registrations)
-        (old,) = own_sockets(tmp_path)
+        (old,) = own_sockets(kubelet_dir)
         old.unlink()
-        await until(lambda: bool(own_sockets(tmp_path)), "a new socket")
-        assert own_sockets(tmp_path) != [old]
+        await until(lambda: bool(own_sockets(kubelet_dir)), "a new socket")
+        assert own_sockets(kubelet_dir) != [old]
         node.fail(2)
         await eight_devices(kubelet, 7)
         assert len(kubelet.registrations) == known
@@ -113,8 +113,8 @@ async def test_a_deleted_socket_is_bound_again_and_nothing_else_happens(name: st
 
 
 @pytest.mark.parametrize("name", ["1.9", "1.37"])
-async def test_a_replaced_directory_is_found(name: str, tmp_path: Path) -> None:
-    directory = tmp_path / "device-plugins"
+async def test_a_replaced_directory_is_found(name: str, kubelet_dir: Path) -> None:
+    directory = kubelet_dir / "device-plugins"
     async with FakeKubelet(directory, release(name)) as kubelet, running(Node(directory)):
         await eight_devices(kubelet)
         await kubelet.kill()
@@ -124,79 +124,77 @@ async def test_a_replaced_directory_is_found(name: str, tmp_path: Path) -> None:
         await eight_devices(kubelet)
 
 
-async def test_a_directory_that_comes_later_is_waited_for(tmp_path: Path) -> None:
-    directory = tmp_path / "device-plugins"
+async def test_a_directory_that_comes_later_is_waited_for(kubelet_dir: Path) -> None:
+    directory = kubelet_dir / "device-plugins"
     async with running(Node(directory)):
         await asyncio.sleep(0.1)
         async with FakeKubelet(directory, release("1.10")) as kubelet:
             await eight_devices(kubelet)
 
 
-async def test_a_stale_socket_is_retried_until_a_kubelet_listens(tmp_path: Path) -> None:
-    kubelet = FakeKubelet(tmp_path, release("1.36"))
+async def test_a_stale_socket_is_retried_until_a_kubelet_listens(kubelet_dir: Path) -> None:
+    kubelet = FakeKubelet(kubelet_dir, release("1.36"))
     await kubelet.start()
     await kubelet.kill()
-    async with running(Node(tmp_path)):
+    async with running(Node(kubelet_dir)):
         await asyncio.sleep(0.2)
         await kubelet.start()
         await eight_devices(kubelet)
         await kubelet.stop()
 
 
-async def test_without_inotify_the_safety_net_finds_everything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_inotify_the_safety_net_finds_everything(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def used_up(**_: object) -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr("plugin_gateway.adapters.kubelet_directory.INotify", used_up)
-    async with FakeKubelet(tmp_path, release("1.37")) as kubelet, running(Node(tmp_path)):
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
-        (old,) = own_sockets(tmp_path)
+        (old,) = own_sockets(kubelet_dir)
         old.unlink()
-        await until(lambda: bool(own_sockets(tmp_path)), "a new socket")
+        await until(lambda: bool(own_sockets(kubelet_dir)), "a new socket")
         await kubelet.restart(kill=True)
         await eight_devices(kubelet)
 
 
 async def test_an_accepted_registration_without_a_stream_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1.8 and 1.9 lose a registration whose dial-back fails, and tell nobody."""
     monkeypatch.setattr("plugin_gateway.adapters.registrar.STREAM_DEADLINE", 0.3)
-    async with FakeKubelet(tmp_path, release("1.9")) as kubelet:
+    async with FakeKubelet(kubelet_dir, release("1.9")) as kubelet:
 
         async def lose(call: object) -> None:
             if len(kubelet.registrations) <= 2:
-                (tmp_path / kubelet.registrations[-1].endpoint).unlink()
+                (kubelet_dir / kubelet.registrations[-1].endpoint).unlink()
 
         kubelet.on_register = lose
-        async with running(Node(tmp_path)):
+        async with running(Node(kubelet_dir)):
             await eight_devices(kubelet)
             assert_no_name_twice(kubelet)
 
 
-async def test_a_refused_registration_is_tried_again(tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release("1.36")) as kubelet:
+async def test_a_refused_registration_is_tried_again(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
 
         async def refuse(call: object) -> str | None:
             return "failed to get device plugin options: not yet" if len(kubelet.registrations) < 3 else None
 
         kubelet.on_register = refuse
-        async with running(Node(tmp_path)):
+        async with running(Node(kubelet_dir)):
             await eight_devices(kubelet)
         assert len(kubelet.registrations) == 3
         assert_no_name_twice(kubelet)
 
 
-async def test_a_kubelet_replaced_while_it_registers_does_not_hold_anything_up(tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release("1.36")) as kubelet:
+async def test_a_kubelet_replaced_while_it_registers_does_not_hold_anything_up(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
 
         async def hang(call: object) -> None:
             await asyncio.sleep(30)
 
         kubelet.on_register = hang
-        async with running(Node(tmp_path)):
+        async with running(Node(kubelet_dir)):
             await kubelet.wait_for(lambda: bool(kubelet.registrations), what="a registration")
             kubelet.on_register = None
             await kubelet.restart(release("1.8"), kill=True)
@@ -205,13 +203,13 @@ async def test_a_kubelet_replaced_while_it_registers_does_not_hold_anything_up(t
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_two_gateways_do_not_fight_and_the_younger_takes_over(name: str, tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release(name)) as kubelet:
-        async with running(Node(tmp_path)):
+async def test_two_gateways_do_not_fight_and_the_younger_takes_over(name: str, kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet:
+        async with running(Node(kubelet_dir)):
             await eight_devices(kubelet)
             known = len(kubelet.registrations)
             await asyncio.sleep(0.01)
-            async with running(Node(tmp_path)):
+            async with running(Node(kubelet_dir)):
                 await asyncio.sleep(0.5)
                 assert len(kubelet.registrations) == known
                 await kubelet.restart(kill=True)
@@ -219,15 +217,15 @@ async def test_two_gateways_do_not_fight_and_the_younger_takes_over(name: str, t
                 await asyncio.sleep(0.5)
                 assert kubelet.open_streams(RESOURCE) == 1
                 assert not kubelet.overlaps
-        async with running(Node(tmp_path)):
+        async with running(Node(kubelet_dir)):
             await eight_devices(kubelet)
 
 
-async def test_the_younger_gateway_takes_over_when_the_elder_leaves(tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release("1.36")) as kubelet:
-        elder = Node(tmp_path)
+async def test_the_younger_gateway_takes_over_when_the_elder_leaves(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        elder = Node(kubelet_dir)
         await asyncio.sleep(0.01)
-        younger = Node(tmp_path)
+        younger = Node(kubelet_dir)
         async with running(elder):
             await eight_devices(kubelet)
             waiting = running(younger)
@@ -241,13 +239,13 @@ async def test_the_younger_gateway_takes_over_when_the_elder_leaves(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", RELEASES)
-async def test_two_resources_are_registered_one_after_the_other(name: str, tmp_path: Path) -> None:
+async def test_two_resources_are_registered_one_after_the_other(name: str, kubelet_dir: Path) -> None:
     rules = (
         ResourceRule(pattern="*A100*", name=parse_resource_name("nvidia.com/a100")),
         ResourceRule(pattern="*", name=RESOURCE),
     )
-    node = Node(tmp_path, rules=rules)
-    async with FakeKubelet(tmp_path, release(name)) as kubelet, running(node, devices=0):
+    node = Node(kubelet_dir, rules=rules)
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(node, devices=0):
         node.see([device(0), device(1, "NVIDIA A100-SXM4-80GB"), device(2)])
         await kubelet.wait_for(
             lambda: kubelet.allocatable(RESOURCE) == 2 and kubelet.allocatable("nvidia.com/a100") == 1,
@@ -258,8 +256,8 @@ async def test_two_resources_are_registered_one_after_the_other(name: str, tmp_p
             assert min(later - earlier for earlier, later in pairwise(times)) >= 0.04
 
 
-async def test_only_the_allowed_dialects_are_tried(tmp_path: Path) -> None:
-    async with FakeKubelet(tmp_path, release("1.9")) as kubelet, running(Node(tmp_path, allowed=(V1BETA1,))):
+async def test_only_the_allowed_dialects_are_tried(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.9")) as kubelet, running(Node(kubelet_dir, allowed=(V1BETA1,))):
         await asyncio.sleep(0.5)
         assert not [call for call in kubelet.registrations if call.version != "v1beta1"]
         assert kubelet.capacity(RESOURCE) is None

@@ -93,9 +93,7 @@ async def _running_gateway(parts: _Parts, directory: Path) -> AsyncIterator[None
     mailbox = Mailbox()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=parts.dialects, allowed=parts.dialects)
     rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
-    gateway = Gateway(
-        mailbox=mailbox, registrar=registrar, offering=Offering(rules=rules, policy=AllocationPolicy())
-    )
+    gateway = Gateway(mailbox=mailbox, registrar=registrar, offering=Offering(rules=rules, policy=AllocationPolicy()))
     parts.backend.start(mailbox.put)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(gateway.run())
@@ -140,7 +138,14 @@ async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
     took = f"{(accepted[0].time - began) * 1000:.0f} ms" if not first else "-"
     kubelet.remove_pod("demo")
     return Row(
-        (name, accepted[0].version, took, *_counts(kubelet), f"{variable}={_shortened(shown)}", "yes" if seen else "no"),
+        (
+            name,
+            accepted[0].version,
+            took,
+            *_counts(kubelet),
+            f"{variable}={_shortened(shown)}",
+            "yes" if seen else "no",
+        ),
         seen=seen,
     )
 
@@ -171,7 +176,9 @@ def _shortened(names: str) -> str:
 def _verdict(missing: int, steps: int, seconds: float) -> str:
     if missing:
         return f"[bold red]{missing} of {steps} steps were not seen[/] in {seconds:.1f} s"
-    return f"[bold green]All {steps} steps were seen by the kubelet's side[/] in {seconds:.1f} s, with one gateway process"
+    return (
+        f"[bold green]All {steps} steps were seen by the kubelet's side[/] in {seconds:.1f} s, with one gateway process"
+    )
 
 
 async def _follow_live(console: Console, steps: AsyncIterator[Row], rows: list[Row]) -> None:

@@ -26,7 +26,7 @@ _SERVER_OPTIONS = (
 
 
 class BindError(GatewayError):
-    """The socket could not be made; the message names its path and the reason."""
+    """The socket could not be made; the message names the directory and the reason."""
 
 
 class Endpoint:
@@ -62,7 +62,7 @@ class Endpoint:
         try:
             self._server.add_insecure_port(f"unix:{self.path}")
         except RuntimeError as error:
-            raise BindError(f"cannot make the socket {self.path}: {_reason(self.path)}") from error
+            raise BindError(f"cannot make a socket in {self.path.parent}: {_reason(self.path)}") from error
         await self._server.start()
         self._identity = identify_socket(self.path)
 

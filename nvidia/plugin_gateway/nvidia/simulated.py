@@ -104,8 +104,6 @@ class SimulatedBackend:
         if self._report is not None:
             self._report(
                 InventorySeen(
-                    Inventory(
-                        devices=self._devices, shared_nodes=SHARED_NODES, visibility_variable=VISIBILITY_VARIABLE
-                    )
+                    Inventory(devices=self._devices, shared_nodes=SHARED_NODES, visibility_variable=VISIBILITY_VARIABLE)
                 )
             )

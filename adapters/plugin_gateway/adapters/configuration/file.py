@@ -123,7 +123,9 @@ class _Reader:
         for key, value in node.value:
             full = f"{path}.{key.value}".lstrip(".") if isinstance(key, yaml.ScalarNode) else ""
             if not full or full in seen:
-                raise InvalidValueError(f"{self._place(key)}: {full or 'a key'} {'occurs twice' if full else 'must be a word'}")
+                raise InvalidValueError(
+                    f"{self._place(key)}: {full or 'a key'} {'occurs twice' if full else 'must be a word'}"
+                )
             seen.add(full)
             yield full, key, value
 

@@ -1,0 +1,132 @@
+"""How the fake kubelet admits pods, chooses devices and starts containers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container
+from plugin_gateway.adapters.fake_kubelet.releases import Release
+from plugin_gateway.adapters.fake_kubelet.resource import Resource
+from plugin_gateway.adapters.fake_kubelet.wire import (
+    WIRES,
+    pre_start_request,
+    preference_answer,
+    preference_request,
+)
+
+PRE_START_DEADLINE = 30.0
+
+
+@dataclass(slots=True)
+class Pods:
+    """Which container holds which devices, and the answers that are kept for its next start."""
+
+    containers: dict[tuple[str, str], Container] = field(default_factory=dict)
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+
+    def held(self, resource: str) -> set[str]:
+        """Tell the devices of a resource that are given out."""
+        return {
+            device
+            for container in self.containers.values()
+            if container.resource == resource
+            for device in container.ids
+        }
+
+    def remove(self, pod: str) -> None:
+        """Forget a pod."""
+        for key in [key for key in self.containers if key[0] == pod]:
+            self.containers.pop(key)
+            self.answers.pop(key, None)
+
+    def forget_answers(self, *, keep: bool) -> None:
+        """Start a new life of the kubelet: the checkpoint keeps the answers, where there are any in it (1.9 on)."""
+        if not keep:
+            self.answers.clear()
+
+
+async def admit(
+    pods: Pods,
+    kubelet: Release,
+    held: Resource | None,
+    resource: str,
+    wanted: int,
+    pod: str,
+    container: str,
+    ids: Sequence[str] | None,
+) -> Container:
+    """Choose devices, ask the plugin, start the container.
+
+    Raises:
+        AdmissionError: in the release's words.
+    """
+    free = sorted((held.healthy if held else set()) - pods.held(resource))
+    if held and kubelet.no_healthy and not held.healthy:
+        raise _refused(kubelet, kubelet.no_healthy.format(resource=resource))
+    if len(free) < wanted:
+        raise _refused(kubelet, kubelet.unavailable.format(resource=resource, wanted=wanted, free=len(free)))
+    assert held is not None
+    chosen = tuple(ids) if ids is not None else await _choose(kubelet, held, free, wanted)
+    answer = await _ask(kubelet, held.endpoint, resource, chosen)
+    started = Container(pod=pod, name=container, resource=resource, ids=chosen, answer=answer)
+    pods.containers[pod, container] = started
+    if not kubelet.asks_at_every_start:
+        pods.answers[pod, container] = answer
+    await _pre_start(held, chosen)
+    return started
+
+
+async def start(pods: Pods, kubelet: Release, resources: Mapping[str, Resource], pod: str, container: str) -> Container:
+    """Start a container of an admitted pod again: with the kept answer, or, on 1.8, a new one.
+
+    Raises:
+        AdmissionError: the plugin refused.
+    """
+    started = pods.containers[pod, container]
+    held = resources.get(started.resource)
+    if held is not None:
+        await _pre_start(held, started.ids)
+    kept = pods.answers.get((pod, container))
+    if kept is None and held is not None:
+        kept = await _ask(kubelet, held.endpoint, started.resource, started.ids)
+    # 1.8 starts a container without devices, and without an error, while no plugin is registered.
+    return Container(pod=pod, name=container, resource=started.resource, ids=started.ids, answer=kept or Answer())
+
+
+async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted: int) -> tuple[str, ...]:
+    """Choose as many as wanted; what the plugin prefers counts as far as it is available."""
+    if not kubelet.prefers or not held.options.get_preferred_allocation_available or held.endpoint is None:
+        return tuple(free[:wanted])
+    try:
+        data = await held.endpoint.call("GetPreferredAllocation", preference_request(free, (), wanted))
+    except EndpointError as error:
+        raise _refused(kubelet, f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
+    preferred = [device for device in dict.fromkeys(preference_answer(data)) if device in free]
+    rest = [device for device in free if device not in preferred]
+    return tuple([*preferred, *rest][:wanted])
+
+
+async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str, ids: Sequence[str]) -> Answer:
+    if endpoint is None:
+        raise _refused(kubelet, f"Unknown Device Plugin {resource}")
+    wire = WIRES[kubelet.api_version]
+    try:
+        answer = wire.allocate_answer(await endpoint.call("Allocate", wire.allocate_request(ids)))
+    except EndpointError as error:
+        raise _refused(kubelet, str(error)) from error
+    if answer is None:
+        raise _refused(kubelet, kubelet.no_container)
+    return answer
+
+
+async def _pre_start(held: Resource, ids: Sequence[str]) -> None:
+    if not held.options.pre_start_required or held.endpoint is None:
+        return
+    try:
+        await held.endpoint.call("PreStartContainer", pre_start_request(ids), PRE_START_DEADLINE)
+    except EndpointError as error:
+        raise AdmissionError(f"device plugin PreStartContainer rpc failed with err: {error}") from error
+
+
+def _refused(kubelet: Release, problem: str) -> AdmissionError:
+    return AdmissionError(kubelet.admission_error.format(problem=problem))

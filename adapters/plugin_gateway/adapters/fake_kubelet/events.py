@@ -1,0 +1,108 @@
+"""What the fake kubelet saw, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from plugin_gateway.core.errors import GatewayError
+
+
+class AdmissionError(GatewayError):
+    """A pod that is not admitted, or a container that does not start, in the release's own words."""
+
+
+class EventKind(Enum):
+    """What happened."""
+
+    STARTED = "kubelet started"
+    STOPPED = "kubelet stopped"
+    REGISTER = "Register called"
+    REGISTERED = "registered"
+    REGISTER_REFUSED = "registration refused"
+    DIAL_BACK_FAILED = "dial-back failed"
+    STREAM_OPENED = "stream opened"
+    LIST = "list received"
+    STREAM_ENDED = "stream ended"
+    ALLOCATED = "allocated"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened."""
+
+    kind: EventKind
+    time: float
+    """On the monotonic clock."""
+    resource: str
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RegisterCall:
+    """One Register, as it came and as it was answered."""
+
+    time: float
+    """When it came, on the monotonic clock."""
+    package: str
+    version: str
+    endpoint: str
+    resource: str
+    pre_start_required: bool
+    prefers: bool
+    error: str | None = None
+    """The words of the refusal; None where it was accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceList:
+    """One message of a ListAndWatch stream."""
+
+    time: float
+    resource: str
+    endpoint: str
+    devices: tuple[tuple[str, str], ...]
+    """Id and health, as they came: an id can occur twice."""
+    topology: Mapping[str, tuple[int, ...]]
+    """NUMA nodes by id; an id without topology is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """A moment at which the kubelet held two streams of one resource."""
+
+    time: float
+    resource: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the plugin answered to Allocate for one container."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
+    """Host path and whether read-only, by container path."""
+    device_nodes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Host path and permissions, by container path."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    cdi_devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container as the kubelet would start it."""
+
+    pod: str
+    name: str
+    resource: str
+    ids: tuple[str, ...]
+    answer: Answer
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables that the plugin added."""
+        return self.answer.environment
+
+    @property
+    def device_nodes(self) -> Mapping[str, tuple[str, str]]:
+        """The device nodes that the plugin added."""
+        return self.answer.device_nodes

@@ -1,0 +1,354 @@
+"""A kubelet as a device plugin meets it: its directory, its socket, its registrations and streams, its device counts."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import grpc.aio
+
+from plugin_gateway.adapters.fake_kubelet import admission
+from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.events import (
+    Container,
+    DeviceList,
+    Event,
+    EventKind,
+    Overlap,
+    RegisterCall,
+)
+from plugin_gateway.adapters.fake_kubelet.registration import RegistrationService, refusal
+from plugin_gateway.adapters.fake_kubelet.releases import DialBack, OptionsFrom, Release, SecondStream, StreamEnd, Wipe
+from plugin_gateway.adapters.fake_kubelet.resource import Resource
+from plugin_gateway.adapters.fake_kubelet.wire import read_list
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+
+SOCKET = "kubelet.sock"
+CHECKPOINT = "kubelet_internal_checkpoint"
+DIAL_TIMEOUT = 10.0
+GRACE = 300.0
+"""Seconds for which a kubelet keeps a resource whose stream ended."""
+
+_numbers = count(1)
+
+
+class FakeKubelet:
+    """Plays the kubelet of one release in one directory.
+
+    Everything it saw can be read from it at any time; ``wait_for`` waits for it.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        kubelet: Release,
+        *,
+        dial_timeout: float = DIAL_TIMEOUT,
+        grace: float = GRACE,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.release = kubelet
+        self.registrations: list[RegisterCall] = []
+        self.lists: list[DeviceList] = []
+        self.overlaps: list[Overlap] = []
+        self.on_register: Callable[[RegisterCall], Awaitable[str | None]] | None = None
+        """A fault to inject before the release's own checks: it may take its time, and return a refusal."""
+        self._dial_timeout = dial_timeout
+        self._grace = grace
+        self._on_event = on_event
+        self._resources: dict[str, Resource] = {}
+        self._pods = admission.Pods()
+        self._server: grpc.aio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Empty the directory as this release does, and listen."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _wipe(self.directory, self.release.wipe)
+        self._resources = {}
+        self._pods.forget_answers(keep=not self.release.asks_at_every_start)
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register),))
+        # Bound under another name and linked, so that ending the server leaves the file behind, as kill -9 does.
+        hidden = self.directory / f".{SOCKET}-{os.getpid()}-{next(_numbers)}"
+        self._server.add_insecure_port(f"unix:{hidden}")
+        await self._server.start()
+        os.link(hidden, self.directory / SOCKET)
+        hidden.unlink()
+        self._tell(EventKind.STARTED, "", f"kubelet {self.release.name}")
+
+    async def stop(self) -> None:
+        """End in order. A second time does nothing."""
+        if self._server is not None:
+            (self.directory / SOCKET).unlink(missing_ok=True)
+        await self.kill()
+        if self._failures:
+            raise self._failures.pop()
+
+    async def kill(self) -> None:
+        """End as kill -9 does: connections break, and kubelet.sock stays where nobody listens any more."""
+        server, self._server = self._server, None
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        everything = {id(each): each for held in self._resources.values() for each in (*held.endpoints, *held.streams)}
+        for endpoint in everything.values():
+            await endpoint.close()
+        if server is not None:
+            await server.stop(None)
+            self._tell(EventKind.STOPPED, "", f"kubelet {self.release.name}")
+
+    async def restart(self, kubelet: Release | None = None, *, kill: bool = False) -> None:
+        """End and start again, perhaps as another release."""
+        await (self.kill() if kill else self.stop())
+        self.release = kubelet or self.release
+        await self.start()
+
+    def devices(self, resource: str) -> Mapping[str, str]:
+        """Tell the health of each device, by id."""
+        return self._resources[resource].devices if resource in self._resources else {}
+
+    def capacity(self, resource: str) -> int | None:
+        """Tell how many devices the resource has; None for one that the device manager does not know."""
+        held = self._held(resource)
+        return held.capacity if held else None
+
+    def allocatable(self, resource: str) -> int | None:
+        """Tell how many of them can be given to pods; None for a resource that it does not know."""
+        held = self._held(resource)
+        return len(held.healthy) if held else None
+
+    def open_streams(self, resource: str) -> int:
+        """Count the ListAndWatch streams that are open, also those that the kubelet forgot."""
+        return len(self._resources[resource].streams) if resource in self._resources else 0
+
+    async def allocate(
+        self, resource: str, wanted: int = 1, *, pod: str, container: str = "main", ids: list[str] | None = None
+    ) -> Container:
+        """Admit a pod whose container wants devices, and start it.
+
+        Raises:
+            AdmissionError: in the release's words.
+        """
+        held = self._held(resource)
+        started = await admission.admit(self._pods, self.release, held, resource, wanted, pod, container, ids)
+        self._tell(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
+        return started
+
+    async def start_container(self, pod: str, container: str = "main") -> Container:
+        """Start a container of an admitted pod again.
+
+        Raises:
+            AdmissionError: the start failed.
+        """
+        return await admission.start(self._pods, self.release, self._resources, pod, container)
+
+    def remove_pod(self, pod: str) -> None:
+        """Give its devices back."""
+        self._pods.remove(pod)
+
+    async def drop_stream(self, resource: str) -> None:
+        """Close the connection of the current endpoint; the kubelet lives on."""
+        endpoint = self._resources[resource].endpoint
+        if endpoint is not None:
+            await endpoint.close()
+        await self.wait_for(lambda: endpoint is None or not endpoint.streaming, what="the end of the stream")
+
+    async def wait_for(self, condition: Callable[[], bool], *, timeout: float = 5.0, what: str) -> None:  # noqa: ASYNC109
+        """Wait until the condition holds.
+
+        Raises:
+            TimeoutError: it says what was waited for and what was seen instead.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(f"no {what} within {timeout} s; {self._summary()}") from None
+
+    def _summary(self) -> str:
+        resources = {name: f"{len(held.healthy)}/{held.capacity}" for name, held in self._resources.items()}
+        calls = [f"{call.version} {call.endpoint}: {call.error or 'accepted'}" for call in self.registrations[-3:]]
+        return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
+
+    def _held(self, resource: str) -> Resource | None:
+        held = self._resources.get(resource)
+        if held is not None:
+            held.expire(time.monotonic(), self._grace)
+        return held
+
+    def _tell(self, kind: EventKind, resource: str, text: str) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+        if self._on_event is not None:
+            self._on_event(Event(kind, time.monotonic(), resource, text))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failures.append(failure)
+
+    async def _register(self, request: wire.RegisterRequest) -> str | None:
+        call = RegisterCall(
+            time=time.monotonic(),
+            package=self.release.package,
+            version=request.version,
+            endpoint=request.endpoint,
+            resource=request.resource_name,
+            pre_start_required=request.options.pre_start_required,
+            prefers=request.options.get_preferred_allocation_available,
+        )
+        self.registrations.append(call)
+        self._tell(EventKind.REGISTER, call.resource, f"{call.version} {call.endpoint}")
+        if self.on_register is not None:
+            call.error = await self.on_register(call)
+        call.error = call.error or refusal(self.release, request)
+        if call.error is None:
+            call.error = await self._dial_back(request)
+        kind = EventKind.REGISTERED if call.error is None else EventKind.REGISTER_REFUSED
+        self._tell(kind, call.resource, f"{call.version} {call.endpoint}: {call.error or 'accepted'}")
+        return call.error
+
+    async def _dial_back(self, request: wire.RegisterRequest) -> str | None:
+        """Dial now, or see to it later; tell why it failed now."""
+        path = self.directory / request.endpoint
+        if self.release.dial_back is not DialBack.INSIDE:
+            self._spawn(self._connect_later(request, PluginEndpoint(path, self.release)))
+            return None
+        resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
+        if self.release.second_stream is SecondStream.KEPT_BY_PATH:
+            known = next((each for each in resource.endpoints if each.path == path), None)
+            if known is not None:
+                resource.endpoints.remove(known)
+                return f"device plugin already connected: {path}"
+        return await self._dial_inside(resource, PluginEndpoint(path, self.release))
+
+    async def _dial_inside(self, resource: Resource, endpoint: PluginEndpoint) -> str | None:
+        problem = None
+        if not await endpoint.dial(self._dial_timeout):
+            problem = "failed to dial device plugin: context deadline exceeded"
+        else:
+            try:
+                data = await endpoint.call("GetDevicePluginOptions", b"")
+                endpoint.options = wire.DevicePluginOptions.FromString(data)
+            except EndpointError as error:
+                problem = f"failed to get device plugin options: {error}"
+        if problem is not None:
+            await endpoint.close()
+            if not resource.endpoints and resource.stopped is None:
+                self._resources.pop(resource.name, None)
+            return problem
+        resource.options = endpoint.options
+        resource.endpoints.append(endpoint)
+        resource.stopped = None
+        self._spawn(self._watch(resource, endpoint))
+        return None
+
+    async def _connect_later(self, request: wire.RegisterRequest, endpoint: PluginEndpoint) -> None:
+        """Dial after Register was answered; whatever fails is told to nobody but the kubelet's log."""
+        patient = self.release.dial_back is DialBack.AFTER_PATIENTLY
+        if patient and not await endpoint.dial(self._dial_timeout):
+            self._tell(EventKind.DIAL_BACK_FAILED, request.resource_name, request.endpoint)
+            await endpoint.close()
+            return
+        resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
+        if self.release.options_from is OptionsFrom.REGISTER_KEPT and request.HasField("options"):
+            resource.options = request.options
+        if self.release.second_stream is SecondStream.CLOSED:
+            await self._install(resource, endpoint)
+        await self._watch(resource, endpoint)
+
+    async def _install(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+        """Make it the one of this resource and close the others."""
+        older, resource.endpoints = resource.endpoints, [endpoint]
+        resource.stopped = None
+        for each in older:
+            await each.close()
+
+    async def _watch(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+        """Follow a stream from its first message to its end."""
+        stream = endpoint.watch()
+        try:
+            async for data in stream:
+                now = time.monotonic()
+                if not endpoint.streaming:
+                    self._opened(resource, endpoint, now)
+                await self._take(resource, endpoint, data, now)
+        except grpc.aio.AioRpcError:
+            pass  # the end of a stream is told by what follows, however it ended
+        finally:
+            stream.cancel()
+            await self._ended(resource, endpoint)
+
+    def _opened(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
+        endpoint.streaming = True
+        if resource.streams:
+            self.overlaps.append(Overlap(now, resource.name))
+        resource.streams.append(endpoint)
+        self._tell(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
+
+    async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
+        devices, topology = read_list(data)
+        listed = DeviceList(
+            time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices, topology=topology
+        )
+        self.lists.append(listed)
+        if self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:
+            before = set(resource.healthy)
+            await self._install(resource, endpoint)
+            resource.take(listed)
+            resource.keep_missing(before)
+        else:
+            resource.take(listed)
+        self._tell(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
+
+    async def _ended(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+        """Draw the release's conclusion from the end of a stream."""
+        now = time.monotonic()
+        endpoint.streaming = False
+        with contextlib.suppress(ValueError):
+            resource.streams.remove(endpoint)
+        forgotten = endpoint not in resource.endpoints
+        newest = endpoint is resource.endpoint
+        if not forgotten:
+            resource.endpoints.remove(endpoint)
+        if self.release.second_stream is SecondStream.KEPT_AND_FORGETFUL and not newest and resource.endpoint:
+            await resource.endpoint.close()
+        elif not forgotten and not resource.endpoints:
+            resource.stop(now)
+        if self.release.stream_end is StreamEnd.REMOVED and not resource.endpoints:
+            self._resources.pop(resource.name, None)
+        self._tell(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
+        await endpoint.close()
+
+
+def _wipe(directory: Path, rule: Wipe) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if rule is Wipe.SOCKETS and not path.is_socket():
+            continue
+        if path.name != CHECKPOINT:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""The fake kubelet's Registration service: one method, and the genuine words for everything else."""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from plugin_gateway.adapters.fake_kubelet.releases import Release
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+
+_QUALIFIED = re.compile(
+    r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+    r"/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+)
+_OLD_OPAQUE = "pod.alpha.kubernetes.io/opaque-int-resource-"
+
+Register = Callable[[wire.RegisterRequest], Awaitable[str | None]]
+"""Takes a registration; returns the words of a refusal, or None."""
+
+
+class RegistrationService(grpc.GenericRpcHandler):
+    """Answers Register in the package of this release."""
+
+    def __init__(self, kubelet: Release, register: Register) -> None:
+        self._service = f"{kubelet.package}.Registration"
+        self._register = register
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Find the method; unlike gRPC's own, the refusal of an unknown one has grpc-go's words."""
+        service, _, method = handler_call_details.method.lstrip("/").rpartition("/")
+        if service != self._service:
+            return _refusing(f"unknown service {service}")
+        if method != "Register":
+            return _refusing(f"unknown method {method} for service {service}")
+        return grpc.unary_unary_rpc_method_handler(self._answer)
+
+    async def _answer(self, data: bytes, context: Any) -> bytes:
+        refusal = await self._register(wire.RegisterRequest.FromString(data))
+        if refusal is not None:
+            await context.abort(grpc.StatusCode.UNKNOWN, refusal)
+        return b""
+
+
+def _refusing(words: str) -> Any:
+    async def refuse(_request: bytes, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, words)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def refusal(kubelet: Release, request: wire.RegisterRequest) -> str | None:
+    """Check version and name as the release does, in its words."""
+    if request.version != kubelet.api_version:
+        return kubelet.version_error.format(asked=request.version)
+    name = request.resource_name
+    if not name and kubelet.empty_name_error:
+        return kubelet.empty_name_error
+    if not _is_valid(kubelet, name):
+        return kubelet.name_error.format(name=name)
+    return None
+
+
+def _is_valid(kubelet: Release, name: str) -> bool:
+    if not kubelet.strict_names:
+        return ("/" in name and "kubernetes.io/" not in name) or name.startswith(_OLD_OPAQUE)
+    return (
+        "kubernetes.io/" not in name
+        and not name.startswith("requests.")
+        and _QUALIFIED.fullmatch(f"requests.{name}") is not None
+    )

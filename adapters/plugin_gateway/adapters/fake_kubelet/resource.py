@@ -1,0 +1,72 @@
+"""What the fake kubelet's device manager holds of one resource."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from plugin_gateway.adapters.fake_kubelet.endpoint import PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.events import DeviceList
+from plugin_gateway.adapters.fake_kubelet.releases import Release, StreamEnd
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.health import Health
+
+
+@dataclass(slots=True)
+class Resource:
+    """Devices, connections and the time of the last stop."""
+
+    name: str
+    kubelet: Release
+    healthy: set[str] = field(default_factory=set)
+    unhealthy: set[str] = field(default_factory=set)
+    endpoints: list[PluginEndpoint] = field(default_factory=list)
+    """Those that the kubelet still knows, the newest registration last."""
+    streams: list[PluginEndpoint] = field(default_factory=list)
+    """Those whose stream is open, known or forgotten."""
+    options: wire.DevicePluginOptions = field(default_factory=wire.DevicePluginOptions)
+    stopped: float | None = None
+    """When its last known stream ended, on the monotonic clock."""
+
+    @property
+    def endpoint(self) -> PluginEndpoint | None:
+        """The one that answers Allocate."""
+        return self.endpoints[-1] if self.endpoints else None
+
+    @property
+    def capacity(self) -> int:
+        """How many devices the node is said to have."""
+        return len(self.healthy) + (len(self.unhealthy) if self.kubelet.unhealthy_has_capacity else 0)
+
+    @property
+    def devices(self) -> Mapping[str, str]:
+        """Health by id."""
+        sick = dict.fromkeys(self.unhealthy, Health.UNHEALTHY.value)
+        return sick | dict.fromkeys(self.healthy, Health.HEALTHY.value)
+
+    def take(self, listed: DeviceList) -> None:
+        """Replace the devices by a list that came."""
+        self.healthy, self.unhealthy = set(), set()
+        for device, health in listed.devices:
+            into, out = self.healthy, self.unhealthy
+            if health != Health.HEALTHY.value:
+                into, out = out, into
+            into.add(device)
+            if not self.kubelet.counts_twice:
+                out.discard(device)
+
+    def keep_missing(self, before: set[str]) -> None:
+        """Keep what an older endpoint listed: 1.8 never removes it."""
+        self.healthy |= before - self.unhealthy
+
+    def stop(self, now: float) -> None:
+        """Draw the conclusion from the end of the stream."""
+        self.stopped = now
+        if self.kubelet.stream_end is StreamEnd.UNHEALTHY:
+            self.unhealthy |= self.healthy
+        else:
+            self.unhealthy = set()
+        self.healthy = set()
+
+    def expire(self, now: float, grace: float) -> None:
+        """Give the devices up when the grace time of a stopped resource is over."""
+        if self.stopped is not None and now - self.stopped >= grace:
+            self.healthy, self.unhealthy = set(), set()
