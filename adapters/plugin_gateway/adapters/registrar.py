@@ -279,7 +279,7 @@ class Registrar:
             took_ms=round((time.monotonic() - started) * 1000, 1),
         )
         if candidate.endpoint.dialect.one_resource_at_a_time:
-            await self._turns.take()
+            await asyncio.sleep(self._turns.gap)
 
     def _tell(self, event: str, **fields: str) -> None:
         """Log what all resources wait for, once."""

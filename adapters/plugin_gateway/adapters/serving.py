@@ -13,7 +13,7 @@ from plugin_gateway.adapters.dialect import Call, Dialect, MalformedRequestError
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.publication import PublicationClosed
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.resources import Advertisement, ResourceName
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 KUBELET_AGENT = "grpc-go/"
@@ -59,14 +59,17 @@ class Turns:
     """Keeps messages to a kubelet apart that can crash when two resources change at the same instant (1.8)."""
 
     def __init__(self, gap: float = 0.05) -> None:
-        self._gap = gap
+        self.gap = gap
+        """Seconds."""
         self._next_free = 0.0
+        self._last: ResourceName | None = None
 
-    async def take(self) -> None:
-        """Wait for the next free moment."""
+    async def take(self, resource: ResourceName) -> None:
+        """Wait until enough time has passed since the last message of another resource."""
         now = time.monotonic()
-        turn = max(now, self._next_free)
-        self._next_free = turn + self._gap
+        turn = now if resource == self._last else max(now, self._next_free)
+        self._last = resource
+        self._next_free = turn + self.gap
         if turn > now:
             await asyncio.sleep(turn - now)
 
@@ -117,7 +120,7 @@ class Serving(grpc.GenericRpcHandler):
         while True:
             version, advertisement = await self._offer.advertisement.newer_than(version)
             if paced:
-                await self._turns.take()
+                await self._turns.take(self._offer.resource)
             yield advertisement
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:

@@ -120,6 +120,11 @@ class FakeKubelet:
         self.release = kubelet or self.release
         await self.start()
 
+    @property
+    def resources(self) -> list[str]:
+        """Name what the device manager knows."""
+        return list(self._resources)
+
     def devices(self, resource: str) -> Mapping[str, str]:
         """Tell the health of each device, by id."""
         return self._resources[resource].devices if resource in self._resources else {}
