@@ -28,7 +28,7 @@ generate: $(READY)
 	$(BIN)/python api/generate.py
 
 bench: $(READY)
-	$(BIN)/python -m bench $(BENCH_ARGS)
+	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH_ARGS)
 
 # Take the newest versions that pyproject.toml allows.
 lock:

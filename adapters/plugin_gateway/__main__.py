@@ -104,13 +104,13 @@ def _devices(parsed: argparse.Namespace) -> int:
 
 
 def _fake_kubelet(parsed: argparse.Namespace) -> int:
-    from plugin_gateway.adapters.fake_kubelet import command
+    import plugin_gateway.adapters.fake_kubelet.command as command
 
     return command.run(parsed)
 
 
 def _add_fake_kubelet_arguments(parser: argparse.ArgumentParser) -> None:
-    from plugin_gateway.adapters.fake_kubelet import command
+    import plugin_gateway.adapters.fake_kubelet.command as command
 
     command.add_arguments(parser)
 

@@ -36,7 +36,8 @@ def parse_spec(spec: str) -> tuple[Device, ...]:
     count, x, model = spec.partition("x")
     if not x or not count.isascii() or not count.isdigit() or not 1 <= int(count) <= MAX_GPUS or model not in MODELS:
         raise InvalidValueError(
-            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL with 1 to {MAX_GPUS} of {', '.join(MODELS)}, as in 8xH100"
+            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, "
+            f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
         )
     return tuple(_gpu(index, int(count), model) for index in range(int(count)))
 

@@ -1,0 +1,88 @@
+"""The NVML backend: one thread that owns the driver, tells what it sees, and is waited for by nobody."""
+
+import ctypes
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plugin_gateway.core.observations import DriverUnavailable, Observation
+from plugin_gateway.nvidia.library import DriverMissingError, load_library
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.ports import Report
+    from plugin_gateway.nvidia.watch import Watch
+
+RESCAN_SECONDS = 5.0
+RETRY_SECONDS = 3.0
+
+
+class NvmlBackend:
+    """Watches NVIDIA's driver; comes alive by itself when the driver does."""
+
+    def __init__(
+        self,
+        *,
+        driver_root: str = "/",
+        sysfs: Path = Path("/sys"),
+        proc: Path = Path("/proc"),
+        rescan_seconds: float = RESCAN_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._driver_root = driver_root
+        self._sysfs = sysfs
+        self._proc = proc
+        self._rescan_seconds = rescan_seconds
+        self._retry_seconds = retry_seconds
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        self._report: Report | None = None
+        self._watch: Watch | None = None
+
+    def start(self, report: "Report") -> None:
+        """Begin to look, in the backend's own thread."""
+        self._report = report
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Report nothing more; the thread ends within a second, or when the driver lets it go."""
+        self._stopping.set()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; False where the driver still holds it."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        """Hold one session after the other. Nothing ends this loop but ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                self._hold_session()
+            except DriverMissingError as error:
+                self._tell(DriverUnavailable(str(error)))
+            except Exception as error:  # noqa: BLE001 - whatever it was, the node must not stay without a watch
+                self._tell(DriverUnavailable(f"{type(error).__name__}: {error}"))
+            else:
+                continue
+            if self._watch is not None:
+                self._watch.inventory_is_old = True
+            self._stopping.wait(self._retry_seconds)
+
+    def _hold_session(self) -> None:
+        """Initialise the driver, then watch it until something asks for a new look from the start."""
+        library = load_library(self._driver_root)
+        # The driver takes its time here, 100 ms and more, in which the other threads import what comes next.
+        counted = _initialise(library)
+        if self._watch is None:
+            from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
+
+            self._watch = Watch(self._sysfs, self._proc, self._rescan_seconds, self._tell, self._stopping)
+        self._watch.hold_session(library, counted=counted)
+
+    def _tell(self, observation: Observation) -> None:
+        if self._report is not None and not self._stopping.is_set():
+            self._report(observation)
+
+
+def _initialise(library: ctypes.CDLL) -> bool:
+    """Initialise the driver without pynvml, which asks again and is answered at once; the driver counts both."""
+    return bool(library.nvmlInit_v2() == 0)

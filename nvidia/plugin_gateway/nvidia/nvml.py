@@ -1,0 +1,151 @@
+"""NVML as typed functions: the one module that knows pynvml. Called in the owner thread only."""
+
+import contextlib
+import ctypes
+from dataclasses import dataclass
+from typing import Any, NewType
+
+import pynvml
+
+from plugin_gateway.nvidia.library import DriverMissingError
+
+Handle = NewType("Handle", object)
+EventSet = NewType("EventSet", object)
+
+
+class NvmlError(Exception):
+    """A call that the driver failed; the message is NVML's own."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__(str(error))
+        self.code = int(error.value)
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether nothing happened while waiting."""
+        return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class XidEvent:
+    """One critical XID."""
+
+    handle: Handle
+    xid: int
+
+
+def _call(name: str, *arguments: Any) -> Any:
+    try:
+        return getattr(pynvml, name)(*arguments)
+    except pynvml.NVMLError as error:
+        raise NvmlError(error) from error
+
+
+def adopt(library: ctypes.CDLL) -> None:
+    """Open NVML in a library that is loaded already; where it was initialised before, this costs nothing.
+
+    Raises:
+        DriverMissingError: it cannot reach the driver.
+    """
+    if pynvml.nvmlLib is not library:
+        pynvml.nvmlLib = library
+        pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - or calls would go on to the library before
+    try:
+        _call("nvmlInit")
+    except NvmlError as error:
+        raise DriverMissingError(f"NVML cannot be initialised: {error}") from error
+
+
+def shut_down() -> None:
+    """Close NVML; a driver that is gone does not mind."""
+    with contextlib.suppress(NvmlError):
+        _call("nvmlShutdown")
+
+
+def device_count() -> int:
+    """Count the GPUs that this session knows."""
+    return int(_call("nvmlDeviceGetCount"))
+
+
+def handle_by_index(index: int) -> Handle:
+    """Find a GPU."""
+    return Handle(_call("nvmlDeviceGetHandleByIndex", index))
+
+
+def uuid_of(handle: Handle) -> str:
+    """Tell the UUID.
+
+    Raises:
+        UnicodeDecodeError: the driver gave bytes that are no text.
+    """
+    return str(_call("nvmlDeviceGetUUID", handle))
+
+
+def minor_number(handle: Handle) -> int | None:
+    """Tell the number of the device node; None where the driver does not say."""
+    try:
+        return int(_call("nvmlDeviceGetMinorNumber", handle))
+    except NvmlError:
+        return None
+
+
+def pci_address(handle: Handle) -> str:
+    """Tell the PCI address as sysfs writes it: NVML's domain has eight digits, that of sysfs four."""
+    domain, _, rest = str(_call("nvmlDeviceGetPciInfo", handle).busId).lower().partition(":")
+    return f"{int(domain, 16):04x}:{rest}"
+
+
+def product_name(handle: Handle) -> str:
+    """Tell the product name; '' where the driver does not say."""
+    try:
+        return str(_call("nvmlDeviceGetName", handle))
+    except (NvmlError, UnicodeDecodeError):
+        return ""
+
+
+def memory_bytes(handle: Handle) -> int:
+    """Tell the memory in bytes; 0 where the driver does not say."""
+    try:
+        return int(_call("nvmlDeviceGetMemoryInfo", handle).total)
+    except NvmlError:
+        return 0
+
+
+def make_event_set() -> EventSet:
+    """Make a set for the events of any number of GPUs."""
+    return EventSet(_call("nvmlEventSetCreate"))
+
+
+def free_event_set(events: EventSet) -> None:
+    """Give it back."""
+    with contextlib.suppress(NvmlError):
+        _call("nvmlEventSetFree", events)
+
+
+def watch_xids(handle: Handle, events: EventSet) -> bool:
+    """Have the XIDs of a GPU reported; False where the GPU or its driver cannot."""
+    try:
+        supported = int(_call("nvmlDeviceGetSupportedEventTypes", handle))
+        if not supported & pynvml.nvmlEventTypeXidCriticalError:
+            return False
+        _call("nvmlDeviceRegisterEvents", handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    except NvmlError:
+        return False
+    return True
+
+
+def wait_for_xid(events: EventSet, milliseconds: int) -> XidEvent | None:
+    """Wait for the next XID; None where none came in time, or an event of another kind.
+
+    Raises:
+        NvmlError: the wait itself failed.
+    """
+    try:
+        data = _call("nvmlEventSetWait_v2", events, milliseconds)
+    except NvmlError as error:
+        if error.is_timeout:
+            return None
+        raise
+    if data.eventType != pynvml.nvmlEventTypeXidCriticalError:
+        return None
+    return XidEvent(Handle(data.device), int(data.eventData))
