@@ -1,16 +1,19 @@
 """The command line: sub-commands, flags from the table of options, and one line for every mistake."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from plugin_gateway.adapters.configuration.options import Option
+from plugin_gateway.adapters.configuration.options import GivenFlag, Option
 from plugin_gateway.core.errors import InvalidValueError
 
 PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
+_LARGEST_WIDTH = 100
+_DEFAULT_WIDTH = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +25,32 @@ class Command:
     run: Callable[[argparse.Namespace], int]
     """Returns the exit status; raises InvalidValueError for a mistake of the user's."""
     description: str = ""
+    """Paragraphs are divided by an empty line, and wrapped."""
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps each paragraph by itself, and keeps examples as they are."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, **{"width": _columns()} | settings)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(part if "\n  " in part else fill(part, width, indent) for part in paragraphs)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        from textwrap import wrap  # noqa: PLC0415 - only for people
+
+        # A path or a flag that is broken at a hyphen cannot be copied.
+        return wrap(text, width, break_on_hyphens=False)
 
 
 class _Parser(argparse.ArgumentParser):
     """Says every mistake in one line."""
 
     def error(self, message: str) -> NoReturn:
-        fail(f"{message} (see {self.prog} --help)")
+        fail(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -39,28 +61,37 @@ class _Parser(argparse.ArgumentParser):
         return parsed, unknown
 
     def _refuse(self, word: str) -> NoReturn:
-        from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
+        if not word.startswith("-"):
+            self.error(f"unexpected argument {word}")
+        flag = word.partition("=")[0]
+        flags = [name for action in self._actions for name in action.option_strings]
+        self.error(f"unknown flag {word}{_suggestion(flag, flags)}")
 
-        flags = [flag for action in self._actions for flag in action.option_strings]
-        near = get_close_matches(word.partition("=")[0], flags, n=1)
-        kind = "unknown flag" if word.startswith("-") else "unexpected argument"
-        self.error(f"{kind} {word}, did you mean {near[0]}?" if near else f"{kind} {word}")
+
+class _Remember(argparse.Action):
+    """Keeps by which of its names a flag was given."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values))
 
 
 def fail(message: str) -> NoReturn:
     """End with one line about what the user got wrong."""
-    sys.stderr.write(f"{PROGRAM}: {message}\n")
+    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
+    sys.stderr.write(f"{PROGRAM}: {line}\n")
     sys.exit(USAGE_ERROR)
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
-    """Run the sub-command that the arguments name."""
+    """Run the sub-command that the arguments name; returns the exit status."""
     if arguments and arguments[0] in commands:
         command = commands[arguments[0]]
         parser = _Parser(
             prog=f"{PROGRAM} {arguments[0]}",
             description=command.description or command.help,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
         command.add_arguments(parser)
@@ -79,15 +110,33 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
         sys.stdout.write(f"{PROGRAM} {version()}\n")
         return 0
     if arguments:
-        kind = "flag" if arguments[0].startswith("-") else "command"
-        fail(f"unknown {kind} {arguments[0]}, allowed are {', '.join(commands)}, --help and --version")
+        _refuse_first(arguments[0], tuple(commands))
     sys.stderr.write(_overview(commands))
     return USAGE_ERROR
 
 
+def _refuse_first(word: str, commands: Sequence[str]) -> NoReturn:
+    if word.startswith("-"):
+        flags = ("--help", "--version")
+        fail(f"unknown flag {word}, allowed before a command are {' and '.join(flags)}{_suggestion(word, flags)}")
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, commands)}")
+
+
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
+
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _overview(commands: Mapping[str, Command]) -> str:
-    width = max(len(name) for name in commands) + 2
-    lines = [f"  {name:{width}}{command.help}" for name, command in commands.items()]
+    from textwrap import fill  # noqa: PLC0415 - only for people
+
+    indent = max(len(name) for name in commands) + 4
+    lines = [
+        fill(f"  {name:{indent - 2}}{command.help}", width=_columns(), subsequent_indent=" " * indent)
+        for name, command in commands.items()
+    ]
     return "\n".join(
         (
             f"usage: {PROGRAM} COMMAND [flags]",
@@ -97,27 +146,42 @@ def _overview(commands: Mapping[str, Command]) -> str:
             "commands:",
             *lines,
             "",
-            f"{PROGRAM} COMMAND --help tells the flags of each; {PROGRAM} --version the version.",
+            "flags:",
+            f"  {'--help':{indent - 2}}this text; after a command, the flags of that command",
+            f"  {'--version':{indent - 2}}the version",
             "",
         )
     )
 
 
+def _columns() -> int:
+    """Tell how wide help may be; shutil, which could tell, is too slow to import for every start."""
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (ValueError, OSError):
+        width = _DEFAULT_WIDTH
+    return max(20, min(width, _LARGEST_WIDTH) - 2)
+
+
 def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
     """Add the flags of the table; their values stay text, because they are not the only place to decide."""
+    parser.usage = "%(prog)s [flags]"
+    examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
+    parser.epilog = "\n".join(("examples:", *examples))
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
     for option in options:
-        where = f" [{', '.join(option.variables)}]"
-        default = f" (default: {option.default})" if option.default is not None else ""
+        default = f"; default: {option.default}" if option.default is not None else ""
         extra = {"nargs": "?", "const": "true", "metavar": "true|false"} if option.is_switch else {}
-        parser.add_argument(
+        groups[option.group].add_argument(
             *option.flags,
+            action=_Remember,
             dest=option.name,
             default=argparse.SUPPRESS,
-            help=(option.help + default + where).replace("%", "%%"),
+            help=f"{option.help}{default} [{', '.join(option.variables)}]".replace("%", "%%"),
             **({"metavar": option.metavar} | extra),  # type: ignore[arg-type]
         )
 
 
-def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, str]:
-    """Take the flags that were given, as text."""
+def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
+    """Take the flags that were given."""
     return {option.name: getattr(parsed, option.name) for option in options if hasattr(parsed, option.name)}

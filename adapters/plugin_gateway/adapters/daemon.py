@@ -1,16 +1,15 @@
 """`plugin-gateway run`: the gateway as a process that is told what to do by its settings and by signals."""
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import structlog
 
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
-from plugin_gateway.adapters.logs import LogFormat, set_up_logs
+from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.own_sockets import LONGEST_NAME
 from plugin_gateway.adapters.process import run_gateway
@@ -19,8 +18,6 @@ from plugin_gateway.adapters.socket_file import MAX_PATH
 from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.ports import Backend
-
-log = structlog.get_logger()
 
 
 class Daemon:
@@ -38,7 +35,6 @@ class Daemon:
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
         check_kubelet_dir(settings.kubelet_dir)
-        set_up_logs(settings.log_level, LogFormat(settings.log_format))
         self._settings = settings
         self._read_settings = read_settings
         self._mailbox = mailbox
@@ -55,9 +51,19 @@ class Daemon:
         """Run until a signal ends it; returns the exit status."""
         log.info("started", **_told(self._settings))
         try:
-            return run_gateway(self._gateway, self._reload)
+            return run_gateway(self._gateway, self._reload, self._finish_start)
         finally:
+            self._set_up_logs()
             self._backend.stop()
+
+    def _finish_start(self) -> None:
+        """Do what nobody has to wait for."""
+        self._set_up_logs()
+        gc.freeze()
+        gc.enable()
+
+    def _set_up_logs(self) -> None:
+        set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
 
     async def _reload(self) -> None:
         """Read the settings again and apply what changed; settings that are wrong change nothing."""
@@ -70,7 +76,7 @@ class Daemon:
         if settings == before:
             log.info("configuration read again, nothing changed")
             return
-        set_up_logs(settings.log_level, LogFormat(settings.log_format))
+        self._set_up_logs()
         log.info("configuration changed", **_told(settings))
         if settings.container_driver_root != before.container_driver_root:
             self._backend.stop()

@@ -5,8 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
@@ -17,8 +16,6 @@ from plugin_gateway.core.resources import Advertisement, ResourceName, ResourceR
 from plugin_gateway.core.state import Changes, State, advance
 
 MOST_DEVICES_TOLD = 32
-
-log = structlog.get_logger()
 
 
 class DriverUnavailableError(GatewayError):

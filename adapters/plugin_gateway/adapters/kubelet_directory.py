@@ -6,13 +6,13 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import inotify_simple
-import structlog
 from inotify_simple import INotify, flags
 
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.socket_file import FileIdentity, identify_directory, identify_socket
 
 KUBELET_SOCKET = "kubelet.sock"
@@ -31,11 +31,8 @@ _GONE = flags.DELETE | flags.MOVED_FROM
 # Otherwise the library starts a program to find the C library: 3 ms at every start.
 inotify_simple._libc = ctypes.CDLL(None, use_errno=True)  # noqa: SLF001 - it has no other way in
 
-log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True)
-class KubeletIdentity:
+class KubeletIdentity(NamedTuple):
     """One life of a kubelet, as far as its socket tells: a new socket is a new kubelet."""
 
     socket: FileIdentity

@@ -1,22 +1,28 @@
-"""Log lines: one event with fields for each change of state, as JSON for machines and as text for people."""
+"""Log lines: one event with fields for each change of state, as JSON for machines and as text for people.
+
+structlog takes a tenth of the time from process start to registration, so it is imported when that is out of the way;
+what is said before is kept and written then, with its own time.
+"""
 
 import contextlib
 import logging
 import os
 import stat
 import sys
+import time
+from collections import deque
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-# structlog looks for rich as it is imported, to print tracebacks with it; that takes longer than all the rest of us.
+if TYPE_CHECKING:
+    import structlog
+
+MOST_KEPT = 1000
+"""Lines that are kept until there is somebody to write them."""
+
+_Write = Callable[[str, dict[str, Any]], None]
 _RICH = "rich"
-_absent = _RICH not in sys.modules
-if _absent:
-    sys.modules[_RICH] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
-import structlog  # noqa: E402
-
-if _absent:
-    del sys.modules[_RICH]
 
 
 class LogFormat(Enum):
@@ -27,13 +33,61 @@ class LogFormat(Enum):
     TEXT = "text"
 
 
+class Log:
+    """What every module tells its changes of state."""
+
+    def __init__(self) -> None:
+        self._write: _Write | None = None
+        self._kept: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MOST_KEPT)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Tell what helps to understand a fault."""
+        self._say("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Tell a change of state."""
+        self._say("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Tell a change that somebody may have to do something about."""
+        self._say("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Tell what cannot go on."""
+        self._say("error", event, fields)
+
+    def exception(self, event: str, error: BaseException) -> None:
+        """Tell a fault of ours, with its traceback."""
+        self._say("error", event, {"exc_info": error})
+
+    def write_to(self, write: _Write | None) -> None:
+        """Write what was kept, and everything from now on; None keeps it again."""
+        self._write_kept(write)
+        self._write = write
+        self._write_kept(write)
+
+    def _write_kept(self, write: _Write | None) -> None:
+        while write is not None and self._kept:
+            write(*self._kept.popleft())
+
+    def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        line = {"time": time.time(), "event": event, **{key: each for key, each in fields.items() if each is not None}}
+        if self._write is None:
+            self._kept.append((level, line))
+        else:
+            self._write(level, line)
+
+
+log = Log()
+
+
 class _StandardError:
     """Writes a line or loses it: a full disk, or a reader that went or stands still, must stop nothing."""
 
     def __init__(self) -> None:
         self._descriptor = sys.stderr.fileno()
         if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
-            os.set_blocking(self._descriptor, False)
+            os.set_blocking(self._descriptor, False)  # noqa: FBT003 - the name of the standard library
 
     def write(self, text: str) -> None:
         """Write one line, whole or not at all where it is short enough for a pipe (4 KiB)."""
@@ -46,29 +100,45 @@ class _StandardError:
 
 def set_up_logs(level: str, log_format: LogFormat) -> None:
     """Send log lines of this level and above to standard error."""
+    structlog = _import_structlog()
     as_text = log_format is LogFormat.TEXT or (log_format is LogFormat.AUTO and sys.stderr.isatty())
-    structlog.configure(
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(cast("TextIO", _StandardError())),
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _without_empty_fields,
-            *(_text() if as_text else _json()),
+            _with_timestamp,
+            *(_text(structlog) if as_text else _json(structlog)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
-        cache_logger_on_first_use=False,
     )
+    log.write_to(lambda of_level, line: getattr(logger, of_level)(**line))
 
 
-def _without_empty_fields(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {key: value for key, value in event.items() if value is not None}
+def _import_structlog() -> Any:
+    """Import structlog without rich, which it looks for to print tracebacks: that costs more than all the rest of us."""
+    absent = _RICH not in sys.modules
+    if absent:
+        sys.modules[_RICH] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
+    try:
+        import structlog  # noqa: PLC0415 - see above
+    finally:
+        if absent:
+            del sys.modules[_RICH]
+    return structlog
 
 
-def _text() -> list[structlog.typing.Processor]:
+def _with_timestamp(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    """Turn the time at which it was said into UTC, to the millisecond."""
+    said = line.pop("time")
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(said))
+    return {"timestamp": f"{seconds}.{int(said % 1 * 1000):03d}Z", **line}
+
+
+def _text(structlog: Any) -> list["structlog.typing.Processor"]:
     return [
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
     ]
 
 
-def _json() -> list[structlog.typing.Processor]:
+def _json(structlog: Any) -> list["structlog.typing.Processor"]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -1,15 +1,14 @@
 """The names of our sockets, and what they tell: leftovers of earlier instances, and other gateways that live."""
 
 import contextlib
-import secrets
+import os
 import time
 import zlib
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
-import structlog
-
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.socket_file import find_listener
 from plugin_gateway.core.resources import ResourceName
 
@@ -18,8 +17,6 @@ _SUFFIX = ".sock"
 _SLUG_LENGTH = 24
 LONGEST_NAME = len(PREFIX) + _SLUG_LENGTH + len("-0123456789ab-abcd-ffffff") + len(_SUFFIX)
 """A kubelet's default directory leaves 75 bytes for a name."""
-
-log = structlog.get_logger()
 
 
 def slug(resource: ResourceName) -> str:
@@ -33,11 +30,10 @@ def slug(resource: ResourceName) -> str:
 def new_instance() -> str:
     """Name this process: of two names the smaller one is the elder on this boot."""
     milliseconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return f"{milliseconds:012x}-{secrets.token_hex(2)}"
+    return f"{milliseconds:012x}-{os.urandom(2).hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rival:
+class Rival(NamedTuple):
     """Another gateway that offers the same resource on this node."""
 
     instance: str

@@ -3,30 +3,36 @@
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 
-import structlog
-
 from plugin_gateway.adapters.gateway import Gateway
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.errors import GatewayError
 
 STOP_DEADLINE = 1.8
 """Seconds for an orderly end; after that the process leaves anyway."""
 
+START_TIME = 0.03
+"""Seconds after which the first registration is on its way, where kubelet and driver are there."""
+
 Reload = Callable[[], Awaitable[None]]
 
-log = structlog.get_logger()
 
+def run_gateway(gateway: Gateway, reload: Reload, finish_start: Callable[[], None]) -> int:
+    """Run until a signal ends it; returns the exit status.
 
-def run_gateway(gateway: Gateway, reload: Reload) -> int:
-    """Run until a signal ends it; returns the exit status."""
-    return asyncio.run(_Life(gateway, reload).run())
+    ``finish_start`` is called a moment later, in a thread of its own: it imports, and nothing waits for it.
+    """
+    return asyncio.run(_Life(gateway, reload, finish_start).run())
 
 
 class _Life:
-    def __init__(self, gateway: Gateway, reload: Reload) -> None:
+    def __init__(self, gateway: Gateway, reload: Reload, finish_start: Callable[[], None]) -> None:
         self._gateway = gateway
         self._reload = reload
+        self._finishing = threading.Timer(START_TIME, finish_start)
+        self._finishing.daemon = True
         self._stopping = False
         self._hangup = asyncio.Event()
 
@@ -37,6 +43,7 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, main, number)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        self._finishing.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._gateway.run(), name="gateway")
@@ -48,6 +55,9 @@ class _Life:
             return 0
         except BaseExceptionGroup as group:
             _tell_end(group)
+        finally:
+            self._finishing.cancel()
+            self._finishing.join()
         return 1
 
     def _stop(self, main: asyncio.Task[int], number: int) -> None:
@@ -72,7 +82,7 @@ def _tell_end(group: BaseExceptionGroup) -> None:
         if isinstance(error, GatewayError):
             log.error("ends", problem=str(error))
         else:
-            log.error("ends unexpectedly", problem=repr(error), exc_info=error)
+            log.exception("ends unexpectedly", error)
 
 
 def _leaves(group: BaseExceptionGroup) -> list[BaseException]:

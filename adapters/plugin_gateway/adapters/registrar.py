@@ -6,13 +6,12 @@ import random
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import structlog
+from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory, KubeletIdentity
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
@@ -30,8 +29,6 @@ STREAM_DEADLINE = 10.0
 CLOSING_GRACE = 1.0
 """Seconds that a call in progress gets when its endpoint ends."""
 
-log = structlog.get_logger()
-
 
 @dataclass(slots=True)
 class _Candidate:
@@ -47,8 +44,7 @@ class _Candidate:
     """The problem that was logged last, so that it is not said again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Attempt:
+class _Attempt(NamedTuple):
     """A registration in progress."""
 
     task: asyncio.Task[None]

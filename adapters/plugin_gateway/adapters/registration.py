@@ -1,9 +1,9 @@
 """One registration: the ladder of dialects, and what a kubelet's answer means."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import grpc.aio
@@ -36,8 +36,7 @@ class Failure(Enum):
     CANNOT_SERVE = "our own socket cannot be made"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A failed registration, with the words of the other side."""
 
     failure: Failure

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import structlog
-
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import Endpoint
 from plugin_gateway.adapters.kubelet_directory import KubeletIdentity
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import OwnSockets
 from plugin_gateway.adapters.serving import Turns
-
-log = structlog.get_logger()
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 """Starts a task that has an owner."""

@@ -1,14 +1,11 @@
 """Two gateways for one resource: the elder registers, the younger says so and stands by."""
 
-import structlog
-
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.own_sockets import OwnSockets, Rival
 from plugin_gateway.core.resources import ResourceName
 
 TAKE_OVER = 1.5
 """Seconds for which the elder must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
-
-log = structlog.get_logger()
 
 
 class Rivalry:

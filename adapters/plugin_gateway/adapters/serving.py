@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import grpc
 import grpc.aio
-import structlog
 
 from plugin_gateway.adapters.dialect import Call, Dialect, MalformedRequestError
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.publication import PublicationClosed
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
@@ -27,8 +27,6 @@ _STATUS: dict[type[Exception], grpc.StatusCode] = {
 
 _Context = grpc.aio.ServicerContext[bytes, bytes]
 _Unary = Callable[[bytes, _Context], Awaitable[bytes]]
-
-log = structlog.get_logger()
 
 
 class Streams:
@@ -142,8 +140,8 @@ def _answering(name: str, call: Call, offer: Offer) -> _Unary:
         except tuple(_STATUS) as error:
             log.warning("request refused", method=name, resource=offer.resource, problem=str(error))
             await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
-        except Exception:
-            log.exception("request failed", method=name, resource=offer.resource)
+        except Exception as error:  # noqa: BLE001 - gRPC would send the exception's own text to the kubelet
+            log.exception(f"{name} of {offer.resource} failed", error)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
 
     return answer

@@ -3,15 +3,14 @@
 import os
 import socket
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_PATH = 107
 """Usable bytes of a unix socket's path on Linux."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
+class FileIdentity(NamedTuple):
     """One file for as long as it lives; a new file under the same name is another one.
 
     A file system hands out an inode number again at once, so the time of making belongs to it.
@@ -40,8 +39,7 @@ def identify_directory(path: Path) -> FileIdentity | None:
     return FileIdentity(found.st_dev, found.st_ino, 0) if stat.S_ISDIR(found.st_mode) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """The process that listens on a socket."""
 
     pid: int

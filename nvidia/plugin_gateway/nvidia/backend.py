@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +40,13 @@ class NvmlBackend:
         self._watch: Watch | None = None
 
     def start(self, report: "Report") -> None:
-        """Begin to look, in the backend's own thread."""
+        """Begin to look, in the backend's own thread.
+
+        Another one imports pynvml while the driver initialises, which takes it 100 ms and more; it calls nothing.
+        """
         self._report = report
         self._thread.start()
+        threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
         """Report nothing more; the thread ends within a second, or when the driver lets it go."""
@@ -70,7 +75,6 @@ class NvmlBackend:
     def _hold_session(self) -> None:
         """Initialise the driver, then watch it until something asks for a new look from the start."""
         library = load_library(self._driver_root)
-        # The driver takes its time here, 100 ms and more, in which the other threads import what comes next.
         counted = _initialise(library)
         if self._watch is None:
             from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before

@@ -2,8 +2,7 @@
 
 import contextlib
 import ctypes
-from dataclasses import dataclass
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import pynvml
 
@@ -26,8 +25,7 @@ class NvmlError(Exception):
         return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
 
 
-@dataclass(frozen=True, slots=True)
-class XidEvent:
+class XidEvent(NamedTuple):
     """One critical XID."""
 
     handle: Handle

@@ -4,8 +4,8 @@ import ctypes
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.nvidia import nvml
@@ -16,16 +16,14 @@ LONGEST_WAIT = 1.0
 """Seconds after which the thread looks whether it is to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An XID, and the device that it came from; None where the driver cannot tell or it is not ours."""
 
     xid: int
     device: DeviceId | None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """What a rescan found."""
 
     differs: bool

@@ -1,8 +1,8 @@
 """Reads everything NVML and sysfs tell of the GPUs into one inventory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -10,8 +10,7 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """An inventory, the handles of its devices, and those that are lost."""
 
     inventory: Inventory

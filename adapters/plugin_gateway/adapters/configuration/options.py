@@ -1,17 +1,19 @@
 """The one table of options: it makes the flags, reads the environment and the file, and writes the help."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
+from plugin_gateway.adapters.configuration.parsers import Parse, one_of, parse_path, parse_strategy, parse_switch
 from plugin_gateway.adapters.configuration.settings import DEFAULT_KUBELET_DIR
-from plugin_gateway.core.allocations import DeviceIdStrategy
-from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.resources import DEFAULT_RESOURCE, parse_resource_name
 
-Parse = Callable[[str], Any]
 
-_TRUE = ("1", "t", "true", "yes")
-_FALSE = ("0", "f", "false", "no")
+class GivenFlag(NamedTuple):
+    """A flag as it was written; an option can have several names."""
+
+    flag: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class Option:
     """The field of Settings."""
     flags: tuple[str, ...]
     variables: tuple[str, ...]
+    """Of several that are set the first counts."""
     file_key: str | None = None
     """The path in the file; None for what is decided at start."""
     parse: Parse
@@ -30,43 +33,20 @@ class Option:
     """None where it follows from another option."""
     is_switch: bool = False
     metavar: str = "VALUE"
+    group: str
+    """The heading in the help."""
     help: str
-
-
-def parse_switch(text: str) -> bool:
-    """Read true or false in the ways of Go's flags, and yes or no."""
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise InvalidValueError(f"{text!r}, allowed are true and false")
-
-
-def one_of(allowed: Sequence[str]) -> Parse:
-    """Make a parser for a word of a list."""
-
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise InvalidValueError(f"{text!r}, allowed are {', '.join(allowed)}")
-        return text
-
-    return parse
-
-
-def parse_path(text: str) -> str:
-    """Read an absolute path."""
-    if not text.startswith("/") or "\0" in text:
-        raise InvalidValueError(f"{text!r}, allowed are absolute paths")
-    return text if text == "/" else text.rstrip("/")
-
-
-def parse_strategy(text: str) -> DeviceIdStrategy:
-    """Read how devices are named to the container runtime."""
-    return DeviceIdStrategy(one_of([strategy.value for strategy in DeviceIdStrategy])(text))
+    example: str | None = None
+    """A value that shows what can be done with it."""
 
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:
     """List the options of ``run``; what is allowed for two of them is known elsewhere."""
+    return (*_kubelet_options(api_versions), *_gpu_options(parse_backend), *_container_options(), *_other_options())
+
+
+def _kubelet_options(api_versions: Sequence[str]) -> tuple[Option, ...]:
+    group = "kubelet"
     return (
         Option(
             name="kubelet_dir",
@@ -75,7 +55,8 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_path,
             default=str(DEFAULT_KUBELET_DIR),
             metavar="DIR",
-            help="the kubelet's device plugin directory",
+            group=group,
+            help="the kubelet's device plugin directory, from which every path derives",
         ),
         Option(
             name="api_version",
@@ -85,17 +66,27 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=one_of(api_versions),
             default="auto",
             metavar="VERSION",
-            help=f"the dialects to try, of {', '.join(api_versions)}",
+            group=group,
+            help=f"the dialects to try, of {', '.join(api_versions)}; auto finds out which one the kubelet speaks",
         ),
         Option(
             name="resource_name",
             flags=("--resource-name",),
             variables=("RESOURCE_NAME",),
-            parse=str,
+            parse=parse_resource_name,
             default=None,
             metavar="NAME",
-            help="the resource under which every GPU is offered; nvidia.com/gpu unless the file says otherwise",
+            group=group,
+            help="the resource under which every GPU is offered; default: resources.gpus of the configuration file, "
+            f"or {DEFAULT_RESOURCE}",
+            example="example.com/gpu",
         ),
+    )
+
+
+def _gpu_options(parse_backend: Parse) -> tuple[Option, ...]:
+    group = "GPUs and driver"
+    return (
         Option(
             name="backend",
             flags=("--backend",),
@@ -103,7 +94,9 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_backend,
             default="nvml",
             metavar="BACKEND",
+            group=group,
             help="where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100",
+            example="simulated:8xH100",
         ),
         Option(
             name="driver_root",
@@ -113,17 +106,8 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_path,
             default="/",
             metavar="DIR",
+            group=group,
             help="where the driver is installed on the host",
-        ),
-        Option(
-            name="dev_root",
-            flags=("--dev-root", "--nvidia-dev-root"),
-            variables=("NVIDIA_DEV_ROOT",),
-            file_key="flags.nvidiaDevRoot",
-            parse=parse_path,
-            default=None,
-            metavar="DIR",
-            help="below which folder of the host the device nodes lie; the driver root by default",
         ),
         Option(
             name="container_driver_root",
@@ -133,7 +117,8 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_path,
             default=None,
             metavar="DIR",
-            help="where this process sees the driver root; the same path by default",
+            group=group,
+            help="where this process sees the driver root; default: the same path as on the host",
         ),
         Option(
             name="fail_on_init_error",
@@ -143,8 +128,15 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_switch,
             default="false",
             is_switch=True,
+            group=group,
             help="end with an error where there is no driver or no GPU, instead of waiting for them",
         ),
+    )
+
+
+def _container_options() -> tuple[Option, ...]:
+    group = "what containers get"
+    return (
         Option(
             name="pass_device_specs",
             flags=("--pass-device-specs",),
@@ -153,6 +145,7 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_switch,
             default="true",
             is_switch=True,
+            group=group,
             help="give containers the device nodes, so that they work without NVIDIA's container runtime",
         ),
         Option(
@@ -163,8 +156,26 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_strategy,
             default="uuid",
             metavar="uuid|index",
+            group=group,
             help="how NVIDIA_VISIBLE_DEVICES names the GPUs of a container",
         ),
+        Option(
+            name="dev_root",
+            flags=("--dev-root", "--nvidia-dev-root"),
+            variables=("NVIDIA_DEV_ROOT",),
+            file_key="flags.nvidiaDevRoot",
+            parse=parse_path,
+            default=None,
+            metavar="DIR",
+            group=group,
+            help="below which folder of the host the device nodes lie; default: the driver root",
+        ),
+    )
+
+
+def _other_options() -> tuple[Option, ...]:
+    group = "logs and configuration file"
+    return (
         Option(
             name="log_level",
             flags=("--log-level",),
@@ -173,6 +184,7 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=one_of(("debug", "info", "warning", "error")),
             default="info",
             metavar="LEVEL",
+            group=group,
             help="the least that is logged: debug, info, warning or error",
         ),
         Option(
@@ -183,6 +195,7 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=one_of(("auto", "json", "text")),
             default="auto",
             metavar="FORMAT",
+            group=group,
             help="json, text, or auto: text on a terminal and json elsewhere",
         ),
         Option(
@@ -192,6 +205,8 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
             parse=parse_path,
             default=None,
             metavar="FILE",
-            help="a YAML file with the keys of NVIDIA's device plugin, read again at SIGHUP",
+            group=group,
+            help="a YAML file with the keys of NVIDIA's device plugin, read again at SIGHUP; default: none",
+            example="/etc/plugin-gateway/config.yaml",
         ),
     )

@@ -12,30 +12,37 @@ DEFAULT_KUBELET_DIR = Path("/var/lib/kubelet/device-plugins")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided, whatever it came from."""
+    """Everything decided, whatever it came from. The table in `options` has the defaults."""
 
     kubelet_dir: Path
     """The kubelet's device plugin directory, from which every path derives. Decided at start."""
     backend: str
     """``nvml``, or ``simulated`` with the GPUs to simulate. Decided at start."""
     api_version: str
-    """Which dialects may be tried."""
+    """Which dialects may be tried; ``auto`` by default, since a kubelet may be another release after its restart."""
     driver_root: str
     """Where the driver is installed, as the host sees it."""
     dev_root: str
-    """Below which folder the device nodes lie, as the host sees it."""
+    """Below which folder the device nodes lie, as the host sees it; by default where the driver is."""
     container_driver_root: str
-    """Where this process sees the driver root."""
+    """Where this process sees the driver root; by default at the same path, as when it runs outside a container."""
     fail_on_init_error: bool
-    """Whether a node without driver or device ends the process instead of being waited for."""
+    """Whether a node without driver or device ends the process.
+
+    NVIDIA's plugin does so by default; this one waits, because a driver that is installed later is no error.
+    """
     pass_device_specs: bool
-    """Whether containers get the device nodes, so that they work without NVIDIA's container runtime."""
+    """Whether containers get the device nodes. By default they do, unlike with NVIDIA's plugin, so that they work
+    without NVIDIA's container runtime and keep their devices when the kubelet's CPU manager rewrites the cgroup."""
     device_id_strategy: DeviceIdStrategy
-    """How the container runtime is told which GPUs to show."""
+    """How the container runtime is told which GPUs to show; by UUID, since an index can change at a reboot."""
     resources: tuple[ResourceRule, ...]
-    """Which GPUs are offered under which name."""
+    """Which GPUs are offered under which name; the first rule that matches decides."""
     log_level: str
+    """The least that is logged: debug, info, warning or error."""
     log_format: str
+    """``json``, ``text``, or ``auto``: what suits the place where the lines go."""
     config_file: Path | None
+    """The file that was read, and is read again at SIGHUP; None without one."""
     sources: Mapping[str, str] = field(compare=False)
-    """Where each value came from: a flag, a variable, a place in the file, or the default."""
+    """Where each value came from, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""

@@ -1,0 +1,49 @@
+"""Reads settings as the program does, with flags, environment and file that a test decides about."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from plugin_gateway.adapters.configuration.options import GivenFlag, run_options
+from plugin_gateway.adapters.configuration.parsers import one_of
+from plugin_gateway.adapters.configuration.reading import read_settings
+from plugin_gateway.adapters.configuration.settings import Settings
+
+OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), one_of(("nvml", "simulated:8xH100")))
+
+
+class Read(Protocol):
+    """Reads settings; ``file`` is the text of the configuration file."""
+
+    def __call__(
+        self,
+        flags: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        file: str | bytes | None = None,
+    ) -> Settings: ...
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+@pytest.fixture
+def read(config_file: Path) -> Read:
+    def read(
+        flags: Sequence[str] = (), environment: Mapping[str, str] | None = None, file: str | bytes | None = None
+    ) -> Settings:
+        given = dict(_given(flag) for flag in flags)
+        if file is not None:
+            config_file.write_bytes(file if isinstance(file, bytes) else file.encode())
+            given["config_file"] = GivenFlag("--config-file", str(config_file))
+        return read_settings(OPTIONS, given, environment or {})
+
+    return read
+
+
+def _given(argument: str) -> tuple[str, GivenFlag]:
+    flag, _, text = argument.partition("=")
+    return next(option.name for option in OPTIONS if flag in option.flags), GivenFlag(flag, text)

@@ -1,0 +1,148 @@
+"""Flag before environment before file before default, for every option."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from plugin_gateway.adapters.configuration.options import Option, run_options
+from plugin_gateway.adapters.configuration.parsers import one_of
+from plugin_gateway.adapters.configuration.reading import read_settings
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.core.allocations import DeviceIdStrategy
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.resources import ResourceRule, parse_resource_name
+
+from .conftest import OPTIONS, Read
+
+VALUES = {
+    "kubelet_dir": ("/a", "/b", "/c"),
+    "api_version": ("v1beta1", "v1alpha", "0.1"),
+    "backend": ("simulated:8xH100", "nvml", "nvml"),
+    "driver_root": ("/a", "/b", "/c"),
+    "dev_root": ("/a", "/b", "/c"),
+    "container_driver_root": ("/a", "/b", "/c"),
+    "fail_on_init_error": ("true", "false", "true"),
+    "pass_device_specs": ("false", "true", "false"),
+    "device_id_strategy": ("index", "uuid", "index"),
+    "log_level": ("debug", "warning", "error"),
+    "log_format": ("json", "text", "json"),
+}
+"""For each option one value by flag, one by environment and one in the file."""
+ORDINARY = [option for option in OPTIONS if option.name in VALUES]
+IN_FILE = [option for option in OPTIONS if option.file_key]
+
+
+def nested(key: str, value: str) -> str:
+    lines = [f"{'  ' * depth}{word}:" for depth, word in enumerate(key.split("."))]
+    return "\n".join(("version: v1", *lines)) + f" {value}\n"
+
+
+def decided(settings: Settings, name: str) -> str:
+    value = getattr(settings, name)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.value if isinstance(value, DeviceIdStrategy) else str(value)
+
+
+def test_every_option_is_tried_here() -> None:
+    special = {"resource_name", "config_file"}
+    assert {option.name for option in OPTIONS} == VALUES.keys() | special
+    assert {field.name for field in fields(Settings)} == VALUES.keys() | {"resources", "config_file", "sources"}
+
+
+@pytest.mark.parametrize("option", ORDINARY, ids=lambda option: option.name)
+def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
+    flag, variable, _ = VALUES[option.name]
+    for name in option.flags:
+        settings = read([f"{name}={flag}"], {word: variable for word in option.variables})
+        assert decided(settings, option.name) == flag
+        assert settings.sources[option.name] == f"flag {name}"
+
+
+@pytest.mark.parametrize("option", IN_FILE, ids=lambda option: option.name)
+def test_the_environment_beats_the_file_and_the_file_the_default(
+    option: Option, read: Read, config_file: Path
+) -> None:
+    _, variable, written = VALUES[option.name]
+    text = nested(option.file_key or "", written)
+    for name in option.variables:
+        settings = read((), {name: variable}, text)
+        assert decided(settings, option.name) == variable
+        assert settings.sources[option.name] == f"environment {name}"
+    settings = read((), {}, text)
+    assert decided(settings, option.name) == written
+    line = len(text.splitlines())
+    assert settings.sources[option.name] == f"file {config_file}:{line}"
+
+
+def test_the_defaults_are_those_of_the_help(read: Read) -> None:
+    settings = read()
+    assert settings == Settings(
+        kubelet_dir=Path("/var/lib/kubelet/device-plugins"),
+        backend="nvml",
+        api_version="auto",
+        driver_root="/",
+        dev_root="/",
+        container_driver_root="/",
+        fail_on_init_error=False,
+        pass_device_specs=True,
+        device_id_strategy=DeviceIdStrategy.UUID,
+        resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
+        log_level="info",
+        log_format="auto",
+        config_file=None,
+        sources={},
+    )
+    assert set(settings.sources.values()) == {"default"}
+
+
+def test_an_empty_variable_counts_as_not_set(read: Read) -> None:
+    empty = {variable: "" for option in OPTIONS for variable in option.variables}
+    assert read((), empty) == read()
+
+
+def test_of_two_variables_the_first_counts(read: Read) -> None:
+    both = {"DRIVER_ROOT_CTR_PATH": "/first", "CONTAINER_DRIVER_ROOT": "/second"}
+    assert read((), both).container_driver_root == "/first"
+    assert read((), both | {"DRIVER_ROOT_CTR_PATH": ""}).container_driver_root == "/second"
+
+
+def test_the_other_roots_follow_the_driver_root(read: Read) -> None:
+    settings = read(["--driver-root=/run/nvidia/driver"])
+    assert (settings.dev_root, settings.container_driver_root) == ("/run/nvidia/driver", "/run/nvidia/driver")
+    settings = read(["--driver-root=/run/nvidia/driver", "--dev-root=/"])
+    assert (settings.dev_root, settings.container_driver_root) == ("/", "/run/nvidia/driver")
+
+
+RESOURCES = 'version: v1\nresources:\n  gpus:\n  - {pattern: "*H100*", name: h100}\n'
+
+
+def test_the_file_names_resources_by_product(read: Read, config_file: Path) -> None:
+    settings = read((), {}, RESOURCES)
+    assert settings.resources == (ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/h100")),)
+    assert settings.sources["resources"] == f"file {config_file}:3"
+
+
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_a_resource_name_given_at_start_beats_those_of_the_file(by_flag: bool, read: Read) -> None:
+    flags = ["--resource-name=example.com/gpu"] if by_flag else []
+    settings = read(flags, {"RESOURCE_NAME": "example.com/other" if by_flag else "example.com/gpu"}, RESOURCES)
+    assert settings.resources == (ResourceRule(pattern="*", name=parse_resource_name("example.com/gpu")),)
+    assert settings.sources["resources"] == ("flag --resource-name" if by_flag else "environment RESOURCE_NAME")
+
+
+def test_the_file_itself_can_be_given_by_the_environment(read: Read, config_file: Path) -> None:
+    config_file.write_text("version: v1\nflags: {logLevel: debug}\n")
+    settings = read((), {"CONFIG_FILE": str(config_file)})
+    assert (settings.log_level, settings.config_file) == ("debug", config_file)
+    assert settings.sources["config_file"] == "environment CONFIG_FILE"
+
+
+def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None:
+    assert read(["--log-level=debug"]) == read((), {"LOG_LEVEL": "debug"})
+
+
+def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
+    with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
+        read_settings(run_options(("v9",), one_of(("nvml",))), {}, {})

@@ -1,0 +1,73 @@
+"""What each value may be, and what is said about one that may not, by flag and by variable."""
+
+import pytest
+
+from plugin_gateway.core.errors import InvalidValueError
+
+from .conftest import Read
+
+
+@pytest.mark.parametrize("text", ["true", "True", "TRUE", "1", "t", "T", "yes", "on"])
+def test_the_words_for_true(text: str, read: Read) -> None:
+    assert read([f"--fail-on-init-error={text}"]).fail_on_init_error is True
+
+
+@pytest.mark.parametrize("text", ["false", "False", "0", "f", "F", "no", "off"])
+def test_the_words_for_false(text: str, read: Read) -> None:
+    assert read((), {"PASS_DEVICE_SPECS": text}).pass_device_specs is False
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("/", "/"), ("//", "/"), ("/run/nvidia/", "/run/nvidia"), ("/with blank", "/with blank")]
+)
+def test_a_path_ends_without_a_slash(text: str, path: str, read: Read) -> None:
+    assert read([f"--driver-root={text}"]).driver_root == path
+
+
+@pytest.mark.parametrize(
+    ("argument", "complaint"),
+    [
+        ("--api-version=v2", "--api-version: 'v2', allowed are auto, v1beta1, v1alpha, v1alpha2, 0.1"),
+        ("--api-version=V1beta1", "--api-version: 'V1beta1', allowed are auto, v1beta1, v1alpha, v1alpha2, 0.1"),
+        ("--backend=cuda", "--backend: 'cuda', allowed are nvml, simulated:8xH100"),
+        ("--log-level=loud", "--log-level: 'loud', allowed are debug, info, warning, error"),
+        ("--log-level=", "--log-level: '', allowed are debug, info, warning, error"),
+        ("--log-format=xml", "--log-format: 'xml', allowed are auto, json, text"),
+        ("--device-id-strategy=name", "--device-id-strategy: 'name', allowed are uuid, index"),
+        ("--fail-on-init-error=maybe", "--fail-on-init-error: 'maybe', allowed are true and false"),
+        ("--pass-device-specs=", "--pass-device-specs: '', allowed are true and false"),
+        ("--kubelet-dir=relative", "--kubelet-dir: 'relative', allowed are absolute paths"),
+        ("--kubelet-dir=", "--kubelet-dir: '', allowed are absolute paths"),
+        ("--dev-root=./here", "--dev-root: './here', allowed are absolute paths"),
+        ("--driver-root=/nul\0", r"--driver-root: '/nul\x00', allowed are absolute paths"),
+        ("--nvidia-driver-root=x", "--nvidia-driver-root: 'x', allowed are absolute paths"),
+        ("--config-file=here.yaml", "--config-file: 'here.yaml', allowed are absolute paths"),
+        ("--resource-name=gpu", "--resource-name: resource name 'gpu': it must have the form DOMAIN/NAME"),
+        ("--resource-name=", "--resource-name: resource name '': it must have the form DOMAIN/NAME"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_flag(argument: str, complaint: str, read: Read) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        read([argument])
+    assert str(caught.value) == complaint
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "complaint"),
+    [
+        ("LOG_LEVEL", "loud", "'loud', allowed are debug, info, warning, error"),
+        ("CONTAINER_DRIVER_ROOT", "x", "'x', allowed are absolute paths"),
+        ("FAIL_ON_INIT_ERROR", " ", "' ', allowed are true and false"),
+        ("RESOURCE_NAME", "gpu", "resource name 'gpu': it must have the form DOMAIN/NAME"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named_with_its_variable(
+    variable: str, text: str, complaint: str, read: Read
+) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {variable: text})
+    assert str(caught.value) == f"environment variable {variable}: {complaint}"
+
+
+def test_a_wrong_value_that_something_stronger_hides_is_no_error(read: Read) -> None:
+    assert read(["--log-level=info"], {"LOG_LEVEL": "loud"}).log_level == "info"
