@@ -143,7 +143,9 @@ async def test_a_stale_socket_is_retried_until_a_kubelet_listens(kubelet_dir: Pa
         await kubelet.stop()
 
 
-async def test_without_inotify_the_safety_net_finds_everything(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_inotify_the_safety_net_finds_everything(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def used_up(**_: object) -> None:
         raise OSError(24, "Too many open files")
 

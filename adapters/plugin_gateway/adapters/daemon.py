@@ -11,7 +11,7 @@ from plugin_gateway.adapters.gateway import Gateway, Offering
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.own_sockets import LONGEST_NAME
+from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
 from plugin_gateway.adapters.process import run_gateway
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.adapters.socket_file import MAX_PATH
@@ -96,10 +96,9 @@ def check_kubelet_dir(path: Path) -> None:
     Raises:
         InvalidValueError: it is too long for a unix socket, no directory, or not writable.
     """
-    longest = MAX_PATH - 1 - LONGEST_NAME
-    if len(os.fsencode(path)) > longest:
+    if len(os.fsencode(path)) > LONGEST_DIRECTORY:
         raise InvalidValueError(
-            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {longest}: "
+            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {LONGEST_DIRECTORY}: "
             f"the path of a unix socket in it has at most {MAX_PATH}"
         )
     if path.exists() and not path.is_dir():

@@ -71,16 +71,35 @@ def _print_json(inventory: Inventory, offered: Sequence[tuple[ResourceName, Devi
 
 
 def _print_table(inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - JSON needs none of it
-    from rich.table import Table  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
 
-    console = Console()
-    table = Table("resource", "index", "id", "product", "memory", "NUMA", "PCI address", "device node")
-    for name, device in offered:
-        numa = "-" if device.numa_node is None else str(device.numa_node)
-        memory = f"{device.memory_bytes / 2**30:.0f} GiB"
-        nodes = " ".join(device.nodes)
-        table.add_row(name, str(device.index), device.id, device.product, memory, numa, device.pci_address, nodes)
-    console.print(table if offered else "no device is offered under any resource")
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=120)
+    for name in dict(offered):
+        table = Table(
+            "#",
+            Column("id", no_wrap=True),
+            "product",
+            Column("memory", justify="right"),
+            "NUMA",
+            Column("PCI address", no_wrap=True),
+            title=f"{name}: {sum(resource == name for resource, _ in offered)} devices",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            title_justify="left",
+        )
+        for device in [device for resource, device in offered if resource == name]:
+            table.add_row(*_cells(device))
+        console.print(table)
+    if not offered:
+        console.print("no device is offered under any resource")
     for each in inventory.rejected:
-        console.print(f"not offered: {each.place}: {each.problem}")
+        console.print(f"not offered: {each.place}: {each.problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(device: Device) -> tuple[str, ...]:
+    numa = "-" if device.numa_node is None else str(device.numa_node)
+    memory = f"{device.memory_bytes / 2**30:.0f} GiB"
+    return (str(device.index), device.id, device.product, memory, numa, device.pci_address)

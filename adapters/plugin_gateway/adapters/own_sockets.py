@@ -9,28 +9,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.adapters.logs import log
-from plugin_gateway.adapters.socket_file import find_listener
+from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener
 from plugin_gateway.core.resources import ResourceName
 
 PREFIX = "plugin-gateway-"
 _SUFFIX = ".sock"
-_SLUG_LENGTH = 24
-LONGEST_NAME = len(PREFIX) + _SLUG_LENGTH + len("-0123456789ab-abcd-ffffff") + len(_SUFFIX)
-"""A kubelet's default directory leaves 75 bytes for a name."""
+_LONGEST_SLUG, _SHORTEST_SLUG = 24, 8
+_CHECKSUM_LENGTH = 8
+_REST_LENGTH = len(PREFIX) + len("-0123456789-abcd-ffffff") + len(_SUFFIX)
+LONGEST_DIRECTORY = MAX_PATH - 1 - _SHORTEST_SLUG - _REST_LENGTH
+"""Bytes of a kubelet directory's path that leave room for our names."""
 
 
-def slug(resource: ResourceName) -> str:
+def slug(resource: ResourceName, length: int = _LONGEST_SLUG) -> str:
     """Shorten a resource name to what fits in a file name, different for different resources."""
     text = resource.replace("/", "_")
-    if len(text) <= _SLUG_LENGTH:
+    if len(text) <= length:
         return text
-    return f"{text[: _SLUG_LENGTH - 9]}~{zlib.crc32(text.encode()):08x}"
+    return text[: length - _CHECKSUM_LENGTH] + f"{zlib.crc32(text.encode()):0{_CHECKSUM_LENGTH}x}"
 
 
 def new_instance() -> str:
     """Name this process: of two names the smaller one is the elder on this boot."""
     milliseconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-    return f"{milliseconds:012x}-{os.urandom(2).hex()}"
+    return f"{milliseconds:010x}-{os.urandom(2).hex()}"
 
 
 class Rival(NamedTuple):
@@ -47,12 +49,17 @@ class OwnSockets:
     def __init__(self, directory: Path) -> None:
         self.instance = new_instance()
         self._directory = directory
+        room = MAX_PATH - 1 - len(os.fsencode(directory)) - _REST_LENGTH
+        self._slug_length = max(min(room, _LONGEST_SLUG), _SHORTEST_SLUG)
         self._numbers = count(1)
         self._seen: set[str] = set()
 
     def fresh_path(self, resource: ResourceName) -> Path:
         """Make a path that no registration has named before."""
-        return self._directory / f"{PREFIX}{slug(resource)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
+        return (
+            self._directory
+            / f"{PREFIX}{slug(resource, self._slug_length)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
+        )
 
     def has_newcomers(self) -> bool:
         """Whether there are names of other instances that were not there at the last question."""
@@ -75,7 +82,7 @@ class OwnSockets:
                 continue  # it cannot be told who that is, so it is left alone
             if listener is None:
                 _remove_leftover(path)
-            elif of_resource == slug(resource):
+            elif of_resource == slug(resource, self._slug_length):
                 rivals.append(Rival(instance, path.name, listener.pid))
         return sorted(rivals, key=lambda rival: rival.instance)
 

@@ -122,9 +122,7 @@ def test_the_shape_of_the_file(text: str, said: str, read: Read, config_file: Pa
         ("version: v1\nversion: v1\n", "2:1: version occurs twice, first at 1:1"),
     ],
 )
-def test_a_key_that_is_unknown_or_misplaced_or_there_twice(
-    text: str, said: str, read: Read, config_file: Path
-) -> None:
+def test_a_key_that_is_unknown_or_misplaced_or_there_twice(text: str, said: str, read: Read, config_file: Path) -> None:
     assert complaint(read, text, config_file) == said
 
 
@@ -169,6 +167,10 @@ def test_what_only_nvidias_plugin_can_do_is_refused_in_these_words(
         ("nvidiaDriverRoot: [/a]", "2:27: flags.nvidiaDriverRoot is a list, allowed is a word"),
         ("nvidiaDriverRoot: {}", "2:27: flags.nvidiaDriverRoot is a mapping, allowed is a word"),
         ("logLevel: null", "2:19: flags.logLevel is empty, allowed is a word"),
+        (
+            'nvidiaDriverRoot: "/\\ud800"',
+            r"2:27: flags.nvidiaDriverRoot: '/\ud800', allowed are absolute paths",
+        ),
         ("logLevel: !secret info", "2:19: flags.logLevel is 'info', allowed is a word"),
         (
             'failOnInitError: "true"',
@@ -217,12 +219,18 @@ def test_a_resource_rule_that_is_not_one(text: str, said: str, read: Read, confi
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version: v1\nflags: {\n", "3:1: not YAML: while parsing a flow node: expected the node content, but found '<stream end>'"),
-        ("version: v1\n\tflags: x\n", "2:1: not YAML: while scanning for the next token: found character '\\t' that cannot start any token"),
+        (
+            "version: v1\nflags: {\n",
+            "3:1: not YAML: while parsing a flow node: expected the node content, but found '<stream end>'",
+        ),
+        (
+            "version: v1\n\tflags: x\n",
+            "2:1: not YAML: while scanning for the next token: found character '\\t' that cannot start any token",
+        ),
         (
             "version: v1\nresources: {gpus: [{pattern: *H100*, name: h100}]}\n",
-            "2:35: not YAML: expected alphabetic or numeric character, but found '*'"
-            "; a value that begins with * needs quotes",
+            "2:35: not YAML: while scanning an alias: expected alphabetic or numeric character, but found '*'; "
+            "a value that begins with * needs quotes",
         ),
         ("version: *none\n", "1:10: not YAML: found undefined alias 'none'; a value that begins with * needs quotes"),
         (
@@ -234,10 +242,27 @@ def test_a_resource_rule_that_is_not_one(text: str, said: str, read: Read, confi
         ("", " empty, expected at least 'version: v1'"),
         ("# nothing\n", " empty, expected at least 'version: v1'"),
         ("[" * 100_000, " nested too deeply"),
+        ('version: "\\U00110000"\n', " not YAML: an escape stands for no character"),
+        ('version: "\\Uffffffff"\n', " not YAML: an escape stands for no character"),
     ],
 )
 def test_a_file_that_is_not_yaml(text: str | bytes, said: str, read: Read, config_file: Path) -> None:
     assert complaint(read, text, config_file) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: {}", "1:10: version has 100000 characters, allowed are 4096"),
+        ("version: v1\nflags: {}", "2:8: flags is '" + 80 * "x" + "'..., allowed are keys with values"),
+        ("version: v1\n? {}\n: x", "2:3: a key has 100000 characters, allowed are 4096"),
+        ("version: v1\nimex: {}", "2:1: imex: '" + 80 * "x" + "'... is not supported by plugin-gateway; take it out"),
+    ],
+)
+def test_a_word_without_end_is_not_repeated_in_the_complaint(
+    text: str, said: str, read: Read, config_file: Path
+) -> None:
+    assert complaint(read, text.replace("{}", "x" * 100_000), config_file) == said
 
 
 def test_aliases_that_multiply_cost_nothing(read: Read, config_file: Path) -> None:

@@ -61,9 +61,7 @@ def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
 
 
 @pytest.mark.parametrize("option", IN_FILE, ids=lambda option: option.name)
-def test_the_environment_beats_the_file_and_the_file_the_default(
-    option: Option, read: Read, config_file: Path
-) -> None:
+def test_the_environment_beats_the_file_and_the_file_the_default(option: Option, read: Read, config_file: Path) -> None:
     _, variable, written = VALUES[option.name]
     text = nested(option.file_key or "", written)
     for name in option.variables:

@@ -13,10 +13,13 @@ from plugin_gateway.core.resources import ResourceRule, parse_resource_name
 
 MAX_BYTES = 1024 * 1024
 """The most that a ConfigMap can hold."""
+MAX_WORD = 4096
+"""Characters; as many as a path may have."""
 VERSION = "v1"
 RESOURCES = "resources.gpus"
 _RULE_KEYS = ("pattern", "name")
 _NVIDIA_DOMAIN = "nvidia.com/"
+_SHOWN = 80
 
 NOT_SUPPORTED: Mapping[str, tuple[str, ...]] = {
     "flags.migStrategy": ("none",),
@@ -121,6 +124,8 @@ def _compose(path: Path, data: bytes) -> yaml.Node:
         raise InvalidValueError(f"{path}:{len(before)}:{len(before[-1]) + 1}: not YAML: {error.reason}") from error
     except RecursionError as error:
         raise InvalidValueError(f"{path}: nested too deeply") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidValueError(f"{path}: not YAML: an escape stands for no character") from error
     if root is None:
         raise InvalidValueError(f"{path}: empty, expected at least 'version: {VERSION}'")
     return root
@@ -162,6 +167,10 @@ class _Reader:
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise InvalidValueError(f"{self._place(key)}: a key is {_described(key)}, allowed are words")
+            if len(key.value) > MAX_WORD:
+                raise InvalidValueError(
+                    f"{self._place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}"
+                )
             # A key that has dots itself must not pass for the path of nested ones.
             full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
             if full in seen:
@@ -198,7 +207,7 @@ class _Reader:
         items = value.value if isinstance(value, yaml.SequenceNode) and value.value else [value]
         if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in allowed for item in items):
             return
-        written = f"{full}: {value.value!r}" if isinstance(value, yaml.ScalarNode) else full
+        written = f"{full}: {_shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
         only = f", allowed is {' or '.join(allowed)}" if allowed else "; take it out"
         raise InvalidValueError(f"{self._place(key)}: {written} is not supported by plugin-gateway{only}")
 
@@ -211,6 +220,10 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
             verb = "is" if allowed == "a word" else "are"
             raise InvalidValueError(f"{self._place(node)}: {full} is {_described(node)}, allowed {verb} {allowed}")
+        if len(node.value) > MAX_WORD:
+            raise InvalidValueError(
+                f"{self._place(node)}: {full} has {len(node.value)} characters, allowed are {MAX_WORD}"
+            )
         return FileValue(text=node.value, place=self._place(node))
 
     def _rules(self, node: yaml.Node) -> tuple[ResourceRule, ...]:
@@ -249,4 +262,8 @@ def _described(node: yaml.Node) -> str:
     if node.tag == _NULL:
         return "empty"
     quoted = "the text " if node.tag == _STRING and isinstance(node, yaml.ScalarNode) and node.style else ""
-    return f"{quoted}{node.value!r}"
+    return f"{quoted}{_shown(node.value)}"
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."

@@ -1,5 +1,6 @@
 """Turns the text of a flag, a variable or a file into a value; each raises InvalidValueError saying what is allowed."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,9 +35,18 @@ def one_of(allowed: Sequence[str]) -> Parse:
 
 def parse_path(text: str) -> str:
     """Read an absolute path; what it leads to is looked at by whoever uses it."""
-    if not text.startswith("/") or "\0" in text:
+    if not text.startswith("/") or "\0" in text or not _can_be_named(text):
         raise InvalidValueError(f"{text!r}, allowed are absolute paths")
     return text.rstrip("/") or "/"
+
+
+def _can_be_named(text: str) -> bool:
+    """Whether it has bytes: YAML can write half a surrogate pair, which the file system cannot."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_strategy(text: str) -> DeviceIdStrategy:

@@ -1,0 +1,91 @@
+"""The gateway as a process of its own, as a user starts it."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+PROGRAM = str(Path(sys.executable).with_name("plugin-gateway"))
+
+
+class Process:
+    """A running `plugin-gateway run`, its log lines, and its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.lines: list[dict[str, Any]] = []
+        self._more = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def read(self) -> None:
+        """Read log lines until the process ends."""
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self.lines.append(json.loads(line))
+            self._more.set()
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+    async def wait_for_event(self, event: str, times: int = 1) -> dict[str, Any]:
+        """Wait for a log line; tells the last of them."""
+        async with asyncio.timeout(10):
+            while self.events().count(event) < times:
+                self._more.clear()
+                await self._more.wait()
+        return [line for line in self.lines if line["event"] == event][-1]
+
+    async def ended(self, limit: float = 10) -> int:
+        """Wait for the end; tells the exit status."""
+        async with asyncio.timeout(limit):
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def started(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
+    """Start it, read its log as JSON, and kill it at the end of the block where it still runs."""
+    child = await asyncio.create_subprocess_exec(
+        PROGRAM,
+        "run",
+        *arguments,
+        env={**os.environ, **(environment or {})},
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL,
+    )
+    process = Process(child)
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(process.read())
+        try:
+            yield process
+        finally:
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
+            await reading
+
+
+async def run_to_end(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
+    """Run the program until it ends by itself; tells status, output and errors."""
+    child = await asyncio.create_subprocess_exec(
+        PROGRAM,
+        *arguments,
+        env={**os.environ, **(environment or {})},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        output, errors = await child.communicate()
+    assert child.returncode is not None
+    return child.returncode, output.decode(), errors.decode()
