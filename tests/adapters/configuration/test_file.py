@@ -37,6 +37,9 @@ resources:
     name: example.com/gpu
 """
 
+ENDS = "the part after / must be letters, digits, - _ . and start and end with a letter or digit"
+QUOTES = "a value that begins with * needs quotes"
+
 
 def complaint(read: Read, text: str | bytes, config_file: Path) -> str:
     """What is said, without the file's own path before the line."""
@@ -207,8 +210,7 @@ def test_a_value_of_a_wrong_kind_or_not_allowed(text: str, said: str, read: Read
         ),
         (
             "[{pattern: a, name: -}]",
-            "2:39: resource name 'nvidia.com/-': the part after / must be letters, digits, - _ . and start and end "
-            "with a letter or digit",
+            "2:39: resource name 'nvidia.com/-': " + ENDS,
         ),
     ],
 )
@@ -230,17 +232,17 @@ def test_a_resource_rule_that_is_not_one(text: str, said: str, read: Read, confi
         (
             "version: v1\nresources: {gpus: [{pattern: *H100*, name: h100}]}\n",
             "2:35: not YAML: while scanning an alias: expected alphabetic or numeric character, but found '*'; "
-            "a value that begins with * needs quotes",
+            + QUOTES,
         ),
-        ("version: *none\n", "1:10: not YAML: found undefined alias 'none'; a value that begins with * needs quotes"),
+        ("version: *none\n", "1:10: not YAML: found undefined alias 'none'; " + QUOTES),
         (
             "version: v1\n---\nversion: v1\n",
             "2:1: not YAML: expected a single document in the stream: but found another document",
         ),
         (b"version: \xff\n", "1:10: not YAML: invalid start byte"),
         (b"version: v1\n\0", "2:1: not YAML: special characters are not allowed"),
-        ("", " empty, expected at least 'version: v1'"),
-        ("# nothing\n", " empty, expected at least 'version: v1'"),
+        ("", " empty"),
+        ("# nothing\n", " empty"),
         ("[" * 100_000, " nested too deeply"),
         ('version: "\\U00110000"\n', " not YAML: an escape stands for no character"),
         ('version: "\\Uffffffff"\n', " not YAML: an escape stands for no character"),

@@ -55,7 +55,7 @@ def test_every_option_is_tried_here() -> None:
 def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
     flag, variable, _ = VALUES[option.name]
     for name in option.flags:
-        settings = read([f"{name}={flag}"], {word: variable for word in option.variables})
+        settings = read([f"{name}={flag}"], dict.fromkeys(option.variables, variable))
         assert decided(settings, option.name) == flag
         assert settings.sources[option.name] == f"flag {name}"
 
