@@ -109,15 +109,15 @@ def _devices(parsed: argparse.Namespace) -> int:
 
 
 def _fake_kubelet(parsed: argparse.Namespace) -> int:
-    import plugin_gateway.adapters.fake_kubelet.command as command
+    from plugin_gateway.adapters.fake_kubelet.command import run
 
-    return command.run(parsed)
+    return run(parsed)
 
 
 def _add_fake_kubelet_arguments(parser: argparse.ArgumentParser) -> None:
-    import plugin_gateway.adapters.fake_kubelet.command as command
+    from plugin_gateway.adapters.fake_kubelet.command import add_arguments
 
-    command.add_arguments(parser)
+    add_arguments(parser)
 
 
 def _demo(_parsed: argparse.Namespace) -> int:

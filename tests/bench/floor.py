@@ -56,7 +56,7 @@ async def list_and_watch(_request: bytes, _context: Any) -> AsyncIterator[bytes]
     await asyncio.Event().wait()
 
 
-HANDLERS = {
+HANDLERS: dict[str, Any] = {
     "Allocate": grpc.unary_unary_rpc_method_handler(allocate),
     "GetDevicePluginOptions": grpc.unary_unary_rpc_method_handler(options),
     "ListAndWatch": grpc.unary_stream_rpc_method_handler(list_and_watch),
@@ -72,7 +72,8 @@ async def serve_and_register(name: str) -> grpc.aio.Server:
     request = field(1, b"v1beta1") + field(2, name.encode()) + field(3, RESOURCE)
     options = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
     async with grpc.aio.insecure_channel(f"unix:{DIRECTORY}/kubelet.sock", options=options) as channel:
-        await channel.unary_unary("/v1beta1.Registration/Register")(request)
+        register: Any = channel.unary_unary("/v1beta1.Registration/Register")
+        await register(request)
     return server
 
 
@@ -88,7 +89,7 @@ async def main() -> None:
             made.set()
 
     loop.add_reader(watch.fileno(), look)
-    if os.path.exists(f"{DIRECTORY}/kubelet.sock"):
+    if os.access(f"{DIRECTORY}/kubelet.sock", os.F_OK):
         made.set()
     server = None
     for number in count():

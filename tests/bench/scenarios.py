@@ -6,17 +6,22 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
+
 from bench.figures import Figure, percentile
 from bench.subjects import RESOURCE, Subject
 from driver.driver import Driver
-
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 NVML = ("--backend", "nvml")
 LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
+
+
+if TYPE_CHECKING:
+    Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
 
 class Machine:
@@ -94,10 +99,11 @@ async def own_socket(rounds: int) -> list[Figure]:
             (old,) = _own_sockets(subject)
             began = time.monotonic()
             old.unlink()
-            while not _own_sockets(subject):
+            while not _own_sockets(subject):  # noqa: ASYNC110 - nothing tells when a file appears
                 await asyncio.sleep(0.0005)
             async with grpc.aio.insecure_channel(f"unix:{_own_sockets(subject)[0]}", options=LOCAL) as channel:
-                await channel.unary_unary("/v1beta1.DevicePlugin/GetDevicePluginOptions")(b"", timeout=5)
+                options: Call = channel.unary_unary("/v1beta1.DevicePlugin/GetDevicePluginOptions")
+                await options(b"", timeout=5)
             figure.samples.append((time.monotonic() - began) * 1000)
         open_streams = subject.kubelet.open_streams(RESOURCE)
     _limit(figure, 20, "20 ms, the stream stays open")
@@ -141,10 +147,7 @@ async def xid(rounds: int) -> list[Figure]:
                 seen = len(subject.kubelet.lists)
                 began = time.monotonic()
                 machine.driver.xid(gpu, 79)
-                await subject.kubelet.wait_for(
-                    lambda seen=seen: len(subject.kubelet.lists) > seen, timeout=5, what="a list after an XID"
-                )
-                figure.samples.append((subject.kubelet.lists[seen].time - began) * 1000)
+                figure.samples.append((await subject.listed(seen) - began) * 1000)
     _limit(figure, 2, "2 ms")
     return [figure]
 
@@ -179,7 +182,8 @@ async def _allocate(
         for number, (subject, channel) in enumerate(zip(subjects, channels, strict=True)):
             ids = sorted(subject.kubelet.devices(RESOURCE))[:count]
             request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
-            call, data = channel.unary_unary("/v1beta1.DevicePlugin/Allocate"), request.SerializeToString()
+            call: Call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
+            data = request.SerializeToString()
             samples = []
             for _ in range(500):
                 began = time.perf_counter()
@@ -195,7 +199,7 @@ async def _allocate(
     return [*middle, *high, *throughput]
 
 
-async def _calls_per_second(call: "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]", data: bytes) -> float:
+async def _calls_per_second(call: "Call", data: bytes) -> float:
     async def caller() -> None:
         for _ in range(50):
             await call(data, timeout=5)
@@ -217,7 +221,10 @@ async def many_devices(rounds: int) -> list[Figure]:
         await stack.enter_async_context(channel)
         for _ in range(rounds):
             began = time.monotonic()
-            stream = channel.unary_stream("/v1beta1.DevicePlugin/ListAndWatch")(b"", timeout=10)
+            watch: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+                "/v1beta1.DevicePlugin/ListAndWatch"
+            )
+            stream = watch(b"", timeout=10)
             async for answer in stream:
                 figure.samples.append((time.monotonic() - began) * 1000)
                 assert len(wire.ListAndWatchResponse.FromString(answer).devices) == 8000
@@ -271,7 +278,8 @@ async def growth(allocations: int, restarts: int) -> list[Figure]:
         ids = sorted(subject.kubelet.devices(RESOURCE))[:1]
         request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
         async with grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL) as channel:
-            call, data = channel.unary_unary("/v1beta1.DevicePlugin/Allocate"), request.SerializeToString()
+            call: Call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
+            data = request.SerializeToString()
             await _calls_per_second(call, data)
             before = subject.memory()[0]
             for _ in range(allocations // 800):

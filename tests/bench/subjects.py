@@ -78,6 +78,12 @@ class Subject:
         )
         return kubelet.registrations[registrations].time, kubelet.lists[lists].time
 
+    async def listed(self, lists: int) -> float:
+        """Wait for one more list than these; tell when it came."""
+        kubelet = self.kubelet
+        await kubelet.wait_for(lambda: len(kubelet.lists) > lists, timeout=TIMEOUT, what=f"{self.name}: a list")
+        return kubelet.lists[lists].time
+
     async def settle(self) -> None:
         """Let whatever is under way come to rest."""
         await asyncio.sleep(0.3)

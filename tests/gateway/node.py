@@ -66,9 +66,9 @@ async def running(node: Node, devices: int = 8) -> AsyncIterator[Node]:
             task.cancel()
 
 
-async def until(condition: Callable[[], bool], what: str, timeout: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], what: str, limit: float = 5.0) -> None:
     """Wait for what no event tells."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         await asyncio.sleep(0.005)

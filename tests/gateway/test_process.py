@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from driver.driver import Driver
 from gateway.process import run_to_end, started
-
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 RESOURCE = "nvidia.com/gpu"

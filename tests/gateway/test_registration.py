@@ -7,8 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from gateway.node import RESOURCE, Node, device, running, until
 
+from gateway.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.core.resources import ResourceRule, parse_resource_name
@@ -166,7 +166,7 @@ async def test_an_accepted_registration_without_a_stream_is_made_again(
     monkeypatch.setattr("plugin_gateway.adapters.registrar.STREAM_DEADLINE", 0.3)
     async with FakeKubelet(kubelet_dir, release("1.9")) as kubelet:
 
-        async def lose(call: object) -> None:
+        async def lose(_: object) -> None:
             if len(kubelet.registrations) <= 2:
                 (kubelet_dir / kubelet.registrations[-1].endpoint).unlink()
 
@@ -179,7 +179,7 @@ async def test_an_accepted_registration_without_a_stream_is_made_again(
 async def test_a_refused_registration_is_tried_again(kubelet_dir: Path) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
 
-        async def refuse(call: object) -> str | None:
+        async def refuse(_: object) -> str | None:
             return "failed to get device plugin options: not yet" if len(kubelet.registrations) < 3 else None
 
         kubelet.on_register = refuse
@@ -192,7 +192,7 @@ async def test_a_refused_registration_is_tried_again(kubelet_dir: Path) -> None:
 async def test_a_kubelet_replaced_while_it_registers_does_not_hold_anything_up(kubelet_dir: Path) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
 
-        async def hang(call: object) -> None:
+        async def hang(_: object) -> None:
             await asyncio.sleep(30)
 
         kubelet.on_register = hang

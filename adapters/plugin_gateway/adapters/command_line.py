@@ -52,13 +52,12 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         fail(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        parsed, unknown = super().parse_known_args(args, namespace)
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments; what is left over is refused with the nearest flag."""
+        parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             self._refuse(unknown[0])
-        return parsed, unknown
+        return parsed
 
     def _refuse(self, word: str) -> NoReturn:
         if not word.startswith("-"):
@@ -96,23 +95,20 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
         )
         command.add_arguments(parser)
         try:
-            return command.run(parser.parse_args(arguments[1:]))
+            return command.run(parser.parse(arguments[1:]))
         except InvalidValueError as error:
             fail(str(error))
     return _without_command(commands, arguments, version)
 
 
 def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
-    if arguments[:1] in (["-h"], ["--help"]):
-        sys.stdout.write(_overview(commands))
-        return 0
-    if arguments[:1] == ["--version"]:
-        sys.stdout.write(f"{PROGRAM} {version()}\n")
-        return 0
-    if arguments:
+    if not arguments:
+        sys.stderr.write(_overview(commands))
+        return USAGE_ERROR
+    if arguments[0] not in {"-h", "--help", "--version"}:
         _refuse_first(arguments[0], tuple(commands))
-    sys.stderr.write(_overview(commands))
-    return USAGE_ERROR
+    sys.stdout.write(f"{PROGRAM} {version()}\n" if arguments[0] == "--version" else _overview(commands))
+    return 0
 
 
 def _refuse_first(word: str, commands: Sequence[str]) -> NoReturn:
@@ -132,23 +128,23 @@ def _suggestion(word: str, known: Sequence[str]) -> str:
 def _overview(commands: Mapping[str, Command]) -> str:
     from textwrap import fill  # noqa: PLC0415 - only for people
 
-    indent = max(len(name) for name in commands) + 4
-    lines = [
-        fill(f"  {name:{indent - 2}}{command.help}", width=_columns(), subsequent_indent=" " * indent)
-        for name, command in commands.items()
-    ]
+    width = max(len(name) for name in commands) + 2
+
+    def entry(name: str, text: str) -> str:
+        return fill(f"  {name:{width}}{text}", width=_columns(), subsequent_indent=" " * (width + 2))
+
     return "\n".join(
         (
             f"usage: {PROGRAM} COMMAND [flags]",
             "",
-            "One device plugin for every kubelet, from Kubernetes 1.8 to the newest.",
+            fill("One device plugin for every kubelet, from Kubernetes 1.8 to the newest.", width=_columns()),
             "",
             "commands:",
-            *lines,
+            *(entry(name, command.help) for name, command in commands.items()),
             "",
             "flags:",
-            f"  {'--help':{indent - 2}}this text; after a command, the flags of that command",
-            f"  {'--version':{indent - 2}}the version",
+            entry("--help", "this text; after a command, the flags of that command"),
+            entry("--version", "the version"),
             "",
         )
     )

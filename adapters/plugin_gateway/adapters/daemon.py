@@ -70,7 +70,7 @@ class Daemon:
         try:
             settings = self._read_settings()
         except InvalidValueError as error:
-            log.error("configuration refused, the old one stays", problem=str(error))  # noqa: TRY400 - a user's mistake
+            log.error("configuration refused, the old one stays", problem=str(error))
             return
         before, self._settings = self._settings, settings
         if settings == before:

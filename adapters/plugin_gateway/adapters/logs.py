@@ -87,7 +87,7 @@ class _StandardError:
     def __init__(self) -> None:
         self._descriptor = sys.stderr.fileno()
         if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
-            os.set_blocking(self._descriptor, False)  # noqa: FBT003 - the name of the standard library
+            os.set_blocking(self._descriptor, False)
 
     def write(self, text: str) -> None:
         """Write one line, whole or not at all where it is short enough for a pipe (4 KiB)."""
@@ -115,7 +115,7 @@ def set_up_logs(level: str, log_format: LogFormat) -> None:
 
 
 def _import_structlog() -> Any:
-    """Import structlog without rich, which it looks for to print tracebacks: that costs more than all the rest of us."""
+    """Import structlog without rich, which it would print tracebacks with: that costs more than all the rest of us."""
     absent = _RICH not in sys.modules
     if absent:
         sys.modules[_RICH] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"

@@ -29,5 +29,6 @@ async def reflect(dialects: Sequence[Dialect], requests: AsyncIterator[bytes], c
         async for request in requests:
             yield reflection_pb2.ServerReflectionRequest.FromString(request)
 
-    async for answer in servicer.ServerReflectionInfo(parsed(), context):
+    answers: Any = servicer.ServerReflectionInfo(parsed(), context)
+    async for answer in answers:
         yield answer.SerializeToString()

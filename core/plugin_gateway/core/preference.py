@@ -30,7 +30,7 @@ def prefer(
         return chosen
     devices = sorted((advertised.by_id[name] for name in free if name in advertised.by_id), key=_index)
     held = {advertised.by_id[name].numa_node for name in chosen if name in advertised.by_id}
-    ranked = [device.id for device in _closest(devices, held, missing)]
+    ranked: list[str] = [device.id for device in _closest(devices, held, missing)]
     ranked += [name for name in free if name not in advertised.by_id]
     return chosen + tuple(ranked[:missing])
 

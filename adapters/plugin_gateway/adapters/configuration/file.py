@@ -27,8 +27,6 @@ VERSION = "v1"
 RESOURCES = "resources.gpus"
 _RULE_KEYS = ("pattern", "name")
 _NVIDIA_DOMAIN = "nvidia.com/"
-
-
 _WORDS = (STRING, NUMBER, FRACTION)
 """A version such as 0.1 is a number to YAML."""
 

@@ -1,4 +1,4 @@
-"""A kubelet as a device plugin meets it: its directory, its socket, its registrations and streams, its device counts."""
+"""A kubelet as a device plugin meets it: its directory, its socket, its registrations, streams and device counts."""
 
 import asyncio
 import contextlib

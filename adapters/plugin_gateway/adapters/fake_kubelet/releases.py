@@ -1,4 +1,4 @@
-"""What tells one kubelet release from another, a row of data each. Source of every cell: the kubelet of that release."""
+"""What tells one kubelet release from another, a row of data each; every cell is from the kubelet of that release."""
 
 from dataclasses import dataclass
 from enum import Enum
