@@ -45,7 +45,8 @@ def run_program(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
     with pytest.raises(SystemExit) as ended:
         sys.exit(program(arguments))
     assert isinstance(ended.value.code, int)
-    return Ended(ended.value.code, *capsys.readouterr())
+    out, err = capsys.readouterr()
+    return Ended(ended.value.code, out, err)
 
 
 def assert_one_line(ended: Ended, message: str) -> None:

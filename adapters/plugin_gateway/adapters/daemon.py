@@ -1,5 +1,6 @@
 """`plugin-gateway run`: the gateway as a process that is told what to do by its settings and by signals."""
 
+import asyncio
 import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ from plugin_gateway.adapters.socket_file import MAX_PATH
 from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.ports import Backend
+
+BACKEND_PATIENCE = 10.0
+"""Seconds that the thread of a backend gets to end."""
 
 
 class Daemon:
@@ -79,11 +83,18 @@ class Daemon:
         self._set_up_logs()
         log.info("configuration changed", **_told(settings))
         if settings.container_driver_root != before.container_driver_root:
-            self._backend.stop()
-            self._backend = self._make_backend(settings)
-            self._backend.start(self._mailbox.put)
+            await self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
         await self._gateway.apply(_offering(settings))
+
+    async def _replace_backend(self, settings: Settings) -> None:
+        """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
+        self._backend.stop()
+        if await asyncio.to_thread(self._backend.join, BACKEND_PATIENCE):
+            self._backend = self._make_backend(settings)
+            self._backend.start(self._mailbox.put)
+        else:
+            log.error("the driver hangs, its new root takes effect at the next start", driver_root=settings.driver_root)
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]

@@ -1,12 +1,16 @@
 """One resource as the protocol adapters see it: its latest devices, and answers from memory."""
 
-import os.path
+import os
 from collections.abc import Callable, Sequence
 
 from plugin_gateway.adapters.publication import Latest
 from plugin_gateway.core.allocations import AllocationPolicy, ContainerEdits, allocate
 from plugin_gateway.core.preference import prefer
 from plugin_gateway.core.resources import Advertisement, ResourceName
+
+
+def _exists(path: str) -> bool:
+    return os.access(path, os.F_OK)
 
 
 class Offer:
@@ -17,7 +21,7 @@ class Offer:
         resource: ResourceName,
         advertisement: Advertisement,
         policy: AllocationPolicy,
-        node_exists: Callable[[str], bool] = os.path.exists,
+        node_exists: Callable[[str], bool] = _exists,
     ) -> None:
         self.resource = resource
         self.advertisement = Latest(advertisement)

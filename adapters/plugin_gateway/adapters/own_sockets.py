@@ -63,7 +63,7 @@ class OwnSockets:
 
     def has_newcomers(self) -> bool:
         """Whether there are names of other instances that were not there at the last question."""
-        names = {path.name for path in self._others()}
+        names = set(self._other_names())
         newcomers = names - self._seen
         self._seen = names
         return bool(newcomers)
@@ -74,8 +74,9 @@ class OwnSockets:
         Only names of our own form are looked at; sockets of others are never touched.
         """
         rivals = []
-        for path in self._others():
-            of_resource, instance = _parse(path.name)
+        for name in self._other_names():
+            of_resource, instance = _parse(name)
+            path = self._directory / name
             try:
                 listener = find_listener(path)
             except OSError:
@@ -83,15 +84,15 @@ class OwnSockets:
             if listener is None:
                 _remove_leftover(path)
             elif of_resource == slug(resource, self._slug_length):
-                rivals.append(Rival(instance, path.name, listener.pid))
+                rivals.append(Rival(instance, name, listener.pid))
         return sorted(rivals, key=lambda rival: rival.instance)
 
-    def _others(self) -> list[Path]:
+    def _other_names(self) -> list[str]:
         with contextlib.suppress(OSError):
             return [
-                path
-                for path in self._directory.iterdir()
-                if path.name.startswith(PREFIX) and path.name.endswith(_SUFFIX) and self.instance not in path.name
+                name
+                for name in os.listdir(self._directory)  # noqa: PTH208 - asked every second
+                if name.startswith(PREFIX) and name.endswith(_SUFFIX) and self.instance not in name
             ]
         return []
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
@@ -29,8 +30,7 @@ class AllocationPolicy:
     """The folder on the host below which the device nodes lie."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceNode:
+class DeviceNode(NamedTuple):
     """A device node that the container runtime makes in the container."""
 
     container_path: str
@@ -38,8 +38,7 @@ class DeviceNode:
     permissions: str = READ_WRITE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(NamedTuple):
     """A file or folder of the host that the container sees."""
 
     container_path: str

@@ -49,7 +49,7 @@ class NvmlBackend:
         threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
-        """Report nothing more; the thread ends within a second, or when the driver lets it go."""
+        """Report nothing more; the thread ends with its next rescan, or when the driver lets it go."""
         self._stopping.set()
 
     def join(self, timeout: float) -> bool:

@@ -12,9 +12,6 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.snapshot import Snapshot, read_snapshot
 
-LONGEST_WAIT = 1.0
-"""Seconds after which the thread looks whether it is to end."""
-
 
 class Event(NamedTuple):
     """An XID, and the device that it came from; None where the driver cannot tell or it is not ours."""
@@ -43,16 +40,15 @@ class Session:
         self._has_events = any(watched)
 
     def wait(self, seconds: float, stopping: threading.Event) -> Event | None:
-        """Wait for an event, for a second at most.
+        """Wait for an event, for so long at most.
 
         Raises:
             NvmlError: the wait failed, which says nothing against any one GPU.
         """
-        slice_ = min(seconds, LONGEST_WAIT)
         if not self._has_events:
-            stopping.wait(slice_)
+            stopping.wait(seconds)
             return None
-        event = nvml.wait_for_xid(self._events, int(slice_ * 1000) + 1)
+        event = nvml.wait_for_xid(self._events, int(seconds * 1000) + 1)
         return Event(event.xid, self._device_of(event.handle)) if event is not None else None
 
     def check(self) -> Check:

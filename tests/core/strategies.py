@@ -1,0 +1,66 @@
+"""Devices, inventories and observations as hypothesis draws them, from few names so that they meet again."""
+
+from hypothesis import strategies as st
+
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.observations import (
+    DeviceLost,
+    DriverUnavailable,
+    InventorySeen,
+    Observation,
+    XidReported,
+)
+
+IDS = tuple(DeviceId(f"GPU-{number}") for number in range(6))
+VARIABLE = "NVIDIA_VISIBLE_DEVICES"
+
+
+def device(
+    number: int, *, id: str | None = None, product: str = "NVIDIA H100 80GB HBM3", numa_node: int | None = None
+) -> Device:
+    """One device whose attributes follow from its index."""
+    return Device(
+        id=DeviceId(id or f"GPU-{number}"),
+        index=number,
+        minor=number,
+        pci_address=f"0000:{number + 1:02x}:00.0",
+        product=product,
+        memory_bytes=80 * 2**30,
+        numa_node=numa_node,
+        nodes=(f"/dev/nvidia{number}",),
+    )
+
+
+def inventory(*devices: Device, rejected: tuple[RejectedDevice, ...] = ()) -> Inventory:
+    return Inventory(devices=devices, rejected=rejected, visibility_variable=VARIABLE)
+
+
+@st.composite
+def device_lists(draw: st.DrawFn) -> tuple[Device, ...]:
+    """The same few ids in any order, with attributes that can differ between two lists."""
+    ids = draw(st.lists(st.sampled_from(IDS), unique=True))
+    indexes = sorted(draw(st.sets(st.integers(0, 9), min_size=len(ids), max_size=len(ids))))
+    products = st.sampled_from(("NVIDIA H100", "Tesla T4"))
+    nodes = st.none() | st.integers(0, 3)
+    return tuple(
+        device(index, id=name, product=draw(products), numa_node=draw(nodes))
+        for index, name in zip(indexes, ids, strict=True)
+    )
+
+
+REJECTIONS = st.builds(
+    RejectedDevice, place=st.sampled_from(("index 0", "index 1")), problem=st.sampled_from(("no UUID", "long UUID"))
+)
+INVENTORIES = st.builds(
+    Inventory,
+    devices=device_lists(),
+    rejected=st.lists(REJECTIONS, max_size=3).map(tuple),
+    visibility_variable=st.just(VARIABLE),
+)
+OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
+    st.builds(InventorySeen, INVENTORIES),
+    st.builds(XidReported, st.sampled_from((13, 31, 48, 79, 10_000)), st.none() | st.sampled_from(IDS)),
+    st.builds(DeviceLost, st.sampled_from(IDS), st.just("GPU is lost")),
+    st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
+)
+HISTORIES = st.lists(OBSERVATIONS, max_size=12)

@@ -1,0 +1,144 @@
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from plugin_gateway.core.allocations import (
+    NO_EDITS,
+    AllocationPolicy,
+    ContainerEdits,
+    DeviceIdStrategy,
+    DeviceNode,
+    allocate,
+)
+from plugin_gateway.core.devices import Device
+from plugin_gateway.core.errors import (
+    AllocationError,
+    GatewayError,
+    RepeatedDeviceError,
+    UnhealthyDeviceError,
+    UnknownDeviceError,
+)
+from plugin_gateway.core.resources import Advertisement
+
+from .strategies import IDS, VARIABLE, device, device_lists
+
+SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm")
+POLICY = AllocationPolicy()
+
+
+def advertised(devices: Sequence[Device], *unhealthy: str) -> Advertisement:
+    return Advertisement(
+        devices=tuple(devices),
+        unhealthy=frozenset(known.id for known in devices if known.id in unhealthy),
+        shared_nodes=SHARED,
+        visibility_variable=VARIABLE,
+    )
+
+
+EIGHT = advertised([device(number) for number in range(8)], "GPU-3", "GPU-5")
+
+
+def everything(_: str) -> bool:
+    return True
+
+
+def node(path: str, root: str = "") -> DeviceNode:
+    return DeviceNode(container_path=path, host_path=root + path, permissions="rw")
+
+
+def test_a_container_gets_the_variable_and_the_nodes() -> None:
+    assert allocate(EIGHT, ["GPU-2", "GPU-0"], POLICY, everything) == ContainerEdits(
+        environment={VARIABLE: "GPU-0,GPU-2"},
+        device_nodes=tuple(node(path) for path in ("/dev/nvidia0", "/dev/nvidia2", *SHARED)),
+    )
+
+
+def test_the_variable_can_name_the_index() -> None:
+    policy = AllocationPolicy(device_id_strategy=DeviceIdStrategy.INDEX)
+    assert allocate(EIGHT, ["GPU-7", "GPU-1"], policy, everything).environment == {VARIABLE: "1,7"}
+
+
+def test_nodes_can_be_left_to_the_container_runtime() -> None:
+    edits = allocate(EIGHT, ["GPU-1"], AllocationPolicy(pass_device_specs=False), everything)
+    assert (edits.environment, edits.device_nodes) == ({VARIABLE: "GPU-1"}, ())
+
+
+def test_only_nodes_that_exist_are_given() -> None:
+    present = {"/dev/nvidia1", "/dev/nvidiactl"}
+    edits = allocate(EIGHT, ["GPU-1", "GPU-2"], POLICY, present.__contains__)
+    assert edits.device_nodes == (node("/dev/nvidia1"), node("/dev/nvidiactl"))
+
+
+@pytest.mark.parametrize(("dev_root", "prefix"), [("/", ""), ("/run/nvidia", "/run/nvidia"), ("/run/x/", "/run/x")])
+def test_nodes_are_looked_up_below_the_dev_root_and_named_as_ever_in_the_container(dev_root: str, prefix: str) -> None:
+    asked: list[str] = []
+
+    def exists(path: str) -> bool:
+        asked.append(path)
+        return True
+
+    edits = allocate(EIGHT, ["GPU-0"], AllocationPolicy(dev_root=dev_root), exists)
+    assert edits.device_nodes == tuple(node(path, prefix) for path in ("/dev/nvidia0", *SHARED))
+    assert asked == [prefix + path for path in ("/dev/nvidia0", *SHARED)]
+
+
+def test_no_ids_change_nothing() -> None:
+    assert allocate(EIGHT, [], POLICY, everything) is NO_EDITS
+    assert NO_EDITS == ContainerEdits(environment={}, mounts=(), device_nodes=(), annotations={}, cdi_devices=())
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "message"),
+    [
+        (["GPU-9", "GPU-1", "x"], UnknownDeviceError, "no such device in this resource: GPU-9, x"),
+        (["GPU-1", "GPU-2", "GPU-1"], RepeatedDeviceError, "device asked for more than once: GPU-1"),
+        (["GPU-5", "GPU-1", "GPU-3"], UnhealthyDeviceError, "device is unhealthy: GPU-5, GPU-3"),
+        (["GPU-9", "GPU-3", "GPU-3"], UnknownDeviceError, "no such device in this resource: GPU-9"),
+        (["GPU-3", "GPU-3"], RepeatedDeviceError, "device asked for more than once: GPU-3"),
+        ([""], UnknownDeviceError, "no such device in this resource: "),
+    ],
+)
+def test_what_cannot_be_granted_names_the_ids(ids: Sequence[str], error: type[AllocationError], message: str) -> None:
+    with pytest.raises(error) as caught:
+        allocate(EIGHT, ids, POLICY, everything)
+    assert str(caught.value) == message
+    assert caught.value.ids == tuple(filter(None, message.partition(": ")[2].split(", "))) or caught.value.ids == ("",)
+    assert isinstance(caught.value, GatewayError)
+
+
+def test_a_refusal_looks_at_no_node() -> None:
+    def touched(path: str) -> bool:
+        raise AssertionError(path)
+
+    with pytest.raises(UnhealthyDeviceError):
+        allocate(EIGHT, ["GPU-0", "GPU-3"], POLICY, touched)
+
+
+@given(device_lists(), st.data())
+def test_the_order_of_the_request_makes_no_difference(devices: Sequence[Device], data: st.DataObject) -> None:
+    assume(devices)
+    ids = data.draw(st.lists(st.sampled_from([known.id for known in devices]), unique=True, min_size=1))
+    edits = allocate(advertised(devices), ids, POLICY, everything)
+    assert edits == allocate(advertised(devices), data.draw(st.permutations(ids)), POLICY, everything)
+    named = edits.environment[VARIABLE].split(",")
+    assert sorted(named) == sorted(ids)
+    index = {known.id: known.index for known in devices}
+    assert [index[known] for known in index if known in named] == sorted(index[known] for known in named)
+    assert [node.container_path for node in edits.device_nodes][: len(ids)] == [
+        f"/dev/nvidia{index[known]}" for known in index if known in named
+    ]
+
+
+@given(device_lists(), st.sets(st.sampled_from(IDS)), st.lists(st.sampled_from((*IDS, "GPU-x", ""))))
+def test_devices_are_granted_if_and_only_if_each_is_known_healthy_and_asked_for_once(
+    devices: Sequence[Device], unhealthy: set[str], ids: Sequence[str]
+) -> None:
+    try:
+        allocate(advertised(devices, *unhealthy), ids, POLICY, everything)
+        granted = True
+    except AllocationError:
+        granted = False
+    known = {item.id for item in devices} - unhealthy
+    assert granted == (set(ids) <= known and len(set(ids)) == len(ids))

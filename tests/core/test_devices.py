@@ -1,0 +1,68 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_gateway.core.devices import MAX_ID_LENGTH, Device, Inventory, parse_device_id
+from plugin_gateway.core.errors import InvalidValueError
+
+from .strategies import VARIABLE, device
+
+
+@pytest.mark.parametrize(
+    "text", ["GPU-8a6bd9a5-4a4c-3e1a-3a5f-2d3a0f8d6a11", "x", "x" * MAX_ID_LENGTH, "MIG-1/2/3", "é"]
+)
+def test_an_id_that_every_kubelet_takes(text: str) -> None:
+    assert parse_device_id(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "x" * (MAX_ID_LENGTH + 1)])
+def test_an_id_has_1_to_63_characters(text: str) -> None:
+    with pytest.raises(InvalidValueError, match=f"has {len(text)} characters, allowed are 1 to 63"):
+        parse_device_id(text)
+
+
+@pytest.mark.parametrize("text", ["a b", "a,b", "a\n", "\0", "a\x7f", "\udcff", "a\u00a0b", "\u200b"])
+def test_an_id_has_no_blank_comma_control_character_or_bad_utf8(text: str) -> None:
+    with pytest.raises(InvalidValueError, match="printable ones without blank and comma") as caught:
+        parse_device_id(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(st.text(st.characters(codec=None), max_size=80))
+def test_an_accepted_id_survives_the_wire_and_a_comma_list(text: str) -> None:
+    try:
+        accepted = parse_device_id(text)
+    except InvalidValueError as error:
+        assert str(error).isprintable()  # noqa: PT017 - most texts are refused
+        return
+    assert accepted.encode().decode() == accepted
+    assert ",".join((accepted, accepted)).split(",") == [accepted, accepted]
+    assert accepted.split() == [accepted]
+
+
+def changed(**attributes: object) -> Device:
+    whole = device(0)
+    values = {name: getattr(whole, name) for name in Device.__dataclass_fields__}
+    return Device(**values | attributes)
+
+
+@pytest.mark.parametrize("attributes", [{"index": -1}, {"minor": -1}])
+def test_a_number_of_a_device_is_not_negative(attributes: dict[str, int]) -> None:
+    with pytest.raises(InvalidValueError, match="device GPU-0: index -?[01], minor -?[01]; neither may be negative"):
+        changed(**attributes)
+
+
+def test_no_numa_node_is_none_and_not_minus_1() -> None:
+    assert changed(numa_node=None, minor=None).numa_node is None
+    with pytest.raises(InvalidValueError, match="device GPU-0: NUMA node -1; no node is None"):
+        changed(numa_node=-1)
+
+
+def test_an_inventory_names_each_device_once() -> None:
+    with pytest.raises(InvalidValueError, match="a device id occurs twice: GPU-0, GPU-0"):
+        Inventory(devices=(device(0), device(1, id="GPU-0")), visibility_variable=VARIABLE)
+
+
+def test_an_inventory_is_in_the_order_of_the_index() -> None:
+    with pytest.raises(InvalidValueError, match=r"devices out of order: \[1, 0\]"):
+        Inventory(devices=(device(1), device(0)), visibility_variable=VARIABLE)
