@@ -139,6 +139,15 @@ def test_help_fits_the_terminal(
         assert all(line.lstrip().startswith(("-", "/", "usage:")) for line in too_wide)
 
 
+@pytest.mark.parametrize("columns", ["", "wide", "0x50"])
+def test_help_has_80_columns_where_nothing_tells_how_many_there_are(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run_program(capsys, "run", "--help").out
+    monkeypatch.setenv("COLUMNS", columns)
+    assert run_program(capsys, "run", "--help").out == expected
+
+
 def test_the_help_of_run_tells_for_every_option_variable_and_default(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(run_program(capsys, "run", "--help").out.split())
     for option in OPTIONS:

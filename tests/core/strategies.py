@@ -16,11 +16,11 @@ VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 
 
 def device(
-    number: int, *, id: str | None = None, product: str = "NVIDIA H100 80GB HBM3", numa_node: int | None = None
+    number: int, *, name: str | None = None, product: str = "NVIDIA H100 80GB HBM3", numa_node: int | None = None
 ) -> Device:
     """One device whose attributes follow from its index."""
     return Device(
-        id=DeviceId(id or f"GPU-{number}"),
+        id=DeviceId(name or f"GPU-{number}"),
         index=number,
         minor=number,
         pci_address=f"0000:{number + 1:02x}:00.0",
@@ -43,7 +43,7 @@ def device_lists(draw: st.DrawFn) -> tuple[Device, ...]:
     products = st.sampled_from(("NVIDIA H100", "Tesla T4"))
     nodes = st.none() | st.integers(0, 3)
     return tuple(
-        device(index, id=name, product=draw(products), numa_node=draw(nodes))
+        device(index, name=name, product=draw(products), numa_node=draw(nodes))
         for index, name in zip(indexes, ids, strict=True)
     )
 

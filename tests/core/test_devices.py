@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,31 +39,28 @@ def test_an_accepted_id_survives_the_wire_and_a_comma_list(text: str) -> None:
         assert str(error).isprintable()  # noqa: PT017 - most texts are refused
         return
     assert accepted.encode().decode() == accepted
-    assert ",".join((accepted, accepted)).split(",") == [accepted, accepted]
+    assert f"{accepted},{accepted}".split(",") == [accepted, accepted]
     assert accepted.split() == [accepted]
 
 
-def changed(**attributes: object) -> Device:
-    whole = device(0)
-    values = {name: getattr(whole, name) for name in Device.__dataclass_fields__}
-    return Device(**values | attributes)
+@pytest.mark.parametrize(
+    "change", [lambda whole: replace(whole, index=-1), lambda whole: replace(whole, minor=-1)], ids=["index", "minor"]
+)
+def test_a_number_of_a_device_is_not_negative(change: Callable[[Device], Device]) -> None:
+    with pytest.raises(InvalidValueError, match=r"device GPU-0: index -?[01], minor -?[01]; neither may be negative"):
+        change(device(0))
 
 
-@pytest.mark.parametrize("attributes", [{"index": -1}, {"minor": -1}])
-def test_a_number_of_a_device_is_not_negative(attributes: dict[str, int]) -> None:
-    with pytest.raises(InvalidValueError, match="device GPU-0: index -?[01], minor -?[01]; neither may be negative"):
-        changed(**attributes)
-
-
-def test_no_numa_node_is_none_and_not_minus_1() -> None:
-    assert changed(numa_node=None, minor=None).numa_node is None
+def test_no_number_is_none_and_not_minus_1() -> None:
+    whole = replace(device(0), numa_node=None, minor=None)
+    assert (whole.numa_node, whole.minor) == (None, None)
     with pytest.raises(InvalidValueError, match="device GPU-0: NUMA node -1; no node is None"):
-        changed(numa_node=-1)
+        replace(device(0), numa_node=-1)
 
 
 def test_an_inventory_names_each_device_once() -> None:
     with pytest.raises(InvalidValueError, match="a device id occurs twice: GPU-0, GPU-0"):
-        Inventory(devices=(device(0), device(1, id="GPU-0")), visibility_variable=VARIABLE)
+        Inventory(devices=(device(0), device(1, name="GPU-0")), visibility_variable=VARIABLE)
 
 
 def test_an_inventory_is_in_the_order_of_the_index() -> None:

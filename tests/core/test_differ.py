@@ -47,5 +47,5 @@ def test_a_list_does_not_differ_from_itself(devices: Sequence[Device]) -> None:
 
 
 def test_a_device_whose_index_moved_is_altered() -> None:
-    moved = device(4, id="GPU-1")
+    moved = device(4, name="GPU-1")
     assert diff([device(1)], [moved]) == Difference(added=(), removed=(), altered=(moved,))

@@ -95,6 +95,11 @@ class KubeletDirectory:
             if self._removals == before:
                 return KubeletIdentity(found, before) if found is not None else None
 
+    def differs(self, kubelet: KubeletIdentity | None) -> bool:
+        """Whether the directory or the kubelet's socket is another one than when it was looked at."""
+        found = identify_socket(self.kubelet_socket)
+        return identify_directory(self.path) != self._watched or found != (kubelet.socket if kubelet else None)
+
     def _watch(self) -> None:
         """Watch the directory that has the name now, and its parent where that can be seen."""
         if self._inotify is None:

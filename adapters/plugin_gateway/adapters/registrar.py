@@ -1,7 +1,6 @@
 """The one place where registrations are made: one at a time, for every reason, and again after a failure."""
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Coroutine, Sequence
@@ -70,6 +69,7 @@ class Registrar:
         self._attempt: _Attempt | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._told: object = None
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Register and keep registered until cancelled; then remove the sockets."""
@@ -77,16 +77,35 @@ class Registrar:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
+                self._look()
                 while True:
                     self._wake.clear()
-                    wait = await self._reconcile()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(min(max(wait, 0.0), LOOK_INTERVAL)):
-                            await self._wake.wait()
+                    await self._wait(await self._reconcile())
         finally:
             self._tasks = None
+            if self._next_look is not None:
+                self._next_look.cancel()
             self._directory.close()
             await _close(list(self._candidates.values()))
+
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait for a wake-up, or until a registration is due."""
+        if seconds is None:
+            await self._wake.wait()
+            return
+        due = asyncio.get_running_loop().call_later(seconds, self.wake)
+        try:
+            await self._wake.wait()
+        finally:
+            due.cancel()
+
+    def _look(self) -> None:
+        """See whether anything changed that nobody told us; once a second, so it does no more than it must."""
+        self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+        if self._directory.differs(self._kubelet) or not all(
+            candidate.endpoints.are_in_place() for candidate in self._candidates.values()
+        ):
+            self.wake()
 
     def wake(self) -> None:
         """Look again now."""
@@ -131,11 +150,11 @@ class Registrar:
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
-    async def _reconcile(self) -> float:
-        """Compare what is with what should be; tell the seconds until the next registration is due."""
+    async def _reconcile(self) -> float | None:
+        """Compare what is with what should be; tell the seconds until the next registration, None for none."""
         if not self._directory.exists():
             self._tell("waiting for the kubelet directory", path=str(self._directory.path))
-            return LOOK_INTERVAL
+            return None
         await self._follow(self._directory.kubelet())
         for candidate in list(self._candidates.values()):
             self._follow_stream(candidate)
@@ -187,11 +206,11 @@ class Registrar:
         except BindError as error:
             _tell_problem(candidate, Refusal(Failure.CANNOT_SERVE, str(error)))
 
-    def _register_next(self, now: float) -> float:
-        """Begin the registration that is due first, where none is in progress; tell the seconds until then."""
+    def _register_next(self, now: float) -> float | None:
+        """Begin the registration that is due first, where none is in progress; else tell the seconds until then."""
         waiting = [each for each in self._candidates.values() if each.endpoint is None]
         if self._kubelet is None or self._attempt is not None or not waiting:
-            return LOOK_INTERVAL
+            return None
         first = min(waiting, key=lambda each: each.schedule.not_before)
         if first.schedule.not_before > now:
             return first.schedule.not_before - now
@@ -202,7 +221,7 @@ class Registrar:
         if first.schedule.not_before > now:
             return first.schedule.not_before - now
         self._attempt = _Attempt(self._spawn(self._register(first, self._kubelet)), first, self._kubelet)
-        return LOOK_INTERVAL
+        return None
 
     def _is_attempted(self, candidate: _Candidate) -> bool:
         return self._attempt is not None and self._attempt.candidate is candidate
