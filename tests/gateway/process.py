@@ -54,7 +54,7 @@ class Process:
 
 @asynccontextmanager
 async def started(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
-    """Start it, read its log as JSON, and kill it at the end of the block where it still runs."""
+    """Start it, read its log as JSON, and end it at the end of the block where it still runs."""
     child = await asyncio.create_subprocess_exec(
         PROGRAM,
         "run",
@@ -70,8 +70,12 @@ async def started(*arguments: str, environment: Mapping[str, str] | None = None)
             yield process
         finally:
             if child.returncode is None:
+                child.terminate()
+            try:
+                await process.ended()
+            except TimeoutError:
                 child.kill()
-            await child.wait()
+                raise
             await reading
 
 
