@@ -72,7 +72,7 @@ class Daemon:
     async def _reload(self) -> None:
         """Read the settings again and apply what changed; settings that are wrong change nothing."""
         try:
-            settings = self._read_settings()
+            settings = await asyncio.to_thread(self._read_settings)
         except InvalidValueError as error:
             log.error("configuration refused, the old one stays", problem=str(error))
             return
