@@ -1,10 +1,11 @@
 """The test's hand on the stand-in driver: what it writes here, the library in nvml.c answers with, in any process."""
 
+import atexit
 import ctypes
-import hashlib
+import functools
 import mmap
-import os
 import platform
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -15,10 +16,12 @@ MAX_GPUS = 64
 MAX_EVENTS = 1024
 MAX_THREADS = 16
 XID_CRITICAL = 8
+GPU_IS_LOST = 15
 STRANGER = -1
 """An event of a device that is in no list."""
 
 SOURCE = Path(__file__).with_name("nvml.c")
+LIBRARY = "libnvidia-ml.so.1"
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAKE = 1
 _libc = ctypes.CDLL(None)
@@ -42,18 +45,22 @@ class Call(IntEnum):
     CREATE = 12
     WAIT = 13
     FREE = 14
+    VERSION = 15
 
 
 class _Gpu(ctypes.Structure):
     _fields_ = (
         ("present", ctypes.c_uint32),
-        ("lost", ctypes.c_uint32),
+        ("error", ctypes.c_int32),
         ("has_events", ctypes.c_uint32),
         ("minor", ctypes.c_uint32),
         ("memory", ctypes.c_uint64),
         ("uuid", ctypes.c_char * 96),
         ("name", ctypes.c_char * 96),
-        ("bus_id", ctypes.c_char * 32),
+        ("domain", ctypes.c_uint32),
+        ("bus", ctypes.c_uint32),
+        ("device", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
     )
 
 
@@ -63,39 +70,47 @@ class _Event(ctypes.Structure):
 
 class _Control(ctypes.Structure):
     _fields_ = (
+        ("generation", ctypes.c_uint32),
         ("init_delay_ms", ctypes.c_uint32),
         ("hanging", ctypes.c_uint32),
         ("written", ctypes.c_uint32),
         ("read", ctypes.c_uint32),
+        ("sessions", ctypes.c_uint32),
         ("error_of", ctypes.c_int32 * len(Call)),
         ("count_of", ctypes.c_uint32 * len(Call)),
         ("threads", ctypes.c_int32 * MAX_THREADS),
-        ("sessions", ctypes.c_uint32),
-        ("padding", ctypes.c_uint32),
         ("gpus", _Gpu * MAX_GPUS),
         ("events", _Event * MAX_EVENTS),
     )
 
 
-def build() -> Path:
-    """Compile the library, once for each state of its source, and tell where it is."""
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]
-    target = Path(tempfile.gettempdir()) / f"nvml-stand-in-{os.getuid()}-{digest}" / "libnvidia-ml.so.1"
-    if not target.exists():
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh = target.with_suffix(f".{os.getpid()}")
-        subprocess.run(
-            ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCE)], check=True
-        )
-        fresh.rename(target)
+def build(folder: Path, *, old: bool = False) -> Path:
+    """Compile the library into a folder; ``old`` gives it the names that drivers before 2018 had."""
+    target = folder / LIBRARY
+    options = ["-DOLD_DRIVER"] if old else []
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", str(target), str(SOURCE)],
+        check=True,
+    )
     return target
+
+
+@functools.cache
+def built(*, old: bool = False) -> Path:
+    """Compile the library once for this process; it is gone when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="nvml-stand-in-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(folder, old=old)
 
 
 class Driver:
     """A driver root with the library and device nodes, and the machine behind it."""
 
-    def __init__(self, folder: Path, *, gpus: int = 8) -> None:
+    def __init__(self, folder: Path, *, gpus: int = 8, old: bool = False) -> None:
         self.root = folder / "driver-root"
+        self.proc = folder / "proc"
+        self.sysfs = folder / "sys"
+        self._old = old
         self._file = folder / "control"
         self._file.write_bytes(bytes(ctypes.sizeof(_Control)))
         with self._file.open("r+b") as file:
@@ -115,47 +130,66 @@ class Driver:
 
     @property
     def _library(self) -> Path:
-        return self.root / "usr/lib64/libnvidia-ml.so.1"
+        return self.root / "usr/lib64" / LIBRARY
 
     def install(self) -> None:
         """Put the library below the driver root."""
         self._library.parent.mkdir(parents=True, exist_ok=True)
-        self._library.symlink_to(build())
+        self._library.symlink_to(built(old=self._old))
 
     def uninstall(self) -> None:
         """Take the library away; who has it loaded keeps it."""
         self._library.unlink()
 
     def add(
-        self, index: int, *, uuid: bytes | None = None, name: str = "NVIDIA H100 80GB HBM3", has_events: bool = True
+        self,
+        index: int,
+        *,
+        uuid: bytes | None = None,
+        name: str | bytes = "NVIDIA H100 80GB HBM3",
+        minor: int | None = None,
+        has_events: bool = True,
+        domain: int = 0,
+        numa_node: int | None = None,
+        in_proc: bool = True,
     ) -> str:
-        """Put a GPU into a slot; a new session sees it. Tells its UUID."""
+        """Put a GPU into a slot; a new session sees it. Tells its UUID.
+
+        ``numa_node`` is what sysfs writes, -1 included; None for a file that is not there. ``in_proc`` says whether
+        the kernel module tells of the GPU below ``proc``.
+        """
         gpu = self._control.gpus[index]
         gpu.uuid = uuid if uuid is not None else b"GPU-5a7d1e00-0000-0000-0000-%012x" % index
-        gpu.name, gpu.bus_id = name.encode(), b"00000000:%02X:00.0" % (index + 16)
-        gpu.minor, gpu.memory, gpu.lost, gpu.has_events = index, 80 * 2**30, 0, has_events
-        gpu.present = 1
-        (self.root / "dev" / f"nvidia{index}").touch()
+        gpu.name = name if isinstance(name, bytes) else name.encode()
+        gpu.domain, gpu.bus, gpu.device = domain, index + 16, 0
+        gpu.minor, gpu.memory = index if minor is None else minor, 80 * 2**30
+        gpu.error, gpu.has_events, gpu.present = 0, has_events, 1
+        (self.root / "dev" / f"nvidia{gpu.minor}").touch()
+        self._write_numa_node(index, numa_node)
+        if in_proc:
+            self._proc_folder(index).mkdir(parents=True, exist_ok=True)
         return bytes(gpu.uuid).decode(errors="replace")
 
     def remove(self, index: int) -> None:
         """Take a GPU out; a new session does not see it any more."""
         self._control.gpus[index].present = 0
+        if self._proc_folder(index).exists():
+            self._proc_folder(index).rmdir()
 
-    def lose(self, index: int) -> None:
-        """Have a GPU fall off the bus: its calls fail at once."""
-        self._control.gpus[index].lost = 1
+    def lose(self, index: int, error: int = GPU_IS_LOST) -> None:
+        """Have a GPU fall off the bus, or fail otherwise: its calls fail at once."""
+        self._control.gpus[index].error = error
 
     def find(self, index: int) -> None:
         """Have a lost GPU answer again."""
-        self._control.gpus[index].lost = 0
+        self._control.gpus[index].error = 0
 
     def xid(self, index: int, number: int, kind: int = XID_CRITICAL) -> None:
         """Report an XID of a GPU, or of a stranger."""
         event = self._control.events[self._control.written % MAX_EVENTS]
         event.gpu, event.type, event.data = index, kind, number
         self._control.written += 1
-        self._wake("written")
+        self._wake()
 
     def init_delay(self, milliseconds: int) -> None:
         """Have every initialisation take so long."""
@@ -164,17 +198,17 @@ class Driver:
     def fail(self, call: Call, error: int) -> None:
         """Have a call return this error; 0 ends it."""
         self._control.error_of[call] = error
-        self._wake("written")
+        self._wake()
 
     def hang(self, *calls: Call) -> None:
         """Have these calls, or all, not return until they are released."""
         self._control.hanging = sum(1 << call for call in calls or Call)
-        self._wake("written")
+        self._wake()
 
     def release(self) -> None:
         """End the hanging."""
         self._control.hanging = 0
-        self._wake("hanging")
+        self._wake()
 
     def calls(self, call: Call) -> int:
         """Count the calls so far, from all processes."""
@@ -187,9 +221,25 @@ class Driver:
 
     @property
     def threads(self) -> set[int]:
-        """Tell which threads ever called."""
+        """Tell which threads ever called, as the kernel counts them."""
         return {thread for thread in self._control.threads if thread}
 
-    def _wake(self, word: str) -> None:
-        address = ctypes.addressof(self._control) + getattr(_Control, word).offset
+    def _address(self, index: int) -> str:
+        gpu = self._control.gpus[index]
+        return f"{gpu.domain:04x}:{gpu.bus:02x}:{gpu.device:02x}.0"
+
+    def _proc_folder(self, index: int) -> Path:
+        return self.proc / "driver/nvidia/gpus" / self._address(index)
+
+    def _write_numa_node(self, index: int, numa_node: int | None) -> None:
+        folder = self.sysfs / "bus/pci/devices" / self._address(index)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "numa_node").unlink(missing_ok=True)
+        if numa_node is not None:
+            (folder / "numa_node").write_text(f"{numa_node}\n")
+
+    def _wake(self) -> None:
+        """Have whoever waits in the library look again."""
+        self._control.generation += 1
+        address = ctypes.addressof(self._control) + _Control.generation.offset
         _libc.syscall(_SYS_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 1 << 30, None, None, 0)

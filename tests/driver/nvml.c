@@ -1,14 +1,16 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1: real NVML calls, answered from a shared file that a test writes to.
  *
  * The file is named by NVML_STAND_IN and looked up at every nvmlInit. Its layout is that of driver.py.
- * As in the real library, GPUs that come or go are seen by a new session only, and a GPU that is lost fails its calls.
+ * As in the real library, GPUs that come or go are seen by a new session only, a GPU that is lost fails its calls, and
+ * only those GPUs that were registered report events.
+ * Built with OLD_DRIVER it has the names that drivers before 2018 had.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -16,14 +18,18 @@
 #include <unistd.h>
 
 enum { MAX_GPUS = 64, MAX_EVENTS = 1024, MAX_THREADS = 16 };
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, DRIVER_NOT_LOADED = 9, TIMEOUT = 10, GPU_IS_LOST = 15 };
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
+enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18 };
 enum { XID_CRITICAL = 8 };
-enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, CALLS };
+enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, CALLS };
 
 struct gpu {
-    uint32_t present, lost, has_events, minor;
+    uint32_t present;
+    int32_t error; /* what its calls return, where not 0 */
+    uint32_t has_events, minor;
     uint64_t memory;
-    char uuid[96], name[96], bus_id[32];
+    char uuid[96], name[96];
+    uint32_t domain, bus, device, padding;
 };
 
 struct event {
@@ -33,24 +39,24 @@ struct event {
 };
 
 struct control {
+    uint32_t generation; /* everybody who waits, waits for this to change */
     uint32_t init_delay_ms;
     uint32_t hanging; /* a bit for each call */
     uint32_t written, read; /* events so far */
+    uint32_t sessions;
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */
     uint32_t count_of[CALLS];
     int32_t threads[MAX_THREADS];
-    uint32_t sessions;
-    uint32_t padding;
     struct gpu gpus[MAX_GPUS];
     struct event events[MAX_EVENTS];
 };
 
 static struct control *control;
-static int initialised, visible, slots[MAX_GPUS];
-static struct gpu stranger;
+static int initialised, visible, slots[MAX_GPUS], registered[MAX_GPUS];
+static struct gpu stranger = {.error = GPU_IS_LOST};
 
-static void futex(uint32_t *word, int operation, uint32_t value, const struct timespec *limit) {
-    syscall(SYS_futex, word, operation, value, limit, NULL, 0);
+static void wait_for_change(uint32_t generation, const struct timespec *limit) {
+    syscall(SYS_futex, &control->generation, FUTEX_WAIT, generation, limit, NULL, 0);
 }
 
 static void note_thread(void) {
@@ -61,25 +67,28 @@ static void note_thread(void) {
     }
 }
 
-/* Count the call, hang where the test says so, and tell the error that it asked for. */
-static int enter(enum call which) {
-    if (!control) return UNINITIALIZED;
-    __atomic_fetch_add(&control->count_of[which], 1, __ATOMIC_SEQ_CST);
-    note_thread();
+/* Hang where the test says so, and tell the error that it asked for. */
+static int obey(enum call which) {
     for (;;) {
-        uint32_t hanging = __atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST);
-        if (!(hanging & (1u << which))) break;
-        futex(&control->hanging, FUTEX_WAIT, hanging, NULL);
+        uint32_t generation = __atomic_load_n(&control->generation, __ATOMIC_SEQ_CST);
+        if (!(__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & (1u << which))) break;
+        wait_for_change(generation, NULL);
     }
     if (control->error_of[which]) return control->error_of[which];
     return which != INIT && !initialised ? UNINITIALIZED : SUCCESS;
 }
 
+static int enter(enum call which) {
+    if (!control) return UNINITIALIZED;
+    __atomic_fetch_add(&control->count_of[which], 1, __ATOMIC_SEQ_CST);
+    note_thread();
+    return obey(which);
+}
+
 static int enter_gpu(enum call which, struct gpu *gpu) {
     int result = enter(which);
     if (result) return result;
-    if (!gpu) return INVALID_ARGUMENT;
-    return gpu->lost ? GPU_IS_LOST : SUCCESS;
+    return gpu ? gpu->error : INVALID_ARGUMENT;
 }
 
 static int copy(char *to, unsigned room, const char *from) {
@@ -92,10 +101,15 @@ static int copy(char *to, unsigned room, const char *from) {
 static void map_control(void) {
     const char *path = getenv("NVML_STAND_IN");
     int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    if (file < 0) { control = NULL; return; }
+    if (file < 0) return;
     void *memory = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
     control = memory == MAP_FAILED ? NULL : memory;
+}
+
+static void unmap_control(void) {
+    munmap(control, sizeof *control);
+    control = NULL;
 }
 
 int nvmlInit_v2(void) {
@@ -104,7 +118,7 @@ int nvmlInit_v2(void) {
     if (!control) return DRIVER_NOT_LOADED;
     int result = enter(INIT);
     usleep(control->init_delay_ms * 1000);
-    if (result) return result;
+    if (result) { unmap_control(); return result; }
     visible = 0;
     for (int slot = 0; slot < MAX_GPUS; slot++)
         if (control->gpus[slot].present) slots[visible++] = slot;
@@ -114,15 +128,10 @@ int nvmlInit_v2(void) {
     return SUCCESS;
 }
 
-int nvmlInitWithFlags(unsigned flags) {
-    (void)flags;
-    return nvmlInit_v2();
-}
-
 int nvmlShutdown(void) {
     int result = enter(SHUTDOWN);
     if (result) return result;
-    initialised--;
+    if (--initialised == 0) unmap_control();
     return SUCCESS;
 }
 
@@ -132,11 +141,18 @@ const char *nvmlErrorString(int result) {
     case UNINITIALIZED: return "Uninitialized";
     case INVALID_ARGUMENT: return "Invalid Argument";
     case NOT_SUPPORTED: return "Not Supported";
+    case NOT_FOUND: return "Not Found";
     case DRIVER_NOT_LOADED: return "Driver Not Loaded";
     case TIMEOUT: return "Timeout";
     case GPU_IS_LOST: return "GPU is lost";
+    case RM_VERSION_MISMATCH: return "Driver/library version mismatch";
     default: return "Unknown Error";
     }
+}
+
+int nvmlSystemGetDriverVersion(char *version, unsigned room) {
+    int result = enter(VERSION);
+    return result ? result : copy(version, room, "575.57.08");
 }
 
 int nvmlDeviceGetCount_v2(unsigned *count) {
@@ -150,7 +166,25 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, struct gpu **gpu) {
     if (result) return result;
     if (index >= (unsigned)visible) return INVALID_ARGUMENT;
     *gpu = &control->gpus[slots[index]];
-    return (*gpu)->lost ? GPU_IS_LOST : SUCCESS;
+    return (*gpu)->error;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, struct gpu **gpu) {
+    int result = enter(HANDLE);
+    if (result) return result;
+    for (int index = 0; index < visible; index++) {
+        *gpu = &control->gpus[slots[index]];
+        if (!strcmp((*gpu)->uuid, uuid)) return (*gpu)->error;
+    }
+    return NOT_FOUND;
+}
+
+int nvmlDeviceGetIndex(struct gpu *gpu, unsigned *index) {
+    int result = enter_gpu(INDEX, gpu);
+    if (result) return result;
+    for (*index = 0; *index < (unsigned)visible; ++*index)
+        if (gpu == &control->gpus[slots[*index]]) return SUCCESS;
+    return NOT_FOUND;
 }
 
 int nvmlDeviceGetUUID(struct gpu *gpu, char *uuid, unsigned room) {
@@ -169,14 +203,31 @@ int nvmlDeviceGetName(struct gpu *gpu, char *name, unsigned room) {
     return result ? result : copy(name, room, gpu->name);
 }
 
+struct pci_info_v2 { char bus_id[16]; unsigned domain, bus, device, device_id, subsystem_id, reserved[4]; };
 struct pci_info { char legacy_bus_id[16]; unsigned domain, bus, device, device_id, subsystem_id; char bus_id[32]; };
+
+#ifdef OLD_DRIVER
+int nvmlDeviceGetPciInfo_v2(struct gpu *gpu, struct pci_info_v2 *pci) {
+    int result = enter_gpu(PCI, gpu);
+    if (result) return result;
+    *pci = (struct pci_info_v2){.domain = gpu->domain, .bus = gpu->bus, .device = gpu->device, .reserved = {~0u, ~0u, ~0u, ~0u}};
+    snprintf(pci->bus_id, sizeof pci->bus_id, "%04X:%02X:%02X.0", gpu->domain & 0xffff, gpu->bus & 0xff, gpu->device & 0xff);
+    return SUCCESS;
+}
+#else
+int nvmlInitWithFlags(unsigned flags) {
+    (void)flags;
+    return nvmlInit_v2();
+}
 
 int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci_info *pci) {
     int result = enter_gpu(PCI, gpu);
     if (result) return result;
-    memset(pci, 0, sizeof *pci);
-    return copy(pci->bus_id, sizeof pci->bus_id, gpu->bus_id);
+    *pci = (struct pci_info){.domain = gpu->domain, .bus = gpu->bus, .device = gpu->device};
+    snprintf(pci->bus_id, sizeof pci->bus_id, "%08X:%02X:%02X.0", gpu->domain, gpu->bus & 0xff, gpu->device & 0xff);
+    return SUCCESS;
 }
+#endif
 
 struct memory_info { unsigned long long total, free, used; };
 
@@ -193,45 +244,69 @@ int nvmlDeviceGetSupportedEventTypes(struct gpu *gpu, unsigned long long *types)
 }
 
 int nvmlDeviceRegisterEvents(struct gpu *gpu, unsigned long long types, void *set) {
-    (void)types;
-    (void)set;
     int result = enter_gpu(REGISTER, gpu);
-    return result ? result : gpu->has_events ? SUCCESS : NOT_SUPPORTED;
+    if (result) return result;
+    if (!set || types & ~(unsigned long long)XID_CRITICAL) return INVALID_ARGUMENT;
+    if (!gpu->has_events) return NOT_SUPPORTED;
+    registered[gpu - control->gpus] = 1;
+    return SUCCESS;
 }
 
 int nvmlEventSetCreate(void **set) {
     int result = enter(CREATE);
-    if (!result) *set = malloc(1);
-    return result;
+    if (result) return result;
+    memset(registered, 0, sizeof registered);
+    *set = malloc(1);
+    return SUCCESS;
 }
 
 int nvmlEventSetFree(void *set) {
     int result = enter(FREE);
-    free(set);
+    if (!result) free(set);
     return result;
 }
 
+struct event_data_v1 { struct gpu *gpu; unsigned long long type, data; };
 struct event_data { struct gpu *gpu; unsigned long long type, data; unsigned gpu_instance, compute_instance; };
 
-int nvmlEventSetWait_v2(void *set, struct event_data *data, unsigned milliseconds) {
-    (void)set;
-    struct timespec now, limit = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    struct timespec end = {now.tv_sec + limit.tv_sec, now.tv_nsec + limit.tv_nsec};
-    for (;;) {
-        int result = enter(WAIT);
-        if (result) return result;
-        uint32_t written = __atomic_load_n(&control->written, __ATOMIC_SEQ_CST);
-        if (written != control->read) {
-            struct event *event = &control->events[control->read++ % MAX_EVENTS];
-            struct gpu *gpu = event->gpu < 0 ? &stranger : &control->gpus[event->gpu];
-            *data = (struct event_data){gpu, event->type, event->data, ~0u, ~0u};
-            return SUCCESS;
-        }
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        long left = (end.tv_sec - now.tv_sec) * 1000000000L + end.tv_nsec - now.tv_nsec;
-        if (left <= 0) return TIMEOUT;
-        struct timespec rest = {left / 1000000000L, left % 1000000000L};
-        futex(&control->written, FUTEX_WAIT, written, &rest);
+/* Take the next event of a registered GPU, or of the stranger. */
+static int take_event(struct event_data_v1 *data) {
+    while (__atomic_load_n(&control->written, __ATOMIC_SEQ_CST) != control->read) {
+        struct event *event = &control->events[control->read++ % MAX_EVENTS];
+        if (event->gpu >= 0 && !registered[event->gpu]) continue;
+        *data = (struct event_data_v1){event->gpu < 0 ? &stranger : &control->gpus[event->gpu], event->type, event->data};
+        return 1;
     }
+    return 0;
 }
+
+static int wait_for_event(struct event_data_v1 *data, unsigned milliseconds) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    int64_t end = now.tv_sec * 1000000000LL + now.tv_nsec + milliseconds * 1000000LL;
+    int result = enter(WAIT);
+    while (!result) {
+        uint32_t generation = __atomic_load_n(&control->generation, __ATOMIC_SEQ_CST);
+        if ((result = obey(WAIT))) break;
+        if (take_event(data)) return SUCCESS;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        int64_t left = end - now.tv_sec * 1000000000LL - now.tv_nsec;
+        if (left <= 0) return TIMEOUT;
+        struct timespec rest = {left / 1000000000LL, left % 1000000000LL};
+        wait_for_change(generation, &rest);
+    }
+    return result;
+}
+
+#ifdef OLD_DRIVER
+int nvmlEventSetWait(void *set, struct event_data_v1 *data, unsigned milliseconds) {
+    return set ? wait_for_event(data, milliseconds) : INVALID_ARGUMENT;
+}
+#else
+int nvmlEventSetWait_v2(void *set, struct event_data *data, unsigned milliseconds) {
+    struct event_data_v1 event;
+    int result = set ? wait_for_event(&event, milliseconds) : INVALID_ARGUMENT;
+    if (!result) *data = (struct event_data){event.gpu, event.type, event.data, ~0u, ~0u};
+    return result;
+}
+#endif

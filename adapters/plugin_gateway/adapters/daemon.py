@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import resource
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
         log.info("started", **_told(self._settings))
+        _raise_descriptor_limit()
         try:
             return run_gateway(self._gateway, self._reload, self._finish_start)
         finally:
@@ -116,6 +118,12 @@ def check_kubelet_dir(path: Path) -> None:
         raise InvalidValueError(f"kubelet directory {path}: it is no directory")
     if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
         raise InvalidValueError(f"kubelet directory {path}: not writable for user {os.geteuid()}")
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may have: a crowd of connections must not keep the kubelet's out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _offering(settings: Settings) -> Offering:

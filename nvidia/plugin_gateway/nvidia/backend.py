@@ -1,13 +1,12 @@
 """The NVML backend: one thread that owns the driver, tells what it sees, and is waited for by nobody."""
 
-import ctypes
 import threading
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.observations import DriverUnavailable, Observation
-from plugin_gateway.nvidia.library import DriverMissingError, load_library
+from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import Report
@@ -35,9 +34,11 @@ class NvmlBackend:
         self._rescan_seconds = rescan_seconds
         self._retry_seconds = retry_seconds
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        self._telling = threading.RLock()
+        self._thread: threading.Thread | None = None
         self._report: Report | None = None
         self._watch: Watch | None = None
+        self._problem: str | None = None
 
     def start(self, report: "Report") -> None:
         """Begin to look, in the backend's own thread.
@@ -45,15 +46,19 @@ class NvmlBackend:
         Another one imports pynvml while the driver initialises, which takes it 100 ms and more; it calls nothing.
         """
         self._report = report
+        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self._thread.start()
         threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
-        """Report nothing more; the thread ends with its next rescan, or when the driver lets it go."""
-        self._stopping.set()
+        """Report nothing more; the thread ends within a second, or when the driver lets it go."""
+        with self._telling:
+            self._stopping.set()
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread; False where the driver still holds it."""
+        if self._thread is None:
+            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -63,30 +68,35 @@ class NvmlBackend:
             try:
                 self._hold_session()
             except DriverMissingError as error:
-                self._tell(DriverUnavailable(str(error)))
+                problem = str(error)
             except Exception as error:  # noqa: BLE001 - whatever it was, the node must not stay without a watch
-                self._tell(DriverUnavailable(f"{type(error).__name__}: {error}"))
+                problem = f"{type(error).__name__}: {error}"
             else:
                 continue
-            if self._watch is not None:
-                self._watch.inventory_is_old = True
+            self._complain(problem)
             self._stopping.wait(self._retry_seconds)
 
     def _hold_session(self) -> None:
         """Initialise the driver, then watch it until something asks for a new look from the start."""
-        library = load_library(self._driver_root)
-        counted = _initialise(library)
-        if self._watch is None:
-            from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
+        with loaded_library(self._driver_root) as library:
+            result = int(library.nvmlInit_v2())
+            if self._watch is None:
+                from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
 
-            self._watch = Watch(self._sysfs, self._proc, self._rescan_seconds, self._tell, self._stopping)
-        self._watch.hold_session(library, counted=counted)
+                self._watch = Watch(self._sysfs, self._proc, self._rescan_seconds, self._tell, self._stopping)
+            self._watch.hold_session(library, result)
+
+    def _complain(self, problem: str) -> None:
+        """Tell a problem, once for as long as it stays the same."""
+        if self._watch is not None:
+            self._watch.inventory_is_old = True
+        if problem != self._problem:
+            self._problem = problem
+            self._tell(DriverUnavailable(problem))
 
     def _tell(self, observation: Observation) -> None:
-        if self._report is not None and not self._stopping.is_set():
-            self._report(observation)
-
-
-def _initialise(library: ctypes.CDLL) -> bool:
-    """Initialise the driver without pynvml, which asks again and is answered at once; the driver counts both."""
-    return bool(library.nvmlInit_v2() == 0)
+        if isinstance(observation, InventorySeen):
+            self._problem = None
+        with self._telling:
+            if self._report is not None and not self._stopping.is_set():
+                self._report(observation)

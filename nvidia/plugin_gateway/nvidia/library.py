@@ -1,6 +1,9 @@
-"""Finds NVIDIA's management library and begins its initialisation, before anything heavy is imported."""
+"""Finds NVIDIA's management library and loads it, before anything heavy is imported."""
 
+import _ctypes
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from plugin_gateway.core.errors import GatewayError
@@ -23,12 +26,22 @@ class DriverMissingError(GatewayError):
     """The driver, or its devices, cannot be used; the message is for an admin."""
 
 
-def load_library(driver_root: str) -> ctypes.CDLL:
-    """Load the library from the loader's path, else from below the driver root.
+@contextmanager
+def loaded_library(driver_root: str) -> Iterator[ctypes.CDLL]:
+    """Load the library, and let go of it at the end: who loads it again gets the file that is there then.
 
     Raises:
         DriverMissingError: it is nowhere, or cannot be loaded.
     """
+    library = _load(driver_root)
+    try:
+        yield library
+    finally:
+        _ctypes.dlclose(library._handle)  # noqa: SLF001 - ctypes never does it, and an upgraded driver would stay unseen
+
+
+def _load(driver_root: str) -> ctypes.CDLL:
+    """Load the library from the loader's path, else from below the driver root."""
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:
@@ -39,7 +52,10 @@ def load_library(driver_root: str) -> ctypes.CDLL:
             f"{LIBRARY} is neither in the loader's path nor in {', '.join(FOLDERS)} below {driver_root}: is the driver "
             "installed, and is its root given with --driver-root?"
         )
-    try:
-        return ctypes.CDLL(str(found[0]))
-    except OSError as error:
-        raise DriverMissingError(f"{found[0]} cannot be loaded: {error}") from error
+    problems: list[str] = []
+    for path in found:
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            problems.append(f"{path} cannot be loaded: {error}")
+    raise DriverMissingError("; ".join(problems))

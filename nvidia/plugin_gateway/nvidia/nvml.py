@@ -20,6 +20,11 @@ class NvmlError(Exception):
         self.code = int(error.value)
 
     @property
+    def is_gpu_lost(self) -> bool:
+        """Whether the GPU fell off the bus."""
+        return bool(self.code == pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    @property
     def is_timeout(self) -> bool:
         """Whether nothing happened while waiting."""
         return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
@@ -32,6 +37,10 @@ class XidEvent(NamedTuple):
     xid: int
 
 
+_OLDER_NAMES = {"nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2", "nvmlEventSetWait_v2": "nvmlEventSetWait"}
+"""What pynvml calls, and what older drivers have instead; what is read of the answer lies in the same place."""
+
+
 def _call(name: str, *arguments: Any) -> Any:
     try:
         return getattr(pynvml, name)(*arguments)
@@ -39,25 +48,35 @@ def _call(name: str, *arguments: Any) -> Any:
         raise NvmlError(error) from error
 
 
-def adopt(library: ctypes.CDLL) -> None:
-    """Open NVML in a library that is loaded already; where it was initialised before, this costs nothing.
+def adopt(library: ctypes.CDLL, init_result: int) -> None:
+    """Have pynvml use a library that is loaded, and was asked to initialise with this result.
 
     Raises:
-        DriverMissingError: it cannot reach the driver.
+        DriverMissingError: it could not reach the driver.
     """
-    if pynvml.nvmlLib is not library:
-        pynvml.nvmlLib = library
-        pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - or calls would go on to the library before
-    try:
-        _call("nvmlInit")
-    except NvmlError as error:
-        raise DriverMissingError(f"NVML cannot be initialised: {error}") from error
+    pynvml.nvmlLib = library
+    pointers = pynvml._nvmlGetFunctionPointer_cache  # noqa: SLF001 - or calls would go on to the library before
+    pointers.clear()
+    for name, older in _OLDER_NAMES.items():
+        if not hasattr(library, name) and hasattr(library, older):
+            pointers[name] = getattr(library, older)
+    if init_result:
+        error = NvmlError(pynvml.NVMLError(init_result))
+        abandon()
+        raise DriverMissingError(f"NVML cannot be initialised: {error}")
 
 
 def shut_down() -> None:
-    """Close NVML; a driver that is gone does not mind."""
+    """Close NVML; a driver that is gone does not mind. pynvml then forgets the library, which may be unloaded."""
     with contextlib.suppress(NvmlError):
         _call("nvmlShutdown")
+    abandon()
+
+
+def abandon() -> None:
+    """Have pynvml forget the library."""
+    pynvml.nvmlLib = None
+    pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - they point into the library
 
 
 def device_count() -> int:
@@ -68,6 +87,11 @@ def device_count() -> int:
 def handle_by_index(index: int) -> Handle:
     """Find a GPU."""
     return Handle(_call("nvmlDeviceGetHandleByIndex", index))
+
+
+def address_of(handle: Handle) -> int:
+    """Tell which GPU a handle means, without asking the driver: in one session, equal addresses are one GPU."""
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def uuid_of(handle: Handle) -> str:
@@ -88,9 +112,9 @@ def minor_number(handle: Handle) -> int | None:
 
 
 def pci_address(handle: Handle) -> str:
-    """Tell the PCI address as sysfs writes it: NVML's domain has eight digits, that of sysfs four."""
-    domain, _, rest = str(_call("nvmlDeviceGetPciInfo", handle).busId).lower().partition(":")
-    return f"{int(domain, 16):04x}:{rest}"
+    """Tell the PCI address as sysfs writes it; a GPU is always function 0."""
+    info = _call("nvmlDeviceGetPciInfo", handle)
+    return f"{int(info.domain):04x}:{int(info.bus):02x}:{int(info.device):02x}.0"
 
 
 def product_name(handle: Handle) -> str:
@@ -109,9 +133,12 @@ def memory_bytes(handle: Handle) -> int:
         return 0
 
 
-def make_event_set() -> EventSet:
-    """Make a set for the events of any number of GPUs."""
-    return EventSet(_call("nvmlEventSetCreate"))
+def make_event_set() -> EventSet | None:
+    """Make a set for the events of any number of GPUs; None where the driver has no events."""
+    try:
+        return EventSet(_call("nvmlEventSetCreate"))
+    except NvmlError:
+        return None
 
 
 def free_event_set(events: EventSet) -> None:

@@ -10,7 +10,10 @@ from typing import NamedTuple
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
-from plugin_gateway.nvidia.snapshot import Snapshot, read_snapshot
+from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
+
+LONGEST_WAIT = 1.0
+"""Seconds after which the thread looks whether it is to end."""
 
 
 class Event(NamedTuple):
@@ -26,90 +29,98 @@ class Check(NamedTuple):
     differs: bool
     """Whether everything has to be read again."""
     lost: Mapping[DeviceId, str]
+    """Devices that fell off the bus, with the driver's words."""
 
 
 class Session:
     """The GPUs of one session, and their events."""
 
-    def __init__(self, snapshot: Snapshot, events: nvml.EventSet, proc: Path) -> None:
+    def __init__(
+        self, snapshot: Snapshot, events: nvml.EventSet | None, proc: Path, gpu_folders: frozenset[str]
+    ) -> None:
         self.snapshot = snapshot
-        self._events = events
         self._proc = proc
-        self._gpu_folders = self._list_gpu_folders()
-        watched = [nvml.watch_xids(handle, events) for handle in snapshot.handles.values()]
-        self._has_events = any(watched)
+        self._gpu_folders = gpu_folders
+        self._answers = list(snapshot.answers)
+        self._events: nvml.EventSet | None = None
+        self._by_address: dict[int, DeviceId | None] = {}
+        for index, answer in enumerate(snapshot.answers):
+            if answer.handle is None:
+                continue
+            self._by_address[nvml.address_of(answer.handle)] = snapshot.by_index.get(index)
+            if events is not None and nvml.watch_xids(answer.handle, events):
+                self._events = events
 
     def wait(self, seconds: float, stopping: threading.Event) -> Event | None:
-        """Wait for an event, for so long at most.
+        """Wait for an event, for a second at most.
 
         Raises:
             NvmlError: the wait failed, which says nothing against any one GPU.
         """
-        if not self._has_events:
-            stopping.wait(seconds)
+        limit = min(seconds, LONGEST_WAIT)
+        if self._events is None:
+            stopping.wait(limit)
             return None
-        event = nvml.wait_for_xid(self._events, int(seconds * 1000) + 1)
+        event = nvml.wait_for_xid(self._events, max(1, int(limit * 1000)))
         return Event(event.xid, self._device_of(event.handle)) if event is not None else None
 
     def check(self) -> Check:
-        """See whether the GPUs are still those of the snapshot: two calls and one for each GPU.
+        """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
 
         Raises:
             NvmlError: the GPUs cannot be counted any more.
         """
+        differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
         lost: dict[DeviceId, str] = {}
-        differs = nvml.device_count() != self._count() or self._list_gpu_folders() != self._gpu_folders
-        for device, handle in self.snapshot.handles.items():
-            try:
-                differs |= nvml.uuid_of(handle) != device
-            except nvml.NvmlError as error:
-                lost[device] = str(error)
-            except UnicodeDecodeError:
+        for index, before in enumerate(self._answers):
+            now = ask(index)
+            device = self.snapshot.by_index.get(index)
+            if device is not None and now.error is not None and now.error.is_gpu_lost:
+                lost[device] = str(now.error)
+                self._answers[index] = now  # so that its coming back is a difference
+            elif not now.agrees_with(before):
                 differs = True
         return Check(differs, lost)
 
-    def _count(self) -> int:
-        inventory = self.snapshot.inventory
-        return len(inventory.devices) + len(inventory.rejected)
-
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
+        """Find the device of an event. A GPU that fell off the bus reports that and answers nothing any more."""
+        address = nvml.address_of(handle)
+        if address in self._by_address:
+            return self._by_address[address]
         try:
-            found = nvml.uuid_of(handle)
+            uuid = nvml.uuid_of(handle)
         except (nvml.NvmlError, UnicodeDecodeError):
             return None
-        return DeviceId(found) if found in self.snapshot.handles else None
+        return next((device for device in self.snapshot.by_index.values() if device == uuid), None)
 
-    def _list_gpu_folders(self) -> frozenset[str]:
-        """List what the kernel module has bound, which changes before a new session would show it."""
-        try:
-            return frozenset(path.name for path in (self._proc / "driver/nvidia/gpus").iterdir())
-        except OSError:
-            return frozenset()
+
+def list_gpu_folders(proc: Path) -> frozenset[str]:
+    """List what the kernel module has bound, which changes before a new session would show it."""
+    try:
+        return frozenset(path.name for path in (proc / "driver/nvidia/gpus").iterdir())
+    except OSError:
+        return frozenset()
 
 
 @contextmanager
 def open_session(
-    library: ctypes.CDLL, sysfs: Path, proc: Path, known: Inventory | None, *, counted: bool
+    library: ctypes.CDLL, init_result: int, sysfs: Path, proc: Path, known: Inventory | None
 ) -> Iterator[Session]:
-    """Initialise NVML and read everything; shut it down at the end.
-
-    ``counted`` tells that the driver counts an initialisation already, which is given back.
+    """Read everything from a driver that was initialised; shut it down at the end.
 
     Raises:
-        DriverMissingError: the driver cannot be reached, or has no GPU.
+        DriverMissingError: the driver cannot be reached, now or any more.
     """
-    nvml.adopt(library)
-    if counted:
-        nvml.shut_down()
+    gpu_folders = list_gpu_folders(proc)  # before all else: what changes while reading is then seen by the first check
+    nvml.adopt(library, init_result)
     try:
         snapshot = read_snapshot(sysfs, known)
-        if not snapshot.inventory.devices and not snapshot.inventory.rejected and known is None:
-            raise DriverMissingError("the driver is there but has no GPU")
         events = nvml.make_event_set()
         try:
-            yield Session(snapshot, events, proc)
+            yield Session(snapshot, events, proc, gpu_folders)
         finally:
-            nvml.free_event_set(events)
+            if events is not None:
+                nvml.free_event_set(events)
     except nvml.NvmlError as error:
         raise DriverMissingError(f"NVML: {error}") from error
     finally:

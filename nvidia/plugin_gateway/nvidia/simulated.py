@@ -34,12 +34,18 @@ def parse_spec(spec: str) -> tuple[Device, ...]:
         InvalidValueError: it names the value and what is allowed.
     """
     count, x, model = spec.partition("x")
-    if not x or not count.isascii() or not count.isdigit() or not 1 <= int(count) <= MAX_GPUS or model not in MODELS:
+    if not x or not _is_count(count) or model not in MODELS:
         raise InvalidValueError(
             f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, "
             f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
         )
     return tuple(_gpu(index, int(count), model) for index in range(int(count)))
+
+
+def _is_count(text: str) -> bool:
+    """Look at the length first: Python refuses to read a number of thousands of digits."""
+    short = len(text) <= len(str(MAX_GPUS))
+    return short and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_GPUS
 
 
 def _gpu(index: int, count: int, model: str) -> Device:

@@ -1,6 +1,6 @@
 """Reads everything NVML and sysfs tell of the GPUs into one inventory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +10,42 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
 
 
+class Answer(NamedTuple):
+    """What the driver says when asked which GPU has an index."""
+
+    handle: nvml.Handle | None
+    uuid: str | bytes | None
+    """Bytes where they are no text; None where there was an error instead."""
+    error: nvml.NvmlError | None
+
+    def agrees_with(self, other: "Answer") -> bool:
+        """Whether the driver said the same another time."""
+        return self.uuid == other.uuid and _code(self.error) == _code(other.error)
+
+
+def _code(error: nvml.NvmlError | None) -> int | None:
+    return error.code if error else None
+
+
+def ask(index: int) -> Answer:
+    """Ask which GPU has this index: two cheap calls."""
+    handle: nvml.Handle | None = None
+    try:
+        handle = nvml.handle_by_index(index)
+        return Answer(handle, nvml.uuid_of(handle), None)
+    except UnicodeDecodeError as error:
+        return Answer(handle, error.object, None)
+    except nvml.NvmlError as error:
+        return Answer(handle, None, error)
+
+
 class Snapshot(NamedTuple):
-    """An inventory, the handles of its devices, and those that are lost."""
+    """An inventory, and how the driver answered for it."""
 
     inventory: Inventory
-    handles: Mapping[DeviceId, nvml.Handle]
+    answers: Sequence[Answer]
+    """By index."""
+    by_index: Mapping[int, DeviceId]
     lost: Mapping[DeviceId, str]
     """Known devices that did not answer, with the driver's words."""
 
@@ -25,60 +56,65 @@ def read_snapshot(sysfs: Path, known: Inventory | None) -> Snapshot:
     Raises:
         NvmlError: the GPUs cannot even be counted.
     """
-    reading = _Reading(sysfs, {device.index: device for device in known.devices} if known else {})
-    for index in range(nvml.device_count()):
-        reading.read(index)
-    return reading.snapshot()
+    answers = [ask(index) for index in range(nvml.device_count())]
+    reading = _Reading(sysfs)
+    for index, answer in enumerate(answers):
+        reading.read(index, answer)
+    reading.keep_lost({device.index: device for device in known.devices} if known else {})
+    return reading.snapshot(answers)
 
 
 class _Reading:
-    def __init__(self, sysfs: Path, known: Mapping[int, Device]) -> None:
+    def __init__(self, sysfs: Path) -> None:
         self._sysfs = sysfs
-        self._known = known
         self._devices: dict[DeviceId, Device] = {}
-        self._handles: dict[DeviceId, nvml.Handle] = {}
+        self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
         self._lost: dict[DeviceId, str] = {}
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, answers: Sequence[Answer]) -> Snapshot:
+        devices = sorted(self._devices.values(), key=lambda device: device.index)
         inventory = Inventory(
-            devices=tuple(self._devices.values()),
+            devices=tuple(devices),
             rejected=tuple(self._rejected),
             shared_nodes=SHARED_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
-        return Snapshot(inventory, self._handles, self._lost)
+        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._lost)
 
-    def read(self, index: int) -> None:
-        place = f"GPU {index}"
-        try:
-            handle = nvml.handle_by_index(index)
-            pci_address = nvml.pci_address(handle)
-            place = f"GPU {index} at {pci_address}"
-            device_id = parse_device_id(nvml.uuid_of(handle))
-        except nvml.NvmlError as error:
-            self._missing(index, place, error)
-        except UnicodeDecodeError as error:
-            self._reject(place, f"device id {error.object!r} is not valid UTF-8")
-        except InvalidValueError as error:
-            self._reject(place, str(error))
-        else:
-            if device_id in self._devices:
-                self._reject(place, f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} too")
-                return
-            self._handles[device_id] = handle
-            self._devices[device_id] = self._describe(index, handle, device_id, pci_address)
-
-    def _missing(self, index: int, place: str, error: nvml.NvmlError) -> None:
-        known = self._known.get(index)
-        if known is None or known.id in self._devices:
-            self._reject(place, f"the driver does not tell what it is: {error}")
+    def read(self, index: int, answer: Answer) -> None:
+        where = _locate(answer)
+        place = f"GPU {index} at {where}" if isinstance(where, str) else f"GPU {index}"
+        error = where if isinstance(where, nvml.NvmlError) else answer.error
+        if error is not None:
+            self._silent.append((index, place, error))
             return
-        self._devices[known.id] = known
-        self._lost[known.id] = str(error)
+        try:
+            device_id = self._parse(answer.uuid)
+        except InvalidValueError as refusal:
+            self._rejected.append(RejectedDevice(place=place, problem=str(refusal)))
+            return
+        assert answer.handle is not None
+        self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where))
 
-    def _reject(self, place: str, problem: str) -> None:
-        self._rejected.append(RejectedDevice(place=place, problem=problem))
+    def _parse(self, uuid: str | bytes | None) -> DeviceId:
+        if not isinstance(uuid, str):
+            raise InvalidValueError(f"device id {uuid!r} is not valid UTF-8")
+        device_id = parse_device_id(uuid)
+        if device_id in self._devices:
+            raise InvalidValueError(f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} already")
+        return device_id
+
+    def keep_lost(self, known: Mapping[int, Device]) -> None:
+        """Keep the devices that had the index of one that does not answer now, unless they answered elsewhere."""
+        for index, place, error in self._silent:
+            device = known.get(index)
+            if device is not None and device.id not in self._devices:
+                self._devices[device.id] = device
+                self._lost[device.id] = str(error)
+            else:
+                problem = f"the driver does not tell what it is: {error}"
+                self._rejected.append(RejectedDevice(place=place, problem=problem))
 
     def _describe(self, index: int, handle: nvml.Handle, device_id: DeviceId, pci_address: str) -> Device:
         minor = nvml.minor_number(handle)
@@ -92,6 +128,16 @@ class _Reading:
             numa_node=_numa_node(self._sysfs, pci_address),
             nodes=() if minor is None else (device_node(minor),),
         )
+
+
+def _locate(answer: Answer) -> str | nvml.NvmlError | None:
+    """Find the PCI address, or the reason why there is none; None where the GPU could not be asked at all."""
+    if answer.handle is None:
+        return None
+    try:
+        return nvml.pci_address(answer.handle)
+    except nvml.NvmlError as error:
+        return error
 
 
 def _numa_node(sysfs: Path, pci_address: str) -> int | None:

@@ -9,7 +9,8 @@ from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.observations import DeviceLost, InventorySeen, XidReported
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
-from plugin_gateway.nvidia.session import Session, open_session
+from plugin_gateway.nvidia.library import DriverMissingError
+from plugin_gateway.nvidia.session import Check, Session, open_session
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before waiting again after the wait itself failed."""
@@ -29,13 +30,17 @@ class Watch:
         self._inventory: Inventory | None = None
         self._lost: set[DeviceId] = set()
 
-    def hold_session(self, library: ctypes.CDLL, *, counted: bool) -> None:
+    def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
         """Look once, then watch until the GPUs differ from what was seen.
 
         Raises:
-            DriverMissingError: the driver cannot be reached, now or any more.
+            DriverMissingError: the driver cannot be reached, now or any more, or has no GPU.
         """
-        with open_session(library, self._sysfs, self._proc, self._inventory, counted=counted) as session:
+        with open_session(library, init_result, self._sysfs, self._proc, self._inventory) as session:
+            inventory = session.snapshot.inventory
+            if not inventory.devices and not inventory.rejected:
+                self._miss(inventory)
+                return
             self._look(session)
             while not self._stopping.is_set() and self._rest(session):
                 pass
@@ -46,27 +51,42 @@ class Watch:
             self._inventory, self.inventory_is_old = inventory, False
             self._tell(InventorySeen(inventory))
         self._lost &= set(session.snapshot.lost)
-        for device, error in session.snapshot.lost.items():
-            self._tell_lost(device, error)
+        self._tell_lost(Check(differs=False, lost=session.snapshot.lost))
+
+    def _miss(self, empty: Inventory) -> None:
+        """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
+
+        Not both at once: the reader keeps the newer of two words about the driver.
+        """
+        if self._inventory is None or self._inventory == empty:
+            raise DriverMissingError("the driver is there but has no GPU")
+        self._inventory = empty
+        self._tell(InventorySeen(empty))
+        self._stopping.wait(self._rescan_seconds)
 
     def _rest(self, session: Session) -> bool:
         """Wait for events until the next rescan is due, then make it; False where everything has to be read again."""
         due = time.monotonic() + self._rescan_seconds
+        deaf = False
         while not self._stopping.is_set() and (left := due - time.monotonic()) > 0:
             try:
                 event = session.wait(left, self._stopping)
             except nvml.NvmlError:
-                # Says nothing against any one GPU: the rescan tells which of them answer.
+                # Says nothing against any one GPU: a rescan tells which of them answer.
+                deaf = True
+                if self._tell_lost(session.check()):
+                    return False
                 self._stopping.wait(min(WAIT_ERROR_PAUSE, left))
-                break
-            if event is not None:
-                self._tell(XidReported(event.xid, event.device))
-        check = session.check()
-        for device, error in check.lost.items():
-            self._tell_lost(device, error)
-        return not check.differs
+            else:
+                deaf = False
+                if event is not None:
+                    self._tell(XidReported(event.xid, event.device))
+        return not (self._stopping.is_set() or self._tell_lost(session.check()) or deaf)
 
-    def _tell_lost(self, device: DeviceId, error: str) -> None:
-        if device not in self._lost:
-            self._lost.add(device)
-            self._tell(DeviceLost(device, error))
+    def _tell_lost(self, check: Check) -> bool:
+        """Tell which devices were lost since the last time; True where the check found another difference."""
+        for device, error in check.lost.items():
+            if device not in self._lost:
+                self._lost.add(device)
+                self._tell(DeviceLost(device, error))
+        return check.differs
