@@ -108,8 +108,8 @@ class Driver:
 
     def __init__(self, folder: Path, *, gpus: int = 8, old: bool = False) -> None:
         self.root = folder / "driver-root"
-        self.proc = folder / "proc"
-        self.sysfs = folder / "sys"
+        self.proc = folder / "machine/proc"
+        self.sysfs = folder / "machine/sys"
         self._old = old
         self._file = folder / "control"
         self._file.write_bytes(bytes(ctypes.sizeof(_Control)))

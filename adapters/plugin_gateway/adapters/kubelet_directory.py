@@ -91,7 +91,7 @@ class KubeletDirectory:
         while True:
             found = identify_socket(self.kubelet_socket)
             before = self._removals
-            self._drain()
+            self._on_readable()
             if self._removals == before:
                 return KubeletIdentity(found, before) if found is not None else None
 

@@ -134,11 +134,17 @@ def memory_bytes(handle: Handle) -> int:
 
 
 def make_event_set() -> EventSet | None:
-    """Make a set for the events of any number of GPUs; None where the driver has no events."""
+    """Make a set for the events of any number of GPUs; None where the driver has no events.
+
+    Raises:
+        NvmlError: it has them, and failed.
+    """
     try:
         return EventSet(_call("nvmlEventSetCreate"))
-    except NvmlError:
-        return None
+    except NvmlError as error:
+        if error.code in {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}:
+            return None
+        raise
 
 
 def free_event_set(events: EventSet) -> None:

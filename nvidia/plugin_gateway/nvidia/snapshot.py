@@ -102,7 +102,7 @@ class _Reading:
             raise InvalidValueError(f"device id {uuid!r} is not valid UTF-8")
         device_id = parse_device_id(uuid)
         if device_id in self._devices:
-            raise InvalidValueError(f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} already")
+            raise InvalidValueError(f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} too")
         return device_id
 
     def keep_lost(self, known: Mapping[int, Device]) -> None:

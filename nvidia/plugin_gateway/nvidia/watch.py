@@ -68,20 +68,21 @@ class Watch:
         """Wait for events until the next rescan is due, then make it; False where everything has to be read again."""
         due = time.monotonic() + self._rescan_seconds
         deaf = False
-        while not self._stopping.is_set() and (left := due - time.monotonic()) > 0:
+        while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
             try:
-                event = session.wait(left, self._stopping)
+                event = session.wait(max(left, 0), self._stopping)
             except nvml.NvmlError:
-                # Says nothing against any one GPU: a rescan tells which of them answer.
-                deaf = True
-                if self._tell_lost(session.check()):
+                # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
+                # the events in between, is the last resort.
+                if self._tell_lost(session.check()) or left <= 0:
                     return False
+                deaf = True
                 self._stopping.wait(min(WAIT_ERROR_PAUSE, left))
             else:
                 deaf = False
                 if event is not None:
                     self._tell(XidReported(event.xid, event.device))
-        return not (self._stopping.is_set() or self._tell_lost(session.check()) or deaf)
+        return not self._stopping.is_set() and not self._tell_lost(session.check())
 
     def _tell_lost(self, check: Check) -> bool:
         """Tell which devices were lost since the last time; True where the check found another difference."""

@@ -1,0 +1,35 @@
+"""Devices, advertisements and offers for tests."""
+
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.core.allocations import AllocationPolicy
+from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.resources import DEFAULT_RESOURCE, Advertisement
+
+VARIABLE = "NVIDIA_VISIBLE_DEVICES"
+
+
+def device(index: int, numa_node: int | None = None) -> Device:
+    return Device(
+        id=DeviceId(f"GPU-{index}"),
+        index=index,
+        minor=index,
+        pci_address=f"0000:{index:02x}:00.0",
+        product="NVIDIA H100",
+        memory_bytes=1,
+        numa_node=numa_node,
+        nodes=(f"/dev/nvidia{index}",),
+    )
+
+
+def advertisement(count: int = 4, unhealthy: tuple[int, ...] = (), numa_node: int | None = None) -> Advertisement:
+    return Advertisement(
+        devices=tuple(device(index, numa_node) for index in range(count)),
+        unhealthy=frozenset(DeviceId(f"GPU-{index}") for index in unhealthy),
+        shared_nodes=("/dev/nvidiactl",),
+        visibility_variable=VARIABLE,
+    )
+
+
+def offer(count: int = 4, unhealthy: tuple[int, ...] = ()) -> Offer:
+    """An offer whose device nodes all exist."""
+    return Offer(DEFAULT_RESOURCE, advertisement(count, unhealthy), AllocationPolicy(), lambda _: True)

@@ -1,0 +1,198 @@
+"""The kubelet's directory: identities, wake-ups, names of our own, and other gateways."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY, PREFIX, OwnSockets, _parse, slug
+from plugin_gateway.adapters.rivalry import TAKE_OVER, Rivalry
+from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
+from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceName
+
+NAMES = st.from_regex(r"[a-z]{1,10}(\.[a-z]{1,30}){1,4}/[A-Za-z]{1,63}", fullmatch=True).map(ResourceName)
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        yield server
+
+
+def leftover(path: Path) -> None:
+    with listening(path):
+        pass
+
+
+@pytest.fixture
+async def directory(kubelet_dir: Path) -> Iterator[tuple[KubeletDirectory, asyncio.Event]]:  # type: ignore[misc]
+    woken = asyncio.Event()
+    watched = KubeletDirectory(kubelet_dir)
+    watched.open(PREFIX, woken.set)
+    assert watched.exists()
+    yield watched, woken
+    watched.close()
+    watched.close()
+
+
+Watched = tuple[KubeletDirectory, asyncio.Event]
+
+
+async def test_a_kubelet_is_known_by_more_than_the_name_of_its_socket(directory: Watched) -> None:
+    watched, woken = directory
+    assert watched.kubelet() is None
+    leftover(watched.kubelet_socket)
+    first = watched.kubelet()
+    assert first is not None
+    assert watched.kubelet() == first
+    times = os.stat(watched.kubelet_socket)
+    watched.kubelet_socket.unlink()
+    leftover(watched.kubelet_socket)
+    os.utime(watched.kubelet_socket, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = watched.kubelet()
+    assert second is not None
+    assert second != first
+    assert second.removals == 1
+    await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_a_file_with_the_kubelets_name_is_no_kubelet(directory: Watched) -> None:
+    watched, _ = directory
+    watched.kubelet_socket.touch()
+    assert watched.kubelet() is None
+
+
+async def test_only_the_kubelet_and_our_own_files_wake(directory: Watched) -> None:
+    watched, woken = directory
+    (watched.path / "other.sock").touch()
+    await asyncio.sleep(0.05)
+    assert not woken.is_set()
+    (watched.path / f"{PREFIX}x.sock").touch()
+    await asyncio.wait_for(woken.wait(), 5)
+    woken.clear()
+    leftover(watched.kubelet_socket)
+    await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_a_directory_that_is_replaced_is_watched_again(directory: Watched) -> None:
+    watched, woken = directory
+    old = watched.path.rename(watched.path.with_name(f"{watched.path.name}-old"))
+    assert not watched.exists()
+    watched.path.mkdir()
+    assert watched.differs(None)
+    assert watched.exists()
+    await asyncio.wait_for(woken.wait(), 5)
+    woken.clear()
+    leftover(old / "kubelet.sock")
+    (old / "kubelet.sock").unlink()
+    leftover(watched.kubelet_socket)
+    await asyncio.wait_for(woken.wait(), 5)
+    kubelet = watched.kubelet()
+    assert kubelet is not None
+    assert kubelet.removals == 0
+    old.rmdir()
+
+
+async def test_without_inotify_or_watches_looking_still_tells(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("plugin_gateway.adapters.kubelet_directory.INotify.add_watch", none_left)
+    watched = KubeletDirectory(kubelet_dir)
+    watched.open(PREFIX, lambda: None)
+    assert watched.exists()
+    leftover(watched.kubelet_socket)
+    assert watched.kubelet() is not None
+    watched.close()
+
+
+def test_what_is_no_socket_or_no_directory_has_no_identity(kubelet_dir: Path) -> None:
+    (kubelet_dir / "file").touch()
+    assert identify_socket(kubelet_dir / "file") is None
+    assert identify_directory(kubelet_dir / "file") is None
+    assert identify_directory(kubelet_dir / "nothing") is None
+
+
+def test_who_listens_is_told_with_its_pid(kubelet_dir: Path) -> None:
+    with listening(kubelet_dir / "a.sock") as server:
+        found = find_listener(kubelet_dir / "a.sock")
+        assert found is not None
+        assert found.pid == os.getpid()
+        server.listen(0)
+        crowd = [socket.socket(socket.AF_UNIX) for _ in range(5)]
+        for client in crowd:
+            client.setblocking(False)
+            client.connect_ex(str(kubelet_dir / "a.sock"))
+        full = find_listener(kubelet_dir / "a.sock")
+        assert full is not None
+        assert full.pid == 0
+        for client in crowd:
+            client.close()
+    assert find_listener(kubelet_dir / "a.sock") is None
+    assert find_listener(kubelet_dir / "b.sock") is None
+
+
+@given(NAMES, st.integers(1, LONGEST_DIRECTORY))
+def test_names_fit_and_lead_back_to_their_resource(resource: ResourceName, length: int) -> None:
+    sockets = OwnSockets(Path("/" + "d" * (length - 1)))
+    paths = [sockets.fresh_path(resource) for _ in range(3)]
+    assert len(set(paths)) == 3
+    assert all(len(os.fsencode(path)) <= MAX_PATH for path in paths)
+    assert all(len(path.name) <= 75 for path in paths)
+    of_resource, instance = _parse(paths[0].name)
+    assert instance == sockets.instance
+    assert resource.replace("/", "_").startswith(of_resource[:8]) or of_resource == slug(resource, len(of_resource))
+
+
+@given(NAMES, NAMES)
+def test_different_resources_have_different_slugs(one: ResourceName, other: ResourceName) -> None:
+    assert (slug(one) == slug(other)) == (one == other)
+
+
+def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kubelet_dir: Path) -> None:
+    sockets, dead = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)
+    mine, gone = sockets.fresh_path(DEFAULT_RESOURCE), dead.fresh_path(DEFAULT_RESOURCE)
+    strangers = [kubelet_dir / name for name in ("nvidia.sock", "kubelet.sock", f"{PREFIX}note.txt")]
+    for path in (mine, gone, *strangers):
+        leftover(path)
+    assert sockets.has_newcomers()
+    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
+    assert not sockets.has_newcomers()
+
+
+def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(kubelet_dir: Path) -> None:
+    sockets, other = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)
+    path = other.fresh_path(DEFAULT_RESOURCE)
+    with listening(path):
+        (rival,) = sockets.find_rivals(DEFAULT_RESOURCE)
+        assert (rival.instance, rival.socket, rival.pid) == (other.instance, path.name, os.getpid())
+        assert sockets.find_rivals(ResourceName("nvidia.com/other")) == []
+
+
+def test_the_elder_goes_on_and_the_younger_waits_until_it_is_gone_for_a_while(kubelet_dir: Path) -> None:
+    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
+    ours = Rivalry(younger, DEFAULT_RESOURCE)
+    with listening(elder.fresh_path(DEFAULT_RESOURCE)):
+        assert ours.look(100.0) == TAKE_OVER
+        assert ours.standing_by
+    assert ours.look(100.5) == pytest.approx(TAKE_OVER - 0.5)
+    assert ours.look(100.0 + TAKE_OVER) == 0
+    assert not ours.standing_by
+    with listening(younger.fresh_path(DEFAULT_RESOURCE)):
+        assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == 0
+
+
+def test_a_directory_that_cannot_be_read_has_no_rivals(tmp_path: Path) -> None:
+    assert OwnSockets(tmp_path / "gone").find_rivals(DEFAULT_RESOURCE) == []

@@ -1,0 +1,61 @@
+"""State that is published, and observations that are left for the loop."""
+
+import asyncio
+import threading
+
+import pytest
+
+from plugin_gateway.adapters.mailbox import Mailbox
+from plugin_gateway.adapters.publication import Latest, PublicationClosed
+from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, XidReported
+
+INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
+GPU = DeviceId("GPU-0")
+
+
+async def test_a_follower_gets_the_value_that_is_there_and_then_only_newer_ones() -> None:
+    latest = Latest(1)
+    assert await latest.newer_than(-1) == (0, 1)
+    assert not latest.publish(1)
+    waiting = asyncio.ensure_future(latest.newer_than(0))
+    await asyncio.sleep(0)
+    assert latest.publish(2)
+    assert latest.publish(3)
+    assert await waiting == (2, 3)
+    assert latest.value == 3
+
+
+async def test_the_end_comes_after_what_was_not_seen_yet() -> None:
+    latest = Latest(1)
+    latest.publish(2)
+    waiting = asyncio.ensure_future(latest.newer_than(1))
+    await asyncio.sleep(0)
+    latest.close()
+    assert await latest.newer_than(0) == (1, 2)
+    with pytest.raises(PublicationClosed):
+        await waiting
+
+
+def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
+    mailbox = Mailbox()
+    gone = DriverUnavailable("gone")
+    for observation in (XidReported(79, GPU), gone, DeviceLost(GPU, "x"), INVENTORY, XidReported(79, GPU)):
+        mailbox.put(observation)
+    assert mailbox.take() == [DeviceLost(GPU, "x"), INVENTORY, XidReported(79, GPU)]
+    assert mailbox.take() == []
+
+
+def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
+    mailbox, woken = Mailbox(), list[str]()
+    mailbox.put(INVENTORY)
+    mailbox.attach(lambda: woken.append(threading.current_thread().name))
+    thread = threading.Thread(target=mailbox.put, args=(XidReported(1, None),), name="driver")
+    thread.start()
+    thread.join(5)
+    mailbox.detach()
+    mailbox.put(XidReported(2, None))
+    assert woken == [threading.current_thread().name, "driver"]
+    mailbox.attach(lambda: woken.append("again"))
+    assert woken[-1] == "again"
+    assert len(mailbox.take()) == 3

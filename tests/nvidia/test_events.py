@@ -1,0 +1,174 @@
+"""XIDs and lost GPUs."""
+
+import statistics
+import time
+
+import pytest
+
+from driver.driver import STRANGER, Call, Driver
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, XidReported
+
+from .test_inventory import NOT_SUPPORTED, UNKNOWN_TO_PYNVML, ids, uuid
+from .watcher import Watcher, eventually, watch
+
+GPU_IS_LOST = 15
+RESET_REQUIRED = 16
+UNKNOWN = 999
+OTHER_KIND = 4
+
+
+def xids(watcher: Watcher) -> list[tuple[int, str | None]]:
+    return [(event.xid, event.device) for event in watcher.of(XidReported)]
+
+
+def test_xids_are_reported_in_their_order_with_their_device(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.xid(1, 31)
+        driver.xid(0, 79)
+        driver.xid(1, 48)
+        watcher.next(XidReported, 3)
+        assert xids(watcher) == [(31, uuid(1)), (79, uuid(0)), (48, uuid(1))]
+
+
+def test_an_xid_reaches_the_report_at_once(driver: Driver) -> None:
+    """The bound is far above what it takes, for a machine that has other things to do, and far below any interval."""
+    taken: list[float] = []
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        for number in range(1, 21):
+            time.sleep(0.005)
+            began = time.monotonic()
+            driver.xid(0, 79)
+            watcher.next(XidReported, number)
+            taken.append(watcher.times[-1] - began)
+    assert statistics.median(taken) < 0.02
+
+
+def test_an_event_of_a_device_that_is_not_ours_names_none(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.xid(STRANGER, 79)
+        assert watcher.next(XidReported) == XidReported(79, None)
+
+
+def test_an_event_of_a_rejected_gpu_names_no_device(driver: Driver) -> None:
+    driver.add(1, uuid=b"GPU-\xff")
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.xid(1, 79)
+        assert watcher.next(XidReported) == XidReported(79, None)
+
+
+def test_an_event_of_another_kind_is_no_xid(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.xid(0, 1, kind=OTHER_KIND)
+        driver.xid(0, 79)
+        watcher.next(XidReported)
+        assert xids(watcher) == [(79, uuid(0))]
+
+
+def test_the_xid_of_a_gpu_that_fell_off_the_bus_names_it_though_it_answers_nothing(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.lose(0)
+        driver.xid(0, 79)
+        assert watcher.next(XidReported) == XidReported(79, DeviceId(uuid(0)))
+
+
+def test_a_gpu_without_events_is_offered_and_the_others_are_heard(driver: Driver) -> None:
+    driver.add(0, has_events=False)
+    with watch(driver, rescan_seconds=60) as watcher:
+        assert ids(watcher.next(InventorySeen)) == [uuid(0), uuid(1)]
+        driver.xid(0, 79)
+        driver.xid(1, 48)
+        watcher.next(XidReported)
+        assert xids(watcher) == [(48, uuid(1))]
+
+
+@pytest.mark.parametrize("call", [Call.CREATE, Call.SUPPORTED, Call.REGISTER])
+def test_a_driver_without_events_is_used_without_them(driver: Driver, call: Call) -> None:
+    driver.fail(call, NOT_SUPPORTED)
+    with watch(driver) as watcher:
+        assert len(ids(watcher.next(InventorySeen))) == 2
+        eventually(lambda: driver.calls(Call.UUID) > 10)
+        assert driver.calls(Call.WAIT) == 0
+        assert len(watcher.seen) == 1
+
+
+def test_a_lost_gpu_is_told_once_and_stays_in_the_inventory(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        driver.lose(1)
+        assert watcher.next(DeviceLost) == DeviceLost(DeviceId(uuid(1)), "GPU is lost")
+        calls = driver.calls(Call.UUID)
+        eventually(lambda: driver.calls(Call.UUID) > calls + 4)
+        assert len(watcher.seen) == 2
+        assert driver.sessions == 1
+
+
+def test_a_lost_gpu_stays_as_it_was_when_everything_is_read_again(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        before = watcher.next(InventorySeen).inventory
+        driver.lose(0)
+        watcher.next(DeviceLost)
+        driver.add(2)
+        assert watcher.next(InventorySeen, 2).inventory.devices[:2] == before.devices
+        assert len(watcher.of(DeviceLost)) == 1
+
+
+def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        driver.lose(0)
+        watcher.next(DeviceLost)
+        driver.find(0)
+        eventually(lambda: driver.calls(Call.REGISTER) == 4)
+        eventually(lambda: driver.calls(Call.WAIT) > 2)
+        driver.xid(0, 48)
+        assert watcher.next(XidReported).device == uuid(0)
+        driver.lose(0)
+        watcher.next(DeviceLost, 2)
+
+
+@pytest.mark.parametrize("error", [RESET_REQUIRED, UNKNOWN, UNKNOWN_TO_PYNVML])
+def test_a_gpu_that_fails_otherwise_is_lost_once_a_new_session_agrees(driver: Driver, error: int) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        driver.lose(0, error)
+        assert watcher.next(DeviceLost).device == uuid(0)
+        assert driver.sessions == 2
+        assert len(watcher.of(InventorySeen)) == 1
+
+
+@pytest.mark.parametrize("error", [GPU_IS_LOST, UNKNOWN, UNKNOWN_TO_PYNVML])
+def test_a_wait_that_fails_condemns_nobody_and_events_come_again(driver: Driver, error: int) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        driver.fail(Call.WAIT, error)
+        eventually(lambda: driver.sessions >= 3)
+        driver.fail(Call.WAIT, 0)
+        sessions = driver.sessions
+        eventually(lambda: driver.calls(Call.COUNT) > 2 * sessions + 4)
+        driver.xid(0, 79)
+        watcher.next(XidReported)
+        assert not watcher.of(DeviceLost)
+        assert not watcher.of(DriverUnavailable)
+
+
+def test_a_wait_that_fails_because_of_a_lost_gpu_has_it_found_at_once(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.lose(1)
+        driver.fail(Call.WAIT, GPU_IS_LOST)
+        assert watcher.next(DeviceLost).device == uuid(1)
+
+
+def test_a_wait_that_fails_as_the_gpus_change_has_everything_read_again(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(InventorySeen)
+        driver.add(2)
+        driver.fail(Call.WAIT, UNKNOWN)
+        assert len(ids(watcher.next(InventorySeen, 2))) == 3

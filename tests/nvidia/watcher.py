@@ -1,0 +1,77 @@
+"""What a test sees of a backend: every observation, in its order, with the time when it was reported."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from driver.driver import Driver
+from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
+from plugin_gateway.core.ports import Backend
+from plugin_gateway.nvidia.backend import NvmlBackend
+
+LIMIT = 5.0
+Kind = TypeVar("Kind", InventorySeen, XidReported, DeviceLost, DriverUnavailable)
+
+
+class Watcher:
+    """Runs a backend for the length of a block."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.seen: list[Observation] = []
+        self.times: list[float] = []
+        self._more = threading.Condition()
+
+    def __enter__(self) -> Self:
+        self.backend.start(self.report)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.backend.stop()
+        assert self.backend.join(LIMIT)
+
+    def report(self, observation: Observation) -> None:
+        with self._more:
+            self.times.append(time.monotonic())
+            self.seen.append(observation)
+            self._more.notify_all()
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """Tell the observations of one kind."""
+        return [observation for observation in self.seen if isinstance(observation, kind)]
+
+    def next(self, kind: type[Kind], number: int = 1) -> Kind:
+        """Wait until so many of a kind were reported; tells the last of these."""
+        with self._more:
+            assert self._more.wait_for(lambda: len(self.of(kind)) >= number, LIMIT), self.seen
+        return self.of(kind)[number - 1]
+
+
+def watch(driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float = 0.05) -> Watcher:
+    return Watcher(
+        NvmlBackend(
+            driver_root=str(driver.root),
+            sysfs=driver.sysfs,
+            proc=driver.proc,
+            rescan_seconds=rescan_seconds,
+            retry_seconds=retry_seconds,
+        )
+    )
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    """Wait for something that no observation tells."""
+    end = time.monotonic() + LIMIT
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def mapped(path: Path) -> bool:
+    """Whether this process has the file in its memory."""
+    return str(path.resolve()) in Path("/proc/self/maps").read_text()
