@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def leftover(path: Path) -> None:
 
 
 @pytest.fixture
-async def directory(kubelet_dir: Path) -> Iterator[tuple[KubeletDirectory, asyncio.Event]]:  # type: ignore[misc]
+async def directory(kubelet_dir: Path) -> AsyncIterator[tuple[KubeletDirectory, asyncio.Event]]:
     woken = asyncio.Event()
     watched = KubeletDirectory(kubelet_dir)
     watched.open(PREFIX, woken.set)
@@ -54,7 +54,7 @@ async def test_a_kubelet_is_known_by_more_than_the_name_of_its_socket(directory:
     first = watched.kubelet()
     assert first is not None
     assert watched.kubelet() == first
-    times = os.stat(watched.kubelet_socket)
+    times = watched.kubelet_socket.stat()
     watched.kubelet_socket.unlink()
     leftover(watched.kubelet_socket)
     os.utime(watched.kubelet_socket, ns=(times.st_atime_ns, times.st_mtime_ns))

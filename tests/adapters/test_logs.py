@@ -32,12 +32,12 @@ def test_what_was_said_before_there_is_a_writer_is_written_with_its_own_time(
 def test_text_is_for_people_and_a_fault_of_ours_has_its_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     set_up_logs("error", LogFormat.TEXT)
     try:
-        raise ValueError("by accident")
+        int("by accident")
     except ValueError as error:
         log.exception("something failed", error)
     written = capfd.readouterr().err
     assert "something failed" in written
-    assert "ValueError: by accident" in written
+    assert "ValueError: invalid literal" in written
     assert "Traceback" in written
 
 

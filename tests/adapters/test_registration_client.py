@@ -23,7 +23,7 @@ class _Answering(grpc.GenericRpcHandler):
         self._code = code
         self._words = words
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:  # noqa: ARG002 - gRPC's name for it
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     async def _answer(self, _request: bytes, context: Any) -> bytes:

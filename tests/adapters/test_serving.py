@@ -1,6 +1,7 @@
 """An endpoint over a real unix socket: status codes, streams, reflection, and clients that mean no good."""
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -113,7 +114,7 @@ async def test_malformed_and_unknown_requests_are_refused(kubelet_dir: Path) -> 
 
 async def test_a_fault_of_ours_does_not_tell_its_text(kubelet_dir: Path) -> None:
     class Faulty(Offer):
-        def allocate(self, ids: object) -> object:  # type: ignore[override]
+        def allocate(self, ids: object) -> object:  # type: ignore[override]  # noqa: ARG002
             raise RuntimeError("a secret")
 
     good = offer()
@@ -168,7 +169,7 @@ async def test_1_8_gets_the_changes_of_two_resources_one_after_the_other() -> No
     for name in ("a.b/x", "a.b/x", "a.b/y", "a.b/x"):
         await turns.take(parse_resource_name(name))
         times.append(loop.time())
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert gaps[0] < 0.04
     assert min(gaps[1:]) > 0.04
 

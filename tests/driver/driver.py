@@ -96,7 +96,7 @@ def build(folder: Path, *, old: bool = False) -> Path:
 
 
 @functools.cache
-def built(*, old: bool = False) -> Path:
+def built(*, old: bool) -> Path:
     """Compile the library once for this process; it is gone when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="nvml-stand-in-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -101,7 +101,7 @@ def test_another_problem_than_before_is_told(driver: Driver) -> None:
 def test_a_driver_that_was_replaced_is_loaded_from_its_new_file(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
-        assert mapped(built())
+        assert mapped(built(old=False))
         driver.uninstall()
         (driver.root / "usr/lib64/libnvidia-ml.so.1").symlink_to(built(old=True))
         driver.fail(Call.COUNT, 999)
@@ -109,7 +109,7 @@ def test_a_driver_that_was_replaced_is_loaded_from_its_new_file(driver: Driver) 
         driver.fail(Call.COUNT, 0)
         watcher.next(InventorySeen, 2)
         assert mapped(built(old=True))
-        assert not mapped(built())
+        assert not mapped(built(old=False))
     assert not mapped(built(old=True))
 
 
