@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.command_line import Command, add_options, given_flags
 from plugin_gateway.adapters.command_line import main as run_command_line
 from plugin_gateway.adapters.configuration.options import Option, run_options
-from plugin_gateway.adapters.configuration.reading import read_settings
+from plugin_gateway.adapters.configuration.reading import Decisions, decide
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.adapters.dialect import Dialect
     from plugin_gateway.core.ports import Backend
 
@@ -62,37 +61,43 @@ def parse_backend(text: str) -> str:
     return f"{kind}{colon}{spec}"
 
 
-def make_backend(settings: "Settings") -> "Backend":
+def make_backend(backend: str, driver_root: str) -> "Backend":
     """Make the backend; it looks at nothing before it is started."""
-    kind, _, spec = settings.backend.partition(":")
+    kind, _, spec = backend.partition(":")
     if kind == SIMULATED:
         from plugin_gateway.nvidia.simulated import SimulatedBackend
 
         return SimulatedBackend(spec or DEFAULT_SIMULATION)
     from plugin_gateway.nvidia.backend import NvmlBackend
 
-    return NvmlBackend(driver_root=settings.container_driver_root)
+    return NvmlBackend(driver_root=driver_root)
 
 
 def _options() -> tuple[Option, ...]:
     return run_options(tuple(API_VERSIONS), parse_backend)
 
 
+def _decide(parsed: argparse.Namespace) -> Decisions:
+    return decide(_options(), given_flags(_options(), parsed), os.environ)
+
+
 def _run(parsed: argparse.Namespace) -> int:
     """Run the gateway. The driver initialises in its own thread while this one imports what comes after."""
+    from plugin_gateway.adapters.lean_imports import defer_unused, left_out
     from plugin_gateway.adapters.mailbox import Mailbox
 
-    def read() -> "Settings":
-        return read_settings(_options(), given_flags(_options(), parsed), os.environ)
-
-    settings, mailbox = read(), Mailbox()
-    backend = make_backend(settings)
+    decisions, mailbox = _decide(parsed), Mailbox()
+    defer_unused()
+    backend = make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
     backend.start(mailbox.put)
+    with left_out("ssl"):
+        import asyncio  # noqa: F401 - here, because it takes ssl along where it can: a twentieth of the start
+    from plugin_gateway.adapters.configuration.settings import make_settings
     from plugin_gateway.adapters.daemon import Daemon
 
     return Daemon(
-        settings=settings,
-        read_settings=read,
+        settings=make_settings(decisions),
+        read_settings=lambda: make_settings(_decide(parsed)),
         mailbox=mailbox,
         backend=backend,
         make_backend=make_backend,
@@ -102,10 +107,12 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _devices(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.configuration.settings import make_settings
     from plugin_gateway.adapters.device_table import show_devices
 
-    settings = read_settings(_options(), given_flags(_options(), parsed), os.environ)
-    return show_devices(make_backend(settings), settings.resources, as_json=parsed.json)
+    settings = make_settings(_decide(parsed))
+    backend = make_backend(settings.backend, settings.container_driver_root)
+    return show_devices(backend, settings.resources, as_json=parsed.json)
 
 
 def _fake_kubelet(parsed: argparse.Namespace) -> int:

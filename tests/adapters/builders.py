@@ -1,9 +1,10 @@
 """Devices, advertisements and offers for tests."""
 
 from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.devices import Device, DeviceId
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, Advertisement
+from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
+from plugin_gateway.core.resources import Advertisement
 
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 

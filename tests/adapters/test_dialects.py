@@ -13,9 +13,10 @@ from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.allocations import AllocationPolicy, ContainerEdits, DeviceNode, Mount
+from plugin_gateway.core.allocations import ContainerEdits, DeviceNode, Mount
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
-from plugin_gateway.core.resources import DEFAULT_RESOURCE
+from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 

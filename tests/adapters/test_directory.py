@@ -15,7 +15,7 @@ from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY, PREFIX, OwnSockets, _parse, slug
 from plugin_gateway.adapters.rivalry import TAKE_OVER, Rivalry
 from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceName
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, ResourceName
 
 NAMES = st.from_regex(r"[a-z]{1,10}(\.[a-z]{1,30}){1,4}/[A-Za-z]{1,63}", fullmatch=True).map(ResourceName)
 

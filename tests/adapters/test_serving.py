@@ -21,7 +21,7 @@ from plugin_gateway.adapters.serving import Turns
 from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.resources import parse_resource_name
+from plugin_gateway.core.resource_names import parse_resource_name
 
 DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
 ALLOCATE = "/v1beta1.DevicePlugin/Allocate"

@@ -6,9 +6,7 @@ from hypothesis import strategies as st
 
 from plugin_gateway.core.allocations import (
     NO_EDITS,
-    AllocationPolicy,
     ContainerEdits,
-    DeviceIdStrategy,
     DeviceNode,
     allocate,
 )
@@ -20,6 +18,7 @@ from plugin_gateway.core.errors import (
     UnhealthyDeviceError,
     UnknownDeviceError,
 )
+from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
 from plugin_gateway.core.resources import Advertisement
 
 from .strategies import IDS, VARIABLE, device, device_lists

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health import Condition, Health
-from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, parse_resource_name
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
 from plugin_gateway.core.state import State
 
 from .strategies import IDS, INVENTORIES, VARIABLE, device, inventory

@@ -13,10 +13,11 @@ from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.v1beta1 import V1BETA1
-from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.observations import InventorySeen, XidReported
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceRule
+from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
+from plugin_gateway.core.resources import ResourceRule
 
 RESOURCE = DEFAULT_RESOURCE
 EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)

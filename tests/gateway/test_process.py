@@ -3,25 +3,16 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from driver.driver import Driver
+from gateway.node import RESOURCE
 from gateway.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
-RESOURCE = "nvidia.com/gpu"
 SIMULATED = ("--backend", "simulated:8xH100")
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    """A machine with eight GPUs; whatever hangs in it is released at the end."""
-    made = Driver(tmp_path, gpus=8)
-    yield made
-    made.release()
 
 
 def at(directory: Path) -> tuple[str, str]:

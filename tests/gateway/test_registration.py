@@ -11,7 +11,8 @@ import pytest
 from gateway.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.v1beta1 import V1BETA1
-from plugin_gateway.core.resources import ResourceRule, parse_resource_name
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import ResourceRule
 
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
 DIALECT = {"1.8": "0.1", "1.9": "v1alpha2", "1.10": "v1beta1", "1.36": "v1beta1", "1.37": "v1beta1"}

@@ -23,7 +23,7 @@ class Watched:
     def __init__(self, driver: Driver, sysfs: Path, proc: Path) -> None:
         self.reported: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.backend = NvmlBackend(
-            driver_root=str(driver.root), sysfs=sysfs, proc=proc, rescan_seconds=0.1, retry_seconds=0.1
+            driver_root=str(driver.root), sysfs=str(sysfs), proc=str(proc), rescan_seconds=0.1, retry_seconds=0.1
         )
         self.backend.start(self.reported.put)
 

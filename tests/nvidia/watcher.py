@@ -56,8 +56,8 @@ def watch(driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float 
     return Watcher(
         NvmlBackend(
             driver_root=str(driver.root),
-            sysfs=driver.sysfs,
-            proc=driver.proc,
+            sysfs=str(driver.sysfs),
+            proc=str(driver.proc),
             rescan_seconds=rescan_seconds,
             retry_seconds=retry_seconds,
         )

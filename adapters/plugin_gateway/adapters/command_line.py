@@ -4,8 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
 from plugin_gateway.core.errors import InvalidValueError
@@ -16,8 +15,7 @@ _LARGEST_WIDTH = 100
 _DEFAULT_WIDTH = 80
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(NamedTuple):
     """One sub-command."""
 
     help: str

@@ -17,8 +17,8 @@ from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
 from plugin_gateway.adapters.process import run_gateway
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.adapters.socket_file import MAX_PATH
-from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
 
 BACKEND_PATIENCE = 10.0
@@ -35,7 +35,7 @@ class Daemon:
         read_settings: Callable[[], Settings],
         mailbox: Mailbox,
         backend: Backend,
-        make_backend: Callable[[Settings], Backend],
+        make_backend: Callable[[str, str], Backend],
         dialects: Sequence[Dialect],
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
@@ -93,7 +93,7 @@ class Daemon:
         """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
         self._backend.stop()
         if await asyncio.to_thread(self._backend.join, BACKEND_PATIENCE):
-            self._backend = self._make_backend(settings)
+            self._backend = self._make_backend(settings.backend, settings.container_driver_root)
             self._backend.start(self._mailbox.put)
         else:
             log.error("the driver hangs, its new root takes effect at the next start", driver_root=settings.driver_root)

@@ -22,11 +22,12 @@ from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.logs import LogFormat, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health import Health
+from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceRule
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
+from plugin_gateway.core.resources import ResourceRule
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 DEVICES = 8

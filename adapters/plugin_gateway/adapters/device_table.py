@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.resources import ResourceName, ResourceRule, advertise
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import ResourceRule, advertise
 from plugin_gateway.core.state import State
 
 PATIENCE = 15.0

@@ -4,15 +4,15 @@ A dialect is a value. Serving it, registering with it and choosing it know nothi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.resources import Advertisement, ResourceName
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement
 
 Call = Callable[[bytes, Offer], bytes]
 """Answers one request from memory, at once."""
@@ -25,8 +25,7 @@ class MalformedRequestError(GatewayError):
     """Bytes that are no message of this dialect."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(NamedTuple):
     """One version of the device plugin protocol."""
 
     version: str

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.core.allocations import AllocationPolicy
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.resources import Advertisement, ResourceName, ResourceRule, advertise
+from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
 from plugin_gateway.core.state import Changes, State, advance
 
 MOST_DEVICES_TOLD = 32
@@ -22,8 +23,7 @@ class DriverUnavailableError(GatewayError):
     """The driver or its devices are not there, and the admin asked to fail then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offering:
+class Offering(NamedTuple):
     """What the admin decided about resources and containers; can be changed while the gateway runs."""
 
     rules: tuple[ResourceRule, ...]

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from plugin_gateway.adapters.lean_imports import left_out
+
 if TYPE_CHECKING:
     import structlog
 
@@ -22,7 +24,6 @@ MOST_KEPT = 1000
 """Lines that are kept until there is somebody to write them."""
 
 _Write = Callable[[str, dict[str, Any]], None]
-_RICH = "rich"
 
 
 class LogFormat(Enum):
@@ -116,14 +117,8 @@ def set_up_logs(level: str, log_format: LogFormat) -> None:
 
 def _import_structlog() -> Any:
     """Import structlog without rich, which it would print tracebacks with: that costs more than all the rest of us."""
-    absent = _RICH not in sys.modules
-    if absent:
-        sys.modules[_RICH] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
-    try:
+    with left_out("rich"):
         import structlog  # noqa: PLC0415 - see above
-    finally:
-        if absent:
-            del sys.modules[_RICH]
     return structlog
 
 

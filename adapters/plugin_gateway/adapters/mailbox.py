@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING
 
-from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
+if TYPE_CHECKING:
+    from plugin_gateway.core.observations import Observation
 
 
 class Mailbox:
@@ -17,12 +19,12 @@ class Mailbox:
         self._pending: dict[Hashable, Observation] = {}
         self._wake: Callable[[], object] | None = None
 
-    def put(self, observation: Observation) -> None:
+    def put(self, observation: "Observation") -> None:
         """Leave an observation."""
-        key = _key(observation)
+        topic = observation.topic
         with self._lock:
-            self._pending.pop(key, None)
-            self._pending[key] = observation
+            self._pending.pop(topic, None)
+            self._pending[topic] = observation
             if self._wake is not None:
                 self._wake()
 
@@ -38,19 +40,9 @@ class Mailbox:
         with self._lock:
             self._wake = None
 
-    def take(self) -> list[Observation]:
+    def take(self) -> "list[Observation]":
         """Take everything that is here, in its order."""
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()
         return taken
-
-
-def _key(observation: Observation) -> Hashable:
-    match observation:
-        case InventorySeen() | DriverUnavailable():
-            return "driver"
-        case XidReported(xid, device):
-            return xid, device
-        case DeviceLost(device):
-            return device

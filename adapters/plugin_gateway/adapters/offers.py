@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable, Sequence
 
 from plugin_gateway.adapters.publication import Latest
-from plugin_gateway.core.allocations import AllocationPolicy, ContainerEdits, allocate
+from plugin_gateway.core.allocations import ContainerEdits, allocate
+from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.preference import prefer
-from plugin_gateway.core.resources import Advertisement, ResourceName
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement
 
 
 def _exists(path: str) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener
-from plugin_gateway.core.resources import ResourceName
+from plugin_gateway.core.resource_names import ResourceName
 
 PREFIX = "plugin-gateway-"
 _SUFFIX = ".sock"

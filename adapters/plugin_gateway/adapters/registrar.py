@@ -18,7 +18,7 @@ from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
 from plugin_gateway.adapters.rivalry import Rivalry
 from plugin_gateway.adapters.schedule import Reason, Schedule
 from plugin_gateway.adapters.serving import Turns
-from plugin_gateway.core.resources import ResourceName
+from plugin_gateway.core.resource_names import ResourceName
 
 LOOK_INTERVAL = 1.0
 """Seconds after which the directory is looked at although nothing woke us: the safety net, and all there is without

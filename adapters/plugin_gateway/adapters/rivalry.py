@@ -2,7 +2,7 @@
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.own_sockets import OwnSockets, Rival
-from plugin_gateway.core.resources import ResourceName
+from plugin_gateway.core.resource_names import ResourceName
 
 TAKE_OVER = 1.5
 """Seconds for which the elder must be gone: when a kubelet empties its directory, everybody is gone for a moment."""

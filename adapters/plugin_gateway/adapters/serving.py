@@ -13,7 +13,8 @@ from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.publication import PublicationClosed
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
-from plugin_gateway.core.resources import Advertisement, ResourceName
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 KUBELET_AGENT = "grpc-go/"

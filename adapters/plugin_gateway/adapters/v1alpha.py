@@ -7,7 +7,8 @@ from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.core.allocations import ContainerEdits
-from plugin_gateway.core.resources import Advertisement, ResourceName
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement
 
 VERSION_1_9 = "v1alpha2"
 VERSION_1_8 = "0.1"

@@ -4,7 +4,8 @@ from plugin_gateway.adapters.dialect import Dialect, parse
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.allocations import ContainerEdits
-from plugin_gateway.core.resources import Advertisement, ResourceName
+from plugin_gateway.core.resource_names import ResourceName
+from plugin_gateway.core.resources import Advertisement
 
 VERSION = "v1beta1"
 

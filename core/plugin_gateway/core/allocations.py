@@ -2,32 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
+from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
 from plugin_gateway.core.resources import Advertisement
 
 READ_WRITE = "rw"
-
-
-class DeviceIdStrategy(Enum):
-    """How the visibility variable names a device."""
-
-    UUID = "uuid"
-    INDEX = "index"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationPolicy:
-    """What the admin decided about the containers."""
-
-    pass_device_specs: bool = True
-    device_id_strategy: DeviceIdStrategy = DeviceIdStrategy.UUID
-    dev_root: str = "/"
-    """The folder on the host below which the device nodes lie."""
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class DeviceNode(NamedTuple):
@@ -46,14 +30,13 @@ class Mount(NamedTuple):
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerEdits:
+class ContainerEdits(NamedTuple):
     """Everything the kubelet adds to a container; a dialect writes those parts that it knows."""
 
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = _NOTHING
     mounts: tuple[Mount, ...] = ()
     device_nodes: tuple[DeviceNode, ...] = ()
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = _NOTHING
     cdi_devices: tuple[str, ...] = ()
 
 

@@ -1,7 +1,7 @@
 """What the backend saw: devices, and the whole inventory of a node."""
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -52,8 +52,7 @@ class Device:
             raise InvalidValueError(f"device {self.id}: NUMA node {self.numa_node}; no node is None")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedDevice:
+class RejectedDevice(NamedTuple):
     """A device that is there and cannot be offered."""
 
     place: str

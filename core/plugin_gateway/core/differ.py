@@ -1,13 +1,12 @@
 """What is different between two device lists."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(NamedTuple):
     """Devices by what became of them, each in the order of its list."""
 
     added: tuple[Device, ...]

@@ -1,7 +1,7 @@
 """What makes a device unhealthy."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Health(Enum):
@@ -11,8 +11,7 @@ class Health(Enum):
     UNHEALTHY = "Unhealthy"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(NamedTuple):
     """Why a device is unhealthy."""
 
     reason: str

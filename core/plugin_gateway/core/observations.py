@@ -1,40 +1,59 @@
 """What a backend can report: the inputs of the state function."""
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 
+_DRIVER = "driver"
 
-@dataclass(frozen=True, slots=True)
-class InventorySeen:
+
+class InventorySeen(NamedTuple):
     """A whole snapshot."""
 
     inventory: Inventory
 
+    @property
+    def topic(self) -> Hashable:
+        """What it is about: a later word on the same topic makes this one useless."""
+        return _DRIVER
 
-@dataclass(frozen=True, slots=True)
-class XidReported:
+
+class XidReported(NamedTuple):
     """The driver reported an XID."""
 
     xid: int
     device: DeviceId | None
     """None where the driver named no device that the backend knows."""
 
+    @property
+    def topic(self) -> Hashable:
+        """Each XID of each device."""
+        return self.device, self.xid
 
-@dataclass(frozen=True, slots=True)
-class DeviceLost:
+
+class DeviceLost(NamedTuple):
     """A device that was seen before no longer answers the driver."""
 
     device: DeviceId
     error: str
     """The driver's own words."""
 
+    @property
+    def topic(self) -> Hashable:
+        """Each device."""
+        return self.device
 
-@dataclass(frozen=True, slots=True)
-class DriverUnavailable:
+
+class DriverUnavailable(NamedTuple):
     """The driver cannot be asked at all."""
 
     problem: str
+
+    @property
+    def topic(self) -> Hashable:
+        """The same as that of an inventory: the newer of the two is true."""
+        return _DRIVER
 
 
 Observation = InventorySeen | XidReported | DeviceLost | DriverUnavailable

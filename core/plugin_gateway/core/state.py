@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.differ import diff
@@ -31,8 +32,7 @@ class State:
         return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthChange:
+class HealthChange(NamedTuple):
     """A device that changed its health, and why."""
 
     device: DeviceId
@@ -48,8 +48,7 @@ class Dismissal(Enum):
     ALREADY_UNHEALTHY = "device is unhealthy already"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DismissedEvent:
+class DismissedEvent(NamedTuple):
     """An event that changed nothing, and why."""
 
     device: DeviceId | None
@@ -57,15 +56,13 @@ class DismissedEvent:
     dismissal: Dismissal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverChange:
+class DriverChange(NamedTuple):
     """The driver became unavailable for another reason than before, or available (no problem)."""
 
     problem: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class Changes(NamedTuple):
     """What one observation changed; every field is empty where it changed nothing."""
 
     added: tuple[Device, ...] = ()

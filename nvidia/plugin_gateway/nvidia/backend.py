@@ -2,13 +2,12 @@
 
 import threading
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation
 from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.observations import Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.watch import Watch
 
@@ -23,8 +22,8 @@ class NvmlBackend:
         self,
         *,
         driver_root: str = "/",
-        sysfs: Path = Path("/sys"),
-        proc: Path = Path("/proc"),
+        sysfs: str = "/sys",
+        proc: str = "/proc",
         rescan_seconds: float = RESCAN_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
@@ -87,16 +86,17 @@ class NvmlBackend:
             self._watch.hold_session(library, result)
 
     def _complain(self, problem: str) -> None:
-        """Tell a problem, once for as long as it stays the same."""
+        """Tell a problem, once for as long as it stays the same and no inventory was told in between."""
+        from plugin_gateway.core.observations import DriverUnavailable  # noqa: PLC0415 - after the first look
+
+        told_since = self._watch is not None and not self._watch.inventory_is_old
         if self._watch is not None:
             self._watch.inventory_is_old = True
-        if problem != self._problem:
+        if problem != self._problem or told_since:
             self._problem = problem
             self._tell(DriverUnavailable(problem))
 
-    def _tell(self, observation: Observation) -> None:
-        if isinstance(observation, InventorySeen):
-            self._problem = None
+    def _tell(self, observation: "Observation") -> None:
         with self._telling:
             if self._report is not None and not self._stopping.is_set():
                 self._report(observation)

@@ -2,9 +2,9 @@
 
 import _ctypes
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from plugin_gateway.core.errors import GatewayError
 
@@ -46,7 +46,8 @@ def _load(driver_root: str) -> ctypes.CDLL:
         return ctypes.CDLL(LIBRARY)
     except OSError:
         pass  # the ordinary case in a container without NVIDIA's runtime
-    found = [path for path in (Path(driver_root, folder, LIBRARY) for folder in FOLDERS) if path.exists()]
+    places = [os.path.join(driver_root, folder, LIBRARY) for folder in FOLDERS]  # noqa: PTH118 - no pathlib before the driver
+    found = [place for place in places if os.access(place, os.F_OK)]
     if not found:
         raise DriverMissingError(
             f"{LIBRARY} is neither in the loader's path nor in {', '.join(FOLDERS)} below {driver_root}: is the driver "
@@ -55,7 +56,7 @@ def _load(driver_root: str) -> ctypes.CDLL:
     problems: list[str] = []
     for path in found:
         try:
-            return ctypes.CDLL(str(path))
+            return ctypes.CDLL(path)
         except OSError as error:
             problems.append(f"{path} cannot be loaded: {error}")
     raise DriverMissingError("; ".join(problems))

@@ -19,11 +19,11 @@ WAIT_ERROR_PAUSE = 1.0
 class Watch:
     """Remembers what was told, from one session to the next."""
 
-    def __init__(self, sysfs: Path, proc: Path, rescan_seconds: float, tell: Report, stopping: threading.Event) -> None:
-        self.inventory_is_old = False
-        """Whether the driver was away since the inventory was told."""
-        self._sysfs = sysfs
-        self._proc = proc
+    def __init__(self, sysfs: str, proc: str, rescan_seconds: float, tell: Report, stopping: threading.Event) -> None:
+        self.inventory_is_old = True
+        """Whether none was told yet, or the driver was away since then."""
+        self._sysfs = Path(sysfs)
+        self._proc = Path(proc)
         self._rescan_seconds = rescan_seconds
         self._tell = tell
         self._stopping = stopping

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.core.allocations import DeviceIdStrategy
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources import ResourceRule, parse_resource_name
+from plugin_gateway.core.policy import DeviceIdStrategy
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import ResourceRule
 
 from .conftest import Read
 

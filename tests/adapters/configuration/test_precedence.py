@@ -7,11 +7,12 @@ import pytest
 
 from plugin_gateway.adapters.configuration.options import Option, run_options
 from plugin_gateway.adapters.configuration.parsers import one_of
-from plugin_gateway.adapters.configuration.reading import read_settings
+from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.core.allocations import DeviceIdStrategy
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources import ResourceRule, parse_resource_name
+from plugin_gateway.core.policy import DeviceIdStrategy
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import ResourceRule
 
 from .conftest import OPTIONS, Read
 
@@ -143,4 +144,4 @@ def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None
 
 def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
     with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
-        read_settings(run_options(("v9",), one_of(("nvml",))), {}, {})
+        decide(run_options(("v9",), one_of(("nvml",))), {}, {})

@@ -19,7 +19,8 @@ from plugin_gateway.adapters.configuration.document import (
 )
 from plugin_gateway.adapters.configuration.options import Option
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources import ResourceRule, parse_resource_name
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import ResourceRule
 
 MAX_WORD = 4096
 """Characters; as many as a path may have."""
@@ -75,13 +76,13 @@ class FileContent:
     resources: FileRules | None
 
 
-def read_file(path: Path, options: Sequence[Option]) -> FileContent:
+def read_file(path: str, options: Sequence[Option]) -> FileContent:
     """Read a configuration file.
 
     Raises:
         InvalidValueError: it cannot be read, or says anything that is not known here; with file, line and column.
     """
-    return _Reader(path, {option.file_key: option for option in options if option.file_key}).read()
+    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}).read()
 
 
 class _Reader:

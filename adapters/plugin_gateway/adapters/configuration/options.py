@@ -1,12 +1,12 @@
 """The one table of options: it makes the flags, reads the environment and the file, and writes the help."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.parsers import Parse, one_of, parse_path, parse_strategy, parse_switch
-from plugin_gateway.adapters.configuration.settings import DEFAULT_KUBELET_DIR
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, parse_resource_name
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, parse_resource_name
+
+DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 
 
 class GivenFlag(NamedTuple):
@@ -16,8 +16,7 @@ class GivenFlag(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """One decision: where it can be made, and what is allowed."""
 
     name: str
@@ -25,17 +24,17 @@ class Option:
     flags: tuple[str, ...]
     variables: tuple[str, ...]
     """Of several that are set the first counts."""
-    file_key: str | None = None
-    """The path in the file; None for what is decided at start."""
     parse: Parse
     """Raises InvalidValueError saying what is allowed."""
     default: str | None
     """None where it follows from another option."""
-    is_switch: bool = False
-    metavar: str = "VALUE"
     group: str
     """The heading in the help."""
     help: str
+    file_key: str | None = None
+    """The path in the file; None for what is decided at start."""
+    is_switch: bool = False
+    metavar: str = "VALUE"
     example: str | None = None
     """A value that shows what can be done with it."""
 
@@ -53,7 +52,7 @@ def _kubelet_options(api_versions: Sequence[str]) -> tuple[Option, ...]:
             flags=("--kubelet-dir",),
             variables=("KUBELET_DIR",),
             parse=parse_path,
-            default=str(DEFAULT_KUBELET_DIR),
+            default=DEFAULT_KUBELET_DIR,
             metavar="DIR",
             group=group,
             help="the kubelet's device plugin directory, from which every path derives",

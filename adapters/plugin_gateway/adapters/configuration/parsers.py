@@ -4,8 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plugin_gateway.core.allocations import DeviceIdStrategy
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.policy import DeviceIdStrategy
 
 Parse = Callable[[str], Any]
 

@@ -1,24 +1,28 @@
-"""Makes the settings: flag before environment before file before default, each parsed once."""
+"""Decides every option: flag before environment before file before default, each parsed once."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
-from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources import DEFAULT_RESOURCE, ResourceName, ResourceRule
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.configuration.file import FileContent
+    from plugin_gateway.adapters.configuration.file import FileContent, FileRules
 
-EVERY_PRODUCT = "*"
 DEFAULT = "default"
 
 
-def read_settings(
-    options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]
-) -> Settings:
+class Decisions(NamedTuple):
+    """What was decided: all that Settings are made of, before anything heavy is imported to make them."""
+
+    values: Mapping[str, Any]
+    """As parsed, by the name of the option; None where it was decided nowhere and has no default."""
+    sources: Mapping[str, str]
+    """Where each value came from, by the name of the option."""
+    file_rules: "FileRules | None"
+
+
+def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Decisions:
     """Decide every option.
 
     ``flags`` has those that were given, by the name of the option. An empty variable counts as not set.
@@ -26,7 +30,7 @@ def read_settings(
     Raises:
         InvalidValueError: it names the flag, the variable or the place in the file, the value, and what is allowed.
     """
-    return _Reading(options, flags, environment).settings()
+    return _Reading(options, flags, environment).decide()
 
 
 class _Found(NamedTuple):
@@ -47,22 +51,19 @@ class _Reading:
         self._content: FileContent | None = None
         self._sources: dict[str, str] = {}
 
-    def settings(self) -> Settings:
+    def decide(self) -> Decisions:
         config_file = self._read("config_file")
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
-            self._content = read_file(Path(config_file), list(self._options.values()))
+            self._content = read_file(config_file, list(self._options.values()))
         values = {name: self._read(name) for name in self._options if name != "config_file"}
-        values["kubelet_dir"] = Path(values["kubelet_dir"])
         values["dev_root"] = values["dev_root"] or values["driver_root"]
         values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]
-        resources = self._resources(values.pop("resource_name"))
-        return Settings(
-            **values,
-            resources=resources,
-            config_file=Path(config_file) if config_file is not None else None,
+        return Decisions(
+            values={**values, "config_file": config_file},
             sources=self._sources,
+            file_rules=self._content.resources if self._content else None,
         )
 
     def _read(self, name: str) -> Any:
@@ -89,11 +90,3 @@ class _Reading:
             return None
         place = written.place
         return _Found(text=written.text, source=f"file {place.line}", culprit=f"{place}: {option.file_key}")
-
-    def _resources(self, name: ResourceName | None) -> tuple[ResourceRule, ...]:
-        source = self._sources.pop("resource_name")
-        if name is None and self._content is not None and self._content.resources is not None:
-            self._sources["resources"] = f"file {self._content.resources.place.line}"
-            return self._content.resources.rules
-        self._sources["resources"] = source
-        return (ResourceRule(pattern=EVERY_PRODUCT, name=name or DEFAULT_RESOURCE),)

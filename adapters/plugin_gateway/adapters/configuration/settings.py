@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plugin_gateway.core.allocations import DeviceIdStrategy
+from plugin_gateway.adapters.configuration.reading import Decisions
+from plugin_gateway.core.policy import DeviceIdStrategy
+from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 from plugin_gateway.core.resources import ResourceRule
 
-DEFAULT_KUBELET_DIR = Path("/var/lib/kubelet/device-plugins")
+EVERY_PRODUCT = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +48,20 @@ class Settings:
     """The file that was read, and is read again at SIGHUP; None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """Where each value came from, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+
+
+def make_settings(decisions: Decisions) -> Settings:
+    """Make them of what was decided; a resource name for every GPU beats the rules of the file."""
+    values, sources = dict(decisions.values), dict(decisions.sources)
+    name, source = values.pop("resource_name"), sources.pop("resource_name")
+    rules: tuple[ResourceRule, ...] = (ResourceRule(pattern=EVERY_PRODUCT, name=name or DEFAULT_RESOURCE),)
+    if name is None and decisions.file_rules is not None:
+        rules, source = decisions.file_rules.rules, f"file {decisions.file_rules.place.line}"
+    config_file = values.pop("config_file")
+    return Settings(
+        kubelet_dir=Path(values.pop("kubelet_dir")),
+        resources=rules,
+        config_file=Path(config_file) if config_file is not None else None,
+        sources=sources | {"resources": source},
+        **values,
+    )

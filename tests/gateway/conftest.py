@@ -1,0 +1,14 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from driver.driver import Driver
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    """A machine with eight GPUs; whatever hangs in it is released at the end."""
+    made = Driver(tmp_path, gpus=8)
+    yield made
+    made.release()
