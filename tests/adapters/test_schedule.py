@@ -63,3 +63,13 @@ def test_a_socket_that_is_just_being_made_is_tried_again_within_milliseconds() -
     assert schedule.not_before - 10.5 == pytest.approx(FIRST_RETRY)
     schedule.failed(Failure.NOBODY_LISTENS, 12.0, 0.5)
     assert schedule.not_before - 12.0 >= FIRST_RETRY * (1 - JITTER)
+
+
+@given(TIMES, CHANCES)
+def test_a_socket_that_lost_its_kubelet_is_tried_seldom(now: float, chance: float) -> None:
+    """The next kubelet makes another socket, and that is seen."""
+    schedule = Schedule()
+    schedule.start_over(Reason.KUBELET_APPEARED, now)
+    schedule.succeeded()
+    schedule.failed(Failure.NOBODY_LISTENS, now + 0.1, chance)
+    assert schedule.not_before - now > 1

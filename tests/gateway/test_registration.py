@@ -10,6 +10,7 @@ import pytest
 
 from gateway.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.schedule import ABANDONED
 from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
@@ -25,6 +26,11 @@ async def eight_devices(kubelet: FakeKubelet, count: int = 8) -> None:
 
 def own_sockets(directory: Path) -> list[Path]:
     return sorted(directory.glob("plugin-gateway-*"))
+
+
+def failures(node: Node) -> int:
+    (candidate,) = node.registrar._candidates.values()
+    return candidate.schedule.failures
 
 
 def assert_no_name_twice(kubelet: FakeKubelet) -> None:
@@ -100,6 +106,7 @@ async def test_a_deleted_socket_is_bound_again_and_nothing_else_happens(name: st
     async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)) as node:
         await eight_devices(kubelet)
         known = len(kubelet.registrations)
+        await until(lambda: len(own_sockets(kubelet_dir)) == 1, "the end of the sockets of refused dialects")
         (old,) = own_sockets(kubelet_dir)
         old.unlink()
         await until(lambda: bool(own_sockets(kubelet_dir)), "a new socket")
@@ -139,6 +146,23 @@ async def test_a_stale_socket_is_retried_until_a_kubelet_listens(kubelet_dir: Pa
     await kubelet.kill()
     async with running(Node(kubelet_dir)):
         await asyncio.sleep(0.2)
+        await kubelet.start()
+        await eight_devices(kubelet)
+        await kubelet.stop()
+
+
+async def test_a_name_that_reached_no_kubelet_stays_fresh(kubelet_dir: Path) -> None:
+    """A kubelet that stays away for long must not cost a new socket for each attempt."""
+    kubelet = FakeKubelet(kubelet_dir, release("1.36"))
+    await kubelet.start()
+    async with running(Node(kubelet_dir)) as node:
+        await eight_devices(kubelet)
+        await kubelet.kill()
+        await until(lambda: failures(node) >= 1, "a registration that reached nobody")
+        await until(lambda: len(own_sockets(kubelet_dir)) == 1, "the end of the socket that was told")
+        before = own_sockets(kubelet_dir)
+        await until(lambda: failures(node) >= ABANDONED + 1, "another one")
+        assert own_sockets(kubelet_dir) == before
         await kubelet.start()
         await eight_devices(kubelet)
         await kubelet.stop()

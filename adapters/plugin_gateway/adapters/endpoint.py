@@ -1,5 +1,6 @@
 """One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
@@ -13,6 +14,8 @@ from plugin_gateway.adapters.serving import Serving, Streams, Turns
 from plugin_gateway.adapters.socket_file import FileIdentity, identify_socket
 from plugin_gateway.core.errors import GatewayError
 
+RETIREMENT = 0.25
+"""Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
 _MAX_REQUEST = 16 * 1024 * 1024
 """GetPreferredAllocation names every available id, of which a list has up to 4 MiB (1.10 and later), and then some."""
 
@@ -30,7 +33,7 @@ class BindError(GatewayError):
 
 
 class Endpoint:
-    """A bound socket. The dialect in force is settled with it and never changes."""
+    """A socket, once it is bound. The dialect in force is settled with it and never changes."""
 
     def __init__(
         self,
@@ -69,6 +72,13 @@ class Endpoint:
     def is_in_place(self) -> bool:
         """Whether the name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
+
+    async def retire(self) -> None:
+        """Close it when nobody is in a hurry: ending a server costs as much as making one, at the worst moment."""
+        try:
+            await asyncio.sleep(RETIREMENT)
+        finally:
+            await self.close()
 
     async def close(self, grace: float | None = None) -> None:
         """End the streams and remove the socket. A second time does nothing."""

@@ -47,6 +47,11 @@ class Refusal(NamedTuple):
         """Whether the kubelet may still take an older dialect."""
         return self.failure in {Failure.PACKAGE_UNKNOWN, Failure.VERSION_REFUSED}
 
+    @property
+    def reached_nobody(self) -> bool:
+        """Whether no kubelet can have seen the endpoint's name."""
+        return self.failure in {Failure.NO_KUBELET_SOCKET, Failure.NOBODY_LISTENS}
+
 
 _WORDS = (
     ("unsupported API version", Failure.VERSION_REFUSED),  # 1.8

@@ -13,6 +13,9 @@ FIRST_CONNECT_RETRY = 0.002
 """Seconds: a kubelet binds its socket a moment before it listens, and on 1.8 every millisecond counts."""
 FRESH_SOCKET = 1.0
 """Seconds for which a kubelet.sock that nobody listens on is taken for one that is just being made."""
+ABANDONED = 5
+"""Failures for which an older kubelet.sock counts that nobody listens on: its kubelet is gone, and the next one will
+make another socket, which is seen at once."""
 SETTLED = 1.0
 """Seconds after which the end of a stream says nothing against the registration."""
 JITTER = 0.2
@@ -60,11 +63,14 @@ class Schedule:
             self.not_before = now + min(FIRST_CONNECT_RETRY * 2**self._refused_connections, FIRST_RETRY)
             return
         self.failures += 1
+        if failure is Failure.NOBODY_LISTENS:
+            self.failures = max(self.failures, ABANDONED)
         self.not_before = now + self._wait() * (1 + JITTER * (2 * chance - 1))
 
     def succeeded(self) -> None:
-        """Forget the connections that were refused; whether the stream lasts is yet to be seen."""
+        """Expect no more refused connections from this kubelet; whether the stream lasts is yet to be seen."""
         self._refused_connections = 0
+        self._kubelet_since = -FRESH_SOCKET
 
     def _wait(self) -> float:
         if not self.failures:
