@@ -1,5 +1,6 @@
 """Devices, advertisements and offers for tests."""
 
+from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.policy import AllocationPolicy
@@ -31,6 +32,13 @@ def advertisement(count: int = 4, unhealthy: tuple[int, ...] = (), numa_node: in
     )
 
 
+class EveryNode(DeviceNodes):
+    """A host that has the nodes of its devices."""
+
+    def look(self) -> frozenset[str]:
+        return frozenset({"/dev/nvidiactl", *(f"/dev/nvidia{index}" for index in range(100))})
+
+
 def offer(count: int = 4, unhealthy: tuple[int, ...] = ()) -> Offer:
     """An offer whose device nodes all exist."""
-    return Offer(DEFAULT_RESOURCE, advertisement(count, unhealthy), AllocationPolicy(), lambda _: True)
+    return Offer(DEFAULT_RESOURCE, advertisement(count, unhealthy), AllocationPolicy(), EveryNode())

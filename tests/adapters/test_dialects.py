@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 import plugin_gateway.__main__ as root
-from adapters.builders import VARIABLE, advertisement, offer
+from adapters.builders import VARIABLE, EveryNode, advertisement, offer
 from plugin_gateway.adapters.dialect import Dialect, MalformedRequestError
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
@@ -32,7 +32,7 @@ class EverythingOffer(Offer):
     """Answers with one of each that a container can get."""
 
     def __init__(self) -> None:
-        super().__init__(DEFAULT_RESOURCE, advertisement(), AllocationPolicy())
+        super().__init__(DEFAULT_RESOURCE, advertisement(), AllocationPolicy(), EveryNode())
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         return ContainerEdits(

@@ -118,7 +118,7 @@ async def test_a_fault_of_ours_does_not_tell_its_text(kubelet_dir: Path) -> None
             raise RuntimeError("a secret")
 
     good = offer()
-    faulty = Faulty(good.resource, good.advertisement.value, good.policy)
+    faulty = Faulty(good.resource, good.advertisement.value, good.policy, good.nodes)
     async with serving(kubelet_dir, faulty) as endpoint, connected(endpoint) as channel:
         code, words = await refusal(channel, ALLOCATE, requested("GPU-0"))
         assert code is grpc.StatusCode.INTERNAL

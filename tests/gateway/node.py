@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
@@ -44,7 +45,7 @@ class Node:
         self, directory: Path, *, allowed: Sequence[Dialect] = DIALECTS, rules: tuple[ResourceRule, ...] = EVERYTHING
     ) -> None:
         self.mailbox = Mailbox()
-        self.offering = Offering(rules=rules, policy=AllocationPolicy())
+        self.offering = Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes())
         self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
         self.gateway = Gateway(mailbox=self.mailbox, registrar=self.registrar, offering=self.offering)
 

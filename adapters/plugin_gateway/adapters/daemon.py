@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
@@ -134,6 +135,7 @@ def _offering(settings: Settings) -> Offering:
             device_id_strategy=settings.device_id_strategy,
             dev_root=settings.dev_root,
         ),
+        nodes=DeviceNodes(settings.visible_dev_root),
         fail_on_init_error=settings.fail_on_init_error,
     )
 

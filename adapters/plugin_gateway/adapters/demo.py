@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import Gateway, Offering
@@ -94,7 +95,11 @@ async def _running_gateway(parts: _Parts, directory: Path) -> AsyncIterator[None
     mailbox = Mailbox()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=parts.dialects, allowed=parts.dialects)
     rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
-    gateway = Gateway(mailbox=mailbox, registrar=registrar, offering=Offering(rules=rules, policy=AllocationPolicy()))
+    gateway = Gateway(
+        mailbox=mailbox,
+        registrar=registrar,
+        offering=Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
+    )
     parts.backend.start(mailbox.put)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(gateway.run())

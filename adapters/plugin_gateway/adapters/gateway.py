@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
@@ -28,6 +29,7 @@ class Offering(NamedTuple):
 
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
+    nodes: DeviceNodes
     fail_on_init_error: bool = False
 
 
@@ -63,7 +65,7 @@ class Gateway:
         """Change what is offered and how; what stays the same is not touched."""
         self._offering = offering
         for offer in self._offers.values():
-            offer.policy = offering.policy
+            offer.policy, offer.nodes = offering.policy, offering.nodes
         await self._publish()
 
     async def _observe(self) -> None:
@@ -97,7 +99,7 @@ class Gateway:
             offer.advertisement.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
         for name, advertisement in wanted.items():
             if name not in self._offers:
-                self._offers[name] = Offer(name, advertisement, self._offering.policy)
+                self._offers[name] = Offer(name, advertisement, self._offering.policy, self._offering.nodes)
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
                 self._registrar.add(self._offers[name])
 

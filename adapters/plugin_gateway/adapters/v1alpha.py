@@ -30,14 +30,14 @@ def _device_list(advertisement: Advertisement) -> bytes:
 
 def _allocate_1_9(request: bytes, offer: Offer) -> bytes:
     answer = wire19.AllocateResponse()
-    _write(offer.allocate(parse(wire19.AllocateRequest, request).devicesIDs), answer)
+    _write(offer.allocate(tuple(parse(wire19.AllocateRequest, request).devicesIDs)), answer)
     return answer.SerializeToString()
 
 
 def _allocate_1_8(request: bytes, offer: Offer) -> bytes:
     """Put everything in one spec: of an environment variable that stands in two, the kubelet keeps the first value."""
     answer = wire18.AllocateResponse()
-    ids = parse(wire18.AllocateRequest, request).devicesIDs
+    ids = tuple(parse(wire18.AllocateRequest, request).devicesIDs)
     edits = offer.allocate(ids)
     if ids:
         _write(edits, answer.spec.add(ID=ids[0]))
@@ -45,7 +45,8 @@ def _allocate_1_8(request: bytes, offer: Offer) -> bytes:
 
 
 def _write(edits: ContainerEdits, response: wire19.AllocateResponse | wire18.DeviceRuntimeSpec) -> None:
-    response.envs.update(edits.environment)
+    for name, value in edits.environment.items():
+        response.envs[name] = value
     for mount in edits.mounts:
         response.mounts.add(container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only)
     for node in edits.device_nodes:

@@ -51,14 +51,15 @@ def _allocate(request: bytes, offer: Offer) -> bytes:
     """
     answer = wire.AllocateResponse()
     for container in parse(wire.AllocateRequest, request).container_requests:
-        _write(offer.allocate(container.devices_ids), answer.container_responses.add())
+        _write(offer.allocate(tuple(container.devices_ids)), answer.container_responses.add())
     if not answer.container_responses:
         answer.container_responses.add()
     return answer.SerializeToString()
 
 
 def _write(edits: ContainerEdits, response: wire.ContainerAllocateResponse) -> None:
-    response.envs.update(edits.environment)
+    for name, value in edits.environment.items():
+        response.envs[name] = value
     response.annotations.update(edits.annotations)
     for mount in edits.mounts:
         response.mounts.add(container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only)

@@ -1,7 +1,8 @@
 """What a container gets that was given devices."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
 from plugin_gateway.core.resources import Advertisement
 
 READ_WRITE = "rw"
+_INDEX = attrgetter("index")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -47,11 +49,11 @@ def allocate(
     advertised: Advertisement,
     ids: Sequence[str],
     policy: AllocationPolicy,
-    node_exists: Callable[[str], bool],
+    look: Callable[[], Container[str]],
 ) -> ContainerEdits:
     """Grant these devices to one container.
 
-    ``node_exists`` tells for a host path whether the device node is there now: nodes come late with some drivers.
+    ``look`` tells which device nodes the host has now, by their paths in a container: with some drivers they come late.
 
     Raises:
         UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
@@ -59,26 +61,25 @@ def allocate(
     if not ids:
         return NO_EDITS
     devices = _granted(advertised, ids)
-    names = (str(device.index) for device in devices)
-    if policy.device_id_strategy is DeviceIdStrategy.UUID:
-        names = (device.id for device in devices)
+    by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
+    names = [device.id if by_uuid else str(device.index) for device in devices]
     return ContainerEdits(
         environment={advertised.visibility_variable: ",".join(names)},
-        device_nodes=_device_nodes(advertised, devices, policy, node_exists) if policy.pass_device_specs else (),
+        device_nodes=_device_nodes(advertised, devices, policy, look()) if policy.pass_device_specs else (),
     )
 
 
 def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
-    unknown = [name for name in ids if name not in advertised.by_id]
-    if unknown:
-        raise UnknownDeviceError(unknown)
+    by_id = advertised.by_id
+    try:
+        devices = [by_id[name] for name in ids]
+    except KeyError:
+        raise UnknownDeviceError([name for name in ids if name not in by_id]) from None
     if len(set(ids)) != len(ids):
         raise RepeatedDeviceError([name for name, times in Counter(ids).items() if times > 1])
-    devices = [advertised.by_id[name] for name in ids]
-    unhealthy = [device.id for device in devices if device.id in advertised.unhealthy]
-    if unhealthy:
-        raise UnhealthyDeviceError(unhealthy)
-    devices.sort(key=lambda device: device.index)
+    if not advertised.unhealthy.isdisjoint(ids):
+        raise UnhealthyDeviceError([name for name in ids if name in advertised.unhealthy])
+    devices.sort(key=_INDEX)
     return devices
 
 
@@ -86,9 +87,9 @@ def _device_nodes(
     advertised: Advertisement,
     devices: Sequence[Device],
     policy: AllocationPolicy,
-    node_exists: Callable[[str], bool],
+    present: Container[str],
 ) -> tuple[DeviceNode, ...]:
     root = policy.dev_root.rstrip("/")
     paths = [path for device in devices for path in device.nodes]
     paths += advertised.shared_nodes
-    return tuple(DeviceNode(container_path=path, host_path=root + path) for path in paths if node_exists(root + path))
+    return tuple([DeviceNode(path, root + path) for path in paths if path in present])

@@ -71,3 +71,20 @@ def test_a_value_that_is_not_allowed_is_named_with_its_variable(
 
 def test_a_wrong_value_that_something_stronger_hides_is_no_error(read: Read) -> None:
     assert read(["--log-level=info"], {"LOG_LEVEL": "loud"}).log_level == "info"
+
+
+@pytest.mark.parametrize(
+    ("flags", "root"),
+    [
+        ((), "/"),
+        (("--driver-root=/run/nvidia",), "/run/nvidia"),
+        (("--driver-root=/run/nvidia", "--driver-root-ctr-path=/driver-root"), "/driver-root"),
+        (("--driver-root-ctr-path=/driver-root",), "/driver-root"),
+        (("--driver-root-ctr-path=/driver-root", "--dev-root=/host"), "/host"),
+    ],
+)
+def test_device_nodes_are_looked_for_where_this_process_sees_them(
+    flags: tuple[str, ...], root: str, read: Read
+) -> None:
+    """In a container the host's root lies elsewhere; the kubelet is told the host's paths all the same."""
+    assert read(flags).visible_dev_root == root

@@ -49,6 +49,11 @@ class Settings:
     sources: Mapping[str, str] = field(compare=False)
     """Where each value came from, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
 
+    @property
+    def visible_dev_root(self) -> str:
+        """Below which folder this process sees the device nodes: where it sees the driver, if they lie there."""
+        return self.container_driver_root if self.dev_root == self.driver_root else self.dev_root
+
 
 def make_settings(decisions: Decisions) -> Settings:
     """Make them of what was decided; a resource name for every GPU beats the rules of the file."""
