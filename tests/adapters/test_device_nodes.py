@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.adapters import device_nodes
-from plugin_gateway.adapters.device_nodes import SETTLED_NS, DeviceNodes
+from plugin_gateway.adapters.device_nodes import DeviceNodes
+from plugin_gateway.adapters.folder_changes import SETTLED_NS
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from driver.driver import STRANGER, Call, Driver
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
 from plugin_gateway.nvidia.backend import NvmlBackend
+from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
 UNKNOWN_ERROR = 777
@@ -23,7 +24,7 @@ class Watched:
     def __init__(self, driver: Driver, sysfs: Path, proc: Path) -> None:
         self.reported: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.backend = NvmlBackend(
-            driver_root=str(driver.root), sysfs=str(sysfs), proc=str(proc), rescan_seconds=0.1, retry_seconds=0.1
+            driver_root=str(driver.root), sysfs=str(sysfs), proc=str(proc), pace=Pace(rescan=0.1, retry=0.1)
         )
         self.backend.start(self.reported.put)
 

@@ -11,6 +11,7 @@ from driver.driver import Driver
 from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
+from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
 Kind = TypeVar("Kind", InventorySeen, XidReported, DeviceLost, DriverUnavailable)
@@ -58,8 +59,7 @@ def watch(driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float 
             driver_root=str(driver.root),
             sysfs=str(driver.sysfs),
             proc=str(driver.proc),
-            rescan_seconds=rescan_seconds,
-            retry_seconds=retry_seconds,
+            pace=Pace(rescan=rescan_seconds, retry=retry_seconds, longest_wait=0.2),
         )
     )
 

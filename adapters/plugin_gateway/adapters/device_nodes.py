@@ -2,12 +2,10 @@
 
 import os
 import stat
-import time
+
+from plugin_gateway.adapters.folder_changes import FolderChanges
 
 FOLDER = "/dev"
-SETTLED_NS = 1_000_000_000
-"""A folder that changed less than this before it was listed can have changed again within the same tick of its clock,
-so that listing is good for one look only."""
 
 
 class DeviceNodes:
@@ -15,26 +13,23 @@ class DeviceNodes:
 
     def __init__(self, root: str = "/") -> None:
         self._folder = root.rstrip("/") + FOLDER
+        self._changes = FolderChanges(self._folder)
         self._paths: frozenset[str] = frozenset()
-        self._listed: int | None = None
-        """When the folder had changed last, as it was listed; None where that may not tell the next change."""
 
     def look(self) -> frozenset[str]:
         """Tell which paths such as ``/dev/nvidia0`` are there now."""
-        try:
-            changed = os.stat(self._folder).st_mtime_ns  # noqa: PTH116 - for every allocation
-            if changed != self._listed:
-                self._listed = changed if time.time_ns() - changed > SETTLED_NS else None
-                self._paths = _list(self._folder)
-        except OSError:
-            self._listed, self._paths = None, frozenset()
+        if self._changes.any():
+            self._paths = _list(self._folder)
         return self._paths
 
 
 def _list(folder: str) -> frozenset[str]:
-    """List everything but folders and links that lead nowhere."""
-    with os.scandir(folder) as entries:
-        return frozenset(f"{FOLDER}/{entry.name}" for entry in entries if _is_node(entry))
+    """List everything but folders and links that lead nowhere; nothing where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(f"{FOLDER}/{entry.name}" for entry in entries if _is_node(entry))
+    except OSError:
+        return frozenset()
 
 
 def _is_node(entry: "os.DirEntry[str]") -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import inotify_simple
 from inotify_simple import INotify, flags
 
+from plugin_gateway.adapters.folder_changes import FolderChanges
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.socket_file import FileIdentity, identify_directory, identify_socket
 
@@ -46,6 +47,7 @@ class KubeletDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.kubelet_socket = path / KUBELET_SOCKET
+        self._changes = FolderChanges(os.fspath(path))
         self._removals = 0
         self._inotify: INotify | None = None
         self._watched: FileIdentity | None = None
@@ -95,10 +97,9 @@ class KubeletDirectory:
             if self._removals == before:
                 return KubeletIdentity(found, before) if found is not None else None
 
-    def differs(self, kubelet: KubeletIdentity | None) -> bool:
-        """Whether the directory or the kubelet's socket is another one than when it was looked at."""
-        found = identify_socket(self.kubelet_socket)
-        return identify_directory(self.path) != self._watched or found != (kubelet.socket if kubelet else None)
+    def has_changed(self) -> bool:
+        """Whether it is another directory, or anything came or went in it, since this was last asked."""
+        return self._changes.any()
 
     def _watch(self) -> None:
         """Watch the directory that has the name now, and its parent where that can be seen."""

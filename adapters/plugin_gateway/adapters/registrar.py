@@ -111,10 +111,9 @@ class Registrar:
         """See whether anything changed that nobody told us; once a second, so it does no more than it must."""
         self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         self._tell_absence()
-        if self._directory.differs(self._kubelet) or not all(
-            candidate.endpoints.are_in_place() for candidate in self._candidates.values()
-        ):
-            self.wake()
+        if not self._directory.has_changed():
+            return
+        self.wake()
         if self._own_sockets.has_newcomers():
             for candidate in self._candidates.values():
                 candidate.rivalry.look(time.monotonic())

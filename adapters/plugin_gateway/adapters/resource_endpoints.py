@@ -43,10 +43,6 @@ class ResourceEndpoints:
         """Find the endpoint on which this kubelet holds a stream."""
         return next((each for each in self._all() if each.streams.open and each.offered_to == kubelet), None)
 
-    def are_in_place(self) -> bool:
-        """Whether the socket that should be there is there."""
-        return self._current is not None and self._current.is_in_place()
-
     async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
         """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
 

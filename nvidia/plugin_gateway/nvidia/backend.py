@@ -5,14 +5,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
+from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
 if TYPE_CHECKING:
     from plugin_gateway.core.observations import Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.watch import Watch
-
-RESCAN_SECONDS = 5.0
-RETRY_SECONDS = 3.0
 
 
 class NvmlBackend:
@@ -24,14 +22,12 @@ class NvmlBackend:
         driver_root: str = "/",
         sysfs: str = "/sys",
         proc: str = "/proc",
-        rescan_seconds: float = RESCAN_SECONDS,
-        retry_seconds: float = RETRY_SECONDS,
+        pace: Pace = USUAL_PACE,
     ) -> None:
         self._driver_root = driver_root
         self._sysfs = sysfs
         self._proc = proc
-        self._rescan_seconds = rescan_seconds
-        self._retry_seconds = retry_seconds
+        self._pace = pace
         self._stopping = threading.Event()
         self._telling = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -50,7 +46,7 @@ class NvmlBackend:
         threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
-        """Report nothing more; the thread ends within a second, or when the driver lets it go."""
+        """Report nothing more; the thread ends after its present wait, or when the driver lets it go."""
         with self._telling:
             self._stopping.set()
 
@@ -73,7 +69,7 @@ class NvmlBackend:
             else:
                 continue
             self._complain(problem)
-            self._stopping.wait(self._retry_seconds)
+            self._stopping.wait(self._pace.retry)
 
     def _hold_session(self) -> None:
         """Initialise the driver, then watch it until something asks for a new look from the start."""
@@ -82,7 +78,7 @@ class NvmlBackend:
             if self._watch is None:
                 from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
 
-                self._watch = Watch(self._sysfs, self._proc, self._rescan_seconds, self._tell, self._stopping)
+                self._watch = Watch(self._sysfs, self._proc, self._pace, self._tell, self._stopping)
             self._watch.hold_session(library, result)
 
     def _complain(self, problem: str) -> None:

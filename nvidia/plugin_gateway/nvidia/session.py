@@ -12,9 +12,6 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
 
-LONGEST_WAIT = 1.0
-"""Seconds after which the thread looks whether it is to end."""
-
 
 class Event(NamedTuple):
     """An XID, and the device that it came from; None where the driver cannot tell or it is not ours."""
@@ -52,16 +49,15 @@ class Session:
                 self._events = events
 
     def wait(self, seconds: float, stopping: threading.Event) -> Event | None:
-        """Wait for an event, for a second at most.
+        """Wait for an event, so many seconds at most.
 
         Raises:
             NvmlError: the wait failed, which says nothing against any one GPU.
         """
-        limit = min(seconds, LONGEST_WAIT)
         if self._events is None:
-            stopping.wait(limit)
+            stopping.wait(seconds)
             return None
-        event = nvml.wait_for_xid(self._events, max(1, int(limit * 1000)))
+        event = nvml.wait_for_xid(self._events, max(1, int(seconds * 1000)))
         return Event(event.xid, self._device_of(event.handle)) if event is not None else None
 
     def check(self) -> Check:

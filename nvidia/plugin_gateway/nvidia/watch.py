@@ -10,6 +10,7 @@ from plugin_gateway.core.observations import DeviceLost, InventorySeen, XidRepor
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
+from plugin_gateway.nvidia.pace import Pace
 from plugin_gateway.nvidia.session import Check, Session, open_session
 
 WAIT_ERROR_PAUSE = 1.0
@@ -19,12 +20,12 @@ WAIT_ERROR_PAUSE = 1.0
 class Watch:
     """Remembers what was told, from one session to the next."""
 
-    def __init__(self, sysfs: str, proc: str, rescan_seconds: float, tell: Report, stopping: threading.Event) -> None:
+    def __init__(self, sysfs: str, proc: str, pace: Pace, tell: Report, stopping: threading.Event) -> None:
         self.inventory_is_old = True
         """Whether none was told yet, or the driver was away since then."""
         self._sysfs = Path(sysfs)
         self._proc = Path(proc)
-        self._rescan_seconds = rescan_seconds
+        self._pace = pace
         self._tell = tell
         self._stopping = stopping
         self._inventory: Inventory | None = None
@@ -62,15 +63,15 @@ class Watch:
             raise DriverMissingError("the driver is there but has no GPU")
         self._inventory = empty
         self._tell(InventorySeen(empty))
-        self._stopping.wait(self._rescan_seconds)
+        self._stopping.wait(self._pace.rescan)
 
     def _rest(self, session: Session) -> bool:
         """Wait for events until the next rescan is due, then make it; False where everything has to be read again."""
-        due = time.monotonic() + self._rescan_seconds
+        due = time.monotonic() + self._pace.rescan
         deaf = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
             try:
-                event = session.wait(max(left, 0), self._stopping)
+                event = session.wait(min(max(left, 0), self._pace.longest_wait), self._stopping)
             except nvml.NvmlError:
                 # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
                 # the events in between, is the last resort.
