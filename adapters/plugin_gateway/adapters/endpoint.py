@@ -73,10 +73,11 @@ class Endpoint:
         """Whether the name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
 
-    async def retire(self) -> None:
+    async def retire(self, at_once: asyncio.Event) -> None:
         """Close it when nobody is in a hurry: ending a server costs as much as making one, at the worst moment."""
         try:
-            await asyncio.sleep(RETIREMENT)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(at_once.wait(), RETIREMENT)
         finally:
             await self.close()
 

@@ -38,6 +38,7 @@ class ResourceEndpoints:
         self._current: Endpoint | None = None
         self._older: list[Endpoint] = []
         self._prepared: Endpoint | None = None
+        self._next_retires = asyncio.Event()
 
     def held_by(self, kubelet: KubeletIdentity) -> Endpoint | None:
         """Find the endpoint on which this kubelet holds a stream."""
@@ -51,7 +52,10 @@ class ResourceEndpoints:
         """
         for idle in [each for each in self._older if not each.streams.open and each is not in_use]:
             self._older.remove(idle)
-            self._spawn(idle.retire())
+            # One at a time: with a kubelet that restarts again and again they would pile up.
+            self._next_retires.set()
+            self._next_retires = asyncio.Event()
+            self._spawn(idle.retire(self._next_retires))
         current = self._current
         if current is None:
             self._current = await self._bind(dialect)
