@@ -9,6 +9,8 @@ import pytest
 
 os.environ["GRPC_VERBOSITY"] = "NONE"
 
+pytest_plugins = ["leaks"]
+
 
 @pytest.fixture
 def kubelet_dir() -> Iterator[Path]:

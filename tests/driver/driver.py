@@ -123,6 +123,12 @@ class Driver:
         for index in range(gpus):
             self.add(index)
 
+    def close(self) -> None:
+        """Release whatever hangs and let go of the machine's memory; the last that is done with it."""
+        self.release()
+        del self._control
+        self._memory.close()
+
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process needs to find the control file."""

@@ -8,7 +8,7 @@ from driver.driver import Driver
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
-    """A machine with eight GPUs; whatever hangs in it is released at the end."""
+    """A machine with eight GPUs; it is closed at the end."""
     made = Driver(tmp_path, gpus=8)
     yield made
-    made.release()
+    made.close()

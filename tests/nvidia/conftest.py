@@ -22,7 +22,7 @@ def make_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mak
 
     yield make
     for driver in made:
-        driver.release()
+        driver.close()
 
 
 @pytest.fixture

@@ -180,13 +180,14 @@ def test_a_driver_that_hung_is_watched_on_when_it_is_released(driver: Driver) ->
 
 
 def test_an_exception_nobody_thought_of_is_told_and_the_session_opened_again(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
+    driver: Driver,
 ) -> None:
     def fail(_handle: nvml.Handle) -> str:
         raise RuntimeError("nobody thought of this")
 
-    with monkeypatch.context() as patch, watch(driver) as watcher:
-        patch.setattr(nvml, "product_name", fail)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(nvml, "product_name", fail)
+    with watch(driver) as watcher:
         assert watcher.next(DriverUnavailable).problem == "RuntimeError: nobody thought of this"
         patch.undo()
         assert len(watcher.next(InventorySeen).inventory.devices) == 2

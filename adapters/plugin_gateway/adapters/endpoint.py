@@ -1,6 +1,5 @@
 """One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
@@ -14,8 +13,6 @@ from plugin_gateway.adapters.serving import Serving, Streams, Turns
 from plugin_gateway.adapters.socket_file import FileIdentity, identify_socket
 from plugin_gateway.core.errors import GatewayError
 
-RETIREMENT = 0.25
-"""Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
 _MAX_REQUEST = 16 * 1024 * 1024
 """GetPreferredAllocation names every available id, of which a list has up to 4 MiB (1.10 and later), and then some."""
 
@@ -51,6 +48,7 @@ class Endpoint:
         self.offered_to: object | None = None
         """The kubelet that was or is told this name; None while the name is fresh."""
         self._identity: FileIdentity | None = None
+        self._started = False
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(
             (Serving(dialect=dialect, dialects=dialects, offer=offer, streams=self.streams, turns=turns),)
@@ -66,23 +64,21 @@ class Endpoint:
             self._server.add_insecure_port(f"unix:{self.path}")
         except RuntimeError as error:
             raise BindError(f"cannot make a socket in {self.path.parent}: {_reason(self.path)}") from error
-        await self._server.start()
+        await self._start()
         self._identity = identify_socket(self.path)
+
+    async def _start(self) -> None:
+        self._started = True
+        await self._server.start()
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
 
-    async def retire(self, at_once: asyncio.Event) -> None:
-        """Close it when nobody is in a hurry: ending a server costs as much as making one, at the worst moment."""
-        try:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(at_once.wait(), RETIREMENT)
-        finally:
-            await self.close()
-
     async def close(self, grace: float | None = None) -> None:
         """End the streams and remove the socket. A second time does nothing."""
+        if not self._started:
+            await self._start()  # gRPC keeps for ever what it made for a server that it never had to stop
         await self._server.stop(grace)
         if self.is_in_place():
             with contextlib.suppress(OSError):

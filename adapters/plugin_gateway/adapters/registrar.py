@@ -76,6 +76,7 @@ class Registrar:
         """What all resources wait for."""
         self._told_absent: str | None = None
         self._next_look: asyncio.TimerHandle | None = None
+        self._next_preparation: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Register and keep registered until cancelled; then remove the sockets."""
@@ -88,9 +89,9 @@ class Registrar:
                     self._wake.clear()
                     await self._wait(await self._reconcile())
         finally:
-            self._tasks = None
-            if self._next_look is not None:
-                self._next_look.cancel()
+            for timer in (self._next_look, self._next_preparation):
+                if timer is not None:
+                    timer.cancel()
             self._directory.close()
             if self._client is not None:
                 await self._client.close()
@@ -120,8 +121,6 @@ class Registrar:
 
     def _prepare(self) -> None:
         """Make ahead what the next registration needs: a third of the time that it takes."""
-        if self._tasks is None:
-            return
         self._client = self._client or RegistrationClient(self._directory.kubelet_socket)
         for candidate in self._candidates.values():
             candidate.endpoints.prepare(self._next_dialect())
@@ -270,7 +269,9 @@ class Registrar:
             candidate.endpoint = None
             candidate.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
             _tell_problem(candidate, refusal)
-        asyncio.get_running_loop().call_later(PREPARATION_DELAY, self._prepare)
+        if self._next_preparation is not None:
+            self._next_preparation.cancel()
+        self._next_preparation = asyncio.get_running_loop().call_later(PREPARATION_DELAY, self._prepare)
         self.wake()
 
     async def _climb(

@@ -1,16 +1,20 @@
 """The sockets of one resource: always one in its place, older ones only while the kubelet holds a stream on them."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.dialect import Dialect
-from plugin_gateway.adapters.endpoint import Endpoint
+from plugin_gateway.adapters.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.kubelet_directory import KubeletIdentity
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import OwnSockets
 from plugin_gateway.adapters.serving import Turns
+
+RETIREMENT = 0.25
+"""Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 """Starts a task that has an owner."""
@@ -38,6 +42,7 @@ class ResourceEndpoints:
         self._current: Endpoint | None = None
         self._older: list[Endpoint] = []
         self._prepared: Endpoint | None = None
+        self._retiring: set[Endpoint] = set()
         self._next_retires = asyncio.Event()
 
     def held_by(self, kubelet: KubeletIdentity) -> Endpoint | None:
@@ -52,10 +57,7 @@ class ResourceEndpoints:
         """
         for idle in [each for each in self._older if not each.streams.open and each is not in_use]:
             self._older.remove(idle)
-            # One at a time: with a kubelet that restarts again and again they would pile up.
-            self._next_retires.set()
-            self._next_retires = asyncio.Event()
-            self._spawn(idle.retire(self._next_retires))
+            self._retire(idle)
         current = self._current
         if current is None:
             self._current = await self._bind(dialect)
@@ -92,10 +94,23 @@ class ResourceEndpoints:
     async def close(self, grace: float) -> None:
         """End everything, streams first."""
         self._offer.advertisement.close()
-        everything = [*self._all(), *([self._prepared] if self._prepared else [])]
+        everything = [*self._all(), *self._retiring, *([self._prepared] if self._prepared else [])]
         self._current, self._older, self._prepared = None, [], None
         for endpoint in everything:
             await endpoint.close(grace)
+
+    def _retire(self, idle: Endpoint) -> None:
+        """End it when nobody is in a hurry, or when the next one is to end: ending costs as much as making one."""
+        self._next_retires.set()
+        self._next_retires = asyncio.Event()
+        self._retiring.add(idle)
+        self._spawn(self._end(idle, self._next_retires))
+
+    async def _end(self, idle: Endpoint, at_once: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(at_once.wait(), RETIREMENT)
+        await idle.close()
+        self._retiring.discard(idle)
 
     def _all(self) -> list[Endpoint]:
         return [*self._older, *([self._current] if self._current else [])]
@@ -107,11 +122,13 @@ class ResourceEndpoints:
 
     async def _bind(self, dialect: Dialect) -> Endpoint:
         endpoint, self._prepared = self._prepared, None
-        if endpoint is None or endpoint.dialect is not dialect:
-            endpoint = self._make(dialect)
+        if endpoint is not None and endpoint.dialect is not dialect:
+            self._retire(endpoint)
+            endpoint = None
+        endpoint = endpoint or self._make(dialect)
         try:
             await endpoint.bind()
-        except asyncio.CancelledError:
+        except (BindError, asyncio.CancelledError):
             await endpoint.close()
             raise
         return endpoint

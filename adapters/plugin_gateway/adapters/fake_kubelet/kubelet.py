@@ -296,7 +296,7 @@ class FakeKubelet:
         """Follow a stream from its first message to its end."""
         stream = endpoint.watch()
         try:
-            async for data in stream:
+            while isinstance(data := await stream.read(), bytes):
                 now = time.monotonic()
                 if not endpoint.streaming:
                     self._opened(resource, endpoint, now)
