@@ -15,6 +15,7 @@ from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 RESOURCE = "example.com/thing"
+OK = (grpc.StatusCode.OK, "")
 KUBELET = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fake_kubelet.plugin import RESOURCE, Plugin, healthy
+from fake_kubelet.plugin import OK, RESOURCE, Plugin, healthy
 from plugin_gateway.adapters.fake_kubelet import RELEASES, AdmissionError, EventKind, FakeKubelet, release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
@@ -16,7 +16,6 @@ from plugin_gateway.core.errors import InvalidValueError
 ALL = tuple(RELEASES)
 V1BETA1 = ("1.10", "1.36", "1.37")
 MODERN = ("1.36", "1.37")
-OK = (grpc.StatusCode.OK, "")
 Counts = tuple[int | None, int | None]
 
 

@@ -1,0 +1,185 @@
+"""`plugin-gateway fake-kubelet` as a user runs it."""
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fake_kubelet.plugin import OK, RESOURCE, Plugin
+from plugin_gateway.adapters.fake_kubelet import release
+
+PROGRAM = str(Path(sys.executable).with_name("plugin-gateway"))
+
+
+class Session:
+    """A running fake kubelet, told what to do and read line by line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    async def say(self, command: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n".encode())
+        await self.process.stdin.drain()
+
+    async def see(self, words: str) -> str:
+        """Read until a line has these words."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(10):
+            while line := (await self.process.stdout.readline()).decode():
+                self.lines.append(line)
+                if words in line:
+                    return line
+        raise AssertionError(f"ended without {words!r}: {self.lines}")
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(10):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def playing(directory: Path, like: str = "1.36") -> AsyncIterator[Session]:
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "fake-kubelet", "--kubelet-dir", str(directory), "--like", like,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    session = Session(process)
+    try:
+        await session.see(f"kubelet started  kubelet {like}")
+        yield session
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await session.ended()
+
+
+async def refused(*arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "fake-kubelet", *arguments, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(10):
+        output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -> None:
+    async with playing(kubelet_dir, "1.36") as session, Plugin(kubelet_dir, release("1.36")) as plugin:
+        assert await plugin.register() == OK
+        assert "thing.sock" in await session.see("stream opened")
+        assert "2 of 2 healthy" in await session.see("list received")
+        await session.say(f"allocate {RESOURCE} 2 web")
+        assert "web/main: a, b" in await session.see("allocated")
+        assert "{'THING': 'first'}" in await session.see("container of web: environment")
+        await session.say(f"allocate {RESOURCE}")
+        assert "Requested: 1, Available: 0" in await session.see("refused:")
+        await session.say("remove web")
+        await session.see("removed web")
+        await session.say(f"drop {RESOURCE}")
+        await session.see("stream ended")
+        await session.say("restart 1.37")
+        await session.see("kubelet started  kubelet 1.37")
+        await session.say("restart")
+        await session.see("kubelet started  kubelet 1.37")
+        await session.say("quit")
+        assert await session.ended() == 0
+    assert not (kubelet_dir / "kubelet.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("frobnicate", "refused: 'frobnicate', allowed are allocate RESOURCE"),
+        ("allocate a.b/c many", "refused: 'many' is no number of devices"),
+        ("allocate a.b/c", "Requested: 1, Available: 0"),
+        ("drop a.b/c", "refused: 'drop a.b/c', allowed are"),
+        ("restart 1.7", "refused: kubelet release '1.7', allowed are 1.8"),
+    ],
+)
+async def test_a_command_that_makes_no_sense_is_refused_and_it_goes_on(
+    command: str, words: str, kubelet_dir: Path
+) -> None:
+    async with playing(kubelet_dir) as session:
+        await session.say(command)
+        await session.say("")
+        await session.see(words)
+        await session.say("quit")
+        assert await session.ended() == 0
+
+
+async def test_it_goes_on_when_its_input_ends_and_leaves_at_a_signal(kubelet_dir: Path) -> None:
+    async with playing(kubelet_dir) as session, Plugin(kubelet_dir, release("1.36")) as plugin:
+        assert session.process.stdin is not None
+        session.process.stdin.close()
+        assert await plugin.register() == OK
+        await session.see("list received")
+        session.process.send_signal(signal.SIGINT)
+        assert await session.ended() == 0
+
+
+async def test_a_directory_that_is_not_its_own_to_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    status, output = await refused("--kubelet-dir", str(tmp_path))
+    assert status == 2
+    assert output.count("\n") == 1
+    assert f"{tmp_path} holds precious" in output
+    assert (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--kubelet-dir", "/dev/null"), "--kubelet-dir: /dev/null is no directory"),
+        (("--kubelet-dir", "/proc/nothing"), "--kubelet-dir: cannot listen on /proc/nothing/kubelet.sock"),
+        (("--kubelet-dir", "/tmp/" + "x" * 120), "--kubelet-dir: cannot listen on"),
+        (("--kubelet-dir", "/tmp/k", "--like", "1.7"), "--like: kubelet release '1.7', allowed are 1.8"),
+        ((), "--kubelet-dir"),
+    ],
+)
+async def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], words: str) -> None:
+    status, output = await refused(*arguments)
+    assert (status, output.count("\n")) == (2, 1), output
+    assert words in output
+
+
+async def test_on_a_terminal_it_draws_a_table(kubelet_dir: Path) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, 120))
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM, "fake-kubelet", "--kubelet-dir", str(kubelet_dir), "--like", "1.10",
+        stdin=asyncio.subprocess.PIPE, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = bytearray()
+
+    def read() -> None:
+        try:
+            while data := os.read(ours, 4096):
+                shown.extend(data)
+        except OSError:
+            pass  # the other end was closed
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    async with asyncio.timeout(20):
+        while b"kubelet 1.10" not in shown:  # noqa: ASYNC110 - a thread fills it
+            await asyncio.sleep(0.02)
+        async with Plugin(kubelet_dir, release("1.10")) as plugin:
+            assert await plugin.register() == OK
+            while RESOURCE.encode() not in shown or b"2 of 2 healthy" not in shown:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert process.stdin is not None
+        process.stdin.write(b"quit\n")
+        assert await process.wait() == 0
+        process.stdin.close()
+        await reading
+    os.close(ours)
+    assert b"Traceback" not in shown
+    assert b"allocatable" in shown
