@@ -3,11 +3,8 @@
 What a sub-command needs is imported when it runs: `run` starts the driver first, and imports the rest meanwhile.
 """
 
-import gc
-
-gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
-
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,9 +19,6 @@ from plugin_gateway.core.errors import InvalidValueError
 if TYPE_CHECKING:
     from plugin_gateway.adapters.dialect import Dialect
     from plugin_gateway.core.ports import Backend
-
-# gRPC writes lines of its own to standard error; whatever matters comes back as an error anyway.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 API_VERSIONS: Mapping[str, tuple[str, ...]] = {
     "auto": ("v1beta1", "v1alpha2", "0.1"),
@@ -83,15 +77,17 @@ def _decide(parsed: argparse.Namespace) -> Decisions:
 
 def _run(parsed: argparse.Namespace) -> int:
     """Run the gateway. The driver initialises in its own thread while this one imports what comes after."""
-    from plugin_gateway.adapters.lean_imports import defer_unused, left_out
+    gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
+    from plugin_gateway.adapters.lean_imports import deferred, left_out
     from plugin_gateway.adapters.mailbox import Mailbox
 
     decisions, mailbox = _decide(parsed), Mailbox()
-    defer_unused()
     backend = make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
     backend.start(mailbox.put)
     with left_out("ssl"):
-        import asyncio  # noqa: F401 - here, because it takes ssl along where it can: a twentieth of the start
+        import asyncio  # noqa: F401 - it takes ssl along where it can: a twentieth of the start
+    with deferred("google.protobuf.internal.python_message"):
+        import google.protobuf.descriptor_pool  # noqa: F401 - that is for where protobuf's compiled half is missing
     from plugin_gateway.adapters.configuration.settings import make_settings
     from plugin_gateway.adapters.daemon import Daemon
 
@@ -176,11 +172,10 @@ COMMANDS: Mapping[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status. `run` itself says when its imports are done."""
-    chosen = sys.argv[1:] if arguments is None else arguments
-    if chosen[:1] != ["run"]:
-        gc.enable()
-    return run_command_line(COMMANDS, chosen, _version)
+    """Run the command line; returns the exit status."""
+    # gRPC writes lines of its own to standard error; whatever matters comes back as an error anyway.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return run_command_line(COMMANDS, sys.argv[1:] if arguments is None else arguments, _version)
 
 
 if __name__ == "__main__":

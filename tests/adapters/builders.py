@@ -1,6 +1,7 @@
 """Devices, advertisements and offers for tests."""
 
-from plugin_gateway.adapters.device_nodes import DeviceNodes
+from collections.abc import Sequence
+
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.policy import AllocationPolicy
@@ -32,11 +33,11 @@ def advertisement(count: int = 4, unhealthy: tuple[int, ...] = (), numa_node: in
     )
 
 
-class EveryNode(DeviceNodes):
-    """A host that has the nodes of its devices."""
+class EveryNode:
+    """A host that has every device node."""
 
-    def look(self) -> frozenset[str]:
-        return frozenset({"/dev/nvidiactl", *(f"/dev/nvidia{index}" for index in range(100))})
+    def present(self, paths: Sequence[str]) -> Sequence[str]:
+        return paths
 
 
 def offer(count: int = 4, unhealthy: tuple[int, ...] = ()) -> Offer:

@@ -27,7 +27,7 @@ def settle(folder: Path) -> None:
 
 def test_nodes_are_told_by_their_paths_in_a_container(dev: Path) -> None:
     (dev / "nvidiactl").touch()
-    assert DeviceNodes(str(dev.parent)).look() == {"/dev/nvidia0", "/dev/nvidiactl"}
+    assert DeviceNodes(str(dev.parent)).present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidiactl"}
 
 
 def test_folders_and_links_that_lead_to_none_are_no_nodes(dev: Path) -> None:
@@ -35,18 +35,18 @@ def test_folders_and_links_that_lead_to_none_are_no_nodes(dev: Path) -> None:
     (dev / "folder").symlink_to("shm")
     (dev / "nowhere").symlink_to("gone")
     (dev / "nvidia1").symlink_to("nvidia0")
-    assert DeviceNodes(str(dev.parent)).look() == {"/dev/nvidia0", "/dev/nvidia1"}
+    assert DeviceNodes(str(dev.parent)).present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidia1"}
 
 
 def test_a_node_that_comes_or_goes_is_seen_at_the_next_look(dev: Path) -> None:
     settle(dev)
     nodes = DeviceNodes(str(dev.parent))
     for number in range(50):
-        assert nodes.look() == {"/dev/nvidia0"}
+        assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
         (dev / "nvidia-uvm").touch()
         if number % 2:
             settle(dev)
-        assert nodes.look() == {"/dev/nvidia0", "/dev/nvidia-uvm"}
+        assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidia-uvm"}
         (dev / "nvidia-uvm").unlink()
 
 
@@ -54,32 +54,41 @@ def test_a_change_within_the_same_tick_of_the_clock_is_seen(dev: Path) -> None:
     now = time.time_ns()
     os.utime(dev, ns=(now, now))
     nodes = DeviceNodes(str(dev.parent))
-    assert nodes.look() == {"/dev/nvidia0"}
+    assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
     (dev / "nvidia1").touch()
     os.utime(dev, ns=(now, now))
-    assert nodes.look() == {"/dev/nvidia0", "/dev/nvidia1"}
+    assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidia1"}
 
 
 def test_a_folder_in_which_nothing_changes_is_listed_once(dev: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(dev)
     listed: list[str] = []
 
-    def note(folder: str) -> frozenset[str]:
-        listed.append(folder)
+    def note(folder: device_nodes._Folder) -> frozenset[str]:
+        listed.append(folder._place)
         return frozenset({"/dev/nvidia0"})
 
-    monkeypatch.setattr(device_nodes, "_list", note)
+    monkeypatch.setattr(device_nodes._Folder, "_list", note)
     nodes = DeviceNodes(str(dev.parent))
-    assert nodes.look() == nodes.look() == {"/dev/nvidia0"}
+    assert nodes.present(["/dev/nvidia0"]) == nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
     assert listed == [str(dev)]
+
+
+def test_nodes_in_folders_of_folders_are_found(dev: Path) -> None:
+    (dev / "dri").mkdir()
+    (dev / "dri/renderD128").touch()
+    nodes = DeviceNodes(str(dev.parent))
+    present = nodes.present(["/dev/nvidia0", "/dev/dri/renderD128", "/dev/gone/x"])
+    assert present == {"/dev/nvidia0", "/dev/dri/renderD128"}
+    assert nodes.present([]) == frozenset()
 
 
 def test_a_root_that_is_not_there_has_no_nodes_until_it_comes(tmp_path: Path) -> None:
     nodes = DeviceNodes(str(tmp_path / "later"))
-    assert nodes.look() == frozenset()
+    assert nodes.present(["/dev/nvidia0"]) == frozenset()
     (tmp_path / "later/dev").mkdir(parents=True)
     (tmp_path / "later/dev/nvidia0").touch()
-    assert nodes.look() == {"/dev/nvidia0"}
+    assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
     (tmp_path / "later/dev/nvidia0").unlink()
     (tmp_path / "later/dev").rmdir()
-    assert nodes.look() == frozenset()
+    assert nodes.present(["/dev/nvidia0"]) == frozenset()

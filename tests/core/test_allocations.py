@@ -39,13 +39,17 @@ def advertised(devices: Sequence[Device], *unhealthy: str) -> Advertisement:
 EIGHT = advertised([device(number) for number in range(8)], "GPU-3", "GPU-5")
 
 
-class _Everything(Container[str]):
-    def __contains__(self, _: object) -> bool:
-        return True
+class Host:
+    """A host with these device nodes; with all that anybody asks for, where none are given."""
+
+    def __init__(self, *paths: str) -> None:
+        self._paths = paths
+
+    def present(self, paths: Sequence[str]) -> Container[str]:
+        return self._paths or paths
 
 
-def everything() -> Container[str]:
-    return _Everything()
+everything = Host()
 
 
 def node(path: str, root: str = "") -> DeviceNode:
@@ -70,8 +74,7 @@ def test_nodes_can_be_left_to_the_container_runtime() -> None:
 
 
 def test_only_nodes_that_exist_are_given() -> None:
-    present = {"/dev/nvidia1", "/dev/nvidiactl"}
-    edits = allocate(EIGHT, ["GPU-1", "GPU-2"], POLICY, lambda: present)
+    edits = allocate(EIGHT, ["GPU-1", "GPU-2"], POLICY, Host("/dev/nvidia1", "/dev/nvidiactl"))
     assert edits.device_nodes == (node("/dev/nvidia1"), node("/dev/nvidiactl"))
 
 
@@ -118,11 +121,12 @@ def test_the_three_refusals_read_differently() -> None:
 
 
 def test_a_refusal_looks_at_no_node() -> None:
-    def touched() -> Container[str]:
-        raise AssertionError
+    class Untouched(Host):
+        def present(self, paths: Sequence[str]) -> Container[str]:
+            raise AssertionError(paths)
 
     with pytest.raises(UnhealthyDeviceError):
-        allocate(EIGHT, ["GPU-0", "GPU-3"], POLICY, touched)
+        allocate(EIGHT, ["GPU-0", "GPU-3"], POLICY, Untouched())
 
 
 @given(device_lists(), st.data())

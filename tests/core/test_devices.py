@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from plugin_gateway.core.devices import MAX_ID_LENGTH, Device, Inventory, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 
-from .strategies import VARIABLE, device
+from .strategies import VARIABLE, device, inventory
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,16 @@ def test_an_inventory_names_each_device_once() -> None:
         Inventory(devices=(device(0), device(1, name="GPU-0")), visibility_variable=VARIABLE)
 
 
-def test_an_inventory_is_in_the_order_of_the_index() -> None:
-    with pytest.raises(InvalidValueError, match=r"devices out of order: \[1, 0\]"):
-        Inventory(devices=(device(1), device(0)), visibility_variable=VARIABLE)
+@pytest.mark.parametrize("indexes", [(1, 0), (0, 0), (0, 2, 1)])
+def test_an_inventory_is_in_the_order_of_the_index_and_has_none_twice(indexes: tuple[int, ...]) -> None:
+    devices = [device(index, name=f"GPU-{number}") for number, index in enumerate(indexes)]
+    with pytest.raises(InvalidValueError, match="devices out of order, or one index twice"):
+        inventory(*devices)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"id": "a,b"}, {"id": ""}, {"memory_bytes": -1}, {"nodes": ("dev/nvidia0",)}, {"index": -1}]
+)
+def test_a_device_that_makes_no_sense_cannot_be_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValueError):
+        replace(device(0), **wrong)

@@ -22,9 +22,6 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
 
-BACKEND_PATIENCE = 10.0
-"""Seconds that the thread of a backend gets to end."""
-
 
 class Daemon:
     """One process: settings, a backend, and the gateway between it and the kubelet."""
@@ -86,18 +83,17 @@ class Daemon:
         self._set_up_logs()
         log.info("configuration changed", **_told(settings))
         if settings.container_driver_root != before.container_driver_root:
-            await self._replace_backend(settings)
+            self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
         await self._gateway.apply(_offering(settings))
 
-    async def _replace_backend(self, settings: Settings) -> None:
+    def _replace_backend(self, settings: Settings) -> None:
         """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
-        self._backend.stop()
-        if await asyncio.to_thread(self._backend.join, BACKEND_PATIENCE):
-            self._backend = self._make_backend(settings.backend, settings.container_driver_root)
-            self._backend.start(self._mailbox.put)
-        else:
-            log.error("the driver hangs, its new root takes effect at the next start", driver_root=settings.driver_root)
+        log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
+        before = self._backend
+        before.stop()
+        self._backend = self._make_backend(settings.backend, settings.container_driver_root)
+        self._backend.start(self._mailbox.put, after=before.join)
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
@@ -13,6 +12,7 @@ from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
 from plugin_gateway.core.state import Changes, State, advance
@@ -29,7 +29,7 @@ class Offering(NamedTuple):
 
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
-    nodes: DeviceNodes
+    nodes: HostNodes
     fail_on_init_error: bool = False
 
 

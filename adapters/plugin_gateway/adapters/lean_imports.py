@@ -1,6 +1,6 @@
-"""Spares a process the modules that its libraries import and it never uses; each of them still works where it is used.
+"""Spares a process what its libraries import and it never uses: imports are most of the time to the first registration.
 
-Imports are most of the time from process start to the first registration, and on 1.8 that time is correctness.
+Both are for the time before other threads import the same; each module works as ever where it is used afterwards.
 """
 
 import sys
@@ -10,22 +10,17 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
 
-UNUSED = frozenset(
-    {
-        "google.protobuf.internal.python_message",  # protobuf's fallback where its compiled half is missing
-        "shutil",  # of ctypes.util, to search for a library: ours are found already
-        "tempfile",  # the same
-    }
-)
-"""Each is imported by one library, which then looks into it in rare cases only."""
-
 
 class _Deferring:
-    """Finds those modules as Python does, and has them executed when somebody first looks into them."""
+    """Finds one module as Python does, and has it executed when somebody first looks into it."""
 
-    @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in UNUSED:
+    def __init__(self, deferred: str) -> None:
+        self._deferred = deferred
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != self._deferred:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -33,10 +28,15 @@ class _Deferring:
         return spec
 
 
-def defer_unused() -> None:
-    """Defer the modules of `UNUSED` from now on."""
-    if _Deferring not in sys.meta_path:
-        sys.meta_path.insert(0, _Deferring)
+@contextmanager
+def deferred(name: str) -> Iterator[None]:
+    """Defer a module that is imported meanwhile until it is looked into."""
+    finder = _Deferring(name)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 @contextmanager
@@ -49,4 +49,4 @@ def left_out(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[name]
+        sys.modules.pop(name, None)

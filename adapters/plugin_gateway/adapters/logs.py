@@ -57,9 +57,9 @@ class Log:
         """Tell what cannot go on."""
         self._say("error", event, fields)
 
-    def exception(self, event: str, error: BaseException) -> None:
+    def exception(self, event: str, error: BaseException, **fields: Any) -> None:
         """Tell a fault of ours, with its traceback."""
-        self._say("error", event, {"exc_info": error})
+        self._say("error", event, {**fields, "exc_info": error})
 
     def write_to(self, write: _Write | None) -> None:
         """Write what was kept, and everything from now on; None keeps it again."""

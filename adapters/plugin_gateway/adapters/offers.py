@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.publication import Latest
 from plugin_gateway.core.allocations import ContainerEdits, allocate
 from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.preference import prefer
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement
@@ -19,7 +19,7 @@ class Offer:
         resource: ResourceName,
         advertisement: Advertisement,
         policy: AllocationPolicy,
-        nodes: DeviceNodes,
+        nodes: HostNodes,
     ) -> None:
         self.resource = resource
         self.advertisement = Latest(advertisement)
@@ -32,7 +32,7 @@ class Offer:
         Raises:
             AllocationError: with the ids that cannot be granted.
         """
-        return allocate(self.advertisement.value, ids, self.policy, self.nodes.look)
+        return allocate(self.advertisement.value, ids, self.policy, self.nodes)
 
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
         """Choose among the available devices; never fails."""

@@ -142,7 +142,7 @@ def _answering(name: str, call: Call, offer: Offer) -> _Unary:
             log.warning("request refused", method=name, resource=offer.resource, problem=str(error))
             await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
         except Exception as error:  # noqa: BLE001 - gRPC would send the exception's own text to the kubelet
-            log.exception(f"{name} of {offer.resource} failed", error)
+            log.exception("request failed", error, method=name, resource=offer.resource)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
 
     return answer

@@ -1,7 +1,7 @@
 """What a container gets that was given devices."""
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from typing import NamedTuple
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
 from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resources import Advertisement
 
 READ_WRITE = "rw"
@@ -49,11 +50,11 @@ def allocate(
     advertised: Advertisement,
     ids: Sequence[str],
     policy: AllocationPolicy,
-    look: Callable[[], Container[str]],
+    host: HostNodes,
 ) -> ContainerEdits:
     """Grant these devices to one container.
 
-    ``look`` tells which device nodes the host has now, by their paths in a container: with some drivers they come late.
+    ``host`` tells which device nodes are there now: with some drivers they come late.
 
     Raises:
         UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
@@ -65,7 +66,7 @@ def allocate(
     names = [device.id if by_uuid else str(device.index) for device in devices]
     return ContainerEdits(
         environment={advertised.visibility_variable: ",".join(names)},
-        device_nodes=_device_nodes(advertised, devices, policy, look()) if policy.pass_device_specs else (),
+        device_nodes=_device_nodes(advertised, devices, policy, host) if policy.pass_device_specs else (),
     )
 
 
@@ -87,9 +88,10 @@ def _device_nodes(
     advertised: Advertisement,
     devices: Sequence[Device],
     policy: AllocationPolicy,
-    present: Container[str],
+    host: HostNodes,
 ) -> tuple[DeviceNode, ...]:
     root = policy.dev_root.rstrip("/")
     paths = [path for device in devices for path in device.nodes]
     paths += advertised.shared_nodes
+    present = host.present(paths)
     return tuple([DeviceNode(path, root + path) for path in paths if path in present])

@@ -1,6 +1,7 @@
 """What the backend saw: devices, and the whole inventory of a node."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, NewType
 
 from plugin_gateway.core.errors import InvalidValueError
@@ -43,7 +44,10 @@ class Device:
     """The device nodes of this device alone, as absolute paths."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that only stand for "none" elsewhere."""
+        """Refuse an id that nobody could take, and numbers that only stand for "none" elsewhere."""
+        parse_device_id(self.id)
+        if self.memory_bytes < 0 or not all(node.startswith("/") for node in self.nodes):
+            raise InvalidValueError(f"device {self.id}: memory {self.memory_bytes}, nodes {self.nodes}")
         if self.index < 0 or (self.minor is not None and self.minor < 0):
             raise InvalidValueError(
                 f"device {self.id}: index {self.index}, minor {self.minor}; neither may be negative"
@@ -65,7 +69,7 @@ class Inventory:
     """Everything a backend sees at one moment."""
 
     devices: tuple[Device, ...]
-    """In the order of their index, no id twice."""
+    """In the order of their index, no id and no index twice."""
     rejected: tuple[RejectedDevice, ...] = ()
     shared_nodes: tuple[str, ...] = ()
     """Device nodes that every container with one of the devices needs, where they exist."""
@@ -77,5 +81,5 @@ class Inventory:
         if len({device.id for device in self.devices}) != len(self.devices):
             raise InvalidValueError(f"a device id occurs twice: {', '.join(device.id for device in self.devices)}")
         indexes = [device.index for device in self.devices]
-        if indexes != sorted(indexes):
-            raise InvalidValueError(f"devices out of order: {indexes}")
+        if any(index >= following for index, following in pairwise(indexes)):
+            raise InvalidValueError(f"devices out of order, or one index twice: {indexes}")

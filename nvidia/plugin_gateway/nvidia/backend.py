@@ -8,9 +8,15 @@ from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plugin_gateway.core.observations import Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.watch import Watch
+
+
+def _at_once() -> None:
+    """Wait for nobody."""
 
 
 class NvmlBackend:
@@ -32,15 +38,16 @@ class NvmlBackend:
         self._telling = threading.RLock()
         self._thread: threading.Thread | None = None
         self._report: Report | None = None
+        self._after: Callable[[], object] = _at_once
         self._watch: Watch | None = None
         self._problem: str | None = None
 
-    def start(self, report: "Report") -> None:
-        """Begin to look, in the backend's own thread.
+    def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
+        """Begin to look, in the backend's own thread, once ``after`` has returned.
 
         Another one imports pynvml while the driver initialises, which takes it 100 ms and more; it calls nothing.
         """
-        self._report = report
+        self._report, self._after = report, after
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         self._thread.start()
         threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
@@ -50,8 +57,8 @@ class NvmlBackend:
         with self._telling:
             self._stopping.set()
 
-    def join(self, timeout: float) -> bool:
-        """Wait for the thread; False where the driver still holds it."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread, so many seconds at most; False where the driver still holds it."""
         if self._thread is None:
             return True
         self._thread.join(timeout)
@@ -59,6 +66,7 @@ class NvmlBackend:
 
     def _run(self) -> None:
         """Hold one session after the other. Nothing ends this loop but ``stop``."""
+        self._after()
         while not self._stopping.is_set():
             try:
                 self._hold_session()

@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
@@ -70,8 +71,9 @@ class SimulatedBackend:
         self._lock = threading.Lock()
         self._report: Report | None = None
 
-    def start(self, report: Report) -> None:
-        """Report the inventory at once."""
+    def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:
+        """Report the inventory at once; there is no driver that could be asked too early."""
+        after()
         with self._lock:
             self._report = report
             self._report_inventory()
@@ -81,7 +83,7 @@ class SimulatedBackend:
         with self._lock:
             self._report = None
 
-    def join(self, timeout: float) -> bool:  # noqa: ARG002 - there is no thread to wait for
+    def join(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - there is no thread to wait for
         """Tell that nothing is left to wait for."""
         return True
 
