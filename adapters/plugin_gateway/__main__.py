@@ -6,6 +6,7 @@ What a sub-command needs is imported when it runs: `run` starts the driver first
 import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -75,8 +76,16 @@ def _decide(parsed: argparse.Namespace) -> Decisions:
     return decide(_options(), given_flags(_options(), parsed), os.environ)
 
 
+def _leave_at_once_if_told_to() -> None:
+    """Heed signals before there is anything to tidy up; a request to read the configuration again waits until then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+
+
 def _run(parsed: argparse.Namespace) -> int:
     """Run the gateway. The driver initialises in its own thread while this one imports what comes after."""
+    _leave_at_once_if_told_to()
     gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
     from plugin_gateway.adapters.lean_imports import deferred, left_out
     from plugin_gateway.adapters.mailbox import Mailbox

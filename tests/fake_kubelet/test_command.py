@@ -75,12 +75,16 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
     async with playing(kubelet_dir, "1.36") as session, Plugin(kubelet_dir, release("1.36")) as plugin:
         assert await plugin.register() == OK
         assert "thing.sock" in await session.see("stream opened")
-        assert "2 of 2 healthy" in await session.see("list received")
+        assert "2 of 2 healthy; capacity 2, allocatable 2" in await session.see("list received")
+        await session.say(f"devices {RESOURCE}")
+        await session.see(f"{RESOURCE} b Healthy")
         await session.say(f"allocate {RESOURCE} 2 web")
         assert "web/main: a, b" in await session.see("allocated")
         assert "{'THING': 'first'}" in await session.see("container of web: environment")
         await session.say(f"allocate {RESOURCE}")
         assert "Requested: 1, Available: 0" in await session.see("refused:")
+        await session.say(f"allocate {RESOURCE} 1 web")
+        await session.see("refused: there is already a pod 'web'; there are web")
         await session.say("remove web")
         await session.see("removed web")
         await session.say(f"drop {RESOURCE}")
@@ -100,7 +104,11 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
         ("frobnicate", "refused: 'frobnicate', allowed are allocate RESOURCE"),
         ("allocate a.b/c many", "refused: 'many' is no number of devices"),
         ("allocate a.b/c", "Requested: 1, Available: 0"),
-        ("drop a.b/c", "refused: 'drop a.b/c', allowed are"),
+        ("allocate a.b/c ²", "refused: '²' is no number of devices"),
+        ("allocate", "refused: 'allocate', allowed are allocate RESOURCE"),
+        ("drop a.b/c", "refused: no resource 'a.b/c', registered are none yet"),
+        ("devices a.b/c", "refused: no resource 'a.b/c'"),
+        ("remove nobody", "refused: no pod 'nobody'; there are none"),
         ("restart 1.7", "refused: kubelet release '1.7', allowed are 1.8"),
     ],
 )
@@ -113,6 +121,40 @@ async def test_a_command_that_makes_no_sense_is_refused_and_it_goes_on(
         await session.see(words)
         await session.say("quit")
         assert await session.ended() == 0
+
+
+async def test_a_call_that_its_release_does_not_know_is_shown(kubelet_dir: Path) -> None:
+    async with playing(kubelet_dir, "1.8") as session, Plugin(kubelet_dir, release("1.8")) as plugin:
+        await plugin.register(package="v1beta1", version="v1beta1")
+        await session.see("call of an unknown method  /v1beta1.Registration/Register")
+
+
+@pytest.mark.parametrize("commands", [None, "allocate a.b/c\nquit\n"])
+async def test_its_input_can_be_a_file_or_nothing(commands: str | None, kubelet_dir: Path, tmp_path: Path) -> None:
+    source = Path(os.devnull)
+    if commands is not None:
+        source = tmp_path / "commands"
+        source.write_text(commands)
+    with source.open() as file:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, "fake-kubelet", "--kubelet-dir", str(kubelet_dir), stdin=file,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+    session = Session(process)
+    await session.see("kubelet started")
+    if commands is None:
+        process.terminate()
+    else:
+        await session.see("refused: ")
+    assert await session.ended() == 0
+
+
+async def test_a_directory_in_which_a_kubelet_listens_is_refused(kubelet_dir: Path) -> None:
+    async with playing(kubelet_dir) as session:
+        status, output = await refused("--kubelet-dir", str(kubelet_dir))
+        assert (status, output.count("\n")) == (2, 1)
+        assert f"a kubelet listens in {kubelet_dir} already (process {session.process.pid})" in output
+        assert (kubelet_dir / "kubelet.sock").exists()
 
 
 async def test_it_goes_on_when_its_input_ends_and_leaves_at_a_signal(kubelet_dir: Path) -> None:
@@ -138,8 +180,9 @@ async def test_a_directory_that_is_not_its_own_to_empty_is_refused(tmp_path: Pat
     ("arguments", "words"),
     [
         (("--kubelet-dir", "/dev/null"), "--kubelet-dir: /dev/null is no directory"),
-        (("--kubelet-dir", "/proc/nothing"), "--kubelet-dir: cannot listen on /proc/nothing/kubelet.sock"),
-        (("--kubelet-dir", "/tmp/" + "x" * 120), "--kubelet-dir: cannot listen on"),
+        (("--kubelet-dir", "/proc/nothing"), "/proc/nothing/kubelet.sock: No such file or directory"),
+        (("--kubelet-dir", "/tmp/" + "x" * 120), "AF_UNIX path too long"),
+        (("--kubelet-dir", ""), "--kubelet-dir: '' is no directory"),
         (("--kubelet-dir", "/tmp/k", "--like", "1.7"), "--like: kubelet release '1.7', allowed are 1.8"),
         ((), "--kubelet-dir"),
     ],

@@ -1,6 +1,8 @@
 """The command line: sub-commands, flags from the table of options, and one line for every mistake."""
 
 import argparse
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +13,8 @@ from plugin_gateway.core.errors import InvalidValueError
 
 PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
+INTERRUPTED = 128 + 2
+_OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 _LARGEST_WIDTH = 100
 _DEFAULT_WIDTH = 80
 
@@ -82,21 +86,54 @@ def fail(message: str) -> NoReturn:
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
-    """Run the sub-command that the arguments name; returns the exit status."""
-    if arguments and arguments[0] in commands:
-        command = commands[arguments[0]]
-        parser = _Parser(
-            prog=f"{PROGRAM} {arguments[0]}",
-            description=command.description or command.help,
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-        command.add_arguments(parser)
-        try:
-            return command.run(parser.parse(arguments[1:]))
-        except InvalidValueError as error:
-            fail(str(error))
-    return _without_command(commands, arguments, version)
+    """Run the sub-command that the arguments name; returns the exit status.
+
+    What a user does to it meanwhile is no fault of ours, and ends without a traceback.
+    """
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets another one
+        status = _dispatch(commands, arguments, version)
+        sys.stdout.flush()
+    except InvalidValueError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (OSError, ExceptionGroup) as error:
+        failed = _output_error(error)
+        if failed is None:
+            raise
+        # Python would complain once more when it flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failed.errno != errno.EPIPE:
+            sys.stderr.write(f"{PROGRAM}: cannot write the output: {failed.strerror}\n")
+        return 1
+    return status
+
+
+def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    if not arguments or arguments[0] not in commands:
+        return _without_command(commands, arguments, version)
+    command = commands[arguments[0]]
+    parser = _Parser(
+        prog=f"{PROGRAM} {arguments[0]}",
+        description=command.description or command.help,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    command.add_arguments(parser)
+    return command.run(parser.parse(arguments[1:]))
+
+
+def _output_error(error: Exception) -> OSError | None:
+    """Find out whether it means that the output could not be written; None for everything else."""
+    if isinstance(error, ExceptionGroup):
+        from plugin_gateway.adapters.exception_groups import leaves  # noqa: PLC0415 - only where it went wrong
+
+        found = leaves(error)
+        error = found[0] if len(found) == 1 and isinstance(found[0], Exception) else error
+    is_output = isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_ERRORS
+    return error if is_output and isinstance(error, OSError) else None
 
 
 def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:

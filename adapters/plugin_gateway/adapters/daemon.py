@@ -2,22 +2,18 @@
 
 import asyncio
 import gc
-import os
 import resource
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
-from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
 from plugin_gateway.adapters.process import run_gateway
 from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.adapters.socket_file import MAX_PATH
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
@@ -37,7 +33,7 @@ class Daemon:
         dialects: Sequence[Dialect],
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
-        check_kubelet_dir(settings.kubelet_dir)
+        check_directory(settings.kubelet_dir)
         self._settings = settings
         self._read_settings = read_settings
         self._mailbox = mailbox
@@ -98,23 +94,6 @@ class Daemon:
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
         return [dialect for dialect in self._dialects if dialect.version in versions]
-
-
-def check_kubelet_dir(path: Path) -> None:
-    """Refuse a directory with which waiting cannot help; one that is not there yet can still come.
-
-    Raises:
-        InvalidValueError: it is too long for a unix socket, no directory, or not writable.
-    """
-    if len(os.fsencode(path)) > LONGEST_DIRECTORY:
-        raise InvalidValueError(
-            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {LONGEST_DIRECTORY}: "
-            f"the path of a unix socket in it has at most {MAX_PATH}"
-        )
-    if path.exists() and not path.is_dir():
-        raise InvalidValueError(f"kubelet directory {path}: it is no directory")
-    if path.is_dir() and not os.access(path, os.W_OK | os.X_OK):
-        raise InvalidValueError(f"kubelet directory {path}: not writable for user {os.geteuid()}")
 
 
 def _raise_descriptor_limit() -> None:

@@ -4,17 +4,21 @@ Every line it shows was seen by the kubelet's side, not told by the gateway.
 """
 
 import asyncio
+import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from plugin_gateway.adapters.command_line import INTERRUPTED
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -62,10 +66,7 @@ def run(dialects: Sequence[Dialect], backend: Backend, fail: Fail) -> int:
     """Show it; 0 only if every step was seen."""
     set_up_logs("error", LogFormat.TEXT)
     console = Console(soft_wrap=not Console().is_terminal)
-    try:
-        return asyncio.run(_show(_Parts(dialects, backend, fail), console))
-    except KeyboardInterrupt:
-        return 130
+    return asyncio.run(_show(_Parts(dialects, backend, fail), console))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,21 @@ class _Parts:
 
 async def _show(parts: _Parts, console: Console) -> int:
     began, rows = time.monotonic(), list[Row]()
-    with tempfile.TemporaryDirectory(prefix="plugin-gateway-demo-") as folder:
-        steps = _steps(parts, Path(folder))
-        if console.is_terminal:
-            await _follow_live(console, steps, rows)
-        else:
-            await _follow_plain(console, steps, rows)
+    main = asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
+    view: _Live | _Lines = _Live(console) if console.is_terminal else _Lines(console)
+    try:
+        with tempfile.TemporaryDirectory(prefix="plugin-gateway-demo-") as folder, view:
+            directory = Path(folder)
+            async with FakeKubelet(directory, release(RELEASES[0])) as kubelet, _running_gateway(parts, directory):
+                for release_name, step in _steps(parts, kubelet):
+                    rows.append(await _guarded(release_name, step()))
+                    view.add(rows[-1])
+                    await asyncio.sleep(view.pace)
+    except asyncio.CancelledError:
+        return INTERRUPTED
     missing = sum(not row.seen for row in rows)
     console.print(_verdict(missing, len(rows), time.monotonic() - began))
     return 1 if missing or len(rows) != len(RELEASES) + 1 else 0
@@ -110,11 +120,11 @@ async def _running_gateway(parts: _Parts, directory: Path) -> AsyncIterator[None
             task.cancel()
 
 
-async def _steps(parts: _Parts, directory: Path) -> AsyncIterator[Row]:
-    async with FakeKubelet(directory, release(RELEASES[0])) as kubelet, _running_gateway(parts, directory):
-        for number, name in enumerate(RELEASES):
-            yield await _guarded(name, _take_over(kubelet, name, first=number == 0))
-        yield await _guarded(RELEASES[-1], _fail_device(kubelet, parts.fail))
+def _steps(parts: _Parts, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[], Awaitable[Row]]]]:
+    """List the steps, each with the release that the kubelet is then."""
+    for number, name in enumerate(RELEASES):
+        yield name, partial(_take_over, kubelet, name, first=number == 0)
+    yield RELEASES[-1], partial(_fail_device, kubelet, parts.fail)
 
 
 async def _guarded(name: str, step: Awaitable[Row]) -> Row:
@@ -187,16 +197,36 @@ def _verdict(missing: int, steps: int, seconds: float) -> str:
     )
 
 
-async def _follow_live(console: Console, steps: AsyncIterator[Row], rows: list[Row]) -> None:
-    table = Table(*COLUMNS, title="one gateway, one node, the kubelet changing under it", caption="Ctrl-C ends it")
-    with Live(table, console=console, refresh_per_second=12):
-        async for row in steps:
-            rows.append(row)
-            table.add_row(*row.cells, style="" if row.seen else "red")
-            await asyncio.sleep(PACE)
+class _Live:
+    """A table that grows, at a pace for people who read along."""
+
+    pace = PACE
+
+    def __init__(self, console: Console) -> None:
+        self._table = Table(
+            *COLUMNS, title="one gateway, one node, the kubelet changing under it", caption="Ctrl-C ends it"
+        )
+        self._live = Live(self._table, console=console, refresh_per_second=12)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def add(self, row: Row) -> None:
+        self._table.add_row(*row.cells, style="" if row.seen else "red")
 
 
-async def _follow_plain(console: Console, steps: AsyncIterator[Row], rows: list[Row]) -> None:
-    async for row in steps:
-        rows.append(row)
-        console.print("  ".join(f"{name}: {cell}" for name, cell in zip(COLUMNS, row.cells, strict=True) if cell))
+class _Lines(nullcontext[None]):
+    """One line for each step, at once."""
+
+    pace = 0.0
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def add(self, row: Row) -> None:
+        self._console.print("  ".join(f"{name}: {cell}" for name, cell in zip(COLUMNS, row.cells, strict=True) if cell))

@@ -1,7 +1,6 @@
 """One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
 
 import contextlib
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import grpc.aio
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.serving import Serving, Streams, Turns
-from plugin_gateway.adapters.socket_file import FileIdentity, identify_socket
+from plugin_gateway.adapters.socket_file import FileIdentity, explain_bind, identify_socket
 from plugin_gateway.core.errors import GatewayError
 
 _MAX_REQUEST = 16 * 1024 * 1024
@@ -63,7 +62,7 @@ class Endpoint:
         try:
             self._server.add_insecure_port(f"unix:{self.path}")
         except RuntimeError as error:
-            raise BindError(f"cannot make a socket in {self.path.parent}: {_reason(self.path)}") from error
+            raise BindError(f"cannot make a socket in {self.path.parent}: {explain_bind(self.path)}") from error
         await self._start()
         self._identity = identify_socket(self.path)
 
@@ -83,14 +82,3 @@ class Endpoint:
         if self.is_in_place():
             with contextlib.suppress(OSError):
                 self.path.unlink()
-
-
-def _reason(path: Path) -> str:
-    """Find out why a socket cannot be bound; gRPC does not tell."""
-    try:
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.bind(str(path))
-        path.unlink()
-    except OSError as error:
-        return error.strerror or str(error)
-    return "gRPC could not bind it, plain binding works"

@@ -14,7 +14,9 @@ from inotify_simple import INotify, flags
 
 from plugin_gateway.adapters.folder_changes import FolderChanges
 from plugin_gateway.adapters.logs import log
-from plugin_gateway.adapters.socket_file import FileIdentity, identify_directory, identify_socket
+from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
+from plugin_gateway.adapters.socket_file import MAX_PATH, FileIdentity, identify_directory, identify_socket
+from plugin_gateway.core.errors import InvalidValueError
 
 KUBELET_SOCKET = "kubelet.sock"
 
@@ -135,3 +137,24 @@ class KubeletDirectory:
                 self._removals += 1
             concerns_us |= event.name in {"", KUBELET_SOCKET, self.path.name} or event.name.startswith(self._own_prefix)
         return concerns_us
+
+
+def check_directory(path: Path) -> None:
+    """Refuse a directory with which waiting cannot help; one that is not there yet can still come.
+
+    Raises:
+        InvalidValueError: it is too long for a unix socket, no directory, or not writable.
+    """
+    if len(os.fsencode(path)) > LONGEST_DIRECTORY:
+        raise InvalidValueError(
+            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {LONGEST_DIRECTORY}: "
+            f"the path of a unix socket in it has at most {MAX_PATH}"
+        )
+    try:
+        exists, is_directory = path.exists(), path.is_dir()
+    except PermissionError as error:
+        raise InvalidValueError(f"kubelet directory {path}: its parent is closed to user {os.geteuid()}") from error
+    if exists and not is_directory:
+        raise InvalidValueError(f"kubelet directory {path}: it is no directory")
+    if is_directory and not os.access(path, os.W_OK | os.X_OK):
+        raise InvalidValueError(f"kubelet directory {path}: not writable for user {os.geteuid()}")

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable
 
+from plugin_gateway.adapters.exception_groups import leaves
 from plugin_gateway.adapters.gateway import Gateway
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.errors import GatewayError
@@ -43,6 +44,7 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, main, number)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came during the start is heeded now
         self._finishing.start()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -66,7 +68,7 @@ class _Life:
             os._exit(128 + number)
         self._stopping = True
         log.info("stopping", signal=signal.Signals(number).name)
-        asyncio.get_running_loop().call_later(STOP_DEADLINE, os._exit, 0)
+        asyncio.get_running_loop().call_later(STOP_DEADLINE, _give_up)
         main.cancel()
 
     async def _reload_on_hangup(self) -> None:
@@ -76,17 +78,16 @@ class _Life:
             await self._reload()
 
 
+def _give_up() -> None:
+    """Leave although something does not end; the sockets may stay, and the next instance removes them."""
+    log.error("could not stop in time, leaving", seconds=STOP_DEADLINE)
+    os._exit(1)
+
+
 def _tell_end(group: BaseExceptionGroup) -> None:
     """Say why the process ends: in one line where we know, with a traceback where it is a fault of ours."""
-    for error in _leaves(group):
+    for error in leaves(group):
         if isinstance(error, GatewayError):
             log.error("ends", problem=str(error))
         else:
             log.exception("ends unexpectedly", error)
-
-
-def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found

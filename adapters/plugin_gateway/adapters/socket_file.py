@@ -62,3 +62,14 @@ def find_listener(path: Path) -> Listener | None:
             return None
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return Listener(pid=int.from_bytes(credentials[:4], "little", signed=True))
+
+
+def explain_bind(path: Path) -> str:
+    """Find out why a socket cannot be bound; gRPC does not tell."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))
+        path.unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "gRPC could not bind it, plain binding works"

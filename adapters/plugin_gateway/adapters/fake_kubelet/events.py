@@ -17,6 +17,7 @@ class EventKind(Enum):
     STARTED = "kubelet started"
     STOPPED = "kubelet stopped"
     REGISTER = "Register called"
+    UNKNOWN_METHOD = "call of an unknown method"
     REGISTERED = "registered"
     REGISTER_REFUSED = "registration refused"
     DIAL_BACK_FAILED = "dial-back failed"

@@ -83,7 +83,7 @@ class FakeKubelet:
         self._resources = {}
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register),))
+        self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register, self._tell_unknown),))
         # Bound under another name and linked, so that ending the server leaves the file behind, as kill -9 does.
         hidden = self.directory / f".{SOCKET}-{os.getpid()}-{next(_numbers)}"
         self._server.add_insecure_port(f"unix:{hidden}")
@@ -164,6 +164,11 @@ class FakeKubelet:
         """
         return await admission.start(self._pods, self.release, self._resources, pod, container)
 
+    @property
+    def pods(self) -> list[str]:
+        """Name the pods that hold devices."""
+        return list(dict.fromkeys(pod for pod, _ in self._pods.containers))
+
     def remove_pod(self, pod: str) -> None:
         """Give its devices back."""
         self._pods.remove(pod)
@@ -204,6 +209,9 @@ class FakeKubelet:
         self._changed = asyncio.Event()
         if self._on_event is not None:
             self._on_event(Event(kind, time.monotonic(), resource, text))
+
+    def _tell_unknown(self, method: str) -> None:
+        self._tell(EventKind.UNKNOWN_METHOD, "", method)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

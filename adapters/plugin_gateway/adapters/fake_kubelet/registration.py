@@ -23,13 +23,16 @@ Register = Callable[[wire.RegisterRequest], Awaitable[str | None]]
 class RegistrationService(grpc.GenericRpcHandler):
     """Answers Register in the package of this release."""
 
-    def __init__(self, kubelet: Release, register: Register) -> None:
+    def __init__(self, kubelet: Release, register: Register, unknown: Callable[[str], None]) -> None:
         self._service = f"{kubelet.package}.Registration"
         self._register = register
+        self._unknown = unknown
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Find the method; unlike gRPC's own, the refusal of an unknown one has grpc-go's words."""
         service, _, method = handler_call_details.method.lstrip("/").rpartition("/")
+        if service != self._service or method != "Register":
+            self._unknown(handler_call_details.method)
         if service != self._service:
             return _refusing(f"unknown service {service}")
         if method != "Register":
