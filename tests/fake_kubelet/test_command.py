@@ -1,6 +1,7 @@
 """`plugin-gateway fake-kubelet` as a user runs it."""
 
 import asyncio
+import contextlib
 import os
 import pty
 import signal
@@ -193,36 +194,43 @@ async def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], words: 
     assert words in output
 
 
-async def test_on_a_terminal_it_draws_a_table(kubelet_dir: Path) -> None:
+async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> None:
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (40, 120))
+    termios.tcsetwinsize(theirs, (16, 100))
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "fake-kubelet", "--kubelet-dir", str(kubelet_dir), "--like", "1.10",
-        stdin=asyncio.subprocess.PIPE, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
     )  # fmt: skip
     os.close(theirs)
     shown = bytearray()
 
     def read() -> None:
-        try:
+        with contextlib.suppress(OSError):  # the other end was closed
             while data := os.read(ours, 4096):
                 shown.extend(data)
-        except OSError:
-            pass  # the other end was closed
+
+    async def see(words: bytes) -> None:
+        async with asyncio.timeout(10):
+            while words not in shown:  # noqa: ASYNC110 - a thread fills it
+                await asyncio.sleep(0.02)
 
     reading = asyncio.create_task(asyncio.to_thread(read))
-    async with asyncio.timeout(20):
-        while b"kubelet 1.10" not in shown:  # noqa: ASYNC110 - a thread fills it
-            await asyncio.sleep(0.02)
-        async with Plugin(kubelet_dir, release("1.10")) as plugin:
+    try:
+        await see(b"kubelet 1.10")
+        async with Plugin(kubelet_dir, release("1.10"), ids=[f"thing-{number}" for number in range(9)]) as plugin:
             assert await plugin.register() == OK
-            while RESOURCE.encode() not in shown or b"2 of 2 healthy" not in shown:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        assert process.stdin is not None
-        process.stdin.write(b"quit\n")
-        assert await process.wait() == 0
-        process.stdin.close()
+            await see(b"9 of 9 healthy; capacity 9, allocatable 9")
+            await see(b"and 7 more")
+            shown.clear()
+            os.write(ours, f"allocate {RESOURCE} 10\n".encode())
+            await see(b"refused: Update plugin resources failed")
+            os.write(ours, b"quit\n")
+            async with asyncio.timeout(10):
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
         await reading
-    os.close(ours)
+        os.close(ours)
     assert b"Traceback" not in shown
-    assert b"allocatable" in shown
