@@ -5,11 +5,14 @@ from hypothesis import strategies as st
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.observations import (
     DeviceLost,
+    DriverSilence,
     DriverUnavailable,
+    EventsAwaited,
     InventorySeen,
     Observation,
     XidReported,
 )
+from plugin_gateway.core.state import LONGEST_SILENCE
 
 IDS = tuple(DeviceId(f"GPU-{number}") for number in range(6))
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
@@ -62,5 +65,7 @@ OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(XidReported, st.sampled_from((13, 31, 48, 79, 10_000)), st.none() | st.sampled_from(IDS)),
     st.builds(DeviceLost, st.sampled_from(IDS), st.just("GPU is lost")),
     st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
+    st.builds(DriverSilence, st.sampled_from((0.0, LONGEST_SILENCE, 99.0))),
+    st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),
 )
 HISTORIES = st.lists(OBSERVATIONS, max_size=12)

@@ -10,6 +10,7 @@ from plugin_gateway.core.devices import DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.health import Condition, Health, is_application_error
 from plugin_gateway.core.observations import (
     DeviceLost,
+    DriverSilence,
     DriverUnavailable,
     InventorySeen,
     Observation,
@@ -21,6 +22,7 @@ from plugin_gateway.core.state import (
     DismissedEvent,
     DriverChange,
     HealthChange,
+    SilenceChange,
     State,
     advance,
 )
@@ -85,7 +87,7 @@ def test_a_device_is_healthy_if_and_only_if_nothing_was_said_against_it(history:
     condemned = {condemns(observation, before) for before, observation, _, _ in steps(history)}
     state = after(*history)
     for name in IDS:
-        assert state.health_of(name) is (Health.UNHEALTHY if name in condemned else Health.HEALTHY)
+        assert (name in state.unhealthy) is (name in condemned)
 
 
 @given(HISTORIES)
@@ -153,7 +155,7 @@ def test_an_xid_makes_its_device_unhealthy() -> None:
     state, changes = advance(seen, XidReported(79, IDS[1]), 12.0)
     assert changes == Changes(health=HealthChange(device=IDS[1], health=Health.UNHEALTHY, reason="XID 79"))
     assert state.unhealthy == {IDS[1]: Condition(reason="XID 79", since=12.0)}
-    assert (state.health_of(IDS[0]), state.health_of(IDS[1])) == (Health.HEALTHY, Health.UNHEALTHY)
+    assert set(state.unhealthy) == {IDS[1]}
 
 
 def test_a_lost_device_is_unhealthy_with_the_words_of_its_driver() -> None:
@@ -192,7 +194,7 @@ def test_before_the_first_inventory_no_device_is_known() -> None:
 def test_a_device_that_vanished_and_came_back_is_still_unhealthy() -> None:
     seen = InventorySeen(inventory(device(0)))
     state = after(seen, XidReported(79, IDS[0]), InventorySeen(inventory()), seen)
-    assert state.health_of(IDS[0]) is Health.UNHEALTHY
+    assert IDS[0] in state.unhealthy
 
 
 def test_a_driver_that_is_gone_takes_no_device_along() -> None:
@@ -201,3 +203,21 @@ def test_a_driver_that_is_gone_takes_no_device_along() -> None:
     assert ids_of(state) == {IDS[0]}
     back, changes = advance(state, InventorySeen(inventory(device(0))), 3.0)
     assert (back.driver_problem, changes) == (None, Changes(driver=DriverChange(problem=None)))
+
+
+@given(HISTORIES)
+def test_silence_and_deafness_are_told_once_when_they_begin_and_once_when_they_end(
+    history: Sequence[Observation],
+) -> None:
+    for before, _, now, changes in steps(history):
+        assert (changes.silence is not None) == (before.driver_is_silent != now.driver_is_silent)
+        assert (changes.events is not None) == (before.events_problem != now.events_problem)
+
+
+def test_a_driver_is_silent_from_ten_seconds_on() -> None:
+    state, changes = advance(State(), DriverSilence(9.9), 0.0)
+    assert (state.driver_is_silent, changes) == (False, Changes())
+    state, changes = advance(state, DriverSilence(12.0), 0.0)
+    assert changes == Changes(silence=SilenceChange(silent=True, seconds=12.0))
+    state, changes = advance(state, DriverSilence(0.0), 0.0)
+    assert changes == Changes(silence=SilenceChange(silent=False, seconds=0.0))

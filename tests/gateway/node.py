@@ -45,9 +45,12 @@ class Node:
         self, directory: Path, *, allowed: Sequence[Dialect] = DIALECTS, rules: tuple[ResourceRule, ...] = EVERYTHING
     ) -> None:
         self.mailbox = Mailbox()
+        self.silence = 0.0
         self.offering = Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes())
         self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
-        self.gateway = Gateway(mailbox=self.mailbox, registrar=self.registrar, offering=self.offering)
+        self.gateway = Gateway(
+            mailbox=self.mailbox, registrar=self.registrar, offering=self.offering, silent_for=lambda: self.silence
+        )
 
     def see(self, devices: Sequence[Device]) -> None:
         self.mailbox.put(InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES")))

@@ -38,9 +38,9 @@ class Process:
     def events(self) -> list[str]:
         return [line["event"] for line in self.lines]
 
-    async def wait_for_event(self, event: str, times: int = 1) -> dict[str, Any]:
+    async def wait_for_event(self, event: str, times: int = 1, limit: float = 10) -> dict[str, Any]:
         """Wait for a log line; tells the last of them."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(limit):
             while self.events().count(event) < times:
                 self._more.clear()
                 await self._more.wait()

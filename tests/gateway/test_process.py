@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from driver.driver import Driver
+from driver.driver import Call, Driver
 from gateway.node import RESOURCE, until
 from gateway.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -96,6 +96,39 @@ async def test_while_the_driver_hangs_everything_is_answered(kubelet_dir: Path, 
         process.send(signal.SIGTERM)
         assert await process.ended() == 0
         assert time.monotonic() - began < 2
+
+
+async def test_a_driver_that_hangs_or_does_not_report_is_told_of(kubelet_dir: Path, driver: Driver) -> None:
+    driver.add(3, has_events=False)
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        started(*at(kubelet_dir), *with_driver(driver), environment=driver.environment) as process,
+    ):
+        await devices_seen(kubelet, 8)
+        line = await process.wait_for_event(
+            "devices whose faults the driver does not report stay healthy whatever happens"
+        )
+        assert line["devices"] == ["GPU-5a7d1e00-0000-0000-0000-000000000003"]
+        driver.fail(Call.WAIT, 999)
+        line = await process.wait_for_event(
+            "the driver's events cannot be waited for, faults of its devices go unseen", limit=20
+        )
+        assert line["problem"] == "Unknown Error"
+        driver.fail(Call.WAIT, 0)
+        await process.wait_for_event("the driver's events are seen again", limit=20)
+        driver.hang()
+        await process.wait_for_event("the driver does not answer, faults of its devices go unseen", limit=30)
+        driver.release()
+        await process.wait_for_event("the driver answers again", limit=20)
+        assert kubelet.allocatable(RESOURCE) == 8
+
+
+async def test_with_fail_on_init_error_a_driver_that_hangs_ends_it(kubelet_dir: Path, driver: Driver) -> None:
+    driver.hang()
+    flags = (*at(kubelet_dir), *with_driver(driver), "--fail-on-init-error")
+    async with started(*flags, environment=driver.environment) as process:
+        assert await process.ended(30) == 1
+        assert process.lines[-1]["problem"] == "the driver does not answer"
 
 
 async def test_a_driver_that_is_installed_later_is_found(kubelet_dir: Path, driver: Driver) -> None:

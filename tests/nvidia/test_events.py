@@ -7,7 +7,7 @@ import pytest
 
 from driver.driver import STRANGER, Call, Driver
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, XidReported
+from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, EventsAwaited, InventorySeen, XidReported
 
 from .test_inventory import NOT_SUPPORTED, UNKNOWN_TO_PYNVML, ids, uuid
 from .watcher import Watcher, eventually, watch
@@ -82,6 +82,8 @@ def test_a_gpu_without_events_is_offered_and_the_others_are_heard(driver: Driver
     driver.add(0, has_events=False)
     with watch(driver, rescan_seconds=60) as watcher:
         assert ids(watcher.next(InventorySeen)) == [uuid(0), uuid(1)]
+        devices = watcher.next(InventorySeen).inventory.devices
+        assert [device.reports_faults for device in devices] == [False, True]
         driver.xid(0, 79)
         driver.xid(1, 48)
         watcher.next(XidReported)
@@ -149,7 +151,9 @@ def test_a_wait_that_fails_condemns_nobody_and_events_come_again(driver: Driver,
         watcher.next(InventorySeen)
         driver.fail(Call.WAIT, error)
         eventually(lambda: driver.sessions >= 3)
+        assert [told.problem is None for told in watcher.of(EventsAwaited)] == [False], "once"
         driver.fail(Call.WAIT, 0)
+        assert watcher.next(EventsAwaited, 2).problem is None
         sessions = driver.sessions
         eventually(lambda: driver.calls(Call.COUNT) > 2 * sessions + 4)
         driver.xid(0, 79)

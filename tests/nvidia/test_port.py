@@ -1,6 +1,5 @@
 """What every backend promises, kept by both of them."""
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -65,6 +64,7 @@ def test_the_driver_is_asked_only_after_whoever_asked_it_before(driver: Driver) 
     driver.hang()
     first.backend.stop()
     assert not first.backend.join(0.3)
+    assert first.backend.silent_for() > 0.2
     began = time.monotonic()
     second.backend.start(second.report, after=first.backend.join)
     assert time.monotonic() - began < 0.2
@@ -76,4 +76,4 @@ def test_the_driver_is_asked_only_after_whoever_asked_it_before(driver: Driver) 
     assert len(driver.threads) == 2
     second.backend.stop()
     assert second.backend.join(5)
-    assert threading.active_count() < 20
+    assert second.backend.silent_for() == 0

@@ -8,13 +8,20 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from driver.driver import Driver
-from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, Observation, XidReported
+from plugin_gateway.core.observations import (
+    DeviceLost,
+    DriverUnavailable,
+    EventsAwaited,
+    InventorySeen,
+    Observation,
+    XidReported,
+)
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
-Kind = TypeVar("Kind", InventorySeen, XidReported, DeviceLost, DriverUnavailable)
+Kind = TypeVar("Kind", InventorySeen, XidReported, DeviceLost, DriverUnavailable, EventsAwaited)
 
 
 class Watcher:

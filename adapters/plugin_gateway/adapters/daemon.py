@@ -44,7 +44,12 @@ class Daemon:
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
-        self._gateway = Gateway(mailbox=mailbox, registrar=self._registrar, offering=_offering(settings))
+        self._gateway = Gateway(
+            mailbox=mailbox,
+            registrar=self._registrar,
+            offering=_offering(settings),
+            silent_for=self._silent_for,
+        )
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
@@ -55,6 +60,9 @@ class Daemon:
         finally:
             self._set_up_logs()
             self._backend.stop()
+
+    def _silent_for(self) -> float:
+        return self._backend.silent_for()
 
     def _finish_start(self) -> None:
         """Do what nobody has to wait for."""

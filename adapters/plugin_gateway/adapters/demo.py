@@ -109,6 +109,7 @@ async def _running_gateway(parts: _Parts, directory: Path) -> AsyncIterator[None
         mailbox=mailbox,
         registrar=registrar,
         offering=Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
+        silent_for=parts.backend.silent_for,
     )
     parts.backend.start(mailbox.put)
     async with asyncio.TaskGroup() as tasks:

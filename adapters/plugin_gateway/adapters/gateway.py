@@ -11,13 +11,16 @@ from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.observations import DriverSilence, Observation
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
-from plugin_gateway.core.state import Changes, State, advance
+from plugin_gateway.core.state import Changes, SilenceChange, State, advance
 
 MOST_DEVICES_TOLD = 32
+LISTEN_INTERVAL = 5.0
+"""Seconds between two looks at how long the driver has been silent."""
 
 
 class DriverUnavailableError(GatewayError):
@@ -37,19 +40,14 @@ class Gateway:
     """One node's devices, offered to its kubelet until cancelled."""
 
     def __init__(
-        self, *, mailbox: Mailbox, registrar: Registrar, offering: Offering, clock: Callable[[], float] = time.time
+        self, *, mailbox: Mailbox, registrar: Registrar, offering: Offering, silent_for: Callable[[], float]
     ) -> None:
         self._mailbox = mailbox
         self._registrar = registrar
         self._offering = offering
-        self._clock = clock
+        self._silent_for = silent_for
         self._state = State()
         self._offers: dict[ResourceName, Offer] = {}
-
-    @property
-    def state(self) -> State:
-        """What is known of the devices."""
-        return self._state
 
     async def run(self) -> None:
         """Offer the devices until cancelled.
@@ -60,6 +58,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registrar.run(), name="registrar")
             tasks.create_task(self._observe(), name="inventory")
+            tasks.create_task(self._listen(), name="silence of the driver")
 
     async def apply(self, offering: Offering) -> None:
         """Change what is offered and how; what stays the same is not touched."""
@@ -80,15 +79,24 @@ class Gateway:
         finally:
             self._mailbox.detach()
 
+    async def _listen(self) -> None:
+        """Notice when the driver does not answer: its own thread cannot tell."""
+        while True:
+            await asyncio.sleep(LISTEN_INTERVAL)
+            self._advance(DriverSilence(self._silent_for()))
+
     def _take(self) -> None:
         for observation in self._mailbox.take():
-            self._state, changes = advance(self._state, observation, self._clock())
-            _tell(changes)
-            self._check_start()
+            self._advance(observation)
 
-    def _check_start(self) -> None:
-        if self._offering.fail_on_init_error and self._state.inventory is None and self._state.driver_problem:
-            raise DriverUnavailableError(self._state.driver_problem)
+    def _advance(self, observation: Observation) -> None:
+        self._state, changes = advance(self._state, observation, time.time())
+        _tell(changes)
+        if self._offering.fail_on_init_error and self._state.inventory is None:
+            if self._state.driver_problem:
+                raise DriverUnavailableError(self._state.driver_problem)
+            if self._state.driver_is_silent:
+                raise DriverUnavailableError("the driver does not answer")
 
     async def _publish(self) -> None:
         wanted = advertise(self._state, self._offering.rules)
@@ -118,6 +126,7 @@ def _without_devices(advertisement: Advertisement) -> Advertisement:
 def _tell(changes: Changes) -> None:
     """Log one line for each change of state."""
     _tell_devices("device added", changes.added)
+    _tell_deaf(changes.added)
     _tell_devices("device removed", changes.removed)
     _tell_devices("device changed", changes.altered)
     for rejected in changes.rejected:
@@ -138,6 +147,10 @@ def _tell(changes: Changes) -> None:
         )
     if changes.driver:
         _tell_driver(changes.driver.problem)
+    if changes.silence:
+        _tell_silence(changes.silence)
+    if changes.events:
+        _tell_events(changes.events.problem)
 
 
 def _tell_devices(event: str, devices: Sequence[Device]) -> None:
@@ -149,8 +162,28 @@ def _tell_devices(event: str, devices: Sequence[Device]) -> None:
         log.info(event, device=device.id, index=device.index, product=device.product, pci_address=device.pci_address)
 
 
+def _tell_deaf(devices: Sequence[Device]) -> None:
+    deaf = [device.id for device in devices if not device.reports_faults]
+    if deaf:
+        log.warning("devices whose faults the driver does not report stay healthy whatever happens", devices=deaf)
+
+
 def _tell_driver(problem: str | None) -> None:
     if problem is None:
         log.info("driver is available")
     else:
         log.warning("waiting for the driver", problem=problem)
+
+
+def _tell_silence(change: SilenceChange) -> None:
+    if change.silent:
+        log.warning("the driver does not answer, faults of its devices go unseen", seconds=round(change.seconds))
+    else:
+        log.info("the driver answers again")
+
+
+def _tell_events(problem: str | None) -> None:
+    if problem is None:
+        log.info("the driver's events are seen again")
+    else:
+        log.warning("the driver's events cannot be waited for, faults of its devices go unseen", problem=problem)

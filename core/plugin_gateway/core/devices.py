@@ -42,6 +42,8 @@ class Device:
     """None where the machine tells no node (sysfs says -1)."""
     nodes: tuple[str, ...]
     """The device nodes of this device alone, as absolute paths."""
+    reports_faults: bool = True
+    """Whether its driver tells when something goes wrong with it; without, it is healthy for ever."""
 
     def __post_init__(self) -> None:
         """Refuse an id that nobody could take, and numbers that only stand for "none" elsewhere."""

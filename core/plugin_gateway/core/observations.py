@@ -56,4 +56,26 @@ class DriverUnavailable(NamedTuple):
         return _DRIVER
 
 
-Observation = InventorySeen | XidReported | DeviceLost | DriverUnavailable
+class DriverSilence(NamedTuple):
+    """For how long the driver has not given any sign."""
+
+    seconds: float
+
+    @property
+    def topic(self) -> Hashable:
+        """The silence."""
+        return "silence"
+
+
+class EventsAwaited(NamedTuple):
+    """Whether the driver's events can be waited for; what it says where they cannot."""
+
+    problem: str | None
+
+    @property
+    def topic(self) -> Hashable:
+        """The waiting."""
+        return "events"
+
+
+Observation = InventorySeen | XidReported | DeviceLost | DriverUnavailable | DriverSilence | EventsAwaited

@@ -30,6 +30,10 @@ class Backend(Protocol):
         """Report nothing more; returns at once, also while the driver hangs. Calling it again does nothing."""
         ...
 
+    def silent_for(self) -> float:
+        """Tell for how many seconds the driver has not given any sign; 0 where nobody is waiting for it."""
+        ...
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread to end after ``stop``, at most ``timeout`` seconds; False where it still hangs."""
         ...

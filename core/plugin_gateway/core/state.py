@@ -10,11 +10,16 @@ from plugin_gateway.core.differ import diff
 from plugin_gateway.core.health import Condition, Health, is_application_error
 from plugin_gateway.core.observations import (
     DeviceLost,
+    DriverSilence,
     DriverUnavailable,
+    EventsAwaited,
     InventorySeen,
     Observation,
     XidReported,
 )
+
+LONGEST_SILENCE = 10.0
+"""Seconds without any sign of the driver after which it is said not to answer; it is waited for 5 s on purpose."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +31,9 @@ class State:
     unhealthy: Mapping[DeviceId, Condition] = field(default_factory=dict)
     """Kept for a device that vanished, so that coming back is not mistaken for being well."""
     driver_problem: str | None = None
-
-    def health_of(self, device: DeviceId) -> Health:
-        """Tell the health that the kubelet is told."""
-        return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
+    driver_is_silent: bool = False
+    events_problem: str | None = None
+    """Why the driver's events cannot be waited for."""
 
 
 class HealthChange(NamedTuple):
@@ -62,6 +66,19 @@ class DriverChange(NamedTuple):
     problem: str | None
 
 
+class SilenceChange(NamedTuple):
+    """The driver has not answered for so long that somebody should know, or answers again."""
+
+    silent: bool
+    seconds: float
+
+
+class EventsChange(NamedTuple):
+    """The driver's events cannot be waited for, for another reason than before, or can again (no problem)."""
+
+    problem: str | None
+
+
 class Changes(NamedTuple):
     """What one observation changed; every field is empty where it changed nothing."""
 
@@ -74,6 +91,8 @@ class Changes(NamedTuple):
     health: HealthChange | None = None
     dismissed: DismissedEvent | None = None
     driver: DriverChange | None = None
+    silence: SilenceChange | None = None
+    events: EventsChange | None = None
 
 
 def advance(state: State, observation: Observation, now: float) -> tuple[State, Changes]:
@@ -88,6 +107,11 @@ def advance(state: State, observation: Observation, now: float) -> tuple[State, 
         case DriverUnavailable(problem):
             change = None if problem == state.driver_problem else DriverChange(problem=problem)
             return replace(state, driver_problem=problem), Changes(driver=change)
+        case DriverSilence(seconds):
+            return _listen(state, seconds)
+        case EventsAwaited(problem):
+            events = None if problem == state.events_problem else EventsChange(problem=problem)
+            return replace(state, events_problem=problem), Changes(events=events)
 
 
 def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
@@ -102,6 +126,12 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         driver=DriverChange(problem=None) if state.driver_problem is not None else None,
     )
     return replace(state, inventory=inventory, driver_problem=None), changes
+
+
+def _listen(state: State, seconds: float) -> tuple[State, Changes]:
+    silent = seconds >= LONGEST_SILENCE
+    change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
+    return replace(state, driver_is_silent=silent), Changes(silence=change)
 
 
 def _report_xid(state: State, xid: int, device: DeviceId | None, now: float) -> tuple[State, Changes]:

@@ -1,6 +1,7 @@
 """The NVML backend: one thread that owns the driver, tells what it sees, and is waited for by nobody."""
 
 import threading
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class NvmlBackend:
         self._after: Callable[[], object] = _at_once
         self._watch: Watch | None = None
         self._problem: str | None = None
+        self._last_sign = time.monotonic()
 
     def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
         """Begin to look, in the backend's own thread, once ``after`` has returned.
@@ -64,10 +66,18 @@ class NvmlBackend:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def silent_for(self) -> float:
+        """Tell for how many seconds the thread has not come back from the driver, or from who held it before."""
+        return time.monotonic() - self._last_sign if self._thread is not None and self._thread.is_alive() else 0.0
+
+    def _give_sign(self) -> None:
+        self._last_sign = time.monotonic()
+
     def _run(self) -> None:
         """Hold one session after the other. Nothing ends this loop but ``stop``."""
         self._after()
         while not self._stopping.is_set():
+            self._give_sign()
             try:
                 self._hold_session()
             except DriverMissingError as error:
@@ -76,6 +86,7 @@ class NvmlBackend:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 continue
+            self._give_sign()
             self._complain(problem)
             self._stopping.wait(self._pace.retry)
 
@@ -86,7 +97,15 @@ class NvmlBackend:
             if self._watch is None:
                 from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
 
-                self._watch = Watch(self._sysfs, self._proc, self._pace, self._tell, self._stopping)
+                self._watch = Watch(
+                    sysfs=self._sysfs,
+                    proc=self._proc,
+                    pace=self._pace,
+                    tell=self._tell,
+                    give_sign=self._give_sign,
+                    stopping=self._stopping,
+                )
+            self._give_sign()
             self._watch.hold_session(library, result)
 
     def _complain(self, problem: str) -> None:

@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.observations import XidReported
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
-
-
-class Event(NamedTuple):
-    """An XID, and the device that it came from; None where the driver cannot tell or it is not ours."""
-
-    xid: int
-    device: DeviceId | None
 
 
 class Check(NamedTuple):
@@ -39,16 +33,14 @@ class Session:
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._answers = list(snapshot.answers)
-        self._events: nvml.EventSet | None = None
-        self._by_address: dict[int, DeviceId | None] = {}
-        for index, answer in enumerate(snapshot.answers):
-            if answer.handle is None:
-                continue
-            self._by_address[nvml.address_of(answer.handle)] = snapshot.by_index.get(index)
-            if events is not None and nvml.watch_xids(answer.handle, events):
-                self._events = events
+        self._events = events if snapshot.heard else None
+        self._by_address = {
+            nvml.address_of(answer.handle): snapshot.by_index.get(index)
+            for index, answer in enumerate(snapshot.answers)
+            if answer.handle is not None
+        }
 
-    def wait(self, seconds: float, stopping: threading.Event) -> Event | None:
+    def wait(self, seconds: float, stopping: threading.Event) -> XidReported | None:
         """Wait for an event, so many seconds at most.
 
         Raises:
@@ -58,7 +50,7 @@ class Session:
             stopping.wait(seconds)
             return None
         event = nvml.wait_for_xid(self._events, max(1, int(seconds * 1000)))
-        return Event(event.xid, self._device_of(event.handle)) if event is not None else None
+        return XidReported(event.xid, self._device_of(event.handle)) if event is not None else None
 
     def check(self) -> Check:
         """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
@@ -110,10 +102,9 @@ def open_session(
     gpu_folders = list_gpu_folders(proc)  # before all else: what changes while reading is then seen by the first check
     nvml.adopt(library, init_result)
     try:
-        snapshot = read_snapshot(sysfs, known)
         events = nvml.make_event_set()
         try:
-            yield Session(snapshot, events, proc, gpu_folders)
+            yield Session(read_snapshot(sysfs, known, events), events, proc, gpu_folders)
         finally:
             if events is not None:
                 nvml.free_event_set(events)

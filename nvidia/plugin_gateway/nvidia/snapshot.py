@@ -48,16 +48,18 @@ class Snapshot(NamedTuple):
     by_index: Mapping[int, DeviceId]
     lost: Mapping[DeviceId, str]
     """Known devices that did not answer, with the driver's words."""
+    heard: bool
+    """Whether any GPU has its XIDs reported."""
 
 
-def read_snapshot(sysfs: Path, known: Inventory | None) -> Snapshot:
-    """Look at every GPU; one that is lost stays as it was known.
+def read_snapshot(sysfs: Path, known: Inventory | None, events: nvml.EventSet | None) -> Snapshot:
+    """Look at every GPU and have its XIDs reported; one that is lost stays as it was known.
 
     Raises:
         NvmlError: the GPUs cannot even be counted.
     """
     answers = [ask(index) for index in range(nvml.device_count())]
-    reading = _Reading(sysfs)
+    reading = _Reading(sysfs, events)
     for index, answer in enumerate(answers):
         reading.read(index, answer)
     reading.keep_lost({device.index: device for device in known.devices} if known else {})
@@ -65,8 +67,10 @@ def read_snapshot(sysfs: Path, known: Inventory | None) -> Snapshot:
 
 
 class _Reading:
-    def __init__(self, sysfs: Path) -> None:
+    def __init__(self, sysfs: Path, events: nvml.EventSet | None) -> None:
         self._sysfs = sysfs
+        self._events = events
+        self._heard = False
         self._devices: dict[DeviceId, Device] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
@@ -80,9 +84,12 @@ class _Reading:
             shared_nodes=SHARED_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
-        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._lost)
+        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._lost, self._heard)
 
     def read(self, index: int, answer: Answer) -> None:
+        """Take one GPU in; one that cannot be offered is heard all the same."""
+        heard = answer.handle is not None and self._events is not None and nvml.watch_xids(answer.handle, self._events)
+        self._heard |= heard
         where = _locate(answer)
         place = f"GPU {index} at {where}" if isinstance(where, str) else f"GPU {index}"
         error = where if isinstance(where, nvml.NvmlError) else answer.error
@@ -95,7 +102,7 @@ class _Reading:
             self._rejected.append(RejectedDevice(place=place, problem=str(refusal)))
             return
         assert answer.handle is not None
-        self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where))
+        self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where), reports_faults=heard)
 
     def _parse(self, uuid: str | bytes | None) -> DeviceId:
         if not isinstance(uuid, str):
@@ -116,7 +123,9 @@ class _Reading:
                 problem = f"the driver does not tell what it is: {error}"
                 self._rejected.append(RejectedDevice(place=place, problem=problem))
 
-    def _describe(self, index: int, handle: nvml.Handle, device_id: DeviceId, pci_address: str) -> Device:
+    def _describe(
+        self, index: int, handle: nvml.Handle, device_id: DeviceId, pci_address: str, *, reports_faults: bool
+    ) -> Device:
         minor = nvml.minor_number(handle)
         return Device(
             id=device_id,
@@ -127,6 +136,7 @@ class _Reading:
             memory_bytes=nvml.memory_bytes(handle),
             numa_node=_numa_node(self._sysfs, pci_address),
             nodes=() if minor is None else (device_node(minor),),
+            reports_faults=reports_faults,
         )
 
 

@@ -3,15 +3,16 @@
 import ctypes
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.observations import DeviceLost, InventorySeen, XidReported
+from plugin_gateway.core.observations import DeviceLost, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.pace import Pace
-from plugin_gateway.nvidia.session import Check, Session, open_session
+from plugin_gateway.nvidia.session import Session, open_session
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before waiting again after the wait itself failed."""
@@ -20,16 +21,27 @@ WAIT_ERROR_PAUSE = 1.0
 class Watch:
     """Remembers what was told, from one session to the next."""
 
-    def __init__(self, sysfs: str, proc: str, pace: Pace, tell: Report, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        *,
+        sysfs: str,
+        proc: str,
+        pace: Pace,
+        tell: Report,
+        give_sign: Callable[[], None],
+        stopping: threading.Event,
+    ) -> None:
         self.inventory_is_old = True
         """Whether none was told yet, or the driver was away since then."""
         self._sysfs = Path(sysfs)
         self._proc = Path(proc)
         self._pace = pace
         self._tell = tell
+        self._give_sign = give_sign
         self._stopping = stopping
         self._inventory: Inventory | None = None
         self._lost: set[DeviceId] = set()
+        self._events_problem: str | None = None
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
         """Look once, then watch until the GPUs differ from what was seen.
@@ -52,7 +64,7 @@ class Watch:
             self._inventory, self.inventory_is_old = inventory, False
             self._tell(InventorySeen(inventory))
         self._lost &= set(session.snapshot.lost)
-        self._tell_lost(Check(differs=False, lost=session.snapshot.lost))
+        self._tell_lost(session.snapshot.lost)
 
     def _miss(self, empty: Inventory) -> None:
         """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
@@ -70,25 +82,37 @@ class Watch:
         due = time.monotonic() + self._pace.rescan
         deaf = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
+            self._give_sign()
             try:
                 event = session.wait(min(max(left, 0), self._pace.longest_wait), self._stopping)
-            except nvml.NvmlError:
+            except nvml.NvmlError as error:
                 # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
                 # the events in between, is the last resort.
-                if self._tell_lost(session.check()) or left <= 0:
+                self._tell_events(str(error))
+                if self._differs(session) or left <= 0:
                     return False
                 deaf = True
                 self._stopping.wait(min(WAIT_ERROR_PAUSE, left))
             else:
                 deaf = False
+                self._tell_events(None)
                 if event is not None:
-                    self._tell(XidReported(event.xid, event.device))
-        return not self._stopping.is_set() and not self._tell_lost(session.check())
+                    self._tell(event)
+        return not self._stopping.is_set() and not self._differs(session)
 
-    def _tell_lost(self, check: Check) -> bool:
-        """Tell which devices were lost since the last time; True where the check found another difference."""
-        for device, error in check.lost.items():
+    def _tell_events(self, problem: str | None) -> None:
+        if problem != self._events_problem:
+            self._events_problem = problem
+            self._tell(EventsAwaited(problem))
+
+    def _differs(self, session: Session) -> bool:
+        """Look again, and tell which devices were lost meanwhile; True where everything has to be read again."""
+        check = session.check()
+        self._tell_lost(check.lost)
+        return check.differs
+
+    def _tell_lost(self, lost: Mapping[DeviceId, str]) -> None:
+        for device, error in lost.items():
             if device not in self._lost:
                 self._lost.add(device)
                 self._tell(DeviceLost(device, error))
-        return check.differs
