@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
-from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY, PREFIX, OwnSockets, _parse, slug
+from plugin_gateway.adapters.own_sockets import _FORM, HELD, LONGEST_DIRECTORY, PREFIX, OwnSockets, checksum
 from plugin_gateway.adapters.rivalry import TAKE_OVER, Rivalry
 from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, ResourceName
@@ -54,14 +55,16 @@ async def test_a_kubelet_is_known_by_more_than_the_name_of_its_socket(directory:
     first = watched.kubelet()
     assert first is not None
     assert watched.kubelet() == first
-    times = watched.kubelet_socket.stat()
-    watched.kubelet_socket.unlink()
+    watched.kubelet_socket.rename(watched.path / "first.sock")
     leftover(watched.kubelet_socket)
-    os.utime(watched.kubelet_socket, ns=(times.st_atime_ns, times.st_mtime_ns))
     second = watched.kubelet()
     assert second is not None
-    assert second != first
-    assert second.removals == 1
+    assert not second.shares_inode(first)
+    os.utime(watched.kubelet_socket)
+    touched = watched.kubelet()
+    assert touched is not None
+    assert touched != second
+    assert touched.shares_inode(second)
     await asyncio.wait_for(woken.wait(), 5)
 
 
@@ -96,9 +99,7 @@ async def test_a_directory_that_is_replaced_is_watched_again(directory: Watched)
     (old / "kubelet.sock").unlink()
     leftover(watched.kubelet_socket)
     await asyncio.wait_for(woken.wait(), 5)
-    kubelet = watched.kubelet()
-    assert kubelet is not None
-    assert kubelet.removals == 0
+    assert watched.kubelet() is not None
     old.rmdir()
 
 
@@ -150,14 +151,14 @@ def test_names_fit_and_lead_back_to_their_resource(resource: ResourceName, lengt
     assert len(set(paths)) == 3
     assert all(len(os.fsencode(path)) <= MAX_PATH for path in paths)
     assert all(len(path.name) <= 75 for path in paths)
-    of_resource, instance = _parse(paths[0].name)
-    assert instance == sockets.instance
-    assert resource.replace("/", "_").startswith(of_resource[:8]) or of_resource == slug(resource, len(of_resource))
+    form = _FORM.fullmatch(paths[0].name)
+    assert form is not None
+    assert form.groups() == (checksum(resource), sockets.instance)
 
 
 @given(NAMES, NAMES)
-def test_different_resources_have_different_slugs(one: ResourceName, other: ResourceName) -> None:
-    assert (slug(one) == slug(other)) == (one == other)
+def test_different_resources_have_different_names(one: ResourceName, other: ResourceName) -> None:
+    assert (checksum(one) == checksum(other)) == (one == other)
 
 
 def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kubelet_dir: Path) -> None:
@@ -168,6 +169,9 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
         leftover(path)
     assert sockets.has_newcomers()
     assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert gone.exists(), "it may be bound by now and listen in a moment"
+    os.utime(gone, (time.time() - 2, time.time() - 2))
+    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
     assert not sockets.has_newcomers()
 
@@ -177,7 +181,9 @@ def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(ku
     path = other.fresh_path(DEFAULT_RESOURCE)
     with listening(path):
         (rival,) = sockets.find_rivals(DEFAULT_RESOURCE)
-        assert (rival.instance, rival.socket, rival.pid) == (other.instance, path.name, os.getpid())
+        assert rival == (other.instance, path.name, os.getpid(), False)
+        path.chmod(0o755 | HELD)
+        assert sockets.find_rivals(DEFAULT_RESOURCE)[0].holds
         assert sockets.find_rivals(ResourceName("nvidia.com/other")) == []
 
 
@@ -187,11 +193,32 @@ def test_the_elder_goes_on_and_the_younger_waits_until_it_is_gone_for_a_while(ku
     with listening(elder.fresh_path(DEFAULT_RESOURCE)):
         assert ours.look(100.0) == TAKE_OVER
         assert ours.standing_by
-    assert ours.look(100.5) == pytest.approx(TAKE_OVER - 0.5)
-    assert ours.look(100.0 + TAKE_OVER) == 0
+    assert ours.look(200.5) == TAKE_OVER
+    assert ours.look(201.0) == pytest.approx(TAKE_OVER - 0.5)
+    assert ours.look(200.5 + TAKE_OVER) == 0
     assert not ours.standing_by
     with listening(younger.fresh_path(DEFAULT_RESOURCE)):
         assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == 0
+
+
+def test_whoever_holds_the_stream_goes_on_and_of_two_the_elder(kubelet_dir: Path) -> None:
+    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
+    path = younger.fresh_path(DEFAULT_RESOURCE)
+    with listening(path):
+        path.chmod(0o755 | HELD)
+        assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == TAKE_OVER
+        assert not Rivalry(elder, DEFAULT_RESOURCE).must_yield()
+    path = elder.fresh_path(DEFAULT_RESOURCE)
+    with listening(path):
+        assert not Rivalry(younger, DEFAULT_RESOURCE).must_yield()
+        path.chmod(0o755 | HELD)
+        assert Rivalry(younger, DEFAULT_RESOURCE).must_yield()
+
+
+def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:
+    short, long = OwnSockets(Path("/d")), OwnSockets(Path("/" + "d" * (LONGEST_DIRECTORY - 1)))
+    forms = [_FORM.fullmatch(sockets.fresh_path(DEFAULT_RESOURCE).name) for sockets in (short, long)]
+    assert [form.group(1) for form in forms if form] == [checksum(DEFAULT_RESOURCE)] * 2
 
 
 def test_a_directory_that_cannot_be_read_has_no_rivals(tmp_path: Path) -> None:

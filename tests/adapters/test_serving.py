@@ -16,8 +16,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from adapters.builders import advertisement, offer
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.kubelet_stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.adapters.serving import Turns
+from plugin_gateway.adapters.socket_file import FileIdentity
+from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -32,8 +34,10 @@ Options = tuple[tuple[str, str | int], ...]
 
 
 def make(directory: Path, of: Offer, dialect: Dialect = V1BETA1) -> Endpoint:
+    stream = KubeletStream(StreamHistory(), lambda: None)
+    stream.kubelet = FileIdentity(0, 0, 0)
     return Endpoint(
-        path=directory / "a.sock", dialect=dialect, dialects=DIALECTS, offer=of, turns=Turns(), on_stream=lambda: None
+        path=directory / "a.sock", dialect=dialect, dialects=DIALECTS, offer=of, turns=Turns(), stream=stream
     )
 
 
@@ -148,10 +152,26 @@ async def test_only_a_kubelets_stream_counts_and_it_ends_with_its_client(kubelet
     async with serving(kubelet_dir, offer()) as endpoint:
         async with connected(endpoint) as observer, connected(endpoint, KUBELET) as kubelet:
             assert await next_list(watch(observer)) == 4
-            assert endpoint.streams.open == 0
+            assert not endpoint.stream.is_open
             assert await next_list(watch(kubelet)) == 4
-            assert endpoint.streams.open == 1
-        await until(lambda: endpoint.streams.open == 0)
+            assert endpoint.stream.is_open
+        await until(lambda: endpoint.stream.ended is not None)
+
+
+async def test_a_kubelet_opens_one_stream_and_other_go_programs_do_not_count(kubelet_dir: Path) -> None:
+    async with serving(kubelet_dir, offer()) as endpoint:
+        endpoint.stream.kubelet = None
+        async with connected(endpoint, KUBELET) as too_early:
+            assert await next_list(watch(too_early)) == 4
+            assert endpoint.stream.opened is None
+            endpoint.stream.kubelet = FileIdentity(0, 0, 0)
+            async with connected(endpoint, KUBELET) as kubelet:
+                assert await next_list(watch(kubelet)) == 4
+                async with connected(endpoint, KUBELET) as too_late:
+                    assert await next_list(watch(too_late)) == 4
+                await asyncio.sleep(0.05)
+                assert endpoint.stream.is_open
+            await until(lambda: endpoint.stream.ended is not None)
 
 
 async def test_when_nothing_more_is_published_the_stream_ends_in_order(kubelet_dir: Path) -> None:
@@ -224,7 +244,7 @@ async def test_garbage_and_crowds_do_not_disturb_the_kubelet(kubelet_dir: Path) 
         assert await next_list(stream) == 3
         for client in crowd:
             client.close()
-        assert endpoint.streams.open == 1
+        assert endpoint.stream.is_open
 
 
 async def test_a_request_of_100_mb_is_refused_and_the_stream_goes_on(kubelet_dir: Path) -> None:

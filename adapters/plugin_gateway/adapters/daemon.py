@@ -89,7 +89,7 @@ class Daemon:
         if settings.container_driver_root != before.container_driver_root:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
-        await self._gateway.apply(_offering(settings))
+        self._gateway.apply(_offering(settings))
 
     def _replace_backend(self, settings: Settings) -> None:
         """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""

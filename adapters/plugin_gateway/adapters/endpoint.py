@@ -1,15 +1,21 @@
 """One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import os
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc.aio
 
 from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.kubelet_stream import KubeletStream
 from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.adapters.serving import Serving, Streams, Turns
+from plugin_gateway.adapters.own_sockets import HELD
+from plugin_gateway.adapters.serving import Serving
 from plugin_gateway.adapters.socket_file import FileIdentity, explain_bind, identify_socket
+from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.core.errors import GatewayError
 
 _MAX_REQUEST = 16 * 1024 * 1024
@@ -39,18 +45,17 @@ class Endpoint:
         dialects: Sequence[Dialect],
         offer: Offer,
         turns: Turns,
-        on_stream: Callable[[], None],
+        stream: KubeletStream,
     ) -> None:
         self.path = path
         self.dialect = dialect
-        self.streams = Streams(on_stream)
-        self.offered_to: object | None = None
-        """The kubelet that was or is told this name; None while the name is fresh."""
+        self.stream = stream
         self._identity: FileIdentity | None = None
         self._started = False
+        self._is_shown_held = False
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(
-            (Serving(dialect=dialect, dialects=dialects, offer=offer, streams=self.streams, turns=turns),)
+            (Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns),)
         )
 
     async def bind(self) -> None:
@@ -68,11 +73,25 @@ class Endpoint:
 
     async def _start(self) -> None:
         self._started = True
-        await self._server.start()
+        starting = asyncio.ensure_future(self._server.start())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})  # a server that was interrupted here can never be stopped
+            raise
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
+
+    def show_held(self, *, held: bool) -> None:
+        """Let other gateways see whether a kubelet holds a stream: by the sticky bit, which means nothing else here."""
+        if held == self._is_shown_held:
+            return
+        self._is_shown_held = held
+        with contextlib.suppress(OSError):
+            mode = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
+            self.path.chmod(mode | HELD if held else mode & ~HELD)
 
     async def close(self, grace: float | None = None) -> None:
         """End the streams and remove the socket. A second time does nothing."""

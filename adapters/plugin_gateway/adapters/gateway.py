@@ -60,12 +60,12 @@ class Gateway:
             tasks.create_task(self._observe(), name="inventory")
             tasks.create_task(self._listen(), name="silence of the driver")
 
-    async def apply(self, offering: Offering) -> None:
+    def apply(self, offering: Offering) -> None:
         """Change what is offered and how; what stays the same is not touched."""
         self._offering = offering
         for offer in self._offers.values():
             offer.policy, offer.nodes = offering.policy, offering.nodes
-        await self._publish()
+        self._publish()
 
     async def _observe(self) -> None:
         loop, filled = asyncio.get_running_loop(), asyncio.Event()
@@ -75,7 +75,7 @@ class Gateway:
                 await filled.wait()
                 filled.clear()
                 self._take()
-                await self._publish()
+                self._publish()
         finally:
             self._mailbox.detach()
 
@@ -98,11 +98,11 @@ class Gateway:
             if self._state.driver_is_silent:
                 raise DriverUnavailableError("the driver does not answer")
 
-    async def _publish(self) -> None:
+    def _publish(self) -> None:
         wanted = advertise(self._state, self._offering.rules)
         names = {rule.name for rule in self._offering.rules}
         for name in [name for name in self._offers if name not in names]:
-            await self._withdraw(name)
+            self._withdraw(name)
         for name, offer in self._offers.items():
             offer.advertisement.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
         for name, advertisement in wanted.items():
@@ -111,12 +111,12 @@ class Gateway:
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
                 self._registrar.add(self._offers[name])
 
-    async def _withdraw(self, name: ResourceName) -> None:
+    def _withdraw(self, name: ResourceName) -> None:
         """Tell the kubelet that the resource has no devices any more, then leave."""
         offer = self._offers.pop(name)
         offer.advertisement.publish(_without_devices(offer.advertisement.value))
         log.info("resource removed", resource=name)
-        await self._registrar.remove(name)
+        self._registrar.remove(name)
 
 
 def _without_devices(advertisement: Advertisement) -> Advertisement:

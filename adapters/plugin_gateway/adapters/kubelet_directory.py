@@ -7,7 +7,6 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import inotify_simple
 from inotify_simple import INotify, flags
@@ -29,18 +28,9 @@ _WATCHED = (
     | flags.MOVE_SELF
     | flags.ONLYDIR
 )
-_GONE = flags.DELETE | flags.MOVED_FROM
 
 # Otherwise the library starts a program to find the C library: 3 ms at every start.
 inotify_simple._libc = ctypes.CDLL(None, use_errno=True)  # noqa: SLF001 - it has no other way in
-
-
-class KubeletIdentity(NamedTuple):
-    """One life of a kubelet, as far as its socket tells: a new socket is a new kubelet."""
-
-    socket: FileIdentity
-    removals: int
-    """How often the socket was seen to vanish: tells two sockets apart that share inode and time."""
 
 
 class KubeletDirectory:
@@ -50,7 +40,6 @@ class KubeletDirectory:
         self.path = path
         self.kubelet_socket = path / KUBELET_SOCKET
         self._changes = FolderChanges(os.fspath(path))
-        self._removals = 0
         self._inotify: INotify | None = None
         self._watched: FileIdentity | None = None
         self._watch_number: int | None = None
@@ -86,18 +75,9 @@ class KubeletDirectory:
             self._watch()
         return found is not None
 
-    def kubelet(self) -> KubeletIdentity | None:
-        """Tell which kubelet is there; None where it has no socket.
-
-        A removal is always reported before the socket that follows it can be seen, so reading the events after
-        looking is enough; where one came in between, the look was too early.
-        """
-        while True:
-            found = identify_socket(self.kubelet_socket)
-            before = self._removals
-            self._on_readable()
-            if self._removals == before:
-                return KubeletIdentity(found, before) if found is not None else None
+    def kubelet(self) -> FileIdentity | None:
+        """Tell which kubelet is there, by its socket; None where it has none."""
+        return identify_socket(self.kubelet_socket)
 
     def has_changed(self) -> bool:
         """Whether it is another directory, or anything came or went in it, since this was last asked."""
@@ -133,8 +113,6 @@ class KubeletDirectory:
         concerns_us = False
         events = self._inotify.read(timeout=0) if self._inotify is not None else ()
         for event in events:
-            if event.wd == self._watch_number and event.name == KUBELET_SOCKET and event.mask & _GONE:
-                self._removals += 1
             concerns_us |= event.name in {"", KUBELET_SOCKET, self.path.name} or event.name.startswith(self._own_prefix)
         return concerns_us
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import stat
 import time
 import zlib
 from itertools import count
@@ -14,19 +16,27 @@ from plugin_gateway.core.resource_names import ResourceName
 
 PREFIX = "plugin-gateway-"
 _SUFFIX = ".sock"
-_LONGEST_SLUG, _SHORTEST_SLUG = 24, 8
+_LONGEST_READABLE = 16
 _CHECKSUM_LENGTH = 8
 _REST_LENGTH = len(PREFIX) + len("-0123456789-abcd-ffffff") + len(_SUFFIX)
-LONGEST_DIRECTORY = MAX_PATH - 1 - _SHORTEST_SLUG - _REST_LENGTH
+LONGEST_DIRECTORY = MAX_PATH - 1 - _CHECKSUM_LENGTH - _REST_LENGTH
 """Bytes of a kubelet directory's path that leave room for our names."""
+HELD = stat.S_ISVTX
+"""The bit of a socket's mode that says: a kubelet holds a stream on it."""
+_FORM = re.compile(rf"{PREFIX}(?:.+-)?([0-9a-f]{{8}})-([0-9a-f]{{10}}-[0-9a-f]{{4}})-[0-9a-f]+{re.escape(_SUFFIX)}")
+_LEFTOVER_AGE = 1.0
+"""Seconds after which a socket that nobody listens on is a leftover; one that is just being made is younger."""
 
 
-def slug(resource: ResourceName, length: int = _LONGEST_SLUG) -> str:
-    """Shorten a resource name to what fits in a file name, different for different resources."""
-    text = resource.replace("/", "_")
-    if len(text) <= length:
-        return text
-    return text[: length - _CHECKSUM_LENGTH] + f"{zlib.crc32(text.encode()):0{_CHECKSUM_LENGTH}x}"
+def checksum(resource: ResourceName) -> str:
+    """Shorten a resource name to what two gateways know it by, whatever their directory is called for each."""
+    return f"{zlib.crc32(resource.encode()):0{_CHECKSUM_LENGTH}x}"
+
+
+def slug(resource: ResourceName, room: int) -> str:
+    """Make the part of a file name that stands for a resource: its checksum, after as much of it as there is room."""
+    readable = resource.replace("/", "_")[: max(min(room - _CHECKSUM_LENGTH - 1, _LONGEST_READABLE), 0)]
+    return f"{readable}-{checksum(resource)}" if readable else checksum(resource)
 
 
 def new_instance() -> str:
@@ -41,6 +51,8 @@ class Rival(NamedTuple):
     instance: str
     socket: str
     pid: int
+    holds: bool
+    """Whether a kubelet holds a stream on it."""
 
 
 class OwnSockets:
@@ -49,21 +61,18 @@ class OwnSockets:
     def __init__(self, directory: Path) -> None:
         self.instance = new_instance()
         self._directory = directory
-        room = MAX_PATH - 1 - len(os.fsencode(directory)) - _REST_LENGTH
-        self._slug_length = max(min(room, _LONGEST_SLUG), _SHORTEST_SLUG)
+        self._room = MAX_PATH - 1 - len(os.fsencode(directory)) - _REST_LENGTH
         self._numbers = count(1)
         self._seen: set[str] = set()
 
     def fresh_path(self, resource: ResourceName) -> Path:
         """Make a path that no registration has named before."""
-        return (
-            self._directory
-            / f"{PREFIX}{slug(resource, self._slug_length)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
-        )
+        name = f"{PREFIX}{slug(resource, self._room)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
+        return self._directory / name
 
     def has_newcomers(self) -> bool:
         """Whether there are names of other instances that were not there at the last question."""
-        names = set(self._other_names())
+        names = {name for name, _, _ in self._others()}
         newcomers = names - self._seen
         self._seen = names
         return bool(newcomers)
@@ -74,35 +83,28 @@ class OwnSockets:
         Only names of our own form are looked at; sockets of others are never touched.
         """
         rivals = []
-        for name in self._other_names():
-            of_resource, instance = _parse(name)
+        for name, of_resource, instance in self._others():
             path = self._directory / name
             try:
+                found = path.stat()
                 listener = find_listener(path)
             except OSError:
                 continue  # it cannot be told who that is, so it is left alone
             if listener is None:
-                _remove_leftover(path)
-            elif of_resource == slug(resource, self._slug_length):
-                rivals.append(Rival(instance, name, listener.pid))
+                if time.time() - found.st_mtime > _LEFTOVER_AGE:
+                    _remove_leftover(path)
+            elif of_resource == checksum(resource):
+                rivals.append(Rival(instance, name, listener.pid, holds=bool(found.st_mode & HELD)))
         return sorted(rivals, key=lambda rival: rival.instance)
 
-    def _other_names(self) -> list[str]:
-        with contextlib.suppress(OSError):
-            return [
-                name
-                for name in os.listdir(self._directory)  # noqa: PTH208 - asked every second
-                if name.startswith(PREFIX) and name.endswith(_SUFFIX) and self.instance not in name
-            ]
-        return []
-
-
-def _parse(name: str) -> tuple[str, str]:
-    """Take the slug and the instance out of a name."""
-    body = name.removeprefix(PREFIX).removesuffix(_SUFFIX)
-    of_resource, _, rest = body.rpartition("-")[0].rpartition("-")
-    of_resource, _, started = of_resource.rpartition("-")
-    return of_resource, f"{started}-{rest}"
+    def _others(self) -> list[tuple[str, str, str]]:
+        """List the sockets of other instances: name, checksum of the resource, instance."""
+        try:
+            names = os.listdir(self._directory)  # noqa: PTH208 - asked whenever something changes there
+        except OSError:
+            return []
+        found = [(name, *form.groups()) for name in names if (form := _FORM.fullmatch(name))]
+        return [(name, of_resource, instance) for name, of_resource, instance in found if instance != self.instance]
 
 
 def _remove_leftover(path: Path) -> None:

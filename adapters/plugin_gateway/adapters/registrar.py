@@ -1,30 +1,37 @@
-"""The one place where registrations are made: one at a time, for every reason, and again after a failure."""
+"""The one place where registrations are made: one at a time, for every reason, and again after a failure.
+
+One task compares what is with what should be whenever something happened, and it alone changes anything; the only thing
+that it leaves to another task is to wait for the kubelet's answer.
+"""
 
 import asyncio
-import random
+import math
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
+from plugin_gateway.adapters.candidacy import Candidacy, Kubelet
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.kubelet_directory import KubeletDirectory, KubeletIdentity
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.kubelet_stream import StreamHistory
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
 from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
 from plugin_gateway.adapters.rivalry import Rivalry
-from plugin_gateway.adapters.schedule import Reason, Schedule
-from plugin_gateway.adapters.serving import Turns
+from plugin_gateway.adapters.schedule import Reason
+from plugin_gateway.adapters.socket_file import FileIdentity
+from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.core.resource_names import ResourceName
 
 LOOK_INTERVAL = 1.0
 """Seconds after which the directory is looked at although nothing woke us: the safety net, and all there is without
 inotify."""
-STREAM_DEADLINE = 10.0
-"""Seconds from an accepted Register to the stream; kubelets of 1.10 to 1.24 allow themselves 10 s to dial."""
+BIND_RETRY = 1.0
+"""Seconds after which a socket that could not be made is tried again."""
 PREPARATION_DELAY = 0.2
 """Seconds after a registration: by then the kubelet has its list, and nobody waits for us."""
 CLOSING_GRACE = 1.0
@@ -32,40 +39,35 @@ CLOSING_GRACE = 1.0
 
 
 @dataclass(slots=True)
-class _Candidate:
-    """One resource on its way to the kubelet, or there."""
+class _Attempt:
+    """A registration in progress: the ladder of dialects, climbed with one kubelet."""
 
-    offer: Offer
-    endpoints: ResourceEndpoints
-    schedule: Schedule
-    rivalry: Rivalry
+    candidacy: Candidacy
+    kubelet: FileIdentity
+    client: RegistrationClient
     endpoint: Endpoint | None = None
-    """The one whose name the kubelet was told last; None where that led to nothing, is over, or is being bound."""
-    told: object = None
-    """The problem that was logged last, so that it is not said again."""
-
-
-class _Attempt(NamedTuple):
-    """A registration in progress."""
-
-    task: asyncio.Task[None]
-    candidate: _Candidate
-    kubelet: KubeletIdentity
+    """The one that the kubelet is being told."""
+    answer: asyncio.Task[Refusal | None] | None = None
+    refused: list[tuple[Dialect, Refusal]] = field(default_factory=list)
 
 
 class Registrar:
     """Keeps every resource registered with whatever kubelet is there."""
 
     def __init__(self, *, directory: KubeletDirectory, dialects: Sequence[Dialect], allowed: Sequence[Dialect]) -> None:
-        self.allowed = tuple(allowed)
-        """The dialects that may be tried, the newest first."""
+        self._allowed = tuple(allowed)
         self._dialects = tuple(dialects)
         self._directory = directory
         self._own_sockets = OwnSockets(directory.path)
         self._turns = Turns()
         self._wake = asyncio.Event()
-        self._candidates: dict[ResourceName, _Candidate] = {}
-        self._kubelet: KubeletIdentity | None = None
+        self._candidacies: dict[ResourceName, Candidacy] = {}
+        self._withdrawn: list[Candidacy] = []
+        self._closing: list[Candidacy] = []
+        self._histories: dict[ResourceName, StreamHistory] = {}
+        self._kubelet: Kubelet | None = None
+        """The last one that was there."""
+        self._is_present = False
         self._last: Dialect | None = None
         """What the last kubelet took."""
         self._attempt: _Attempt | None = None
@@ -75,6 +77,8 @@ class Registrar:
         self._absent: str | None = None
         """What all resources wait for."""
         self._told_absent: str | None = None
+        self._newcomers = False
+        """Whether sockets of other instances came since the last comparison."""
         self._next_look: asyncio.TimerHandle | None = None
         self._next_preparation: asyncio.TimerHandle | None = None
 
@@ -87,22 +91,23 @@ class Registrar:
                 self._look()
                 while True:
                     self._wake.clear()
-                    await self._wait(await self._reconcile())
+                    await self._wait(until=await self._reconcile())
         finally:
             for timer in (self._next_look, self._next_preparation):
                 if timer is not None:
                     timer.cancel()
             self._directory.close()
-            if self._client is not None:
-                await self._client.close()
-            await _close(list(self._candidates.values()))
+            for client in (self._client, self._attempt.client if self._attempt is not None else None):
+                if client is not None:
+                    await client.close()
+            await _close([*self._candidacies.values(), *self._withdrawn, *self._closing])
 
-    async def _wait(self, seconds: float | None) -> None:
-        """Wait for a wake-up, or until a registration is due."""
-        if seconds is None:
+    async def _wait(self, until: float) -> None:
+        """Wait for a wake-up, or for a time on the monotonic clock."""
+        if until == math.inf:
             await self._wake.wait()
             return
-        due = asyncio.get_running_loop().call_later(seconds, self.wake)
+        due = asyncio.get_running_loop().call_later(until - time.monotonic(), self.wake)
         try:
             await self._wake.wait()
         finally:
@@ -112,213 +117,223 @@ class Registrar:
         """See whether anything changed that nobody told us; once a second, so it does no more than it must."""
         self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         self._tell_absence()
-        if not self._directory.has_changed():
-            return
-        self.wake()
-        if self._own_sockets.has_newcomers():
-            for candidate in self._candidates.values():
-                candidate.rivalry.look(time.monotonic())
+        changed = self._directory.has_changed()
+        self._newcomers |= changed and self._own_sockets.has_newcomers()
+        if changed or self._newcomers or any(each.rivalry.is_known for each in self._candidacies.values()):
+            self.wake()
 
     def _prepare(self) -> None:
         """Make ahead what the next registration needs: a third of the time that it takes."""
         self._client = self._client or RegistrationClient(self._directory.kubelet_socket)
-        for candidate in self._candidates.values():
-            candidate.endpoints.prepare(self._next_dialect())
+        for candidacy in self._candidacies.values():
+            candidacy.endpoints.prepare(self._next_dialect())
 
     def wake(self) -> None:
-        """Look again now."""
+        """Compare again now."""
         self._wake.set()
 
     def add(self, offer: Offer) -> None:
         """Offer one more resource."""
+        history = self._histories.setdefault(offer.resource, StreamHistory())
         endpoints = ResourceEndpoints(
             offer=offer,
             dialects=self._dialects,
             own_sockets=self._own_sockets,
             turns=self._turns,
+            history=history,
             on_stream=self.wake,
             spawn=self._spawn,
         )
         rivalry = Rivalry(self._own_sockets, offer.resource)
-        self._candidates[offer.resource] = _Candidate(offer, endpoints, Schedule(), rivalry)
+        self._candidacies[offer.resource] = Candidacy(offer, endpoints, rivalry, history)
         self.wake()
 
-    async def remove(self, resource: ResourceName) -> None:
-        """Offer it no more: its streams end and its socket goes."""
-        gone = self._candidates.pop(resource)
-        if self._attempt is not None and self._attempt.candidate is gone:
-            await self._end_attempt()
-        await _close([gone])
+    def remove(self, resource: ResourceName) -> None:
+        """Offer it no more: its streams end after its last list, and its socket goes."""
+        candidacy = self._candidacies.pop(resource)
+        candidacy.withdraw()
+        self._withdrawn.append(candidacy)
+        self.wake()
 
     def allow(self, dialects: Sequence[Dialect]) -> None:
         """Try only these dialects from now on; a registration in another one ends, others are not touched."""
-        self.allowed = tuple(dialects)
-        for candidate in self._candidates.values():
-            endpoint = candidate.endpoint
-            if endpoint is not None and endpoint.dialect not in self.allowed:
-                self._spawn(endpoint.close())
+        self._allowed = tuple(dialects)
         self.wake()
 
-    def dialect_in_force(self, resource: ResourceName) -> Dialect | None:
-        """Tell the dialect of the registration whose stream is open; None where there is none."""
-        endpoint = self._candidates[resource].endpoint
-        return endpoint.dialect if endpoint is not None and endpoint.streams.open else None
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
-    async def _reconcile(self) -> float | None:
-        """Compare what is with what should be; tell the seconds until the next registration, None for none."""
-        if not self._directory.exists():
-            self._absent = "waiting for the kubelet directory"
-            return None
-        await self._follow(self._directory.kubelet())
-        for candidate in self._candidates.values():
-            self._follow_stream(candidate)
-        seconds = self._register_next(time.monotonic())
-        for candidate in list(self._candidates.values()):
-            if candidate.endpoint is not None or not self._is_attempted(candidate):
-                await self._keep_in_place(candidate)
-        return seconds
+    async def _reconcile(self) -> float:
+        """Compare what is with what should be; tell when to do so again although nothing happened."""
+        exists = self._directory.exists()
+        found = self._directory.kubelet() if exists else None
+        await self._follow_attempt(found)
+        self._close_withdrawn()
+        self._follow_kubelet(found)
+        self._absent = _absence(exists=exists, found=found)
+        self._follow_streams()
+        self._heed_rivals()
+        again = [await self._register_next()]
+        if exists:
+            again.append(await self._keep_in_place())
+        return min([*again, *(candidacy.deadline for candidacy in self._candidacies.values())])
 
-    async def _follow(self, kubelet: KubeletIdentity | None) -> None:
+    def _close_withdrawn(self) -> None:
+        """Close what is offered no more, beside everything else: its last call may take a moment."""
+        for candidacy in self._withdrawn:
+            self._closing.append(candidacy)
+            self._spawn(self._close(candidacy))
+        self._withdrawn.clear()
+
+    async def _close(self, candidacy: Candidacy) -> None:
+        await candidacy.endpoints.close(CLOSING_GRACE)
+        self._closing.remove(candidacy)
+
+    def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """Follow the kubelet from one life to the next."""
-        if self._attempt is not None and (self._attempt.task.done() or self._attempt.kubelet != kubelet):
-            await self._end_attempt()
-        self._absent = "waiting for the kubelet: no kubelet.sock" if kubelet is None else None
-        if kubelet == self._kubelet:
+        was_present, self._is_present = self._is_present, found is not None
+        if found is None:
             return
-        reason = Reason.KUBELET_APPEARED if self._kubelet is None else Reason.KUBELET_REPLACED
-        self._kubelet = kubelet
-        if kubelet is None:
+        if self._kubelet is not None and self._kubelet.identity == found and was_present:
             return
-        for candidate in self._candidates.values():
-            candidate.schedule.start_over(reason, time.monotonic())
-            candidate.endpoint = candidate.told = None
+        if self._kubelet is None or self._kubelet.identity != found:
+            self._kubelet = Kubelet(found, time.monotonic())
+        for candidacy in self._candidacies.values():
+            candidacy.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
 
-    def _follow_stream(self, candidate: _Candidate) -> None:
-        if self._is_attempted(candidate) or self._kubelet is None:
-            return
-        endpoint = candidate.endpoint
-        if endpoint is None:
-            candidate.endpoint = candidate.endpoints.held_by(self._kubelet)
-        elif not endpoint.streams.open:
-            candidate.endpoint = None
-            opened, ended = endpoint.streams.last_opened, endpoint.streams.last_ended
-            candidate.schedule.stream_ended(opened=opened, ended=ended)
-            log.warning(
-                "the kubelet ended the stream",
-                resource=candidate.offer.resource,
-                endpoint=endpoint.path.name,
-                lasted_s=round(ended - opened, 3),
-            )
+    def _follow_streams(self) -> None:
+        """Draw the conclusions from streams that opened, ended, or did not come."""
+        now = time.monotonic()
+        for candidacy in self._candidacies.values():
+            if self._is_attempted(candidacy):
+                continue
+            if candidacy.endpoint is not None and candidacy.endpoint.dialect not in self._allowed:
+                candidacy.end(Reason.SETTINGS_CHANGED)
+            candidacy.follow(now, is_kubelet_present=self._is_present)
 
-    async def _keep_in_place(self, candidate: _Candidate) -> None:
-        try:
-            await candidate.endpoints.keep_in_place(self._next_dialect(), in_use=candidate.endpoint)
-        except BindError as error:
-            _tell_problem(candidate, Refusal(Failure.CANNOT_SERVE, str(error)))
+    def _heed_rivals(self) -> None:
+        """Look at other gateways where some came, or are known to be there."""
+        came, self._newcomers = self._newcomers, False
+        for candidacy in self._candidacies.values():
+            if not (came or candidacy.rivalry.is_known):
+                continue
+            if candidacy.endpoint is None:
+                candidacy.rivalry.look(time.monotonic())
+            elif candidacy.endpoint.stream.is_open and candidacy.rivalry.must_yield():
+                candidacy.end(Reason.OTHER_GATEWAY_CAME)
+
+    async def _keep_in_place(self) -> float:
+        """Have every resource a socket in its place; tell when to try again where one cannot be made."""
+        again = math.inf
+        for candidacy in list(self._candidacies.values()):
+            try:
+                await candidacy.endpoints.keep_in_place(self._next_dialect(), in_use=candidacy.endpoint)
+            except BindError as error:
+                candidacy.tell(Refusal(Failure.CANNOT_SERVE, str(error)))
+                again = time.monotonic() + BIND_RETRY
+        return again
 
     def _next_dialect(self) -> Dialect:
         """The dialect that the next registration tries first."""
-        return ladder(self.allowed, self._last)[0]
+        return ladder(self._allowed, self._last)[0]
 
-    def _register_next(self, now: float) -> float | None:
-        """Begin the registration that is due first, where none is in progress; else tell the seconds until then."""
-        waiting = [each for each in self._candidates.values() if each.endpoint is None]
-        if self._kubelet is None or self._attempt is not None or not waiting:
-            return None
-        first = min(waiting, key=lambda each: each.schedule.not_before)
-        if first.schedule.not_before > now:
-            return first.schedule.not_before - now
+    async def _register_next(self) -> float:
+        """Begin the registration that is due first, where none is in progress; else tell when one is due."""
+        kubelet, now = self._kubelet, time.monotonic()
+        waiting = [each for each in self._candidacies.values() if each.endpoint is None]
+        if kubelet is None or not self._is_present or not waiting or self._is_kubelet_busy():
+            return math.inf
+        first = min(waiting, key=lambda each: each.due(kubelet))
+        if first.due(kubelet) > now:
+            return first.due(kubelet)
         stood_by = first.rivalry.standing_by
         first.schedule.not_before = now + first.rivalry.look(now)
-        if stood_by and not first.rivalry.standing_by:
-            first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
         if first.schedule.not_before > now:
-            return first.schedule.not_before - now
-        self._attempt = _Attempt(self._spawn(self._register(first, self._kubelet)), first, self._kubelet)
-        return None
-
-    def _is_attempted(self, candidate: _Candidate) -> bool:
-        return self._attempt is not None and self._attempt.candidate is candidate
-
-    async def _end_attempt(self) -> None:
-        assert self._attempt is not None
-        task, candidate = self._attempt.task, self._attempt.candidate
-        self._attempt = None
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task})
-            candidate.endpoint = None
-
-    async def _register(self, candidate: _Candidate, kubelet: KubeletIdentity) -> None:
-        """Climb the ladder once and draw the conclusion."""
-        started = time.monotonic()
+            return min(each.due(kubelet) for each in waiting)
+        if stood_by:
+            first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
+        first.begin()
         client, self._client = self._client or RegistrationClient(self._directory.kubelet_socket), None
-        try:
-            refusal = await self._climb(candidate, kubelet, client)
-        finally:
-            await client.close()
-        if refusal is None:
-            await self._conclude(candidate, started)
+        self._attempt = _Attempt(first, kubelet.identity, client)
+        await self._try_next_dialect(self._attempt)
+        return math.inf
+
+    def _is_kubelet_busy(self) -> bool:
+        """Whether no other resource may be registered now."""
+        return self._attempt is not None or any(each.keeps_kubelet_busy for each in self._candidacies.values())
+
+    def _is_attempted(self, candidacy: Candidacy) -> bool:
+        return self._attempt is not None and self._attempt.candidacy is candidacy
+
+    async def _follow_attempt(self, found: FileIdentity | None) -> None:
+        """Take the kubelet's answer, or give the attempt up where it can lead to nothing any more."""
+        attempt = self._attempt
+        if attempt is None or attempt.endpoint is None or attempt.answer is None:
+            return
+        if attempt.candidacy.is_withdrawn or attempt.kubelet != found:
+            await self._end_attempt(attempt)
+            attempt.candidacy.drop()
+        elif attempt.answer.done():
+            await self._take_answer(attempt, attempt.endpoint, attempt.answer.result())
+        elif not attempt.endpoint.is_in_place() and not attempt.endpoint.stream.is_open:
+            await self._end_attempt(attempt)
+            attempt.candidacy.fail(Refusal(Failure.SOCKET_DELETED))
+        elif attempt.endpoint.dialect not in self._allowed:
+            await self._end_attempt(attempt)
+
+    async def _take_answer(self, attempt: _Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
+        if refusal is None or endpoint.stream.opened is not None:
+            self._last = endpoint.dialect
+            attempt.candidacy.accepted()
+            await self._end_attempt(attempt)
+        elif refusal.asks_for_another_dialect:
+            attempt.refused.append((endpoint.dialect, refusal))
+            await self._try_next_dialect(attempt)
         else:
-            if refusal.reached_nobody and candidate.endpoint is not None:
-                candidate.endpoint.offered_to = None
-            candidate.endpoint = None
-            candidate.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
-            _tell_problem(candidate, refusal)
+            await self._end_attempt(attempt)
+            attempt.candidacy.fail(refusal)
+
+    async def _try_next_dialect(self, attempt: _Attempt) -> None:
+        tried = [dialect for dialect, _ in attempt.refused]
+        left = [dialect for dialect in ladder(self._allowed, self._last) if dialect not in tried]
+        candidacy = attempt.candidacy
+        if not left:
+            await self._end_attempt(attempt)
+            candidacy.fail(_most_telling([refusal for _, refusal in attempt.refused]), self._hint())
+            return
+        try:
+            endpoint = await candidacy.endpoints.fresh(left[0])
+        except BindError as error:
+            await self._end_attempt(attempt)
+            candidacy.fail(Refusal(Failure.CANNOT_SERVE, str(error)))
+            return
+        candidacy.name(endpoint, attempt.kubelet)
+        attempt.endpoint, attempt.answer = endpoint, self._spawn(self._register(attempt.client, endpoint, candidacy))
+        attempt.answer.add_done_callback(lambda _: self.wake())
+
+    async def _register(self, client: RegistrationClient, endpoint: Endpoint, candidacy: Candidacy) -> Refusal | None:
+        """Tell the kubelet; everything that follows from its answer is for the comparison to decide."""
+        resource = candidacy.offer.resource
+        if endpoint.dialect.one_resource_at_a_time:
+            await self._turns.take(resource)
+        return await client.register(endpoint.dialect, endpoint.dialect.registration(endpoint.path.name, resource))
+
+    async def _end_attempt(self, attempt: _Attempt) -> None:
+        """Give the connection up, and the question with it if it is still open."""
+        if attempt.answer is not None and not attempt.answer.done():
+            attempt.answer.cancel()
+            await asyncio.wait({attempt.answer})
+        await attempt.client.close()
+        self._attempt = None
         if self._next_preparation is not None:
             self._next_preparation.cancel()
         self._next_preparation = asyncio.get_running_loop().call_later(PREPARATION_DELAY, self._prepare)
-        self.wake()
 
-    async def _climb(
-        self, candidate: _Candidate, kubelet: KubeletIdentity, client: RegistrationClient
-    ) -> Refusal | None:
-        refusals = []
-        for dialect in ladder(self.allowed, self._last):
-            candidate.endpoint = None
-            try:
-                endpoint = await candidate.endpoints.fresh(dialect)
-            except BindError as error:
-                return Refusal(Failure.CANNOT_SERVE, str(error))
-            candidate.endpoint, endpoint.offered_to = endpoint, kubelet
-            request = dialect.registration(endpoint.path.name, candidate.offer.resource)
-            refusal = await client.register(dialect, request) or await self._await_stream(endpoint)
-            if endpoint.streams.opened.is_set():
-                self._last = dialect
-                return None
-            assert refusal is not None
-            if not refusal.asks_for_another_dialect:
-                return refusal
-            refusals.append(refusal)
-        return _most_telling(refusals)
-
-    async def _await_stream(self, endpoint: Endpoint) -> Refusal | None:
-        try:
-            async with asyncio.timeout(STREAM_DEADLINE):
-                await endpoint.streams.opened.wait()
-        except TimeoutError:
-            return Refusal(Failure.NO_STREAM, f"none within {STREAM_DEADLINE:.0f} s")
-        return None
-
-    async def _conclude(self, candidate: _Candidate, started: float) -> None:
-        assert candidate.endpoint is not None
-        candidate.schedule.succeeded()
-        candidate.told = None
-        log.info(
-            "registered",
-            resource=candidate.offer.resource,
-            api_version=candidate.endpoint.dialect.version,
-            kubernetes=candidate.endpoint.dialect.kubernetes,
-            endpoint=candidate.endpoint.path.name,
-            reason=candidate.schedule.reason.value,
-            took_ms=round((time.monotonic() - started) * 1000, 1),
-        )
-        if candidate.endpoint.dialect.one_resource_at_a_time:
-            await asyncio.sleep(self._turns.gap)
+    def _hint(self) -> str | None:
+        if len(self._allowed) == len(self._dialects):
+            return None
+        return f"--api-version allows only {', '.join(dialect.version for dialect in self._allowed)}"
 
     def _tell_absence(self) -> None:
         """Log what all resources wait for, once; not at every restart of a kubelet, which takes a moment only."""
@@ -327,26 +342,20 @@ class Registrar:
         self._told_absent = self._absent
 
 
-async def _close(candidates: Sequence[_Candidate]) -> None:
+async def _close(candidacies: Sequence[Candidacy]) -> None:
     async with asyncio.TaskGroup() as closing:
-        for candidate in candidates:
-            closing.create_task(candidate.endpoints.close(CLOSING_GRACE))
+        for candidacy in candidacies:
+            closing.create_task(candidacy.endpoints.close(CLOSING_GRACE))
+
+
+def _absence(*, exists: bool, found: FileIdentity | None) -> str | None:
+    """Tell what all resources wait for."""
+    if not exists:
+        return "waiting for the kubelet directory"
+    return "waiting for the kubelet: no kubelet.sock" if found is None else None
 
 
 def _most_telling(refusals: Sequence[Refusal]) -> Refusal:
     """Of several refused dialects, the version that was refused tells more than the packages that are unknown."""
     refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
     return (refused or list(refusals))[-1]
-
-
-def _tell_problem(candidate: _Candidate, refusal: Refusal) -> None:
-    """Log why a resource is not registered, once for each problem."""
-    if refusal == candidate.told:
-        return
-    candidate.told = refusal
-    log.warning(
-        "registration failed",
-        resource=candidate.offer.resource,
-        cause=refusal.failure.value,
-        words=refusal.words or None,
-    )

@@ -30,6 +30,7 @@ class Failure(Enum):
     NAME_REFUSED = "the kubelet refuses the resource name"
     DIAL_BACK_FAILED = "the kubelet could not dial back"
     NO_STREAM = "registered, but the kubelet opened no stream"
+    SOCKET_DELETED = "our own socket was deleted before the kubelet dialed"
     NO_ANSWER = "the kubelet did not answer in time"
     CONNECTION_LOST = "the connection to the kubelet broke"
     REFUSED = "the kubelet refused the registration"

@@ -7,11 +7,11 @@ from typing import Any
 
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.kubelet_directory import KubeletIdentity
+from plugin_gateway.adapters.kubelet_stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import OwnSockets
-from plugin_gateway.adapters.serving import Turns
+from plugin_gateway.adapters.turns import Turns
 
 RETIREMENT = 0.25
 """Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
@@ -30,6 +30,7 @@ class ResourceEndpoints:
         dialects: Sequence[Dialect],
         own_sockets: OwnSockets,
         turns: Turns,
+        history: StreamHistory,
         on_stream: Callable[[], None],
         spawn: Spawn,
     ) -> None:
@@ -37,6 +38,7 @@ class ResourceEndpoints:
         self._dialects = dialects
         self._own_sockets = own_sockets
         self._turns = turns
+        self._history = history
         self._on_stream = on_stream
         self._spawn = spawn
         self._current: Endpoint | None = None
@@ -45,17 +47,13 @@ class ResourceEndpoints:
         self._retiring: set[Endpoint] = set()
         self._next_retires = asyncio.Event()
 
-    def held_by(self, kubelet: KubeletIdentity) -> Endpoint | None:
-        """Find the endpoint on which this kubelet holds a stream."""
-        return next((each for each in self._all() if each.streams.open and each.offered_to == kubelet), None)
-
     async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
         """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
 
         Raises:
             BindError: the socket cannot be made at the moment.
         """
-        for idle in [each for each in self._older if not each.streams.open and each is not in_use]:
+        for idle in [each for each in self._older if not each.stream.is_open and each is not in_use]:
             self._older.remove(idle)
             self._retire(idle)
         current = self._current
@@ -63,13 +61,13 @@ class ResourceEndpoints:
             self._current = await self._bind(dialect)
         elif not current.is_in_place():
             self._current = await self._replace(current, current.dialect)
-            if current.streams.open:  # without a stream it is a kubelet that restarts and empties its directory
+            if current.stream.is_open:  # without a stream it is a kubelet that restarts and empties its directory
                 log.info(
                     "own socket was gone, bound again",
                     resource=self._offer.resource,
                     endpoint=self._current.path.name,
                 )
-        elif current.offered_to is not None and not current.streams.open and current is not in_use:
+        elif current.stream.kubelet is not None and not current.stream.is_open and current is not in_use:
             self._current = await self._replace(current, dialect)
 
     async def fresh(self, dialect: Dialect) -> Endpoint:
@@ -81,7 +79,7 @@ class ResourceEndpoints:
         current = self._current
         if current is None:
             self._current = await self._bind(dialect)
-        elif current.offered_to is not None or current.dialect is not dialect or not current.is_in_place():
+        elif current.stream.kubelet is not None or current.dialect is not dialect or not current.is_in_place():
             self._current = await self._replace(current, dialect)
         assert self._current is not None
         return self._current
@@ -91,8 +89,23 @@ class ResourceEndpoints:
         if self._prepared is None:
             self._prepared = self._make(dialect)
 
+    def abandon(self, endpoint: Endpoint) -> None:
+        """End it now: a kubelet that still comes is to find nobody."""
+        if endpoint is self._current:
+            self._current = None
+        else:
+            self._older.remove(endpoint)
+        self._retire(endpoint)
+        self._next_retires.set()
+
+    def show_held(self) -> None:
+        """Let other gateways see on each socket whether a kubelet holds a stream of this resource."""
+        held = any(each.stream.is_open for each in self._all())
+        for each in self._all():
+            each.show_held(held=held)
+
     async def close(self, grace: float) -> None:
-        """End everything, streams first."""
+        """End everything, streams first. A second time does nothing."""
         self._offer.advertisement.close()
         everything = [*self._all(), *self._retiring, *([self._prepared] if self._prepared else [])]
         self._current, self._older, self._prepared = None, [], None
@@ -140,5 +153,5 @@ class ResourceEndpoints:
             dialects=self._dialects,
             offer=self._offer,
             turns=self._turns,
-            on_stream=self._on_stream,
+            stream=KubeletStream(self._history, self._on_stream),
         )

@@ -1,11 +1,14 @@
-"""Two gateways for one resource: the elder registers, the younger says so and stands by."""
+"""Two gateways for one resource: one registers, the other says so and stands by.
+
+Whoever holds a kubelet's stream goes on. Where nobody does, the elder goes first.
+"""
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.own_sockets import OwnSockets, Rival
 from plugin_gateway.core.resource_names import ResourceName
 
 TAKE_OVER = 1.5
-"""Seconds for which the elder must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
+"""Seconds for which the other must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
 
 
 class Rivalry:
@@ -14,38 +17,58 @@ class Rivalry:
     def __init__(self, own_sockets: OwnSockets, resource: ResourceName) -> None:
         self._own_sockets = own_sockets
         self._resource = resource
-        self._known: set[str] = set()
-        self._elder_seen: float | None = None
+        self._told: dict[str, bool] = {}
+        """For each instance that lives, whether it was said to go first."""
+        self._gone_since: float | None = None
+        self.standing_by = False
+        """Whether another gateway has the resource, or had it a moment ago."""
 
     @property
-    def standing_by(self) -> bool:
-        """Whether the elder has the resource."""
-        return self._elder_seen is not None
+    def is_known(self) -> bool:
+        """Whether another gateway of this resource lived at the last look."""
+        return bool(self._told)
 
     def look(self, now: float) -> float:
         """Tell how many seconds the next registration has to wait for another gateway; 0 where there is none."""
-        rivals = self._own_sockets.find_rivals(self._resource)
-        self._tell(rivals)
-        if any(rival.instance < self._own_sockets.instance for rival in rivals):
-            self._elder_seen = now
-        if self._elder_seen is None:
+        if any(self._find(holding=False)):
+            self.standing_by, self._gone_since = True, None
+            return TAKE_OVER
+        if not self.standing_by:
             return 0.0
-        wait = max(self._elder_seen + TAKE_OVER - now, 0.0)
+        self._gone_since = now if self._gone_since is None else self._gone_since
+        wait = max(self._gone_since + TAKE_OVER - now, 0.0)
         if not wait:
-            self._elder_seen = None
+            self.standing_by, self._gone_since = False, None
         return wait
 
-    def _tell(self, rivals: list[Rival]) -> None:
+    def must_yield(self) -> bool:
+        """Tell, while we hold a stream, whether an elder holds one too: two that began at the same instant."""
+        return any(self._find(holding=True))
+
+    def _find(self, *, holding: bool) -> list[bool]:
+        """Tell of each living gateway whether it goes first, and log what is new of that."""
+        goes_first: dict[str, bool] = {}
+        rivals = self._own_sockets.find_rivals(self._resource)
         for rival in rivals:
-            if rival.instance in self._known:
-                continue
-            self._known.add(rival.instance)
-            elder = rival.instance < self._own_sockets.instance
-            log.warning(
-                "another gateway offers this resource, standing by"
-                if elder
-                else "another gateway offers this resource and has to stand by",
-                resource=self._resource,
-                socket=rival.socket,
-                pid=rival.pid or None,
-            )
+            already = goes_first.get(rival.instance, False)
+            goes_first[rival.instance] = already or self._goes_first(rival, holding=holding)
+        for rival in rivals:
+            if self._told.get(rival.instance) is not goes_first[rival.instance]:
+                self._told[rival.instance] = goes_first[rival.instance]
+                self._tell(rival, goes_first=goes_first[rival.instance])
+        self._told = goes_first
+        return list(goes_first.values())
+
+    def _goes_first(self, rival: Rival, *, holding: bool) -> bool:
+        is_elder = rival.instance < self._own_sockets.instance
+        return rival.holds and is_elder if holding else rival.holds or is_elder
+
+    def _tell(self, rival: Rival, *, goes_first: bool) -> None:
+        log.warning(
+            "another gateway offers this resource, standing by"
+            if goes_first
+            else "another gateway offers this resource and has to stand by",
+            resource=self._resource,
+            socket=rival.socket,
+            pid=rival.pid or None,
+        )

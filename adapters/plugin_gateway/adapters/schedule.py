@@ -29,6 +29,8 @@ class Reason(Enum):
     KUBELET_REPLACED = "kubelet.sock is another one"
     STREAM_ENDED = "the kubelet ended the stream"
     RESOURCE_ADDED = "a resource was added"
+    SETTINGS_CHANGED = "the settings changed"
+    OTHER_GATEWAY_CAME = "the elder of two gateways has the resource"
     OTHER_GATEWAY_LEFT = "the other gateway left"
 
 

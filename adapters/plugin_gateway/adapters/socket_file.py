@@ -20,6 +20,10 @@ class FileIdentity(NamedTuple):
     inode: int
     made_ns: int
 
+    def shares_inode(self, other: "FileIdentity") -> bool:
+        """Whether both may be the same file: its time changes too when somebody touches it."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
 
 def identify_socket(path: Path) -> FileIdentity | None:
     """Tell which socket is there; None where there is none, or something else has its name."""

@@ -13,8 +13,10 @@ from plugin_gateway.core.resources import Advertisement
 VERSION_1_9 = "v1alpha2"
 VERSION_1_8 = "0.1"
 
-
 FAMILY = "v1alpha"
+
+_STREAM_DEADLINE = 3.0
+"""Seconds: these kubelets dial at once and only once, and a registration whose dial fails is lost without a word."""
 
 
 def _registration(version: str, endpoint: str, resource: ResourceName) -> bytes:
@@ -61,6 +63,7 @@ V1ALPHA2 = Dialect(
     registration=partial(_registration, VERSION_1_9),
     device_list=_device_list,
     calls={"Allocate": _allocate_1_9},
+    stream_deadline=_STREAM_DEADLINE,
 )
 
 V0_1 = Dialect(
@@ -71,5 +74,6 @@ V0_1 = Dialect(
     registration=partial(_registration, VERSION_1_8),
     device_list=_device_list,
     calls={"Allocate": _allocate_1_8},
+    stream_deadline=_STREAM_DEADLINE,
     one_resource_at_a_time=True,
 )

@@ -103,6 +103,8 @@ class FakeKubelet:
     async def kill(self) -> None:
         """End as kill -9 does: connections break, and kubelet.sock stays where nobody listens any more."""
         server, self._server = self._server, None
+        if server is not None:
+            await server.stop(None)  # before anything else, or a plugin could still register with the dead
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -111,7 +113,6 @@ class FakeKubelet:
         for endpoint in everything.values():
             await endpoint.close()
         if server is not None:
-            await server.stop(None)
             self._tell(EventKind.STOPPED, "", f"kubelet {self.release.name}")
 
     async def restart(self, kubelet: Release | None = None, *, kill: bool = False) -> None:

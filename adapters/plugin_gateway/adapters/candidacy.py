@@ -1,0 +1,182 @@
+"""One resource on its way to the kubelet, or there."""
+
+import math
+import random
+import time
+from typing import NamedTuple
+
+from plugin_gateway.adapters.endpoint import Endpoint
+from plugin_gateway.adapters.kubelet_stream import StreamHistory
+from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.adapters.registration import Failure, Refusal
+from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
+from plugin_gateway.adapters.rivalry import Rivalry
+from plugin_gateway.adapters.schedule import SAME_KUBELET_PAUSE, Reason, Schedule
+from plugin_gateway.adapters.socket_file import FileIdentity
+
+OLD_STREAM_GRACE = 1.0
+"""Seconds that the stream of an earlier kubelet gets to end before its successor is registered with."""
+
+
+class Kubelet(NamedTuple):
+    """One life of a kubelet, as far as its socket tells: a new socket is a new kubelet."""
+
+    identity: FileIdentity
+    since: float
+    """When it was first seen, on the monotonic clock."""
+
+
+class Candidacy:
+    """Knows how far a resource got with the kubelet; it is moved by the registrar alone."""
+
+    def __init__(self, offer: Offer, endpoints: ResourceEndpoints, rivalry: Rivalry, history: StreamHistory) -> None:
+        self.offer = offer
+        self.endpoints = endpoints
+        self.rivalry = rivalry
+        self.schedule = Schedule()
+        self.endpoint: Endpoint | None = None
+        """The one whose name the kubelet was told last; None where that led to nothing or is over."""
+        self.is_withdrawn = False
+        self.deadline = math.inf
+        """When the kubelet must have opened the stream; before its answer and once the stream is open, never."""
+        self._history = history
+        self._began = 0.0
+        self._told: tuple[Failure, str] | None = None
+        """The problem that was logged last, so that it is not said again."""
+
+    @property
+    def keeps_kubelet_busy(self) -> bool:
+        """Whether the kubelet must open this resource's stream before it may hear of another resource."""
+        return self._is_expected and self.endpoint is not None and self.endpoint.dialect.one_resource_at_a_time
+
+    @property
+    def _is_expected(self) -> bool:
+        return self.deadline < math.inf
+
+    def due(self, kubelet: Kubelet) -> float:
+        """Tell when this kubelet can be registered with; never while it may hold a stream of this resource.
+
+        Kubelets of 1.25 and later lose track of a resource that is registered twice, and soon after a stream's end.
+        """
+        if any(stream.kubelet and stream.kubelet.shares_inode(kubelet.identity) for stream in self._history.open):
+            return math.inf
+        if self._history.open:
+            return max(self.schedule.not_before, kubelet.since + OLD_STREAM_GRACE)
+        last = self._history.last
+        if last is None or last.ended is None or (last.ended < kubelet.since and last.kubelet != kubelet.identity):
+            return self.schedule.not_before
+        return max(self.schedule.not_before, last.ended + SAME_KUBELET_PAUSE)
+
+    def meet(self, kubelet: Kubelet, reason: Reason) -> None:
+        """Register with a kubelet that was not there before, unless it turns out to be the one that was."""
+        stream = self.endpoint.stream if self.endpoint else None
+        if stream is not None and stream.kubelet is not None:
+            if stream.is_open and stream.kubelet.shares_inode(kubelet.identity):
+                stream.kubelet = kubelet.identity
+            if stream.kubelet == kubelet.identity:
+                return
+        self._leave()
+        self._told = None
+        self.schedule.start_over(reason, kubelet.since)
+
+    def begin(self) -> None:
+        """Note when the registration began, for the log."""
+        self._began = time.monotonic()
+
+    def name(self, endpoint: Endpoint, kubelet: FileIdentity) -> None:
+        """Note that this kubelet is about to be told this endpoint."""
+        self.endpoint = endpoint
+        endpoint.stream.kubelet = kubelet
+
+    def accepted(self) -> None:
+        """Note that the kubelet accepted the registration: now it has to open the stream."""
+        assert self.endpoint is not None
+        self.deadline = time.monotonic() + self.endpoint.dialect.stream_deadline
+
+    def follow(self, now: float, *, is_kubelet_present: bool) -> None:
+        """Draw the conclusion from what became of the stream."""
+        endpoint = self.endpoint
+        if endpoint is None:
+            return
+        if endpoint.stream.opened is not None:
+            if self._is_expected:
+                self._conclude(endpoint)
+            if endpoint.stream.ended is not None:
+                self._stream_ended(endpoint, endpoint.stream.opened, endpoint.stream.ended)
+        elif is_kubelet_present and not endpoint.is_in_place():
+            self.fail(Refusal(Failure.SOCKET_DELETED))
+        elif now >= self.deadline:
+            self.fail(Refusal(Failure.NO_STREAM, f"none within {endpoint.dialect.stream_deadline:.0f} s"))
+
+    def fail(self, refusal: Refusal, hint: str | None = None) -> None:
+        """Try again later, with another name if this one may be known."""
+        endpoint = self._leave()
+        if endpoint is not None and refusal.reached_nobody:
+            endpoint.stream.kubelet = None
+        elif endpoint is not None:
+            self.endpoints.abandon(endpoint)
+        self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
+        self.tell(refusal, endpoint, hint)
+
+    def drop(self) -> None:
+        """Have nothing more to do with the endpoint that was told."""
+        endpoint = self._leave()
+        if endpoint is not None:
+            self.endpoints.abandon(endpoint)
+
+    def end(self, reason: Reason) -> None:
+        """End the registration, and make another one as soon as that is harmless."""
+        self.drop()
+        now = time.monotonic()
+        self.schedule.start_over(reason, now)
+        self.schedule.not_before = now + SAME_KUBELET_PAUSE
+
+    def withdraw(self) -> None:
+        """Offer the resource no more: the streams end with its last list."""
+        self.is_withdrawn = True
+        self.offer.advertisement.close()
+
+    def tell(self, refusal: Refusal, endpoint: Endpoint | None = None, hint: str | None = None) -> None:
+        """Log why the resource is not registered, once for each problem."""
+        same = refusal.words.replace(endpoint.path.name, "") if endpoint is not None else refusal.words
+        if self._told == (refusal.failure, same):
+            return
+        self._told = (refusal.failure, same)
+        log.warning(
+            "registration failed",
+            resource=self.offer.resource,
+            cause=refusal.failure.value,
+            words=refusal.words or None,
+            hint=hint,
+        )
+
+    def _leave(self) -> Endpoint | None:
+        endpoint, self.endpoint, self.deadline = self.endpoint, None, math.inf
+        return endpoint
+
+    def _conclude(self, endpoint: Endpoint) -> None:
+        self.deadline = math.inf
+        self._told = None
+        self.schedule.succeeded()
+        self.endpoints.show_held()
+        log.info(
+            "registered",
+            resource=self.offer.resource,
+            api_version=endpoint.dialect.version,
+            kubernetes=endpoint.dialect.kubernetes,
+            endpoint=endpoint.path.name,
+            reason=self.schedule.reason.value,
+            took_ms=round((time.monotonic() - self._began) * 1000, 1),
+        )
+
+    def _stream_ended(self, endpoint: Endpoint, opened: float, ended: float) -> None:
+        self._leave()
+        self.endpoints.show_held()
+        self.schedule.stream_ended(opened=opened, ended=ended)
+        log.warning(
+            "the kubelet ended the stream",
+            resource=self.offer.resource,
+            endpoint=endpoint.path.name,
+            lasted_s=round(ended - opened, 3),
+        )

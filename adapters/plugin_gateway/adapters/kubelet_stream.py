@@ -1,0 +1,51 @@
+"""The one stream that the kubelet opens for each registration, and what a resource remembers of its streams."""
+
+import time
+from collections.abc import Callable
+
+from plugin_gateway.adapters.socket_file import FileIdentity
+
+KUBELET_AGENT = "grpc-go/"
+"""Every kubelet's user agent begins so, without a name of its own; grpcurl and Python clients put theirs first."""
+
+
+class StreamHistory:
+    """The kubelet's streams of one resource, on whichever endpoint; it outlives the resource's removal."""
+
+    def __init__(self) -> None:
+        self.open: list[KubeletStream] = []
+        self.last: KubeletStream | None = None
+        """The one that ended last."""
+
+
+class KubeletStream:
+    """What becomes of the stream that one endpoint is registered for; times are seconds on the monotonic clock."""
+
+    def __init__(self, history: StreamHistory, on_change: Callable[[], None]) -> None:
+        self.kubelet: FileIdentity | None = None
+        """The kubelet that was or is told the endpoint's name; None while the name is fresh."""
+        self.opened: float | None = None
+        self.ended: float | None = None
+        self._history = history
+        self._on_change = on_change
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the kubelet listens at this moment."""
+        return self.opened is not None and self.ended is None
+
+    def claim(self, user_agent: str) -> bool:
+        """Tell whether a stream that begins now is the kubelet's: the first that a Go program opens once it is told."""
+        if self.kubelet is None or self.opened is not None or not user_agent.startswith(KUBELET_AGENT):
+            return False
+        self.opened = time.monotonic()
+        self._history.open.append(self)
+        self._on_change()
+        return True
+
+    def end(self) -> None:
+        """Note that the claimed stream is over."""
+        self.ended = time.monotonic()
+        self._history.open.remove(self)
+        self._history.last = self
+        self._on_change()
