@@ -43,6 +43,8 @@ clean:
 	rm -rf .venv build dist
 
 $(READY): pyproject.toml requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$$($(PYTHON) --version 2>&1 || echo no $(PYTHON)): Python 3.11 or newer is needed; say which: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --constraint requirements-dev.txt --editable . --group dev

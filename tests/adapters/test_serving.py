@@ -273,3 +273,27 @@ async def test_an_endpoint_knows_whether_its_name_still_leads_to_it(kubelet_dir:
         assert not endpoint.is_in_place()
         endpoint.path.touch()
         assert not endpoint.is_in_place()
+
+
+async def test_of_more_devices_than_fit_in_a_message_as_many_as_fit_are_told(kubelet_dir: Path) -> None:
+    small = V1BETA1._replace(longest_list=100)
+    async with serving(kubelet_dir, offer(), small) as endpoint, connected(endpoint) as channel:
+        data = await asyncio.wait_for(watch(channel).read(), 5)
+        assert isinstance(data, bytes)
+        assert 50 < len(data) <= 100
+        told = [device.ID for device in wire.ListAndWatchResponse.FromString(data).devices]
+        assert told == [f"GPU-{number}" for number in range(len(told))]
+
+
+async def test_a_preference_among_more_devices_than_4_mib_is_answered(kubelet_dir: Path) -> None:
+    """The kubelet names every available id, of which a list has up to 4 MiB, and then those that must be included."""
+    available = [f"GPU-{number:060}" for number in range(80_000)]
+    request = wire.PreferredAllocationRequest(
+        container_requests=[wire.ContainerPreferredAllocationRequest(available_deviceIDs=available, allocation_size=2)]
+    ).SerializeToString()
+    assert len(request) > 5 * 2**20
+    options: Options = (*LOCAL, ("grpc.max_send_message_length", -1))
+    async with serving(kubelet_dir, offer()) as endpoint, connected(endpoint, options) as channel:
+        data = await call(channel, "/v1beta1.DevicePlugin/GetPreferredAllocation", request)
+        (container,) = wire.PreferredAllocationResponse.FromString(data).container_responses
+        assert list(container.deviceIDs) == available[:2]

@@ -76,6 +76,7 @@ def test_nodes_can_be_left_to_the_container_runtime() -> None:
 def test_only_nodes_that_exist_are_given() -> None:
     edits = allocate(EIGHT, ["GPU-1", "GPU-2"], POLICY, Host("/dev/nvidia1", "/dev/nvidiactl"))
     assert edits.device_nodes == (node("/dev/nvidia1"), node("/dev/nvidiactl"))
+    assert edits.absent_nodes == ("/dev/nvidia2",)
 
 
 @pytest.mark.parametrize(("dev_root", "prefix"), [("/", ""), ("/run/nvidia", "/run/nvidia"), ("/run/x/", "/run/x")])

@@ -12,7 +12,7 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health import Condition, Health
 from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
+from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.state import State
 
 from .strategies import IDS, INVENTORIES, VARIABLE, device, inventory
@@ -177,3 +177,10 @@ def test_advertisements_are_equal_if_and_only_if_what_they_show_is() -> None:
     ill = Advertisement(devices=(device(0),), unhealthy=frozenset({IDS[0]}), visibility_variable=VARIABLE)
     assert one == same
     assert one != ill
+
+
+def test_devices_that_no_rule_matches_are_named() -> None:
+    devices = (device(0, product="NVIDIA H100"), device(1, product="NVIDIA T4"))
+    rules = (ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/gpu")),)
+    assert unmatched(State(inventory=inventory(*devices)), rules) == devices[1:]
+    assert unmatched(State(), rules) == ()

@@ -367,3 +367,22 @@ async def test_a_restricted_api_version_is_named_as_the_cause(kubelet_dir: Path,
         await until(lambda: any(line["event"] == "registration failed" for line in told), "the refusal")
     (failed,) = [line for line in told if line["event"] == "registration failed"]
     assert failed["hint"] == "--api-version allows only v1beta1"
+
+
+async def test_devices_that_match_no_rule_and_nodes_that_are_missing_are_told(
+    kubelet_dir: Path, told: list[dict[str, Any]]
+) -> None:
+    def unmatched_told() -> list[dict[str, Any]]:
+        return [line for line in told if line["event"].startswith("devices match no pattern")]
+
+    node = Node(kubelet_dir, rules=(ResourceRule(pattern="*H100*", name=RESOURCE),))
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(node, devices=0):
+        node.see([device(1, "NVIDIA T4"), device(7)])
+        await allocatable(kubelet, 1)
+        for product in ("NVIDIA T4", "NVIDIA L4"):
+            node.see([device(1, product), device(7)])
+        await until(lambda: len(unmatched_told()) == 2, "both products")
+        await kubelet.allocate(RESOURCE, 1, pod="p")
+    assert [line["products"] for line in unmatched_told()] == [["NVIDIA T4"], ["NVIDIA L4"]]
+    (missing,) = [line for line in told if line["event"] == "device nodes are missing, the container gets none"]
+    assert missing["nodes"] == ("/dev/nvidia7",)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
+from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 from plugin_gateway.core.errors import InvalidValueError
 
 PROGRAM = "plugin-gateway"
@@ -65,7 +66,8 @@ class _Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             self.error(f"unexpected argument {word}")
         flag = word.partition("=")[0]
-        flags = [name for action in self._actions for name in action.option_strings]
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        flags = [name for action in shown for name in action.option_strings]
         self.error(f"unknown flag {word}{_suggestion(flag, flags)}")
 
 
@@ -212,7 +214,19 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
             **({"metavar": option.metavar} | extra),  # type: ignore[arg-type]
         )
 
+    for flag in UNSUPPORTED_FLAGS:
+        parser.add_argument(
+            flag,
+            action=_Remember,
+            dest=flag,
+            nargs="?",
+            const="true",
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
+
 
 def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
-    """Take the flags that were given."""
-    return {option.name: getattr(parsed, option.name) for option in options if hasattr(parsed, option.name)}
+    """Take the flags that were given, also those that only NVIDIA's plugin knows."""
+    names = [*(option.name for option in options), *UNSUPPORTED_FLAGS]
+    return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}

@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resource_names import ResourceName
-from plugin_gateway.core.resources import ResourceRule, advertise
+from plugin_gateway.core.resources import ResourceRule, advertise, unmatched
 from plugin_gateway.core.state import State
 
 PATIENCE = 15.0
@@ -35,10 +35,11 @@ def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bo
         for name, advertisement in advertise(State(inventory=inventory), rules).items()
         for device in advertisement.devices
     ]
+    left_out = unmatched(State(inventory=inventory), rules)
     if as_json:
-        _print_json(inventory, offered)
+        _print_json(inventory, offered, left_out)
     else:
-        _print_table(inventory, offered)
+        _print_table(inventory, offered, left_out)
     return 0
 
 
@@ -51,7 +52,9 @@ def _first_inventory(seen: "queue.SimpleQueue[Observation]") -> Inventory | str:
                 return problem
 
 
-def _print_json(inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]]) -> None:
+def _print_json(
+    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
+) -> None:
     devices = [
         {
             "resource": name,
@@ -67,11 +70,14 @@ def _print_json(inventory: Inventory, offered: Sequence[tuple[ResourceName, Devi
         for name, device in offered
     ]
     rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
-    json.dump({"devices": devices, "rejected": rejected}, sys.stdout, indent=2)
+    unknown = [{"id": device.id, "product": device.product} for device in left_out]
+    json.dump({"devices": devices, "unmatched": unknown, "rejected": rejected}, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
-def _print_table(inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]]) -> None:
+def _print_table(
+    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
+) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
@@ -96,6 +102,9 @@ def _print_table(inventory: Inventory, offered: Sequence[tuple[ResourceName, Dev
         console.print(table)
     if not offered:
         console.print("no device is offered under any resource")
+    for device in left_out:
+        text = f"not offered: {device.id}: no pattern under resources matches {device.product!r}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     for each in inventory.rejected:
         console.print(f"not offered: {each.place}: {each.problem}", markup=False, highlight=False, soft_wrap=True)
 

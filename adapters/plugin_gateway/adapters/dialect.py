@@ -42,6 +42,8 @@ class Dialect(NamedTuple):
     """Makes one message of the ListAndWatch stream."""
     calls: Mapping[str, Call]
     """Every other method of the DevicePlugin service."""
+    longest_list: int | None = None
+    """Bytes of the longest message that its kubelets take; a longer one ends the stream, again and again."""
     stream_deadline: float = 15.0
     """Seconds from an accepted Register to the stream: those of 1.10 to 1.24 allow themselves 10 s to dial."""
     one_resource_at_a_time: bool = False

@@ -15,7 +15,7 @@ from plugin_gateway.core.observations import DriverSilence, Observation
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resource_names import ResourceName
-from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise
+from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.state import Changes, SilenceChange, State, advance
 
 MOST_DEVICES_TOLD = 32
@@ -48,6 +48,7 @@ class Gateway:
         self._silent_for = silent_for
         self._state = State()
         self._offers: dict[ResourceName, Offer] = {}
+        self._unmatched: tuple[Device, ...] = ()
 
     async def run(self) -> None:
         """Offer the devices until cancelled.
@@ -99,6 +100,7 @@ class Gateway:
                 raise DriverUnavailableError("the driver does not answer")
 
     def _publish(self) -> None:
+        self._tell_unmatched()
         wanted = advertise(self._state, self._offering.rules)
         names = {rule.name for rule in self._offering.rules}
         for name in [name for name in self._offers if name not in names]:
@@ -110,6 +112,16 @@ class Gateway:
                 self._offers[name] = Offer(name, advertisement, self._offering.policy, self._offering.nodes)
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
                 self._registrar.add(self._offers[name])
+
+    def _tell_unmatched(self) -> None:
+        """Log the devices that no rule matches, whenever they are others than before."""
+        before, self._unmatched = self._unmatched, unmatched(self._state, self._offering.rules)
+        if self._unmatched and self._unmatched != before:
+            log.warning(
+                "devices match no pattern under resources, they are not offered",
+                devices=[device.id for device in self._unmatched],
+                products=sorted({device.product for device in self._unmatched}),
+            )
 
     def _withdraw(self, name: ResourceName) -> None:
         """Tell the kubelet that the resource has no devices any more, then leave."""

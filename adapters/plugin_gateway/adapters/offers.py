@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.publication import Latest
 from plugin_gateway.core.allocations import ContainerEdits, allocate
 from plugin_gateway.core.policy import AllocationPolicy
@@ -32,7 +33,12 @@ class Offer:
         Raises:
             AllocationError: with the ids that cannot be granted.
         """
-        return allocate(self.advertisement.value, ids, self.policy, self.nodes)
+        edits = allocate(self.advertisement.value, ids, self.policy, self.nodes)
+        if edits.absent_nodes:
+            log.warning(
+                "device nodes are missing, the container gets none", resource=self.resource, nodes=edits.absent_nodes
+            )
+        return edits
 
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
         """Choose among the available devices; never fails."""

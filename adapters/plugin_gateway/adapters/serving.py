@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -13,6 +14,7 @@ from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.publication import PublicationClosed
 from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
+from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
@@ -59,7 +61,7 @@ class Serving(grpc.GenericRpcHandler):
             try:
                 with contextlib.suppress(PublicationClosed):
                     async for advertisement in self._follow(paced=of_kubelet and dialect.one_resource_at_a_time):
-                        yield dialect.device_list(advertisement)
+                        yield _device_list(dialect, advertisement, self._offer.resource)
             finally:
                 if of_kubelet:
                     self._stream.end()
@@ -79,6 +81,19 @@ class Serving(grpc.GenericRpcHandler):
 
         async for answer in reflect(self._dialects, requests, context):
             yield answer
+
+
+def _device_list(dialect: Dialect, advertisement: Advertisement, resource: ResourceName) -> bytes:
+    """Write the list; of more devices than fit as many as do, because a list that is refused is worth nothing."""
+    data, told = dialect.device_list(advertisement), advertisement
+    while dialect.longest_list is not None and len(data) > dialect.longest_list:
+        fitting = len(told.devices) * dialect.longest_list // len(data)
+        told = replace(told, devices=told.devices[: min(fitting, len(told.devices) - 1)])
+        data = dialect.device_list(told)
+    if told is not advertisement:
+        missing = len(advertisement.devices) - len(told.devices)
+        log.error("more devices than fit in a list for the kubelet", resource=resource, left_out=missing)
+    return data
 
 
 def _user_agent(context: _Context) -> str:

@@ -81,6 +81,7 @@ V1BETA1 = Dialect(
     file=wire.DESCRIPTOR,
     registration=_registration,
     device_list=_device_list,
+    longest_list=4 * 1024 * 1024,
     calls={
         "GetDevicePluginOptions": _get_options,
         "GetPreferredAllocation": _prefer,

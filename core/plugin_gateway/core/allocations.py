@@ -41,6 +41,8 @@ class ContainerEdits(NamedTuple):
     device_nodes: tuple[DeviceNode, ...] = ()
     annotations: Mapping[str, str] = _NOTHING
     cdi_devices: tuple[str, ...] = ()
+    absent_nodes: tuple[str, ...] = ()
+    """What the devices need and the host does not have now: no part of an answer, but worth a warning."""
 
 
 NO_EDITS = ContainerEdits()
@@ -64,9 +66,16 @@ def allocate(
     devices = _granted(advertised, ids)
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
     names = [device.id if by_uuid else str(device.index) for device in devices]
+    environment = {advertised.visibility_variable: ",".join(names)}
+    if not policy.pass_device_specs:
+        return ContainerEdits(environment)
+    own = [path for device in devices for path in device.nodes]
+    paths = [*own, *advertised.shared_nodes]
+    present, root = host.present(paths), policy.dev_root.rstrip("/")
     return ContainerEdits(
-        environment={advertised.visibility_variable: ",".join(names)},
-        device_nodes=_device_nodes(advertised, devices, policy, host) if policy.pass_device_specs else (),
+        environment,
+        device_nodes=tuple([DeviceNode(path, root + path) for path in paths if path in present]),
+        absent_nodes=tuple([path for path in own if path not in present]),
     )
 
 
@@ -82,16 +91,3 @@ def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
         raise UnhealthyDeviceError([name for name in ids if name in advertised.unhealthy])
     devices.sort(key=_INDEX)
     return devices
-
-
-def _device_nodes(
-    advertised: Advertisement,
-    devices: Sequence[Device],
-    policy: AllocationPolicy,
-    host: HostNodes,
-) -> tuple[DeviceNode, ...]:
-    root = policy.dev_root.rstrip("/")
-    paths = [path for device in devices for path in device.nodes]
-    paths += advertised.shared_nodes
-    present = host.present(paths)
-    return tuple([DeviceNode(path, root + path) for path in paths if path in present])

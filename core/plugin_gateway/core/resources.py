@@ -44,6 +44,12 @@ class Advertisement:
         return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
 
 
+def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
+    """Name the devices that no rule matches."""
+    devices = state.inventory.devices if state.inventory is not None else ()
+    return tuple(device for device in devices if _rule_for(device, rules) is None)
+
+
 def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceName, Advertisement]:
     """Sort the devices into resources by the first rule that matches.
 
@@ -53,7 +59,7 @@ def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceNa
         return {}
     sorted_devices: dict[ResourceName, list[Device]] = {}
     for device in state.inventory.devices:
-        rule = next((rule for rule in rules if fnmatchcase(device.product, rule.pattern)), None)
+        rule = _rule_for(device, rules)
         if rule is not None:
             sorted_devices.setdefault(rule.name, []).append(device)
     return {
@@ -65,3 +71,7 @@ def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceNa
         )
         for name, devices in sorted_devices.items()
     }
+
+
+def _rule_for(device: Device, rules: Sequence[ResourceRule]) -> ResourceRule | None:
+    return next((rule for rule in rules if fnmatchcase(device.product, rule.pattern)), None)

@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.observations import InventorySeen, XidReported
 from plugin_gateway.core.ports import Report
-from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
+from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
 
 MAX_GPUS = 50_000
 NUMA_NODES = 2
@@ -59,7 +59,7 @@ def _gpu(index: int, count: int, model: str) -> Device:
         product=product,
         memory_bytes=memory,
         numa_node=index * NUMA_NODES // count,
-        nodes=(device_node(index),),
+        nodes=(),
     )
 
 

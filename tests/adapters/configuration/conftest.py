@@ -46,4 +46,4 @@ def read(config_file: Path) -> Read:
 
 def _given(argument: str) -> tuple[str, GivenFlag]:
     flag, _, text = argument.partition("=")
-    return next(option.name for option in OPTIONS if flag in option.flags), GivenFlag(flag, text)
+    return next((option.name for option in OPTIONS if flag in option.flags), flag), GivenFlag(flag, text)

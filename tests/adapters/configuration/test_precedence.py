@@ -1,5 +1,6 @@
 """Flag before environment before file before default, for every option."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -145,3 +146,26 @@ def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None
 def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
     with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
         decide(run_options(("v9",), one_of(("nvml",))), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "message"),
+    [
+        (["--mig-strategy=mixed"], {}, "--mig-strategy: 'mixed' is not supported by plugin-gateway, allowed is none"),
+        ([], {"MIG_STRATEGY": "single"}, "environment variable MIG_STRATEGY: 'single' is not supported"),
+        ([], {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"}, "environment variable DEVICE_LIST_STRATEGY: 'envvar,cdi-cri'"),
+        (["--gds-enabled=true"], {}, "--gds-enabled: 'true' is not supported by plugin-gateway, allowed is false"),
+        ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed is /var/lib/kubelet/device-plugins/kubelet.sock"),
+        (["--mps-root=/run/mps"], {}, "--mps-root: '/run/mps' is not supported by plugin-gateway; take it out"),
+    ],
+)
+def test_what_only_nvidias_plugin_can_be_told_is_refused(
+    flags: list[str], environment: dict[str, str], message: str, read: Read
+) -> None:
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
+        read(flags, environment)
+
+
+def test_what_asks_nvidias_plugin_for_nothing_more_is_accepted(read: Read) -> None:
+    asked = {"MIG_STRATEGY": "none", "DEVICE_LIST_STRATEGY": "envvar", "GDS_ENABLED": "False", "MPS_ROOT": ""}
+    assert read(["--mig-strategy=none", "--device-discovery-strategy=auto"], asked) == read([], {})

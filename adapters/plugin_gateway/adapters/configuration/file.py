@@ -18,6 +18,7 @@ from plugin_gateway.adapters.configuration.document import (
     shown,
 )
 from plugin_gateway.adapters.configuration.options import Option
+from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
@@ -30,25 +31,6 @@ _RULE_KEYS = ("pattern", "name")
 _NVIDIA_DOMAIN = "nvidia.com/"
 _WORDS = (STRING, NUMBER, FRACTION)
 """A version such as 0.1 is a number to YAML."""
-
-NOT_SUPPORTED: Mapping[str, tuple[str, ...]] = {
-    "flags.migStrategy": ("none",),
-    "flags.gdrcopyEnabled": ("false",),
-    "flags.gdsEnabled": ("false",),
-    "flags.mofedEnabled": ("false",),
-    "flags.mpsRoot": (),
-    "flags.useNodeFeatureAPI": ("false",),
-    "flags.deviceDiscoveryStrategy": ("auto", "nvml"),
-    "flags.gfd": (),
-    "flags.plugin.deviceListStrategy": ("envvar",),
-    "flags.plugin.cdiAnnotationPrefix": (),
-    "flags.plugin.nvidiaCTKPath": (),
-    "flags.plugin.sharedDevicesAllocationPolicy": (),
-    "resources.mig": (),
-    "sharing": (),
-    "imex": (),
-}
-"""Keys of NVIDIA's plugin for what this one does not do, and the values that ask for nothing else than what it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +123,7 @@ class _Reader:
             elif full in self._groups:
                 if value.tag != NULL:
                     self._mapping(value, full)
-            elif full in NOT_SUPPORTED:
+            elif full in UNSUPPORTED_KEYS:
                 self._check_not_asked_for(full, key, value)
             elif full != "version":
                 raise InvalidValueError(f"{self._place(key)}: unknown key {full}, {self._known(full)}")
@@ -151,19 +133,18 @@ class _Reader:
         from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
         keys = (*self._options, RESOURCES, "version")
-        known = [*keys, *NOT_SUPPORTED, *self._groups]
+        known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
         same_word = [key for key in known if key.rpartition(".")[2] == full.rpartition(".")[2].strip("'")]
         near = same_word or get_close_matches(full, known, n=1)
         return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(keys))}"
 
     def _check_not_asked_for(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
-        allowed = NOT_SUPPORTED[full]
+        row = UNSUPPORTED_KEYS[full]
         items = value.value if isinstance(value, yaml.SequenceNode) and value.value else [value]
-        if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in allowed for item in items):
+        if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in row.neutral for item in items):
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
-        only = f", allowed is {' or '.join(allowed)}" if allowed else "; take it out"
-        raise InvalidValueError(f"{self._place(key)}: {written} is not supported by plugin-gateway{only}")
+        raise InvalidValueError(f"{self._place(key)}: {written} is not supported by plugin-gateway{only(row)}")
 
     def _value(self, node: yaml.Node, full: str) -> FileValue:
         if self._options[full].is_switch:

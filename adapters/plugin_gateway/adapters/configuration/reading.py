@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
+from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ class Decisions(NamedTuple):
 def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Decisions:
     """Decide every option.
 
-    ``flags`` has those that were given, by the name of the option. An empty variable counts as not set.
+    ``flags`` has those that were given, by the name of the option, or their own where NVIDIA's plugin alone has them.
+    An empty variable counts as not set.
 
     Raises:
         InvalidValueError: it names the flag, the variable or the place in the file, the value, and what is allowed.
     """
+    refuse_unsupported(flags, environment)
     return _Reading(options, flags, environment).decide()
 
 

@@ -1,0 +1,86 @@
+"""What NVIDIA's plugin can be told and this one cannot: refused, unless it asks for what this one does anyway.
+
+Silence would be worse: a DaemonSet that is swapped would lose what it asks for, and nobody would be told.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, GivenFlag
+from plugin_gateway.core.errors import InvalidValueError
+
+
+class Unsupported(NamedTuple):
+    """One decision of NVIDIA's plugin, under all the names that it has there."""
+
+    file_key: str | None = None
+    flag: str | None = None
+    variable: str | None = None
+    neutral: tuple[str, ...] = ()
+    """The values that change nothing, in lower case."""
+
+
+_OFF = ("false",)
+
+UNSUPPORTED = (
+    Unsupported("flags.migStrategy", "--mig-strategy", "MIG_STRATEGY", ("none",)),
+    Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
+    Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
+    Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),
+    Unsupported("flags.mpsRoot", "--mps-root", "MPS_ROOT"),
+    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF),
+    Unsupported(
+        "flags.deviceDiscoveryStrategy", "--device-discovery-strategy", "DEVICE_DISCOVERY_STRATEGY", ("auto", "nvml")
+    ),
+    Unsupported("flags.gfd"),
+    Unsupported("flags.plugin.deviceListStrategy", "--device-list-strategy", "DEVICE_LIST_STRATEGY", ("envvar",)),
+    Unsupported("flags.plugin.cdiAnnotationPrefix", "--cdi-annotation-prefix", "CDI_ANNOTATION_PREFIX"),
+    Unsupported("flags.plugin.nvidiaCTKPath", "--nvidia-ctk-path", "NVIDIA_CTK_PATH"),
+    Unsupported(flag="--nvidia-cdi-hook-path", variable="NVIDIA_CDI_HOOK_PATH"),
+    Unsupported(
+        "flags.plugin.sharedDevicesAllocationPolicy",
+        "--shared-devices-allocation-policy",
+        "SHARED_DEVICES_ALLOCATION_POLICY",
+    ),
+    Unsupported(flag="--imex-channel-ids", variable="IMEX_CHANNEL_IDS", neutral=("[]",)),
+    Unsupported(flag="--imex-required", variable="IMEX_REQUIRED", neutral=_OFF),
+    Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS"),
+    Unsupported(
+        flag="--kubelet-socket",
+        variable="KUBELET_SOCKET",
+        neutral=(f"{DEFAULT_KUBELET_DIR}/kubelet.sock",),
+    ),
+    Unsupported("resources.mig"),
+    Unsupported("sharing"),
+    Unsupported("imex"),
+)
+UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
+UNSUPPORTED_FLAGS = {row.flag: row for row in UNSUPPORTED if row.flag}
+
+
+def refuse_unsupported(flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> None:
+    """Look at the flags, by their name, and at the environment.
+
+    Raises:
+        InvalidValueError: one of them asks for what is not there.
+    """
+    for row in UNSUPPORTED:
+        if row.flag and row.flag in flags:
+            refuse(row, row.flag, flags[row.flag].text)
+        if row.variable and environment.get(row.variable):
+            refuse(row, f"environment variable {row.variable}", environment[row.variable])
+
+
+def refuse(row: Unsupported, culprit: str, text: str) -> None:
+    """Refuse one value, unless it changes nothing.
+
+    Raises:
+        InvalidValueError: it names the culprit, the value and what is allowed.
+    """
+    if not all(word.strip().lower() in row.neutral for word in text.split(",")):
+        raise InvalidValueError(f"{culprit}: {text[:80]!r} is not supported by plugin-gateway{only(row)}")
+
+
+def only(row: Unsupported) -> str:
+    """Tell what is allowed instead."""
+    return f", allowed is {' or '.join(row.neutral)}" if row.neutral else "; take it out"
