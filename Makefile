@@ -3,16 +3,24 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/kubelets $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	@echo "left out: tests with genuine kubelets, which need Go: make test-kubelets"
+
+# Genuine device managers of six releases, as programs; the first time takes ten minutes and downloads their modules.
+kubelets: $(READY)
+	$(BIN)/python tests/kubelets/build.py
+
+test-kubelets: kubelets
+	$(BIN)/python -m pytest tests/kubelets $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -1,0 +1,226 @@
+"""A genuine device manager as the tests drive it: a program of its own, commands in, events out.
+
+Its methods are those of `FakeKubelet`, so a scenario can be written once for both.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from kubelets.build import BUILT, PROGRAMS
+from plugin_gateway.adapters.fake_kubelet import AdmissionError
+from plugin_gateway.adapters.fake_kubelet.events import Answer, Container
+
+GENUINE = tuple(
+    sorted((path.name for path in PROGRAMS.glob("v*")), key=lambda name: [int(n) for n in name[1:].split(".")])
+)
+START_LIMIT = 30.0
+ANSWER_LIMIT = 20.0
+TAIL = 20
+_COMPLAINT = re.compile(r"[WEF]\d{4} ")
+"""How glog and klog begin a line of a warning, an error or worse."""
+_ANY_KUBELET_SAYS = (
+    re.compile(r"[Cc]heckpoint"),  # there is none at the first start
+    re.compile(r"Device \S+ is now (Unh|H)ealthy"),  # what the old ones call an error is what we told them
+)
+
+
+class KubeletProgramError(Exception):
+    """The program did what a kubelet program must not; with the tail of its log."""
+
+
+class GenuineKubelet:
+    """The device manager of one release in one directory."""
+
+    def __init__(self, directory: Path, release: str) -> None:
+        self.directory = directory
+        self.release = release
+        self.events: list[Mapping[str, Any]] = []
+        """Everything it told, oldest first."""
+        self.expected: list[str] = []
+        """Parts of the complaints that the test provokes."""
+        self._log = directory.parent / f"{directory.name}-kubelet.log"
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._counts: Mapping[str, Mapping[str, int]] = {}
+        self._answers: dict[int, Mapping[str, Any]] = {}
+        self._last_command = 0
+        self._pods: dict[str, Mapping[str, object]] = {}
+        """What was admitted: the API server would tell a kubelet that starts again."""
+        self._failure: str | None = None
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.kill()
+        self._log.unlink(missing_ok=True)
+
+    async def start(self) -> None:
+        """Start it in its directory, which keeps the checkpoint of an earlier life.
+
+        Raises:
+            KubeletProgramError: it does not start.
+        """
+        self._counts, self._failure, known = {}, None, len(self.events)
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                str(BUILT / self.release),
+                str(self.directory),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        self._reading = asyncio.get_running_loop().create_task(self._read(self._process))
+        await self.wait_for(
+            lambda: any(event["event"] == "ready" for event in self.events[known:]), timeout=START_LIMIT, what="kubelet"
+        )
+        for pod in self._pods.values():
+            await self._command("bind", **pod)
+
+    async def kill(self) -> None:
+        """End as kill -9 does. A second time does nothing."""
+        process, self._process = self._process, None
+        if process is None or self._reading is None:
+            return
+        self._failure = "it was killed"
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await self._reading
+
+    async def stop(self) -> None:
+        """End in order, as far as a device manager does: its socket stays."""
+        await self._command("quit")
+        await self.kill()
+
+    async def restart(self, release: str | None = None, *, kill: bool = True) -> None:
+        """End and start again, perhaps as another release."""
+        await (self.kill() if kill else self.stop())
+        self.release = release or self.release
+        await self.start()
+
+    def capacity(self, resource: str) -> int | None:
+        """Tell how many devices the resource has; None for one that the device manager does not know."""
+        return self._counts.get(resource, {}).get("capacity")
+
+    def allocatable(self, resource: str) -> int | None:
+        """Tell how many of them can be given to pods; None for a resource that it does not know."""
+        return self._counts.get(resource, {}).get("allocatable")
+
+    async def allocate(self, resource: str, wanted: int = 1, *, pod: str, container: str = "main") -> Container:
+        """Admit a pod whose container wants devices, and start it.
+
+        Raises:
+            AdmissionError: in the release's words.
+        """
+        wants = {"resource": resource, "count": wanted, "pod": pod, "container": container}
+        answer = await self._command("allocate", **wants)
+        if answer["ok"]:
+            self._pods[pod] = wants
+        return _container(answer, pod, container, resource)
+
+    async def start_container(self, pod: str, container: str = "main") -> Container:
+        """Start a container of an admitted pod again.
+
+        Raises:
+            AdmissionError: the start failed.
+        """
+        return _container(await self._command("start", pod=pod, container=container), pod, container, "")
+
+    async def remove_pod(self, pod: str) -> None:
+        """Give its devices back."""
+        self._pods.pop(pod, None)
+        await self._command("remove", pod=pod)
+
+    async def drop_stream(self, _resource: str) -> None:
+        """Close every connection to a device plugin; the kubelet lives on."""
+        answer = await self._command("drop")
+        assert answer["connections"] >= 1
+
+    async def manager(self) -> Mapping[str, Any]:
+        """Tell what the manager holds, by the names of its own fields."""
+        return dict((await self._command("manager"))["manager"])
+
+    def complaints(self) -> Sequence[str]:
+        """List the warnings and errors of its log that nothing explains."""
+        expected = [*_ANY_KUBELET_SAYS, *(re.compile(re.escape(part)) for part in self.expected)]
+        lines = self._log.read_text(errors="replace").splitlines()
+        found = [line for line in lines if _COMPLAINT.match(line) or line.startswith("panic")]
+        return [line for line in found if not any(part.search(line) for part in expected)]
+
+    async def wait_for(self, condition: Callable[[], bool], *, timeout: float = 10.0, what: str) -> None:  # noqa: ASYNC109
+        """Wait until the condition holds.
+
+        Raises:
+            TimeoutError: it says what was waited for.
+            KubeletProgramError: the program ended meanwhile, or said what is no event.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    if self._failure is not None:
+                        raise KubeletProgramError(f"kubelet {self.release}: {self._failure}\n{self._tail()}")
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"kubelet {self.release}: no {what} within {timeout:.0f} s; counts {self._counts}\n{self._tail()}"
+            ) from None
+
+    async def _command(self, command: str, **arguments: object) -> Mapping[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._last_command += 1
+        number = self._last_command
+        line = json.dumps({"id": number, "command": command, **arguments}) + "\n"
+        self._process.stdin.write(line.encode())
+        await self.wait_for(lambda: number in self._answers, timeout=ANSWER_LIMIT, what=f"answer to {command}")
+        return self._answers[number]
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                self._failure = f"it said {line!r}, which is no event"
+                break
+            self.events.append(event)
+            if event["event"] == "capacity":
+                self._counts = event["resources"]
+            elif event["event"] == "answer":
+                self._answers[event["id"]] = event
+            self._wake()
+        self._failure = self._failure or f"it ended with status {await process.wait()}"
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-TAIL:])
+
+
+def _container(answer: Mapping[str, Any], pod: str, container: str, resource: str) -> Container:
+    if not answer["ok"]:
+        raise AdmissionError(answer["message"])
+    told = answer["container"]
+    return Container(
+        pod=pod,
+        name=container,
+        resource=resource,
+        ids=tuple(filter(None, told["environment"].get("NVIDIA_VISIBLE_DEVICES", "").split(","))),
+        answer=Answer(
+            environment=told["environment"],
+            mounts={each["container"]: (each["host"], each["read_only"]) for each in told["mounts"] or ()},
+            device_nodes={each["container"]: (each["host"], each["permissions"]) for each in told["devices"] or ()},
+            annotations=told["annotations"],
+            cdi_devices=tuple(told["cdi"] or ()),
+        ),
+    )
