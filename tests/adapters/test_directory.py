@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.own_sockets import _FORM, HELD, LONGEST_DIRECTORY, PREFIX, OwnSockets, checksum
-from plugin_gateway.adapters.rivalry import TAKE_OVER, Rivalry
+from plugin_gateway.adapters.rivalry import TAKE_OVER, YIELD, Rivalry
+from plugin_gateway.adapters.schedule import Reason
 from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, ResourceName
 
@@ -207,12 +208,30 @@ def test_whoever_holds_the_stream_goes_on_and_of_two_the_elder(kubelet_dir: Path
     with listening(path):
         path.chmod(0o755 | HELD)
         assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == TAKE_OVER
-        assert not Rivalry(elder, DEFAULT_RESOURCE).must_yield()
     path = elder.fresh_path(DEFAULT_RESOURCE)
+    ours = Rivalry(younger, DEFAULT_RESOURCE)
     with listening(path):
-        assert not Rivalry(younger, DEFAULT_RESOURCE).must_yield()
+        assert ours.reason_to_end(100.0) is None
+        assert ours.reason_to_end(110.0) is None
         path.chmod(0o755 | HELD)
-        assert Rivalry(younger, DEFAULT_RESOURCE).must_yield()
+        assert ours.reason_to_end(120.0) is None
+        assert ours.reason_to_end(120.0 + YIELD) is Reason.OTHER_GATEWAY_CAME
+
+
+def test_an_elder_registers_again_once_the_younger_gave_up_the_stream_that_it_held(kubelet_dir: Path) -> None:
+    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
+    ours = Rivalry(elder, DEFAULT_RESOURCE)
+    path = younger.fresh_path(DEFAULT_RESOURCE)
+    with listening(path):
+        path.chmod(0o755 | HELD)
+        assert ours.reason_to_end(100.0) is None
+        assert ours.reason_to_end(110.0) is None
+        path.chmod(0o755)
+        assert ours.reason_to_end(111.0) is Reason.OTHER_GATEWAY_LEFT
+        assert ours.reason_to_end(112.0) is None
+        path.chmod(0o755 | HELD)
+        assert ours.reason_to_end(113.0) is None
+    assert ours.reason_to_end(114.0) is Reason.OTHER_GATEWAY_LEFT
 
 
 def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:

@@ -59,6 +59,10 @@ class Plugin:
         self.answers: Mapping[str, bytes | str] = {"Allocate": container_answer(release)}
         """By method: the bytes that are answered, or the words of an error."""
         self.called: list[str] = []
+        self.streams = 0
+        """How many are open."""
+        self.agents: list[str] = []
+        """By which user agent each stream was opened."""
         self._path = directory / name
         self._kubelet = directory / "kubelet.sock"
         self._server = grpc.aio.server()
@@ -102,15 +106,18 @@ class Plugin:
         for stream in self._streams:
             stream.put_nowait(None)
 
-    async def watch(self, _request: bytes, _context: Any) -> AsyncIterator[bytes]:
+    async def watch(self, _request: bytes, context: Any) -> AsyncIterator[bytes]:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._streams.add(queue)
+        self.streams += 1
+        self.agents.append(next(value for key, value in context.invocation_metadata() if key == "user-agent"))
         try:
             yield listed(self.devices)
             while (message := await queue.get()) is not None:
                 yield message
         finally:
             self._streams.discard(queue)
+            self.streams -= 1
 
     async def answer(self, method: str, context: Any) -> bytes:
         self.called.append(method)

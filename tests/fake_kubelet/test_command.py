@@ -104,7 +104,7 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
     [
         ("frobnicate", "refused: 'frobnicate', allowed are allocate RESOURCE"),
         ("allocate a.b/c many", "refused: 'many' is no number of devices"),
-        ("allocate a.b/c", "Requested: 1, Available: 0"),
+        ("allocate a.b/c", "starts without devices: no plugin offers a.b/c"),
         ("allocate a.b/c ²", "refused: '²' is no number of devices"),
         ("allocate", "refused: 'allocate', allowed are allocate RESOURCE"),
         ("drop a.b/c", "refused: no resource 'a.b/c', registered are none yet"),
@@ -130,7 +130,7 @@ async def test_a_call_that_its_release_does_not_know_is_shown(kubelet_dir: Path)
         await session.see("call of an unknown method  /v1beta1.Registration/Register")
 
 
-@pytest.mark.parametrize("commands", [None, "allocate a.b/c\nquit\n"])
+@pytest.mark.parametrize("commands", [None, "frobnicate\nquit\n"])
 async def test_its_input_can_be_a_file_or_nothing(commands: str | None, kubelet_dir: Path, tmp_path: Path) -> None:
     source = Path(os.devnull)
     if commands is not None:

@@ -215,13 +215,14 @@ class Registrar:
     def _heed_rivals(self) -> None:
         """Look at other gateways where some came, or are known to be there."""
         came, self._newcomers = self._newcomers, False
+        now = time.monotonic()
         for candidacy in self._candidacies.values():
             if not (came or candidacy.rivalry.is_known):
                 continue
             if candidacy.endpoint is None:
-                candidacy.rivalry.look(time.monotonic())
-            elif candidacy.endpoint.stream.is_open and candidacy.rivalry.must_yield():
-                candidacy.end(Reason.OTHER_GATEWAY_CAME)
+                candidacy.rivalry.look(now)
+            elif candidacy.endpoint.stream.is_open and (reason := candidacy.rivalry.reason_to_end(now)):
+                candidacy.end(reason)
 
     async def _keep_in_place(self) -> float:
         """Have every resource a socket in its place; tell when to try again where one cannot be made."""

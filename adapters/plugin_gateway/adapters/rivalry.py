@@ -1,14 +1,19 @@
 """Two gateways for one resource: one registers, the other says so and stands by.
 
-Whoever holds a kubelet's stream goes on. Where nobody does, the elder goes first.
+Whoever holds a kubelet's stream goes on. Where nobody does, the elder goes first. Where both do, having begun at the
+same instant, the younger yields, and the elder registers again: a kubelet of 1.12 and later takes the end of the
+younger's stream for the end of the resource.
 """
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.own_sockets import OwnSockets, Rival
+from plugin_gateway.adapters.schedule import Reason
 from plugin_gateway.core.resource_names import ResourceName
 
 TAKE_OVER = 1.5
 """Seconds for which the other must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
+YIELD = 1.5
+"""Seconds for which both hold a stream before the younger yields: time enough for the elder to see that, too."""
 
 
 class Rivalry:
@@ -20,6 +25,7 @@ class Rivalry:
         self._told: dict[str, bool] = {}
         """For each instance that lives, whether it was said to go first."""
         self._gone_since: float | None = None
+        self._both_hold_since: float | None = None
         self.standing_by = False
         """Whether another gateway has the resource, or had it a moment ago."""
 
@@ -30,7 +36,9 @@ class Rivalry:
 
     def look(self, now: float) -> float:
         """Tell how many seconds the next registration has to wait for another gateway; 0 where there is none."""
-        if any(self._find(holding=False)):
+        self._both_hold_since = None
+        self._find(holding=False)
+        if any(self._told.values()):
             self.standing_by, self._gone_since = True, None
             return TAKE_OVER
         if not self.standing_by:
@@ -41,12 +49,18 @@ class Rivalry:
             self.standing_by, self._gone_since = False, None
         return wait
 
-    def must_yield(self) -> bool:
-        """Tell, while we hold a stream, whether an elder holds one too: two that began at the same instant."""
-        return any(self._find(holding=True))
+    def reason_to_end(self, now: float) -> Reason | None:
+        """Tell, while we hold a stream, why it has to end: an elder holds one too, or another held one until now."""
+        before = self._both_hold_since
+        both_hold = any(rival.holds for rival in self._find(holding=True))
+        self._both_hold_since = (now if before is None else before) if both_hold else None
+        if self._both_hold_since is None:
+            return None if before is None else Reason.OTHER_GATEWAY_LEFT
+        must_yield = any(self._told.values()) and now - self._both_hold_since >= YIELD
+        return Reason.OTHER_GATEWAY_CAME if must_yield else None
 
-    def _find(self, *, holding: bool) -> list[bool]:
-        """Tell of each living gateway whether it goes first, and log what is new of that."""
+    def _find(self, *, holding: bool) -> list[Rival]:
+        """List the living gateways, note of each whether it goes first, and log what is new of that."""
         goes_first: dict[str, bool] = {}
         rivals = self._own_sockets.find_rivals(self._resource)
         for rival in rivals:
@@ -57,7 +71,7 @@ class Rivalry:
                 self._told[rival.instance] = goes_first[rival.instance]
                 self._tell(rival, goes_first=goes_first[rival.instance])
         self._told = goes_first
-        return list(goes_first.values())
+        return rivals
 
     def _goes_first(self, rival: Rival, *, holding: bool) -> bool:
         is_elder = rival.instance < self._own_sockets.instance

@@ -1,11 +1,11 @@
 """How the fake kubelet admits pods, chooses devices and starts containers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
-from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container
-from plugin_gateway.adapters.fake_kubelet.releases import Release
+from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
+from plugin_gateway.adapters.fake_kubelet.releases import NOT_ENOUGH, UNAVAILABLE, Release
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import (
     WIRES,
@@ -23,6 +23,8 @@ class Pods:
 
     containers: dict[tuple[str, str], Container] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    wanted: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How many devices each container asked for, where they are chosen at its start (1.8)."""
 
     def held(self, resource: str) -> set[str]:
         """Tell the devices of a resource that are given out."""
@@ -38,6 +40,7 @@ class Pods:
         for key in [key for key in self.containers if key[0] == pod]:
             self.containers.pop(key)
             self.answers.pop(key, None)
+            self.wanted.pop(key, None)
 
     def forget_answers(self, *, keep: bool) -> None:
         """Start a new life of the kubelet: the checkpoint keeps the answers, where there are any in it (1.9 on)."""
@@ -60,12 +63,19 @@ async def admit(
     Raises:
         AdmissionError: in the release's words.
     """
-    free = sorted((held.healthy if held else set()) - pods.held(resource))
-    if held and kubelet.no_healthy and not held.healthy:
+    if kubelet.asks_at_every_start:
+        return await _admit_by_number(pods, kubelet, held, resource, wanted, pod, container)
+    if held is None and kubelet.misses_unknown:
+        raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=0, capacity=0))
+    if held is None:  # from 1.10 on what no plugin offers is taken for a matter of the cluster
+        started = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
+        pods.containers[pod, container] = started
+        return started
+    free = sorted(held.healthy - pods.held(resource))
+    if kubelet.no_healthy and not held.healthy:
         raise _refused(kubelet, kubelet.no_healthy.format(resource=resource))
     if len(free) < wanted:
-        raise _refused(kubelet, kubelet.unavailable.format(resource=resource, wanted=wanted, free=len(free)))
-    assert held is not None
+        raise _refused(kubelet, UNAVAILABLE.format(resource=resource, wanted=wanted, free=len(free)))
     chosen = tuple(ids) if ids is not None else await _choose(kubelet, held, free, wanted)
     answer = await _ask(kubelet, held.endpoint, resource, chosen)
     started = Container(pod=pod, name=container, resource=resource, ids=chosen, answer=answer)
@@ -77,20 +87,51 @@ async def admit(
 
 
 async def start(pods: Pods, kubelet: Release, resources: Mapping[str, Resource], pod: str, container: str) -> Container:
-    """Start a container of an admitted pod again: with the kept answer, or, on 1.8, a new one.
+    """Start a container of an admitted pod again: with the kept answer, or, on 1.8, with a new one.
 
     Raises:
         AdmissionError: the plugin refused.
     """
+    if (pod, container) not in pods.containers:
+        raise AdmissionError("no such pod")
     started = pods.containers[pod, container]
+    if kubelet.asks_at_every_start:
+        return await _start_with_a_choice(pods, kubelet, resources.get(started.resource), started)
     held = resources.get(started.resource)
     if held is not None:
         await _pre_start(held, started.ids)
     kept = pods.answers.get((pod, container))
-    if kept is None and held is not None:
+    if kept is None and held is not None and started.ids:
         kept = await _ask(kubelet, held.endpoint, started.resource, started.ids)
-    # 1.8 starts a container without devices, and without an error, while no plugin is registered.
     return Container(pod=pod, name=container, resource=started.resource, ids=started.ids, answer=kept or Answer())
+
+
+async def _admit_by_number(
+    pods: Pods, kubelet: Release, held: Resource | None, resource: str, wanted: int, pod: str, container: str
+) -> Container:
+    """Compare what all pods want with what the node was last said to have; then start the container (1.8)."""
+    used = sum(wanted for key, wanted in pods.wanted.items() if pods.containers[key].resource == resource)
+    capacity = held.last_count if held else 0
+    if used + wanted > capacity:
+        raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=used, capacity=capacity))
+    admitted = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
+    pods.containers[pod, container], pods.wanted[pod, container] = admitted, wanted
+    return await _start_with_a_choice(pods, kubelet, held, admitted)
+
+
+async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | None, container: Container) -> Container:
+    """Choose what the container still lacks, and ask for all that it has (1.8)."""
+    resource, key = container.resource, (container.pod, container.name)
+    if held is None and kubelet.fails_unknown:
+        raise AdmissionError(f"Unknown Device Plugin {resource}")
+    if held is None:  # without devices, and without an error, while no plugin is registered
+        return container
+    lacks = pods.wanted[key] - len(container.ids)
+    free = sorted(held.healthy - pods.held(resource))
+    if len(free) < lacks:
+        raise AdmissionError(UNAVAILABLE.format(resource=resource, wanted=lacks, free=len(free)))
+    pods.containers[key] = chosen = replace(container, ids=(*container.ids, *free[:lacks]))
+    return replace(chosen, answer=await _ask(kubelet, held.endpoint, resource, chosen.ids))
 
 
 async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted: int) -> tuple[str, ...]:
@@ -114,6 +155,10 @@ async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str,
         answer = wire.allocate_answer(await endpoint.call("Allocate", wire.allocate_request(ids)))
     except EndpointError as error:
         raise _refused(kubelet, str(error)) from error
+    if answer is not None and not kubelet.takes_cdi:
+        answer = replace(answer, cdi_devices=())
+    if answer is None and kubelet.panics:
+        raise KubeletPanicError("panic: runtime error: index out of range")
     if answer is None:
         raise _refused(kubelet, kubelet.no_container)
     return answer

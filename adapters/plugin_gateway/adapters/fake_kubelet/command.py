@@ -9,7 +9,7 @@ from rich.console import Console
 
 from plugin_gateway.adapters.fake_kubelet.commands import HELP, Commands
 from plugin_gateway.adapters.fake_kubelet.kubelet import SOCKET, FakeKubelet
-from plugin_gateway.adapters.fake_kubelet.releases import RELEASES, Release, release
+from plugin_gateway.adapters.fake_kubelet.releases import NEWEST, OLDEST, Release, release
 from plugin_gateway.adapters.fake_kubelet.views import Lines, Picture
 from plugin_gateway.adapters.socket_file import explain_bind, find_listener
 from plugin_gateway.core.errors import InvalidValueError
@@ -23,7 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.formatter_class = argparse.HelpFormatter
     parser.add_argument("--kubelet-dir", required=True, metavar="DIR", help="where kubelet.sock is made")
-    parser.add_argument("--like", default="1.37", metavar="RELEASE", help=f"of {', '.join(RELEASES)} (default: 1.37)")
+    parser.add_argument(
+        "--like",
+        default="1.37",
+        metavar="RELEASE",
+        help=f"1.{OLDEST} to 1.{NEWEST}, with a patch or without, such as 1.9.7 (default: 1.37)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

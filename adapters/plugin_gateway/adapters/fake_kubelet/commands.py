@@ -60,6 +60,8 @@ class Commands:
         pod = pod or self._new_pod()
         self._check_pod(pod, there=False)
         container = await self._kubelet.allocate(resource, int(wanted), pod=pod)
+        if int(wanted) and not container.ids:
+            self._say(f"{pod} starts without devices: no plugin offers {resource}, and this release asks nobody else")
         self._say(f"container of {pod}: environment {dict(container.environment)}")
         for path, (host, permissions) in container.device_nodes.items():
             self._say(f"container of {pod}: device {path} from {host} ({permissions})")

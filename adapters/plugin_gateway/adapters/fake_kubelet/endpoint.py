@@ -22,6 +22,8 @@ class PluginEndpoint:
         self.streaming = False
         """Whether its ListAndWatch stream is open."""
         self.options = wire.DevicePluginOptions()
+        self.listed: set[str] = set()
+        """The ids of its last list."""
         self._kubelet = kubelet
         self._channel = grpc.aio.insecure_channel(
             f"unix:{path}",

@@ -11,6 +11,10 @@ class AdmissionError(GatewayError):
     """A pod that is not admitted, or a container that does not start, in the release's own words."""
 
 
+class KubeletPanicError(AdmissionError):
+    """The kubelet crashed over a plugin's answer; it is dead until it is started again."""
+
+
 class EventKind(Enum):
     """What happened."""
 

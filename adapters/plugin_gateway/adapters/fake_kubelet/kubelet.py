@@ -19,11 +19,20 @@ from plugin_gateway.adapters.fake_kubelet.events import (
     DeviceList,
     Event,
     EventKind,
+    KubeletPanicError,
     Overlap,
     RegisterCall,
 )
 from plugin_gateway.adapters.fake_kubelet.registration import RegistrationService, refusal
-from plugin_gateway.adapters.fake_kubelet.releases import DialBack, OptionsFrom, Release, SecondStream, StreamEnd, Wipe
+from plugin_gateway.adapters.fake_kubelet.releases import (
+    DialBack,
+    OptionsFrom,
+    Release,
+    Restored,
+    SecondStream,
+    StreamEnd,
+    Wipe,
+)
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import read_list
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -80,7 +89,7 @@ class FakeKubelet:
         """Empty the directory as this release does, and listen."""
         self.directory.mkdir(parents=True, exist_ok=True)
         _wipe(self.directory, self.release.wipe)
-        self._resources = {}
+        self._resources = self._restored()
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register, self._tell_unknown),))
@@ -91,6 +100,20 @@ class FakeKubelet:
         os.link(hidden, self.directory / SOCKET)
         hidden.unlink()
         self._tell(EventKind.STARTED, "", f"kubelet {self.release.name}")
+
+    def _restored(self) -> dict[str, Resource]:
+        """Make of the resources of an earlier life what this release finds in its checkpoint."""
+        found: dict[str, Resource] = {}
+        for name, before in self._resources.items():
+            after = Resource(name, self.release)
+            if Restored.NOTHING in {self.release.restored, before.kubelet.restored}:
+                continue
+            if self.release.restored is Restored.DEVICES:
+                after.healthy = set(before.healthy)
+            else:
+                after.stopped = time.monotonic()
+            found[name] = after
+        return found
 
     async def stop(self) -> None:
         """End in order. A second time does nothing."""
@@ -132,12 +155,12 @@ class FakeKubelet:
 
     def capacity(self, resource: str) -> int | None:
         """Tell how many devices the resource has; None for one that the device manager does not know."""
-        held = self._held(resource)
+        held = self._shown(resource)
         return held.capacity if held else None
 
     def allocatable(self, resource: str) -> int | None:
         """Tell how many of them can be given to pods; None for a resource that it does not know."""
-        held = self._held(resource)
+        held = self._shown(resource)
         return len(held.healthy) if held else None
 
     def open_streams(self, resource: str) -> int:
@@ -153,7 +176,11 @@ class FakeKubelet:
             AdmissionError: in the release's words.
         """
         held = self._held(resource)
-        started = await admission.admit(self._pods, self.release, held, resource, wanted, pod, container, ids)
+        try:
+            started = await admission.admit(self._pods, self.release, held, resource, wanted, pod, container, ids)
+        except KubeletPanicError:
+            await self.kill()
+            raise
         self._tell(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
         return started
 
@@ -205,6 +232,11 @@ class FakeKubelet:
             held.expire(time.monotonic(), self._grace)
         return held
 
+    def _shown(self, resource: str) -> Resource | None:
+        held = self._held(resource)
+        hidden = held is None or (self.release.zero_is_unknown and not held.healthy)
+        return None if hidden else held
+
     def _tell(self, kind: EventKind, resource: str, text: str) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
@@ -252,32 +284,34 @@ class FakeKubelet:
             self._spawn(self._connect_later(request, PluginEndpoint(path, self.release)))
             return None
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        if self.release.second_stream is SecondStream.KEPT_BY_PATH:
-            known = next((each for each in resource.endpoints if each.path == path), None)
-            if known is not None:
-                resource.endpoints.remove(known)
-                return f"device plugin already connected: {path}"
         return await self._dial_inside(resource, PluginEndpoint(path, self.release))
 
     async def _dial_inside(self, resource: Resource, endpoint: PluginEndpoint) -> str | None:
-        problem = None
-        if not await endpoint.dial(self._dial_timeout):
-            problem = "failed to dial device plugin: context deadline exceeded"
-        else:
-            try:
-                data = await endpoint.call("GetDevicePluginOptions", b"")
-                endpoint.options = wire.DevicePluginOptions.FromString(data)
-            except EndpointError as error:
-                problem = f"failed to get device plugin options: {error}"
+        """Connect and ask for the options before Register is answered; tell what failed (1.25 and later)."""
+        resource.clients.add(endpoint)
+        problem = await self._connect(endpoint)
+        if problem is None and endpoint.path in resource.clients.connected:
+            problem = f"device plugin already connected: {endpoint.path}"
         if problem is not None:
+            resource.clients.forget(endpoint)
             await endpoint.close()
             if not resource.endpoints and resource.stopped is None:
                 self._resources.pop(resource.name, None)
             return problem
+        resource.clients.connect(endpoint)
         resource.options = endpoint.options
-        resource.endpoints.append(endpoint)
-        resource.stopped = None
+        resource.endpoints, resource.stopped = [endpoint], None
         self._spawn(self._watch(resource, endpoint))
+        return None
+
+    async def _connect(self, endpoint: PluginEndpoint) -> str | None:
+        if not await endpoint.dial(self._dial_timeout):
+            return "failed to dial device plugin: context deadline exceeded"
+        try:
+            data = await endpoint.call("GetDevicePluginOptions", b"")
+        except EndpointError as error:
+            return f"failed to get device plugin options: {error}"
+        endpoint.options = wire.DevicePluginOptions.FromString(data)
         return None
 
     async def _connect_later(self, request: wire.RegisterRequest, endpoint: PluginEndpoint) -> None:
@@ -288,10 +322,14 @@ class FakeKubelet:
             await endpoint.close()
             return
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        if self.release.options_from is OptionsFrom.REGISTER_KEPT and request.HasField("options"):
+        of_register = self.release.options_from is OptionsFrom.REGISTER
+        kept = self.release.options_from is OptionsFrom.REGISTER_KEPT and request.HasField("options")
+        if of_register or kept:
             resource.options = request.options
         if self.release.second_stream is SecondStream.CLOSED:
             await self._install(resource, endpoint)
+        elif self.release.second_stream is SecondStream.KEPT:
+            resource.endpoints, resource.stopped = [endpoint], None
         await self._watch(resource, endpoint)
 
     async def _install(self, resource: Resource, endpoint: PluginEndpoint) -> None:
@@ -330,10 +368,10 @@ class FakeKubelet:
         )
         self.lists.append(listed)
         if self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:
-            before = set(resource.healthy)
+            resource.take_difference(listed, endpoint)
             await self._install(resource, endpoint)
-            resource.take(listed)
-            resource.keep_missing(before)
+        elif self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST:
+            resource.take_difference(listed, endpoint)
         else:
             resource.take(listed)
         self._tell(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
@@ -344,18 +382,28 @@ class FakeKubelet:
         endpoint.streaming = False
         with contextlib.suppress(ValueError):
             resource.streams.remove(endpoint)
-        forgotten = endpoint not in resource.endpoints
-        newest = endpoint is resource.endpoint
-        if not forgotten:
+        if self.release.dial_back is DialBack.INSIDE:
+            await self._client_ended(resource, endpoint, now)
+        elif endpoint in resource.endpoints:
             resource.endpoints.remove(endpoint)
-        if self.release.second_stream is SecondStream.KEPT_AND_FORGETFUL and not newest and resource.endpoint:
-            await resource.endpoint.close()
-        elif not forgotten and not resource.endpoints:
-            resource.stop(now)
+            resource.stop(now, endpoint)
         if self.release.stream_end is StreamEnd.REMOVED and not resource.endpoints:
             self._resources.pop(resource.name, None)
         self._tell(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
         await endpoint.close()
+
+    async def _client_ended(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
+        """Disconnect whom the kubelet takes for the one whose stream ended; nobody, where it lost track (1.25 on)."""
+        known = resource.clients.take(endpoint)
+        if known is None:
+            return
+        await known.close()
+        successor, was_connected = resource.clients.disconnect(known)
+        if successor is not None:
+            resource.endpoints = [successor]
+        elif was_connected:
+            resource.endpoints = []
+            resource.stop(now, known)
 
 
 def _wipe(directory: Path, rule: Wipe) -> None:

@@ -25,6 +25,7 @@ class RegistrationService(grpc.GenericRpcHandler):
 
     def __init__(self, kubelet: Release, register: Register, unknown: Callable[[str], None]) -> None:
         self._service = f"{kubelet.package}.Registration"
+        self._unknown_method = kubelet.unknown_method
         self._register = register
         self._unknown = unknown
 
@@ -36,7 +37,7 @@ class RegistrationService(grpc.GenericRpcHandler):
         if service != self._service:
             return _refusing(f"unknown service {service}")
         if method != "Register":
-            return _refusing(f"unknown method {method} for service {service}")
+            return _refusing(self._unknown_method.format(method=method, service=service))
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     async def _answer(self, data: bytes, context: Any) -> bytes:

@@ -1,12 +1,16 @@
-"""What tells one kubelet release from another, a row of data each; every cell is from the kubelet of that release."""
+"""What tells one kubelet release from another: for each trait, since which release it is what."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from plugin_gateway.core.errors import InvalidValueError
 
 MIB = 1024 * 1024
 NO_LIMIT = -1
+_NAME = re.compile(r"1\.([1-9]\d?)(?:\.(0|[1-9]\d?))?")
+_Value = TypeVar("_Value")
 
 
 class DialBack(Enum):
@@ -29,6 +33,7 @@ class OptionsFrom(Enum):
 
     NOWHERE = "it knows none"
     REGISTER_KEPT = "Register; a registration without any keeps the old ones"
+    REGISTER = "this Register"
     ASKED = "GetDevicePluginOptions"
 
 
@@ -37,13 +42,23 @@ class SecondStream(Enum):
 
     CANCELLED_AFTER_LIST = "cancelled once the new one has listed its devices"
     CLOSED = "closed with its connection"
+    KEPT = "kept, and what it lists counts until it ends"
     KEPT_AND_FORGETFUL = "kept; when any older one ends the newest connection is closed"
     KEPT_BY_PATH = "kept, known by its path; the same path again wedges the kubelet"
+
+
+class Restored(Enum):
+    """What a kubelet that starts again makes of the resources in its checkpoint."""
+
+    NOTHING = "it knows none"
+    DEVICES = "their devices, as they were"
+    STOPPED = "stopped resources without devices"
 
 
 class StreamEnd(Enum):
     """What becomes of the devices when the stream ends."""
 
+    ITS_OWN = "removed, as far as the endpoint itself listed them"
     REMOVED = "removed with the resource"
     COUNT_ZERO = "removed, the resource stays with count 0"
     UNHEALTHY = "unhealthy"
@@ -54,15 +69,13 @@ class Release:
     """One kubelet release."""
 
     name: str
-    genuine: str
-    """The release whose genuine device manager was looked at."""
     package: str
     api_version: str
     version_error: str
     """With ``{asked}`` for the version that was refused."""
     name_error: str
     """With ``{name}`` for the resource name that was refused."""
-    empty_name_error: str = ""
+    empty_name_error: str
     """Where the release has words of its own for it (1.8)."""
     strict_names: bool
     """Whether the name must also be a Kubernetes qualified name (1.10 and later)."""
@@ -71,166 +84,162 @@ class Release:
     wipe: Wipe
     second_stream: SecondStream
     stream_end: StreamEnd
+    restored: Restored
     unhealthy_has_capacity: bool
     counts_twice: bool
     """Whether an id listed healthy and unhealthy counts in both (1.12 and later)."""
     asks_at_every_start: bool
-    """Whether Allocate is asked at each container start (1.8), or once at admission."""
+    """Whether devices are chosen and Allocate asked at each container start (1.8), or once at admission."""
     prefers: bool
     """Whether it asks for a preferred allocation (1.19 and later)."""
+    fails_unknown: bool
+    """Whether a container does not start while no plugin offers what it wants (1.8.0)."""
+    misses_unknown: bool
+    """Whether a pod that wants what no plugin offers is refused (to 1.9)."""
+    zero_is_unknown: bool
+    """Whether a resource without healthy devices is one that the kubelet does not know (1.8)."""
+    takes_cdi: bool
+    """Whether CDI names reach the container runtime (1.29 and later, without a feature gate)."""
     admission_error: str
-    unavailable: str
+    """With ``{problem}``."""
     no_healthy: str
-    """Empty where the release has no such text."""
-    no_container: str = "no containers return in allocation response"
-    """What an answer without any container leads to; 1.10 and 1.11 panic."""
+    """What a pod is told where no device is healthy; empty where the release has no such text."""
+    no_container: str
+    """What an answer without any container leads to."""
+    panics: bool
+    """Whether such an answer ends the kubelet (1.10 and 1.11)."""
+    unknown_method: str
+    """With ``{method}`` and ``{service}``."""
+    forgets_health: bool
+    """The bug of 1.9.7 and 1.10.0 to 1.10.2: devices that a plugin lists as healthy when it registers again are not."""
     authority_is_path: bool
     grpc_go: str
     list_limit: int
 
 
-_V1BETA1_ERROR = 'requested API version "{asked}" is not supported by kubelet. Supported version is ["v1beta1"]'
-_NAME_ERROR = 'the ResourceName "{name}" is invalid'
-_UNAVAILABLE = "requested number of devices unavailable for {resource}. Requested: {wanted}, Available: {free}"
-_UPDATE_FAILED = "Update plugin resources failed due to {problem}, which is unexpected."
-_ALLOCATE_FAILED = "Allocate failed due to {problem}, which is unexpected"
+Version = tuple[int, int]
+"""What comes after the 1, and the patch."""
+OLDEST, NEWEST = 8, 37
+_LAST_PATCH = 999
+"""What a release without a patch stands for: the last one."""
 
-_1_8 = Release(
-    name="1.8",
-    genuine="1.8.15",
-    package="deviceplugin",
-    api_version="0.1",
-    version_error="unsupported API version by the Kubelet registry",
-    name_error="the ResourceName is invalid",
-    empty_name_error="invalid Empty ResourceName",
-    strict_names=False,
-    dial_back=DialBack.AFTER_ONCE,
-    options_from=OptionsFrom.NOWHERE,
-    wipe=Wipe.ALL_BUT_CHECKPOINT,
-    second_stream=SecondStream.CANCELLED_AFTER_LIST,
-    stream_end=StreamEnd.REMOVED,
-    unhealthy_has_capacity=False,
-    counts_twice=False,
-    asks_at_every_start=True,
-    prefers=False,
-    admission_error="{problem}",
-    unavailable=_UNAVAILABLE,
-    no_healthy="",
-    authority_is_path=True,
-    grpc_go="1.3.0",
-    list_limit=NO_LIMIT,
-)
+UNAVAILABLE = "requested number of devices unavailable for {resource}. Requested: {wanted}, Available: {free}"
+NOT_ENOUGH = "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
+_NOT_SUPPORTED = 'requested API version "{asked}" is not supported by kubelet. '
+_NO_CONTAINER = "no containers return in allocation response "
+_GRPC_GO = {
+    (8, 0): "1.3.0",
+    (10, 0): "1.7.5",
+    (13, 0): "1.13.0",
+    (16, 0): "1.23.0",
+    (17, 0): "1.23.1",
+    (18, 0): "1.26.0",
+    (19, 0): "1.27.0",
+    (20, 0): "1.27.1",
+    (22, 0): "1.38.0",
+    (23, 0): "1.40.0",
+    (25, 0): "1.47.0",
+    (26, 0): "1.49.0",
+    (27, 0): "1.51.0",
+    (28, 0): "1.54.0",
+    (29, 0): "1.58.3",
+    (31, 0): "1.65.0",
+    (33, 0): "1.68.1",
+    (34, 0): "1.72.1",
+    (35, 0): "1.72.2",
+    (36, 0): "1.79.3",
+    (37, 0): "1.82.1",
+}
+_FORGETFUL = {(9, 7), (10, 0), (10, 1), (10, 2)}
 
-_1_9 = Release(
-    name="1.9",
-    genuine="1.9.11",
-    package="deviceplugin",
-    api_version="v1alpha2",
-    version_error='requested API version "{asked}" is not supported by kubelet. Supported version is "v1alpha2"',
-    name_error=_NAME_ERROR,
-    strict_names=False,
-    dial_back=DialBack.AFTER_ONCE,
-    options_from=OptionsFrom.NOWHERE,
-    wipe=Wipe.ALL_BUT_CHECKPOINT,
-    second_stream=SecondStream.CLOSED,
-    stream_end=StreamEnd.COUNT_ZERO,
-    unhealthy_has_capacity=False,
-    counts_twice=False,
-    asks_at_every_start=False,
-    prefers=False,
-    admission_error=_UPDATE_FAILED,
-    unavailable=_UNAVAILABLE,
-    no_healthy="",
-    authority_is_path=True,
-    grpc_go="1.3.0",
-    list_limit=NO_LIMIT,
-)
 
-_1_10 = Release(
-    name="1.10",
-    genuine="1.10.13",
-    package="v1beta1",
-    api_version="v1beta1",
-    version_error='requested API version "{asked}" is not supported by kubelet. Supported versions are ["v1beta1"]',
-    name_error=_NAME_ERROR,
-    strict_names=True,
-    dial_back=DialBack.AFTER_PATIENTLY,
-    options_from=OptionsFrom.REGISTER_KEPT,
-    wipe=Wipe.ALL_BUT_CHECKPOINT,
-    second_stream=SecondStream.CLOSED,
-    stream_end=StreamEnd.UNHEALTHY,
-    unhealthy_has_capacity=True,
-    counts_twice=False,
-    asks_at_every_start=False,
-    prefers=False,
-    admission_error=_UPDATE_FAILED,
-    unavailable=_UNAVAILABLE,
-    no_healthy="",
-    no_container="panic: runtime error: index out of range",
-    authority_is_path=True,
-    grpc_go="1.7.5",
-    list_limit=4 * MIB,
-)
+def _release(name: str, version: Version) -> Release:
+    def since(*values: tuple[Version, _Value]) -> _Value:
+        return [value for first, value in values if first <= version][-1]
 
-_1_36 = Release(
-    name="1.36",
-    genuine="1.36.3",
-    package="v1beta1",
-    api_version="v1beta1",
-    version_error=_V1BETA1_ERROR,
-    name_error=_NAME_ERROR,
-    strict_names=True,
-    dial_back=DialBack.INSIDE,
-    options_from=OptionsFrom.ASKED,
-    wipe=Wipe.SOCKETS,
-    second_stream=SecondStream.KEPT_AND_FORGETFUL,
-    stream_end=StreamEnd.UNHEALTHY,
-    unhealthy_has_capacity=True,
-    counts_twice=True,
-    asks_at_every_start=False,
-    prefers=True,
-    admission_error=_ALLOCATE_FAILED,
-    unavailable=_UNAVAILABLE,
-    no_healthy="no healthy devices present; cannot allocate unhealthy devices {resource}",
-    authority_is_path=False,
-    grpc_go="1.79.3",
-    list_limit=4 * MIB,
-)
+    always = (OLDEST, 0)
+    return Release(
+        name=name,
+        package=since((always, "deviceplugin"), ((10, 0), "v1beta1")),
+        api_version=since((always, "0.1"), ((9, 0), "v1alpha2"), ((10, 0), "v1beta1")),
+        version_error=since(
+            (always, "unsupported API version by the Kubelet registry"),
+            ((9, 0), _NOT_SUPPORTED + 'Supported version is "v1alpha2"'),
+            ((10, 0), _NOT_SUPPORTED + 'Supported versions are ["v1beta1"]'),
+            ((12, 0), _NOT_SUPPORTED + 'Supported version is ["v1beta1"]'),
+        ),
+        name_error=since((always, "the ResourceName is invalid"), ((9, 0), 'the ResourceName "{name}" is invalid')),
+        empty_name_error=since((always, "invalid Empty ResourceName"), ((9, 0), "")),
+        strict_names=version >= (10, 0),
+        dial_back=since((always, DialBack.AFTER_ONCE), ((10, 0), DialBack.AFTER_PATIENTLY), ((25, 0), DialBack.INSIDE)),
+        options_from=since(
+            (always, OptionsFrom.NOWHERE),
+            ((10, 0), OptionsFrom.REGISTER_KEPT),
+            ((12, 0), OptionsFrom.REGISTER),
+            ((25, 0), OptionsFrom.ASKED),
+        ),
+        wipe=since((always, Wipe.ALL_BUT_CHECKPOINT), ((33, 0), Wipe.SOCKETS)),
+        second_stream=since(
+            (always, SecondStream.CANCELLED_AFTER_LIST),
+            ((9, 0), SecondStream.CLOSED),
+            ((12, 0), SecondStream.KEPT),
+            ((25, 0), SecondStream.KEPT_AND_FORGETFUL),
+            ((37, 0), SecondStream.KEPT_BY_PATH),
+        ),
+        stream_end=since(
+            (always, StreamEnd.ITS_OWN),
+            ((9, 0), StreamEnd.REMOVED),
+            ((9, 7), StreamEnd.COUNT_ZERO),
+            ((10, 0), StreamEnd.UNHEALTHY),
+        ),
+        restored=since((always, Restored.NOTHING), ((9, 0), Restored.DEVICES), ((9, 7), Restored.STOPPED)),
+        unhealthy_has_capacity=version >= (10, 0),
+        counts_twice=version >= (12, 0),
+        asks_at_every_start=version < (9, 0),
+        prefers=version >= (19, 0),
+        fails_unknown=version == (8, 0),
+        misses_unknown=version < (10, 0),
+        zero_is_unknown=version < (9, 0),
+        takes_cdi=version >= (29, 0),
+        admission_error=since(
+            (always, "{problem}"),
+            ((9, 0), "Update plugin resources failed due to {problem}, which is unexpected."),
+            ((18, 0), "Allocate failed due to {problem}, which is unexpected"),
+        ),
+        no_healthy=since(
+            (always, ""), ((25, 0), "no healthy devices present; cannot allocate unhealthy devices {resource}")
+        ),
+        no_container=since(
+            (always, ""),
+            ((12, 0), "No containers return in allocation response &AllocateResponse{ContainerResponses:[],}"),
+            ((17, 0), f"{_NO_CONTAINER}&AllocateResponse{{ContainerResponses:[]*ContainerAllocateResponse{{}},}}"),
+            ((34, 0), _NO_CONTAINER),
+        ),
+        panics=(10, 0) <= version < (12, 0),
+        unknown_method=since(
+            (always, "unknown method {method}"), ((16, 0), "unknown method {method} for service {service}")
+        ),
+        forgets_health=version in _FORGETFUL,
+        authority_is_path=version < (26, 0),
+        grpc_go=since(*_GRPC_GO.items()),
+        list_limit=since((always, NO_LIMIT), ((10, 0), 4 * MIB)),
+    )
 
-_1_37 = Release(
-    name="1.37",
-    genuine="1.37.2",
-    package="v1beta1",
-    api_version="v1beta1",
-    version_error=_V1BETA1_ERROR,
-    name_error=_NAME_ERROR,
-    strict_names=True,
-    dial_back=DialBack.INSIDE,
-    options_from=OptionsFrom.ASKED,
-    wipe=Wipe.SOCKETS,
-    second_stream=SecondStream.KEPT_BY_PATH,
-    stream_end=StreamEnd.UNHEALTHY,
-    unhealthy_has_capacity=True,
-    counts_twice=True,
-    asks_at_every_start=False,
-    prefers=True,
-    admission_error=_ALLOCATE_FAILED,
-    unavailable=_UNAVAILABLE,
-    no_healthy="no healthy devices present; cannot allocate unhealthy devices {resource}",
-    authority_is_path=False,
-    grpc_go="1.82.1",
-    list_limit=4 * MIB,
-)
 
-RELEASES: dict[str, Release] = {row.name: row for row in (_1_8, _1_9, _1_10, _1_36, _1_37)}
+RELEASES: dict[str, Release] = {
+    f"1.{minor}": _release(f"1.{minor}", (minor, _LAST_PATCH)) for minor in range(OLDEST, NEWEST + 1)
+}
 
 
 def release(name: str) -> Release:
-    """Find a release by its name.
+    """Find a release by its name, with or without a patch.
 
     Raises:
         InvalidValueError: it is none of those there are; the message lists them.
     """
-    if name not in RELEASES:
-        raise InvalidValueError(f"kubelet release {name!r}, allowed are {', '.join(RELEASES)}")
-    return RELEASES[name]
+    form = _NAME.fullmatch(name)
+    if form is None or f"1.{form[1]}" not in RELEASES:
+        raise InvalidValueError(
+            f"kubelet release {name!r}, allowed are 1.{OLDEST} to 1.{NEWEST}, with a patch or without, such as 1.9.7"
+        )
+    return _release(name, (int(form[1]), int(form[2]))) if form[2] else RELEASES[name]

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from plugin_gateway.adapters.fake_kubelet.clients import Clients
 from plugin_gateway.adapters.fake_kubelet.endpoint import PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import DeviceList
-from plugin_gateway.adapters.fake_kubelet.releases import Release, StreamEnd
+from plugin_gateway.adapters.fake_kubelet.releases import Release, SecondStream, StreamEnd
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.health import Health
 
@@ -22,9 +23,16 @@ class Resource:
     """Those that the kubelet still knows, the newest registration last."""
     streams: list[PluginEndpoint] = field(default_factory=list)
     """Those whose stream is open, known or forgotten."""
+    clients: Clients = field(init=False)
     options: wire.DevicePluginOptions = field(default_factory=wire.DevicePluginOptions)
+    last_count: int = 0
+    """What the node is said to have: 1.8 does not report a count of zero."""
     stopped: float | None = None
     """When its last known stream ended, on the monotonic clock."""
+
+    def __post_init__(self) -> None:
+        """Hold connections as the release does."""
+        self.clients = Clients(by_path=self.kubelet.second_stream is SecondStream.KEPT_BY_PATH)
 
     @property
     def endpoint(self) -> PluginEndpoint | None:
@@ -53,13 +61,20 @@ class Resource:
             if not self.kubelet.counts_twice:
                 out.discard(device)
 
-    def keep_missing(self, before: set[str]) -> None:
-        """Keep what an older endpoint listed: 1.8 never removes it."""
-        self.healthy |= before - self.unhealthy
+    def take_difference(self, listed: DeviceList, endpoint: PluginEndpoint) -> None:
+        """Apply what changed since the endpoint's last list: what another one listed stays (1.8)."""
+        health = dict(listed.devices)
+        well = {device for device, word in health.items() if word == Health.HEALTHY.value}
+        self.healthy = (self.healthy - endpoint.listed - health.keys()) | well
+        endpoint.listed = set(health)
+        self.last_count = len(self.healthy) or self.last_count
 
-    def stop(self, now: float) -> None:
+    def stop(self, now: float, endpoint: PluginEndpoint) -> None:
         """Draw the conclusion from the end of the stream."""
         self.stopped = now
+        if self.kubelet.stream_end is StreamEnd.ITS_OWN:
+            self.healthy -= endpoint.listed
+            return
         if self.kubelet.stream_end is StreamEnd.UNHEALTHY:
             self.unhealthy |= self.healthy
         else:

@@ -1,0 +1,312 @@
+"""What a device plugin that is not ours sees of a kubelet: scenarios that are played to a genuine and to a fake one.
+
+A scenario tells in plain lines what it saw, and both kubelets of a release must make it tell the same. Which devices a
+kubelet chooses is left to chance in genuine ones, so no line names them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from fake_kubelet.plugin import RESOURCE, Plugin, healthy
+from kubelets.genuine import GenuineKubelet, KubeletProgramError
+from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet
+from plugin_gateway.adapters.fake_kubelet.events import KubeletPanicError
+from plugin_gateway.adapters.fake_kubelet.releases import Release
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+
+Kubelet: TypeAlias = GenuineKubelet | FakeKubelet
+SETTLED = 0.3
+"""Seconds without a change after which a kubelet is taken to have nothing more to say."""
+
+
+class Scene:
+    """A kubelet, and the lines that were seen with it."""
+
+    def __init__(self, kubelet: Kubelet, of: Release, settled: float = SETTLED) -> None:
+        self.kubelet = kubelet
+        self._settled = settled
+        self.release = of
+        self.lines: list[str] = []
+
+    def tell(self, what: str, seen: object) -> None:
+        self.lines.append(f"{what}: {seen}")
+
+    def plugin(self, name: str = "thing.sock", ids: str = "ab") -> Plugin:
+        return Plugin(self.kubelet.directory, self.release, name, ids)
+
+    async def counts(self, what: str, resource: str = RESOURCE) -> None:
+        """Tell capacity and allocatable once they do not change any more."""
+        seen, since = self._counts(resource), asyncio.get_running_loop().time()
+        while (now := asyncio.get_running_loop().time()) - since < self._settled:
+            await asyncio.sleep(0.02)
+            if self._counts(resource) != seen:
+                seen, since = self._counts(resource), now
+        self.tell(what, seen)
+
+    def _counts(self, resource: str) -> str:
+        return f"capacity {self.kubelet.capacity(resource)}, allocatable {self.kubelet.allocatable(resource)}"
+
+    async def register(self, plugin: Plugin, what: str = "register", **arguments: str) -> None:
+        """Tell code and words of the answer."""
+        code, words = await plugin.register(**arguments)
+        self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
+
+    async def allocate(self, what: str, wanted: int, pod: str) -> None:
+        """Tell what a container of a new pod is started with, or why not."""
+        try:
+            container = await self.kubelet.allocate(RESOURCE, wanted, pod=pod)
+        except KubeletPanicError:
+            self.tell(what, "panic")
+        except KubeletProgramError as error:
+            self.tell(what, "panic" if "it ended with status 2" in str(error) else error)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+        else:
+            self.tell(what, container.answer)
+
+    async def start(self, what: str, pod: str) -> None:
+        """Tell what the container is started with the next time."""
+        try:
+            self.tell(what, (await self.kubelet.start_container(pod)).answer)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+
+    async def remove(self, pod: str) -> None:
+        removing = self.kubelet.remove_pod(pod)
+        if removing is not None:
+            await removing
+
+    def called(self, what: str, plugin: Plugin) -> None:
+        """Tell what the kubelet called on the plugin since the last time."""
+        self.tell(what, ", ".join(plugin.called) or "nothing")
+        plugin.called.clear()
+
+
+Scenario: TypeAlias = Callable[[Scene], Awaitable[None]]
+
+
+async def refusals(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        for version in ("v9", "v1alpha2", "0.1", "v1beta1", ""):
+            if version != scene.release.api_version:
+                await scene.register(plugin, f"version {version!r}", version=version)
+        other = "v1beta1" if scene.release.package == "deviceplugin" else "deviceplugin"
+        await scene.register(plugin, "another package", package=other)
+        await scene.register(plugin, "another method", method="Nonsense")
+        for name in ("", "noslash", "foo.kubernetes.io/x", "requests.foo.com/x"):
+            await scene.register(plugin, f"name {name!r}", name=name)
+        if scene.release.strict_names:
+            for name in ("Foo.com/x", "foo.com/" + "x" * 64):
+                await scene.register(plugin, f"name {name!r}", name=name)
+        await scene.counts("then")
+        scene.called("calls", plugin)
+
+
+async def basics(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        scene.tell("user agent", [agent.split()[0] for agent in plugin.agents])
+        scene.called("calls of the registration", plugin)
+        await scene.allocate("both", 2, "p")
+        scene.called("calls", plugin)
+        await scene.start("started again", "p")
+        scene.called("calls", plugin)
+        await scene.allocate("one more", 1, "q")
+        await scene.counts("with both given out")
+        await scene.remove("p")
+        await scene.allocate("after they were given back", 1, "r")
+
+
+async def lists(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        for what, devices in (
+            ("one unhealthy", [("a", "Unhealthy"), ("b", "Healthy")]),
+            ("well again", [("a", "Healthy"), ("b", "Healthy")]),
+            ("lower case", [("a", "healthy"), ("b", "Healthy")]),
+            ("no word", [("a", ""), ("b", "Healthy")]),
+            ("one more", [("a", "Healthy"), ("b", "Healthy"), ("c", "Healthy")]),
+            ("all unhealthy", [("a", "Unhealthy"), ("b", "Unhealthy"), ("c", "Unhealthy")]),
+            ("one less", [("a", "Healthy"), ("b", "Healthy")]),
+            ("one id twice", [("a", "Healthy"), ("a", "Healthy"), ("b", "Healthy")]),
+            ("healthy, then unhealthy", [("a", "Healthy"), ("a", "Unhealthy"), ("b", "Healthy")]),
+            ("well again", [("a", "Healthy"), ("b", "Healthy")]),
+            ("unhealthy, then healthy", [("a", "Unhealthy"), ("a", "Healthy"), ("b", "Healthy")]),
+            ("odd ids", [("a b/c", "Healthy"), ("", "Healthy"), ("x" * 300, "Healthy")]),
+            ("none", []),
+            ("two", [("a", "Healthy"), ("b", "Healthy")]),
+        ):
+            plugin.list(*devices)
+            await scene.counts(what)
+        scene.tell("streams", plugin.streams)
+
+
+async def stream_end(scene: Scene) -> None:
+    await scene.allocate("of an unknown resource", 1, "unknown")
+    await scene.remove("unknown")
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        await scene.allocate("one", 1, "p")
+        plugin.end_streams()
+        await scene.counts("stream ended")
+        await scene.start("its container again", "p")
+        await scene.allocate("another pod", 1, "q")
+        await asyncio.sleep(0.1)
+        scene.tell("streams", plugin.streams)
+    async with scene.plugin("next.sock") as plugin:
+        await scene.register(plugin, "register another")
+        await scene.counts("then")
+        await scene.allocate("a third pod", 1, "r")
+        await scene.allocate("a fourth pod", 1, "s")
+    await scene.counts("server gone")
+    async with scene.plugin("next.sock") as plugin:
+        await scene.counts("serves again without registering")
+        scene.tell("streams", plugin.streams)
+
+
+async def second_plugin(scene: Scene) -> None:
+    async with scene.plugin("one.sock", "ab") as first:
+        await scene.register(first)
+        await scene.counts("first")
+        async with scene.plugin("two.sock", "cde") as second:
+            await scene.register(second, "register second")
+            await scene.counts("second")
+            scene.tell("streams of both", (first.streams, second.streams))
+            first.called.clear()
+            second.called.clear()
+            await scene.allocate("two", 2, "p")
+            scene.called("calls of the first", first)
+            scene.called("calls of the second", second)
+            await scene.remove("p")
+            first.list(("a", "Healthy"), ("b", "Unhealthy"))
+            await scene.counts("the first changes")
+            second.list(*healthy("c", "d").items())
+            await scene.counts("the second changes")
+            first.end_streams()
+            await scene.counts("the first ends")
+            scene.tell("streams of both", (first.streams, second.streams))
+            second.list(("c", "Healthy"), ("d", "Unhealthy"))
+            await scene.counts("the second changes")
+        await scene.counts("the second is gone")
+        async with scene.plugin("three.sock", "fgh") as third:
+            await scene.register(third, "register third")
+            await scene.counts("third")
+
+
+async def same_path(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        await scene.register(plugin, "register again")
+        await scene.counts("then")
+        scene.tell("streams", plugin.streams)
+        await scene.register(plugin, "and again")
+        await scene.counts("then")
+        plugin.list(*healthy("a", "b", "c").items())
+        await scene.counts("one more device")
+    await scene.counts("server gone")
+    async with scene.plugin() as plugin:
+        await scene.register(plugin, "another instance, same path")
+        await scene.counts("then")
+    async with scene.plugin("other.sock") as plugin:
+        await scene.register(plugin, "another path")
+        await scene.counts("then")
+    await scene.counts("server gone")
+
+
+async def nobody_listens(scene: Scene) -> None:
+    plugin = scene.plugin()
+    if scene.release.dial_back.name != "INSIDE":
+        await scene.register(plugin, "nobody serves")
+        await scene.counts("then")
+        await asyncio.sleep(0.5)
+    async with plugin:
+        await asyncio.sleep(2.5)
+        await scene.counts("served late")
+        await scene.register(plugin)
+        await scene.counts("registered again")
+
+
+async def options(scene: Scene) -> None:
+    both = wire.DevicePluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
+    async with scene.plugin("one.sock", "abcdef") as plugin:
+        plugin.options = both
+        await scene.register(plugin)
+        await scene.counts("registered")
+        scene.called("calls", plugin)
+        await scene.allocate("two of six", 2, "p")
+        scene.called("calls", plugin)
+        await scene.start("started again", "p")
+        scene.called("calls", plugin)
+        plugin.answers = {**plugin.answers, "PreStartContainer": "not ready"}
+        await scene.start("not ready", "p")
+        plugin.answers = {**plugin.answers, "GetPreferredAllocation": "no preference"}
+        await scene.allocate("no preference", 2, "q")
+    await scene.counts("gone")
+    await scene.remove("p")
+    await scene.remove("q")
+    async with scene.plugin("two.sock", "abcdef") as plugin:
+        await scene.register(plugin, "register without options")
+        await scene.counts("then")
+        plugin.called.clear()
+        await scene.allocate("two of six", 2, "r")
+        scene.called("calls", plugin)
+
+
+async def plugin_errors(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        plugin.answers = {"Allocate": "no luck"}
+        await scene.allocate("an error", 1, "p")
+        await scene.remove("p")
+        plugin.answers = {"Allocate": b""}
+        await scene.allocate("an empty answer", 1, "q")
+
+
+async def restart(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        await scene.allocate("one", 1, "p")
+        await scene.kubelet.restart(kill=True)
+        await scene.counts("after the restart, not registered")
+        await scene.start("its container again", "p")
+        await scene.allocate("another pod", 1, "q")
+        scene.called("calls", plugin)
+    async with scene.plugin("next.sock") as plugin:
+        await scene.register(plugin, "register again")
+        await scene.counts("then")
+        await scene.start("its container again", "p")
+        await scene.allocate("another pod", 1, "r")
+        await scene.allocate("too many", 1, "s")
+
+
+async def large_lists(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        for number in (70_000, 80_000):
+            plugin.list(*((f"{index:040}", "Healthy") for index in range(number)))
+            await asyncio.sleep(1)
+            await scene.counts(f"{number} devices")
+        scene.tell("streams", plugin.streams)
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    refusals,
+    basics,
+    lists,
+    stream_end,
+    second_plugin,
+    same_path,
+    nobody_listens,
+    options,
+    plugin_errors,
+    restart,
+    large_lists,
+)
