@@ -25,6 +25,8 @@ class Kubelet(NamedTuple):
     identity: FileIdentity
     since: float
     """When it was first seen, on the monotonic clock."""
+    is_newborn: bool
+    """Whether its start was seen; one that was there before us may know our resources from an earlier gateway."""
 
 
 class Candidacy:
@@ -84,10 +86,13 @@ class Candidacy:
         """Note when the registration began, for the log."""
         self._began = time.monotonic()
 
-    def name(self, endpoint: Endpoint, kubelet: FileIdentity) -> None:
+    def name(self, endpoint: Endpoint, kubelet: Kubelet) -> None:
         """Note that this kubelet is about to be told this endpoint."""
         self.endpoint = endpoint
-        endpoint.stream.kubelet = kubelet
+        endpoint.stream.kubelet = kubelet.identity
+        knows_us = self._history.last is not None and self._history.last.kubelet == kubelet.identity
+        after_another = self.schedule.reason is Reason.OTHER_GATEWAY_LEFT
+        endpoint.stream.may_be_known = knows_us or after_another or not kubelet.is_newborn
 
     def accepted(self) -> None:
         """Note that the kubelet accepted the registration: now it has to open the stream."""

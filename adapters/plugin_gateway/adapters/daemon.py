@@ -120,6 +120,7 @@ def _offering(settings: Settings) -> Offering:
         ),
         nodes=DeviceNodes(settings.visible_dev_root),
         fail_on_init_error=settings.fail_on_init_error,
+        unhealthy_first=settings.unhealthy_first,
     )
 
 

@@ -46,6 +46,8 @@ class Dialect(NamedTuple):
     """Bytes of the longest message that its kubelets take; a longer one ends the stream, again and again."""
     stream_deadline: float = 15.0
     """Seconds from an accepted Register to the stream: those of 1.10 to 1.24 allow themselves 10 s to dial."""
+    forgetful_agent: str | None = None
+    """How the user agent begins of the kubelets that may overlook a list of healthy devices; None where none does."""
     one_resource_at_a_time: bool = False
     """Its kubelet can crash when two resources register or update at the same instant."""
 

@@ -9,6 +9,7 @@ from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.observations import DriverSilence, Observation
@@ -34,6 +35,11 @@ class Offering(NamedTuple):
     policy: AllocationPolicy
     nodes: HostNodes
     fail_on_init_error: bool = False
+    unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
+
+    def offer(self, resource: ResourceName, advertisement: Advertisement) -> Offer:
+        """Offer one more resource."""
+        return Offer(resource, advertisement, self.policy, self.nodes, self.unhealthy_first)
 
 
 class Gateway:
@@ -66,6 +72,7 @@ class Gateway:
         self._offering = offering
         for offer in self._offers.values():
             offer.policy, offer.nodes = offering.policy, offering.nodes
+            offer.unhealthy_first = offering.unhealthy_first
         self._publish()
 
     async def _observe(self) -> None:
@@ -109,7 +116,7 @@ class Gateway:
             offer.advertisement.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
         for name, advertisement in wanted.items():
             if name not in self._offers:
-                self._offers[name] = Offer(name, advertisement, self._offering.policy, self._offering.nodes)
+                self._offers[name] = self._offering.offer(name, advertisement)
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
                 self._registrar.add(self._offers[name])
 

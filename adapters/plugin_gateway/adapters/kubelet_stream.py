@@ -24,6 +24,8 @@ class KubeletStream:
     def __init__(self, history: StreamHistory, on_change: Callable[[], None]) -> None:
         self.kubelet: FileIdentity | None = None
         """The kubelet that was or is told the endpoint's name; None while the name is fresh."""
+        self.may_be_known = False
+        """Whether this kubelet may have heard of the resource before."""
         self.opened: float | None = None
         self.ended: float | None = None
         self._history = history

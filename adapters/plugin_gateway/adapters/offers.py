@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.publication import Latest
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.allocations import ContainerEdits, allocate
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import HostNodes
@@ -21,11 +22,13 @@ class Offer:
         advertisement: Advertisement,
         policy: AllocationPolicy,
         nodes: HostNodes,
+        unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO,
     ) -> None:
         self.resource = resource
         self.advertisement = Latest(advertisement)
         self.policy = policy
         self.nodes = nodes
+        self.unhealthy_first = unhealthy_first
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         """Grant devices to one container.

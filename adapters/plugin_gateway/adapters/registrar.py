@@ -43,7 +43,7 @@ class _Attempt:
     """A registration in progress: the ladder of dialects, climbed with one kubelet."""
 
     candidacy: Candidacy
-    kubelet: FileIdentity
+    kubelet: Kubelet
     client: RegistrationClient
     endpoint: Endpoint | None = None
     """The one that the kubelet is being told."""
@@ -67,7 +67,8 @@ class Registrar:
         self._histories: dict[ResourceName, StreamHistory] = {}
         self._kubelet: Kubelet | None = None
         """The last one that was there."""
-        self._is_present = False
+        self._is_present: bool | None = None
+        """Whether there was one at the last look; None before the first."""
         self._last: Dialect | None = None
         """What the last kubelet took."""
         self._attempt: _Attempt | None = None
@@ -198,7 +199,8 @@ class Registrar:
         if self._kubelet is not None and self._kubelet.identity == found and was_present:
             return
         if self._kubelet is None or self._kubelet.identity != found:
-            self._kubelet = Kubelet(found, time.monotonic())
+            is_newborn = was_present is False
+            self._kubelet = Kubelet(found, time.monotonic(), is_newborn)
         for candidacy in self._candidacies.values():
             candidacy.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
 
@@ -210,7 +212,7 @@ class Registrar:
                 continue
             if candidacy.endpoint is not None and candidacy.endpoint.dialect not in self._allowed:
                 candidacy.end(Reason.SETTINGS_CHANGED)
-            candidacy.follow(now, is_kubelet_present=self._is_present)
+            candidacy.follow(now, is_kubelet_present=bool(self._is_present))
 
     def _heed_rivals(self) -> None:
         """Look at other gateways where some came, or are known to be there."""
@@ -256,7 +258,7 @@ class Registrar:
             first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
         first.begin()
         client, self._client = self._client or RegistrationClient(self._directory.kubelet_socket), None
-        self._attempt = _Attempt(first, kubelet.identity, client)
+        self._attempt = _Attempt(first, kubelet, client)
         await self._try_next_dialect(self._attempt)
         return math.inf
 
@@ -272,7 +274,7 @@ class Registrar:
         attempt = self._attempt
         if attempt is None or attempt.endpoint is None or attempt.answer is None:
             return
-        if attempt.candidacy.is_withdrawn or attempt.kubelet != found:
+        if attempt.candidacy.is_withdrawn or attempt.kubelet.identity != found:
             await self._end_attempt(attempt)
             attempt.candidacy.drop()
         elif attempt.answer.done():

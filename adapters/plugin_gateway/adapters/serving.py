@@ -57,8 +57,12 @@ class Serving(grpc.GenericRpcHandler):
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, _Context], AsyncIterator[bytes]]:
         async def list_and_watch(_request: bytes, context: _Context) -> AsyncIterator[bytes]:
-            of_kubelet = self._stream.claim(_user_agent(context))
+            user_agent = _user_agent(context)
+            of_kubelet = self._stream.claim(user_agent)
             try:
+                if of_kubelet and self._is_unhealthy_first(dialect, user_agent):
+                    unhealthy = self._offer.advertisement.value.with_all_unhealthy()
+                    yield _device_list(dialect, unhealthy, self._offer.resource)
                 with contextlib.suppress(PublicationClosed):
                     async for advertisement in self._follow(paced=of_kubelet and dialect.one_resource_at_a_time):
                         yield _device_list(dialect, advertisement, self._offer.resource)
@@ -67,6 +71,14 @@ class Serving(grpc.GenericRpcHandler):
                     self._stream.end()
 
         return list_and_watch
+
+    def _is_unhealthy_first(self, dialect: Dialect, user_agent: str) -> bool:
+        applies = self._offer.unhealthy_first.applies(
+            forgetful_agent=dialect.forgetful_agent, user_agent=user_agent, may_be_known=self._stream.may_be_known
+        )
+        if applies:
+            log.debug("every device is unhealthy for a moment", resource=self._offer.resource)
+        return applies
 
     async def _follow(self, *, paced: bool) -> AsyncIterator[Advertisement]:
         version = -1

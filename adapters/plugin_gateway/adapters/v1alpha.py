@@ -64,6 +64,7 @@ V1ALPHA2 = Dialect(
     device_list=_device_list,
     calls={"Allocate": _allocate_1_9},
     stream_deadline=_STREAM_DEADLINE,
+    forgetful_agent="grpc-go/",
 )
 
 V0_1 = Dialect(

@@ -82,6 +82,7 @@ V1BETA1 = Dialect(
     registration=_registration,
     device_list=_device_list,
     longest_list=4 * 1024 * 1024,
+    forgetful_agent="grpc-go/1.7.",
     calls={
         "GetDevicePluginOptions": _get_options,
         "GetPreferredAllocation": _prefer,

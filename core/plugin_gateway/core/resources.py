@@ -1,7 +1,7 @@
 """Which device belongs to which resource, and what a resource advertises."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from plugin_gateway.core.devices import Device, DeviceId
@@ -38,6 +38,10 @@ class Advertisement:
     def __post_init__(self) -> None:
         """Index the devices once, for every allocation that follows."""
         object.__setattr__(self, "by_id", {device.id: device for device in self.devices})
+
+    def with_all_unhealthy(self) -> "Advertisement":
+        """The same devices, none of them healthy."""
+        return replace(self, unhealthy=frozenset(device.id for device in self.devices))
 
     def health_of(self, device: DeviceId) -> Health:
         """Tell the health that the kubelet is told."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from plugin_gateway.adapters.configuration.options import Option, run_options
 from plugin_gateway.adapters.configuration.parsers import one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.policy import DeviceIdStrategy
 from plugin_gateway.core.resource_names import parse_resource_name
@@ -24,6 +26,7 @@ VALUES = {
     "driver_root": ("/a", "/b", "/c"),
     "dev_root": ("/a", "/b", "/c"),
     "container_driver_root": ("/a", "/b", "/c"),
+    "unhealthy_first": ("always", "never", "always"),
     "fail_on_init_error": ("true", "false", "true"),
     "pass_device_specs": ("false", "true", "false"),
     "device_id_strategy": ("index", "uuid", "index"),
@@ -44,7 +47,7 @@ def decided(settings: Settings, name: str) -> str:
     value = getattr(settings, name)
     if isinstance(value, bool):
         return str(value).lower()
-    return value.value if isinstance(value, DeviceIdStrategy) else str(value)
+    return str(value.value if isinstance(value, Enum) else value)
 
 
 def test_every_option_is_tried_here() -> None:
@@ -82,6 +85,7 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         kubelet_dir=Path("/var/lib/kubelet/device-plugins"),
         backend="nvml",
         api_version="auto",
+        unhealthy_first=UnhealthyFirst.AUTO,
         driver_root="/",
         dev_root="/",
         container_driver_root="/",

@@ -3,7 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from plugin_gateway.adapters.configuration.parsers import Parse, one_of, parse_path, parse_strategy, parse_switch
+from plugin_gateway.adapters.configuration.parsers import (
+    Parse,
+    one_of,
+    parse_path,
+    parse_strategy,
+    parse_switch,
+    parse_unhealthy_first,
+)
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, parse_resource_name
 
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
@@ -67,6 +74,18 @@ def _kubelet_options(api_versions: Sequence[str]) -> tuple[Option, ...]:
             metavar="VERSION",
             group=group,
             help=f"the dialects to try, of {', '.join(api_versions)}; auto finds out which one the kubelet speaks",
+        ),
+        Option(
+            name="unhealthy_first",
+            flags=("--unhealthy-first",),
+            variables=("UNHEALTHY_FIRST",),
+            file_key="flags.plugin.unhealthyFirst",
+            parse=parse_unhealthy_first,
+            default="auto",
+            metavar="auto|always|never",
+            group=group,
+            help="list every GPU as unhealthy for a moment when registering again: the kubelets 1.9.7 and 1.10.0 to "
+            "1.10.2 lose them without; auto does so where the kubelet can be one of these",
         ),
         Option(
             name="resource_name",

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.policy import DeviceIdStrategy
 
@@ -47,6 +48,11 @@ def _can_be_named(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def parse_unhealthy_first(text: str) -> UnhealthyFirst:
+    """Read on which streams every device is unhealthy first."""
+    return UnhealthyFirst(one_of([choice.value for choice in UnhealthyFirst])(text))
 
 
 def parse_strategy(text: str) -> DeviceIdStrategy:

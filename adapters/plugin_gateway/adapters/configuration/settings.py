@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugin_gateway.adapters.configuration.reading import Decisions
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.policy import DeviceIdStrategy
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 from plugin_gateway.core.resources import ResourceRule
@@ -22,6 +23,8 @@ class Settings:
     """``nvml``, or ``simulated`` with the GPUs to simulate. Decided at start."""
     api_version: str
     """Which dialects may be tried; ``auto`` by default, since a kubelet may be another release after its restart."""
+    unhealthy_first: UnhealthyFirst
+    """On which streams every device is unhealthy for a moment, for the sake of kubelets that forget healthy ones."""
     driver_root: str
     """Where the driver is installed, as the host sees it."""
     dev_root: str

@@ -27,6 +27,8 @@ class Resource:
     options: wire.DevicePluginOptions = field(default_factory=wire.DevicePluginOptions)
     last_count: int = 0
     """What the node is said to have: 1.8 does not report a count of zero."""
+    remembered: Mapping[str, str] = field(default_factory=dict)
+    """The health that the last endpoint told of each device, where a release compares with it."""
     stopped: float | None = None
     """When its last known stream ended, on the monotonic clock."""
 
@@ -52,6 +54,9 @@ class Resource:
 
     def take(self, listed: DeviceList) -> None:
         """Replace the devices by a list that came."""
+        if self.kubelet.forgets_health:
+            self._take_changes(dict(listed.devices))
+            return
         self.healthy, self.unhealthy = set(), set()
         for device, health in listed.devices:
             into, out = self.healthy, self.unhealthy
@@ -60,6 +65,15 @@ class Resource:
             into.add(device)
             if not self.kubelet.counts_twice:
                 out.discard(device)
+
+    def _take_changes(self, health: Mapping[str, str]) -> None:
+        """Apply only what differs from what the endpoint before this one told last, however long ago it ended."""
+        changed = {device for device, word in health.items() if self.remembered.get(device) != word}
+        well = {device for device in changed if health[device] == Health.HEALTHY.value}
+        gone = self.remembered.keys() - health.keys()
+        self.healthy = self.healthy - changed - gone | well
+        self.unhealthy = self.unhealthy - changed - gone | (changed - well)
+        self.remembered = health
 
     def take_difference(self, listed: DeviceList, endpoint: PluginEndpoint) -> None:
         """Apply what changed since the endpoint's last list: what another one listed stays (1.8)."""
@@ -84,4 +98,4 @@ class Resource:
     def expire(self, now: float, grace: float) -> None:
         """Give the devices up when the grace time of a stopped resource is over."""
         if self.stopped is not None and now - self.stopped >= grace:
-            self.healthy, self.unhealthy = set(), set()
+            self.healthy, self.unhealthy, self.remembered = set(), set(), {}
