@@ -15,9 +15,14 @@ from gateway.process import Process, started
 from kubelets.genuine import GENUINE, GenuineKubelet
 from plugin_gateway.adapters.fake_kubelet import AdmissionError
 
-DIALECTS = {"v1.8.15": "0.1", "v1.9.11": "v1alpha2"}
+DIALECTS = {"v1.8": "0.1", "v1.9": "v1alpha2"}
+FORGETFUL = ("v1.9.7", "v1.10.2")
 EVERY = pytest.mark.parametrize("release", GENUINE)
 PLUGIN_ENDED = ("listAndWatch ended", "ListAndWatch ended", "list and watch", "transport is closing", "Failed to close")
+
+
+def dialect(release: str) -> str:
+    return DIALECTS.get(release.rpartition(".")[0], "v1beta1")
 
 
 @asynccontextmanager
@@ -48,7 +53,7 @@ async def test_it_gets_eight_devices_and_starts_containers_with_them(
 ) -> None:
     async with node(kubelet_dir, driver, release) as (kubelet, process):
         registered = await process.wait_for_event("registered")
-        assert registered["api_version"] == DIALECTS.get(release, "v1beta1")
+        assert registered["api_version"] == dialect(release)
         one = await kubelet.allocate(RESOURCE, 1, pod="one")
         assert len(one.ids) == 1
         nodes = {f"/dev/{name}" for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")}
@@ -168,6 +173,22 @@ async def test_a_stream_that_the_kubelet_drops_is_made_again(release: str, kubel
         await available(kubelet, 7)
 
 
+@pytest.mark.parametrize("release", FORGETFUL)
+async def test_without_a_list_of_unhealthy_devices_first_two_of_them_lose_every_device(
+    release: str, kubelet_dir: Path, driver: Driver
+) -> None:
+    async with GenuineKubelet(kubelet_dir, release) as kubelet:
+        async with gateway(kubelet_dir, driver):
+            await available(kubelet, 8)
+        await available(kubelet, 0)
+        async with gateway(kubelet_dir, driver, "--unhealthy-first=never") as process:
+            await process.wait_for_event("registered")
+            await asyncio.sleep(0.5)
+            assert kubelet.allocatable(RESOURCE) == 0
+        async with gateway(kubelet_dir, driver):
+            await available(kubelet, 8)
+
+
 @EVERY
 async def test_what_a_pod_gives_back_is_given_to_the_next(release: str, kubelet_dir: Path, driver: Driver) -> None:
     async with node(kubelet_dir, driver, release) as (kubelet, _):
@@ -182,7 +203,7 @@ async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(kubele
             await kubelet.restart(release)
             await available(kubelet, 8)
             registered = await process.wait_for_event("registered", times=number + 2)
-            assert registered["api_version"] == DIALECTS.get(release, "v1beta1")
+            assert registered["api_version"] == dialect(release)
             await kubelet.allocate(RESOURCE, 8, pod=release)
             await kubelet.remove_pod(release)
             await asyncio.sleep(0.05)
