@@ -15,12 +15,12 @@ test: $(READY)
 	$(BIN)/coverage report
 	@echo "left out: tests with genuine kubelets, which need Go: make test-kubelets"
 
-# Genuine device managers of six releases, as programs; the first time takes ten minutes and downloads their modules.
+# Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
 kubelets: $(READY)
 	$(BIN)/python tests/kubelets/build.py
 
 test-kubelets: kubelets
-	$(BIN)/python -m pytest tests/kubelets $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -23,6 +23,11 @@ def healthy(*ids: str) -> dict[str, str]:
     return dict.fromkeys(ids, "Healthy")
 
 
+def not_utf8(devices: Sequence[tuple[str, str]], replaced: str) -> bytes:
+    """A list with two bytes in an id that no text has."""
+    return listed(devices).replace(replaced.encode(), b"\xff\xfe")
+
+
 def listed(devices: Sequence[tuple[str, str]]) -> bytes:
     message = wire.ListAndWatchResponse(devices=[wire.Device(ID=each, health=health) for each, health in devices])
     return message.SerializeToString()
@@ -101,6 +106,11 @@ class Plugin:
         self.devices = list(devices)
         for stream in self._streams:
             stream.put_nowait(listed(self.devices))
+
+    def send(self, message: bytes) -> None:
+        """Send what need not be a list."""
+        for stream in self._streams:
+            stream.put_nowait(message)
 
     def end_streams(self) -> None:
         for stream in self._streams:

@@ -185,6 +185,8 @@ async def test_a_directory_that_is_not_its_own_to_empty_is_refused(tmp_path: Pat
         (("--kubelet-dir", "/tmp/" + "x" * 120), "AF_UNIX path too long"),
         (("--kubelet-dir", ""), "--kubelet-dir: '' is no directory"),
         (("--kubelet-dir", "/tmp/k", "--like", "1.7"), "--like: kubelet release '1.7', allowed are 1.8"),
+        (("--kubelet-dir", "/tmp/k", "--grace", "soon"), "--grace: 'soon', allowed are seconds above 0"),
+        (("--kubelet-dir", "/tmp/k", "--grace", "0"), "--grace: '0', allowed are seconds above 0"),
         ((), "--kubelet-dir"),
     ],
 )

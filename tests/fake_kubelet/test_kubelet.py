@@ -173,8 +173,39 @@ async def test_the_end_of_the_stream(name: str, after: Counts, kubelet_dir: Path
         await reach(kubelet, after)
         if name in {"1.8", "1.9"}:
             return
-        await asyncio.sleep(0.3)
-        assert counts(kubelet) == (0, 0)
+        await reach(kubelet, (None, None))
+
+
+@pytest.mark.parametrize(("pause", "allocatable"), [(0.0, 0), (0.06, 2)])
+async def test_a_register_right_after_the_end_of_a_stream_is_taken_for_the_old_one_from_1_25_on(
+    pause: float, allocatable: int, kubelet_dir: Path
+) -> None:
+    async with registered(kubelet_dir, "1.25") as (kubelet, plugin):
+        plugin.end_streams()
+        await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 0, what="the end of the stream")
+        await asyncio.sleep(pause)
+        await plugin.register()
+        await asyncio.sleep(0.1)
+        assert counts(kubelet) == (2, allocatable)
+    async with registered(kubelet_dir, "1.24") as (kubelet, plugin):
+        plugin.end_streams()
+        await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 0, what="the end of the stream")
+        await plugin.register()
+        await asyncio.sleep(0.1)
+        assert counts(kubelet) == (2, 2)
+
+
+async def test_a_register_right_after_the_end_of_a_stream_wedges_1_37_if_the_path_is_the_same(
+    kubelet_dir: Path,
+) -> None:
+    async with registered(kubelet_dir, "1.37") as (kubelet, plugin):
+        plugin.end_streams()
+        await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 0, what="the end of the stream")
+        code, words = await plugin.register()
+        assert code is grpc.StatusCode.UNKNOWN
+        assert words.startswith("device plugin already connected")
+        await asyncio.sleep(0.1)
+        assert counts(kubelet) == (2, 2)
 
 
 async def test_a_list_of_over_4_mib_ends_the_stream_from_1_10_on(kubelet_dir: Path) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from fake_kubelet.plugin import RESOURCE, Plugin, healthy
+from fake_kubelet.plugin import RESOURCE, Plugin, healthy, not_utf8
 from kubelets.genuine import GenuineKubelet, KubeletProgramError
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.events import KubeletPanicError
@@ -18,6 +18,8 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 Kubelet: TypeAlias = GenuineKubelet | FakeKubelet
 SETTLED = 0.3
 """Seconds without a change after which a kubelet is taken to have nothing more to say."""
+PAUSE = 0.1
+"""Seconds between the end of a stream and a Register whose success is not to be a matter of chance (1.25 to 1.36)."""
 
 
 class Scene:
@@ -71,6 +73,17 @@ class Scene:
             self.tell(what, (await self.kubelet.start_container(pod)).answer)
         except AdmissionError as error:
             self.tell(what, f"refused: {error}")
+
+    async def readmit(self, what: str, pod: str) -> None:
+        """Tell what the container of a pod is started with that is admitted again, or why not."""
+        try:
+            self.tell(what, (await self.kubelet.readmit(pod)).answer)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+
+    def files(self, what: str) -> None:
+        """Tell what is in the kubelet's directory."""
+        self.tell(what, sorted(path.name for path in self.kubelet.directory.iterdir() if path.suffix != ".checkpoint"))
 
     async def remove(self, pod: str) -> None:
         removing = self.kubelet.remove_pod(pod)
@@ -212,6 +225,7 @@ async def same_path(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin, "another instance, same path")
         await scene.counts("then")
+    await asyncio.sleep(PAUSE)
     async with scene.plugin("other.sock") as plugin:
         await scene.register(plugin, "another path")
         await scene.counts("then")
@@ -286,6 +300,92 @@ async def restart(scene: Scene) -> None:
         await scene.allocate("too many", 1, "s")
 
 
+async def grace(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        await scene.allocate("one", 1, "p")
+        plugin.end_streams()
+        await scene.counts("stream ended")
+        await scene.kubelet.age(290)
+        await scene.counts("290 s later")
+        await scene.kubelet.age(20)
+        await scene.counts("310 s later")
+        await scene.allocate("another pod", 1, "q")
+        await scene.start("the container again", "p")
+        await scene.readmit("the pod again", "p")
+    async with scene.plugin("next.sock") as plugin:
+        await scene.register(plugin, "register again")
+        await scene.counts("then")
+        await scene.allocate("another pod", 1, "r")
+        await scene.kubelet.restart(kill=True)
+        await scene.counts("after a restart, not registered")
+        await scene.kubelet.age(310)
+        await scene.counts("310 s later")
+        await scene.allocate("another pod", 1, "s")
+
+
+async def grace_without_pods(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        plugin.end_streams()
+        await scene.counts("stream ended")
+        await scene.kubelet.age(310)
+        await scene.counts("310 s later")
+        await scene.allocate("a pod", 1, "q")
+
+
+async def readmission(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        await scene.allocate("both", 2, "p")
+        await scene.readmit("again", "p")
+        plugin.list(("a", "Healthy"), ("b", "Unhealthy"))
+        await scene.counts("one unhealthy")
+        await scene.start("the container again", "p")
+        await scene.readmit("the pod again", "p")
+        plugin.list(("a", "Unhealthy"), ("b", "Unhealthy"))
+        await scene.counts("both unhealthy")
+        await scene.readmit("the pod again", "p")
+        plugin.list(*healthy("c", "d").items())
+        await scene.counts("others")
+        await scene.readmit("the pod again", "p")
+        await scene.kubelet.restart(kill=True)
+        await scene.readmit("after a restart, not registered", "p")
+
+
+async def directory(scene: Scene) -> None:
+    folder = scene.kubelet.directory
+    (folder / "folder").mkdir()
+    (folder / "folder" / "file").touch()
+    (folder / "file").touch()
+    (folder / "link to a file").symlink_to("file")
+    (folder / "link to a folder").symlink_to("folder")
+    (folder / "link to nothing").symlink_to("nothing")
+    async with scene.plugin() as plugin:
+        (folder / "link to a socket").symlink_to(plugin.name)
+        await scene.register(plugin)
+        await scene.counts("registered")
+        scene.files("then")
+        await scene.kubelet.kill()
+        scene.files("killed")
+        await scene.kubelet.start()
+        scene.files("started again")
+
+
+async def odd_bytes(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        plugin.send(not_utf8([("a", "Healthy"), ("bb", "Healthy")], "bb"))
+        await scene.counts("an id that is not UTF-8")
+        scene.tell("streams", plugin.streams)
+        plugin.send(b"\x0a\xff")
+        await scene.counts("no list at all")
+
+
 async def large_lists(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -309,4 +409,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     plugin_errors,
     restart,
     large_lists,
+    grace,
+    grace_without_pods,
+    readmission,
+    directory,
+    odd_bytes,
 )

@@ -122,7 +122,7 @@ class GenuineKubelet:
         """
         wants = {"resource": resource, "count": wanted, "pod": pod, "container": container}
         answer = await self._command("allocate", **wants)
-        if answer["ok"]:
+        if answer["ok"] or answer["stage"] != "admission":
             self._pods[pod] = wants
         return _container(answer, pod, container, resource)
 
@@ -133,6 +133,18 @@ class GenuineKubelet:
             AdmissionError: the start failed.
         """
         return _container(await self._command("start", pod=pod, container=container), pod, container, "")
+
+    async def readmit(self, pod: str, container: str = "main") -> Container:
+        """Admit a pod again that was admitted before, as a kubelet does that starts again, and start its container.
+
+        Raises:
+            AdmissionError: in the release's words.
+        """
+        return _container(await self._command("readmit", pod=pod, container=container), pod, container, "")
+
+    async def age(self, seconds: int) -> None:
+        """Let what has stopped have stopped longer ago."""
+        await self._command("age", seconds=seconds)
 
     async def remove_pod(self, pod: str) -> None:
         """Give its devices back."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
-from plugin_gateway.adapters.fake_kubelet.releases import NOT_ENOUGH, UNAVAILABLE, Release
+from plugin_gateway.adapters.fake_kubelet.releases import LOST, NOT_ENOUGH, UNAVAILABLE, Release
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import (
     WIRES,
@@ -57,6 +57,8 @@ async def admit(
     pod: str,
     container: str,
     ids: Sequence[str] | None,
+    *,
+    gone: bool,
 ) -> Container:
     """Choose devices, ask the plugin, start the container.
 
@@ -65,7 +67,9 @@ async def admit(
     """
     if kubelet.asks_at_every_start:
         return await _admit_by_number(pods, kubelet, held, resource, wanted, pod, container)
-    if held is None and kubelet.misses_unknown:
+    if held is None and pods.held(resource):
+        raise _refused(kubelet, kubelet.unregistered.format(resource=resource))
+    if held is None and (gone or kubelet.misses_unknown):
         raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=0, capacity=0))
     if held is None:  # from 1.10 on what no plugin offers is taken for a matter of the cluster
         started = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
@@ -98,6 +102,8 @@ async def start(pods: Pods, kubelet: Release, resources: Mapping[str, Resource],
     if kubelet.asks_at_every_start:
         return await _start_with_a_choice(pods, kubelet, resources.get(started.resource), started)
     held = resources.get(started.resource)
+    if held is None and started.ids and kubelet.unregistered_start:
+        raise AdmissionError(kubelet.unregistered_start.format(resource=started.resource))
     if held is not None:
         await _pre_start(held, started.ids)
     kept = pods.answers.get((pod, container))
@@ -106,17 +112,52 @@ async def start(pods: Pods, kubelet: Release, resources: Mapping[str, Resource],
     return Container(pod=pod, name=container, resource=started.resource, ids=started.ids, answer=kept or Answer())
 
 
+async def admit_again(
+    pods: Pods, kubelet: Release, resources: Mapping[str, Resource], pod: str, container: str
+) -> Container:
+    """Admit a pod that was admitted before, as a kubelet does that starts again, and start its container.
+
+    Raises:
+        AdmissionError: in the release's words.
+    """
+    before = pods.containers.get((pod, container))
+    if before is not None:
+        held = resources.get(before.resource)
+        if kubelet.asks_at_every_start:
+            _check_number(pods, held, before.resource, pods.wanted[pod, container], without=(pod, container))
+        elif before.ids and kubelet.no_healthy:
+            _check_health(kubelet, held, before)
+    return await start(pods, kubelet, resources, pod, container)
+
+
+def _check_health(kubelet: Release, held: Resource | None, before: Container) -> None:
+    """Refuse a pod whose own devices are not what they were (1.25 and later)."""
+    if held is None:
+        raise _refused(kubelet, kubelet.unregistered.format(resource=before.resource))
+    if not held.healthy:
+        raise _refused(kubelet, kubelet.no_healthy.format(resource=before.resource))
+    if not held.healthy.issuperset(before.ids):
+        raise _refused(kubelet, LOST.format(resource=before.resource))
+
+
 async def _admit_by_number(
     pods: Pods, kubelet: Release, held: Resource | None, resource: str, wanted: int, pod: str, container: str
 ) -> Container:
     """Compare what all pods want with what the node was last said to have; then start the container (1.8)."""
-    used = sum(wanted for key, wanted in pods.wanted.items() if pods.containers[key].resource == resource)
-    capacity = held.last_count if held else 0
-    if used + wanted > capacity:
-        raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=used, capacity=capacity))
+    _check_number(pods, held, resource, wanted)
     admitted = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
     pods.containers[pod, container], pods.wanted[pod, container] = admitted, wanted
     return await _start_with_a_choice(pods, kubelet, held, admitted)
+
+
+def _check_number(
+    pods: Pods, held: Resource | None, resource: str, wanted: int, without: tuple[str, str] | None = None
+) -> None:
+    wants = {key: number for key, number in pods.wanted.items() if key != without}
+    used = sum(number for key, number in wants.items() if pods.containers[key].resource == resource)
+    capacity = held.last_count if held else 0
+    if used + wanted > capacity:
+        raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=used, capacity=capacity))
 
 
 async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | None, container: Container) -> Container:

@@ -2,13 +2,14 @@
 
 import argparse
 import asyncio
+import math
 import signal
 from pathlib import Path
 
 from rich.console import Console
 
 from plugin_gateway.adapters.fake_kubelet.commands import HELP, Commands
-from plugin_gateway.adapters.fake_kubelet.kubelet import SOCKET, FakeKubelet
+from plugin_gateway.adapters.fake_kubelet.kubelet import CHECKPOINT, FAKE, GRACE, SOCKET, FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.releases import NEWEST, OLDEST, Release, release
 from plugin_gateway.adapters.fake_kubelet.views import Lines, Picture
 from plugin_gateway.adapters.socket_file import explain_bind, find_listener
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RELEASE",
         help=f"1.{OLDEST} to 1.{NEWEST}, with a patch or without, such as 1.9.7 (default: 1.37)",
     )
+    parser.add_argument(
+        "--grace",
+        default=f"{GRACE:g}",
+        metavar="SECONDS",
+        help=f"how long it keeps a resource whose stream ended, from 1.9.7 on (default: {GRACE:g})",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         _check_directory(directory)
     except OSError as error:
         raise InvalidValueError(f"--kubelet-dir: {directory}: {error.strerror}") from error
-    return asyncio.run(_play(directory, like))
+    return asyncio.run(_play(directory, like, _parse_seconds(arguments.grace)))
 
 
 def _parse_release(name: str) -> Release:
@@ -55,11 +62,21 @@ def _parse_release(name: str) -> Release:
         raise InvalidValueError(f"--like: {error}") from error
 
 
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidValueError(f"--grace: {text!r}, allowed are seconds above 0")
+    return seconds
+
+
 def _check_directory(directory: Path) -> None:
     """Refuse a directory that is not ours to empty: a starting kubelet deletes what it finds there."""
     if directory.exists() and not directory.is_dir():
         raise InvalidValueError(f"--kubelet-dir: {directory} is no directory")
-    strangers = [path.name for path in directory.iterdir() if not path.is_socket()] if directory.exists() else []
+    strangers = [path.name for path in directory.iterdir() if not _is_ours(path)] if directory.exists() else []
     if strangers:
         raise InvalidValueError(
             f"--kubelet-dir: {directory} holds {', '.join(sorted(strangers)[:3])}; a kubelet deletes the files in its "
@@ -70,10 +87,14 @@ def _check_directory(directory: Path) -> None:
         raise InvalidValueError(f"--kubelet-dir: a kubelet listens in {directory} already (process {kubelet.pid})")
 
 
-async def _play(directory: Path, like: Release) -> int:
+def _is_ours(path: Path) -> bool:
+    return path.is_socket() or (path.name == CHECKPOINT and path.is_file() and FAKE in path.read_text(errors="replace"))
+
+
+async def _play(directory: Path, like: Release, grace: float) -> int:
     console = Console()
     view: Picture | Lines = Picture(console, HELP) if console.is_terminal else Lines(console)
-    kubelet = FakeKubelet(directory, like, on_event=view.tell)
+    kubelet = FakeKubelet(directory, like, grace=grace, on_event=view.tell)
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

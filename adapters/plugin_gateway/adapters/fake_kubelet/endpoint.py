@@ -2,12 +2,15 @@
 
 import asyncio
 from pathlib import Path
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+
+ListStream: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 
 
 class EndpointError(Exception):
@@ -58,7 +61,7 @@ class PluginEndpoint:
             code = "".join(word.capitalize() for word in error.code().name.split("_"))
             raise EndpointError(f"rpc error: code = {code} desc = {error.details()}") from error
 
-    def watch(self) -> "grpc.aio.UnaryStreamCall[bytes, bytes]":
+    def watch(self) -> ListStream:
         """Open the ListAndWatch stream."""
         stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(self._path("ListAndWatch"))
         return stream(b"")

@@ -28,6 +28,7 @@ class EventKind(Enum):
     STREAM_OPENED = "stream opened"
     LIST = "list received"
     STREAM_ENDED = "stream ended"
+    GIVEN_UP = "resource given up"
     ALLOCATED = "allocated"
 
 

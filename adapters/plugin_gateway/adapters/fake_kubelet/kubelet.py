@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -11,9 +12,10 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from plugin_gateway.adapters.fake_kubelet import admission
-from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, ListStream, PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import (
     Container,
     DeviceList,
@@ -39,6 +41,8 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 SOCKET = "kubelet.sock"
 CHECKPOINT = "kubelet_internal_checkpoint"
+FAKE = "FakeKubelet"
+"""The key by which its checkpoint is told from a genuine one."""
 DIAL_TIMEOUT = 10.0
 GRACE = 300.0
 """Seconds for which a kubelet keeps a resource whose stream ended."""
@@ -72,6 +76,8 @@ class FakeKubelet:
         self._grace = grace
         self._on_event = on_event
         self._resources: dict[str, Resource] = {}
+        self._gone: set[str] = set()
+        """Resources that were given up after their grace time, of which the node says that it has none."""
         self._pods = admission.Pods()
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,7 +95,7 @@ class FakeKubelet:
         """Empty the directory as this release does, and listen."""
         self.directory.mkdir(parents=True, exist_ok=True)
         _wipe(self.directory, self.release.wipe)
-        self._resources = self._restored()
+        self._resources, self._gone = self._restored(), set()
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register, self._tell_unknown),))
@@ -99,6 +105,8 @@ class FakeKubelet:
         await self._server.start()
         os.link(hidden, self.directory / SOCKET)
         hidden.unlink()
+        for name, resource in self._resources.items():
+            self._stopped(name, resource)
         self._tell(EventKind.STARTED, "", f"kubelet {self.release.name}")
 
     def _restored(self) -> dict[str, Resource]:
@@ -175,12 +183,15 @@ class FakeKubelet:
         Raises:
             AdmissionError: in the release's words.
         """
-        held = self._held(resource)
+        held, gone = self._resources.get(resource), resource in self._gone
         try:
-            started = await admission.admit(self._pods, self.release, held, resource, wanted, pod, container, ids)
+            started = await admission.admit(
+                self._pods, self.release, held, resource, wanted, pod, container, ids, gone=gone
+            )
         except KubeletPanicError:
             await self.kill()
             raise
+        self._write_checkpoint()
         self._tell(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
         return started
 
@@ -191,6 +202,21 @@ class FakeKubelet:
             AdmissionError: the start failed.
         """
         return await admission.start(self._pods, self.release, self._resources, pod, container)
+
+    async def readmit(self, pod: str, container: str = "main") -> Container:
+        """Admit a pod again that was admitted before, as a kubelet does that starts again, and start its container.
+
+        Raises:
+            AdmissionError: in the release's words.
+        """
+        return await admission.admit_again(self._pods, self.release, self._resources, pod, container)
+
+    async def age(self, seconds: float) -> None:
+        """Let what has stopped have stopped longer ago."""
+        for name, resource in list(self._resources.items()):
+            if resource.stopped is not None:
+                resource.stopped -= seconds
+                self._give_up(name, resource)
 
     @property
     def pods(self) -> list[str]:
@@ -226,22 +252,48 @@ class FakeKubelet:
         calls = [f"{call.version} {call.endpoint}: {call.error or 'accepted'}" for call in self.registrations[-3:]]
         return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
 
-    def _held(self, resource: str) -> Resource | None:
-        held = self._resources.get(resource)
-        if held is not None:
-            held.expire(time.monotonic(), self._grace)
-        return held
+    def _write_checkpoint(self) -> None:
+        """Leave behind what a kubelet leaves; its content is our own, and is not read again."""
+        if self.release.restored is Restored.NOTHING:
+            return
+        known = {name: sorted(resource.healthy) for name, resource in self._resources.items()}
+        pods = [f"{pod}/{container}" for pod, container in self._pods.containers]
+        half_made = self.directory / f".{CHECKPOINT}"
+        with contextlib.suppress(OSError):  # a directory that is gone troubles no kubelet that runs
+            half_made.write_text(json.dumps({FAKE: self.release.name, "RegisteredDevices": known, "Pods": pods}))
+            half_made.replace(self.directory / CHECKPOINT)
+
+    def _stopped(self, name: str, resource: Resource) -> None:
+        """Give it up when its grace time is over, unless it is registered again before."""
+        if self.release.grace and self._server is not None:
+            self._spawn(self._give_up_later(name, resource))
+
+    async def _give_up_later(self, name: str, resource: Resource) -> None:
+        await asyncio.sleep(self._grace)
+        self._give_up(name, resource)
+
+    def _give_up(self, name: str, resource: Resource) -> None:
+        stopped = resource.stopped if self.release.grace else None
+        if stopped is None or time.monotonic() - stopped < self._grace or self._resources.get(name) is not resource:
+            return
+        self._resources.pop(name)
+        if self.release.gone_stays:
+            self._gone.add(name)
+        self._tell(EventKind.GIVEN_UP, name, f"no registration for {self._grace:g} s")
 
     def _shown(self, resource: str) -> Resource | None:
-        held = self._held(resource)
+        held = self._resources.get(resource)
         hidden = held is None or (self.release.zero_is_unknown and not held.healthy)
         return None if hidden else held
 
     def _tell(self, kind: EventKind, resource: str, text: str) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._wake()
         if self._on_event is not None:
             self._on_event(Event(kind, time.monotonic(), resource, text))
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _tell_unknown(self, method: str) -> None:
         self._tell(EventKind.UNKNOWN_METHOD, "", method)
@@ -298,6 +350,7 @@ class FakeKubelet:
             if not resource.endpoints and resource.stopped is None:
                 self._resources.pop(resource.name, None)
             return problem
+        self._resources[resource.name] = resource
         resource.clients.connect(endpoint)
         resource.options = endpoint.options
         resource.endpoints, resource.stopped = [endpoint], None
@@ -343,16 +396,25 @@ class FakeKubelet:
         """Follow a stream from its first message to its end."""
         stream = endpoint.watch()
         try:
+            await self._follow(resource, endpoint, stream)
+            if not endpoint.streaming:
+                self._tell(EventKind.DIAL_BACK_FAILED, resource.name, endpoint.path.name)
+            self._stream_ended(resource, endpoint)
+            await asyncio.sleep(self.release.end_noticed_after)
+        finally:
+            stream.cancel()
+            self._stream_ended(resource, endpoint)
+            await self._conclude(resource, endpoint)
+            self._wake()
+
+    async def _follow(self, resource: Resource, endpoint: PluginEndpoint, stream: ListStream) -> None:
+        """Take what comes; the end is told by what follows from it, however it came."""
+        with contextlib.suppress(grpc.aio.AioRpcError, DecodeError):
             while isinstance(data := await stream.read(), bytes):
                 now = time.monotonic()
                 if not endpoint.streaming:
                     self._opened(resource, endpoint, now)
                 await self._take(resource, endpoint, data, now)
-        except grpc.aio.AioRpcError:
-            pass  # the end of a stream is told by what follows, however it ended
-        finally:
-            stream.cancel()
-            await self._ended(resource, endpoint)
 
     def _opened(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
         endpoint.streaming = True
@@ -362,7 +424,7 @@ class FakeKubelet:
         self._tell(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
 
     async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
-        devices, topology = read_list(data)
+        devices, topology = read_list(data, any_bytes=self.release.takes_any_bytes)
         listed = DeviceList(
             time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices, topology=topology
         )
@@ -374,22 +436,27 @@ class FakeKubelet:
             resource.take_difference(listed, endpoint)
         else:
             resource.take(listed)
+        self._write_checkpoint()
         self._tell(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
 
-    async def _ended(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+    def _stream_ended(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+        """Note that a stream is no more. A second time does nothing."""
+        if endpoint.streaming:
+            endpoint.streaming = False
+            resource.streams.remove(endpoint)
+            self._tell(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
+
+    async def _conclude(self, resource: Resource, endpoint: PluginEndpoint) -> None:
         """Draw the release's conclusion from the end of a stream."""
         now = time.monotonic()
-        endpoint.streaming = False
-        with contextlib.suppress(ValueError):
-            resource.streams.remove(endpoint)
         if self.release.dial_back is DialBack.INSIDE:
             await self._client_ended(resource, endpoint, now)
         elif endpoint in resource.endpoints:
             resource.endpoints.remove(endpoint)
             resource.stop(now, endpoint)
+            self._stopped(resource.name, resource)
         if self.release.stream_end is StreamEnd.REMOVED and not resource.endpoints:
             self._resources.pop(resource.name, None)
-        self._tell(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
         await endpoint.close()
 
     async def _client_ended(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
@@ -404,13 +471,18 @@ class FakeKubelet:
         elif was_connected:
             resource.endpoints = []
             resource.stop(now, known)
+            self._stopped(resource.name, resource)
 
 
 def _wipe(directory: Path, rule: Wipe) -> None:
     for path in directory.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            continue
-        if rule is Wipe.SOCKETS and not path.is_socket():
-            continue
-        if path.name != CHECKPOINT:
+        if path.name != CHECKPOINT and _is_deleted(path, rule):
             path.unlink(missing_ok=True)
+
+
+def _is_deleted(path: Path, rule: Wipe) -> bool:
+    if rule is Wipe.SOCKETS:
+        return path.is_socket()
+    if rule is Wipe.FILES_AND_LINKS and path.is_symlink():
+        return True
+    return path.exists() and not path.is_dir()

@@ -22,10 +22,11 @@ class DialBack(Enum):
 
 
 class Wipe(Enum):
-    """What a starting kubelet deletes in its directory."""
+    """What a starting kubelet deletes in its directory; never a folder, nor the checkpoint."""
 
-    ALL_BUT_CHECKPOINT = "every file but the checkpoint"
-    SOCKETS = "sockets only"
+    FILES = "every file, and links to one"
+    FILES_AND_LINKS = "every file, and every link"
+    SOCKETS = "sockets, and links to one"
 
 
 class OptionsFrom(Enum):
@@ -104,6 +105,20 @@ class Release:
     """With ``{problem}``."""
     no_healthy: str
     """What a pod is told where no device is healthy; empty where the release has no such text."""
+    grace: bool
+    """Whether a resource whose stream ended is kept for a while (1.9.7 and later)."""
+    gone_stays: bool
+    """Whether the node goes on saying that it has none of what was given up then (1.10 and later)."""
+    unregistered: str
+    """What a pod is told that wants what was given up while another pod has some of it."""
+    unregistered_start: str
+    """What a container meets then that starts again; empty where it starts."""
+    end_noticed_after: float
+    """Seconds from the end of a stream to what follows from it, in which a new registration is mistaken for the old.
+
+    With genuine ones it is a matter of chance in up to one of ten tries; here it always goes wrong (1.25 and later)."""
+    takes_any_bytes: bool
+    """Whether an id that is not UTF-8 is taken as it is (to 1.34.3); later it ends the stream."""
     no_container: str
     """What an answer without any container leads to."""
     panics: bool
@@ -123,6 +138,7 @@ OLDEST, NEWEST = 8, 37
 _LAST_PATCH = 999
 """What a release without a patch stands for: the last one."""
 
+LOST = "previously allocated devices are no longer healthy; cannot allocate unhealthy devices {resource}"
 UNAVAILABLE = "requested number of devices unavailable for {resource}. Requested: {wanted}, Available: {free}"
 NOT_ENOUGH = "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
 _NOT_SUPPORTED = 'requested API version "{asked}" is not supported by kubelet. '
@@ -178,7 +194,7 @@ def _release(name: str, version: Version) -> Release:
             ((12, 0), OptionsFrom.REGISTER),
             ((25, 0), OptionsFrom.ASKED),
         ),
-        wipe=since((always, Wipe.ALL_BUT_CHECKPOINT), ((33, 0), Wipe.SOCKETS)),
+        wipe=since((always, Wipe.FILES), ((21, 0), Wipe.FILES_AND_LINKS), ((33, 0), Wipe.SOCKETS)),
         second_stream=since(
             (always, SecondStream.CANCELLED_AFTER_LIST),
             ((9, 0), SecondStream.CLOSED),
@@ -209,6 +225,17 @@ def _release(name: str, version: Version) -> Release:
         no_healthy=since(
             (always, ""), ((25, 0), "no healthy devices present; cannot allocate unhealthy devices {resource}")
         ),
+        grace=version >= (9, 7),
+        gone_stays=version >= (10, 0),
+        unregistered=since(
+            (always, "can't allocate unregistered device {resource}"),
+            ((25, 0), "cannot allocate unregistered device {resource}"),
+        ),
+        unregistered_start=since(
+            (always, ""), ((12, 0), "endpoint not found in cache for a registered resource: {resource}")
+        ),
+        end_noticed_after=since((always, 0.0), ((25, 0), 0.03)),
+        takes_any_bytes=version < (34, 4),
         no_container=since(
             (always, ""),
             ((12, 0), "No containers return in allocation response &AllocateResponse{ContainerResponses:[],}"),

@@ -94,8 +94,3 @@ class Resource:
         else:
             self.unhealthy = set()
         self.healthy = set()
-
-    def expire(self, now: float, grace: float) -> None:
-        """Give the devices up when the grace time of a stopped resource is over."""
-        if self.stopped is not None and now - self.stopped >= grace:
-            self.healthy, self.unhealthy, self.remembered = set(), set(), {}

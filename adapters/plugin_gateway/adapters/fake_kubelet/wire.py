@@ -2,7 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
 from plugin_gateway.adapters.fake_kubelet.events import Answer
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
@@ -21,13 +27,42 @@ class Wire:
     """None where the answer has no container."""
 
 
-def read_list(data: bytes) -> tuple[tuple[tuple[str, str], ...], Mapping[str, tuple[int, ...]]]:
-    """Read a device list; the newest form reads those of every dialect."""
-    devices = wire.ListAndWatchResponse.FromString(data).devices
+def read_list(data: bytes, *, any_bytes: bool) -> tuple[tuple[tuple[str, str], ...], Mapping[str, tuple[int, ...]]]:
+    """Read a device list; the newest form reads those of every dialect.
+
+    Raises:
+        DecodeError: it is none, or an id is not UTF-8 where that matters.
+    """
+    try:
+        devices = wire.ListAndWatchResponse.FromString(data).devices
+    except DecodeError:
+        if not any_bytes:
+            raise
+        return _read_any_bytes(data), {}
     topology = {
         device.ID: tuple(node.ID for node in device.topology.nodes) for device in devices if device.HasField("topology")
     }
     return tuple((device.ID, device.health) for device in devices), topology
+
+
+def _read_any_bytes(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Read a list as Go once did, whose strings were any bytes."""
+    devices = _list_of_bytes().FromString(data).devices
+    return tuple((device.ID.decode(errors="replace"), device.health.decode(errors="replace")) for device in devices)
+
+
+@cache
+def _list_of_bytes() -> Any:
+    """Make the message once more, with bytes where it has strings."""
+    file = FileDescriptorProto()
+    wire.DESCRIPTOR.CopyToProto(file)
+    for message in file.message_type:
+        for entry in message.field:
+            if entry.type == FieldDescriptorProto.TYPE_STRING:
+                entry.type = FieldDescriptorProto.TYPE_BYTES
+    pool = DescriptorPool()
+    pool.Add(file)
+    return GetMessageClass(pool.FindMessageTypeByName(wire.ListAndWatchResponse.DESCRIPTOR.full_name))
 
 
 def _merge(parts: Sequence[AnyMessage]) -> Answer:

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -37,6 +38,36 @@ func inspect(manager interface{}) map[string]interface{} {
 		}
 	}
 	return found
+}
+
+// age lets the endpoints that stopped have stopped longer ago; it tells how many there are.
+func age(manager interface{}, by time.Duration) int {
+	value := reflect.ValueOf(manager).Elem()
+	defer locked(value)()
+	aged := 0
+	endpoints := value.FieldByName("endpoints")
+	if !endpoints.IsValid() {
+		return aged
+	}
+	for _, key := range endpoints.MapKeys() {
+		endpoint := endpoints.MapIndex(key)
+		if endpoint.Kind() == reflect.Struct {
+			endpoint = endpoint.FieldByName("e")
+		}
+		for endpoint.Kind() == reflect.Interface || endpoint.Kind() == reflect.Ptr {
+			endpoint = endpoint.Elem()
+		}
+		stopped := endpoint.FieldByName("stopTime")
+		if !stopped.IsValid() {
+			continue
+		}
+		since := (*time.Time)(unsafe.Pointer(stopped.UnsafeAddr()))
+		if !since.IsZero() {
+			*since = since.Add(-by)
+			aged++
+		}
+	}
+	return aged
 }
 
 // drop closes every connection to a device plugin, as a fault of the kubelet's would; it tells how many there were.

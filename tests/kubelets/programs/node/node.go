@@ -24,6 +24,8 @@ type Manager interface {
 	Start(activePods func() []*v1.Pod) error
 	// Capacity tells of the resources that the manager knows, and names those that are gone for good.
 	Capacity() (capacity, allocatable v1.ResourceList, removed []string)
+	// RemovedStay tells whether the node goes on saying that it has none of what is gone for good (1.10 and later).
+	RemovedStay() bool
 	// Admit does what the kubelet does before it accepts a pod; the reason is empty where it accepts.
 	Admit(pod *v1.Pod, others []*v1.Pod) (reason, message string)
 	// Container tells what a container is started with.
@@ -133,8 +135,7 @@ func (n *Node) report(manager Manager) {
 			now[string(name)] = counts{quantity.Value(), available.Value()}
 		}
 		for _, name := range removed {
-			delete(n.status.Status.Capacity, v1.ResourceName(name))
-			delete(n.status.Status.Allocatable, v1.ResourceName(name))
+			n.forget(v1.ResourceName(name), manager.RemovedStay())
 		}
 		n.mutex.Unlock()
 		if before == nil || !reflect.DeepEqual(before, now) {
@@ -144,11 +145,21 @@ func (n *Node) report(manager Manager) {
 	}
 }
 
+func (n *Node) forget(name v1.ResourceName, stays bool) {
+	for _, list := range []v1.ResourceList{n.status.Status.Capacity, n.status.Status.Allocatable} {
+		if delete(list, name); stays {
+			list[name] = *resource.NewQuantity(0, resource.DecimalSI)
+		}
+	}
+}
+
 func (n *Node) run(manager Manager, command Command) {
 	answer := Event{"event": "answer", "id": command.ID}
 	switch command.Command {
 	case "allocate":
 		n.allocate(manager, command, answer)
+	case "readmit":
+		n.readmit(manager, command, answer)
 	case "bind":
 		n.bind(newPod(command))
 		answer["ok"] = true
@@ -161,6 +172,8 @@ func (n *Node) run(manager Manager, command Command) {
 		answer["ok"], answer["manager"] = true, inspect(manager.Implementation())
 	case "drop":
 		answer["ok"], answer["connections"] = true, drop(manager.Implementation())
+	case "age":
+		answer["ok"], answer["endpoints"] = true, age(manager.Implementation(), time.Duration(command.Seconds)*time.Second)
 	case "quit":
 		answer["ok"] = true
 		tell(answer)
@@ -180,6 +193,28 @@ func (n *Node) allocate(manager Manager, command Command, answer Event) {
 		return
 	}
 	n.bind(pod)
+	n.start(manager, command, answer)
+}
+
+// readmit admits a pod again that the node has, as a kubelet does that starts again, and starts its container.
+func (n *Node) readmit(manager Manager, command Command, answer Event) {
+	var again *v1.Pod
+	others := []*v1.Pod{}
+	for _, pod := range n.activePods() {
+		if pod.Name == command.Pod {
+			again = pod
+		} else {
+			others = append(others, pod)
+		}
+	}
+	if again == nil {
+		answer["ok"], answer["message"] = false, "no such pod"
+		return
+	}
+	if reason, message := manager.Admit(again, others); reason != "" {
+		answer["ok"], answer["stage"], answer["reason"], answer["message"] = false, "admission", reason, message
+		return
+	}
 	n.start(manager, command, answer)
 }
 

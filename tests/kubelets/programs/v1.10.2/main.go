@@ -52,6 +52,8 @@ func (m *manager) Start(activePods func() []*v1.Pod) error {
 
 func (m *manager) Capacity() (v1.ResourceList, v1.ResourceList, []string) { return m.GetCapacity() }
 
+func (m *manager) RemovedStay() bool { return true }
+
 func (m *manager) Admit(pod *v1.Pod, others []*v1.Pod) (string, string) {
 	attributes := &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others}
 	if result := m.predicate.Admit(attributes); !result.Admit {

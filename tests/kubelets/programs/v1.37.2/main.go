@@ -56,6 +56,8 @@ func (m *manager) Capacity() (v1.ResourceList, v1.ResourceList, []string) {
 	return m.GetCapacity(klog.Background())
 }
 
+func (m *manager) RemovedStay() bool { return true }
+
 func (m *manager) Admit(pod *v1.Pod, others []*v1.Pod) (string, string) {
 	attributes := &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others, Operation: lifecycle.AddOperation}
 	for _, handler := range m.handlers {

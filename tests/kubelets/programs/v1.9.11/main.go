@@ -56,6 +56,8 @@ func (m *manager) Capacity() (v1.ResourceList, v1.ResourceList, []string) {
 	return healthy, healthy, removed
 }
 
+func (m *manager) RemovedStay() bool { return false }
+
 func (m *manager) Admit(pod *v1.Pod, others []*v1.Pod) (string, string) {
 	attributes := &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others}
 	if result := m.predicate.Admit(attributes); !result.Admit {
