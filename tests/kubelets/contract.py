@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from fake_kubelet.plugin import RESOURCE, Plugin, healthy, not_utf8
+from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GenuineKubelet, KubeletProgramError
-from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet
+from plugin_gateway.adapters.fake_kubelet import AdmissionError
 from plugin_gateway.adapters.fake_kubelet.events import KubeletPanicError
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
-Kubelet: TypeAlias = GenuineKubelet | FakeKubelet
+Kubelet: TypeAlias = GenuineKubelet | FakeAsGenuine
 SETTLED = 0.3
 """Seconds without a change after which a kubelet is taken to have nothing more to say."""
 PAUSE = 0.1
@@ -86,9 +87,7 @@ class Scene:
         self.tell(what, sorted(path.name for path in self.kubelet.directory.iterdir() if path.suffix != ".checkpoint"))
 
     async def remove(self, pod: str) -> None:
-        removing = self.kubelet.remove_pod(pod)
-        if removing is not None:
-            await removing
+        await self.kubelet.remove(pod)
 
     def called(self, what: str, plugin: Plugin) -> None:
         """Tell what the kubelet called on the plugin since the last time."""
@@ -287,7 +286,7 @@ async def restart(scene: Scene) -> None:
         await scene.register(plugin)
         await scene.counts("registered")
         await scene.allocate("one", 1, "p")
-        await scene.kubelet.restart(kill=True)
+        await scene.kubelet.restart_as()
         await scene.counts("after the restart, not registered")
         await scene.start("its container again", "p")
         await scene.allocate("another pod", 1, "q")
@@ -318,7 +317,7 @@ async def grace(scene: Scene) -> None:
         await scene.register(plugin, "register again")
         await scene.counts("then")
         await scene.allocate("another pod", 1, "r")
-        await scene.kubelet.restart(kill=True)
+        await scene.kubelet.restart_as()
         await scene.counts("after a restart, not registered")
         await scene.kubelet.age(310)
         await scene.counts("310 s later")
@@ -352,7 +351,7 @@ async def readmission(scene: Scene) -> None:
         plugin.list(*healthy("c", "d").items())
         await scene.counts("others")
         await scene.readmit("the pod again", "p")
-        await scene.kubelet.restart(kill=True)
+        await scene.kubelet.restart_as()
         await scene.readmit("after a restart, not registered", "p")
 
 

@@ -36,13 +36,13 @@ class KubeletProgramError(Exception):
 class GenuineKubelet:
     """The device manager of one release in one directory."""
 
-    def __init__(self, directory: Path, release: str) -> None:
+    def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
-        self.release = release
         self.events: list[Mapping[str, Any]] = []
         """Everything it told, oldest first."""
         self.expected: list[str] = []
         """Parts of the complaints that the test provokes."""
+        self._name = name
         self._log = directory.parent / f"{directory.name}-kubelet.log"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class GenuineKubelet:
         self._counts, self._failure, known = {}, None, len(self.events)
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                str(BUILT / self.release),
+                str(BUILT / self._name),
                 str(self.directory),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -95,15 +95,10 @@ class GenuineKubelet:
         await process.wait()
         await self._reading
 
-    async def stop(self) -> None:
-        """End in order, as far as a device manager does: its socket stays."""
-        await self._command("quit")
+    async def restart_as(self, name: str | None = None) -> None:
+        """End as kill -9 does, and start again, perhaps as another release."""
         await self.kill()
-
-    async def restart(self, release: str | None = None, *, kill: bool = True) -> None:
-        """End and start again, perhaps as another release."""
-        await (self.kill() if kill else self.stop())
-        self.release = release or self.release
+        self._name = name or self._name
         await self.start()
 
     def capacity(self, resource: str) -> int | None:
@@ -146,7 +141,7 @@ class GenuineKubelet:
         """Let what has stopped have stopped longer ago."""
         await self._command("age", seconds=seconds)
 
-    async def remove_pod(self, pod: str) -> None:
+    async def remove(self, pod: str) -> None:
         """Give its devices back."""
         self._pods.pop(pod, None)
         await self._command("remove", pod=pod)
@@ -178,11 +173,11 @@ class GenuineKubelet:
             async with asyncio.timeout(timeout):
                 while not condition():
                     if self._failure is not None:
-                        raise KubeletProgramError(f"kubelet {self.release}: {self._failure}\n{self._tail()}")
+                        raise KubeletProgramError(f"kubelet {self._name}: {self._failure}\n{self._tail()}")
                     await self._changed.wait()
         except TimeoutError:
             raise TimeoutError(
-                f"kubelet {self.release}: no {what} within {timeout:.0f} s; counts {self._counts}\n{self._tail()}"
+                f"kubelet {self._name}: no {what} within {timeout:.0f} s; counts {self._counts}\n{self._tail()}"
             ) from None
 
     async def _command(self, command: str, **arguments: object) -> Mapping[str, Any]:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kubelets.conftest import NoteCell
 from kubelets.contract import SCENARIOS, SETTLED, Kubelet, Scenario, Scene
+from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
-from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from kubelets.table import COMPARED
+from plugin_gateway.adapters.fake_kubelet import release
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 
 PATIENT = 5 * SETTLED
@@ -27,14 +30,15 @@ async def seen(scenario: Scenario, of: Release, make: Callable[[Path], Kubelet],
 async def both(scenario: Scenario, name: str, settled: float) -> tuple[list[str], list[str]]:
     of = release(name.removeprefix("v"))
     return await asyncio.gather(
-        seen(scenario, of, lambda folder: FakeKubelet(folder, of), settled),
+        seen(scenario, of, lambda folder: FakeAsGenuine(folder, name), settled),
         seen(scenario, of, lambda folder: GenuineKubelet(folder, name), settled),
     )
 
 
 @pytest.mark.parametrize("name", GENUINE)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-async def test_both_kubelets_show_a_plugin_the_same(scenario: Scenario, name: str) -> None:
+async def test_both_kubelets_show_a_plugin_the_same(scenario: Scenario, name: str, cell: NoteCell) -> None:
+    cell(COMPARED, name, scenario.__name__.replace("_", " "), "")
     fake, genuine = await both(scenario, name, SETTLED)
     if fake != genuine:
         fake, genuine = await both(scenario, name, PATIENT)

@@ -1,23 +1,26 @@
-"""The gateway as its users start it, with the genuine device manager of each release."""
+"""The gateway as its users start it, with the genuine device manager of each release, and with the fake one."""
 
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from driver.driver import Driver
 from gateway.node import RESOURCE, until
 from gateway.process import Process, started
-from kubelets.genuine import GENUINE, GenuineKubelet
+from kubelets.contract import Kubelet
+from kubelets.genuine import GENUINE
 from plugin_gateway.adapters.fake_kubelet import AdmissionError
 
 DIALECTS = {"v1.8": "0.1", "v1.9": "v1alpha2"}
 FORGETFUL = ("v1.9.7", "v1.10.2")
 EVERY = pytest.mark.parametrize("release", GENUINE)
+Make: TypeAlias = Callable[[Path, str], Kubelet]
 PLUGIN_ENDED = ("listAndWatch ended", "ListAndWatch ended", "list and watch", "transport is closing", "Failed to close")
 
 
@@ -33,25 +36,26 @@ async def gateway(kubelet_dir: Path, driver: Driver, *more: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def node(kubelet_dir: Path, driver: Driver, release: str) -> AsyncIterator[tuple[GenuineKubelet, Process]]:
+async def node(make: Make, kubelet_dir: Path, driver: Driver, release: str) -> AsyncIterator[tuple[Kubelet, Process]]:
     """A kubelet and a gateway; in the end nothing is left unexplained in the kubelet's log."""
-    async with GenuineKubelet(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
+    async with make(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
         await available(kubelet, 8)
         yield kubelet, process
         assert not kubelet.complaints()
 
 
-async def available(kubelet: GenuineKubelet, count: int, limit: float = 10) -> None:
+async def available(kubelet: Kubelet, count: int, limit: float = 10) -> None:
     await kubelet.wait_for(
         lambda: (kubelet.allocatable(RESOURCE) or 0) == count, timeout=limit, what=f"{count} allocatable devices"
     )
 
 
+@pytest.mark.column("eight GPUs, containers with 1 and 8")
 @EVERY
 async def test_it_gets_eight_devices_and_starts_containers_with_them(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with node(kubelet_dir, driver, release) as (kubelet, process):
+    async with node(make, kubelet_dir, driver, release) as (kubelet, process):
         registered = await process.wait_for_event("registered")
         assert registered["api_version"] == dialect(release)
         one = await kubelet.allocate(RESOURCE, 1, pod="one")
@@ -63,7 +67,7 @@ async def test_it_gets_eight_devices_and_starts_containers_with_them(
         kubelet.expected += ["Failed to admit", "Predicate failed", "unavailable"]
         with pytest.raises(AdmissionError, match=r"equested: 8"):
             await kubelet.allocate(RESOURCE, 8, pod="too many")
-        await kubelet.remove_pod("one")
+        await kubelet.remove("one")
         everything = await kubelet.allocate(RESOURCE, 8, pod="eight")
         assert len(set(everything.ids)) == 8
         assert set(everything.device_nodes) == nodes | {f"/dev/nvidia{number}" for number in range(8)}
@@ -71,11 +75,12 @@ async def test_it_gets_eight_devices_and_starts_containers_with_them(
         assert again.answer == everything.answer
 
 
+@pytest.mark.column("a GPU fails and comes back")
 @EVERY
 async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_it_well(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with GenuineKubelet(kubelet_dir, release) as kubelet:
+    async with make(kubelet_dir, release) as kubelet:
         kubelet.expected += PLUGIN_ENDED
         async with gateway(kubelet_dir, driver):
             await available(kubelet, 8)
@@ -90,13 +95,14 @@ async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_i
             assert not kubelet.complaints()
 
 
+@pytest.mark.column("kubelet killed and started")
 @EVERY
 async def test_a_kubelet_that_is_killed_and_started_again_knows_what_it_gave_out(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with node(kubelet_dir, driver, release) as (kubelet, process):
+    async with node(make, kubelet_dir, driver, release) as (kubelet, process):
         before = await kubelet.allocate(RESOURCE, 2, pod="before")
-        await kubelet.restart()
+        await kubelet.restart_as()
         began = time.monotonic()
         await available(kubelet, 8)
         assert time.monotonic() - began < 2
@@ -106,11 +112,12 @@ async def test_a_kubelet_that_is_killed_and_started_again_knows_what_it_gave_out
         assert "ends" not in process.events()
 
 
+@pytest.mark.column("gateway killed and started")
 @EVERY
 async def test_a_gateway_that_is_killed_is_missed_and_its_successor_welcome(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with GenuineKubelet(kubelet_dir, release) as kubelet:
+    async with make(kubelet_dir, release) as kubelet:
         kubelet.expected += PLUGIN_ENDED
         async with gateway(kubelet_dir, driver) as process:
             await available(kubelet, 8)
@@ -124,11 +131,12 @@ async def test_a_gateway_that_is_killed_is_missed_and_its_successor_welcome(
             assert not kubelet.complaints()
 
 
+@pytest.mark.column("own socket deleted")
 @EVERY
 async def test_a_deleted_socket_hurts_neither_allocation_nor_the_next_restart(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with node(kubelet_dir, driver, release) as (kubelet, process):
+    async with node(make, kubelet_dir, driver, release) as (kubelet, process):
         await until(lambda: len(list(kubelet_dir.glob("plugin-gateway-*"))) == 1, "the end of other dialects' sockets")
         (socket,) = kubelet_dir.glob("plugin-gateway-*")
         socket.unlink()
@@ -137,16 +145,17 @@ async def test_a_deleted_socket_hurts_neither_allocation_nor_the_next_restart(
         driver.xid(3, 79)
         await available(kubelet, 7)
         assert process.events().count("registered") == 1
-        await kubelet.restart()
+        await kubelet.restart_as()
         await available(kubelet, 7)
 
 
+@pytest.mark.column("SIGHUP twenty times, then killed")
 @EVERY
 async def test_twenty_hangups_change_nothing_and_the_end_is_still_noticed(
-    release: str, kubelet_dir: Path, driver: Driver
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
     """1.37 never notices the end of a plugin that registered twice under one name."""
-    async with GenuineKubelet(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
+    async with make(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
         await available(kubelet, 8)
         for number in range(20):
             process.send(signal.SIGHUP)
@@ -160,9 +169,12 @@ async def test_twenty_hangups_change_nothing_and_the_end_is_still_noticed(
         await available(kubelet, 0)
 
 
+@pytest.mark.column("stream dropped")
 @EVERY
-async def test_a_stream_that_the_kubelet_drops_is_made_again(release: str, kubelet_dir: Path, driver: Driver) -> None:
-    async with node(kubelet_dir, driver, release) as (kubelet, process):
+async def test_a_stream_that_the_kubelet_drops_is_made_again(
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
+) -> None:
+    async with node(make, kubelet_dir, driver, release) as (kubelet, process):
         kubelet.expected += PLUGIN_ENDED
         for number in range(3):
             await kubelet.drop_stream(RESOURCE)
@@ -173,37 +185,44 @@ async def test_a_stream_that_the_kubelet_drops_is_made_again(release: str, kubel
         await available(kubelet, 7)
 
 
-@pytest.mark.parametrize("release", FORGETFUL)
-async def test_without_a_list_of_unhealthy_devices_first_two_of_them_lose_every_device(
-    release: str, kubelet_dir: Path, driver: Driver
+@pytest.mark.column("only 1.9.7 and 1.10.2 need `--unhealthy-first`")
+@EVERY
+async def test_two_releases_lose_every_device_without_a_list_of_unhealthy_ones_first(
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    async with GenuineKubelet(kubelet_dir, release) as kubelet:
+    async with make(kubelet_dir, release) as kubelet:
         async with gateway(kubelet_dir, driver):
             await available(kubelet, 8)
         await available(kubelet, 0)
         async with gateway(kubelet_dir, driver, "--unhealthy-first=never") as process:
             await process.wait_for_event("registered")
             await asyncio.sleep(0.5)
-            assert kubelet.allocatable(RESOURCE) == 0
+            assert kubelet.allocatable(RESOURCE) == (0 if release in FORGETFUL else 8)
         async with gateway(kubelet_dir, driver):
             await available(kubelet, 8)
 
 
+@pytest.mark.column("given back and taken")
 @EVERY
-async def test_what_a_pod_gives_back_is_given_to_the_next(release: str, kubelet_dir: Path, driver: Driver) -> None:
-    async with node(kubelet_dir, driver, release) as (kubelet, _):
+async def test_what_a_pod_gives_back_is_given_to_the_next(
+    make: Make, release: str, kubelet_dir: Path, driver: Driver
+) -> None:
+    async with node(make, kubelet_dir, driver, release) as (kubelet, _):
         for number in range(4):
             assert len((await kubelet.allocate(RESOURCE, 8, pod=f"pod {number}")).ids) == 8
-            await kubelet.remove_pod(f"pod {number}")
+            await kubelet.remove(f"pod {number}")
 
 
-async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(kubelet_dir: Path, driver: Driver) -> None:
-    async with node(kubelet_dir, driver, GENUINE[0]) as (kubelet, process):
+@pytest.mark.column("upgrade through all and back")
+async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(
+    make: Make, kubelet_dir: Path, driver: Driver
+) -> None:
+    async with node(make, kubelet_dir, driver, GENUINE[0]) as (kubelet, process):
         for number, release in enumerate([*GENUINE[1:], GENUINE[0]]):
-            await kubelet.restart(release)
+            await kubelet.restart_as(release)
             await available(kubelet, 8)
             registered = await process.wait_for_event("registered", times=number + 2)
             assert registered["api_version"] == dialect(release)
             await kubelet.allocate(RESOURCE, 8, pod=release)
-            await kubelet.remove_pod(release)
+            await kubelet.remove(release)
             await asyncio.sleep(0.05)
