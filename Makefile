@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test kubelets test-kubelets check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
@@ -21,6 +21,11 @@ kubelets: $(READY)
 
 test-kubelets: kubelets
 	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
+
+# Faults in any order, at random and for hours; make test has a fixed sample of them.
+SOAK_EXAMPLES ?= 2000
+soak: $(READY)
+	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/gateway/test_any_order.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -70,13 +70,16 @@ class GenuineKubelet:
         """
         self._counts, self._failure, known = {}, None, len(self.events)
         with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                str(BUILT / self._name),
-                str(self.directory),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
+            try:
+                self._process = await asyncio.create_subprocess_exec(
+                    str(BUILT / self._name),
+                    str(self.directory),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                )
+            except OSError as error:
+                raise KubeletProgramError(f"kubelet {self._name} cannot be started: {error.strerror}") from error
         self._reading = asyncio.get_running_loop().create_task(self._read(self._process))
         await self.wait_for(
             lambda: any(event["event"] == "ready" for event in self.events[known:]), timeout=START_LIMIT, what="kubelet"
