@@ -1,7 +1,7 @@
 """A device plugin of which a test says every word: nothing of the gateway is in it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -63,7 +63,15 @@ class Plugin:
         self.options = wire.DevicePluginOptions()
         self.answers: Mapping[str, bytes | str] = {"Allocate": container_answer(release)}
         """By method: the bytes that are answered, or the words of an error."""
+        self.unknown: Collection[str] = ()
+        """Methods that it does not have."""
+        self.delays: Mapping[str, float] = {}
+        """By method: seconds before it is answered."""
         self.called: list[str] = []
+        self.requests: dict[str, bytes] = {}
+        """The last one of each method."""
+        self.deadlines: dict[str, float | None] = {}
+        """How many seconds each method had the last time; None for as many as it likes."""
         self.streams = 0
         """How many are open."""
         self.agents: list[str] = []
@@ -85,7 +93,13 @@ class Plugin:
         await self._server.stop(None)
 
     async def register(
-        self, *, version: str | None = None, name: str = RESOURCE, package: str | None = None, method: str = "Register"
+        self,
+        *,
+        version: str | None = None,
+        name: str = RESOURCE,
+        package: str | None = None,
+        method: str = "Register",
+        patience: float = 10,
     ) -> tuple[grpc.StatusCode, str]:
         """Register as a genuine plugin does; tells code and words of the answer."""
         request = wire.RegisterRequest(
@@ -96,7 +110,7 @@ class Plugin:
         async with grpc.aio.insecure_channel(f"unix:{self._kubelet}", options=KUBELET) as channel:
             call: Any = channel.unary_unary(f"/{package or self.release.package}.Registration/{method}")
             try:
-                await call(request.SerializeToString(), timeout=10)
+                await call(request.SerializeToString(), timeout=patience)
             except grpc.aio.AioRpcError as refused:
                 return refused.code(), refused.details() or ""
         return grpc.StatusCode.OK, ""
@@ -129,8 +143,11 @@ class Plugin:
             self._streams.discard(queue)
             self.streams -= 1
 
-    async def answer(self, method: str, context: Any) -> bytes:
+    async def answer(self, method: str, request: bytes, context: Any) -> bytes:
         self.called.append(method)
+        self.requests[method] = request
+        self.deadlines[method] = context.time_remaining()
+        await asyncio.sleep(self.delays.get(method, 0))
         if method == "GetDevicePluginOptions" and method not in self.answers:
             return self.options.SerializeToString()
         answer = self.answers.get(method, b"")
@@ -151,7 +168,10 @@ class _Methods(grpc.GenericRpcHandler):
         if method == "ListAndWatch":
             return grpc.unary_stream_rpc_method_handler(self._plugin.watch)
 
-        async def answer(_request: bytes, context: Any) -> bytes:
-            return await self._plugin.answer(method, context)
+        if method in self._plugin.unknown:
+            return None
+
+        async def answer(request: bytes, context: Any) -> bytes:
+            return await self._plugin.answer(method, request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer)

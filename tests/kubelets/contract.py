@@ -5,8 +5,8 @@ kubelet chooses is left to chance in genuine ones, so no line names them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from fake_kubelet.plugin import RESOURCE, Plugin, healthy, not_utf8
 from kubelets.fake import FakeAsGenuine
@@ -19,6 +19,7 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 Kubelet: TypeAlias = GenuineKubelet | FakeAsGenuine
 SETTLED = 0.3
 """Seconds without a change after which a kubelet is taken to have nothing more to say."""
+ASK = "GetDevicePluginOptions"
 PAUSE = 0.1
 """Seconds between the end of a stream and a Register whose success is not to be a matter of chance (1.25 to 1.36)."""
 
@@ -33,7 +34,8 @@ class Scene:
         self.lines: list[str] = []
 
     def tell(self, what: str, seen: object) -> None:
-        self.lines.append(f"{what}: {seen}")
+        # Go's protobuf writes one blank or the other, so that nobody compares its messages.
+        self.lines.append(f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " "))
 
     def plugin(self, name: str = "thing.sock", ids: str = "ab") -> Plugin:
         return Plugin(self.kubelet.directory, self.release, name, ids)
@@ -50,7 +52,7 @@ class Scene:
     def _counts(self, resource: str) -> str:
         return f"capacity {self.kubelet.capacity(resource)}, allocatable {self.kubelet.allocatable(resource)}"
 
-    async def register(self, plugin: Plugin, what: str = "register", **arguments: str) -> None:
+    async def register(self, plugin: Plugin, what: str = "register", **arguments: Any) -> None:
         """Tell code and words of the answer."""
         code, words = await plugin.register(**arguments)
         self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
@@ -270,6 +272,102 @@ async def options(scene: Scene) -> None:
         scene.called("calls", plugin)
 
 
+async def preferences(scene: Scene) -> None:
+    async with scene.plugin(ids="abcdef") as plugin:
+        plugin.options = wire.DevicePluginOptions(get_preferred_allocation_available=True)
+        await scene.register(plugin)
+        await scene.counts("registered")
+        if not scene.release.prefers:
+            return
+        for what, preferred in (
+            ("as many as wanted", "ef"),
+            ("too few", "e"),
+            ("too many", "def"),
+            ("unknown ones", "xy"),
+            ("one twice", "ee"),
+            ("nothing", ""),
+        ):
+            plugin.answers = {**plugin.answers, "GetPreferredAllocation": preference([preferred])}
+            await scene.allocate(what, 2, what)
+            given = allocated(plugin.requests["Allocate"])
+            scene.tell("given", f"{len(given)}, of those preferred {len(given & set(preferred))}")
+            await scene.remove(what)
+        asked = wire.PreferredAllocationRequest.FromString(plugin.requests["GetPreferredAllocation"])
+        scene.tell("asked", [sorted(each.available_deviceIDs) for each in asked.container_requests])
+        for what, answer in (("no container", []), ("two containers", ["ab", "cd"])):
+            plugin.answers = {**plugin.answers, "GetPreferredAllocation": preference(answer)}
+            await scene.allocate(what, 2, what)
+            await scene.remove(what)
+
+
+def preference(containers: Sequence[str]) -> bytes:
+    responses = [wire.ContainerPreferredAllocationResponse(deviceIDs=ids) for ids in containers]
+    return wire.PreferredAllocationResponse(container_responses=responses).SerializeToString()
+
+
+def allocated(request: bytes) -> set[str]:
+    return {each for asked in wire.AllocateRequest.FromString(request).container_requests for each in asked.devices_ids}
+
+
+async def answers(scene: Scene) -> None:
+    if scene.release.package == "deviceplugin":
+        return
+    async with scene.plugin() as plugin:
+        await scene.register(plugin)
+        await scene.counts("registered")
+        one, two = (wire.ContainerAllocateResponse(envs={"A": number}) for number in "12")
+        for what, containers in (("an empty container", [wire.ContainerAllocateResponse()]), ("two", [one, two])):
+            answer = wire.AllocateResponse(container_responses=containers)
+            plugin.answers = {"Allocate": answer.SerializeToString()}
+            await scene.allocate(what, 1, what)
+            await scene.remove(what)
+        plugin.answers = {"Allocate": b"\x0a\xff"}
+        await scene.allocate("no answer at all", 1, "p")
+
+
+async def option_errors(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        plugin.answers = {**plugin.answers, "GetDevicePluginOptions": "no options"}
+        await scene.register(plugin, "the options are an error")
+        await scene.counts("then")
+    async with scene.plugin("next.sock") as plugin:
+        plugin.unknown = {"GetDevicePluginOptions"}
+        await scene.register(plugin, "they are unknown")
+        await scene.counts("then")
+    async with scene.plugin("third.sock") as plugin:
+        plugin.options = wire.DevicePluginOptions(pre_start_required=True)
+        await scene.register(plugin, "they are there")
+        await scene.counts("then")
+        await scene.allocate("both", 2, "p")
+        scene.tell("seconds", {each: left and round(left) for each, left in plugin.deadlines.items() if each != ASK})
+    await scene.counts("gone")
+
+
+async def slow_options(scene: Scene) -> None:
+    async with scene.plugin() as plugin:
+        plugin.delays = {ASK: 0.6}
+        code, _ = await plugin.register(patience=0.3)
+        scene.tell("register", code.name)
+        await scene.counts("then")
+        scene.tell("streams", plugin.streams)
+    await scene.counts("gone")
+    async with scene.plugin("next.sock") as plugin:
+        await scene.register(plugin)
+        await scene.counts("then")
+        scene.tell("streams", plugin.streams)
+
+
+async def served_late(scene: Scene) -> None:
+    plugin = scene.plugin()
+    registering = asyncio.ensure_future(scene.register(plugin))
+    await asyncio.sleep(0.5)
+    async with plugin:
+        await registering
+        await asyncio.sleep(2)
+        await scene.counts("then")
+        scene.tell("streams", plugin.streams)
+
+
 async def plugin_errors(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -413,4 +511,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     readmission,
     directory,
     odd_bytes,
+    preferences,
+    answers,
+    option_errors,
+    slow_options,
+    served_late,
 )

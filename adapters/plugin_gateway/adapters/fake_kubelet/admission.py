@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from google.protobuf.message import DecodeError
+
 from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
 from plugin_gateway.adapters.fake_kubelet.releases import LOST, NOT_ENOUGH, UNAVAILABLE, Release
@@ -196,6 +198,8 @@ async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str,
         answer = wire.allocate_answer(await endpoint.call("Allocate", wire.allocate_request(ids)))
     except EndpointError as error:
         raise _refused(kubelet, str(error)) from error
+    except DecodeError as error:
+        raise _refused(kubelet, f"rpc error: code = Internal desc = {kubelet.undecodable}") from error
     if answer is not None and not kubelet.takes_cdi:
         answer = replace(answer, cdi_devices=())
     if answer is None and kubelet.panics:

@@ -341,14 +341,15 @@ class FakeKubelet:
     async def _dial_inside(self, resource: Resource, endpoint: PluginEndpoint) -> str | None:
         """Connect and ask for the options before Register is answered; tell what failed (1.25 and later)."""
         resource.clients.add(endpoint)
-        problem = await self._connect(endpoint)
-        if problem is None and endpoint.path in resource.clients.connected:
-            problem = f"device plugin already connected: {endpoint.path}"
+        problem: str | None = "the plugin waits no longer"
+        try:
+            problem = await self._connect(endpoint)
+            if problem is None and endpoint.path in resource.clients.connected:
+                problem = f"device plugin already connected: {endpoint.path}"
+        finally:
+            if problem is not None:
+                await self._give_up_connection(resource, endpoint)
         if problem is not None:
-            resource.clients.forget(endpoint)
-            await endpoint.close()
-            if not resource.endpoints and resource.stopped is None:
-                self._resources.pop(resource.name, None)
             return problem
         self._resources[resource.name] = resource
         resource.clients.connect(endpoint)
@@ -356,6 +357,12 @@ class FakeKubelet:
         resource.endpoints, resource.stopped = [endpoint], None
         self._spawn(self._watch(resource, endpoint))
         return None
+
+    async def _give_up_connection(self, resource: Resource, endpoint: PluginEndpoint) -> None:
+        resource.clients.forget(endpoint)
+        if not resource.endpoints and resource.stopped is None:
+            self._resources.pop(resource.name, None)
+        await endpoint.close()
 
     async def _connect(self, endpoint: PluginEndpoint) -> str | None:
         if not await endpoint.dial(self._dial_timeout):

@@ -119,6 +119,8 @@ class Release:
     With genuine ones it is a matter of chance in up to one of ten tries; here it always goes wrong (1.25 and later)."""
     takes_any_bytes: bool
     """Whether an id that is not UTF-8 is taken as it is (to 1.34.3); later it ends the stream."""
+    undecodable: str
+    """What an answer leads to that is no message."""
     no_container: str
     """What an answer without any container leads to."""
     panics: bool
@@ -236,6 +238,10 @@ def _release(name: str, version: Version) -> Release:
         ),
         end_noticed_after=since((always, 0.0), ((25, 0), 0.03)),
         takes_any_bytes=version < (34, 4),
+        undecodable=since(
+            (always, "grpc: failed to unmarshal the received message unexpected EOF"),
+            ((34, 4), "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data"),
+        ),
         no_container=since(
             (always, ""),
             ((12, 0), "No containers return in allocation response &AllocateResponse{ContainerResponses:[],}"),
