@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.own_sockets import _FORM, HELD, LONGEST_DIRECTORY, PREFIX, OwnSockets, checksum
-from plugin_gateway.adapters.rivalry import TAKE_OVER, YIELD, Rivalry
+from plugin_gateway.adapters.rivalry import PATIENCE, TAKE_OVER, YIELD, Rivalry
 from plugin_gateway.adapters.schedule import Reason
 from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, ResourceName
@@ -193,11 +193,11 @@ def test_the_elder_goes_on_and_the_younger_waits_until_it_is_gone_for_a_while(ku
     ours = Rivalry(younger, DEFAULT_RESOURCE)
     with listening(elder.fresh_path(DEFAULT_RESOURCE)):
         assert ours.look(100.0) == TAKE_OVER
-        assert ours.standing_by
     assert ours.look(200.5) == TAKE_OVER
     assert ours.look(201.0) == pytest.approx(TAKE_OVER - 0.5)
     assert ours.look(200.5 + TAKE_OVER) == 0
-    assert not ours.standing_by
+    assert ours.takes_over()
+    assert not ours.takes_over()
     with listening(younger.fresh_path(DEFAULT_RESOURCE)):
         assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == 0
 
@@ -216,6 +216,19 @@ def test_whoever_holds_the_stream_goes_on_and_of_two_the_elder(kubelet_dir: Path
         path.chmod(0o755 | HELD)
         assert ours.reason_to_end(120.0) is None
         assert ours.reason_to_end(120.0 + YIELD) is Reason.OTHER_GATEWAY_CAME
+
+
+def test_an_elder_that_never_gets_a_stream_goes_first_for_a_while_only(kubelet_dir: Path) -> None:
+    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
+    ours = Rivalry(younger, DEFAULT_RESOURCE)
+    with listening(elder.fresh_path(DEFAULT_RESOURCE)):
+        assert ours.look(100.0) == TAKE_OVER
+        assert ours.look(99.0 + PATIENCE) == TAKE_OVER
+        ours.start_over()
+        assert ours.look(101.0 + PATIENCE) == TAKE_OVER
+        assert ours.look(101.0 + 2 * PATIENCE) == TAKE_OVER
+        assert ours.look(101.0 + 2 * PATIENCE + TAKE_OVER) == 0
+        assert ours.takes_over()
 
 
 def test_an_elder_registers_again_once_the_younger_gave_up_the_stream_that_it_held(kubelet_dir: Path) -> None:

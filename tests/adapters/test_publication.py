@@ -42,8 +42,15 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it
     gone = DriverUnavailable("gone")
     for observation in (XidReported(79, GPU), gone, DeviceLost(GPU, "x"), INVENTORY, XidReported(79, GPU)):
         mailbox.put(observation)
-    assert mailbox.take() == [DeviceLost(GPU, "x"), INVENTORY, XidReported(79, GPU)]
+    assert mailbox.take() == [XidReported(79, GPU), INVENTORY, DeviceLost(GPU, "x")]
     assert mailbox.take() == []
+
+
+def test_an_event_of_a_new_device_is_not_read_before_the_inventory_that_made_it_known() -> None:
+    mailbox = Mailbox()
+    for observation in (INVENTORY, XidReported(79, GPU), INVENTORY):
+        mailbox.put(observation)
+    assert mailbox.take() == [INVENTORY, XidReported(79, GPU)]
 
 
 def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.registration import Failure
-from plugin_gateway.adapters.schedule import FIRST_RETRY, JITTER, LAST_RETRY, Reason, Schedule
+from plugin_gateway.adapters.schedule import FIRST_RETRY, JITTER, LAST_RETRY, LAST_STREAM_RETRY, Reason, Schedule
 
 TIMES = st.floats(0, 1e6)
 CHANCES = st.floats(0, 1)
@@ -34,7 +34,7 @@ def test_waits_double_up_to_a_limit_and_leave_some_of_it_to_chance(
 
 @given(TIMES, st.floats(1.1, 1e5))
 def test_after_a_stream_that_lasted_the_same_kubelet_gets_its_pause(opened: float, lasted: float) -> None:
-    schedule = Schedule(failures=9)
+    schedule = Schedule(failures=9, _short_streams=9)
     schedule.stream_ended(opened=opened, ended=opened + lasted)
     assert 0.06 <= schedule.not_before - (opened + lasted) <= 0.12
     assert schedule.reason is Reason.STREAM_ENDED
@@ -50,7 +50,7 @@ def test_streams_that_never_last_are_registered_again_ever_more_slowly() -> None
         now = schedule.not_before
     assert [round(wait, 3) for wait in waits] == sorted(round(wait, 3) for wait in waits)
     assert waits[0] < 0.12
-    assert waits[-1] == pytest.approx(LAST_RETRY)
+    assert waits[-1] == pytest.approx(LAST_STREAM_RETRY)
 
 
 def test_a_socket_that_is_just_being_made_is_tried_again_within_milliseconds() -> None:

@@ -1,11 +1,13 @@
 """Kubelets that forget healthy devices when a plugin registers again, and the list that gets round it."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from gateway.node import RESOURCE, Node, running
+from gateway.node import RESOURCE, Node, device, running
+from plugin_gateway.adapters.candidacy import NEWBORN
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 
@@ -86,6 +88,36 @@ async def test_a_kubelet_that_was_seen_to_start_gets_the_real_list_first(name: s
             await kubelet.drop_stream(RESOURCE)
             await wait_for_streams(kubelet, 2)
             assert begins_unhealthy(kubelet) == [False, True]
+
+
+@pytest.mark.parametrize("name", ["1.9.7", "1.10.2"])
+async def test_devices_that_come_late_may_be_known_from_another_plugin(name: str, kubelet_dir: Path) -> None:
+    late = gateway(kubelet_dir)
+    async with running(late, devices=0):
+        await asyncio.sleep(0.1)
+        async with FakeKubelet(kubelet_dir, release(name)) as kubelet:
+            async with running(gateway(kubelet_dir)):
+                await allocatable(kubelet)
+            await allocatable(kubelet, 0)
+            await asyncio.sleep(NEWBORN)
+            late.see([device(index) for index in range(8)])
+            await allocatable(kubelet)
+
+
+async def test_a_gateway_takes_over_the_devices_although_another_one_stands_by_too(kubelet_dir: Path) -> None:
+    first, second = gateway(kubelet_dir), gateway(kubelet_dir)
+    kubelet = FakeKubelet(kubelet_dir, release("1.10.2"))
+    async with AsyncExitStack() as ends:
+        await ends.enter_async_context(kubelet)
+        leaves = await ends.enter_async_context(AsyncExitStack())
+        await leaves.enter_async_context(running(first))
+        await allocatable(kubelet)
+        await ends.enter_async_context(running(second))
+        await kubelet.restart()
+        await allocatable(kubelet)
+        await leaves.aclose()
+        await ends.enter_async_context(running(gateway(kubelet_dir)))
+        await allocatable(kubelet)
 
 
 @pytest.mark.parametrize("name", ["1.9", "1.20", "1.37"])

@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 from plugin_gateway.adapters.endpoint import Endpoint
-from plugin_gateway.adapters.kubelet_stream import StreamHistory
+from plugin_gateway.adapters.kubelet_stream import GivenUp, StreamHistory
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registration import Failure, Refusal
@@ -15,6 +15,16 @@ from plugin_gateway.adapters.rivalry import Rivalry
 from plugin_gateway.adapters.schedule import SAME_KUBELET_PAUSE, Reason, Schedule
 from plugin_gateway.adapters.socket_file import FileIdentity
 
+LEFT_STREAM_PAUSE = 1.0
+"""Seconds between the end of a stream that we ended and the next Register to the same kubelet of 1.25 or later: one
+that had no time to notice the end, and finds both at once, takes the new stream for the old one."""
+GREETED_DEADLINE = 3.0
+"""Seconds from an accepted Register to the stream where the kubelet has dialed already (1.25 and later)."""
+GIVEN_UP_PAUSE = 10.5
+"""Seconds after a Register that was not waited for: kubelets of 1.25 to 1.34 dial on for 10 s, and then forget the
+stream of whoever registered meanwhile."""
+NEWBORN = 0.2
+"""Seconds for which a kubelet that was seen to start can have heard of a resource from nobody."""
 OLD_STREAM_GRACE = 1.0
 """Seconds that the stream of an earlier kubelet gets to end before its successor is registered with."""
 
@@ -44,6 +54,8 @@ class Candidacy:
         """When the kubelet must have opened the stream; before its answer and once the stream is open, never."""
         self._history = history
         self._began = 0.0
+        self._patience = 0.0
+        """Seconds that the kubelet has for the stream."""
         self._told: tuple[Failure, str] | None = None
         """The problem that was logged last, so that it is not said again."""
 
@@ -65,13 +77,21 @@ class Candidacy:
             return math.inf
         if self._history.open:
             return max(self.schedule.not_before, kubelet.since + OLD_STREAM_GRACE)
+        return max(self.schedule.not_before, self._pause_ends(kubelet), self._given_up_ends(kubelet))
+
+    def _pause_ends(self, kubelet: Kubelet) -> float:
         last = self._history.last
         if last is None or last.ended is None or (last.ended < kubelet.since and last.kubelet != kubelet.identity):
-            return self.schedule.not_before
-        return max(self.schedule.not_before, last.ended + SAME_KUBELET_PAUSE)
+            return 0.0
+        return last.ended + (LEFT_STREAM_PAUSE if last.is_left and last.was_greeted else SAME_KUBELET_PAUSE)
+
+    def _given_up_ends(self, kubelet: Kubelet) -> float:
+        given_up = self._history.given_up
+        return given_up.since + GIVEN_UP_PAUSE if given_up and given_up.kubelet == kubelet.identity else 0.0
 
     def meet(self, kubelet: Kubelet, reason: Reason) -> None:
         """Register with a kubelet that was not there before, unless it turns out to be the one that was."""
+        self.rivalry.start_over()
         stream = self.endpoint.stream if self.endpoint else None
         if stream is not None and stream.kubelet is not None:
             if stream.is_open and stream.kubelet.shares_inode(kubelet.identity):
@@ -90,14 +110,20 @@ class Candidacy:
         """Note that this kubelet is about to be told this endpoint."""
         self.endpoint = endpoint
         endpoint.stream.kubelet = kubelet.identity
+        is_newborn = kubelet.is_newborn and time.monotonic() - kubelet.since < NEWBORN
         knows_us = self._history.last is not None and self._history.last.kubelet == kubelet.identity
         after_another = self.schedule.reason is Reason.OTHER_GATEWAY_LEFT
-        endpoint.stream.may_be_known = knows_us or after_another or not kubelet.is_newborn
+        endpoint.stream.may_be_known = knows_us or after_another or not is_newborn
+
+    def give_up(self, kubelet: FileIdentity) -> None:
+        """Note that the kubelet's answer is not waited for any more."""
+        self._history.given_up = GivenUp(kubelet, time.monotonic())
 
     def accepted(self) -> None:
         """Note that the kubelet accepted the registration: now it has to open the stream."""
         assert self.endpoint is not None
-        self.deadline = time.monotonic() + self.endpoint.dialect.stream_deadline
+        self._patience = GREETED_DEADLINE if self.endpoint.stream.was_greeted else self.endpoint.dialect.stream_deadline
+        self.deadline = time.monotonic() + self._patience
 
     def follow(self, now: float, *, is_kubelet_present: bool) -> None:
         """Draw the conclusion from what became of the stream."""
@@ -112,7 +138,7 @@ class Candidacy:
         elif is_kubelet_present and not endpoint.is_in_place():
             self.fail(Refusal(Failure.SOCKET_DELETED))
         elif now >= self.deadline:
-            self.fail(Refusal(Failure.NO_STREAM, f"none within {endpoint.dialect.stream_deadline:.0f} s"))
+            self.fail(Refusal(Failure.NO_STREAM, f"none within {self._patience:.0f} s"))
 
     def fail(self, refusal: Refusal, hint: str | None = None) -> None:
         """Try again later, with another name if this one may be known."""
@@ -128,6 +154,7 @@ class Candidacy:
         """Have nothing more to do with the endpoint that was told."""
         endpoint = self._leave()
         if endpoint is not None:
+            endpoint.stream.is_left = True
             self.endpoints.abandon(endpoint)
 
     def end(self, reason: Reason) -> None:
@@ -140,6 +167,8 @@ class Candidacy:
     def withdraw(self) -> None:
         """Offer the resource no more: the streams end with its last list."""
         self.is_withdrawn = True
+        if self.endpoint is not None:
+            self.endpoint.stream.is_left = True
         self.offer.advertisement.close()
 
     def tell(self, refusal: Refusal, endpoint: Endpoint | None = None, hint: str | None = None) -> None:

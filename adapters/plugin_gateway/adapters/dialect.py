@@ -48,6 +48,8 @@ class Dialect(NamedTuple):
     """Seconds from an accepted Register to the stream: those of 1.10 to 1.24 allow themselves 10 s to dial."""
     forgetful_agent: str | None = None
     """How the user agent begins of the kubelets that may overlook a list of healthy devices; None where none does."""
+    greeting: str | None = None
+    """The method that its newer kubelets call before they answer Register; after that they open the stream at once."""
     one_resource_at_a_time: bool = False
     """Its kubelet can crash when two resources register or update at the same instant."""
 

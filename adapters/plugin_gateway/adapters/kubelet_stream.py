@@ -2,11 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from plugin_gateway.adapters.socket_file import FileIdentity
 
 KUBELET_AGENT = "grpc-go/"
 """Every kubelet's user agent begins so, without a name of its own; grpcurl and Python clients put theirs first."""
+
+
+class GivenUp(NamedTuple):
+    """A Register without an answer: the kubelet may still be at it."""
+
+    kubelet: FileIdentity
+    since: float
+    """On the monotonic clock."""
 
 
 class StreamHistory:
@@ -16,6 +25,8 @@ class StreamHistory:
         self.open: list[KubeletStream] = []
         self.last: KubeletStream | None = None
         """The one that ended last."""
+        self.given_up: GivenUp | None = None
+        """The last Register that we did not wait for."""
 
 
 class KubeletStream:
@@ -26,6 +37,10 @@ class KubeletStream:
         """The kubelet that was or is told the endpoint's name; None while the name is fresh."""
         self.may_be_known = False
         """Whether this kubelet may have heard of the resource before."""
+        self.was_greeted = False
+        """Whether the kubelet asked for the options, as those of 1.25 and later do inside Register."""
+        self.is_left = False
+        """Whether it is us who end it."""
         self.opened: float | None = None
         self.ended: float | None = None
         self._history = history
@@ -44,6 +59,10 @@ class KubeletStream:
         self._history.open.append(self)
         self._on_change()
         return True
+
+    def greet(self, user_agent: str) -> None:
+        """Note that somebody asked for the options."""
+        self.was_greeted |= self.kubelet is not None and user_agent.startswith(KUBELET_AGENT)
 
     def end(self) -> None:
         """Note that the claimed stream is over."""

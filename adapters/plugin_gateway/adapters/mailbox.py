@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 class Mailbox:
     """Takes observations from any thread without waiting; works before there is an event loop.
 
-    What says the same again replaces what was there, so a storm of events needs no more room than its kinds.
+    What says the same again takes the place of what was there, so a storm of events needs no more room than its kinds,
+    and no event is read before the inventory that made its device known.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,6 @@ class Mailbox:
         """Leave an observation."""
         topic = observation.topic
         with self._lock:
-            self._pending.pop(topic, None)
             self._pending[topic] = observation
             if self._wake is not None:
                 self._wake()
@@ -41,7 +41,7 @@ class Mailbox:
             self._wake = None
 
     def take(self) -> "list[Observation]":
-        """Take everything that is here, in its order."""
+        """Take everything that is here, in the order in which its topics came."""
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()

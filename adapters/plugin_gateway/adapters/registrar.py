@@ -250,11 +250,10 @@ class Registrar:
         first = min(waiting, key=lambda each: each.due(kubelet))
         if first.due(kubelet) > now:
             return first.due(kubelet)
-        stood_by = first.rivalry.standing_by
         first.schedule.not_before = now + first.rivalry.look(now)
         if first.schedule.not_before > now:
             return min(each.due(kubelet) for each in waiting)
-        if stood_by:
+        if first.rivalry.takes_over():
             first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
         first.begin()
         client, self._client = self._client or RegistrationClient(self._directory.kubelet_socket), None
@@ -279,9 +278,6 @@ class Registrar:
             attempt.candidacy.drop()
         elif attempt.answer.done():
             await self._take_answer(attempt, attempt.endpoint, attempt.answer.result())
-        elif not attempt.endpoint.is_in_place() and not attempt.endpoint.stream.is_open:
-            await self._end_attempt(attempt)
-            attempt.candidacy.fail(Refusal(Failure.SOCKET_DELETED))
         elif attempt.endpoint.dialect not in self._allowed:
             await self._end_attempt(attempt)
 
@@ -327,6 +323,8 @@ class Registrar:
         if attempt.answer is not None and not attempt.answer.done():
             attempt.answer.cancel()
             await asyncio.wait({attempt.answer})
+            if attempt.endpoint is not None and attempt.endpoint.dialect.greeting is not None:
+                attempt.candidacy.give_up(attempt.kubelet.identity)
         await attempt.client.close()
         self._attempt = None
         if self._next_preparation is not None:

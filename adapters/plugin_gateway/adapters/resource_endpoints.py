@@ -131,6 +131,7 @@ class ResourceEndpoints:
     async def _replace(self, old: Endpoint, dialect: Dialect) -> Endpoint:
         new = await self._bind(dialect)
         self._older.append(old)
+        new.show_held(held=any(each.stream.is_open for each in self._all()))
         return new
 
     async def _bind(self, dialect: Dialect) -> Endpoint:

@@ -5,6 +5,8 @@ same instant, the younger yields, and the elder registers again: a kubelet of 1.
 younger's stream for the end of the resource.
 """
 
+from collections.abc import Sequence
+
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.own_sockets import OwnSockets, Rival
 from plugin_gateway.adapters.schedule import Reason
@@ -12,6 +14,8 @@ from plugin_gateway.core.resource_names import ResourceName
 
 TAKE_OVER = 1.5
 """Seconds for which the other must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
+PATIENCE = 15.0
+"""Seconds for which an elder that holds no stream goes first: it may be one that the kubelet refuses."""
 YIELD = 1.5
 """Seconds for which both hold a stream before the younger yields: time enough for the elder to see that, too."""
 
@@ -26,8 +30,11 @@ class Rivalry:
         """For each instance that lives, whether it was said to go first."""
         self._gone_since: float | None = None
         self._both_hold_since: float | None = None
-        self.standing_by = False
+        self._standing_by = False
         """Whether another gateway has the resource, or had it a moment ago."""
+        self._took_over = False
+        self._idle_since: dict[str, float] = {}
+        """Since when each living gateway holds no stream although it was let go first."""
 
     @property
     def is_known(self) -> bool:
@@ -37,35 +44,45 @@ class Rivalry:
     def look(self, now: float) -> float:
         """Tell how many seconds the next registration has to wait for another gateway; 0 where there is none."""
         self._both_hold_since = None
-        self._find(holding=False)
+        self._find(now, holding=False)
         if any(self._told.values()):
-            self.standing_by, self._gone_since = True, None
+            self._standing_by, self._took_over, self._gone_since = True, False, None
             return TAKE_OVER
-        if not self.standing_by:
+        if not self._standing_by:
             return 0.0
         self._gone_since = now if self._gone_since is None else self._gone_since
         wait = max(self._gone_since + TAKE_OVER - now, 0.0)
         if not wait:
-            self.standing_by, self._gone_since = False, None
+            self._standing_by, self._took_over, self._gone_since = False, True, None
         return wait
+
+    def start_over(self) -> None:
+        """Let whoever is the elder go first again: the kubelet is new."""
+        self._idle_since.clear()
+
+    def takes_over(self) -> bool:
+        """Tell once whether the registration that begins now follows that of another gateway."""
+        took_over, self._took_over = self._took_over, False
+        return took_over
 
     def reason_to_end(self, now: float) -> Reason | None:
         """Tell, while we hold a stream, why it has to end: an elder holds one too, or another held one until now."""
         before = self._both_hold_since
-        both_hold = any(rival.holds for rival in self._find(holding=True))
+        both_hold = any(rival.holds for rival in self._find(now, holding=True))
         self._both_hold_since = (now if before is None else before) if both_hold else None
         if self._both_hold_since is None:
             return None if before is None else Reason.OTHER_GATEWAY_LEFT
         must_yield = any(self._told.values()) and now - self._both_hold_since >= YIELD
         return Reason.OTHER_GATEWAY_CAME if must_yield else None
 
-    def _find(self, *, holding: bool) -> list[Rival]:
+    def _find(self, now: float, *, holding: bool) -> list[Rival]:
         """List the living gateways, note of each whether it goes first, and log what is new of that."""
         goes_first: dict[str, bool] = {}
         rivals = self._own_sockets.find_rivals(self._resource)
+        self._note_idle(rivals, now)
         for rival in rivals:
             already = goes_first.get(rival.instance, False)
-            goes_first[rival.instance] = already or self._goes_first(rival, holding=holding)
+            goes_first[rival.instance] = already or self._goes_first(rival, now, holding=holding)
         for rival in rivals:
             if self._told.get(rival.instance) is not goes_first[rival.instance]:
                 self._told[rival.instance] = goes_first[rival.instance]
@@ -73,8 +90,14 @@ class Rivalry:
         self._told = goes_first
         return rivals
 
-    def _goes_first(self, rival: Rival, *, holding: bool) -> bool:
-        is_elder = rival.instance < self._own_sockets.instance
+    def _note_idle(self, rivals: Sequence[Rival], now: float) -> None:
+        holding = {rival.instance for rival in rivals if rival.holds}
+        idle = {rival.instance for rival in rivals} - holding
+        self._idle_since = {instance: self._idle_since.get(instance, now) for instance in idle}
+
+    def _goes_first(self, rival: Rival, now: float, *, holding: bool) -> bool:
+        idle_for = now - self._idle_since.get(rival.instance, now)
+        is_elder = rival.instance < self._own_sockets.instance and idle_for < PATIENCE
         return rival.holds and is_elder if holding else rival.holds or is_elder
 
     def _tell(self, rival: Rival, *, goes_first: bool) -> None:

@@ -9,6 +9,8 @@ SAME_KUBELET_PAUSE = 0.07
 """Seconds between the end of a stream and the next Register to a kubelet that lives on: with less than 60 ms those of
 1.25 to 1.36 lose track of the new connection."""
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0
+LAST_STREAM_RETRY = 1.0
+"""Seconds at most to the next Register where a kubelet ends every stream soon: it accepts us, so it may well listen."""
 FIRST_CONNECT_RETRY = 0.002
 """Seconds: a kubelet binds its socket a moment before it listens, and on 1.8 every millisecond counts."""
 FRESH_SOCKET = 1.0
@@ -42,21 +44,23 @@ class Schedule:
     not_before: float = 0.0
     failures: int = 0
     """Attempts in a row that led to nothing."""
+    _short_streams: int = 0
+    """Streams in a row that did not last."""
     _refused_connections: int = 0
     _kubelet_since: float = 0.0
 
     def start_over(self, reason: Reason, now: float) -> None:
         """Register at once: the kubelet, or what it is to be told, is new."""
         self.reason, self.not_before = reason, now
-        self.failures = self._refused_connections = 0
+        self.failures = self._refused_connections = self._short_streams = 0
         self._kubelet_since = now
 
     def stream_ended(self, *, opened: float, ended: float) -> None:
         """Register again with the same kubelet: after the pause it needs, later where streams never last."""
         self.reason = Reason.STREAM_ENDED
-        self.failures = 0 if ended - opened >= SETTLED else self.failures
-        self.not_before = ended + max(SAME_KUBELET_PAUSE, self._wait())
-        self.failures += 1
+        wait = _doubled(self._short_streams, LAST_STREAM_RETRY) if ended - opened < SETTLED else 0.0
+        self._short_streams = self._short_streams + 1 if ended - opened < SETTLED else 1
+        self.not_before = ended + max(SAME_KUBELET_PAUSE, wait)
 
     def failed(self, failure: Failure, now: float, chance: float) -> None:
         """Try again later; ``chance`` is between 0 and 1."""
@@ -67,14 +71,14 @@ class Schedule:
         self.failures += 1
         if failure is Failure.NOBODY_LISTENS:
             self.failures = max(self.failures, ABANDONED)
-        self.not_before = now + self._wait() * (1 + JITTER * (2 * chance - 1))
+        self.not_before = now + _doubled(self.failures, LAST_RETRY) * (1 + JITTER * (2 * chance - 1))
 
     def succeeded(self) -> None:
         """Expect no more refused connections from this kubelet; whether the stream lasts is yet to be seen."""
-        self._refused_connections = 0
+        self.failures = self._refused_connections = 0
         self._kubelet_since = -FRESH_SOCKET
 
-    def _wait(self) -> float:
-        if not self.failures:
-            return 0.0
-        return float(min(FIRST_RETRY * 2 ** min(self.failures - 1, 30), LAST_RETRY))
+
+def _doubled(times: int, limit: float) -> float:
+    """Tell how long to wait after so many failures."""
+    return float(min(FIRST_RETRY * 2 ** min(times - 1, 30), limit)) if times else 0.0

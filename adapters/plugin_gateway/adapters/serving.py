@@ -52,6 +52,8 @@ class Serving(grpc.GenericRpcHandler):
     def _add(self, dialect: Dialect) -> None:
         for name, call in dialect.calls.items():
             answering = _answering(name, call, self._offer)
+            if name == dialect.greeting:
+                answering = self._greeted(answering)
             self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(answering)
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(self._listing(dialect))
 
@@ -71,6 +73,13 @@ class Serving(grpc.GenericRpcHandler):
                     self._stream.end()
 
         return list_and_watch
+
+    def _greeted(self, answering: _Unary) -> _Unary:
+        async def answer(request: bytes, context: _Context) -> bytes:
+            self._stream.greet(_user_agent(context))
+            return await answering(request, context)
+
+        return answer
 
     def _is_unhealthy_first(self, dialect: Dialect, user_agent: str) -> bool:
         applies = self._offer.unhealthy_first.applies(

@@ -12,14 +12,14 @@ class Turns:
     def __init__(self, gap: float = 0.05) -> None:
         self.gap = gap
         """Seconds."""
-        self._next_free = 0.0
+        self._turn = 0.0
+        """The last one that was given, on the monotonic clock."""
         self._last: ResourceName | None = None
 
     async def take(self, resource: ResourceName) -> None:
         """Wait until enough time has passed since the last message of another resource."""
         now = time.monotonic()
-        turn = now if resource == self._last else max(now, self._next_free)
+        self._turn = max(now, self._turn if resource == self._last else self._turn + self.gap)
         self._last = resource
-        self._next_free = turn + self.gap
-        if turn > now:
-            await asyncio.sleep(turn - now)
+        if self._turn > now:
+            await asyncio.sleep(self._turn - now)

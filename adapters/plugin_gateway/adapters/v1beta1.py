@@ -83,6 +83,7 @@ V1BETA1 = Dialect(
     device_list=_device_list,
     longest_list=4 * 1024 * 1024,
     forgetful_agent="grpc-go/1.7.",
+    greeting="GetDevicePluginOptions",
     calls={
         "GetDevicePluginOptions": _get_options,
         "GetPreferredAllocation": _prefer,

@@ -336,7 +336,11 @@ class FakeKubelet:
             self._spawn(self._connect_later(request, PluginEndpoint(path, self.release)))
             return None
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        return await self._dial_inside(resource, PluginEndpoint(path, self.release))
+        dialing = asyncio.ensure_future(self._dial_inside(resource, PluginEndpoint(path, self.release)))
+        if self.release.outlives_caller:
+            self._spawn(_outcome(dialing))
+            return await asyncio.shield(dialing)
+        return await dialing
 
     async def _dial_inside(self, resource: Resource, endpoint: PluginEndpoint) -> str | None:
         """Connect and ask for the options before Register is answered; tell what failed (1.25 and later)."""
@@ -479,6 +483,11 @@ class FakeKubelet:
             resource.endpoints = []
             resource.stop(now, known)
             self._stopped(resource.name, resource)
+
+
+async def _outcome(dialing: "asyncio.Future[str | None]") -> None:
+    """Own a dial that nobody may be waiting for."""
+    await dialing
 
 
 def _wipe(directory: Path, rule: Wipe) -> None:

@@ -113,6 +113,8 @@ class Release:
     """What a pod is told that wants what was given up while another pod has some of it."""
     unregistered_start: str
     """What a container meets then that starts again; empty where it starts."""
+    outlives_caller: bool
+    """Whether a Register goes on although the plugin gave it up (1.25 to 1.34)."""
     end_noticed_after: float
     """Seconds from the end of a stream to what follows from it, in which a new registration is mistaken for the old.
 
@@ -236,6 +238,7 @@ def _release(name: str, version: Version) -> Release:
         unregistered_start=since(
             (always, ""), ((12, 0), "endpoint not found in cache for a registered resource: {resource}")
         ),
+        outlives_caller=(25, 0) <= version < (35, 0),
         end_noticed_after=since((always, 0.0), ((25, 0), 0.03)),
         takes_any_bytes=version < (34, 4),
         undecodable=since(
