@@ -16,7 +16,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from gateway.node import RESOURCE, Node, device
+from gateway.node import RESOURCE, Node, device, until
 from plugin_gateway.adapters.fake_kubelet import Event, EventKind, FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
 from plugin_gateway.adapters.own_sockets import PREFIX
@@ -264,8 +264,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.task.cancelled()
         assert not list(self.directory.glob(f"{PREFIX}*"))
         await self.kubelet.stop()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "the end of every task", limit=1)
 
 
 @pytest.mark.timeout(0 if SOAK else 300)
