@@ -157,9 +157,8 @@ async def test_a_resource_can_be_removed_while_it_registers(kubelet_dir: Path) -
 
 
 async def test_an_api_version_that_is_forbidden_during_a_registration_is_not_used(
-    kubelet_dir: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    kubelet_dir: Path, told: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr("plugin_gateway.adapters.candidacy.GIVEN_UP_PAUSE", 0.5)
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
         held = asyncio.Event()
 
@@ -204,9 +203,8 @@ async def test_a_socket_deleted_during_the_registration_costs_what_the_kubelet_t
 
 @pytest.mark.parametrize("name", ["1.25", "1.34"])
 async def test_a_resource_removed_during_its_registration_comes_back_when_the_kubelet_is_done_with_it(
-    name: str, kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kubelet_dir: Path
 ) -> None:
-    monkeypatch.setattr("plugin_gateway.adapters.candidacy.GIVEN_UP_PAUSE", 1.0)
     async with FakeKubelet(kubelet_dir, release(name), dial_timeout=0.8) as kubelet:
         entered = asyncio.Event()
 

@@ -18,11 +18,13 @@ from plugin_gateway.adapters.socket_file import FileIdentity
 LEFT_STREAM_PAUSE = 1.0
 """Seconds between the end of a stream that we ended and the next Register to the same kubelet of 1.25 or later: one
 that had no time to notice the end, and finds both at once, takes the new stream for the old one."""
+LAST_ANSWER = 1.0
+"""Seconds that the kubelet gets to answer a Register after its resource was removed."""
+LONGEST_DIAL = 10.5
+"""Seconds for which kubelets of 1.25 to 1.34 dial on after we gave a Register up; then they forget whoever registered
+meanwhile."""
 GREETED_DEADLINE = 3.0
 """Seconds from an accepted Register to the stream where the kubelet has dialed already (1.25 and later)."""
-GIVEN_UP_PAUSE = 10.5
-"""Seconds after a Register that was not waited for: kubelets of 1.25 to 1.34 dial on for 10 s, and then forget the
-stream of whoever registered meanwhile."""
 NEWBORN = 0.2
 """Seconds for which a kubelet that was seen to start can have heard of a resource from nobody."""
 OLD_STREAM_GRACE = 1.0
@@ -87,7 +89,7 @@ class Candidacy:
 
     def _given_up_ends(self, kubelet: Kubelet) -> float:
         given_up = self._history.given_up
-        return given_up.since + GIVEN_UP_PAUSE if given_up and given_up.kubelet == kubelet.identity else 0.0
+        return given_up.until if given_up and given_up.kubelet == kubelet.identity else 0.0
 
     def meet(self, kubelet: Kubelet, reason: Reason) -> None:
         """Register with a kubelet that was not there before, unless it turns out to be the one that was."""
@@ -114,10 +116,6 @@ class Candidacy:
         knows_us = self._history.last is not None and self._history.last.kubelet == kubelet.identity
         after_another = self.schedule.reason is Reason.OTHER_GATEWAY_LEFT
         endpoint.stream.may_be_known = knows_us or after_another or not is_newborn
-
-    def give_up(self, kubelet: FileIdentity) -> None:
-        """Note that the kubelet's answer is not waited for any more."""
-        self._history.given_up = GivenUp(kubelet, time.monotonic())
 
     def accepted(self) -> None:
         """Note that the kubelet accepted the registration: now it has to open the stream."""
@@ -153,9 +151,20 @@ class Candidacy:
     def drop(self) -> None:
         """Have nothing more to do with the endpoint that was told."""
         endpoint = self._leave()
-        if endpoint is not None:
-            endpoint.stream.is_left = True
-            self.endpoints.abandon(endpoint)
+        if endpoint is None:
+            return
+        stream = endpoint.stream
+        stream.is_left = True
+        if stream.was_greeted and stream.opened is None and stream.kubelet is not None:
+            self._history.given_up = GivenUp(stream.kubelet, time.monotonic() + LEFT_STREAM_PAUSE)
+        self.endpoints.abandon(endpoint)
+
+    def give_up(self) -> None:
+        """Wait for the kubelet's answer no longer, although the kubelet may still be at it."""
+        endpoint = self.endpoint
+        self.drop()
+        if endpoint is not None and endpoint.stream.kubelet is not None and endpoint.dialect.greeting is not None:
+            self._history.given_up = GivenUp(endpoint.stream.kubelet, time.monotonic() + LONGEST_DIAL)
 
     def end(self, reason: Reason) -> None:
         """End the registration, and make another one as soon as that is harmless."""
@@ -167,6 +176,7 @@ class Candidacy:
     def withdraw(self) -> None:
         """Offer the resource no more: the streams end with its last list."""
         self.is_withdrawn = True
+        self.deadline = time.monotonic() + LAST_ANSWER
         if self.endpoint is not None:
             self.endpoint.stream.is_left = True
         self.offer.advertisement.close()

@@ -11,11 +11,11 @@ KUBELET_AGENT = "grpc-go/"
 
 
 class GivenUp(NamedTuple):
-    """A Register without an answer: the kubelet may still be at it."""
+    """A registration that we left before its stream was there; the kubelet may still be opening it."""
 
     kubelet: FileIdentity
-    since: float
-    """On the monotonic clock."""
+    until: float
+    """When it is done with that, on the monotonic clock."""
 
 
 class StreamHistory:
@@ -26,7 +26,7 @@ class StreamHistory:
         self.last: KubeletStream | None = None
         """The one that ended last."""
         self.given_up: GivenUp | None = None
-        """The last Register that we did not wait for."""
+        """The last registration whose stream we did not wait for."""
 
 
 class KubeletStream:

@@ -178,14 +178,20 @@ class Registrar:
         again = [await self._register_next()]
         if exists:
             again.append(await self._keep_in_place())
+        if self._attempt is not None:
+            again.append(self._attempt.candidacy.deadline)
         return min([*again, *(candidacy.deadline for candidacy in self._candidacies.values())])
 
     def _close_withdrawn(self) -> None:
-        """Close what is offered no more, beside everything else: its last call may take a moment."""
-        for candidacy in self._withdrawn:
+        """Close what is offered no more, beside everything else: its last call may take a moment.
+
+        What is just being registered stays until the kubelet has answered, which gives us an end to count from.
+        """
+        leaving = [candidacy for candidacy in self._withdrawn if not self._is_attempted(candidacy)]
+        self._withdrawn = [candidacy for candidacy in self._withdrawn if candidacy not in leaving]
+        for candidacy in leaving:
             self._closing.append(candidacy)
             self._spawn(self._close(candidacy))
-        self._withdrawn.clear()
 
     async def _close(self, candidacy: Candidacy) -> None:
         await candidacy.endpoints.close(CLOSING_GRACE)
@@ -269,26 +275,32 @@ class Registrar:
         return self._attempt is not None and self._attempt.candidacy is candidacy
 
     async def _follow_attempt(self, found: FileIdentity | None) -> None:
-        """Take the kubelet's answer, or give the attempt up where it can lead to nothing any more."""
+        """Take the kubelet's answer, or give the attempt up with its kubelet."""
         attempt = self._attempt
         if attempt is None or attempt.endpoint is None or attempt.answer is None:
             return
-        if attempt.candidacy.is_withdrawn or attempt.kubelet.identity != found:
+        if attempt.kubelet.identity != found:
             await self._end_attempt(attempt)
             attempt.candidacy.drop()
         elif attempt.answer.done():
             await self._take_answer(attempt, attempt.endpoint, attempt.answer.result())
-        elif attempt.endpoint.dialect not in self._allowed:
+        elif attempt.candidacy.is_withdrawn and time.monotonic() >= attempt.candidacy.deadline:
             await self._end_attempt(attempt)
+            attempt.candidacy.give_up()
 
     async def _take_answer(self, attempt: _Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
         if refusal is None or endpoint.stream.opened is not None:
             self._last = endpoint.dialect
             attempt.candidacy.accepted()
             await self._end_attempt(attempt)
-        elif refusal.asks_for_another_dialect:
+            if attempt.candidacy.is_withdrawn and not endpoint.stream.is_open:
+                attempt.candidacy.drop()
+        elif refusal.asks_for_another_dialect and not attempt.candidacy.is_withdrawn:
             attempt.refused.append((endpoint.dialect, refusal))
             await self._try_next_dialect(attempt)
+        elif attempt.candidacy.is_withdrawn:
+            await self._end_attempt(attempt)
+            attempt.candidacy.drop()
         else:
             await self._end_attempt(attempt)
             attempt.candidacy.fail(refusal)
@@ -323,8 +335,6 @@ class Registrar:
         if attempt.answer is not None and not attempt.answer.done():
             attempt.answer.cancel()
             await asyncio.wait({attempt.answer})
-            if attempt.endpoint is not None and attempt.endpoint.dialect.greeting is not None:
-                attempt.candidacy.give_up(attempt.kubelet.identity)
         await attempt.client.close()
         self._attempt = None
         if self._next_preparation is not None:
