@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from fake_kubelet.plugin import OK, RESOURCE, Plugin, healthy
+from fake_kubelet.plugin import OK, RESOURCE, Plugin, healthy, not_utf8
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, EventKind, FakeKubelet, release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
@@ -430,3 +430,110 @@ async def test_a_fault_of_its_own_is_raised_at_the_end(kubelet_dir: Path) -> Non
 
 def test_every_healthy_device_is_said_so() -> None:
     assert healthy("a") == {"a": "Healthy"}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("1.9.7", "Update plugin resources failed due to can't allocate unregistered device example.com/thing"),
+        ("1.20", "Allocate failed due to can't allocate unregistered device example.com/thing"),
+        ("1.36", "Allocate failed due to cannot allocate unregistered device example.com/thing"),
+    ],
+)
+async def test_what_is_given_up_is_unknown_to_pods_while_another_has_some_of_it(
+    name: str, words: str, kubelet_dir: Path
+) -> None:
+    async with registered(kubelet_dir, name) as (kubelet, plugin):
+        await kubelet.allocate(RESOURCE, 1, pod="p")
+        plugin.end_streams()
+        await reach(kubelet, (0, 0) if name == "1.9.7" else (2, 0))
+        await kubelet.age(310)
+        assert counts(kubelet) == (None, None)
+        assert (await refused(kubelet)).startswith(words)
+        if name == "1.9.7":
+            assert (await kubelet.start_container("p")).environment == {"THING": "first"}
+            return
+        with pytest.raises(AdmissionError, match="endpoint not found in cache for a registered resource"):
+            await kubelet.start_container("p")
+        with pytest.raises(AdmissionError, match="registered"):
+            await kubelet.readmit("p")
+
+
+@pytest.mark.parametrize("name", ["1.9.7", "1.10", "1.36"])
+async def test_what_is_given_up_is_not_enough_for_the_first_pod(name: str, kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, name) as (kubelet, plugin):
+        plugin.end_streams()
+        await reach(kubelet, (0, 0) if name == "1.9.7" else (2, 0))
+        await kubelet.age(310)
+        assert await refused(kubelet) == (
+            "Node didn't have enough resource: example.com/thing, requested: 1, used: 0, capacity: 0"
+        )
+
+
+async def test_a_pod_is_admitted_again_if_its_devices_are_well_from_1_25_on(kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, "1.36") as (kubelet, plugin):
+        await kubelet.allocate(RESOURCE, 2, pod="p")
+        assert (await kubelet.readmit("p")).environment == {"THING": "first"}
+        plugin.list(("a", "Healthy"), ("b", "Unhealthy"))
+        await reach(kubelet, (2, 1))
+        with pytest.raises(AdmissionError, match="previously allocated devices are no longer healthy"):
+            await kubelet.readmit("p")
+        plugin.list(("a", "Unhealthy"), ("b", "Unhealthy"))
+        await reach(kubelet, (2, 0))
+        with pytest.raises(AdmissionError, match="no healthy devices present"):
+            await kubelet.readmit("p")
+    async with registered(kubelet_dir, "1.20") as (kubelet, plugin):
+        await kubelet.allocate(RESOURCE, 2, pod="p")
+        plugin.list(("a", "Unhealthy"), ("b", "Unhealthy"))
+        await reach(kubelet, (2, 0))
+        assert (await kubelet.readmit("p")).environment == {"THING": "first"}
+
+
+async def test_1_8_admits_a_pod_again_by_number(kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, "1.8") as (kubelet, plugin):
+        await kubelet.allocate(RESOURCE, 2, pod="p")
+        assert (await kubelet.readmit("p")).environment == {"THING": "first"}
+        plugin.list(("a", "Healthy"), ("b", "Unhealthy"))
+        await reach(kubelet, (1, 1))
+        with pytest.raises(AdmissionError, match="requested: 2, used: 0, capacity: 1"):
+            await kubelet.readmit("p")
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("1.8", {"folder", "to a folder", "to nothing"}),
+        ("1.20", {"folder", "to a file", "to a folder", "to nothing"}),
+        ("1.25", {"folder"}),
+        ("1.36", {"file", "folder", "to a file", "to a folder", "to nothing"}),
+    ],
+)
+async def test_what_a_starting_kubelet_deletes(name: str, left: set[str], kubelet_dir: Path) -> None:
+    (kubelet_dir / "folder").mkdir()
+    (kubelet_dir / "file").touch()
+    for target in ("a file", "a folder", "nothing"):
+        (kubelet_dir / f"to {target}").symlink_to(target.removeprefix("a "))
+    async with Plugin(kubelet_dir, release(name)) as plugin:
+        (kubelet_dir / "to a socket").symlink_to(plugin.name)
+        async with FakeKubelet(kubelet_dir, release(name)):
+            found = {path.name for path in kubelet_dir.iterdir()} - {"kubelet.sock"}
+    assert found - {"to a file"} == left - {"to a file"}
+
+
+@pytest.mark.parametrize(("name", "after"), [("1.8", (2, 2)), ("1.34.3", (2, 2)), ("1.34.4", (2, 0)), ("1.36", (2, 0))])
+async def test_an_id_that_is_not_utf_8_ends_the_stream_from_1_34_4_on(
+    name: str, after: Counts, kubelet_dir: Path
+) -> None:
+    async with registered(kubelet_dir, name) as (kubelet, plugin):
+        known = len(kubelet.lists)
+        plugin.send(not_utf8([("a", "Healthy"), ("bb", "Healthy")], "bb"))
+        await kubelet.wait_for(
+            lambda: len(kubelet.lists) > known or not kubelet.open_streams(RESOURCE), what="a conclusion"
+        )
+        await reach(kubelet, after)
+
+
+async def test_an_answer_that_is_none_is_an_error_of_the_pod(kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, "1.36") as (kubelet, plugin):
+        plugin.answers = {"Allocate": b"\x0a\xff"}
+        assert "failed to unmarshal the received message" in await refused(kubelet)
