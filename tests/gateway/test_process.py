@@ -205,6 +205,7 @@ async def test_an_api_version_that_is_no_longer_allowed_ends_its_registration(
         await devices_seen(kubelet, 8)
         config.write_text("version: v1\nflags:\n  plugin:\n    apiVersion: v1beta1\n")
         process.send(signal.SIGHUP)
+        assert (await process.wait_for_event("configuration changed"))["changed"] == ["api_version: auto -> v1beta1"]
         line = await process.wait_for_event("registration failed")
         assert "package unknown" in line["cause"]
 

@@ -4,6 +4,8 @@ import asyncio
 import gc
 import resource
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
 
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.device_nodes import DeviceNodes
@@ -85,7 +87,7 @@ class Daemon:
             log.info("configuration read again, nothing changed")
             return
         self._set_up_logs()
-        log.info("configuration changed", **_told(settings))
+        log.info("configuration changed", changed=_changed(before, settings))
         if settings.container_driver_root != before.container_driver_root:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
@@ -122,6 +124,19 @@ def _offering(settings: Settings) -> Offering:
         fail_on_init_error=settings.fail_on_init_error,
         unhealthy_first=settings.unhealthy_first,
     )
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """Tell each decision that is another one now."""
+    names = [field.name for field in fields(Settings) if field.compare]
+    told = {name: (_as_told(getattr(before, name)), _as_told(getattr(after, name))) for name in names}
+    return [f"{name}: {old} -> {new}" for name, (old, new) in told.items() if old != new]
+
+
+def _as_told(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
+    return str(value.value if isinstance(value, Enum) else value)
 
 
 def _told(settings: Settings) -> dict[str, object]:
