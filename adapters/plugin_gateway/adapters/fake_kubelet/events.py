@@ -28,6 +28,8 @@ class EventKind(Enum):
     STREAM_OPENED = "stream opened"
     LIST = "list received"
     STREAM_ENDED = "stream ended"
+    END_NOTICED = "end of the stream noticed"
+    """What follows from it has been done; from 1.25 on this takes the kubelet a moment."""
     GIVEN_UP = "resource given up"
     ALLOCATED = "allocated"
 

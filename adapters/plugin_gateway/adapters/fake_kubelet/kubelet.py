@@ -416,7 +416,10 @@ class FakeKubelet:
             stream.cancel()
             self._stream_ended(resource, endpoint)
             await self._conclude(resource, endpoint)
-            self._wake()
+            if self._server is None:
+                self._wake()
+            else:
+                self._tell(EventKind.END_NOTICED, resource.name, endpoint.path.name)
 
     async def _follow(self, resource: Resource, endpoint: PluginEndpoint, stream: ListStream) -> None:
         """Take what comes; the end is told by what follows from it, however it came."""

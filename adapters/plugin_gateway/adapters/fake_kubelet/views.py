@@ -25,7 +25,7 @@ _FEWEST_EVENTS = 4
 def described(event: Event, kubelet: FakeKubelet | None) -> str:
     """Tell an event in words; one that changes the counts with the counts."""
     words = f"{event.kind.value} {event.resource} {event.text}".rstrip()
-    if kubelet is None or event.kind not in {EventKind.LIST, EventKind.STREAM_ENDED}:
+    if kubelet is None or event.kind not in {EventKind.LIST, EventKind.END_NOTICED}:
         return words
     counts = kubelet.capacity(event.resource), kubelet.allocatable(event.resource)
     return f"{words}; capacity {counts[0]}, allocatable {counts[1]}"
