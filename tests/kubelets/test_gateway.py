@@ -218,6 +218,7 @@ async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(
     make: Make, kubelet_dir: Path, driver: Driver
 ) -> None:
     async with node(make, kubelet_dir, driver, GENUINE[0]) as (kubelet, process):
+        await process.wait_for_event("registered")
         for number, release in enumerate([*GENUINE[1:], GENUINE[0]]):
             await kubelet.restart_as(release)
             await available(kubelet, 8)
