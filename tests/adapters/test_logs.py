@@ -2,7 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+import pty
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -48,15 +50,45 @@ def test_a_json_line_has_the_traceback_too(capfd: pytest.CaptureFixture[str]) ->
     assert "by accident" in line["exception"]
 
 
-def test_a_reader_that_stands_still_loses_lines_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading, writing = os.pipe()
+def _pipe() -> tuple[int, int]:
+    return os.pipe()
+
+
+def _sockets() -> tuple[int, int]:
+    reading, writing = socket.socketpair()
+    return reading.detach(), writing.detach()
+
+
+def _terminal() -> tuple[int, int]:
+    return pty.openpty()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("connect", [_pipe, _sockets, _terminal])
+def test_a_reader_that_stands_still_loses_lines_and_stops_nothing(
+    connect: Callable[[], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = connect()
     with os.fdopen(writing, "w") as stalled:
         monkeypatch.setattr("sys.stderr", stalled)
         set_up_logs("info", LogFormat.JSON)
-        for _ in range(2000):
+        for _ in range(4000):
             log.info("a line", text="x" * 100)
+        assert os.get_blocking(writing), "whoever shares it does not wait any more either"
+        assert b'"event": "a line"' in os.read(reading, 4096)
         os.close(reading)
         log.error("nobody reads any more")
+
+
+def test_logs_that_are_set_up_again_and_again_open_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        set_up_logs("info", LogFormat.JSON)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            set_up_logs("info", LogFormat.JSON)
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_not_more_than_a_limit_is_kept() -> None:

@@ -1,6 +1,7 @@
 """`plugin-gateway run` as a process: real signals, a real driver library, a kubelet's view of it."""
 
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from driver.driver import Call, Driver
 from gateway.node import RESOURCE, until
-from gateway.process import run_to_end, started
+from gateway.process import PROGRAM, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 SIMULATED = ("--backend", "simulated:8xH100")
@@ -227,6 +228,30 @@ async def test_a_mistake_is_told_in_one_line_and_ends_with_2(flags: tuple[str, .
     assert (status, output) == (2, "")
     assert errors.count("\n") == 1
     assert all(word in errors for word in words), errors
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("flag", ["--version", "--help"])
+async def test_closed_standard_streams_end_nothing(closed: str, flag: str) -> None:
+    shell = await asyncio.create_subprocess_shell(
+        f"exec {PROGRAM} {flag} {closed}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await shell.communicate()
+    assert (shell.returncode, errors) == (0, b"")
+
+
+async def test_it_serves_with_closed_standard_streams(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        shell = await asyncio.create_subprocess_shell(
+            f"exec {PROGRAM} run --kubelet-dir {kubelet_dir} --backend simulated:2xH100 <&- >&- 2>&-"
+        )
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 2, what="two devices")
+            led_to = {os.readlink(f"/proc/{shell.pid}/fd/{number}") for number in range(3)}
+            assert led_to == {os.devnull}
+        finally:
+            shell.terminate()
+            assert await asyncio.wait_for(shell.wait(), 5) == 0
 
 
 async def test_a_directory_that_does_not_exist_yet_is_waited_for(kubelet_dir: Path) -> None:

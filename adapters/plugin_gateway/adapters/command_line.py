@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
+from plugin_gateway.adapters.standard_streams import open_missing_streams
 from plugin_gateway.core.errors import InvalidValueError
 
 PROGRAM = "plugin-gateway"
@@ -92,6 +93,7 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
 
     What a user does to it meanwhile is no fault of ours, and ends without a traceback.
     """
+    open_missing_streams()
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets another one

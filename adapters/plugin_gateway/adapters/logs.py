@@ -4,10 +4,7 @@ structlog takes a tenth of the time from process start to registration, so it is
 what is said before is kept and written then, with its own time.
 """
 
-import contextlib
 import logging
-import os
-import stat
 import sys
 import time
 from collections import deque
@@ -16,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from plugin_gateway.adapters.lean_imports import left_out
+from plugin_gateway.adapters.standard_streams import StandardError
 
 if TYPE_CHECKING:
     import structlog
@@ -82,29 +80,12 @@ class Log:
 log = Log()
 
 
-class _StandardError:
-    """Writes a line or loses it: a full disk, or a reader that went or stands still, must stop nothing."""
-
-    def __init__(self) -> None:
-        self._descriptor = sys.stderr.fileno()
-        if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
-            os.set_blocking(self._descriptor, False)
-
-    def write(self, text: str) -> None:
-        """Write one line, whole or not at all where it is short enough for a pipe (4 KiB)."""
-        with contextlib.suppress(OSError):
-            os.write(self._descriptor, text.encode(errors="backslashreplace"))
-
-    def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
-
-
 def set_up_logs(level: str, log_format: LogFormat) -> None:
     """Send log lines of this level and above to standard error."""
     structlog = _import_structlog()
     as_text = log_format is LogFormat.TEXT or (log_format is LogFormat.AUTO and sys.stderr.isatty())
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(cast("TextIO", _StandardError())),
+        structlog.WriteLogger(cast("TextIO", StandardError())),
         processors=[
             structlog.processors.add_log_level,
             _with_timestamp,

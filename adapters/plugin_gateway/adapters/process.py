@@ -59,7 +59,7 @@ class _Life:
             _tell_end(group)
         finally:
             self._finishing.cancel()
-            self._finishing.join()
+            self._finishing.join(STOP_DEADLINE)
         return 1
 
     def _stop(self, main: asyncio.Task[int], number: int) -> None:

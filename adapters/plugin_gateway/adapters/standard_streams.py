@@ -1,0 +1,59 @@
+"""Standard input, output and error as whoever started us left them: closed, full, or with a reader that stands still."""
+
+import contextlib
+import os
+import socket
+import stat
+import sys
+import weakref
+
+_LARGEST_DESCRIPTOR = 2
+
+
+def open_missing_streams() -> None:
+    """Lead to nowhere what was closed; otherwise the next file that is opened would get our output."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != number:
+            os.dup2(opened, number)
+            if opened > _LARGEST_DESCRIPTOR:
+                os.close(opened)
+        setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: PTH123, SIM115 - for ever
+
+
+class StandardError:
+    """Writes a line or loses it: a full disk, or a reader that went or stands still, must stop nothing."""
+
+    def __init__(self) -> None:
+        self._descriptor = sys.stderr.fileno()
+        self._socket: socket.socket | None = None
+        kind = stat.S_IFMT(os.fstat(self._descriptor).st_mode)
+        if kind == stat.S_IFSOCK:
+            self._socket = socket.socket(fileno=self._descriptor)
+            weakref.finalize(self, self._socket.detach)  # it is not ours to close
+        elif kind != stat.S_IFREG:
+            self._open_again()
+
+    def write(self, text: str) -> None:
+        """Write one line, whole or not at all where it is short enough for a pipe (4 KiB)."""
+        data = text.encode(errors="backslashreplace")
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.send(data, socket.MSG_DONTWAIT)
+            else:
+                os.write(self._descriptor, data)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept back."""
+
+    def _open_again(self) -> None:
+        """Open a terminal or a pipe once more, so that nobody but us does without waiting for it: a shell shares it."""
+        try:
+            again = os.open(f"/proc/self/fd/{self._descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError:
+            os.set_blocking(self._descriptor, False)
+        else:
+            self._descriptor = again
+            weakref.finalize(self, os.close, again)
