@@ -89,7 +89,9 @@ def _run(parsed: argparse.Namespace) -> int:
     gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
     from plugin_gateway.adapters.lean_imports import deferred, left_out
     from plugin_gateway.adapters.mailbox import Mailbox
+    from plugin_gateway.adapters.process_limits import claim_limits
 
+    claim_limits()
     decisions, mailbox = _decide(parsed), Mailbox()
     backend = make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
     backend.start(mailbox.put)

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,12 @@ async def started(*arguments: str, environment: Mapping[str, str] | None = None)
             await reading
 
 
-async def run_to_end(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[int, str, str]:
-    """Run the program until it ends by itself; tells status, output and errors."""
+async def run_to_end(
+    *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> tuple[int, str, str]:
+    """Run the program until it ends by itself, perhaps ``within`` another one; tells status, output and errors."""
     child = await asyncio.create_subprocess_exec(
+        *within,
         PROGRAM,
         *arguments,
         env={**os.environ, **(environment or {})},

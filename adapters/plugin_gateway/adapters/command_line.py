@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 from plugin_gateway.adapters.standard_streams import open_missing_streams
-from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
@@ -81,11 +81,11 @@ class _Remember(argparse.Action):
         setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values))
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """End with one line about what the user got wrong."""
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
     sys.stderr.write(f"{PROGRAM}: {line}\n")
-    sys.exit(USAGE_ERROR)
+    sys.exit(status)
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
@@ -101,6 +101,8 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
         sys.stdout.flush()
     except InvalidValueError as error:
         fail(str(error))
+    except GatewayError as error:
+        fail(str(error), status=1)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (OSError, ExceptionGroup) as error:

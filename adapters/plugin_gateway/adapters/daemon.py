@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
@@ -56,7 +55,6 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
         log.info("started", **_told(self._settings))
-        _raise_descriptor_limit()
         try:
             return run_gateway(self._gateway, self._reload, self._finish_start)
         finally:
@@ -104,12 +102,6 @@ class Daemon:
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
         return [dialect for dialect in self._dialects if dialect.version in versions]
-
-
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as we may have: a crowd of connections must not keep the kubelet's out."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _offering(settings: Settings) -> Offering:

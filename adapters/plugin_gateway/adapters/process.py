@@ -32,6 +32,7 @@ class _Life:
     def __init__(self, gateway: Gateway, reload: Reload, finish_start: Callable[[], None]) -> None:
         self._gateway = gateway
         self._reload = reload
+        self._finish_start = finish_start
         self._finishing = threading.Timer(START_TIME, finish_start)
         self._finishing.daemon = True
         self._stopping = False
@@ -68,20 +69,20 @@ class _Life:
             os._exit(128 + number)
         self._stopping = True
         log.info("stopping", signal=signal.Signals(number).name)
-        asyncio.get_running_loop().call_later(STOP_DEADLINE, _give_up)
+        asyncio.get_running_loop().call_later(STOP_DEADLINE, self._give_up)
         main.cancel()
+
+    def _give_up(self) -> None:
+        """Leave although something does not end; the sockets may stay, and the next instance removes them."""
+        log.error("could not stop in time, leaving", seconds=STOP_DEADLINE)
+        self._finish_start()  # it may not have come to that, and what was said is still kept
+        os._exit(1)
 
     async def _reload_on_hangup(self) -> None:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
             await self._reload()
-
-
-def _give_up() -> None:
-    """Leave although something does not end; the sockets may stay, and the next instance removes them."""
-    log.error("could not stop in time, leaving", seconds=STOP_DEADLINE)
-    os._exit(1)
 
 
 def _tell_end(group: BaseExceptionGroup) -> None:
