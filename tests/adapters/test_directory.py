@@ -1,7 +1,9 @@
 """The kubelet's directory: identities, wake-ups, names of our own, and other gateways."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -104,6 +106,49 @@ async def test_a_directory_that_is_replaced_is_watched_again(directory: Watched)
     old.rmdir()
 
 
+def watches() -> int:
+    """Count the inotify watches of this process."""
+    infos = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if _is_inotify(path.name)]
+    return sum(info.count("inotify wd") for info in infos)
+
+
+def _is_inotify(number: str) -> bool:
+    with contextlib.suppress(OSError):
+        return "inotify" in os.readlink(f"/proc/self/fd/{number}")
+    return False
+
+
+async def test_a_parent_that_is_replaced_again_and_again_is_watched_once(kubelet_dir: Path) -> None:
+    parent = kubelet_dir / "parent"
+    (parent / "plugins").mkdir(parents=True)
+    watched = KubeletDirectory(parent / "plugins")
+    watched.open(PREFIX, lambda: None)
+    assert watched.exists()
+    before = watches()
+    for number in range(5):
+        parent.rename(kubelet_dir / f"old{number}")
+        (parent / "plugins").mkdir(parents=True)
+        assert watched.exists()
+    assert watches() == before
+    watched.close()
+    shutil.rmtree(kubelet_dir)
+    kubelet_dir.mkdir()
+
+
+async def test_what_is_waited_for_is_told_as_it_is(directory: Watched) -> None:
+    watched, _ = directory
+    assert watched.explain_absence() == "waiting for the kubelet: no kubelet.sock"
+    watched.kubelet_socket.symlink_to(watched.kubelet_socket)
+    assert watched.explain_absence() == "waiting for the kubelet: kubelet.sock is no socket"
+    watched.kubelet_socket.unlink()
+    watched.path.rmdir()
+    assert watched.explain_absence() == "waiting for the kubelet directory"
+    watched.path.touch()
+    assert watched.explain_absence() == "waiting for the kubelet directory: what has its name is none"
+    watched.path.unlink()
+    watched.path.mkdir()
+
+
 async def test_without_inotify_or_watches_looking_still_tells(
     kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +220,10 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
     assert sockets.find_rivals(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
     assert not sockets.has_newcomers()
+    leftover(gone)
+    os.utime(gone, (time.time() + 3600, time.time() + 3600))
+    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert not gone.exists(), "the clock was set back since it was made"
 
 
 def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(kubelet_dir: Path) -> None:

@@ -417,6 +417,16 @@ async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(
             assert len(kubelet.registrations) == 1
 
 
+async def test_a_socket_whose_mode_somebody_changes_shows_again_that_a_stream_is_held(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(Node(kubelet_dir)):
+        await allocatable(kubelet)
+        (held,) = [path for path in kubelet_dir.glob(f"{PREFIX}*") if path.stat().st_mode & HELD]
+        held.chmod(0o755)
+        async with running(Node(kubelet_dir)):
+            await until(lambda: bool(held.stat().st_mode & HELD), "the bit that says so")
+        assert len(kubelet.registrations) == 1
+
+
 async def test_a_problem_is_told_again_after_it_was_over(kubelet_dir: Path, told: list[dict[str, Any]]) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
         refused = 0

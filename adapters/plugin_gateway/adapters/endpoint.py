@@ -52,7 +52,6 @@ class Endpoint:
         self.stream = stream
         self._identity: FileIdentity | None = None
         self._started = False
-        self._is_shown_held = False
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
         self._server.add_generic_rpc_handlers(
             (Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns),)
@@ -86,12 +85,11 @@ class Endpoint:
 
     def show_held(self, *, held: bool) -> None:
         """Let other gateways see whether a kubelet holds a stream: by the sticky bit, which means nothing else here."""
-        if held == self._is_shown_held:
-            return
-        self._is_shown_held = held
         with contextlib.suppress(OSError):
-            mode = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
-            self.path.chmod(mode | HELD if held else mode & ~HELD)
+            before = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
+            after = before | HELD if held else before & ~HELD
+            if after != before:
+                self.path.chmod(after)
 
     async def close(self, grace: float | None = None) -> None:
         """End the streams and remove the socket. A second time does nothing."""

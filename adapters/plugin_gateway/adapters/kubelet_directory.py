@@ -42,7 +42,7 @@ class KubeletDirectory:
         self._changes = FolderChanges(os.fspath(path))
         self._inotify: INotify | None = None
         self._watched: FileIdentity | None = None
-        self._watch_number: int | None = None
+        self._watches: set[int] = set()
         self._own_prefix = ""
         self._wake: Callable[[], None] = lambda: None
 
@@ -79,6 +79,14 @@ class KubeletDirectory:
         """Tell which kubelet is there, by its socket; None where it has none."""
         return identify_socket(self.kubelet_socket)
 
+    def explain_absence(self) -> str:
+        """Tell what there is to wait for while no kubelet is there."""
+        if identify_directory(self.path) is None:
+            is_taken = os.path.lexists(self.path)
+            return f"waiting for the kubelet directory{': what has its name is none' if is_taken else ''}"
+        is_taken = os.path.lexists(self.kubelet_socket)
+        return f"waiting for the kubelet: {'kubelet.sock is no socket' if is_taken else 'no kubelet.sock'}"
+
     def has_changed(self) -> bool:
         """Whether it is another directory, or anything came or went in it, since this was last asked."""
         return self._changes.any()
@@ -87,11 +95,12 @@ class KubeletDirectory:
         """Watch the directory that has the name now, and its parent where that can be seen."""
         if self._inotify is None:
             return
-        if self._watch_number is not None:
+        before = self._watches
+        found = (self._add_watch(self._inotify, path) for path in (self.path, self.path.parent))
+        self._watches = {number for number in found if number is not None}
+        for number in before - self._watches:
             with contextlib.suppress(OSError):  # it ended with its directory
-                self._inotify.rm_watch(self._watch_number)
-        self._watch_number = self._add_watch(self._inotify, self.path)
-        self._add_watch(self._inotify, self.path.parent)
+                self._inotify.rm_watch(number)
 
     def _add_watch(self, inotify: INotify, path: Path) -> int | None:
         try:

@@ -91,7 +91,7 @@ class OwnSockets:
             except OSError:
                 continue  # it cannot be told who that is, so it is left alone
             if listener is None:
-                if time.time() - found.st_mtime > _LEFTOVER_AGE:
+                if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # or the clock was set back
                     _remove_leftover(path)
             elif of_resource == checksum(resource):
                 rivals.append(Rival(instance, name, listener.pid, holds=bool(found.st_mode & HELD)))

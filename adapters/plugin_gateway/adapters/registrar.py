@@ -172,7 +172,7 @@ class Registrar:
         await self._follow_attempt(found)
         self._close_withdrawn()
         self._follow_kubelet(found)
-        self._absent = _absence(exists=exists, found=found)
+        self._absent = self._directory.explain_absence() if found is None else None
         self._follow_streams()
         self._heed_rivals()
         again = [await self._register_next()]
@@ -227,6 +227,7 @@ class Registrar:
         for candidacy in self._candidacies.values():
             if not (came or candidacy.rivalry.is_known):
                 continue
+            candidacy.endpoints.show_held()  # somebody may have changed a socket's mode, and now it counts
             if candidacy.endpoint is None:
                 candidacy.rivalry.look(now)
             elif candidacy.endpoint.stream.is_open and (reason := candidacy.rivalry.reason_to_end(now)):
@@ -357,13 +358,6 @@ async def _close(candidacies: Sequence[Candidacy]) -> None:
     async with asyncio.TaskGroup() as closing:
         for candidacy in candidacies:
             closing.create_task(candidacy.endpoints.close(CLOSING_GRACE))
-
-
-def _absence(*, exists: bool, found: FileIdentity | None) -> str | None:
-    """Tell what all resources wait for."""
-    if not exists:
-        return "waiting for the kubelet directory"
-    return "waiting for the kubelet: no kubelet.sock" if found is None else None
 
 
 def _most_telling(refusals: Sequence[Refusal]) -> Refusal:
