@@ -114,7 +114,7 @@ def watches() -> int:
 
 def _is_inotify(number: str) -> bool:
     with contextlib.suppress(OSError):
-        return "inotify" in os.readlink(f"/proc/self/fd/{number}")
+        return "inotify" in str(Path(f"/proc/self/fd/{number}").readlink())
     return False
 
 

@@ -5,6 +5,7 @@ import os
 import pty
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -85,10 +86,10 @@ def test_logs_that_are_set_up_again_and_again_open_nothing_more(monkeypatch: pyt
     with os.fdopen(reading), os.fdopen(writing, "w") as stream:
         monkeypatch.setattr("sys.stderr", stream)
         set_up_logs("info", LogFormat.JSON)
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(5):
             set_up_logs("info", LogFormat.JSON)
-        assert len(os.listdir("/proc/self/fd")) <= before
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_not_more_than_a_limit_is_kept() -> None:

@@ -5,11 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.registration import Failure
-from plugin_gateway.adapters.schedule import FIRST_RETRY, JITTER, LAST_RETRY, LAST_STREAM_RETRY, Reason, Schedule
+from plugin_gateway.adapters.schedule import (
+    BIND_RETRY,
+    FIRST_RETRY,
+    JITTER,
+    LAST_RETRY,
+    LAST_STREAM_RETRY,
+    Reason,
+    Schedule,
+)
 
 TIMES = st.floats(0, 1e6)
 CHANCES = st.floats(0, 1)
-FAILURES = st.sampled_from([failure for failure in Failure if failure is not Failure.NOBODY_LISTENS])
+FAILURES = st.sampled_from(sorted(set(Failure) - {Failure.NOBODY_LISTENS, Failure.CANNOT_SERVE}, key=str))
 
 
 @given(TIMES)
@@ -30,6 +38,14 @@ def test_waits_double_up_to_a_limit_and_leave_some_of_it_to_chance(
         expected = min(FIRST_RETRY * 2**number, LAST_RETRY)
         wait = schedule.not_before - now
         assert expected * (1 - JITTER) - 1e-6 <= wait <= expected * (1 + JITTER) + 1e-6
+
+
+@given(TIMES, st.integers(1, 20))
+def test_a_socket_that_cannot_be_made_is_tried_again_every_second(now: float, times: int) -> None:
+    schedule = Schedule()
+    for _ in range(times):
+        schedule.failed(Failure.CANNOT_SERVE, now, 0.5)
+        assert schedule.not_before == now + BIND_RETRY
 
 
 @given(TIMES, st.floats(1.1, 1e5))

@@ -237,3 +237,31 @@ async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> 
         await reading
         os.close(ours)
     assert b"Traceback" not in shown
+
+
+async def test_an_output_that_cannot_be_written_is_told_as_the_cause(kubelet_dir: Path) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"exec {PROGRAM} fake-kubelet --kubelet-dir {kubelet_dir} >/dev/full", stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(10):
+        _, errors = await process.communicate()
+    assert errors == b"plugin-gateway: cannot write the output: No space left on device\n"
+    assert process.returncode == 1
+
+
+async def test_an_output_that_nobody_reads_ends_it_without_a_word(kubelet_dir: Path) -> None:
+    process = await asyncio.create_subprocess_shell(
+        f"exec {PROGRAM} fake-kubelet --kubelet-dir {kubelet_dir}",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.timeout(10):
+        await process.stdout.readline()
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        process.stdin.write(b"restart\nrestart\nrestart\n")
+        assert await process.wait() == 1
+        assert await process.stderr.read() == b""

@@ -247,7 +247,7 @@ async def test_it_serves_with_closed_standard_streams(kubelet_dir: Path) -> None
         )
         try:
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 2, what="two devices")
-            led_to = {os.readlink(f"/proc/{shell.pid}/fd/{number}") for number in range(3)}
+            led_to = {str(Path(f"/proc/{shell.pid}/fd/{number}").readlink()) for number in range(3)}
             assert led_to == {os.devnull}
         finally:
             shell.terminate()

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from plugin_gateway.adapters.command_line import INTERRUPTED
+from plugin_gateway.adapters.consoles import PlainConsole
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -65,7 +66,7 @@ Fail = Callable[[int, int], None]
 def run(dialects: Sequence[Dialect], backend: Backend, fail: Fail) -> int:
     """Show it; 0 only if every step was seen."""
     set_up_logs("error", LogFormat.TEXT)
-    console = Console(soft_wrap=not Console().is_terminal)
+    console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
     return asyncio.run(_show(_Parts(dialects, backend, fail), console))
 
 

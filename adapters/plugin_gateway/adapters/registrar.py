@@ -22,7 +22,7 @@ from plugin_gateway.adapters.own_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
 from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
 from plugin_gateway.adapters.rivalry import Rivalry
-from plugin_gateway.adapters.schedule import Reason
+from plugin_gateway.adapters.schedule import BIND_RETRY, Reason
 from plugin_gateway.adapters.socket_file import FileIdentity
 from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.core.resource_names import ResourceName
@@ -30,8 +30,6 @@ from plugin_gateway.core.resource_names import ResourceName
 LOOK_INTERVAL = 1.0
 """Seconds after which the directory is looked at although nothing woke us: the safety net, and all there is without
 inotify."""
-BIND_RETRY = 1.0
-"""Seconds after which a socket that could not be made is tried again."""
 PREPARATION_DELAY = 0.2
 """Seconds after a registration: by then the kubelet has its list, and nobody waits for us."""
 CLOSING_GRACE = 1.0

@@ -13,6 +13,8 @@ LAST_STREAM_RETRY = 1.0
 """Seconds at most to the next Register where a kubelet ends every stream soon: it accepts us, so it may well listen."""
 FIRST_CONNECT_RETRY = 0.002
 """Seconds: a kubelet binds its socket a moment before it listens, and on 1.8 every millisecond counts."""
+BIND_RETRY = 1.0
+"""Seconds after which a socket of ours that could not be made is tried again: it costs the kubelet nothing."""
 FRESH_SOCKET = 1.0
 """Seconds for which a kubelet.sock that nobody listens on is taken for one that is just being made."""
 ABANDONED = 5
@@ -67,6 +69,9 @@ class Schedule:
         if failure is Failure.NOBODY_LISTENS and now - self._kubelet_since < FRESH_SOCKET:
             self._refused_connections += 1
             self.not_before = now + min(FIRST_CONNECT_RETRY * 2**self._refused_connections, FIRST_RETRY)
+            return
+        if failure is Failure.CANNOT_SERVE:
+            self.not_before = now + BIND_RETRY
             return
         self.failures += 1
         if failure is Failure.NOBODY_LISTENS:

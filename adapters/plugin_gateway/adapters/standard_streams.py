@@ -1,4 +1,4 @@
-"""Standard input, output and error as whoever started us left them: closed, full, or with a reader that stands still."""
+"""Standard input, output and error as we were given them: closed, full, or with a reader that stands still."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ def open_missing_streams() -> None:
             os.dup2(opened, number)
             if opened > _LARGEST_DESCRIPTOR:
                 os.close(opened)
-        setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: PTH123, SIM115 - for ever
+        setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for ever
 
 
 class StandardError:

@@ -6,9 +6,9 @@ import math
 import signal
 from pathlib import Path
 
-from rich.console import Console
-
+from plugin_gateway.adapters.consoles import PlainConsole
 from plugin_gateway.adapters.fake_kubelet.commands import HELP, Commands
+from plugin_gateway.adapters.fake_kubelet.events import Event
 from plugin_gateway.adapters.fake_kubelet.kubelet import CHECKPOINT, FAKE, GRACE, SOCKET, FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.releases import NEWEST, OLDEST, Release, release
 from plugin_gateway.adapters.fake_kubelet.views import Lines, Picture
@@ -92,10 +92,19 @@ def _is_ours(path: Path) -> bool:
 
 
 async def _play(directory: Path, like: Release, grace: float) -> int:
-    console = Console()
+    console = PlainConsole()
     view: Picture | Lines = Picture(console, HELP) if console.is_terminal else Lines(console)
-    kubelet = FakeKubelet(directory, like, grace=grace, on_event=view.tell)
-    over = asyncio.Event()
+    over, unwritten = asyncio.Event(), list[OSError]()
+
+    def tell(event: Event) -> None:
+        """Show an event; an output that cannot be written ends the session, not what the kubelet is just doing."""
+        try:
+            view.tell(event)
+        except OSError as error:
+            unwritten.append(error)
+            over.set()
+
+    kubelet = FakeKubelet(directory, like, grace=grace, on_event=tell)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)
@@ -112,4 +121,6 @@ async def _play(directory: Path, like: Release, grace: float) -> int:
                 commands.cancel()
         finally:
             await kubelet.stop()
+    if unwritten:
+        raise unwritten[0]
     return 0
