@@ -233,11 +233,8 @@ async def test_a_mistake_is_told_in_one_line_and_ends_with_2(flags: tuple[str, .
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("flag", ["--version", "--help"])
 async def test_closed_standard_streams_end_nothing(closed: str, flag: str) -> None:
-    shell = await asyncio.create_subprocess_shell(
-        f"exec {PROGRAM} {flag} {closed}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await shell.communicate()
-    assert (shell.returncode, errors) == (0, b"")
+    status, _, errors = await run_to_end(flag, within=("sh", "-c", f'exec "$0" "$@" {closed}'))
+    assert (status, errors) == (0, "")
 
 
 async def test_it_serves_with_closed_standard_streams(kubelet_dir: Path) -> None:

@@ -22,8 +22,6 @@ FORGETFUL = ("v1.9.7", "v1.10.2")
 EVERY = pytest.mark.parametrize("release", GENUINE)
 Make: TypeAlias = Callable[[Path, str], Kubelet]
 PLUGIN_ENDED = ("listAndWatch ended", "ListAndWatch ended", "list and watch", "transport is closing", "Failed to close")
-
-
 SETTLED = 0.5
 """Seconds for which a count has to stay the same."""
 
@@ -56,13 +54,12 @@ async def available(kubelet: Kubelet, count: int, limit: float = 10) -> None:
 
 async def settled(kubelet: Kubelet, count: int) -> None:
     """Wait until the count stays: where a stream begins with a list of unhealthy devices, it falls for a moment."""
-    changed = True
-    while changed:
+    while True:
         await available(kubelet, count)
         try:
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) != count, timeout=SETTLED, what="change")
         except TimeoutError:
-            changed = False
+            return
 
 
 @pytest.mark.column("eight GPUs, containers with 1 and 8")

@@ -82,7 +82,7 @@ class _Remember(argparse.Action):
 
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
-    """End with one line about what the user got wrong."""
+    """End with one line about what was wrong."""
     line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
     sys.stderr.write(f"{PROGRAM}: {line}\n")
     sys.exit(status)

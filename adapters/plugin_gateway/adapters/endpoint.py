@@ -1,6 +1,5 @@
 """One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
 
-import asyncio
 import contextlib
 import os
 import stat
@@ -16,6 +15,7 @@ from plugin_gateway.adapters.own_sockets import HELD
 from plugin_gateway.adapters.serving import Serving
 from plugin_gateway.adapters.socket_file import FileIdentity, explain_bind, identify_socket
 from plugin_gateway.adapters.turns import Turns
+from plugin_gateway.adapters.uninterrupted import to_its_end
 from plugin_gateway.core.errors import GatewayError
 
 _MAX_REQUEST = 16 * 1024 * 1024
@@ -72,12 +72,7 @@ class Endpoint:
 
     async def _start(self) -> None:
         self._started = True
-        starting = asyncio.ensure_future(self._server.start())
-        try:
-            await asyncio.shield(starting)
-        except asyncio.CancelledError:
-            await asyncio.wait({starting})  # a server that was interrupted here can never be stopped
-            raise
+        await to_its_end(self._server.start())
 
     def is_in_place(self) -> bool:
         """Whether the name still leads to this socket."""

@@ -79,8 +79,10 @@ class KubeletDirectory:
         """Tell which kubelet is there, by its socket; None where it has none."""
         return identify_socket(self.kubelet_socket)
 
-    def explain_absence(self) -> str:
-        """Tell what there is to wait for while no kubelet is there."""
+    def explain_absence(self) -> str | None:
+        """Tell what there is to wait for while no kubelet is there; None where one is."""
+        if self.kubelet() is not None:
+            return None
         if identify_directory(self.path) is None:
             is_taken = os.path.lexists(self.path)
             return f"waiting for the kubelet directory{': what has its name is none' if is_taken else ''}"

@@ -73,9 +73,8 @@ class Registrar:
         self._client: RegistrationClient | None = None
         """Made ahead for the next attempt."""
         self._tasks: asyncio.TaskGroup | None = None
-        self._absent: str | None = None
-        """What all resources wait for."""
         self._told_absent: str | None = None
+        """What all resources waited for at the last look."""
         self._newcomers = False
         """Whether sockets of other instances came since the last comparison."""
         self._next_look: asyncio.TimerHandle | None = None
@@ -170,7 +169,6 @@ class Registrar:
         await self._follow_attempt(found)
         self._close_withdrawn()
         self._follow_kubelet(found)
-        self._absent = self._directory.explain_absence() if found is None else None
         self._follow_streams()
         self._heed_rivals()
         again = [await self._register_next()]
@@ -347,9 +345,10 @@ class Registrar:
 
     def _tell_absence(self) -> None:
         """Log what all resources wait for, once; not at every restart of a kubelet, which takes a moment only."""
-        if self._absent is not None and self._absent != self._told_absent:
-            log.warning(self._absent, path=str(self._directory.path))
-        self._told_absent = self._absent
+        absent = self._directory.explain_absence() if self._is_present is False else None
+        if absent is not None and absent != self._told_absent:
+            log.warning(absent, path=str(self._directory.path))
+        self._told_absent = absent
 
 
 async def _close(candidacies: Sequence[Candidacy]) -> None:

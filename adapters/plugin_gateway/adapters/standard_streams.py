@@ -7,20 +7,13 @@ import stat
 import sys
 import weakref
 
-_LARGEST_DESCRIPTOR = 2
-
 
 def open_missing_streams() -> None:
     """Lead to nowhere what was closed; otherwise the next file that is opened would get our output."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is not None:
-            continue
-        opened = os.open(os.devnull, os.O_RDWR)
-        if opened != number:
-            os.dup2(opened, number)
-            if opened > _LARGEST_DESCRIPTOR:
-                os.close(opened)
-        setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - for ever
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            lowest_free = os.open(os.devnull, os.O_RDWR)  # which is the one that was closed
+            setattr(sys, name, open(lowest_free, mode, closefd=False))  # noqa: SIM115 - for ever
 
 
 class StandardError:

@@ -79,13 +79,7 @@ class Commands:
         await self._kubelet.drop_stream(self._known(resource))
 
     async def _restart(self, name: str | None = None) -> None:
-        """Restart it whatever happens meanwhile: half a gRPC server can neither be stopped nor started."""
-        restarting = asyncio.ensure_future(self._kubelet.restart(release(name) if name is not None else None))
-        try:
-            await asyncio.shield(restarting)
-        except asyncio.CancelledError:
-            await asyncio.wait({restarting})
-            raise
+        await self._kubelet.restart(release(name) if name is not None else None)
 
     async def _quit(self) -> None:
         self._leave()

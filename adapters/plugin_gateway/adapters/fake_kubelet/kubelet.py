@@ -37,6 +37,7 @@ from plugin_gateway.adapters.fake_kubelet.releases import (
 )
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import read_list
+from plugin_gateway.adapters.uninterrupted import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 SOCKET = "kubelet.sock"
@@ -148,8 +149,11 @@ class FakeKubelet:
 
     async def restart(self, kubelet: Release | None = None, *, kill: bool = False) -> None:
         """End and start again, perhaps as another release."""
+        await to_its_end(self._restart(kubelet or self.release, kill=kill))
+
+    async def _restart(self, after: Release, *, kill: bool) -> None:
         await (self.kill() if kill else self.stop())
-        self.release = kubelet or self.release
+        self.release = after
         await self.start()
 
     @property
