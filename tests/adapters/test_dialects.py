@@ -51,10 +51,12 @@ def test_every_method_of_the_service_is_answered(dialect: Dialect) -> None:
 
 
 def test_the_command_line_knows_every_dialect_and_family() -> None:
-    assert root.API_VERSIONS["auto"] == tuple(dialect.version for dialect in root.dialects())
-    for dialect in root.dialects():
-        assert root.API_VERSIONS[dialect.version] == (dialect.version,) or dialect.version == dialect.family
-        assert dialect.version in root.API_VERSIONS[dialect.family]
+    packages = {dialect.version: dialect.package for dialect in root.dialects()}
+    assert root.API_VERSIONS["auto"] == tuple(packages)
+    for version, package in packages.items():
+        family = tuple(each for each in packages if packages[each] == package)
+        assert (version,) in root.API_VERSIONS.values()
+        assert family in root.API_VERSIONS.values()
 
 
 @pytest.mark.parametrize("dialect", ALL)

@@ -50,7 +50,7 @@ def test_a_socket_that_cannot_be_made_is_tried_again_every_second(now: float, ti
 
 @given(TIMES, st.floats(1.1, 1e5))
 def test_after_a_stream_that_lasted_the_same_kubelet_gets_its_pause(opened: float, lasted: float) -> None:
-    schedule = Schedule(failures=9, _short_streams=9)
+    schedule = Schedule(failures=9, _streams_ended=9)
     schedule.stream_ended(opened=opened, ended=opened + lasted)
     assert 0.06 <= schedule.not_before - (opened + lasted) <= 0.12
     assert schedule.reason is Reason.STREAM_ENDED

@@ -312,7 +312,7 @@ async def test_a_pod_that_wants_more_than_there_is(name: str, words: str, kubele
         await kubelet.allocate(RESOURCE, 2, pod="p")
         words = "used: 2, capacity: 2" if name == "1.8" else "Requested: 1, Available: 0"
         assert words in await refused(kubelet)
-        kubelet.remove_pod("p")
+        await kubelet.remove("p")
         await kubelet.allocate(RESOURCE, 2, pod="q")
 
 

@@ -72,7 +72,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.refusals = 0
         self.lives = 0
         self.endpoints: set[tuple[int, str]] = set()
-        self.registering: tuple[str, float] | None = None
+        self.registering: str | None = None
         self.problems: list[str] = []
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -113,9 +113,9 @@ class AnyOrder(RuleBasedStateMachine):
         if (self.lives, call.endpoint) in self.endpoints:
             self.problems.append(f"{call.endpoint} was registered twice with one kubelet")
         self.endpoints.add((self.lives, call.endpoint))
-        if call.version == "0.1" and self.registering is not None and self.registering[0] != call.resource:
-            self.problems.append(f"1.8 sees {call.resource} while {self.registering[0]} registers")
-        self.registering = (call.resource, time.monotonic())
+        if call.version == "0.1" and self.registering not in {None, call.resource}:
+            self.problems.append(f"1.8 sees {call.resource} while {self.registering} registers")
+        self.registering = call.resource
 
     async def _refuse(self, _call: RegisterCall) -> str | None:
         if not self.refusals:

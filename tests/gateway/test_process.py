@@ -91,7 +91,7 @@ async def test_while_the_driver_hangs_everything_is_answered(kubelet_dir: Path, 
         assert (await kubelet.allocate(RESOURCE, 8, pod="p", container="c")).environment
         await kubelet.restart(kill=True)
         await devices_seen(kubelet, 8)
-        kubelet.remove_pod("p")
+        await kubelet.remove("p")
         assert (await kubelet.allocate(RESOURCE, 1, pod="q", container="c")).environment
         began = time.monotonic()
         process.send(signal.SIGTERM)

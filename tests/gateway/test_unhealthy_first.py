@@ -10,14 +10,17 @@ from gateway.node import RESOURCE, Node, device, running
 from plugin_gateway.adapters.candidacy import NEWBORN
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
+from plugin_gateway.adapters.v1beta1 import V1BETA1
 
 FORGETFUL = ("1.9.7", "1.10.0", "1.10.1", "1.10.2")
 SUSPECT = (*FORGETFUL, "1.9.11", "1.10.13", "1.12")
 OTHERS = ("1.8", "1.13", "1.20", "1.36", "1.37")
 
 
-async def allocatable(kubelet: FakeKubelet, count: int = 8) -> None:
-    await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == count, what=f"{count} allocatable devices")
+async def allocatable(kubelet: FakeKubelet, count: int = 8, limit: float = 5) -> None:
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(RESOURCE) == count, timeout=limit, what=f"{count} allocatable devices"
+    )
 
 
 def begins_unhealthy(kubelet: FakeKubelet) -> list[bool]:
@@ -117,7 +120,8 @@ async def test_a_gateway_takes_over_the_devices_although_another_one_stands_by_t
         await allocatable(kubelet)
         await leaves.aclose()
         await ends.enter_async_context(running(gateway(kubelet_dir)))
-        await allocatable(kubelet)
+        # Where both registered at the same instant the second waits for the stream that the first one's cost it.
+        await allocatable(kubelet, limit=2 * V1BETA1.stream_deadline)
 
 
 @pytest.mark.parametrize("name", ["1.9", "1.20", "1.37"])

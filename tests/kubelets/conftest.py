@@ -7,13 +7,20 @@ import pytest
 
 from driver.driver import Driver
 from kubelets.build import BUILT
-from kubelets.contract import Kubelet
+from kubelets.contract import SCENARIOS
 from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
-from kubelets.table import EVERY_RELEASE, GATEWAY, Table
+from kubelets.scene import Kubelet
+from kubelets.table import COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Column, Table
 
 KINDS: Mapping[str, type[Kubelet]] = {"genuine": GenuineKubelet, "fake": FakeAsGenuine}
-NoteCell = Callable[[str, str, str, str], None]
+NoteCell = Callable[[Cell], None]
+EXPECTED = (
+    *(Cell(GATEWAY, release, column.value, kind) for column in Column for release in GENUINE for kind in KINDS),
+    *(Cell(GATEWAY, EVERY_RELEASE, UPGRADE, kind) for kind in KINDS),
+    *(Cell(COMPARED, release, name, "") for name in SCENARIOS for release in GENUINE),
+)
+"""What a run of every test fills; one of less leaves the page as it is."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,13 +29,13 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"kubelets that are not built: {', '.join(missing)}; make kubelets builds them", returncode=1)
     config.addinivalue_line("markers", "column(name): the scenario's column in the table")
     if not hasattr(config, "workerinput"):  # with several processes it is the first one that tells
-        config.pluginmanager.register(Table())
+        config.pluginmanager.register(Table(EXPECTED))
 
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> NoteCell:
     """Says of the test which cell of the table it fills."""
-    return lambda *cell: request.node.user_properties.append(("cell", cell))
+    return lambda cell: request.node.user_properties.append(("cell", tuple(cell)))
 
 
 @pytest.fixture(params=KINDS)
@@ -36,7 +43,8 @@ def make(request: pytest.FixtureRequest, cell: NoteCell) -> type[Kubelet]:
     """The genuine kubelet, and the fake one."""
     kind: str = request.param
     release = request.node.callspec.params.get("release", EVERY_RELEASE)
-    cell(GATEWAY, release, request.node.get_closest_marker("column").args[0], kind)
+    (column,) = request.node.get_closest_marker("column").args
+    cell(Cell(GATEWAY, release, column.value if isinstance(column, Column) else column, kind))
     return KINDS[kind]
 
 

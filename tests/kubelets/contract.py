@@ -6,100 +6,29 @@ kubelet chooses is left to chance in genuine ones, so no line names them.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from fake_kubelet.plugin import RESOURCE, Plugin, healthy, not_utf8
-from kubelets.fake import FakeAsGenuine
-from kubelets.genuine import GenuineKubelet, KubeletProgramError
-from plugin_gateway.adapters.fake_kubelet import AdmissionError
-from plugin_gateway.adapters.fake_kubelet.events import KubeletPanicError
-from plugin_gateway.adapters.fake_kubelet.releases import Release
+from fake_kubelet.plugin import healthy, not_utf8
+from kubelets.scene import Scene
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
-Kubelet: TypeAlias = GenuineKubelet | FakeAsGenuine
-SETTLED = 0.3
-"""Seconds without a change after which a kubelet is taken to have nothing more to say."""
 ASK = "GetDevicePluginOptions"
 PAUSE = 0.1
 """Seconds between the end of a stream and a Register whose success is not to be a matter of chance (1.25 to 1.36)."""
 
 
-class Scene:
-    """A kubelet, and the lines that were seen with it."""
-
-    def __init__(self, kubelet: Kubelet, of: Release, settled: float = SETTLED) -> None:
-        self.kubelet = kubelet
-        self._settled = settled
-        self.release = of
-        self.lines: list[str] = []
-
-    def tell(self, what: str, seen: object) -> None:
-        # Go's protobuf writes one blank or the other, so that nobody compares its messages.
-        self.lines.append(f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " "))
-
-    def plugin(self, name: str = "thing.sock", ids: str = "ab") -> Plugin:
-        return Plugin(self.kubelet.directory, self.release, name, ids)
-
-    async def counts(self, what: str, resource: str = RESOURCE) -> None:
-        """Tell capacity and allocatable once they do not change any more."""
-        seen, since = self._counts(resource), asyncio.get_running_loop().time()
-        while (now := asyncio.get_running_loop().time()) - since < self._settled:
-            await asyncio.sleep(0.02)
-            if self._counts(resource) != seen:
-                seen, since = self._counts(resource), now
-        self.tell(what, seen)
-
-    def _counts(self, resource: str) -> str:
-        return f"capacity {self.kubelet.capacity(resource)}, allocatable {self.kubelet.allocatable(resource)}"
-
-    async def register(self, plugin: Plugin, what: str = "register", **arguments: Any) -> None:
-        """Tell code and words of the answer."""
-        code, words = await plugin.register(**arguments)
-        self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
-
-    async def allocate(self, what: str, wanted: int, pod: str) -> None:
-        """Tell what a container of a new pod is started with, or why not."""
-        try:
-            container = await self.kubelet.allocate(RESOURCE, wanted, pod=pod)
-        except KubeletPanicError:
-            self.tell(what, "panic")
-        except KubeletProgramError as error:
-            self.tell(what, "panic" if "it ended with status 2" in str(error) else error)
-        except AdmissionError as error:
-            self.tell(what, f"refused: {error}")
-        else:
-            self.tell(what, container.answer)
-
-    async def start(self, what: str, pod: str) -> None:
-        """Tell what the container is started with the next time."""
-        try:
-            self.tell(what, (await self.kubelet.start_container(pod)).answer)
-        except AdmissionError as error:
-            self.tell(what, f"refused: {error}")
-
-    async def readmit(self, what: str, pod: str) -> None:
-        """Tell what the container of a pod is started with that is admitted again, or why not."""
-        try:
-            self.tell(what, (await self.kubelet.readmit(pod)).answer)
-        except AdmissionError as error:
-            self.tell(what, f"refused: {error}")
-
-    def files(self, what: str) -> None:
-        """Tell what is in the kubelet's directory."""
-        self.tell(what, sorted(path.name for path in self.kubelet.directory.iterdir() if path.suffix != ".checkpoint"))
-
-    async def remove(self, pod: str) -> None:
-        await self.kubelet.remove(pod)
-
-    def called(self, what: str, plugin: Plugin) -> None:
-        """Tell what the kubelet called on the plugin since the last time."""
-        self.tell(what, ", ".join(plugin.called) or "nothing")
-        plugin.called.clear()
-
-
 Scenario: TypeAlias = Callable[[Scene], Awaitable[None]]
+SCENARIOS: dict[str, Scenario] = {}
+"""By name, in the order in which they stand here."""
 
 
+def scenario(play: Scenario) -> Scenario:
+    """Have it played to the kubelets of every release."""
+    SCENARIOS[play.__name__.replace("_", " ")] = play
+    return play
+
+
+@scenario
 async def refusals(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         for version in ("v9", "v1alpha2", "0.1", "v1beta1", ""):
@@ -117,6 +46,7 @@ async def refusals(scene: Scene) -> None:
         scene.called("calls", plugin)
 
 
+@scenario
 async def basics(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -133,6 +63,7 @@ async def basics(scene: Scene) -> None:
         await scene.allocate("after they were given back", 1, "r")
 
 
+@scenario
 async def lists(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -158,6 +89,7 @@ async def lists(scene: Scene) -> None:
         scene.tell("streams", plugin.streams)
 
 
+@scenario
 async def stream_end(scene: Scene) -> None:
     await scene.allocate("of an unknown resource", 1, "unknown")
     await scene.remove("unknown")
@@ -182,6 +114,7 @@ async def stream_end(scene: Scene) -> None:
         scene.tell("streams", plugin.streams)
 
 
+@scenario
 async def second_plugin(scene: Scene) -> None:
     async with scene.plugin("one.sock", "ab") as first:
         await scene.register(first)
@@ -211,6 +144,7 @@ async def second_plugin(scene: Scene) -> None:
             await scene.counts("third")
 
 
+@scenario
 async def same_path(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -233,6 +167,7 @@ async def same_path(scene: Scene) -> None:
     await scene.counts("server gone")
 
 
+@scenario
 async def nobody_listens(scene: Scene) -> None:
     plugin = scene.plugin()
     if scene.release.dial_back.name != "INSIDE":
@@ -246,6 +181,7 @@ async def nobody_listens(scene: Scene) -> None:
         await scene.counts("registered again")
 
 
+@scenario
 async def options(scene: Scene) -> None:
     both = wire.DevicePluginOptions(pre_start_required=True, get_preferred_allocation_available=True)
     async with scene.plugin("one.sock", "abcdef") as plugin:
@@ -272,6 +208,7 @@ async def options(scene: Scene) -> None:
         scene.called("calls", plugin)
 
 
+@scenario
 async def preferences(scene: Scene) -> None:
     async with scene.plugin(ids="abcdef") as plugin:
         plugin.options = wire.DevicePluginOptions(get_preferred_allocation_available=True)
@@ -309,6 +246,7 @@ def allocated(request: bytes) -> set[str]:
     return {each for asked in wire.AllocateRequest.FromString(request).container_requests for each in asked.devices_ids}
 
 
+@scenario
 async def answers(scene: Scene) -> None:
     if scene.release.package == "deviceplugin":
         return
@@ -325,6 +263,7 @@ async def answers(scene: Scene) -> None:
         await scene.allocate("no answer at all", 1, "p")
 
 
+@scenario
 async def option_errors(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         plugin.answers = {**plugin.answers, "GetDevicePluginOptions": "no options"}
@@ -343,6 +282,7 @@ async def option_errors(scene: Scene) -> None:
     await scene.counts("gone")
 
 
+@scenario
 async def slow_options(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         plugin.delays = {ASK: 0.6}
@@ -357,6 +297,7 @@ async def slow_options(scene: Scene) -> None:
         scene.tell("streams", plugin.streams)
 
 
+@scenario
 async def served_late(scene: Scene) -> None:
     plugin = scene.plugin()
     registering = asyncio.ensure_future(scene.register(plugin))
@@ -368,6 +309,7 @@ async def served_late(scene: Scene) -> None:
         scene.tell("streams", plugin.streams)
 
 
+@scenario
 async def plugin_errors(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -379,6 +321,7 @@ async def plugin_errors(scene: Scene) -> None:
         await scene.allocate("an empty answer", 1, "q")
 
 
+@scenario
 async def restart(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -397,6 +340,7 @@ async def restart(scene: Scene) -> None:
         await scene.allocate("too many", 1, "s")
 
 
+@scenario
 async def grace(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -422,6 +366,7 @@ async def grace(scene: Scene) -> None:
         await scene.allocate("another pod", 1, "s")
 
 
+@scenario
 async def grace_without_pods(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -433,6 +378,7 @@ async def grace_without_pods(scene: Scene) -> None:
         await scene.allocate("a pod", 1, "q")
 
 
+@scenario
 async def readmission(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -453,6 +399,7 @@ async def readmission(scene: Scene) -> None:
         await scene.readmit("after a restart, not registered", "p")
 
 
+@scenario
 async def directory(scene: Scene) -> None:
     folder = scene.kubelet.directory
     (folder / "folder").mkdir()
@@ -472,6 +419,7 @@ async def directory(scene: Scene) -> None:
         scene.files("started again")
 
 
+@scenario
 async def odd_bytes(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -483,6 +431,7 @@ async def odd_bytes(scene: Scene) -> None:
         await scene.counts("no list at all")
 
 
+@scenario
 async def large_lists(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         await scene.register(plugin)
@@ -492,28 +441,3 @@ async def large_lists(scene: Scene) -> None:
             await asyncio.sleep(1)
             await scene.counts(f"{number} devices")
         scene.tell("streams", plugin.streams)
-
-
-SCENARIOS: tuple[Scenario, ...] = (
-    refusals,
-    basics,
-    lists,
-    stream_end,
-    second_plugin,
-    same_path,
-    nobody_listens,
-    options,
-    plugin_errors,
-    restart,
-    large_lists,
-    grace,
-    grace_without_pods,
-    readmission,
-    directory,
-    odd_bytes,
-    preferences,
-    answers,
-    option_errors,
-    slow_options,
-    served_late,
-)

@@ -1,7 +1,4 @@
-"""A genuine device manager as the tests drive it: a program of its own, commands in, events out.
-
-Its methods are those of `FakeKubelet`, so a scenario can be written once for both.
-"""
+"""A genuine device manager as the tests drive it: a program of its own, commands in, events out."""
 
 import asyncio
 import json
@@ -149,14 +146,10 @@ class GenuineKubelet:
         self._pods.pop(pod, None)
         await self._command("remove", pod=pod)
 
-    async def drop_stream(self, _resource: str) -> None:
+    async def drop_stream(self, _resource: str, /) -> None:
         """Close every connection to a device plugin; the kubelet lives on."""
         answer = await self._command("drop")
         assert answer["connections"] >= 1
-
-    async def manager(self) -> Mapping[str, Any]:
-        """Tell what the manager holds, by the names of its own fields."""
-        return dict((await self._command("manager"))["manager"])
 
     def complaints(self) -> Sequence[str]:
         """List the warnings and errors of its log that nothing explains."""

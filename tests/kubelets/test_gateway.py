@@ -13,21 +13,17 @@ import pytest
 from driver.driver import Driver
 from gateway.node import RESOURCE, until
 from gateway.process import Process, started
-from kubelets.contract import Kubelet
+from kubelets.fake import played
 from kubelets.genuine import GENUINE
+from kubelets.scene import Kubelet
+from kubelets.table import UPGRADE, Column
 from plugin_gateway.adapters.fake_kubelet import AdmissionError
 
-DIALECTS = {"v1.8": "0.1", "v1.9": "v1alpha2"}
-FORGETFUL = ("v1.9.7", "v1.10.2")
 EVERY = pytest.mark.parametrize("release", GENUINE)
 Make: TypeAlias = Callable[[Path, str], Kubelet]
 PLUGIN_ENDED = ("listAndWatch ended", "ListAndWatch ended", "list and watch", "transport is closing", "Failed to close")
 SETTLED = 0.5
 """Seconds for which a count has to stay the same."""
-
-
-def dialect(release: str) -> str:
-    return DIALECTS.get(release.rpartition(".")[0], "v1beta1")
 
 
 @asynccontextmanager
@@ -62,14 +58,14 @@ async def settled(kubelet: Kubelet, count: int) -> None:
             return
 
 
-@pytest.mark.column("eight GPUs, containers with 1 and 8")
+@pytest.mark.column(Column.EIGHT_GPUS)
 @EVERY
 async def test_it_gets_eight_devices_and_starts_containers_with_them(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
     async with node(make, kubelet_dir, driver, release) as (kubelet, process):
         registered = await process.wait_for_event("registered")
-        assert registered["api_version"] == dialect(release)
+        assert registered["api_version"] == played(release).api_version
         one = await kubelet.allocate(RESOURCE, 1, pod="one")
         assert len(one.ids) == 1
         nodes = {f"/dev/{name}" for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools")}
@@ -87,7 +83,7 @@ async def test_it_gets_eight_devices_and_starts_containers_with_them(
         assert again.answer == everything.answer
 
 
-@pytest.mark.column("a GPU fails and comes back")
+@pytest.mark.column(Column.GPU_FAILS)
 @EVERY
 async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_it_well(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -107,7 +103,7 @@ async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_i
             assert not kubelet.complaints()
 
 
-@pytest.mark.column("kubelet killed and started")
+@pytest.mark.column(Column.KUBELET_KILLED)
 @EVERY
 async def test_a_kubelet_that_is_killed_and_started_again_knows_what_it_gave_out(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -124,7 +120,7 @@ async def test_a_kubelet_that_is_killed_and_started_again_knows_what_it_gave_out
         assert "ends" not in process.events()
 
 
-@pytest.mark.column("gateway killed and started")
+@pytest.mark.column(Column.GATEWAY_KILLED)
 @EVERY
 async def test_a_gateway_that_is_killed_is_missed_and_its_successor_welcome(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -143,7 +139,7 @@ async def test_a_gateway_that_is_killed_is_missed_and_its_successor_welcome(
             assert not kubelet.complaints()
 
 
-@pytest.mark.column("own socket deleted")
+@pytest.mark.column(Column.SOCKET_DELETED)
 @EVERY
 async def test_a_deleted_socket_hurts_neither_allocation_nor_the_next_restart(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -161,7 +157,7 @@ async def test_a_deleted_socket_hurts_neither_allocation_nor_the_next_restart(
         await available(kubelet, 7)
 
 
-@pytest.mark.column("SIGHUP twenty times, then killed")
+@pytest.mark.column(Column.HANGUPS)
 @EVERY
 async def test_twenty_hangups_change_nothing_and_the_end_is_still_noticed(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -181,7 +177,7 @@ async def test_twenty_hangups_change_nothing_and_the_end_is_still_noticed(
         await available(kubelet, 0)
 
 
-@pytest.mark.column("stream dropped")
+@pytest.mark.column(Column.STREAM_DROPPED)
 @EVERY
 async def test_a_stream_that_the_kubelet_drops_is_made_again(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -197,7 +193,7 @@ async def test_a_stream_that_the_kubelet_drops_is_made_again(
         await available(kubelet, 7)
 
 
-@pytest.mark.column("only 1.9.7 and 1.10.2 need `--unhealthy-first`")
+@pytest.mark.column(Column.UNHEALTHY_FIRST)
 @EVERY
 async def test_two_releases_lose_every_device_without_a_list_of_unhealthy_ones_first(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -209,12 +205,12 @@ async def test_two_releases_lose_every_device_without_a_list_of_unhealthy_ones_f
         async with gateway(kubelet_dir, driver, "--unhealthy-first=never") as process:
             await process.wait_for_event("registered")
             await asyncio.sleep(0.5)
-            assert kubelet.allocatable(RESOURCE) == (0 if release in FORGETFUL else 8)
+            assert kubelet.allocatable(RESOURCE) == (0 if played(release).forgets_health else 8)
         async with gateway(kubelet_dir, driver):
             await available(kubelet, 8)
 
 
-@pytest.mark.column("given back and taken")
+@pytest.mark.column(Column.GIVEN_BACK)
 @EVERY
 async def test_what_a_pod_gives_back_is_given_to_the_next(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
@@ -225,7 +221,7 @@ async def test_what_a_pod_gives_back_is_given_to_the_next(
             await kubelet.remove(f"pod {number}")
 
 
-@pytest.mark.column("upgrade through all and back")
+@pytest.mark.column(UPGRADE)
 async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(
     make: Make, kubelet_dir: Path, driver: Driver
 ) -> None:
@@ -235,7 +231,7 @@ async def test_one_gateway_lives_through_the_upgrade_of_its_node_and_back(
             await kubelet.restart_as(release)
             await available(kubelet, 8)
             registered = await process.wait_for_event("registered", times=number + 2)
-            assert registered["api_version"] == dialect(release)
+            assert registered["api_version"] == played(release).api_version
             await kubelet.allocate(RESOURCE, 8, pod=release)
             await kubelet.remove(release)
             await asyncio.sleep(0.05)

@@ -54,6 +54,8 @@ class Candidacy:
         self.is_withdrawn = False
         self.deadline = math.inf
         """When the kubelet must have opened the stream; before its answer and once the stream is open, never."""
+        self.answer_deadline = math.inf
+        """When its answer is waited for no longer; never, unless the resource was removed meanwhile."""
         self._history = history
         self._began = 0.0
         self._patience = 0.0
@@ -64,10 +66,11 @@ class Candidacy:
     @property
     def keeps_kubelet_busy(self) -> bool:
         """Whether the kubelet must open this resource's stream before it may hear of another resource."""
-        return self._is_expected and self.endpoint is not None and self.endpoint.dialect.one_resource_at_a_time
+        return self.is_expected and self.endpoint is not None and self.endpoint.dialect.one_resource_at_a_time
 
     @property
-    def _is_expected(self) -> bool:
+    def is_expected(self) -> bool:
+        """Whether the kubelet accepted the registration and has yet to open the stream."""
         return self.deadline < math.inf
 
     def due(self, kubelet: Kubelet) -> float:
@@ -129,7 +132,7 @@ class Candidacy:
         if endpoint is None:
             return
         if endpoint.stream.opened is not None:
-            if self._is_expected:
+            if self.is_expected:
                 self._conclude(endpoint)
             if endpoint.stream.ended is not None:
                 self._stream_ended(endpoint, endpoint.stream.opened, endpoint.stream.ended)
@@ -176,7 +179,7 @@ class Candidacy:
     def withdraw(self) -> None:
         """Offer the resource no more: the streams end with its last list."""
         self.is_withdrawn = True
-        self.deadline = time.monotonic() + LAST_ANSWER
+        self.answer_deadline = time.monotonic() + LAST_ANSWER
         if self.endpoint is not None:
             self.endpoint.stream.is_left = True
         self.offer.advertisement.close()

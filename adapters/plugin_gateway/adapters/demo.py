@@ -154,7 +154,7 @@ async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
     variable, shown = next(iter(container.environment.items()), ("", ""))
     seen = len(shown.split(",")) == ALLOCATED and set(shown.split(",")) <= set(kubelet.devices(DEFAULT_RESOURCE))
     took = f"{(accepted[0].time - began) * 1000:.0f} ms" if not first else "-"
-    kubelet.remove_pod("demo")
+    await kubelet.remove("demo")
     return Row(
         (
             name,

@@ -30,8 +30,6 @@ class Dialect(NamedTuple):
 
     version: str
     """The version string of RegisterRequest, by which a kubelet accepts or refuses it."""
-    family: str
-    """What ``--api-version`` calls the dialects that share a package."""
     kubernetes: str
     """The releases whose kubelets speak it, for people."""
     file: FileDescriptor

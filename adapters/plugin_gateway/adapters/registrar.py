@@ -175,7 +175,7 @@ class Registrar:
         if exists:
             again.append(await self._keep_in_place())
         if self._attempt is not None:
-            again.append(self._attempt.candidacy.deadline)
+            again.append(self._attempt.candidacy.answer_deadline)
         return min([*again, *(candidacy.deadline for candidacy in self._candidacies.values())])
 
     def _close_withdrawn(self) -> None:
@@ -226,6 +226,8 @@ class Registrar:
             candidacy.endpoints.show_held()  # somebody may have changed a socket's mode, and now it counts
             if candidacy.endpoint is None:
                 candidacy.rivalry.look(now)
+            elif candidacy.is_expected and candidacy.rivalry.has_lost_one(now):
+                candidacy.end(Reason.OTHER_GATEWAY_LEFT)
             elif candidacy.endpoint.stream.is_open and (reason := candidacy.rivalry.reason_to_end(now)):
                 candidacy.end(reason)
 
@@ -281,7 +283,7 @@ class Registrar:
             attempt.candidacy.drop()
         elif attempt.answer.done():
             await self._take_answer(attempt, attempt.endpoint, attempt.answer.result())
-        elif attempt.candidacy.is_withdrawn and time.monotonic() >= attempt.candidacy.deadline:
+        elif time.monotonic() >= attempt.candidacy.answer_deadline:
             await self._end_attempt(attempt)
             attempt.candidacy.give_up()
 

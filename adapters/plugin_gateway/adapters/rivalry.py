@@ -75,6 +75,12 @@ class Rivalry:
         must_yield = any(self._told.values()) and now - self._both_hold_since >= YIELD
         return Reason.OTHER_GATEWAY_CAME if must_yield else None
 
+    def has_lost_one(self, now: float) -> bool:
+        """Whether another gateway left since the last look: what it registered can have cost us the kubelet's dial."""
+        before = set(self._told)
+        self._find(now, holding=True)
+        return bool(before - set(self._told))
+
     def _find(self, now: float, *, holding: bool) -> list[Rival]:
         """List the living gateways, note of each whether it goes first, and log what is new of that."""
         goes_first: dict[str, bool] = {}

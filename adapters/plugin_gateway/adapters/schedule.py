@@ -46,27 +46,28 @@ class Schedule:
     not_before: float = 0.0
     failures: int = 0
     """Attempts in a row that led to nothing."""
-    _short_streams: int = 0
-    """Streams in a row that did not last."""
+    _streams_ended: int = 0
+    """Streams that ended since one lasted, that one included: the first of them is made again without a wait."""
     _refused_connections: int = 0
-    _kubelet_since: float = 0.0
+    _fresh_since: float = -FRESH_SOCKET
+    """When a kubelet came that may not listen yet; long ago once it accepted us."""
 
     def start_over(self, reason: Reason, now: float) -> None:
         """Register at once: the kubelet, or what it is to be told, is new."""
         self.reason, self.not_before = reason, now
-        self.failures = self._refused_connections = self._short_streams = 0
-        self._kubelet_since = now
+        self.failures = self._refused_connections = self._streams_ended = 0
+        self._fresh_since = now
 
     def stream_ended(self, *, opened: float, ended: float) -> None:
         """Register again with the same kubelet: after the pause it needs, later where streams never last."""
         self.reason = Reason.STREAM_ENDED
-        wait = _doubled(self._short_streams, LAST_STREAM_RETRY) if ended - opened < SETTLED else 0.0
-        self._short_streams = self._short_streams + 1 if ended - opened < SETTLED else 1
+        wait = _doubled(self._streams_ended, LAST_STREAM_RETRY) if ended - opened < SETTLED else 0.0
+        self._streams_ended = self._streams_ended + 1 if ended - opened < SETTLED else 1
         self.not_before = ended + max(SAME_KUBELET_PAUSE, wait)
 
     def failed(self, failure: Failure, now: float, chance: float) -> None:
         """Try again later; ``chance`` is between 0 and 1."""
-        if failure is Failure.NOBODY_LISTENS and now - self._kubelet_since < FRESH_SOCKET:
+        if failure is Failure.NOBODY_LISTENS and now - self._fresh_since < FRESH_SOCKET:
             self._refused_connections += 1
             self.not_before = now + min(FIRST_CONNECT_RETRY * 2**self._refused_connections, FIRST_RETRY)
             return
@@ -81,7 +82,7 @@ class Schedule:
     def succeeded(self) -> None:
         """Expect no more refused connections from this kubelet; whether the stream lasts is yet to be seen."""
         self.failures = self._refused_connections = 0
-        self._kubelet_since = -FRESH_SOCKET
+        self._fresh_since = -FRESH_SOCKET
 
 
 def _doubled(times: int, limit: float) -> float:

@@ -13,7 +13,6 @@ from plugin_gateway.core.resources import Advertisement
 VERSION_1_9 = "v1alpha2"
 VERSION_1_8 = "0.1"
 
-FAMILY = "v1alpha"
 
 _STREAM_DEADLINE = 3.0
 """Seconds: these kubelets dial at once and only once, and a registration whose dial fails is lost without a word."""
@@ -57,7 +56,6 @@ def _write(edits: ContainerEdits, response: wire19.AllocateResponse | wire18.Dev
 
 V1ALPHA2 = Dialect(
     version=VERSION_1_9,
-    family=FAMILY,
     kubernetes="1.9",
     file=wire19.DESCRIPTOR,
     registration=partial(_registration, VERSION_1_9),
@@ -69,7 +67,6 @@ V1ALPHA2 = Dialect(
 
 V0_1 = Dialect(
     version=VERSION_1_8,
-    family=FAMILY,
     kubernetes="1.8",
     file=wire18.DESCRIPTOR,
     registration=partial(_registration, VERSION_1_8),

@@ -76,7 +76,6 @@ def _pre_start(request: bytes, _offer: Offer) -> bytes:
 
 V1BETA1 = Dialect(
     version=VERSION,
-    family="v1beta1",
     kubernetes="1.10 and later",
     file=wire.DESCRIPTOR,
     registration=_registration,

@@ -86,8 +86,7 @@ async def admit(
     answer = await _ask(kubelet, held.endpoint, resource, chosen)
     started = Container(pod=pod, name=container, resource=resource, ids=chosen, answer=answer)
     pods.containers[pod, container] = started
-    if not kubelet.asks_at_every_start:
-        pods.answers[pod, container] = answer
+    pods.answers[pod, container] = answer
     await _pre_start(held, chosen)
     return started
 
@@ -182,7 +181,7 @@ async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted:
     if not kubelet.prefers or not held.options.get_preferred_allocation_available or held.endpoint is None:
         return tuple(free[:wanted])
     try:
-        data = await held.endpoint.call("GetPreferredAllocation", preference_request(free, (), wanted))
+        data = await held.endpoint.call("GetPreferredAllocation", preference_request(free, wanted))
     except EndpointError as error:
         raise _refused(kubelet, f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
     preferred = [device for device in dict.fromkeys(preference_answer(data)) if device in free]

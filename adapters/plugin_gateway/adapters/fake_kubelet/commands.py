@@ -72,7 +72,7 @@ class Commands:
 
     async def _remove(self, pod: str) -> None:
         self._check_pod(pod, there=True)
-        self._kubelet.remove_pod(pod)
+        await self._kubelet.remove(pod)
         self._say(f"removed {pod}")
 
     async def _drop(self, resource: str) -> None:

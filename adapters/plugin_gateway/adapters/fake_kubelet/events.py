@@ -51,12 +51,9 @@ class RegisterCall:
 
     time: float
     """When it came, on the monotonic clock."""
-    package: str
     version: str
     endpoint: str
     resource: str
-    pre_start_required: bool
-    prefers: bool
     error: str | None = None
     """The words of the refusal; None where it was accepted."""
 
@@ -70,8 +67,6 @@ class DeviceList:
     endpoint: str
     devices: tuple[tuple[str, str], ...]
     """Id and health, as they came: an id can occur twice."""
-    topology: Mapping[str, tuple[int, ...]]
-    """NUMA nodes by id; an id without topology is left out."""
 
 
 @dataclass(frozen=True, slots=True)

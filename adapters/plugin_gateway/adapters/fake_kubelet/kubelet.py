@@ -141,9 +141,9 @@ class FakeKubelet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        everything = {id(each): each for held in self._resources.values() for each in (*held.endpoints, *held.streams)}
-        for endpoint in everything.values():
-            await endpoint.close()
+        for resource in self._resources.values():
+            for endpoint in filter(None, {resource.endpoint, *resource.streams}):
+                await endpoint.close()
         if server is not None:
             self._tell(EventKind.STOPPED, "", f"kubelet {self.release.name}")
 
@@ -227,7 +227,7 @@ class FakeKubelet:
         """Name the pods that hold devices."""
         return list(dict.fromkeys(pod for pod, _ in self._pods.containers))
 
-    def remove_pod(self, pod: str) -> None:
+    async def remove(self, pod: str) -> None:
         """Give its devices back."""
         self._pods.remove(pod)
 
@@ -315,12 +315,9 @@ class FakeKubelet:
     async def _register(self, request: wire.RegisterRequest) -> str | None:
         call = RegisterCall(
             time=time.monotonic(),
-            package=self.release.package,
             version=request.version,
             endpoint=request.endpoint,
             resource=request.resource_name,
-            pre_start_required=request.options.pre_start_required,
-            prefers=request.options.get_preferred_allocation_available,
         )
         self.registrations.append(call)
         self._tell(EventKind.REGISTER, call.resource, f"{call.version} {call.endpoint}")
@@ -362,13 +359,13 @@ class FakeKubelet:
         self._resources[resource.name] = resource
         resource.clients.connect(endpoint)
         resource.options = endpoint.options
-        resource.endpoints, resource.stopped = [endpoint], None
+        resource.endpoint, resource.stopped = endpoint, None
         self._spawn(self._watch(resource, endpoint))
         return None
 
     async def _give_up_connection(self, resource: Resource, endpoint: PluginEndpoint) -> None:
         resource.clients.forget(endpoint)
-        if not resource.endpoints and resource.stopped is None:
+        if resource.endpoint is None and resource.stopped is None:
             self._resources.pop(resource.name, None)
         await endpoint.close()
 
@@ -397,15 +394,14 @@ class FakeKubelet:
         if self.release.second_stream is SecondStream.CLOSED:
             await self._install(resource, endpoint)
         elif self.release.second_stream is SecondStream.KEPT:
-            resource.endpoints, resource.stopped = [endpoint], None
+            resource.endpoint, resource.stopped = endpoint, None
         await self._watch(resource, endpoint)
 
     async def _install(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        """Make it the one of this resource and close the others."""
-        older, resource.endpoints = resource.endpoints, [endpoint]
-        resource.stopped = None
-        for each in older:
-            await each.close()
+        """Make it the one of this resource and close the one before it."""
+        older, resource.endpoint, resource.stopped = resource.endpoint, endpoint, None
+        if older is not None:
+            await older.close()
 
     async def _watch(self, resource: Resource, endpoint: PluginEndpoint) -> None:
         """Follow a stream from its first message to its end."""
@@ -442,10 +438,8 @@ class FakeKubelet:
         self._tell(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
 
     async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
-        devices, topology = read_list(data, any_bytes=self.release.takes_any_bytes)
-        listed = DeviceList(
-            time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices, topology=topology
-        )
+        devices = read_list(data, any_bytes=self.release.takes_any_bytes)
+        listed = DeviceList(time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices)
         self.lists.append(listed)
         if self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:
             resource.take_difference(listed, endpoint)
@@ -469,11 +463,11 @@ class FakeKubelet:
         now = time.monotonic()
         if self.release.dial_back is DialBack.INSIDE:
             await self._client_ended(resource, endpoint, now)
-        elif endpoint in resource.endpoints:
-            resource.endpoints.remove(endpoint)
+        elif endpoint is resource.endpoint:
+            resource.endpoint = None
             resource.stop(now, endpoint)
             self._stopped(resource.name, resource)
-        if self.release.stream_end is StreamEnd.REMOVED and not resource.endpoints:
+        if self.release.stream_end is StreamEnd.REMOVED and resource.endpoint is None:
             self._resources.pop(resource.name, None)
         await endpoint.close()
 
@@ -485,9 +479,9 @@ class FakeKubelet:
         await known.close()
         successor, was_connected = resource.clients.disconnect(known)
         if successor is not None:
-            resource.endpoints = [successor]
+            resource.endpoint = successor
         elif was_connected:
-            resource.endpoints = []
+            resource.endpoint = None
             resource.stop(now, known)
             self._stopped(resource.name, resource)
 

@@ -19,8 +19,8 @@ class Resource:
     kubelet: Release
     healthy: set[str] = field(default_factory=set)
     unhealthy: set[str] = field(default_factory=set)
-    endpoints: list[PluginEndpoint] = field(default_factory=list)
-    """Those that the kubelet still knows, the newest registration last."""
+    endpoint: PluginEndpoint | None = None
+    """The one that answers Allocate: the newest that the kubelet still knows."""
     streams: list[PluginEndpoint] = field(default_factory=list)
     """Those whose stream is open, known or forgotten."""
     clients: Clients = field(init=False)
@@ -35,11 +35,6 @@ class Resource:
     def __post_init__(self) -> None:
         """Hold connections as the release does."""
         self.clients = Clients(by_path=self.kubelet.second_stream is SecondStream.KEPT_BY_PATH)
-
-    @property
-    def endpoint(self) -> PluginEndpoint | None:
-        """The one that answers Allocate."""
-        return self.endpoints[-1] if self.endpoints else None
 
     @property
     def capacity(self) -> int:

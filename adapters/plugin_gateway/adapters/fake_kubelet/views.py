@@ -25,14 +25,14 @@ _FEWEST_EVENTS = 4
 def described(event: Event, kubelet: FakeKubelet | None) -> str:
     """Tell an event in words; one that changes the counts with the counts."""
     words = f"{event.kind.value} {event.resource} {event.text}".rstrip()
-    if kubelet is None or event.kind not in {EventKind.LIST, EventKind.END_NOTICED}:
+    if kubelet is None or event.kind not in {EventKind.LIST, EventKind.END_NOTICED, EventKind.GIVEN_UP}:
         return words
     counts = kubelet.capacity(event.resource), kubelet.allocatable(event.resource)
     return f"{words}; capacity {counts[0]}, allocatable {counts[1]}"
 
 
 class Lines:
-    """One plain line for each event, and the devices whenever a list came."""
+    """One plain line for each event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -27,8 +27,8 @@ class Wire:
     """None where the answer has no container."""
 
 
-def read_list(data: bytes, *, any_bytes: bool) -> tuple[tuple[tuple[str, str], ...], Mapping[str, tuple[int, ...]]]:
-    """Read a device list; the newest form reads those of every dialect.
+def read_list(data: bytes, *, any_bytes: bool) -> tuple[tuple[str, str], ...]:
+    """Read id and health of each device; the newest form reads those of every dialect.
 
     Raises:
         DecodeError: it is none, or an id is not UTF-8 where that matters.
@@ -38,11 +38,8 @@ def read_list(data: bytes, *, any_bytes: bool) -> tuple[tuple[tuple[str, str], .
     except DecodeError:
         if not any_bytes:
             raise
-        return _read_any_bytes(data), {}
-    topology = {
-        device.ID: tuple(node.ID for node in device.topology.nodes) for device in devices if device.HasField("topology")
-    }
-    return tuple((device.ID, device.health) for device in devices), topology
+        return _read_any_bytes(data)
+    return tuple((device.ID, device.health) for device in devices)
 
 
 def _read_any_bytes(data: bytes) -> tuple[tuple[str, str], ...]:
@@ -119,11 +116,9 @@ WIRES: Mapping[str, Wire] = {
 """By version string."""
 
 
-def preference_request(available: Sequence[str], must_include: Sequence[str], size: int) -> bytes:
+def preference_request(available: Sequence[str], size: int) -> bytes:
     """Ask which of the available devices one container should rather get."""
-    container = wire.ContainerPreferredAllocationRequest(
-        available_deviceIDs=available, must_include_deviceIDs=must_include, allocation_size=size
-    )
+    container = wire.ContainerPreferredAllocationRequest(available_deviceIDs=available, allocation_size=size)
     return wire.PreferredAllocationRequest(container_requests=[container]).SerializeToString()
 
 

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
-	"unsafe"
 )
 
 // Event is one line on standard output.
@@ -34,7 +32,6 @@ func init() {
 }
 
 func tell(event Event) {
-	event["time"] = monotonic()
 	line, err := json.Marshal(event)
 	if err != nil {
 		panic(err)
@@ -42,14 +39,6 @@ func tell(event Event) {
 	output.Lock()
 	defer output.Unlock()
 	events.Write(append(line, '\n'))
-}
-
-// monotonic is the clock that Python calls time.monotonic, in seconds.
-func monotonic() float64 {
-	var now syscall.Timespec
-	const clockMonotonic = 1
-	syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&now)), 0)
-	return float64(now.Sec) + float64(now.Nsec)/1e9
 }
 
 func commands(input io.Reader, run func(Command)) error {

@@ -1,9 +1,7 @@
 package node
 
 import (
-	"fmt"
 	"reflect"
-	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -15,39 +13,13 @@ const (
 	deepest         = 16
 )
 
-// inspect lists what the manager holds, by the names of its own fields: this makes visible what capacity does not show.
-func inspect(manager interface{}) map[string]interface{} {
+// age lets the endpoints that stopped have stopped longer ago.
+func age(manager interface{}, by time.Duration) {
 	value := reflect.ValueOf(manager).Elem()
 	defer locked(value)()
-	found := map[string]interface{}{}
-	for _, name := range []string{"healthyDevices", "unhealthyDevices", "allDevices", "allocatedDevices"} {
-		if field := value.FieldByName(name); field.IsValid() && field.Kind() == reflect.Map {
-			found[name] = keysOfEach(field)
-		}
-	}
-	for _, name := range []string{"endpoints", "endpointStore"} {
-		if field := value.FieldByName(name); field.IsValid() && field.Kind() == reflect.Map {
-			found[name] = keys(field)
-		}
-	}
-	if server := value.FieldByName("server"); server.IsValid() && server.Kind() == reflect.Interface && !server.IsNil() {
-		registration := server.Elem().Elem()
-		defer locked(registration)()
-		if clients := registration.FieldByName("clients"); clients.IsValid() {
-			found["clients"] = keys(clients)
-		}
-	}
-	return found
-}
-
-// age lets the endpoints that stopped have stopped longer ago; it tells how many there are.
-func age(manager interface{}, by time.Duration) int {
-	value := reflect.ValueOf(manager).Elem()
-	defer locked(value)()
-	aged := 0
 	endpoints := value.FieldByName("endpoints")
 	if !endpoints.IsValid() {
-		return aged
+		return
 	}
 	for _, key := range endpoints.MapKeys() {
 		endpoint := endpoints.MapIndex(key)
@@ -64,10 +36,8 @@ func age(manager interface{}, by time.Duration) int {
 		since := (*time.Time)(unsafe.Pointer(stopped.UnsafeAddr()))
 		if !since.IsZero() {
 			*since = since.Add(-by)
-			aged++
 		}
 	}
-	return aged
 }
 
 // drop closes every connection to a device plugin, as a fault of the kubelet's would; it tells how many there were.
@@ -127,34 +97,4 @@ func locked(value reflect.Value) func() {
 		}
 	}
 	return func() {}
-}
-
-func keysOfEach(field reflect.Value) map[string][]string {
-	found := map[string][]string{}
-	for _, key := range field.MapKeys() {
-		found[key.String()] = []string{}
-		if field.MapIndex(key).Kind() == reflect.Map {
-			found[key.String()] = keys(field.MapIndex(key))
-		}
-	}
-	return found
-}
-
-// keys lists the keys of a map, and after a blank those of the maps in it, or how long the list is.
-func keys(field reflect.Value) []string {
-	found := []string{}
-	for _, key := range field.MapKeys() {
-		switch inner := field.MapIndex(key); inner.Kind() {
-		case reflect.Map:
-			for _, name := range keys(inner) {
-				found = append(found, fmt.Sprintf("%s %s", key.String(), name))
-			}
-		case reflect.Slice:
-			found = append(found, fmt.Sprintf("%s %d", key.String(), inner.Len()))
-		default:
-			found = append(found, key.String())
-		}
-	}
-	sort.Strings(found)
-	return found
 }

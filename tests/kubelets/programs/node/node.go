@@ -168,16 +168,11 @@ func (n *Node) run(manager Manager, command Command) {
 	case "remove":
 		n.remove(command.Pod)
 		answer["ok"] = true
-	case "manager":
-		answer["ok"], answer["manager"] = true, inspect(manager.Implementation())
 	case "drop":
 		answer["ok"], answer["connections"] = true, drop(manager.Implementation())
 	case "age":
-		answer["ok"], answer["endpoints"] = true, age(manager.Implementation(), time.Duration(command.Seconds)*time.Second)
-	case "quit":
+		age(manager.Implementation(), time.Duration(command.Seconds)*time.Second)
 		answer["ok"] = true
-		tell(answer)
-		os.Exit(0)
 	default:
 		answer["ok"], answer["message"] = false, "unknown command "+command.Command
 	}
@@ -189,7 +184,7 @@ func (n *Node) allocate(manager Manager, command Command, answer Event) {
 	pod := newPod(command)
 	others := n.activePods()
 	if reason, message := manager.Admit(pod, others); reason != "" {
-		answer["ok"], answer["stage"], answer["reason"], answer["message"] = false, "admission", reason, message
+		answer["ok"], answer["stage"], answer["message"] = false, "admission", message
 		return
 	}
 	n.bind(pod)
@@ -212,7 +207,7 @@ func (n *Node) readmit(manager Manager, command Command, answer Event) {
 		return
 	}
 	if reason, message := manager.Admit(again, others); reason != "" {
-		answer["ok"], answer["stage"], answer["reason"], answer["message"] = false, "admission", reason, message
+		answer["ok"], answer["stage"], answer["message"] = false, "admission", message
 		return
 	}
 	n.start(manager, command, answer)

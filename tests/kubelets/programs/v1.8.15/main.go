@@ -87,9 +87,9 @@ func (m *manager) Capacity() (v1.ResourceList, v1.ResourceList, []string) {
 	return healthy, healthy, nil
 }
 
-// Admit only counts in this release; devices are asked for at the start of a container.
 func (m *manager) RemovedStay() bool { return false }
 
+// Admit only counts in this release; devices are asked for at the start of a container.
 func (m *manager) Admit(pod *v1.Pod, others []*v1.Pod) (string, string) {
 	if result := m.predicate.Admit(&lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others}); !result.Admit {
 		return result.Reason, result.Message

@@ -1,0 +1,112 @@
+"""A kubelet as the tests know it, genuine or fake, and the lines that a device plugin saw with one."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from fake_kubelet.plugin import RESOURCE, Plugin
+from kubelets.genuine import KubeletProgramError
+from plugin_gateway.adapters.fake_kubelet import AdmissionError
+from plugin_gateway.adapters.fake_kubelet.events import Container, KubeletPanicError
+from plugin_gateway.adapters.fake_kubelet.releases import Release
+
+SETTLED = 0.3
+"""Seconds without a change after which a kubelet is taken to have nothing more to say."""
+
+
+class Kubelet(Protocol):
+    """A device manager in a directory; what each method does stands where it is done."""
+
+    directory: Path
+    expected: list[str]
+    """Parts of the complaints that the test provokes."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *_: object) -> None: ...
+    async def start(self) -> None: ...
+    async def kill(self) -> None: ...
+    async def restart_as(self, name: str | None = None) -> None: ...
+    def capacity(self, resource: str) -> int | None: ...
+    def allocatable(self, resource: str) -> int | None: ...
+    async def allocate(self, resource: str, wanted: int = 1, *, pod: str, container: str = "main") -> Container: ...
+    async def start_container(self, pod: str, container: str = "main") -> Container: ...
+    async def readmit(self, pod: str, container: str = "main") -> Container: ...
+    async def age(self, seconds: int) -> None: ...
+    async def remove(self, pod: str) -> None: ...
+    async def drop_stream(self, resource: str, /) -> None: ...
+    def complaints(self) -> Sequence[str]: ...
+    async def wait_for(self, condition: Callable[[], bool], *, timeout: float = 10.0, what: str) -> None: ...  # noqa: ASYNC109
+
+
+class Scene:
+    """A kubelet, and the lines that were seen with it."""
+
+    def __init__(self, kubelet: Kubelet, of: Release, settled: float = SETTLED) -> None:
+        self.kubelet = kubelet
+        self._settled = settled
+        self.release = of
+        self.lines: list[str] = []
+
+    def tell(self, what: str, seen: object) -> None:
+        # Go's protobuf writes one blank or the other, so that nobody compares its messages.
+        self.lines.append(f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " "))
+
+    def plugin(self, name: str = "thing.sock", ids: str = "ab") -> Plugin:
+        return Plugin(self.kubelet.directory, self.release, name, ids)
+
+    async def counts(self, what: str, resource: str = RESOURCE) -> None:
+        """Tell capacity and allocatable once they do not change any more."""
+        seen, since = self._counts(resource), asyncio.get_running_loop().time()
+        while (now := asyncio.get_running_loop().time()) - since < self._settled:
+            await asyncio.sleep(0.02)
+            if self._counts(resource) != seen:
+                seen, since = self._counts(resource), now
+        self.tell(what, seen)
+
+    def _counts(self, resource: str) -> str:
+        return f"capacity {self.kubelet.capacity(resource)}, allocatable {self.kubelet.allocatable(resource)}"
+
+    async def register(self, plugin: Plugin, what: str = "register", **arguments: Any) -> None:
+        """Tell code and words of the answer."""
+        code, words = await plugin.register(**arguments)
+        self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
+
+    async def allocate(self, what: str, wanted: int, pod: str) -> None:
+        """Tell what a container of a new pod is started with, or why not."""
+        try:
+            container = await self.kubelet.allocate(RESOURCE, wanted, pod=pod)
+        except KubeletPanicError:
+            self.tell(what, "panic")
+        except KubeletProgramError as error:
+            self.tell(what, "panic" if "it ended with status 2" in str(error) else error)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+        else:
+            self.tell(what, container.answer)
+
+    async def start(self, what: str, pod: str) -> None:
+        """Tell what the container is started with the next time."""
+        try:
+            self.tell(what, (await self.kubelet.start_container(pod)).answer)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+
+    async def readmit(self, what: str, pod: str) -> None:
+        """Tell what the container of a pod is started with that is admitted again, or why not."""
+        try:
+            self.tell(what, (await self.kubelet.readmit(pod)).answer)
+        except AdmissionError as error:
+            self.tell(what, f"refused: {error}")
+
+    def files(self, what: str) -> None:
+        """Tell what is in the kubelet's directory."""
+        self.tell(what, sorted(path.name for path in self.kubelet.directory.iterdir() if path.suffix != ".checkpoint"))
+
+    async def remove(self, pod: str) -> None:
+        await self.kubelet.remove(pod)
+
+    def called(self, what: str, plugin: Plugin) -> None:
+        """Tell what the kubelet called on the plugin since the last time."""
+        self.tell(what, ", ".join(plugin.called) or "nothing")
+        plugin.called.clear()
