@@ -34,11 +34,13 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python api/generate.py
-	git diff --exit-code --stat -- api
-	test -z "$$(git ls-files --others --exclude-standard -- api)"
+	$(BIN)/python docs/health_page.py
+	git diff --exit-code --stat -- api docs/health.md
+	test -z "$$(git ls-files --others --exclude-standard -- api docs)"
 
 generate: $(READY)
 	$(BIN)/python api/generate.py
+	$(BIN)/python docs/health_page.py
 
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH_ARGS)

@@ -12,6 +12,14 @@ os.environ["GRPC_VERBOSITY"] = "NONE"
 pytest_plugins = ["leaks"]
 
 
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where every gateway of the test keeps what a restart must not forget: they are on one node, and not on ours."""
+    directory = tmp_path / "state"
+    monkeypatch.setenv("STATE_DIR", str(directory))
+    return directory
+
+
 @pytest.fixture
 def kubelet_dir() -> Iterator[Path]:
     """A directory whose path is as short as the kubelet's own: unix sockets have room for 107 bytes."""

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.command_line import Command, add_options, given_flags
 from plugin_gateway.adapters.command_line import main as run_command_line
 from plugin_gateway.adapters.configuration.options import Option, run_options
-from plugin_gateway.adapters.configuration.reading import Decisions, decide
+from plugin_gateway.adapters.configuration.reading import Decisions, decide, decide_one
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from plugin_gateway.adapters.dialect import Dialect
     from plugin_gateway.core.ports import Backend
 
@@ -122,6 +124,48 @@ def _devices(parsed: argparse.Namespace) -> int:
     return show_devices(backend, settings.resources, as_json=parsed.json)
 
 
+def _health_policy(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.configuration.settings import make_settings
+    from plugin_gateway.adapters.health_view import show_policy
+
+    return show_policy(make_settings(_decide(parsed)).health, as_json=parsed.json)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.health_view import show_status
+
+    return show_status(_state_dir(parsed), as_json=parsed.json)
+
+
+def _health(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.health_view import clear
+
+    return clear(_state_dir(parsed), parsed.device)
+
+
+def _state_dir(parsed: argparse.Namespace) -> "Path":
+    from pathlib import Path
+
+    option = _state_option()
+    return Path(decide_one(option, given_flags((option,), parsed), os.environ))
+
+
+def _state_option() -> Option:
+    return next(option for option in _options() if option.name == "state_dir")
+
+
+def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, (_state_option(),))
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+
+
+def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, (_state_option(),))
+    parser.usage = "%(prog)s clear DEVICE [flags]"
+    parser.add_argument("action", choices=("clear",), help="clear: the device is well, give it out again")
+    parser.add_argument("device", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it")
+
+
 def _fake_kubelet(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.fake_kubelet.command import run
 
@@ -139,7 +183,7 @@ def _demo(_parsed: argparse.Namespace) -> int:
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
     backend = SimulatedBackend(f"{demo.DEVICES}xH100")
-    return demo.run(dialects(), backend, backend.fail)
+    return demo.run(dialects(), backend, backend.fail, backend.reset)
 
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +215,21 @@ COMMANDS: Mapping[str, Command] = {
         run=_run,
     ),
     "devices": Command(help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices),
+    "status": Command(
+        help="show what the running gateway knows of its GPUs, and why one is not given out",
+        add_arguments=_add_status_arguments,
+        run=_status,
+    ),
+    "health": Command(
+        help="tell the running gateway that a GPU is well again: health clear GPU-…",
+        add_arguments=_add_health_arguments,
+        run=_health,
+    ),
+    "health-policy": Command(
+        help="show what follows from each XID and other evidence, and where that was decided",
+        add_arguments=_add_devices_arguments,
+        run=_health_policy,
+    ),
     "fake-kubelet": Command(
         help="play the kubelet of a release, to try a device plugin",
         add_arguments=_add_fake_kubelet_arguments,

@@ -21,7 +21,7 @@ from plugin_gateway.adapters.configuration.parsers import one_of
 from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), one_of(("nvml",)))
-NAMES = "run, devices, fake-kubelet, demo"
+NAMES = "run, devices, status, health, health-policy, fake-kubelet, demo"
 BEFORE = "allowed before a command are --help and --version"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"
 
@@ -154,7 +154,7 @@ def test_the_help_of_run_tells_for_every_option_variable_and_default(capsys: pyt
         for name in option.flags:
             assert name in text
         assert f"[{', '.join(option.variables)}]" in text
-        assert f"default: {option.default} [" in text or option.default is None
+        assert f"default: {option.default or 'none'} [" in text or option.default is None
     assert text.count("default: ") == len(OPTIONS)
     assert "plugin-gateway run --backend simulated:8xH100" in text
 

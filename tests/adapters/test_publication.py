@@ -8,7 +8,8 @@ import pytest
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.publication import Latest, PublicationClosed
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, InventorySeen, XidReported
+from plugin_gateway.core.health_policy import Source
+from plugin_gateway.core.observations import DriverUnavailable, FaultReported, InventorySeen, XidReported
 
 INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
 GPU = DeviceId("GPU-0")
@@ -39,10 +40,16 @@ async def test_the_end_comes_after_what_was_not_seen_yet() -> None:
 
 def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
     mailbox = Mailbox()
-    gone = DriverUnavailable("gone")
-    for observation in (XidReported(79, GPU), gone, DeviceLost(GPU, "x"), INVENTORY, XidReported(79, GPU)):
+    gone, ecc = DriverUnavailable("gone"), FaultReported(Source.DOUBLE_BIT_ECC, GPU)
+    for observation in (
+        XidReported(79, GPU),
+        gone,
+        ecc,
+        INVENTORY,
+        XidReported(79, GPU),
+    ):
         mailbox.put(observation)
-    assert mailbox.take() == [XidReported(79, GPU), INVENTORY, DeviceLost(GPU, "x")]
+    assert mailbox.take() == [XidReported(79, GPU), INVENTORY, ecc]
     assert mailbox.take() == []
 
 

@@ -32,7 +32,8 @@ class Subject:
         self.directory = Path(self._folder.name)
         self.kubelet = FakeKubelet(self.directory, release("1.36"))
         self._command = self._gateway(arguments) if arguments else [sys.executable, str(FLOOR), str(self.directory)]
-        self._environment = environment(extra or {})
+        self._state = tempfile.TemporaryDirectory(prefix="bench-state-")
+        self._environment = environment({"STATE_DIR": self._state.name, **(extra or {})})
         self._process: subprocess.Popen[bytes] | None = None
         self.spawned = 0.0
 
@@ -48,6 +49,7 @@ class Subject:
         self.end()
         await self.kubelet.stop()
         self._folder.cleanup()
+        self._state.cleanup()
 
     @property
     def pid(self) -> int:

@@ -3,11 +3,15 @@
 from hypothesis import strategies as st
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
 from plugin_gateway.core.observations import (
-    DeviceLost,
+    DevicesChecked,
+    DriverSeen,
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    FaultReported,
     InventorySeen,
     Observation,
     XidReported,
@@ -60,10 +64,23 @@ INVENTORIES = st.builds(
     rejected=st.lists(REJECTIONS, max_size=3).map(tuple),
     visibility_variable=st.just(VARIABLE),
 )
+CHECKUPS = st.builds(
+    Checkup,
+    error=st.sampled_from((None, None, "GPU is lost")),
+    recovery_action=st.sampled_from((None, 0, 0, 1, 9)),
+    row_remap_failed=st.sampled_from((False, False, True)),
+    retirement_pending=st.sampled_from((False, False, True)),
+)
 OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(InventorySeen, INVENTORIES),
     st.builds(XidReported, st.sampled_from((13, 31, 48, 79, 10_000)), st.none() | st.sampled_from(IDS)),
-    st.builds(DeviceLost, st.sampled_from(IDS), st.just("GPU is lost")),
+    st.builds(
+        FaultReported,
+        st.sampled_from((Source.DOUBLE_BIT_ECC, Source.GPU_UNAVAILABLE)),
+        st.none() | st.sampled_from(IDS),
+    ),
+    st.builds(DevicesChecked, st.dictionaries(st.sampled_from(IDS), CHECKUPS)),
+    st.builds(DriverSeen, st.just("575.57.08"), st.sampled_from((None, "1", "2"))),
     st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
     st.builds(DriverSilence, st.sampled_from((0.0, LONGEST_SILENCE, 99.0))),
     st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),

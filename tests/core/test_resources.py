@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health import Condition, Health
+from plugin_gateway.core.faults import Moment, accuse
+from plugin_gateway.core.health import Health
+from plugin_gateway.core.health_policy import Needs
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.state import State
@@ -134,8 +136,8 @@ RULES = st.lists(
 def test_every_device_is_offered_under_the_first_rule_that_matches_and_no_other(
     seen: Inventory, unhealthy: set[str], rules: Sequence[ResourceRule]
 ) -> None:
-    conditions = {name: Condition(reason="XID 79", since=0.0) for name in IDS if name in unhealthy}
-    offered = advertise(State(inventory=seen, unhealthy=conditions), rules)
+    held = {name: accuse(None, "XID 79", Needs.REBOOT, Moment(0.0, 0.0)) for name in IDS if name in unhealthy}
+    offered = advertise(State(inventory=seen, faults=held), rules)
     assert all(advertisement.devices for advertisement in offered.values())
     for known in seen.devices:
         first = [rule.name for rule in rules if fnmatchcase(known.product, rule.pattern)][:1]

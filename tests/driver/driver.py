@@ -15,7 +15,11 @@ from pathlib import Path
 MAX_GPUS = 64
 MAX_EVENTS = 1024
 MAX_THREADS = 16
+DOUBLE_BIT_ECC = 2
 XID_CRITICAL = 8
+GPU_UNAVAILABLE = 0x4000
+RECOVERY_ACTION_CHANGED = 0x8000
+EVERY_EVENT = DOUBLE_BIT_ECC | XID_CRITICAL | GPU_UNAVAILABLE | RECOVERY_ACTION_CHANGED
 GPU_IS_LOST = 15
 STRANGER = -1
 """An event of a device that is in no list."""
@@ -46,6 +50,9 @@ class Call(IntEnum):
     WAIT = 13
     FREE = 14
     VERSION = 15
+    FIELDS = 16
+    REMAPPED = 17
+    RETIRED = 18
 
 
 class _Gpu(ctypes.Structure):
@@ -60,7 +67,11 @@ class _Gpu(ctypes.Structure):
         ("domain", ctypes.c_uint32),
         ("bus", ctypes.c_uint32),
         ("device", ctypes.c_uint32),
-        ("padding", ctypes.c_uint32),
+        ("event_types", ctypes.c_uint32),
+        ("recovery_action", ctypes.c_int32),
+        ("remap_failed", ctypes.c_uint32),
+        ("remap_pending", ctypes.c_uint32),
+        ("retirement_pending", ctypes.c_uint32),
     )
 
 
@@ -76,6 +87,7 @@ class _Control(ctypes.Structure):
         ("written", ctypes.c_uint32),
         ("read", ctypes.c_uint32),
         ("sessions", ctypes.c_uint32),
+        ("version", ctypes.c_char * 32),
         ("error_of", ctypes.c_int32 * len(Call)),
         ("count_of", ctypes.c_uint32 * len(Call)),
         ("threads", ctypes.c_int32 * MAX_THREADS),
@@ -119,6 +131,7 @@ class Driver:
         (self.root / "dev").mkdir(parents=True)
         for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
             (self.root / "dev" / name).touch()
+        self.load_module("575.57.08")
         self.install()
         for index in range(gpus):
             self.add(index)
@@ -155,6 +168,7 @@ class Driver:
         name: str | bytes = "NVIDIA H100 80GB HBM3",
         minor: int | None = None,
         has_events: bool = True,
+        event_types: int = EVERY_EVENT,
         domain: int = 0,
         numa_node: int | None = None,
         in_proc: bool = True,
@@ -169,12 +183,17 @@ class Driver:
         gpu.name = name if isinstance(name, bytes) else name.encode()
         gpu.domain, gpu.bus, gpu.device = domain, index + 16, 0
         gpu.minor, gpu.memory = index if minor is None else minor, 80 * 2**30
-        gpu.error, gpu.has_events, gpu.present = 0, has_events, 1
+        gpu.error, gpu.has_events, gpu.event_types, gpu.present = 0, has_events, event_types, 1
+        self.recover(index)
         (self.root / "dev" / f"nvidia{gpu.minor}").touch()
         self._write_numa_node(index, numa_node)
         if in_proc:
             self._proc_folder(index).mkdir(parents=True, exist_ok=True)
         return bytes(gpu.uuid).decode(errors="replace")
+
+    def uuid(self, index: int) -> str:
+        """Tell the UUID of a GPU."""
+        return bytes(self._control.gpus[index].uuid).decode()
 
     def remove(self, index: int) -> None:
         """Take a GPU out; a new session does not see it any more."""
@@ -190,8 +209,33 @@ class Driver:
         """Have a lost GPU answer again."""
         self._control.gpus[index].error = 0
 
+    def ask_for_recovery(self, index: int, action: int) -> None:
+        """Have field 230 say that a GPU needs this (-1: the driver has no such field), and report the change."""
+        self._control.gpus[index].recovery_action = action
+        self.xid(index, action, RECOVERY_ACTION_CHANGED)
+
+    def fail_memory(self, index: int, *, remap_failed: bool = False, pending: bool = False, old: bool = False) -> None:
+        """Have a row that cannot be remapped, or memory that waits for a reset: rows, or pages of an old GPU."""
+        gpu = self._control.gpus[index]
+        gpu.remap_failed, gpu.remap_pending, gpu.retirement_pending = remap_failed, pending and not old, pending and old
+
+    def recover(self, index: int) -> None:
+        """Have nothing wrong with a GPU any more, and report nothing."""
+        gpu = self._control.gpus[index]
+        gpu.recovery_action = gpu.remap_failed = gpu.remap_pending = gpu.retirement_pending = 0
+
+    def load_module(self, version: str) -> None:
+        """Have the kernel module loaded anew, of this version; the one before is gone."""
+        self._control.version = version.encode()
+        folder = self.sysfs / "module/nvidia"
+        fresh = folder.with_name("nvidia-loading")
+        fresh.mkdir(parents=True)  # before the other goes, or it could get the same inode
+        if folder.exists():
+            folder.rmdir()
+        fresh.rename(folder)
+
     def xid(self, index: int, number: int, kind: int = XID_CRITICAL) -> None:
-        """Report an XID of a GPU, or of a stranger."""
+        """Report an XID of a GPU, or of a stranger, or an event of another kind."""
         event = self._control.events[self._control.written % MAX_EVENTS]
         event.gpu, event.type, event.data = index, kind, number
         self._control.written += 1

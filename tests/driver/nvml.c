@@ -20,8 +20,9 @@
 enum { MAX_GPUS = 64, MAX_EVENTS = 1024, MAX_THREADS = 16 };
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
 enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18 };
-enum { XID_CRITICAL = 8 };
-enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, CALLS };
+enum { DOUBLE_BIT_ECC = 2, XID_CRITICAL = 8, GPU_UNAVAILABLE = 0x4000, RECOVERY_ACTION_CHANGED = 0x8000 };
+enum { GET_GPU_RECOVERY_ACTION = 230 };
+enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, CALLS };
 
 struct gpu {
     uint32_t present;
@@ -29,7 +30,10 @@ struct gpu {
     uint32_t has_events, minor;
     uint64_t memory;
     char uuid[96], name[96];
-    uint32_t domain, bus, device, padding;
+    uint32_t domain, bus, device;
+    uint32_t event_types; /* what it can report */
+    int32_t recovery_action; /* field 230; -1: it has none */
+    uint32_t remap_failed, remap_pending, retirement_pending;
 };
 
 struct event {
@@ -44,6 +48,7 @@ struct control {
     uint32_t hanging; /* a bit for each call */
     uint32_t written, read; /* events so far */
     uint32_t sessions;
+    char version[32];
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */
     uint32_t count_of[CALLS];
     int32_t threads[MAX_THREADS];
@@ -152,7 +157,7 @@ const char *nvmlErrorString(int result) {
 
 int nvmlSystemGetDriverVersion(char *version, unsigned room) {
     int result = enter(VERSION);
-    return result ? result : copy(version, room, "575.57.08");
+    return result ? result : copy(version, room, control->version);
 }
 
 int nvmlDeviceGetCount_v2(unsigned *count) {
@@ -239,17 +244,54 @@ int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory_info *memory) {
 
 int nvmlDeviceGetSupportedEventTypes(struct gpu *gpu, unsigned long long *types) {
     int result = enter_gpu(SUPPORTED, gpu);
-    if (!result) *types = gpu->has_events ? XID_CRITICAL : 0;
+    if (!result) *types = gpu->has_events ? gpu->event_types : 0;
     return result;
 }
 
 int nvmlDeviceRegisterEvents(struct gpu *gpu, unsigned long long types, void *set) {
     int result = enter_gpu(REGISTER, gpu);
     if (result) return result;
-    if (!set || types & ~(unsigned long long)XID_CRITICAL) return INVALID_ARGUMENT;
+    if (!set || types & ~(unsigned long long)gpu->event_types) return INVALID_ARGUMENT;
     if (!gpu->has_events) return NOT_SUPPORTED;
-    registered[gpu - control->gpus] = 1;
+    registered[gpu - control->gpus] = (int)types;
     return SUCCESS;
+}
+
+struct field_value {
+    unsigned id, scope;
+    long long timestamp, latency;
+    unsigned value_type;
+    int result;
+    union { double d; unsigned ui; unsigned long ul; unsigned long long ull; } value;
+};
+
+#ifndef OLD_DRIVER
+int nvmlDeviceGetFieldValues(struct gpu *gpu, int count, struct field_value *values) {
+    int result = enter_gpu(FIELDS, gpu);
+    if (result) return result;
+    for (int i = 0; i < count; i++) {
+        int known = values[i].id == GET_GPU_RECOVERY_ACTION && gpu->recovery_action >= 0;
+        values[i].result = known ? SUCCESS : NOT_SUPPORTED;
+        values[i].value_type = 1;
+        values[i].value.ui = known ? (unsigned)gpu->recovery_action : 0;
+    }
+    return SUCCESS;
+}
+
+int nvmlDeviceGetRemappedRows(struct gpu *gpu, unsigned *correctable, unsigned *uncorrectable, unsigned *pending, unsigned *failed) {
+    int result = enter_gpu(REMAPPED, gpu);
+    if (result) return result;
+    *correctable = *uncorrectable = 0;
+    *pending = gpu->remap_pending;
+    *failed = gpu->remap_failed;
+    return SUCCESS;
+}
+#endif
+
+int nvmlDeviceGetRetiredPagesPendingStatus(struct gpu *gpu, unsigned *pending) {
+    int result = enter_gpu(RETIRED, gpu);
+    if (!result) *pending = gpu->retirement_pending;
+    return result;
 }
 
 int nvmlEventSetCreate(void **set) {
@@ -273,7 +315,7 @@ struct event_data { struct gpu *gpu; unsigned long long type, data; unsigned gpu
 static int take_event(struct event_data_v1 *data) {
     while (__atomic_load_n(&control->written, __ATOMIC_SEQ_CST) != control->read) {
         struct event *event = &control->events[control->read++ % MAX_EVENTS];
-        if (event->gpu >= 0 && !registered[event->gpu]) continue;
+        if (event->gpu >= 0 && !(registered[event->gpu] & (int)event->type)) continue;
         *data = (struct event_data_v1){event->gpu < 0 ? &stranger : &control->gpus[event->gpu], event->type, event->data};
         return 1;
     }

@@ -15,11 +15,14 @@ from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.v1beta1 import V1BETA1
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.observations import InventorySeen, XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy
+from plugin_gateway.core.observations import DevicesChecked, InventorySeen, XidReported
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 from plugin_gateway.core.resources import ResourceRule
 
+WELL = Checkup(recovery_action=0)
 RESOURCE = DEFAULT_RESOURCE
 EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
 DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
@@ -42,11 +45,16 @@ class Node:
     """The gateway under test, and what its driver would say."""
 
     def __init__(
-        self, directory: Path, *, allowed: Sequence[Dialect] = DIALECTS, rules: tuple[ResourceRule, ...] = EVERYTHING
+        self,
+        directory: Path,
+        *,
+        allowed: Sequence[Dialect] = DIALECTS,
+        rules: tuple[ResourceRule, ...] = EVERYTHING,
+        health: HealthPolicy = DEFAULT_POLICY,
     ) -> None:
         self.mailbox = Mailbox()
         self.silence = 0.0
-        self.offering = Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes())
+        self.offering = Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=health)
         self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
         self.gateway = Gateway(
             mailbox=self.mailbox, registrar=self.registrar, offering=self.offering, silent_for=lambda: self.silence
@@ -54,6 +62,10 @@ class Node:
 
     def see(self, devices: Sequence[Device]) -> None:
         self.mailbox.put(InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES")))
+
+    def check(self, checkup: Checkup = WELL, *indexes: int) -> None:
+        """Have the driver say how these devices are."""
+        self.mailbox.put(DevicesChecked({device(index).id: checkup for index in indexes or range(8)}))
 
     def fail(self, index: int, xid: int = 79) -> None:
         self.mailbox.put(XidReported(xid, device(index).id))

@@ -46,6 +46,13 @@ class Process:
                 await self._more.wait()
         return [line for line in self.lines if line["event"] == event][-1]
 
+    async def wait_for_control(self, limit: float = 10) -> None:
+        """Wait until an operator can reach it."""
+        control = Path(os.environ["STATE_DIR"]) / "control.sock"
+        async with asyncio.timeout(limit):
+            while not control.exists():  # noqa: ASYNC110 - another process makes it
+                await asyncio.sleep(0.01)
+
     async def ended(self, limit: float = 10) -> int:
         """Wait for the end; tells the exit status."""
         async with asyncio.timeout(limit):

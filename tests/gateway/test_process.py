@@ -263,7 +263,7 @@ async def test_a_directory_that_does_not_exist_yet_is_waited_for(kubelet_dir: Pa
 async def test_the_demo_shows_every_step_and_ends_with_0() -> None:
     status, output, errors = await run_to_end("demo")
     assert (status, errors) == (0, "")
-    assert output.count("seen: yes") == 6
+    assert output.count("seen: yes") == 7
 
 
 async def test_devices_are_shown_as_a_table_and_as_json(driver: Driver) -> None:

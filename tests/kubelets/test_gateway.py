@@ -12,7 +12,7 @@ import pytest
 
 from driver.driver import Driver
 from gateway.node import RESOURCE, until
-from gateway.process import Process, started
+from gateway.process import Process, run_to_end, started
 from kubelets.fake import played
 from kubelets.genuine import GENUINE
 from kubelets.scene import Kubelet
@@ -85,7 +85,7 @@ async def test_it_gets_eight_devices_and_starts_containers_with_them(
 
 @pytest.mark.column(Column.GPU_FAILS)
 @EVERY
-async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_it_well(
+async def test_a_gpu_that_fails_is_given_to_nobody_by_any_gateway_until_an_operator_says_that_it_is_well(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
     async with make(kubelet_dir, release) as kubelet:
@@ -97,7 +97,10 @@ async def test_a_gpu_that_fails_is_given_to_nobody_until_another_gateway_finds_i
             rest = await kubelet.allocate(RESOURCE, 7, pod="the rest")
             assert "/dev/nvidia3" not in rest.device_nodes
         await available(kubelet, 0)
-        async with gateway(kubelet_dir, driver):
+        async with gateway(kubelet_dir, driver) as process:
+            await settled(kubelet, 7)
+            await process.wait_for_control()
+            assert (await run_to_end("health", "clear", driver.uuid(3)))[0] == 0
             await available(kubelet, 8)
             assert "/dev/nvidia3" in (await kubelet.allocate(RESOURCE, 1, pod="that one")).device_nodes
             assert not kubelet.complaints()

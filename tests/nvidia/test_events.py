@@ -5,15 +5,27 @@ import time
 
 import pytest
 
-from driver.driver import STRANGER, Call, Driver
+from driver.driver import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, STRANGER, XID_CRITICAL, Call, Driver
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.observations import DeviceLost, DriverUnavailable, EventsAwaited, InventorySeen, XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
+from plugin_gateway.core.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverUnavailable,
+    EventsAwaited,
+    FaultReported,
+    InventorySeen,
+    XidReported,
+)
 
 from .test_inventory import NOT_SUPPORTED, UNKNOWN_TO_PYNVML, ids, uuid
 from .watcher import Watcher, eventually, watch
 
 GPU_IS_LOST = 15
 RESET_REQUIRED = 16
+DRIVER_NOT_LOADED = 9
+SINGLE_BIT_ECC = 1
 UNKNOWN = 999
 OTHER_KIND = 4
 
@@ -97,17 +109,16 @@ def test_a_driver_without_events_is_used_without_them(driver: Driver, call: Call
         assert len(ids(watcher.next(InventorySeen))) == 2
         eventually(lambda: driver.calls(Call.UUID) > 10)
         assert driver.calls(Call.WAIT) == 0
-        assert len(watcher.seen) == 1
+        assert len(watcher.of(InventorySeen)) == 1
 
 
-def test_a_lost_gpu_is_told_once_and_stays_in_the_inventory(driver: Driver) -> None:
+def test_a_lost_gpu_is_told_and_stays_in_the_inventory(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(1)
-        assert watcher.next(DeviceLost) == DeviceLost(DeviceId(uuid(1)), "GPU is lost")
-        calls = driver.calls(Call.UUID)
-        eventually(lambda: driver.calls(Call.UUID) > calls + 4)
-        assert len(watcher.seen) == 2
+        assert watcher.checked(uuid(1), Source.NOT_ANSWERING) == "does not answer: GPU is lost"
+        watcher.checked(uuid(0))
+        assert len(watcher.of(InventorySeen)) == 1
         assert driver.sessions == 1
 
 
@@ -115,24 +126,24 @@ def test_a_lost_gpu_stays_as_it_was_when_everything_is_read_again(driver: Driver
     with watch(driver) as watcher:
         before = watcher.next(InventorySeen).inventory
         driver.lose(0)
-        watcher.next(DeviceLost)
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
         driver.add(2)
         assert watcher.next(InventorySeen, 2).inventory.devices[:2] == before.devices
-        assert len(watcher.of(DeviceLost)) == 1
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
 
 
 def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(0)
-        watcher.next(DeviceLost)
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
         driver.find(0)
         eventually(lambda: driver.calls(Call.REGISTER) == 4)
         eventually(lambda: driver.calls(Call.WAIT) > 2)
         driver.xid(0, 48)
         assert watcher.next(XidReported).device == uuid(0)
         driver.lose(0)
-        watcher.next(DeviceLost, 2)
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
 
 
 @pytest.mark.parametrize("error", [RESET_REQUIRED, UNKNOWN, UNKNOWN_TO_PYNVML])
@@ -140,8 +151,9 @@ def test_a_gpu_that_fails_otherwise_is_lost_once_a_new_session_agrees(driver: Dr
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(0, error)
-        assert watcher.next(DeviceLost).device == uuid(0)
-        assert driver.sessions == 2
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        eventually(lambda: driver.sessions == 2)
+        watcher.checked(uuid(1))
         assert len(watcher.of(InventorySeen)) == 1
 
 
@@ -158,7 +170,7 @@ def test_a_wait_that_fails_condemns_nobody_and_events_come_again(driver: Driver,
         eventually(lambda: driver.calls(Call.COUNT) > 2 * sessions + 4)
         driver.xid(0, 79)
         watcher.next(XidReported)
-        assert not watcher.of(DeviceLost)
+        assert all(not checkup.problems for seen in watcher.of(DevicesChecked) for checkup in seen.checkups.values())
         assert not watcher.of(DriverUnavailable)
 
 
@@ -167,7 +179,7 @@ def test_a_wait_that_fails_because_of_a_lost_gpu_has_it_found_at_once(driver: Dr
         watcher.next(InventorySeen)
         driver.lose(1)
         driver.fail(Call.WAIT, GPU_IS_LOST)
-        assert watcher.next(DeviceLost).device == uuid(1)
+        watcher.checked(uuid(1), Source.NOT_ANSWERING)
 
 
 def test_a_wait_that_fails_as_the_gpus_change_has_everything_read_again(driver: Driver) -> None:
@@ -176,3 +188,106 @@ def test_a_wait_that_fails_as_the_gpus_change_has_everything_read_again(driver: 
         driver.add(2)
         driver.fail(Call.WAIT, UNKNOWN)
         assert len(ids(watcher.next(InventorySeen, 2))) == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"), [(DOUBLE_BIT_ECC, Source.DOUBLE_BIT_ECC), (GPU_UNAVAILABLE, Source.GPU_UNAVAILABLE)]
+)
+def test_a_fault_that_is_no_xid_is_told_with_its_gpu(driver: Driver, kind: int, source: Source) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.xid(1, 0, kind)
+        driver.xid(STRANGER, 0, kind)
+        assert watcher.next(FaultReported, 2) == FaultReported(source, None)
+        assert watcher.of(FaultReported)[0] == FaultReported(source, DeviceId(uuid(1)))
+
+
+def test_an_event_of_another_kind_is_no_fault(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.xid(STRANGER, 1, SINGLE_BIT_ECC)
+        driver.xid(0, 31)
+        assert watcher.next(XidReported) == XidReported(31, DeviceId(uuid(0)))
+        assert not watcher.of(FaultReported)
+
+
+def test_a_gpu_that_reports_nothing_but_xids_is_heard(driver: Driver) -> None:
+    driver.add(0, event_types=XID_CRITICAL)
+    with watch(driver) as watcher:
+        assert watcher.next(InventorySeen).inventory.devices[0].reports_faults
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.xid(0, 79)
+        assert watcher.next(XidReported).device == uuid(0)
+
+
+def test_a_change_of_the_recovery_action_is_looked_at_at_once(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(DevicesChecked)
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.ask_for_recovery(1, 4)
+        words = watcher.checked(uuid(1), Source.RECOVERY_ACTION)
+        assert words == "the driver asks for recovery: drain and reset"
+        driver.ask_for_recovery(1, 0)
+        watcher.checked(uuid(1))
+
+
+def test_a_check_tells_what_is_wrong_with_the_memory(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        driver.fail_memory(0, remap_failed=True)
+        watcher.checked(uuid(0), Source.ROW_REMAP_FAILURE)
+        driver.fail_memory(0, pending=True)
+        watcher.checked(uuid(0), Source.PENDING_RETIREMENT)
+        driver.fail_memory(0, pending=True, old=True)
+        watcher.checked(uuid(0), Source.PENDING_RETIREMENT)
+        driver.recover(0)
+        watcher.checked(uuid(0))
+
+
+@pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN, UNKNOWN_TO_PYNVML])
+@pytest.mark.parametrize("call", [Call.FIELDS, Call.REMAPPED, Call.RETIRED])
+def test_what_a_driver_cannot_tell_is_no_fault(driver: Driver, call: Call, error: int) -> None:
+    driver.fail(call, error)
+    with watch(driver) as watcher:
+        watcher.checked(uuid(0))
+        (checkup,) = {*watcher.of(DevicesChecked)[-1].checkups.values()}
+        assert checkup == Checkup(recovery_action=None if call is Call.FIELDS else 0)
+
+
+@pytest.mark.parametrize("call", [Call.FIELDS, Call.REMAPPED, Call.RETIRED])
+def test_a_gpu_that_is_lost_while_it_is_checked_does_not_answer(driver: Driver, call: Call) -> None:
+    with watch(driver) as watcher:
+        driver.fail(call, GPU_IS_LOST)
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+
+
+def test_a_driver_without_a_recovery_action_tells_none(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        driver.ask_for_recovery(0, -1)
+        watcher.next(DevicesChecked)
+        eventually(lambda: watcher.of(DevicesChecked)[-1].checkups[DeviceId(uuid(0))].recovery_action is None)
+
+
+def test_a_driver_is_told_with_its_version_and_another_instance_once_it_is_loaded_again(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        first = watcher.next(DriverSeen)
+        assert first.version == "575.57.08"
+        driver.uninstall()
+        driver.fail(Call.COUNT, DRIVER_NOT_LOADED)
+        watcher.next(DriverUnavailable)
+        driver.load_module("580.65.06")
+        driver.fail(Call.COUNT, 0)
+        driver.install()
+        second = watcher.next(DriverSeen, 2)
+        assert second.version == "580.65.06"
+        assert None not in {first.instance, second.instance}
+        assert first.instance != second.instance
+        watcher.next(InventorySeen, 2)
+
+
+def test_a_driver_that_does_not_say_what_it_is_is_used_all_the_same(driver: Driver) -> None:
+    driver.fail(Call.VERSION, UNKNOWN)
+    (driver.sysfs / "module/nvidia").rmdir()
+    with watch(driver) as watcher:
+        assert watcher.next(DriverSeen) == DriverSeen(None, None)

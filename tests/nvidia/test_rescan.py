@@ -4,24 +4,26 @@ import threading
 from pathlib import Path
 
 from driver.driver import Call, Driver
-from plugin_gateway.core.observations import DriverUnavailable, InventorySeen
+from plugin_gateway.core.observations import DevicesChecked, DriverUnavailable, InventorySeen
 
 from .test_inventory import ids, uuid
 from .watcher import eventually, watch
 
 
-def test_a_quiet_rescan_counts_and_asks_for_the_uuids_and_nothing_else(driver: Driver) -> None:
+def test_a_quiet_rescan_asks_for_the_uuids_and_how_the_gpus_are_and_nothing_else(driver: Driver) -> None:
     with watch(driver, rescan_seconds=0.2) as watcher:
-        watcher.next(InventorySeen)
-        eventually(lambda: driver.calls(Call.REGISTER) == 2)
+        watcher.next(DevicesChecked)
         before = {call: driver.calls(call) for call in Call}
         eventually(lambda: driver.calls(Call.COUNT) >= before[Call.COUNT] + 3)
         after = {call: driver.calls(call) - before[call] for call in Call}
         assert after[Call.UUID] <= 2 * after[Call.COUNT]
         assert after[Call.HANDLE] <= 2 * after[Call.COUNT]
-        assert {call for call, times in after.items() if times} <= {Call.COUNT, Call.HANDLE, Call.UUID, Call.WAIT}
+        health = {Call.FIELDS, Call.REMAPPED, Call.RETIRED}
+        assert all(after[call] <= 2 * after[Call.COUNT] for call in health)
+        asked = {call for call, times in after.items() if times}
+        assert asked <= {Call.COUNT, Call.HANDLE, Call.UUID, Call.WAIT, *health}
         assert driver.sessions == 1
-        assert len(watcher.seen) == 1
+        assert len(watcher.of(InventorySeen)) == 1
 
 
 def test_a_gpu_that_appears_is_seen_through_a_new_session(driver: Driver) -> None:
@@ -66,7 +68,7 @@ def test_gpus_that_all_vanish_leave_an_empty_inventory_then_a_problem_until_they
         assert "no GPU" in watcher.next(DriverUnavailable).problem
         sessions = driver.sessions
         eventually(lambda: driver.sessions > sessions + 2)
-        assert len(watcher.seen) == 3
+        assert (len(watcher.of(InventorySeen)), len(watcher.of(DriverUnavailable))) == (2, 1)
         driver.add(0)
         assert ids(watcher.next(InventorySeen, 3)) == [uuid(0)]
 

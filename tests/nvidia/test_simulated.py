@@ -3,7 +3,8 @@
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.observations import InventorySeen, Observation, XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
 
 
@@ -39,7 +40,13 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.fail(5, 79)
     backend.remove(0)
     added = backend.add("T4")
-    assert seen[1:3] == [XidReported(79, second.id), XidReported(79, None)]
+    backend.reset(1)
+    assert seen[1:4] == [
+        XidReported(79, second.id),
+        DevicesChecked({second.id: Checkup(recovery_action=1)}),
+        XidReported(79, None),
+    ]
+    assert seen[6] == DevicesChecked({second.id: Checkup(recovery_action=0)})
     inventories = [each.inventory.devices for each in seen if isinstance(each, InventorySeen)]
     assert [[device.id for device in devices] for devices in inventories] == [
         [first.id, second.id],
@@ -49,4 +56,4 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.stop()
     backend.fail(1, 79)
     assert backend.join(0)
-    assert len(seen) == 5
+    assert len(seen) == 7

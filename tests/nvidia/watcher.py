@@ -2,16 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from driver.driver import Driver
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health_policy import Source
 from plugin_gateway.core.observations import (
-    DeviceLost,
+    DevicesChecked,
+    DriverSeen,
     DriverUnavailable,
     EventsAwaited,
+    FaultReported,
     InventorySeen,
     Observation,
     XidReported,
@@ -21,7 +25,9 @@ from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
-Kind = TypeVar("Kind", InventorySeen, XidReported, DeviceLost, DriverUnavailable, EventsAwaited)
+Kind = TypeVar(
+    "Kind", InventorySeen, XidReported, FaultReported, DevicesChecked, DriverSeen, DriverUnavailable, EventsAwaited
+)
 
 
 class Watcher:
@@ -58,6 +64,22 @@ class Watcher:
         with self._more:
             assert self._more.wait_for(lambda: len(self.of(kind)) >= number, LIMIT), self.seen
         return self.of(kind)[number - 1]
+
+    def checked(self, device: str, problem: Source | None = None) -> str | None:
+        """Wait until the latest check finds this problem of a device, or none; tells it in words."""
+
+        def latest() -> Mapping[Source, str] | None:
+            found = self.of(DevicesChecked)
+            checkup = found[-1].checkups.get(DeviceId(device)) if found else None
+            return checkup.problems if checkup is not None else None
+
+        def is_as_expected() -> bool:
+            problems = latest()
+            return problems is not None and set(problems) == ({problem} if problem is not None else set())
+
+        with self._more:
+            assert self._more.wait_for(is_as_expected, LIMIT), self.seen[-1]
+            return (latest() or {}).get(problem) if problem is not None else None
 
 
 def watch(driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float = 0.05) -> Watcher:

@@ -204,10 +204,10 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
     """Add the flags of the table; their values stay text, because they are not the only place to decide."""
     parser.usage = "%(prog)s [flags]"
     examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
-    parser.epilog = "\n".join(("examples:", *examples))
+    parser.epilog = "\n".join(("examples:", *examples)) if examples else None
     groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
     for option in options:
-        default = f"; default: {option.default}" if option.default is not None else ""
+        default = f"; default: {option.default or 'none'}" if option.default is not None else ""
         extra = {"nargs": "?", "const": "true", "metavar": "true|false"} if option.is_switch else {}
         groups[option.group].add_argument(
             *option.flags,

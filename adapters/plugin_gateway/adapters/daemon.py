@@ -2,22 +2,30 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
+from plugin_gateway.adapters.health_memory import HealthMemory
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.process import run_gateway
+from plugin_gateway.adapters.process import START_TIME, run_process
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.state import State
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.cluster_reports import ClusterReports
 
 
 class Daemon:
@@ -45,21 +53,62 @@ class Daemon:
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
+        self._memory = HealthMemory(settings.state_dir)
         self._gateway = Gateway(
             mailbox=mailbox,
             registrar=self._registrar,
             offering=_offering(settings),
             silent_for=self._silent_for,
+            state=self._memory.recall(),
+            keep=self._keep,
         )
+        self._before = self._gateway.state
+        """What an earlier instance left."""
+        self._reports: ClusterReports | None = None
+        self._configuration_problem: str | None = None
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
         log.info("started", **_told(self._settings))
         try:
-            return run_gateway(self._gateway, self._reload, self._finish_start)
+            return run_process(self._work, self._reload, self._finish_start)
         finally:
             self._set_up_logs()
             self._backend.stop()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._gateway.run(), name="gateway")
+            tasks.create_task(self._memory.run(), name="memory of health")
+            tasks.create_task(self._serve_operators(), name="operators")
+            if self._settings.kubernetes_events or self._settings.node_condition:
+                tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+
+    def _keep(self, state: State) -> None:
+        self._memory.keep(state)
+        if self._reports is not None:
+            self._reports.keep(state)
+
+    async def _report_to_cluster(self) -> None:
+        await asyncio.sleep(START_TIME)
+        await asyncio.to_thread(import_module, "plugin_gateway.adapters.cluster_reports")
+        from plugin_gateway.adapters.cluster_reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
+
+        target = Target(self._settings.node_name, self._settings.kubernetes_events, self._settings.node_condition)
+        self._reports = ClusterReports(target, KubernetesApi(os.environ), known=self._before)
+        self._reports.keep(self._gateway.state)
+        await self._reports.run()
+
+    async def _serve_operators(self) -> None:
+        """Serve them once the first registration is on its way: nobody types that fast."""
+        await asyncio.sleep(START_TIME)
+        await asyncio.to_thread(import_module, "plugin_gateway.adapters.control_socket")
+        from plugin_gateway.adapters.control_socket import ControlServer  # noqa: PLC0415 - see above
+        from plugin_gateway.adapters.operator_commands import OperatorCommands  # noqa: PLC0415 - see above
+
+        commands = OperatorCommands(self._gateway, lambda: self._configuration_problem)
+        await ControlServer(self._settings.state_dir, commands.answer).run()
 
     def _silent_for(self) -> float:
         return self._backend.silent_for()
@@ -78,8 +127,10 @@ class Daemon:
         try:
             settings = await asyncio.to_thread(self._read_settings)
         except InvalidValueError as error:
+            self._configuration_problem = str(error)
             log.error("configuration refused, the old one stays", problem=str(error))
             return
+        self._configuration_problem = None
         before, self._settings = self._settings, settings
         if settings == before:
             log.info("configuration read again, nothing changed")
@@ -115,14 +166,16 @@ def _offering(settings: Settings) -> Offering:
         nodes=DeviceNodes(settings.visible_dev_root),
         fail_on_init_error=settings.fail_on_init_error,
         unhealthy_first=settings.unhealthy_first,
+        health=settings.health,
     )
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:
     """Tell each decision that is another one now."""
-    names = [field.name for field in fields(Settings) if field.compare]
+    names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
     told = {name: (_as_told(getattr(before, name)), _as_told(getattr(after, name))) for name in names}
-    return [f"{name}: {old} -> {new}" for name, (old, new) in told.items() if old != new]
+    health = ["health"] if before.health != after.health else []
+    return [f"{name}: {old} -> {new}" for name, (old, new) in told.items() if old != new] + health
 
 
 def _as_told(value: object) -> str:

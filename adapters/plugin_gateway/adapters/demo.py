@@ -30,6 +30,7 @@ from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health import Health
+from plugin_gateway.core.health_policy import HealthPolicy
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
@@ -39,7 +40,10 @@ RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 DEVICES = 8
 ALLOCATED = 2
 FAILING = 3
-XID = 79
+XID = 95
+"""One that asks for a reset."""
+QUIET_TIME = 1.0
+"""Seconds; 60 in earnest."""
 STEP_TIMEOUT = 3.0
 """Seconds in which the kubelet must have seen a step."""
 PACE = 0.6
@@ -61,13 +65,15 @@ class Row:
 
 Fail = Callable[[int, int], None]
 """Makes the simulated GPU of an index fail with an XID."""
+Reset = Callable[[int], None]
+"""Resets the simulated GPU of an index."""
 
 
-def run(dialects: Sequence[Dialect], backend: Backend, fail: Fail) -> int:
+def run(dialects: Sequence[Dialect], backend: Backend, fail: Fail, reset: Reset) -> int:
     """Show it; 0 only if every step was seen."""
     set_up_logs("error", LogFormat.TEXT)
     console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
-    return asyncio.run(_show(_Parts(dialects, backend, fail), console))
+    return asyncio.run(_show(_Parts(dialects, backend, fail, reset), console))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class _Parts:
     dialects: Sequence[Dialect]
     backend: Backend
     fail: Fail
+    reset: Reset
 
 
 async def _show(parts: _Parts, console: Console) -> int:
@@ -98,7 +105,7 @@ async def _show(parts: _Parts, console: Console) -> int:
         return INTERRUPTED
     missing = sum(not row.seen for row in rows)
     console.print(_verdict(missing, len(rows), time.monotonic() - began))
-    return 1 if missing or len(rows) != len(RELEASES) + 1 else 0
+    return 1 if missing or len(rows) != len(RELEASES) + 2 else 0
 
 
 @asynccontextmanager
@@ -109,7 +116,9 @@ async def _running_gateway(parts: _Parts, directory: Path) -> AsyncIterator[None
     gateway = Gateway(
         mailbox=mailbox,
         registrar=registrar,
-        offering=Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
+        offering=Offering(
+            rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=HealthPolicy(quiet_time=QUIET_TIME)
+        ),
         silent_for=parts.backend.silent_for,
     )
     parts.backend.start(mailbox.put)
@@ -127,6 +136,7 @@ def _steps(parts: _Parts, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[
     for number, name in enumerate(RELEASES):
         yield name, partial(_take_over, kubelet, name, first=number == 0)
     yield RELEASES[-1], partial(_fail_device, kubelet, parts.fail)
+    yield RELEASES[-1], partial(_reset_device, kubelet, parts.reset)
 
 
 async def _guarded(name: str, step: Awaitable[Row]) -> Row:
@@ -181,6 +191,21 @@ async def _fail_device(kubelet: FakeKubelet, fail: Fail) -> Row:
     lost = unhealthy[0] if unhealthy else f"GPU {FAILING}"
     event = f"XID {XID} on {_shortened(lost)}"
     return Row((RELEASES[-1], event, took, *_counts(kubelet), "", "yes"), seen=True)
+
+
+async def _reset_device(kubelet: FakeKubelet, reset: Reset) -> Row:
+    """The GPU is reset; once it was quiet for a while the kubelet may give it to pods again."""
+    began = time.monotonic()
+    reset(FAILING)
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES, timeout=STEP_TIMEOUT, what="every device"
+    )
+    took = time.monotonic() - began
+    event = f"it was reset, and quiet for {QUIET_TIME:g} s"
+    seen = took >= QUIET_TIME
+    return Row(
+        (RELEASES[-1], event, f"{took * 1000:.0f} ms", *_counts(kubelet), "", "yes" if seen else "no"), seen=seen
+    )
 
 
 def _counts(kubelet: FakeKubelet) -> tuple[str, str]:

@@ -1,27 +1,30 @@
 """The whole: what the backend sees goes through the state function, and every resource is offered to the kubelet."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from plugin_gateway.adapters.change_log import tell
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
-from plugin_gateway.core.devices import Device
+from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.faults import Moment
+from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy
 from plugin_gateway.core.observations import DriverSilence, Observation
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
-from plugin_gateway.core.state import Changes, SilenceChange, State, advance
+from plugin_gateway.core.state import Changes, State, advance, clear, due, wait
 
-MOST_DEVICES_TOLD = 32
 LISTEN_INTERVAL = 5.0
-"""Seconds between two looks at how long the driver has been silent."""
+"""Seconds between two looks at how long the driver has been silent, at most."""
 
 
 class DriverUnavailableError(GatewayError):
@@ -36,6 +39,7 @@ class Offering(NamedTuple):
     nodes: HostNodes
     fail_on_init_error: bool = False
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
+    health: HealthPolicy = DEFAULT_POLICY
 
     def offer(self, resource: ResourceName, advertisement: Advertisement) -> Offer:
         """Offer one more resource."""
@@ -46,13 +50,22 @@ class Gateway:
     """One node's devices, offered to its kubelet until cancelled."""
 
     def __init__(
-        self, *, mailbox: Mailbox, registrar: Registrar, offering: Offering, silent_for: Callable[[], float]
+        self,
+        *,
+        mailbox: Mailbox,
+        registrar: Registrar,
+        offering: Offering,
+        silent_for: Callable[[], float],
+        state: State | None = None,
+        keep: Callable[[State], None] = lambda _: None,
     ) -> None:
+        """``state`` is what an earlier instance left, ``keep`` is told every state that the next one has to know."""
         self._mailbox = mailbox
         self._registrar = registrar
         self._offering = offering
         self._silent_for = silent_for
-        self._state = State()
+        self._state = state if state is not None else State()
+        self._keep = keep
         self._offers: dict[ResourceName, Offer] = {}
         self._unmatched: tuple[Device, ...] = ()
 
@@ -80,31 +93,62 @@ class Gateway:
         self._mailbox.attach(lambda: loop.call_soon_threadsafe(filled.set))
         try:
             while True:
-                await filled.wait()
+                await self._wait_for(filled)
                 filled.clear()
                 self._take()
                 self._publish()
         finally:
             self._mailbox.detach()
 
+    async def _wait_for(self, filled: asyncio.Event) -> None:
+        """Wait until something was observed, or falls due without."""
+        next_due = due(self._state, self._offering.health)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if next_due is None else max(next_due - _now().uptime, 0)):
+                await filled.wait()
+
     async def _listen(self) -> None:
         """Notice when the driver does not answer: its own thread cannot tell."""
         while True:
-            await asyncio.sleep(LISTEN_INTERVAL)
-            self._advance(DriverSilence(self._silent_for()))
+            await asyncio.sleep(min(LISTEN_INTERVAL, self._offering.health.driver_timeout / 4))
+            if self._advance(DriverSilence(self._silent_for())):
+                self._publish()
+
+    def clear(self, device: DeviceId) -> None:
+        """Take an operator's word that a device is well; what lasts is held against it all the same."""
+        self._conclude(*clear(self._state, device, _now(), self._offering.health))
+        self._publish()
+
+    @property
+    def state(self) -> State:
+        """What is known of the devices now."""
+        return self._state
+
+    @property
+    def rules(self) -> Sequence[ResourceRule]:
+        """What decides which device is offered under which name."""
+        return self._offering.rules
 
     def _take(self) -> None:
         for observation in self._mailbox.take():
             self._advance(observation)
+        self._conclude(*wait(self._state, _now(), self._offering.health))
 
-    def _advance(self, observation: Observation) -> None:
-        self._state, changes = advance(self._state, observation, time.time())
-        _tell(changes)
+    def _advance(self, observation: Observation) -> bool:
+        """Apply an observation; tells whether it changed the health of a device."""
+        changes = self._conclude(*advance(self._state, observation, _now(), self._offering.health))
         if self._offering.fail_on_init_error and self._state.inventory is None:
             if self._state.driver_problem:
                 raise DriverUnavailableError(self._state.driver_problem)
             if self._state.driver_is_silent:
                 raise DriverUnavailableError("the driver does not answer")
+        return bool(changes.health)
+
+    def _conclude(self, state: State, changes: Changes) -> Changes:
+        self._state = state
+        self._keep(state)
+        tell(changes)
+        return changes
 
     def _publish(self) -> None:
         self._tell_unmatched()
@@ -138,71 +182,9 @@ class Gateway:
         self._registrar.remove(name)
 
 
+def _now() -> Moment:
+    return Moment(uptime=time.clock_gettime(time.CLOCK_BOOTTIME), epoch=time.time())
+
+
 def _without_devices(advertisement: Advertisement) -> Advertisement:
     return Advertisement(devices=(), unhealthy=frozenset(), visibility_variable=advertisement.visibility_variable)
-
-
-def _tell(changes: Changes) -> None:
-    """Log one line for each change of state."""
-    _tell_devices("device added", changes.added)
-    _tell_deaf(changes.added)
-    _tell_devices("device removed", changes.removed)
-    _tell_devices("device changed", changes.altered)
-    for rejected in changes.rejected:
-        log.error("device cannot be offered", device=rejected.place, problem=rejected.problem)
-    if changes.health:
-        log.warning(
-            "device changed its health",
-            device=changes.health.device,
-            health=changes.health.health.value,
-            reason=changes.health.reason,
-        )
-    if changes.dismissed:
-        log.info(
-            "event changed nothing",
-            device=changes.dismissed.device,
-            driver_event=changes.dismissed.event,
-            because=changes.dismissed.dismissal.value,
-        )
-    if changes.driver:
-        _tell_driver(changes.driver.problem)
-    if changes.silence:
-        _tell_silence(changes.silence)
-    if changes.events:
-        _tell_events(changes.events.problem)
-
-
-def _tell_devices(event: str, devices: Sequence[Device]) -> None:
-    """Log each device; of more than any machine has, only how many."""
-    if len(devices) > MOST_DEVICES_TOLD:
-        log.info(event, count=len(devices))
-        return
-    for device in devices:
-        log.info(event, device=device.id, index=device.index, product=device.product, pci_address=device.pci_address)
-
-
-def _tell_deaf(devices: Sequence[Device]) -> None:
-    deaf = [device.id for device in devices if not device.reports_faults]
-    if deaf:
-        log.warning("devices whose faults the driver does not report stay healthy whatever happens", devices=deaf)
-
-
-def _tell_driver(problem: str | None) -> None:
-    if problem is None:
-        log.info("driver is available")
-    else:
-        log.warning("waiting for the driver", problem=problem)
-
-
-def _tell_silence(change: SilenceChange) -> None:
-    if change.silent:
-        log.warning("the driver does not answer, faults of its devices go unseen", seconds=round(change.seconds))
-    else:
-        log.info("the driver answers again")
-
-
-def _tell_events(problem: str | None) -> None:
-    if problem is None:
-        log.info("the driver's events are seen again")
-    else:
-        log.warning("the driver's events cannot be waited for, faults of its devices go unseen", problem=problem)

@@ -4,10 +4,10 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from plugin_gateway.adapters.exception_groups import leaves
-from plugin_gateway.adapters.gateway import Gateway
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.errors import GatewayError
 
@@ -18,19 +18,20 @@ START_TIME = 0.03
 """Seconds after which the first registration is on its way, where kubelet and driver are there."""
 
 Reload = Callable[[], Awaitable[None]]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
-def run_gateway(gateway: Gateway, reload: Reload, finish_start: Callable[[], None]) -> int:
+def run_process(work: Work, reload: Reload, finish_start: Callable[[], None]) -> int:
     """Run until a signal ends it; returns the exit status.
 
     ``finish_start`` is called a moment later, in a thread of its own: it imports, and nothing waits for it.
     """
-    return asyncio.run(_Life(gateway, reload, finish_start).run())
+    return asyncio.run(_Life(work, reload, finish_start).run())
 
 
 class _Life:
-    def __init__(self, gateway: Gateway, reload: Reload, finish_start: Callable[[], None]) -> None:
-        self._gateway = gateway
+    def __init__(self, work: Work, reload: Reload, finish_start: Callable[[], None]) -> None:
+        self._work = work
         self._reload = reload
         self._finish_start = finish_start
         self._finishing = threading.Timer(START_TIME, finish_start)
@@ -49,7 +50,7 @@ class _Life:
         self._finishing.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._gateway.run(), name="gateway")
+                tasks.create_task(self._work(), name="work")
                 tasks.create_task(self._reload_on_hangup(), name="reload")
         except asyncio.CancelledError:
             if not self._stopping:

@@ -1,9 +1,11 @@
 """What a backend can report: the inputs of the state function."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
 
 _DRIVER = "driver"
 
@@ -32,17 +34,42 @@ class XidReported(NamedTuple):
         return self.device, self.xid
 
 
-class DeviceLost(NamedTuple):
-    """A device that was seen before no longer answers the driver."""
+class FaultReported(NamedTuple):
+    """The driver reported a fault that is no XID."""
 
-    device: DeviceId
-    error: str
-    """The driver's own words."""
+    source: Source
+    device: DeviceId | None
+    """None where the driver named no device that the backend knows."""
 
     @property
     def topic(self) -> Hashable:
-        """Each device."""
-        return self.device
+        """Each kind of fault of each device."""
+        return self.device, self.source
+
+
+class DevicesChecked(NamedTuple):
+    """What every device of the inventory answered when it was asked how it is."""
+
+    checkups: Mapping[DeviceId, Checkup]
+
+    @property
+    def topic(self) -> Hashable:
+        """All devices at once."""
+        return "checkups"
+
+
+class DriverSeen(NamedTuple):
+    """Which driver answers."""
+
+    version: str | None
+    """None where it does not say."""
+    instance: str | None
+    """Another one after the kernel module was loaded again; None where that cannot be told."""
+
+    @property
+    def topic(self) -> Hashable:
+        """Which driver it is."""
+        return "driver version"
 
 
 class DriverUnavailable(NamedTuple):
@@ -78,4 +105,13 @@ class EventsAwaited(NamedTuple):
         return "events"
 
 
-Observation = InventorySeen | XidReported | DeviceLost | DriverUnavailable | DriverSilence | EventsAwaited
+Observation = (
+    InventorySeen
+    | XidReported
+    | FaultReported
+    | DevicesChecked
+    | DriverSeen
+    | DriverUnavailable
+    | DriverSilence
+    | EventsAwaited
+)

@@ -69,7 +69,7 @@ def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceNa
     return {
         name: Advertisement(
             devices=tuple(devices),
-            unhealthy=frozenset(device.id for device in devices if device.id in state.unhealthy),
+            unhealthy=frozenset(device.id for device in devices if device.id in state.faults),
             shared_nodes=state.inventory.shared_nodes,
             visibility_variable=state.inventory.visibility_variable,
         )

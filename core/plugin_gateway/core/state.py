@@ -5,14 +5,18 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
 
+from plugin_gateway.core import faults
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.differ import diff
-from plugin_gateway.core.health import Condition, Health, is_application_error
+from plugin_gateway.core.faults import Checkup, Fault, Moment, Stage
+from plugin_gateway.core.health_policy import Decision, HealthPolicy, Source
 from plugin_gateway.core.observations import (
-    DeviceLost,
+    DevicesChecked,
+    DriverSeen,
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    FaultReported,
     InventorySeen,
     Observation,
     XidReported,
@@ -28,36 +32,56 @@ class State:
 
     inventory: Inventory | None = None
     """None until the driver was read for the first time."""
-    unhealthy: Mapping[DeviceId, Condition] = field(default_factory=dict)
-    """Kept for a device that vanished, so that coming back is not mistaken for being well."""
+    faults: Mapping[DeviceId, Fault] = field(default_factory=dict)
+    """Of the devices that are not healthy; kept for one that vanished, since coming back is not being well."""
+    taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
+    """When each device was taken out within the window in which flapping counts, on the clock of the uptime."""
+    reported: Mapping[DeviceId, Mapping[Source, str]] = field(default_factory=dict)
+    """Lasting problems that by policy are no more than reported, so that they are reported once."""
+    driver: DriverSeen | None = None
+    """The driver that answered last."""
     driver_problem: str | None = None
+    driver_missing_since: float | None = None
+    """Since when the driver cannot be asked, on the clock of the uptime."""
+    driver_is_gone: bool = False
+    """Whether it has given no answer for longer than the policy allows."""
     driver_is_silent: bool = False
     events_problem: str | None = None
     """Why the driver's events cannot be waited for."""
 
+    def stage_of(self, device: DeviceId) -> Stage:
+        """Tell how far a device is from being given out."""
+        fault = self.faults.get(device)
+        return Stage.HEALTHY if fault is None else fault.stage
+
 
 class HealthChange(NamedTuple):
-    """A device that changed its health, and why."""
+    """A device that went from one stage to another, and why."""
 
     device: DeviceId
-    health: Health
+    before: Stage
+    after: Stage
     reason: str
+    """What took it out."""
+    lacks: str | None
+    """What it waits for; None where it is healthy."""
 
 
-class Dismissal(Enum):
-    """Why an event changed nothing."""
+class Significance(Enum):
+    """What an event meant that changed no stage."""
 
-    APPLICATION_ERROR = "application error"
+    IGNORED = "ignored by policy"
+    REPORTED = "reported by policy, the device stays as it is"
     UNKNOWN_DEVICE = "device not in the inventory"
-    ALREADY_UNHEALTHY = "device is unhealthy already"
+    FURTHER = "further evidence against a device that is not healthy"
 
 
-class DismissedEvent(NamedTuple):
-    """An event that changed nothing, and why."""
+class Note(NamedTuple):
+    """An event that changed no stage, and what it meant."""
 
     device: DeviceId | None
     event: str
-    dismissal: Dismissal
+    significance: Significance
 
 
 class DriverChange(NamedTuple):
@@ -88,27 +112,57 @@ class Changes(NamedTuple):
     """Same id, other attributes; as they are now."""
     rejected: tuple[RejectedDevice, ...] = ()
     """Newly rejected only."""
-    health: HealthChange | None = None
-    dismissed: DismissedEvent | None = None
+    health: tuple[HealthChange, ...] = ()
+    notes: tuple[Note, ...] = ()
     driver: DriverChange | None = None
+    seen: DriverSeen | None = None
+    """A driver that is another one than before, or the first."""
     silence: SilenceChange | None = None
     events: EventsChange | None = None
 
 
-def advance(state: State, observation: Observation, now: float) -> tuple[State, Changes]:
-    """Apply one observation; ``now`` is seconds since the epoch."""
+def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Apply one observation."""
+    after, changes = _apply(state, observation, now, policy)
+    return _conclude(state, after, changes, now, policy)
+
+
+def wait(state: State, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Do what is due although nothing was observed."""
+    return _conclude(state, _miss_driver(state, now, policy), Changes(), now, policy)
+
+
+def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Take an operator's word for a device, and forget how often it was taken out."""
+    return _conclude(state, _clear(state, device), Changes(), now, policy)
+
+
+def due(state: State, policy: HealthPolicy) -> float | None:
+    """Tell when something changes although nothing is observed, on the clock of the uptime."""
+    times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
+    if state.driver_missing_since is not None and not state.driver_is_gone:
+        times.append(state.driver_missing_since + policy.driver_timeout)
+    return min(times, default=None)
+
+
+def _apply(  # noqa: PLR0911 - one for each kind
+    state: State, observation: Observation, now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
         case XidReported(xid, device):
-            return _report_xid(state, xid, device, now)
-        case DeviceLost(device, error):
-            return _condemn(state, device, f"lost: {error}", now)
+            return _report(state, device, f"XID {xid}", policy.about_xid(xid), now)
+        case FaultReported(source, device):
+            return _report(state, device, source.value, policy.about(source), now)
+        case DevicesChecked(checkups):
+            return _check(state, checkups, now, policy)
+        case DriverSeen():
+            return _meet(state, observation)
         case DriverUnavailable(problem):
-            change = None if problem == state.driver_problem else DriverChange(problem=problem)
-            return replace(state, driver_problem=problem), Changes(driver=change)
+            return _miss(state, problem, now, policy)
         case DriverSilence(seconds):
-            return _listen(state, seconds)
+            return _listen(state, seconds, now, policy)
         case EventsAwaited(problem):
             events = None if problem == state.events_problem else EventsChange(problem=problem)
             return replace(state, events_problem=problem), Changes(events=events)
@@ -125,33 +179,166 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         rejected=tuple(item for item in inventory.rejected if item not in known_rejections),
         driver=DriverChange(problem=None) if state.driver_problem is not None else None,
     )
-    return replace(state, inventory=inventory, driver_problem=None), changes
+    after = replace(state, inventory=inventory, driver_problem=None, driver_missing_since=None, driver_is_gone=False)
+    return after, changes
 
 
-def _listen(state: State, seconds: float) -> tuple[State, Changes]:
+def _report(state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment) -> tuple[State, Changes]:
+    """Take in an event that does not last by itself."""
+    needs = decision.action.needs
+    if device is None or not _has(state.inventory, device):
+        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE),))
+    if needs is None:
+        return state, Changes(notes=(Note(device, what, _significance(decision)),))
+    before = state.faults.get(device)
+    is_further = before is not None and all(evidence.what != what for evidence in before.evidence)
+    notes = (Note(device, what, Significance.FURTHER),) if is_further else ()
+    return _hold(state, {device: faults.accuse(before, what, needs, now)}), Changes(notes=notes)
+
+
+def _significance(decision: Decision) -> Significance:
+    return Significance.REPORTED if decision.is_reported else Significance.IGNORED
+
+
+def _check(
+    state: State, checkups: Mapping[DeviceId, Checkup], now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
+    """Take in what devices answered: it stands for as long as the next check does not find otherwise."""
+    notes: list[Note] = []
+    held: dict[DeviceId, Fault] = {}
+    reported = dict(state.reported)
+    for device, checkup in checkups.items():
+        decided = {source: (what, policy.about(source)) for source, what in checkup.problems.items()}
+        known = reported.pop(device, {})
+        if only := {source: what for source, (what, decision) in decided.items() if decision.is_reported}:
+            reported[device] = only
+            notes += [Note(device, what, Significance.REPORTED) for source, what in only.items() if source not in known]
+        fault = state.faults.get(device)
+        lasting = {source: what for source, (what, decision) in decided.items() if decision.action.needs is not None}
+        for source, what in lasting.items():
+            needs = decided[source][1].action.needs
+            assert needs is not None
+            notes += _further(fault, device, what)
+            fault = faults.burden(fault, source, what, needs, now)
+        if fault is not None:
+            held[device] = faults.examine(fault, checkup, lasting, now)
+    after = replace(_hold(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
+    return after, Changes(notes=tuple(notes))
+
+
+def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
+    is_new = fault is not None and all(evidence.what != what for evidence in fault.evidence)
+    return [Note(device, what, Significance.FURTHER)] if is_new else []
+
+
+def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
+    """Take in which driver answers; a new instance of it has reset every device."""
+    before = state.driver.instance if state.driver is not None else None
+    is_new = None not in {before, driver.instance} and before != driver.instance
+    held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
+    seen = driver if driver != state.driver else None
+    return replace(_hold(state, held), driver=driver), Changes(seen=seen)
+
+
+def _miss(state: State, problem: str, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    change = None if problem == state.driver_problem else DriverChange(problem=problem)
+    since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
+    missing = replace(_interrupt(state), driver_problem=problem, driver_missing_since=since)
+    return _miss_driver(missing, now, policy), Changes(driver=change)
+
+
+def _miss_driver(state: State, now: Moment, policy: HealthPolicy) -> State:
+    since = state.driver_missing_since
+    if since is None or now.uptime - since < policy.driver_timeout:
+        return state
+    return _lose_driver(state, f"the driver is gone: {state.driver_problem}", now, policy)
+
+
+def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     silent = seconds >= LONGEST_SILENCE
     change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
-    return replace(state, driver_is_silent=silent), Changes(silence=change)
+    heard = replace(_interrupt(state) if silent else state, driver_is_silent=silent)
+    if seconds >= policy.driver_timeout:
+        heard = _lose_driver(heard, "the driver does not answer", now, policy)
+    return heard, Changes(silence=change)
 
 
-def _report_xid(state: State, xid: int, device: DeviceId | None, now: float) -> tuple[State, Changes]:
-    if is_application_error(xid):
-        return _dismiss(state, device, f"XID {xid}", Dismissal.APPLICATION_ERROR)
-    return _condemn(state, device, f"XID {xid}", now)
+def _interrupt(state: State) -> State:
+    """End every probation: while the driver says nothing, nobody knows that a device is quiet."""
+    on_probation = {device: fault for device, fault in state.faults.items() if fault.stage is Stage.PROBATION}
+    return _hold(state, {device: faults.resume(fault) for device, fault in on_probation.items()})
 
 
-def _condemn(state: State, device: DeviceId | None, reason: str, now: float) -> tuple[State, Changes]:
-    if device is None or not _has(state.inventory, device):
-        return _dismiss(state, device, reason, Dismissal.UNKNOWN_DEVICE)
-    if device in state.unhealthy:
-        return _dismiss(state, device, reason, Dismissal.ALREADY_UNHEALTHY)
-    unhealthy = {**state.unhealthy, device: Condition(reason=reason, since=now)}
-    change = HealthChange(device=device, health=Health.UNHEALTHY, reason=reason)
-    return replace(state, unhealthy=unhealthy), Changes(health=change)
+def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> State:
+    """Hold it against every device, once, that the driver is gone: nobody would see what happens to them."""
+    if state.driver_is_gone or state.inventory is None:
+        return state
+    needs = policy.about(Source.DRIVER_GONE).action.needs
+    held = (
+        {}
+        if needs is None
+        else {
+            device.id: faults.burden(state.faults.get(device.id), Source.DRIVER_GONE, what, needs, now)
+            for device in state.inventory.devices
+        }
+    )
+    return replace(_hold(state, held), driver_is_gone=True)
 
 
-def _dismiss(state: State, device: DeviceId | None, event: str, dismissal: Dismissal) -> tuple[State, Changes]:
-    return state, Changes(dismissed=DismissedEvent(device=device, event=event, dismissal=dismissal))
+def _clear(state: State, device: DeviceId) -> State:
+    taken_out = {name: times for name, times in state.taken_out.items() if name != device}
+    held = {name: fault for name, fault in state.faults.items() if name != device}
+    if device in state.faults and (left := faults.clear(state.faults[device])) is not None:
+        held[device] = left
+    return replace(state, faults=held, taken_out=taken_out)
+
+
+def _hold(state: State, held: Mapping[DeviceId, Fault]) -> State:
+    return replace(state, faults={**state.faults, **held}) if held else state
+
+
+def _conclude(
+    before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
+    """Draw the conclusions that do not depend on what was observed."""
+    after = _release(_damp(before, after, now, policy), now, policy)
+    return after, changes._replace(health=_compare(before, after))
+
+
+def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
+    """Count which devices were taken out just now, and keep those out that come and go."""
+    new = [device for device in after.faults if device not in before.faults]
+    if not new:
+        return after
+    taken_out, held = dict(after.taken_out), {}
+    for device in new:
+        recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
+        taken_out[device] = (*recent, now.uptime)
+        if len(taken_out[device]) >= policy.flap_count:
+            held[device] = faults.damp(after.faults[device])
+    return replace(_hold(after, held), taken_out=taken_out)
+
+
+def _release(state: State, now: Moment, policy: HealthPolicy) -> State:
+    """Give those back whose probation is over."""
+    over = {device for device, fault in state.faults.items() if fault.is_over(policy, now)}
+    if not over:
+        return state
+    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in over})
+
+
+def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
+    """List the devices whose stage is another one."""
+    if before.faults is after.faults:
+        return ()
+    changes = []
+    for device in dict.fromkeys((*before.faults, *after.faults)):
+        was, is_now = before.stage_of(device), after.stage_of(device)
+        if was is not is_now:
+            fault = after.faults.get(device)
+            told = fault if fault is not None else before.faults[device]
+            changes.append(HealthChange(device, was, is_now, told.reason, fault.lacks if fault else None))
+    return tuple(changes)
 
 
 def _has(inventory: Inventory | None, device: DeviceId) -> bool:

@@ -2,6 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
+import operator
+from enum import Enum
 from typing import Any, NamedTuple, NewType
 
 import pynvml
@@ -30,11 +33,26 @@ class NvmlError(Exception):
         return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
 
 
-class XidEvent(NamedTuple):
-    """One critical XID."""
+class EventKind(Enum):
+    """The events that say something about a GPU's health, by NVML's bit; not every driver has them all."""
+
+    XID = pynvml.nvmlEventTypeXidCriticalError
+    DOUBLE_BIT_ECC = pynvml.nvmlEventTypeDoubleBitEccError
+    GPU_UNAVAILABLE = pynvml.nvmlEventTypeGpuUnavailableError
+    RECOVERY_ACTION = pynvml.nvmlEventTypeGpuRecoveryAction
+    """Field 230 has another value."""
+
+
+class Event(NamedTuple):
+    """One event."""
 
     handle: Handle
-    xid: int
+    kind: EventKind
+    data: int
+    """Of an XID its number."""
+
+
+_EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
 
 
 _OLDER_NAMES = {"nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2", "nvmlEventSetWait_v2": "nvmlEventSetWait"}
@@ -153,20 +171,23 @@ def free_event_set(events: EventSet) -> None:
         _call("nvmlEventSetFree", events)
 
 
-def watch_xids(handle: Handle, events: EventSet) -> bool:
-    """Have the XIDs of a GPU reported; False where the GPU or its driver cannot."""
+def watch_events(handle: Handle, events: EventSet) -> bool:
+    """Have what happens to a GPU reported; False where the GPU or its driver does not even report XIDs."""
     try:
-        supported = int(_call("nvmlDeviceGetSupportedEventTypes", handle))
-        if not supported & pynvml.nvmlEventTypeXidCriticalError:
+        supported = int(_call("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
+        if not supported & EventKind.XID.value:
             return False
-        _call("nvmlDeviceRegisterEvents", handle, pynvml.nvmlEventTypeXidCriticalError, events)
+        try:
+            _call("nvmlDeviceRegisterEvents", handle, supported, events)
+        except NvmlError:  # some drivers name kinds that they then refuse
+            _call("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
     except NvmlError:
         return False
     return True
 
 
-def wait_for_xid(events: EventSet, milliseconds: int) -> XidEvent | None:
-    """Wait for the next XID; None where none came in time, or an event of another kind.
+def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
+    """Wait for the next event; None where none came in time, or one of another kind.
 
     Raises:
         NvmlError: the wait itself failed.
@@ -177,6 +198,67 @@ def wait_for_xid(events: EventSet, milliseconds: int) -> XidEvent | None:
         if error.is_timeout:
             return None
         raise
-    if data.eventType != pynvml.nvmlEventTypeXidCriticalError:
+    try:
+        kind = EventKind(int(data.eventType))
+    except ValueError:
         return None
-    return XidEvent(Handle(data.device), int(data.eventData))
+    return Event(Handle(data.device), kind, int(data.eventData))
+
+
+def recovery_action(handle: Handle) -> int | None:
+    """Read field 230, which drivers have from 565 on; None where it is not told.
+
+    Raises:
+        NvmlError: the GPU is lost.
+    """
+    field = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
+    try:
+        (value,) = _call("nvmlDeviceGetFieldValues", handle, [field])
+    except NvmlError as error:
+        _raise_if_lost(error)
+        return None
+    if value.nvmlReturn != pynvml.NVML_SUCCESS:
+        _raise_if_lost(NvmlError(pynvml.NVMLError(value.nvmlReturn)))
+        return None
+    return int(value.value.uiVal)
+
+
+def row_remapping(handle: Handle) -> tuple[bool, bool]:
+    """Tell whether a row of memory could not be remapped, and whether one waits for a reset (Ampere and later).
+
+    Raises:
+        NvmlError: the GPU is lost.
+    """
+    try:
+        _, _, pending, failed = _call("nvmlDeviceGetRemappedRows", handle)
+    except NvmlError as error:
+        _raise_if_lost(error)
+        return False, False
+    return bool(failed), bool(pending)
+
+
+def is_retirement_pending(handle: Handle) -> bool:
+    """Tell whether a page of memory waits for a reset to be retired (before Ampere).
+
+    Raises:
+        NvmlError: the GPU is lost.
+    """
+    try:
+        return bool(_call("nvmlDeviceGetRetiredPagesPendingStatus", handle))
+    except NvmlError as error:
+        _raise_if_lost(error)
+        return False
+
+
+def _raise_if_lost(error: NvmlError) -> None:
+    """Take any other error for a GPU or a driver that does not have this."""
+    if error.is_gpu_lost:
+        raise error
+
+
+def driver_version() -> str | None:
+    """Tell the driver's version; None where it does not say."""
+    try:
+        return str(_call("nvmlSystemGetDriverVersion"))
+    except (NvmlError, UnicodeDecodeError):
+        return None

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.observations import XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
+from plugin_gateway.core.observations import DriverSeen, FaultReported, XidReported
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
-from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
+from plugin_gateway.nvidia.snapshot import Answer, Snapshot, ask, read_snapshot
 
 
 class Check(NamedTuple):
@@ -19,8 +21,22 @@ class Check(NamedTuple):
 
     differs: bool
     """Whether everything has to be read again."""
-    lost: Mapping[DeviceId, str]
-    """Devices that fell off the bus, with the driver's words."""
+    checkups: Mapping[DeviceId, Checkup]
+    """How each device is."""
+
+
+class Happening(NamedTuple):
+    """What an event means."""
+
+    observation: XidReported | FaultReported | None
+    asks_for_check: bool = False
+    """Whether only a check tells what happened."""
+
+
+_FAULTS = {
+    nvml.EventKind.DOUBLE_BIT_ECC: Source.DOUBLE_BIT_ECC,
+    nvml.EventKind.GPU_UNAVAILABLE: Source.GPU_UNAVAILABLE,
+}
 
 
 class Session:
@@ -40,7 +56,7 @@ class Session:
             if answer.handle is not None
         }
 
-    def wait(self, seconds: float, stopping: threading.Event) -> XidReported | None:
+    def wait(self, seconds: float, stopping: threading.Event) -> Happening | None:
         """Wait for an event, so many seconds at most.
 
         Raises:
@@ -49,26 +65,33 @@ class Session:
         if self._events is None:
             stopping.wait(seconds)
             return None
-        event = nvml.wait_for_xid(self._events, max(1, int(seconds * 1000)))
-        return XidReported(event.xid, self._device_of(event.handle)) if event is not None else None
+        event = nvml.wait_for_event(self._events, max(1, int(seconds * 1000)))
+        if event is None:
+            return None
+        if event.kind is nvml.EventKind.RECOVERY_ACTION:
+            return Happening(None, asks_for_check=True)
+        device = self._device_of(event.handle)
+        source = _FAULTS.get(event.kind)
+        return Happening(XidReported(event.data, device) if source is None else FaultReported(source, device))
 
     def check(self) -> Check:
-        """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
+        """See whether the GPUs are still those of the snapshot, and how they are: one call, and five for each GPU.
 
         Raises:
             NvmlError: the GPUs cannot be counted any more.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
-        lost: dict[DeviceId, str] = {}
+        checkups: dict[DeviceId, Checkup] = {}
         for index, before in enumerate(self._answers):
             now = ask(index)
             device = self.snapshot.by_index.get(index)
+            if device is not None:
+                checkups[device] = _check_up(now)
             if device is not None and now.error is not None and now.error.is_gpu_lost:
-                lost[device] = str(now.error)
                 self._answers[index] = now  # so that its coming back is a difference
             elif not now.agrees_with(before):
                 differs = True
-        return Check(differs, lost)
+        return Check(differs, checkups)
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
         """Find the device of an event. A GPU that fell off the bus reports that and answers nothing any more."""
@@ -80,6 +103,30 @@ class Session:
         except (nvml.NvmlError, UnicodeDecodeError):
             return None
         return next((device for device in self.snapshot.by_index.values() if device == uuid), None)
+
+
+def _check_up(answer: Answer) -> Checkup:
+    """Ask a GPU how it is; of one that does not answer nothing else is known."""
+    if answer.handle is None or answer.error is not None:
+        return Checkup(error=str(answer.error))
+    try:
+        failed, pending = nvml.row_remapping(answer.handle)
+        return Checkup(
+            recovery_action=nvml.recovery_action(answer.handle),
+            row_remap_failed=failed,
+            retirement_pending=pending or nvml.is_retirement_pending(answer.handle),
+        )
+    except nvml.NvmlError as error:
+        return Checkup(error=str(error))
+
+
+def driver_seen(sysfs: Path) -> DriverSeen:
+    """Tell which driver this session talks to; its instance is the kernel module, as sysfs shows it."""
+    try:
+        instance = str((sysfs / "module/nvidia").stat().st_ino)
+    except OSError:
+        instance = None
+    return DriverSeen(nvml.driver_version(), instance)
 
 
 def list_gpu_folders(proc: Path) -> frozenset[str]:

@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.observations import InventorySeen, XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.observations import DevicesChecked, InventorySeen, XidReported
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
 
 MAX_GPUS = 50_000
 NUMA_NODES = 2
 _GIB = 2**30
+_GPU_RESET = 1
+"""A value of NVML's field 230."""
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 
 MODELS: dict[str, tuple[str, int]] = {
@@ -92,11 +95,20 @@ class SimulatedBackend:
         return 0.0
 
     def fail(self, index: int, xid: int) -> None:
-        """Have the GPU of this index report an XID."""
+        """Have the GPU of this index report an XID, and ask for a reset."""
         with self._lock:
+            device = next((device.id for device in self._devices if device.index == index), None)
             if self._report is not None:
-                device = next((device.id for device in self._devices if device.index == index), None)
                 self._report(XidReported(xid, device))
+            if self._report is not None and device is not None:
+                self._report(DevicesChecked({device: Checkup(recovery_action=_GPU_RESET)}))
+
+    def reset(self, index: int) -> None:
+        """Reset the GPU of this index: it is well again."""
+        with self._lock:
+            devices = [device.id for device in self._devices if device.index == index]
+            if self._report is not None:
+                self._report(DevicesChecked(dict.fromkeys(devices, Checkup(recovery_action=0))))
 
     def remove(self, index: int) -> None:
         """Take a GPU out of the machine."""

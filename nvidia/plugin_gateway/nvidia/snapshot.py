@@ -46,8 +46,6 @@ class Snapshot(NamedTuple):
     answers: Sequence[Answer]
     """By index."""
     by_index: Mapping[int, DeviceId]
-    lost: Mapping[DeviceId, str]
-    """Known devices that did not answer, with the driver's words."""
     heard: bool
     """Whether any GPU has its XIDs reported."""
 
@@ -74,7 +72,6 @@ class _Reading:
         self._devices: dict[DeviceId, Device] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
-        self._lost: dict[DeviceId, str] = {}
 
     def snapshot(self, answers: Sequence[Answer]) -> Snapshot:
         devices = sorted(self._devices.values(), key=lambda device: device.index)
@@ -84,11 +81,11 @@ class _Reading:
             shared_nodes=SHARED_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
-        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._lost, self._heard)
+        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._heard)
 
     def read(self, index: int, answer: Answer) -> None:
         """Take one GPU in; one that cannot be offered is heard all the same."""
-        heard = answer.handle is not None and self._events is not None and nvml.watch_xids(answer.handle, self._events)
+        heard = self._listen_to(answer.handle)
         self._heard |= heard
         where = _locate(answer)
         place = f"GPU {index} at {where}" if isinstance(where, str) else f"GPU {index}"
@@ -104,6 +101,9 @@ class _Reading:
         assert answer.handle is not None
         self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where), reports_faults=heard)
 
+    def _listen_to(self, handle: nvml.Handle | None) -> bool:
+        return handle is not None and self._events is not None and nvml.watch_events(handle, self._events)
+
     def _parse(self, uuid: str | bytes | None) -> DeviceId:
         if not isinstance(uuid, str):
             raise InvalidValueError(f"device id {uuid!r} is not valid UTF-8")
@@ -118,7 +118,6 @@ class _Reading:
             device = known.get(index)
             if device is not None and device.id not in self._devices:
                 self._devices[device.id] = device
-                self._lost[device.id] = str(error)
             else:
                 problem = f"the driver does not tell what it is: {error}"
                 self._rejected.append(RejectedDevice(place=place, problem=problem))

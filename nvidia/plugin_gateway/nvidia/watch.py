@@ -3,16 +3,16 @@
 import ctypes
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.observations import DeviceLost, EventsAwaited, InventorySeen
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.observations import DevicesChecked, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.pace import Pace
-from plugin_gateway.nvidia.session import Session, open_session
+from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before waiting again after the wait itself failed."""
@@ -40,7 +40,6 @@ class Watch:
         self._give_sign = give_sign
         self._stopping = stopping
         self._inventory: Inventory | None = None
-        self._lost: set[DeviceId] = set()
         self._events_problem: str | None = None
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
@@ -63,8 +62,8 @@ class Watch:
         if inventory != self._inventory or self.inventory_is_old:
             self._inventory, self.inventory_is_old = inventory, False
             self._tell(InventorySeen(inventory))
-        self._lost &= set(session.snapshot.lost)
-        self._tell_lost(session.snapshot.lost)
+        self._tell(driver_seen(self._sysfs))
+        self._tell(DevicesChecked(session.check().checkups))
 
     def _miss(self, empty: Inventory) -> None:
         """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
@@ -78,13 +77,13 @@ class Watch:
         self._stopping.wait(self._pace.rescan)
 
     def _rest(self, session: Session) -> bool:
-        """Wait for events until the next rescan is due, then make it; False where everything has to be read again."""
+        """Wait for events until the next check is due, then make it; False where everything has to be read again."""
         due = time.monotonic() + self._pace.rescan
         deaf = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
             self._give_sign()
             try:
-                event = session.wait(min(max(left, 0), self._pace.longest_wait), self._stopping)
+                happening = session.wait(min(max(left, 0), self._pace.longest_wait), self._stopping)
             except nvml.NvmlError as error:
                 # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
                 # the events in between, is the last resort.
@@ -96,8 +95,10 @@ class Watch:
             else:
                 deaf = False
                 self._tell_events(None)
-                if event is not None:
-                    self._tell(event)
+                if happening is not None and happening.observation is not None:
+                    self._tell(happening.observation)
+                if happening is not None and happening.asks_for_check:
+                    break
         return not self._stopping.is_set() and not self._differs(session)
 
     def _tell_events(self, problem: str | None) -> None:
@@ -106,13 +107,7 @@ class Watch:
             self._tell(EventsAwaited(problem))
 
     def _differs(self, session: Session) -> bool:
-        """Look again, and tell which devices were lost meanwhile; True where everything has to be read again."""
+        """Look again, and tell how the devices are; True where everything has to be read again."""
         check = session.check()
-        self._tell_lost(check.lost)
+        self._tell(DevicesChecked(check.checkups))
         return check.differs
-
-    def _tell_lost(self, lost: Mapping[DeviceId, str]) -> None:
-        for device, error in lost.items():
-            if device not in self._lost:
-                self._lost.add(device)
-                self._tell(DeviceLost(device, error))

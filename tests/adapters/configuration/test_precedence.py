@@ -13,6 +13,7 @@ from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health_policy import HealthPolicy
 from plugin_gateway.core.policy import DeviceIdStrategy
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
@@ -32,6 +33,14 @@ VALUES = {
     "device_id_strategy": ("index", "uuid", "index"),
     "log_level": ("debug", "warning", "error"),
     "log_format": ("json", "text", "json"),
+    "quiet_time": ("1.5", "2.5", "3.5"),
+    "driver_timeout": ("10.5", "20.5", "30.5"),
+    "flap_count": ("1", "2", "4"),
+    "flap_window": ("1.5", "2.5", "3.5"),
+    "state_dir": ("/a", "/b", "/c"),
+    "kubernetes_events": ("true", "false", "true"),
+    "node_condition": ("A", "B", "C"),
+    "node_name": ("a", "b", "c"),
 }
 """For each option one value by flag, one by environment and one in the file."""
 ORDINARY = [option for option in OPTIONS if option.name in VALUES]
@@ -44,23 +53,25 @@ def nested(key: str, value: str) -> str:
 
 
 def decided(settings: Settings, name: str) -> str:
-    value = getattr(settings, name)
+    value = getattr(settings, name) if hasattr(settings, name) else getattr(settings.health, name)
     if isinstance(value, bool):
         return str(value).lower()
     return str(value.value if isinstance(value, Enum) else value)
 
 
 def test_every_option_is_tried_here() -> None:
-    special = {"resource_name", "config_file"}
+    special = {"resource_name", "config_file", "disabled_healthchecks", "enabled_healthchecks"}
     assert {option.name for option in OPTIONS} == VALUES.keys() | special
-    assert {field.name for field in fields(Settings)} == VALUES.keys() | {"resources", "config_file", "sources"}
+    made = {field.name for field in fields(Settings)} | {field.name for field in fields(HealthPolicy)}
+    assert made >= VALUES.keys()
+    assert made - VALUES.keys() == {"resources", "config_file", "sources", "health", "xids", "unknown_xid"}
 
 
 @pytest.mark.parametrize("option", ORDINARY, ids=lambda option: option.name)
 def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
     flag, variable, _ = VALUES[option.name]
     for name in option.flags:
-        settings = read([f"{name}={flag}"], dict.fromkeys(option.variables, variable))
+        settings = read([f"{name}={flag}"], {"NODE_NAME": "n", **dict.fromkeys(option.variables, variable)})
         assert decided(settings, option.name) == flag
         assert settings.sources[option.name] == f"flag {name}"
 
@@ -93,6 +104,11 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         pass_device_specs=True,
         device_id_strategy=DeviceIdStrategy.UUID,
         resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
+        health=HealthPolicy(),
+        state_dir=Path("/run/plugin-gateway"),
+        kubernetes_events=False,
+        node_condition="",
+        node_name="",
         log_level="info",
         log_format="auto",
         config_file=None,

@@ -1,6 +1,7 @@
 """A YAML file as nodes, each of which knows its place: whatever can be wrong before the keys are looked at."""
 
 import stat
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from plugin_gateway.core.errors import InvalidValueError
 
 MAX_BYTES = 1024 * 1024
 """The most that a ConfigMap can hold."""
+MAX_WORD = 4096
+"""Characters; as many as a path may have."""
 _SHOWN = 80
 
 STRING, SWITCH, NUMBER, FRACTION, NULL = (
@@ -93,3 +96,57 @@ def described(node: yaml.Node) -> str:
 def shown(text: str) -> str:
     """Quote it, cut where it has no end."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileValue:
+    """One value as it was written."""
+
+    text: str
+    place: Place
+
+
+class Document:
+    """A file whose nodes are read strictly."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def place(self, node: yaml.Node) -> Place:
+        """Tell where it stands."""
+        return Place(file=self.path, mark=node.start_mark)
+
+    def entries(self, node: yaml.Node, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+        """Go through a mapping, with the full path of each key."""
+        if not isinstance(node, yaml.MappingNode):
+            what = path or "the file"
+            raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}, allowed are keys with values")
+        seen: dict[str, Place] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise InvalidValueError(f"{self.place(key)}: a key is {described(key)}, allowed are words")
+            if len(key.value) > MAX_WORD:
+                raise InvalidValueError(
+                    f"{self.place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}"
+                )
+            # A key that has dots itself must not pass for the path of nested ones.
+            full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
+            if full in seen:
+                raise InvalidValueError(f"{self.place(key)}: {full} occurs twice, first at {seen[full]}")
+            seen[full] = self.place(key)
+            yield full, key, value
+
+    def word(self, node: yaml.Node, full: str, tags: Sequence[str], allowed: str = "a word") -> FileValue:
+        """Read one value.
+
+        Raises:
+            InvalidValueError: it is of another kind, or too long.
+        """
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
+            verb = "is" if allowed == "a word" else "are"
+            raise InvalidValueError(f"{self.place(node)}: {full} is {described(node)}, allowed {verb} {allowed}")
+        if len(node.value) > MAX_WORD:
+            raise InvalidValueError(
+                f"{self.place(node)}: {full} has {len(node.value)} characters, allowed are {MAX_WORD}"
+            )
+        return FileValue(text=node.value, place=self.place(node))

@@ -1,6 +1,6 @@
 """The configuration file: NVIDIA's keys, read strictly, every complaint with line and column."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,33 +12,26 @@ from plugin_gateway.adapters.configuration.document import (
     NUMBER,
     STRING,
     SWITCH,
+    Document,
+    FileValue,
     Place,
     described,
     load,
     shown,
 )
+from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.options import Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
 
-MAX_WORD = 4096
-"""Characters; as many as a path may have."""
 VERSION = "v1"
 RESOURCES = "resources.gpus"
 _RULE_KEYS = ("pattern", "name")
 _NVIDIA_DOMAIN = "nvidia.com/"
 _WORDS = (STRING, NUMBER, FRACTION)
 """A version such as 0.1 is a number to YAML."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileValue:
-    """One value as it was written."""
-
-    text: str
-    place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +49,7 @@ class FileContent:
     values: Mapping[str, FileValue]
     """By the path of the key."""
     resources: FileRules | None
+    health: FileHealth
 
 
 def read_file(path: str, options: Sequence[Option]) -> FileContent:
@@ -69,70 +63,61 @@ def read_file(path: str, options: Sequence[Option]) -> FileContent:
 
 class _Reader:
     def __init__(self, path: Path, options: Mapping[str, Option]) -> None:
-        self._path = path
+        self._document = Document(path)
         self._options = options
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*options, RESOURCES)}
         self._values: dict[str, FileValue] = {}
         self._resources: FileRules | None = None
+        self._health = NO_HEALTH
 
     def read(self) -> FileContent:
-        root = load(self._path)
+        root = load(self._document.path)
         self._check_version(root)
         self._mapping(root, "")
-        return FileContent(values=self._values, resources=self._resources)
+        return FileContent(values=self._values, resources=self._resources, health=self._health)
 
     def _check_version(self, root: yaml.Node) -> None:
         """Look at it before all other keys: what they mean depends on it."""
-        for full, _, value in self._entries(root, ""):
+        for full, _, value in self._document.entries(root, ""):
             if full == "version":
-                written = self._word(value, full, (STRING,)).text
+                written = self._document.word(value, full, (STRING,)).text
                 if written != VERSION:
-                    raise InvalidValueError(f"{self._place(value)}: version: {written!r}, allowed is {VERSION}")
+                    raise InvalidValueError(
+                        f"{self._document.place(value)}: version: {written!r}, allowed is {VERSION}"
+                    )
                 return
-        raise InvalidValueError(f"{self._place(root)}: version is missing, allowed is {VERSION}")
-
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(file=self._path, mark=node.start_mark)
-
-    def _entries(self, node: yaml.Node, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
-        """Go through a mapping, with the full path of each key."""
-        if not isinstance(node, yaml.MappingNode):
-            what = path or "the file"
-            raise InvalidValueError(f"{self._place(node)}: {what} is {described(node)}, allowed are keys with values")
-        seen: dict[str, Place] = {}
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise InvalidValueError(f"{self._place(key)}: a key is {described(key)}, allowed are words")
-            if len(key.value) > MAX_WORD:
-                raise InvalidValueError(
-                    f"{self._place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}"
-                )
-            # A key that has dots itself must not pass for the path of nested ones.
-            full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
-            if full in seen:
-                raise InvalidValueError(f"{self._place(key)}: {full} occurs twice, first at {seen[full]}")
-            seen[full] = self._place(key)
-            yield full, key, value
+        raise InvalidValueError(f"{self._document.place(root)}: version is missing, allowed is {VERSION}")
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
-        for full, key, value in self._entries(node, path):
+        for full, key, value in self._document.entries(node, path):
             if full in self._options:
                 self._values[full] = self._value(value, full)
             elif full == RESOURCES:
-                self._resources = FileRules(rules=self._rules(value), place=self._place(key))
+                self._resources = FileRules(rules=self._rules(value), place=self._document.place(key))
+            elif full == HEALTH:
+                self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
             elif full in self._groups:
                 if value.tag != NULL:
                     self._mapping(value, full)
             elif full in UNSUPPORTED_KEYS:
                 self._check_not_asked_for(full, key, value)
             elif full != "version":
-                raise InvalidValueError(f"{self._place(key)}: unknown key {full}, {self._known(full)}")
+                raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
+
+    def _health_and_times(self, node: yaml.Node) -> FileHealth:
+        """Read the section, some of whose keys are options like others."""
+        rest = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
+        own = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
+        for full, key, value in self._document.entries(node, HEALTH):
+            (own if full in HEALTH_KEYS else rest).value.append((key, value))
+        self._mapping(rest, HEALTH)
+        return read_health(self._document, own)
 
     def _known(self, full: str) -> str:
         """Tell the key that was probably meant, or all that there are."""
         from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
-        keys = (*self._options, RESOURCES, "version")
+        keys = (*self._options, RESOURCES, *HEALTH_KEYS, "version")
         known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
         same_word = [key for key in known if key.rpartition(".")[2] == full.rpartition(".")[2].strip("'")]
         near = same_word or get_close_matches(full, known, n=1)
@@ -144,40 +129,35 @@ class _Reader:
         if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in row.neutral for item in items):
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
-        raise InvalidValueError(f"{self._place(key)}: {written} is not supported by plugin-gateway{only(row)}")
+        raise InvalidValueError(f"{self._document.place(key)}: {written} is not supported by plugin-gateway{only(row)}")
 
     def _value(self, node: yaml.Node, full: str) -> FileValue:
         if self._options[full].is_switch:
-            return self._word(node, full, (SWITCH,), "true and false, without quotes")
-        return self._word(node, full, _WORDS)
-
-    def _word(self, node: yaml.Node, full: str, tags: Sequence[str], allowed: str = "a word") -> FileValue:
-        if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
-            verb = "is" if allowed == "a word" else "are"
-            raise InvalidValueError(f"{self._place(node)}: {full} is {described(node)}, allowed {verb} {allowed}")
-        if len(node.value) > MAX_WORD:
-            raise InvalidValueError(
-                f"{self._place(node)}: {full} has {len(node.value)} characters, allowed are {MAX_WORD}"
-            )
-        return FileValue(text=node.value, place=self._place(node))
+            return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
+        return self._document.word(node, full, _WORDS)
 
     def _rules(self, node: yaml.Node) -> tuple[ResourceRule, ...]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             raise InvalidValueError(
-                f"{self._place(node)}: {RESOURCES} is {described(node)}, allowed is a list with pattern and name each"
+                f"{self._document.place(node)}: {RESOURCES} is {described(node)}, "
+                "allowed is a list with pattern and name each"
             )
         return tuple(self._rule(item) for item in node.value)
 
     def _rule(self, node: yaml.Node) -> ResourceRule:
         words: dict[str, FileValue] = {}
-        for full, key, value in self._entries(node, RESOURCES):
+        for full, key, value in self._document.entries(node, RESOURCES):
             word = full.rpartition(".")[2]
             if word not in _RULE_KEYS:
-                raise InvalidValueError(f"{self._place(key)}: unknown key {full}, known are {' and '.join(_RULE_KEYS)}")
-            words[word] = self._word(value, full, (STRING,))
+                raise InvalidValueError(
+                    f"{self._document.place(key)}: unknown key {full}, known are {' and '.join(_RULE_KEYS)}"
+                )
+            words[word] = self._document.word(value, full, (STRING,))
         missing = [word for word in _RULE_KEYS if word not in words]
         if missing:
-            raise InvalidValueError(f"{self._place(node)}: {' and '.join(missing)} missing in an entry of {RESOURCES}")
+            raise InvalidValueError(
+                f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {RESOURCES}"
+            )
         pattern, name = (words[word] for word in _RULE_KEYS)
         if not pattern.text:
             raise InvalidValueError(f"{pattern.place}: {RESOURCES}.pattern is empty; '*' matches every product")

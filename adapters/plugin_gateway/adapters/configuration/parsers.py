@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
@@ -10,6 +10,13 @@ from plugin_gateway.core.policy import DeviceIdStrategy
 
 Parse = Callable[[str], Any]
 
+LONGEST_TIME = 10_000_000
+"""Seconds; a third of a year."""
+MOST_TIMES = 1000
+LONGEST_NODE_NAME = 253
+LONGEST_CONDITION = 63
+_LONGEST_NUMBER = 16
+_EVERY_HEALTHCHECK = ("all", "xids")
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
@@ -32,6 +39,66 @@ def one_of(allowed: Sequence[str]) -> Parse:
         return text
 
     return parse
+
+
+def seconds(*, at_least: float) -> Parse:
+    """Make a parser for a time."""
+
+    def parse(text: str) -> float:
+        value = _number(text)
+        if value is None or not at_least <= value <= LONGEST_TIME:
+            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {LONGEST_TIME} seconds")
+        return value
+
+    return parse
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text) if len(text) <= _LONGEST_NUMBER and text.isascii() else None
+    except ValueError:
+        return None
+
+
+def parse_count(text: str) -> int:
+    """Read how many times."""
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _LONGEST_NUMBER and 1 <= int(text) <= MOST_TIMES):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MOST_TIMES}")
+    return int(text)
+
+
+def parse_node_name(text: str) -> str:
+    """Read the name of a node; empty where it is not known."""
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-.")
+    if not set(text) <= allowed or len(text) > LONGEST_NODE_NAME:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are lower case letters, digits, - and .")
+    return text
+
+
+def parse_condition(text: str) -> str:
+    """Read the type of a node's condition; empty for none."""
+    if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= LONGEST_CONDITION):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are letters and digits, such as GpuProblem")
+    return text
+
+
+class Healthchecks(NamedTuple):
+    """What DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS names."""
+
+    everything: bool
+    xids: frozenset[int]
+
+
+def parse_healthchecks(text: str) -> Healthchecks:
+    """Read XIDs with commas between them, or one of NVIDIA's words for all of them."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    numbers = [word for word in words if word not in _EVERY_HEALTHCHECK]
+    for word in numbers:
+        if not (word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER):
+            raise InvalidValueError(
+                f"{word[:80]!r}, allowed are XIDs with commas between them, or {' or '.join(_EVERY_HEALTHCHECK)}"
+            )
+    return Healthchecks(len(numbers) < len(words), frozenset(int(word) for word in numbers))
 
 
 def parse_path(text: str) -> str:

@@ -9,6 +9,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.file import FileContent, FileRules
+    from plugin_gateway.adapters.configuration.health_section import FileHealth
 
 DEFAULT = "default"
 
@@ -21,6 +22,7 @@ class Decisions(NamedTuple):
     sources: Mapping[str, str]
     """Where each value came from, by the name of the option."""
     file_rules: "FileRules | None"
+    file_health: "FileHealth | None"
 
 
 def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Decisions:
@@ -34,6 +36,15 @@ def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environmen
     """
     refuse_unsupported(flags, environment)
     return _Reading(options, flags, environment).decide()
+
+
+def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Any:
+    """Decide an option by itself, without a file.
+
+    Raises:
+        InvalidValueError: as `decide`.
+    """
+    return _Reading((option,), flags, environment).read(option.name)
 
 
 class _Found(NamedTuple):
@@ -55,21 +66,22 @@ class _Reading:
         self._sources: dict[str, str] = {}
 
     def decide(self) -> Decisions:
-        config_file = self._read("config_file")
+        config_file = self.read("config_file")
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
             self._content = read_file(config_file, list(self._options.values()))
-        values = {name: self._read(name) for name in self._options if name != "config_file"}
+        values = {name: self.read(name) for name in self._options if name != "config_file"}
         values["dev_root"] = values["dev_root"] or values["driver_root"]
         values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]
         return Decisions(
             values={**values, "config_file": config_file},
             sources=self._sources,
             file_rules=self._content.resources if self._content else None,
+            file_health=self._content.health if self._content else None,
         )
 
-    def _read(self, name: str) -> Any:
+    def read(self, name: str) -> Any:
         option = self._options[name]
         found = self._find(option)
         self._sources[name] = found.source if found else DEFAULT

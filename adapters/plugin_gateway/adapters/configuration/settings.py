@@ -1,14 +1,21 @@
 """What an admin can decide about `plugin-gateway run`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health_policy import Action, HealthPolicy
 from plugin_gateway.core.policy import DeviceIdStrategy
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.xid_catalog import XID_CATALOG
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.health_section import FileHealth
 
 EVERY_PRODUCT = "*"
 
@@ -43,6 +50,16 @@ class Settings:
     """How the container runtime is told which GPUs to show; by UUID, since an index can change at a reboot."""
     resources: tuple[ResourceRule, ...]
     """Which GPUs are offered under which name; the first rule that matches decides."""
+    health: HealthPolicy
+    """What speaks against a GPU, and how it is given out again."""
+    state_dir: Path
+    """Where the gateway keeps what a restart must not forget, and its control socket. Decided at start."""
+    kubernetes_events: bool
+    """Whether the node gets an Event for each change of health. Decided at start."""
+    node_condition: str
+    """The type of the node's condition; empty for none. Decided at start."""
+    node_name: str
+    """Whose Events and condition these are; empty where nobody asked for them."""
     log_level: str
     """The least that is logged: debug, info, warning or error."""
     log_format: str
@@ -66,10 +83,34 @@ def make_settings(decisions: Decisions) -> Settings:
     if name is None and decisions.file_rules is not None:
         rules, source = decisions.file_rules.rules, f"file {decisions.file_rules.place.line}"
     config_file = values.pop("config_file")
+    if (values["kubernetes_events"] or values["node_condition"]) and not values["node_name"]:
+        raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
+    health = _health(values, sources, decisions.file_health)
     return Settings(
         kubelet_dir=Path(values.pop("kubelet_dir")),
         resources=rules,
+        health=health,
+        state_dir=Path(values.pop("state_dir")),
         config_file=Path(config_file) if config_file is not None else None,
         sources=sources | {"resources": source},
         **values,
     )
+
+
+def _health(values: dict[str, Any], sources: Mapping[str, str], file: "FileHealth | None") -> HealthPolicy:
+    """Take the decisions about health together: the catalog, then the file, then what is disabled, then enabled."""
+    policy = HealthPolicy(
+        quiet_time=values.pop("quiet_time"),
+        driver_timeout=values.pop("driver_timeout"),
+        flap_count=values.pop("flap_count"),
+        flap_window=values.pop("flap_window"),
+    )
+    if file is not None:
+        policy = policy.with_rules(file.rules).with_sources(file.sources)
+        policy = policy if file.unknown_xid is None else replace(policy, unknown_xid=file.unknown_xid)
+    disabled, enabled = values.pop("disabled_healthchecks"), values.pop("enabled_healthchecks")
+    if disabled.everything:
+        policy = policy.without_checks(sources["disabled_healthchecks"])
+    policy = policy.with_xids(disabled.xids, Action.IGNORE, sources["disabled_healthchecks"])
+    every = XID_CATALOG if enabled.everything else ()
+    return policy.enabling((*every, *enabled.xids), sources["enabled_healthchecks"])

@@ -1,0 +1,151 @@
+"""Says in the cluster which devices are not healthy: Events of the node, and a condition. Off unless asked for."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.logs import log
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.faults import Fault, Stage
+from plugin_gateway.core.state import State
+
+FIRST_RETRY, LAST_RETRY = 1.0, 60.0
+LONGEST_MESSAGE = 1024
+"""Characters of an Event's message that the API server takes."""
+_REASONS = {Stage.HEALTHY: "GpuHealthy", Stage.UNHEALTHY: "GpuUnhealthy", Stage.PROBATION: "GpuOnProbation"}
+
+
+class Target(NamedTuple):
+    """What is wanted of the cluster."""
+
+    node: str
+    events: bool
+    condition: str
+    """Its type; empty where there is to be none."""
+
+
+class ClusterReports:
+    """The latest state on its way to the API server, which may be slow or away: nobody waits for it."""
+
+    def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
+        """``known`` is what an earlier instance reported already."""
+        self._target = target
+        self._api = api
+        self._reported: Mapping[DeviceId, Fault] = known.faults
+        self._latest: State = known
+        self._condition: str | None = None
+        self._transition = 0.0
+        self._changed = asyncio.Event()
+        self._problem: str | None = None
+
+    def keep(self, state: State) -> None:
+        """Take a state; returns at once."""
+        is_first = self._latest.inventory is None and state.inventory is not None
+        if is_first or state.faults is not self._latest.faults:
+            self._changed.set()
+        self._latest = state
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        retry = FIRST_RETRY
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await asyncio.to_thread(self._report, self._latest)
+            except ApiError as error:
+                self._tell(str(error))
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY)
+                self._changed.set()
+            else:
+                self._tell(None)
+                retry = FIRST_RETRY
+
+    def _report(self, state: State) -> None:
+        if state.inventory is None:
+            return
+        for device in dict.fromkeys((*self._reported, *state.faults)):
+            before, after = self._reported.get(device), state.faults.get(device)
+            if _stage(before) is not _stage(after) and self._target.events:
+                self._send_event(device, before, after)
+            self._note(device, after)
+        if self._target.condition:
+            self._send_condition(state.faults)
+
+    def _note(self, device: DeviceId, fault: Fault | None) -> None:
+        """Remember what was sent, device by device: the next attempt goes on from there."""
+        others = {name: each for name, each in self._reported.items() if name != device}
+        self._reported = others if fault is None else {**others, device: fault}
+
+    def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
+        told = after or before
+        assert told is not None
+        needs = f"; it needs {after.lacks}" if after is not None else ""
+        now = _timestamp(time.time())
+        self._api.post(
+            "/api/v1/namespaces/default/events",
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{self._target.node}.{os.urandom(8).hex()}", "namespace": "default"},
+                "involvedObject": {"kind": "Node", "name": self._target.node, "uid": self._target.node},
+                "reason": _REASONS[_stage(after)],
+                "message": f"{device}: {told.reason}{needs}"[:LONGEST_MESSAGE],
+                "type": "Normal" if after is None else "Warning",
+                "source": {"component": "plugin-gateway", "host": self._target.node},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+            },
+        )
+
+    def _send_condition(self, faults: Mapping[DeviceId, Fault]) -> None:
+        status = "True" if faults else "False"
+        now = time.time()
+        transition = now if status != self._condition else self._transition
+        self._api.patch_status(
+            f"/api/v1/nodes/{self._target.node}/status",
+            {
+                "status": {
+                    "conditions": [
+                        {
+                            "type": self._target.condition,
+                            "status": status,
+                            "reason": "GpuUnhealthy" if faults else "GpusHealthy",
+                            "message": _message(faults)[:LONGEST_MESSAGE],
+                            "lastHeartbeatTime": _timestamp(now),
+                            "lastTransitionTime": _timestamp(transition),
+                        }
+                    ]
+                }
+            },
+        )
+        self._condition, self._transition = status, transition
+
+    def _tell(self, problem: str | None) -> None:
+        """Log a problem once for as long as it stays the same."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is None:
+            log.info("the cluster is told about unhealthy devices again")
+        else:
+            log.warning("the cluster cannot be told about unhealthy devices", problem=problem)
+
+
+def _stage(fault: Fault | None) -> Stage:
+    return Stage.HEALTHY if fault is None else fault.stage
+
+
+def _message(faults: Mapping[DeviceId, Fault]) -> str:
+    if not faults:
+        return "every GPU is healthy"
+    return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
+
+
+def _timestamp(epoch: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

@@ -1,0 +1,127 @@
+"""`plugin-gateway status`, `health` and `health-policy`: what the gateway knows and decides."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.control_socket import ask
+from plugin_gateway.core.health_policy import Decision, HealthPolicy
+
+
+def show_status(state_dir: Path, *, as_json: bool) -> int:
+    """Show what the running gateway knows of its devices; 1 where it cannot be asked."""
+    status = ask(state_dir, {"command": "status"})
+    if as_json:
+        _print_json(status)
+        return 0
+    lines = _driver_lines(status["driver"])
+    if status["configuration_problem"]:
+        lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
+    rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE")]
+    rows += [_row(device) for device in status["devices"]]
+    sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
+    _print((*lines, "", *_table(rows), *_explained(sick)))
+    return 0
+
+
+def clear(state_dir: Path, device: str) -> int:
+    """Tell the running gateway that a device is well; 1 where it stays out because something lasts."""
+    answer = ask(state_dir, {"command": "clear", "device": device})
+    if answer["health"] == "healthy":
+        _print([f"{device} is healthy: {answer['was']['reason']} is not held against it any more"])
+        return 0
+    _print([f"{device} stays {answer['health']}: {answer['reason']}; it needs {answer['needs']}"])
+    return 1
+
+
+def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
+    """Show what follows from which evidence, and where it was decided."""
+    xids = _ranges(policy)
+    others = [(source.value, decision) for source, decision in policy.sources.items()]
+    if as_json:
+        decisions = [
+            *({"xids": [first, last], **_decision(decision)} for first, last, decision in xids),
+            {"xids": None, **_decision(policy.unknown_xid)},
+            *({"evidence": name, **_decision(decision)} for name, decision in others),
+        ]
+        times = {name: getattr(policy, name) for name in ("quiet_time", "driver_timeout", "flap_count", "flap_window")}
+        _print_json({"decisions": decisions, **times})
+        return 0
+    rows = [("EVIDENCE", "ACTION", "DECIDED BY")]
+    rows += [(f"XID {_range(first, last)}", decision.action.value, decision.origin) for first, last, decision in xids]
+    rows.append(("any other XID", policy.unknown_xid.action.value, policy.unknown_xid.origin))
+    rows += [(name, decision.action.value, decision.origin) for name, decision in others]
+    flapping = f"{policy.flap_count} times within {policy.flap_window:g} s"
+    _print(
+        (
+            *_table(rows),
+            "",
+            f"One is given out again once it has what its action asks for and was well for {policy.quiet_time:g} s.",
+            f"One that is taken out {flapping} needs a reset, a reboot, or plugin-gateway health clear.",
+            f"A driver that is gone for {policy.driver_timeout:g} s takes every device out.",
+        )
+    )
+    return 0
+
+
+def _ranges(policy: HealthPolicy) -> Sequence[tuple[int, int, Decision]]:
+    """Take neighbours together about which the same was decided in the same place."""
+    found: list[tuple[int, int, Decision]] = []
+    for xid, decision in sorted(policy.xids.items()):
+        if found and found[-1][1] == xid - 1 and found[-1][2] == decision:
+            found[-1] = (found[-1][0], xid, decision)
+        else:
+            found.append((xid, xid, decision))
+    return found
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _decision(decision: Decision) -> Mapping[str, str]:
+    return {"action": decision.action.value, "origin": decision.origin}
+
+
+def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
+    lines = [f"driver {driver['version'] or 'of unknown version'}"]
+    if driver["problem"]:
+        lines.append(f"waiting for the driver: {driver['problem']}")
+    if driver["events_problem"]:
+        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
+    return lines
+
+
+def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
+    since = _time(device["since"]) if device["health"] != "healthy" else ""
+    resource = device["resource"] or "not offered"
+    return str(device["index"]), device["id"], device["product"], resource, device["health"], since
+
+
+def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for device in sick:
+        here = "" if "index" in device else ", not there now"
+        lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
+        lines += [f"  {_time(evidence['at'])}  {evidence['what']}" for evidence in device["evidence"]]
+    return lines
+
+
+def _time(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _print_json(value: object) -> None:
+    _print([json.dumps(value, indent=2)])
+
+
+def _print(lines: Sequence[str]) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")

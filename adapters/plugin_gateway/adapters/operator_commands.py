@@ -1,0 +1,103 @@
+"""What an operator can ask of a running gateway, and tell it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from plugin_gateway.adapters.gateway import Gateway
+from plugin_gateway.adapters.logs import log
+from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.faults import Fault
+from plugin_gateway.core.resources import advertise
+
+
+class RefusedError(GatewayError):
+    """A command that cannot be carried out; the message is for the operator."""
+
+
+class OperatorCommands:
+    """Carries out commands on one gateway."""
+
+    def __init__(self, gateway: Gateway, configuration_problem: Callable[[], str | None]) -> None:
+        self._gateway = gateway
+        self._configuration_problem = configuration_problem
+
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry one out.
+
+        Raises:
+            RefusedError: it cannot be.
+        """
+        match request:
+            case {"command": "status", **rest} if not rest:
+                return self._status()
+            case {"command": "clear", "device": str(device), **rest} if not rest:
+                return self._clear(DeviceId(device))
+        raise RefusedError("unknown command; is the gateway of another version?")
+
+    def _status(self) -> Mapping[str, Any]:
+        state = self._gateway.state
+        resources = {
+            device.id: name
+            for name, advertisement in advertise(state, self._gateway.rules).items()
+            for device in advertisement.devices
+        }
+        devices = state.inventory.devices if state.inventory is not None else ()
+        return {
+            "driver": {
+                "version": state.driver.version if state.driver is not None else None,
+                "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+                "events_problem": state.events_problem,
+            },
+            "configuration_problem": self._configuration_problem(),
+            "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
+            "absent": self._absent(devices),
+        }
+
+    def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:
+        """List what is held against devices that are not there."""
+        here = {device.id for device in devices}
+        return [
+            {"id": device, **_health(fault)}
+            for device, fault in self._gateway.state.faults.items()
+            if device not in here
+        ]
+
+    def _clear(self, device: DeviceId) -> Mapping[str, Any]:
+        before = self._gateway.state.faults.get(device)
+        if before is None:
+            raise RefusedError(self._explain(device))
+        log.warning("an operator says that the device is well", device=device, reason=before.reason)
+        self._gateway.clear(device)
+        return {"id": device, "was": _health(before), **_health(self._gateway.state.faults.get(device))}
+
+    def _explain(self, device: DeviceId) -> str:
+        state = self._gateway.state
+        known = state.inventory.devices if state.inventory is not None else ()
+        if any(each.id == device for each in known):
+            return f"{device} is healthy already"
+        unhealthy = ", ".join(state.faults) or "none"
+        return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"
+
+
+def _device(device: Device, resource: str | None, fault: Fault | None) -> Mapping[str, Any]:
+    return {
+        "id": device.id,
+        "index": device.index,
+        "product": device.product,
+        "pci_address": device.pci_address,
+        "resource": resource,
+        **_health(fault),
+    }
+
+
+def _health(fault: Fault | None) -> Mapping[str, Any]:
+    if fault is None:
+        return {"health": "healthy"}
+    return {
+        "health": fault.stage.value,
+        "reason": fault.reason,
+        "since": fault.since,
+        "needs": fault.lacks,
+        "evidence": [evidence._asdict() for evidence in fault.evidence],
+    }

@@ -1,0 +1,37 @@
+"""What has to outlive the process, so that a restart does not whitewash a device."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from plugin_gateway.core import faults
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.faults import Fault
+from plugin_gateway.core.observations import DriverSeen
+from plugin_gateway.core.state import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What is held against devices, on which boot and with which driver."""
+
+    boot_id: str
+    """The kernel's random/boot_id."""
+    driver: DriverSeen | None
+    faults: Mapping[DeviceId, Fault]
+    taken_out: Mapping[DeviceId, tuple[float, ...]]
+
+
+def remember(state: State, boot_id: str) -> Memory:
+    """Take out of the state what has to be kept."""
+    return Memory(boot_id=boot_id, driver=state.driver, faults=state.faults, taken_out=state.taken_out)
+
+
+def recall(memory: Memory, boot_id: str) -> State:
+    """Begin with what was kept; what another boot did away with is forgotten."""
+    if memory.boot_id != boot_id:
+        return State(faults={device: faults.reboot(fault) for device, fault in memory.faults.items()})
+    return State(
+        driver=memory.driver,
+        faults={device: faults.resume(fault) for device, fault in memory.faults.items()},
+        taken_out=memory.taken_out,
+    )

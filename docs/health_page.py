@@ -1,0 +1,203 @@
+"""Makes health.md from the code: ``make generate``. Each cell of the state table is what the state function did."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.faults import Checkup, Moment, Stage
+from plugin_gateway.core.health_policy import DEFAULT_POLICY, Action, Decision, Needs, Source, XidRule
+from plugin_gateway.core.memory import recall, remember
+from plugin_gateway.core.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverSilence,
+    DriverUnavailable,
+    InventorySeen,
+    Observation,
+    XidReported,
+)
+from plugin_gateway.core.state import State, advance, clear, due, wait
+
+PAGE = Path(__file__).with_name("health.md")
+GPU = DeviceId("GPU-1")
+HERE = InventorySeen(
+    Inventory(
+        devices=(
+            Device(
+                id=GPU,
+                index=0,
+                minor=0,
+                pci_address="0000:01:00.0",
+                product="GPU",
+                memory_bytes=0,
+                numa_node=0,
+                nodes=(),
+            ),
+        ),
+        visibility_variable="X",
+    )
+)
+ACTIONS = {901: Action.UNHEALTHY, 902: Action.UNTIL_RESET, 903: Action.UNTIL_REBOOT}
+POLICY = DEFAULT_POLICY.with_rules([XidRule(xid, xid, action, "") for xid, action in ACTIONS.items()])
+SIMPLE, RESET, REBOOT = (XidReported(xid, GPU) for xid in ACTIONS)
+WELL, LOST = DevicesChecked({GPU: Checkup(recovery_action=0)}), DevicesChecked({GPU: Checkup(error="GPU is lost")})
+NEW_DRIVER = DriverSeen("2", "2")
+NOW, LATER = Moment(10_000.0, 0.0), Moment(20_000.0, 0.0)
+Step = Callable[[State], State]
+
+
+def see(*observations: Observation) -> Step:
+    """What the driver tells."""
+
+    def step(state: State) -> State:
+        for observation in observations:
+            state, _ = advance(state, observation, NOW, POLICY)
+        return state
+
+    return step
+
+
+def rest(state: State) -> State:
+    """Let the quiet time pass, where one goes on."""
+    return wait(state, LATER, POLICY)[0] if due(state, POLICY) is not None else state
+
+
+PROBLEMS = {Source.NOT_ANSWERING: "does not answer", Source.DRIVER_GONE: "the driver is gone"}
+STARTS: Mapping[str, Sequence[Observation]] = {
+    "Healthy": (),
+    "Unhealthy, needs a check": (SIMPLE,),
+    "Unhealthy, needs a reset": (RESET,),
+    "Unhealthy, needs a reboot": (REBOOT,),
+    "Unhealthy, does not answer": (LOST,),
+    "Unhealthy, the driver is gone": (DriverSilence(99.0),),
+    "Probation": (SIMPLE, WELL),
+}
+STEPS: Mapping[str, Step] = {
+    "evidence: `unhealthy`": see(SIMPLE),
+    "evidence: `unhealthy-until-reset`": see(RESET),
+    "evidence: `unhealthy-until-reboot`": see(REBOOT),
+    "a check finds nothing": see(WELL),
+    "a check gets no answer": see(LOST),
+    "the driver was reset, a check finds nothing": see(NEW_DRIVER, WELL),
+    "the driver is gone": see(DriverSilence(99.0)),
+    "the driver is away for a moment": see(DriverUnavailable("gone"), HERE),
+    "the quiet time is over": rest,
+    "`health clear`": lambda state: clear(state, GPU, NOW, POLICY)[0],
+    "the gateway restarts": lambda state: recall(remember(state, "boot"), "boot"),
+    "the node reboots": lambda state: recall(remember(state, "boot"), "another"),
+}
+
+
+def described(state: State) -> str:
+    """Name the state as the rows do, as far as they know it."""
+    fault = state.faults.get(GPU)
+    if fault is None:
+        return "Healthy"
+    if fault.stage is Stage.PROBATION:
+        return "Probation"
+    if fault.needs is Needs.REBOOT:
+        return "Unhealthy, needs a reboot"
+    if fault.needs is Needs.RESET and not fault.was_reset:
+        return "Unhealthy, needs a reset"
+    if fault.problems:
+        return f"Unhealthy, {' and '.join(PROBLEMS[source] for source in fault.problems)}"
+    return "Unhealthy, needs a check"
+
+
+def state_table() -> list[str]:
+    """Draw what each step leads to from each start."""
+    lines = [row(("", *STARTS)), row(["---"] * (len(STARTS) + 1))]
+    starts = [see(HERE, DriverSeen("1", "1"), *observations)(State()) for observations in STARTS.values()]
+    for name, step in STEPS.items():
+        cells = []
+        for start in starts:
+            after = step(start)
+            cells.append("—" if described(after) == described(start) else described(after))
+        lines.append(row((name, *cells)))
+    return lines
+
+
+def evidence_table() -> list[str]:
+    """List what follows from which evidence by default."""
+    by_decision: dict[Decision, list[int]] = {}
+    for xid, decision in sorted(DEFAULT_POLICY.xids.items()):
+        by_decision.setdefault(decision, []).append(xid)
+    rows = [(f"XID {ranges(xids)}", decision) for decision, xids in by_decision.items()]
+    rows.sort(key=lambda each: list(Action).index(each[1].action))
+    rows.append(("any other XID", DEFAULT_POLICY.unknown_xid))
+    rows += [(f"`{source.value}`", DEFAULT_POLICY.about(source)) for source in Source]
+    lines = [row(("evidence", "action", "decided by")), row(["---"] * 3)]
+    return lines + [row((what, f"`{decision.action.value}`", decision.origin)) for what, decision in rows]
+
+
+def ranges(xids: Sequence[int]) -> str:
+    """Write neighbours as a range."""
+    groups = [[xid for _, xid in group] for _, group in groupby(enumerate(xids), lambda each: each[1] - each[0])]
+    return ", ".join(str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups)
+
+
+def row(cells: Sequence[str]) -> str:
+    """Write a row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+TEXT = """# Health
+
+Made from the code by `make generate`; each cell of the first table is what the state function did.
+
+The kubelet is told `Healthy` of a device in the stage Healthy and `Unhealthy` of every other. A device that is taken
+out is given back when nothing speaks against it any more: it has what its evidence asks for (a reset is a new instance
+of the kernel module, or the driver's recovery action back to none), it answers, the driver asks for no recovery, and it
+was quiet for {quiet:g} s (`--quiet-time`). One that is taken out {count} times within {window:g} s stays out until it
+is reset, the node reboots, or an operator says `plugin-gateway health clear`. Containers that hold a device keep it.
+
+What is held against a device is kept in `health.json` below `--state-dir` with the kernel's boot id; in a container
+that has to be a folder of the host, or a restart of the pod forgets it.
+
+## From one stage to the next
+
+Rows are what happens, columns the stage before; — means that the device stays as it is.
+
+{states}
+
+## What follows from which evidence
+
+`plugin-gateway health-policy` shows what is in force, with where each row was decided. `ignore` is logged, `report` is
+logged as a warning; neither changes the health.
+
+{evidence}
+
+```yaml
+version: v1
+health:
+  quietTime: 60
+  driverTimeout: 30         # seconds without the driver after which every device is Unhealthy
+  flapCount: 3
+  flapWindow: 3600
+  unknownXid: unhealthy     # ignore, report, unhealthy, unhealthy-until-reset, unhealthy-until-reboot
+  xids:
+    79: unhealthy-until-reset
+    126-135: report
+  evidence:
+    pending-retirement: report
+```
+
+`DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS` mean what they mean to NVIDIA's device plugin, and come after the
+file: XIDs to ignore, or `all`; XIDs that count in spite of that.
+"""
+
+
+def page() -> str:
+    """Write the page."""
+    return TEXT.format(
+        quiet=DEFAULT_POLICY.quiet_time,
+        count=DEFAULT_POLICY.flap_count,
+        window=DEFAULT_POLICY.flap_window,
+        states="\n".join(state_table()),
+        evidence="\n".join(evidence_table()),
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

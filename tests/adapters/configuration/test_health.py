@@ -1,0 +1,130 @@
+"""What an admin can decide about health, and where and how every mistake in it is told."""
+
+from pathlib import Path
+
+import pytest
+
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health_policy import Action, Decision, HealthPolicy, Source
+
+from .conftest import Read
+
+WHOLE = """\
+version: v1
+health:
+  quietTime: 90
+  driverTimeout: 45.5
+  flapCount: 5
+  flapWindow: 600
+  unknownXid: report
+  xids:
+    79: unhealthy-until-reset
+    126-135: ignore
+    "48": unhealthy-until-reboot
+  evidence:
+    pending-retirement: report
+"""
+ACTIONS = "allowed are ignore, report, unhealthy, unhealthy-until-reset, unhealthy-until-reboot"
+XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
+
+
+def test_every_key_is_read(read: Read, config_file: Path) -> None:
+    policy = read((), {}, WHOLE).health
+    times = policy.quiet_time, policy.driver_timeout, policy.flap_count, policy.flap_window
+    assert times == (90.0, 45.5, 5, 600.0)
+    assert policy.about_xid(79) == Decision(Action.UNTIL_RESET, f"file {config_file}:9")
+    assert policy.about_xid(48) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:11")
+    assert {policy.about_xid(xid) for xid in range(126, 136)} == {Decision(Action.IGNORE, f"file {config_file}:10")}
+    assert policy.about_xid(136) == HealthPolicy().about_xid(136)
+    assert policy.about_xid(4000) == Decision(Action.REPORT, f"file {config_file}:7")
+    assert policy.about(Source.PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:13")
+    assert policy.about(Source.NOT_ANSWERING) == HealthPolicy().about(Source.NOT_ANSWERING)
+
+
+def health(text: str) -> str:
+    """A file with this section, which begins in line 3."""
+    return f"version: v1\nhealth:\n{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("  xids: {79: reset}", f"3:14: health.xids.79: 'reset', {ACTIONS}"),
+        ("  xids: {79: [ignore]}", "3:14: health.xids.79 is a list, allowed is a word"),
+        ("  xids: {79: yes}", "3:14: health.xids.79 is 'yes', allowed is a word"),
+        ("  xids: [79]", "3:9: health.xids is a list, allowed are keys with values"),
+        ("  xids: {-5: ignore}", f"3:10: health.xids: '-5' is no XID, {XIDS}"),
+        ("  xids: {0: ignore}", f"3:10: health.xids: '0' is no XID, {XIDS}"),
+        ("  xids: {9-7: ignore}", f"3:10: health.xids: '9-7' is no XID, {XIDS}"),
+        ("  xids: {1-: ignore}", f"3:10: health.xids: '1-' is no XID, {XIDS}"),
+        ("  xids: {1-2-3: ignore}", f"3:10: health.xids: '1-2-3' is no XID, {XIDS}"),
+        ("  xids: {10000: ignore}", f"3:10: health.xids: '10000' is no XID, {XIDS}"),
+        ("  xids: {1-99999999999: ignore}", f"3:10: health.xids: '1-99999999999' is no XID, {XIDS}"),
+        ("  xids: {0x4F: ignore}", f"3:10: health.xids: '0x4F' is no XID, {XIDS}"),
+        ("  xids: {٣: ignore}", f"3:10: health.xids: '٣' is no XID, {XIDS}"),
+        (
+            "  xids:\n    10-20: ignore\n    15-30: report",
+            "5:5: health.xids.15-30: XID 15 was decided about before, by health.xids.10-20",
+        ),
+        (
+            "  xids:\n    '079': ignore\n    79: report",
+            "5:5: health.xids.79: XID 79 was decided about before, by health.xids.79",
+        ),
+        ("  unknownXid: maybe", f"3:15: health.unknownXid: 'maybe', {ACTIONS}"),
+        ("  evidence: {row-remap: ignore}", "3:14: unknown key health.evidence.row-remap, known are double-bit-ecc, "),
+        ("  evidence: {driver-gone: off}", "3:27: health.evidence.driver-gone is 'off', allowed is a word"),
+        ("  quietTme: 5", "3:3: unknown key health.quietTme, did you mean health.quietTime?"),
+        ("  quietTime: -1", "3:14: health.quietTime: '-1', allowed are 0 to 10000000 seconds"),
+        ("  quietTime: .nan", "3:14: health.quietTime: '.nan', allowed are 0 to 10000000 seconds"),
+        ("  quietTime: nan", "3:14: health.quietTime: 'nan', allowed are 0 to 10000000 seconds"),
+        ("  driverTimeout: 5", "3:18: health.driverTimeout: '5', allowed are 10 to 10000000 seconds"),
+        ("  flapCount: 0", "3:14: health.flapCount: '0', allowed are 1 to 1000"),
+        ("  flapWindow: 1e99", "3:15: health.flapWindow: '1e99', allowed are 1 to 10000000 seconds"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place(text: str, words: str, read: Read, config_file: Path) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, health(text))
+    assert str(caught.value).replace(f"{config_file}:", "").startswith(words)
+
+
+@pytest.mark.parametrize("section", ["", "{}", "{xids: {}}"])
+def test_an_empty_section_decides_nothing(section: str, read: Read) -> None:
+    assert read((), {}, f"version: v1\nhealth: {section}\n").health == HealthPolicy()
+
+
+def test_disabled_xids_are_ignored_and_enabled_ones_count(read: Read) -> None:
+    policy = read((), {"DP_DISABLE_HEALTHCHECKS": "79, 31", "DP_ENABLE_HEALTHCHECKS": "13,31,48"}).health
+    assert policy.about_xid(79) == Decision(Action.IGNORE, "environment DP_DISABLE_HEALTHCHECKS")
+    assert policy.about_xid(31) == Decision(Action.UNHEALTHY, "environment DP_ENABLE_HEALTHCHECKS")
+    assert policy.about_xid(13).action is Action.UNHEALTHY
+    assert policy.about_xid(48).action is Action.UNTIL_RESET
+    assert policy.sources == HealthPolicy().sources
+
+
+@pytest.mark.parametrize("word", ["all", "ALL", "xids", "1,xids"])
+def test_an_enabled_xid_counts_although_all_are_disabled(word: str, read: Read) -> None:
+    """NVIDIA's own comment says so; its code does not."""
+    policy = read((), {"DP_DISABLE_HEALTHCHECKS": word, "DP_ENABLE_HEALTHCHECKS": "79"}).health
+    assert policy.about_xid(79).action is Action.UNTIL_REBOOT
+    others = {policy.about_xid(xid).action for xid in range(1, 200) if xid != 79}
+    assert others == {Action.IGNORE}
+    assert {decision.action for decision in policy.sources.values()} == {Action.IGNORE}
+
+
+def test_all_can_be_enabled(read: Read) -> None:
+    policy = read((), {"DP_ENABLE_HEALTHCHECKS": "all"}).health
+    assert all(policy.about_xid(xid).action.needs is not None for xid in range(1, 200))
+
+
+def test_the_environment_beats_the_file(read: Read) -> None:
+    text = health("  xids: {79: ignore}")
+    assert read((), {"DP_ENABLE_HEALTHCHECKS": "79"}, text).health.about_xid(79).action is Action.UNTIL_REBOOT
+    text = health("  xids: {31: unhealthy}")
+    assert read((), {"DP_DISABLE_HEALTHCHECKS": "31"}, text).health.about_xid(31).action is Action.IGNORE
+
+
+@pytest.mark.parametrize("word", ["some", "-1", "1;2", "1 2", "٣", "9" * 99])
+def test_what_is_no_list_of_xids_is_refused(word: str, read: Read) -> None:
+    with pytest.raises(InvalidValueError, match=r"DP_DISABLE_HEALTHCHECKS: .* allowed are XIDs with commas"):
+        read((), {"DP_DISABLE_HEALTHCHECKS": word})

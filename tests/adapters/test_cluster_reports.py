@@ -1,0 +1,160 @@
+"""What the cluster is told about health, over real TLS; and that an API server that fails holds nobody up."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.api_server import ApiServer, api_server
+from gateway.node import device, until
+from plugin_gateway.adapters import cluster_reports
+from plugin_gateway.adapters.cluster_reports import ClusterReports, Target
+from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.logs import log
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.faults import Checkup, Moment
+from plugin_gateway.core.health_policy import DEFAULT_POLICY
+from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
+from plugin_gateway.core.state import State, advance, clear
+
+GPU, OTHER = device(0).id, device(1).id
+SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
+BOTH = Target("node-1", events=True, condition="GpuProblem")
+
+
+def after(*observations: Observation, state: State | None = None) -> State:
+    state = state or State()
+    for observation in observations:
+        state, _ = advance(state, observation, Moment(1.0, 1.0), DEFAULT_POLICY)
+    return state
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(tmp_path / "service-account") as server:
+        yield server
+
+
+@pytest.fixture
+def told() -> Iterator[list[dict[str, Any]]]:
+    lines: list[dict[str, Any]] = []
+    log.write_to(lambda level, line: lines.append({"level": level, **line}))
+    lines.clear()
+    yield lines
+    log.write_to(None)
+
+
+@asynccontextmanager
+async def reporting(
+    server: ApiServer, target: Target = BOTH, known: State | None = None
+) -> AsyncIterator[ClusterReports]:
+    api = KubernetesApi(server.environment, server.service_account)
+    reports = ClusterReports(target, api, known or State())
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reports.run())
+        try:
+            yield reports
+        finally:
+            task.cancel()
+
+
+async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
+    async with reporting(server) as reports:
+        state = after(SEEN, XidReported(1000, GPU))
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 1, "an Event")
+        state = after(DevicesChecked({GPU: Checkup(recovery_action=0)}), state=state)
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 2, "another Event")
+        state, _ = clear(state, GPU, Moment(2.0, 2.0), DEFAULT_POLICY)
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 3, "the last Event")
+    first, second, third = server.events()
+    assert first["involvedObject"] == {"kind": "Node", "name": "node-1", "uid": "node-1"}
+    assert first["metadata"]["namespace"] == "default"
+    assert len({event["metadata"]["name"] for event in server.events()}) == 3
+    assert [event["reason"] for event in server.events()] == ["GpuUnhealthy", "GpuOnProbation", "GpuHealthy"]
+    assert [event["type"] for event in server.events()] == ["Warning", "Warning", "Normal"]
+    assert first["message"] == f"{GPU}: XID 1000; it needs a check that finds nothing"
+    assert second["message"] == f"{GPU}: XID 1000; it needs a quiet time"
+    assert third["message"] == f"{GPU}: XID 1000"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["firstTimestamp"])
+    assert server.calls[0].path == "/api/v1/namespaces/default/events"
+
+
+async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiServer) -> None:
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        reports.keep(after(SEEN))
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        reports.keep(after(SEEN, XidReported(79, GPU)))
+        await until(lambda: len(server.conditions()) == 2, "another one")
+    assert not server.events()
+    first, second = server.conditions()
+    assert (first["type"], first["status"], first["message"]) == ("GpuProblem", "False", "every GPU is healthy")
+    assert (second["status"], second["reason"], second["message"]) == ("True", "GpuUnhealthy", f"{GPU}: XID 79")
+    call = server.calls[0]
+    assert (call.method, call.path) == ("PATCH", "/api/v1/nodes/node-1/status")
+    assert call.content_type == "application/strategic-merge-patch+json"
+
+
+async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:
+    known = after(SEEN, XidReported(79, GPU))
+    async with reporting(server, known=State(faults=known.faults)) as reports:
+        reports.keep(after(XidReported(79, OTHER), state=known))
+        await until(lambda: len(server.events()) == 1, "an Event")
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+    assert server.events()[0]["message"].startswith(OTHER)
+    assert server.conditions()[0]["message"] == f"{GPU}: XID 79; {OTHER}: XID 79"
+
+
+async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_true_then(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(cluster_reports, "FIRST_RETRY", 0.05)
+    server.status = 403
+    async with reporting(server) as reports:
+        state = after(SEEN, XidReported(79, GPU))
+        reports.keep(state)
+        await until(lambda: len(told) == 1, "the complaint")
+        await asyncio.sleep(0.3)
+        reports.keep(after(XidReported(79, OTHER), state=state))
+        server.status = 201
+        await until(lambda: len(server.events()) == 2, "both Events")
+        await until(lambda: len(told) == 2, "the end of the complaint")
+    assert told[0]["problem"] == ("POST /api/v1/namespaces/default/events: 403 Forbidden: words of the server")
+    assert [line["level"] for line in told] == ["warning", "info"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda server: server.environment.clear(), "no API server is known: KUBERNETES_SERVICE_HOST is not set"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="x"), "no API server is known"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="1"), "Connection refused"),
+        (lambda server: (server.service_account / "token").unlink(), "the service account cannot be used: .*token"),
+        (lambda server: (server.service_account / "token").write_text("a\nb"), "POST /x: Invalid header value"),
+        (lambda server: (server.service_account / "token").write_text("other"), "401 Unauthorized"),
+        (lambda server: (server.service_account / "ca.crt").write_text(""), "the service account cannot be used"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_HOST="localhost"), "certificate verify failed"),
+    ],
+)
+def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, server: ApiServer) -> None:
+    spoil(server)
+    with pytest.raises(ApiError, match=words):
+        KubernetesApi(server.environment, server.service_account).post("/x", {})
+    assert not server.calls
+
+
+async def test_nobody_waits_for_a_server_that_does_not_answer(server: ApiServer) -> None:
+    listener = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    server.environment["KUBERNETES_SERVICE_PORT"] = str(listener.sockets[0].getsockname()[1])
+    async with listener, reporting(server) as reports:
+        began = asyncio.get_running_loop().time()
+        reports.keep(after(SEEN, XidReported(79, GPU)))
+        await asyncio.sleep(0.05)
+        assert asyncio.get_running_loop().time() - began < 1
+    assert not server.calls

@@ -1,0 +1,147 @@
+"""What is kept about unhealthy devices: it comes back as it was, and a file that is no good harms nobody."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_gateway.adapters import health_file
+from plugin_gateway.adapters.health_file import DamagedFileError
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.faults import Evidence, Fault
+from plugin_gateway.core.health_policy import Needs, Source
+from plugin_gateway.core.memory import Memory
+from plugin_gateway.core.observations import DriverSeen
+
+GPU = DeviceId("GPU-1")
+WORDS = st.text(max_size=20)
+TIMES = st.floats(0, 2e9)
+FAULTS = st.builds(
+    Fault,
+    since=TIMES,
+    evidence=st.lists(st.builds(Evidence, WORDS, TIMES), min_size=1, max_size=8).map(tuple),
+    needs=st.sampled_from(Needs),
+    problems=st.dictionaries(st.sampled_from(Source), WORDS),
+    was_reset=st.booleans(),
+    is_damped=st.booleans(),
+)
+MEMORIES = st.builds(
+    Memory,
+    boot_id=WORDS,
+    driver=st.none() | st.builds(DriverSeen, st.none() | WORDS, st.none() | WORDS),
+    faults=st.dictionaries(st.sampled_from((GPU, DeviceId("GPU-2"))), FAULTS),
+    taken_out=st.dictionaries(st.just(GPU), st.lists(TIMES, max_size=3).map(tuple)),
+)
+KEPT = Memory(
+    boot_id="boot",
+    driver=DriverSeen("575", "12"),
+    faults={GPU: Fault(since=5.0, evidence=(Evidence("XID 79", 5.0),), needs=Needs.REBOOT)},
+    taken_out={GPU: (4.0,)},
+)
+
+
+@pytest.fixture
+def path(state_dir: Path) -> Path:
+    return state_dir / "health.json"
+
+
+@given(memory=MEMORIES)
+def test_what_was_written_is_read(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "health.json"
+    health_file.write(path, memory)
+    assert health_file.read(path) == memory
+
+
+def test_the_directory_is_made_for_its_owner_alone(path: Path) -> None:
+    health_file.write(path, KEPT)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert [each.name for each in path.parent.iterdir()] == ["health.json"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    health_file.write(path, KEPT)
+
+    def fail(_path: Path, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", fail)
+        with pytest.raises(OSError, match="No space left"):
+            health_file.write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}))
+    assert health_file.read(path) == KEPT
+    assert [each.name for each in path.parent.iterdir()] == ["health.json"]
+
+
+def changed(change: Callable[[Any], object]) -> Callable[[Path], object]:
+    def spoil(path: Path) -> None:
+        value = json.loads(path.read_text())
+        change(value)
+        path.write_text(json.dumps(value))
+
+    return spoil
+
+
+def fault(name: str, value: object) -> Callable[[Path], object]:
+    return changed(lambda kept: kept["faults"][GPU].update({name: value}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_text(""), "Expecting value"),
+        (lambda path: path.write_bytes(b"{\xff}"), "codec can't decode"),
+        (lambda path: path.write_text("[" * 100_000), "recursion"),
+        (lambda path: path.write_text("5"), "5 where names with values belong"),
+        (lambda path: path.write_text(path.read_text()[:-20]), "Unterminated string"),
+        (changed(lambda kept: kept.update(version=2)), "version 2, known is 1"),
+        (changed(lambda kept: kept.update(more=1)), "where version, boot_id, driver, faults, taken_out belong"),
+        (changed(lambda kept: kept.pop("boot_id")), "where version, boot_id, driver, faults, taken_out belong"),
+        (changed(lambda kept: kept.update(boot_id=5)), "5 where a text belongs"),
+        (changed(lambda kept: kept.update(driver=[])), r"\[\] where names with values belong"),
+        (changed(lambda kept: kept.update(taken_out={GPU: [True]})), "True where a number belongs"),
+        (changed(lambda kept: kept.update(taken_out={GPU: 5})), "5 where a list belongs"),
+        (changed(lambda kept: kept["faults"].update({"": {}})), "device id '' has 0 characters"),
+        (fault("needs", "luck"), "'luck' where one of check, reset, reboot belongs"),
+        (fault("needs", ["reset"]), r"\['reset'\] where one of"),
+        (fault("evidence", []), "a device is unhealthy for no reason"),
+        (fault("since", float("nan")), "nan where a number belongs"),
+        (fault("since", float("inf")), "inf where a number belongs"),
+        (fault("problems", {"moon": "full"}), "'moon' where one of double-bit-ecc"),
+        (fault("was_reset", 1), "1 where true or false belongs"),
+        (fault("evidence", [{"what": "x" * 5000, "at": 1}]), "where a text belongs"),
+    ],
+)
+def test_a_file_that_is_no_good_is_set_aside(spoil: Callable[[Path], object], words: str, path: Path) -> None:
+    health_file.write(path, KEPT)
+    spoil(path)
+    with pytest.raises(DamagedFileError, match=words) as caught:
+        health_file.read(path)
+    assert str(caught.value).endswith("; set aside as health.damaged")
+    assert [each.name for each in path.parent.iterdir()] == ["health.damaged"]
+
+
+def test_what_is_no_file_is_set_aside_and_nothing_waits_for_it(path: Path) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path)
+    with pytest.raises(DamagedFileError, match="it is no regular file; set aside"):
+        health_file.read(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_somebody_else_is_set_aside(path: Path) -> None:
+    health_file.write(path, KEPT)
+    os.chown(path, 12345, 12345)
+    with pytest.raises(DamagedFileError, match="it belongs to user 12345; set aside"):
+        health_file.read(path)
+
+
+def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedFileError, match="Too many levels of symbolic links"):
+        health_file.read(path)

@@ -1,0 +1,79 @@
+"""As much of an API server as the reports to the cluster need: TLS, a token, Events and a node's status."""
+
+import http.server
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trustme
+
+TOKEN = "secret-of-the-pod"
+
+
+class Call(NamedTuple):
+    """One call that was answered."""
+
+    method: str
+    path: str
+    content_type: str
+    body: dict[str, Any]
+
+
+class ApiServer:
+    """What it was told, and what a pod needs to reach it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.calls: list[Call] = []
+        self.status = 200
+        """What it answers with."""
+        self.service_account = folder
+        self.environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
+
+    def events(self) -> list[dict[str, Any]]:
+        return [call.body for call in self.calls if call.path.endswith("/events")]
+
+    def conditions(self) -> list[dict[str, Any]]:
+        return [call.body["status"]["conditions"][0] for call in self.calls if call.path.endswith("/status")]
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[ApiServer]:
+    """Serve on a free port for the length of a block."""
+    authority = trustme.CA()
+    folder.mkdir()
+    authority.cert_pem.write_to_path(folder / "ca.crt")
+    (folder / "token").write_text(f"{TOKEN}\n")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+            status = server.status if known else 401
+            if status < 400:
+                server.calls.append(Call(self.command, self.path, self.headers["Content-Type"], body))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps({"kind": "Status", "message": "words of the server"}).encode())
+
+        do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Say nothing."""
+
+    listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener.socket = context.wrap_socket(listener.socket, server_side=True)
+    server = ApiServer(folder, listener.server_address[1])
+    thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        listener.shutdown()
+        thread.join(5)
+        listener.server_close()
