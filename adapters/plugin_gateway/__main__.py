@@ -146,24 +146,56 @@ def _health(parsed: argparse.Namespace) -> int:
 def _state_dir(parsed: argparse.Namespace) -> "Path":
     from pathlib import Path
 
-    option = _state_option()
+    option = _option("state_dir")
     return Path(decide_one(option, given_flags((option,), parsed), os.environ))
 
 
-def _state_option() -> Option:
-    return next(option for option in _options() if option.name == "state_dir")
+def _option(name: str) -> Option:
+    return next(option for option in _options() if option.name == name)
 
 
 def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, (_state_option(),))
+    add_options(parser, (_option("state_dir"),))
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, (_state_option(),))
+    add_options(parser, (_option("state_dir"),))
     parser.usage = "%(prog)s clear DEVICE [flags]"
     parser.add_argument("action", choices=("clear",), help="clear: the device is well, give it out again")
     parser.add_argument("device", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it")
+
+
+def _inspect(parsed: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from plugin_gateway.adapters.inspection.command import Wish, find_sockets, inspect
+
+    option = _option("kubelet_dir")
+    directory = decide_one(option, given_flags((option,), parsed), os.environ)
+    sockets = [Path(parsed.socket)] if parsed.socket else find_sockets(Path(directory))
+    return inspect(sockets, Wish(parsed.prefer, tuple(parsed.allocate or ())), as_json=parsed.json)
+
+
+def _add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    from plugin_gateway.adapters.configuration.parsers import parse_count
+
+    def count(text: str) -> int:
+        try:
+            return parse_count(text)
+        except InvalidValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    add_options(parser, (_option("kubelet_dir"),))
+    parser.usage = "%(prog)s [SOCKET] [flags]"
+    parser.add_argument("socket", nargs="?", metavar="SOCKET", help="default: every plugin's in the directory below")
+    parser.add_argument(
+        "--prefer", type=count, default=0, metavar="COUNT", help="ask which devices it prefers of so many"
+    )
+    parser.add_argument(
+        "--allocate", nargs="+", metavar="DEVICE", help="call Allocate for these devices, which can have effects"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def _fake_kubelet(parsed: argparse.Namespace) -> int:
@@ -215,6 +247,11 @@ COMMANDS: Mapping[str, Command] = {
         run=_run,
     ),
     "devices": Command(help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices),
+    "inspect": Command(
+        help="show what the socket of any device plugin serves, and one list of its devices",
+        add_arguments=_add_inspect_arguments,
+        run=_inspect,
+    ),
     "status": Command(
         help="show what the running gateway knows of its GPUs, and why one is not given out",
         add_arguments=_add_status_arguments,

@@ -218,6 +218,7 @@ async def test_reflection_shows_the_dialect_in_force(dialect: Dialect, field: st
         assert services == {
             "v1beta1.DevicePlugin",
             "deviceplugin.DevicePlugin",
+            "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
         }
         answer = pool.FindMessageTypeByName("deviceplugin.AllocateResponse")

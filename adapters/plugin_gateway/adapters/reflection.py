@@ -7,13 +7,14 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from plugin_gateway.adapters import endpoint_health
 from plugin_gateway.adapters.dialect import Dialect
 
 
 def _pool(dialects: Sequence[Dialect]) -> DescriptorPool:
     """Put the chosen dialects and the reflection service itself into one pool; no two of them share a package."""
     pool = DescriptorPool()
-    for file in (reflection_pb2.DESCRIPTOR, *(dialect.file for dialect in dialects)):
+    for file in (reflection_pb2.DESCRIPTOR, endpoint_health.DESCRIPTOR, *(dialect.file for dialect in dialects)):
         description = descriptor_pb2.FileDescriptorProto()
         file.CopyToProto(description)
         pool.Add(description)
@@ -22,7 +23,7 @@ def _pool(dialects: Sequence[Dialect]) -> DescriptorPool:
 
 async def reflect(dialects: Sequence[Dialect], requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
     """Answer one reflection stream."""
-    names = (*(dialect.service for dialect in dialects), reflection.SERVICE_NAME)
+    names = (*(dialect.service for dialect in dialects), endpoint_health.SERVICE, reflection.SERVICE_NAME)
     servicer = reflection.aio.ReflectionServicer(names, pool=_pool(dialects))
 
     async def parsed() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:

@@ -18,6 +18,7 @@ from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
+HEALTH = "grpc.health.v1.Health"
 
 _STATUS: dict[type[Exception], grpc.StatusCode] = {
     MalformedRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,6 +44,8 @@ class Serving(grpc.GenericRpcHandler):
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for served in self._dialects:
             self._add(served)
+        self._dialect = dialect
+        self._methods[f"/{HEALTH}/Check"] = grpc.unary_unary_rpc_method_handler(self._check_health)
         self._methods[f"/{REFLECTION}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(self._reflect)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
@@ -96,6 +99,18 @@ class Serving(grpc.GenericRpcHandler):
             if paced:
                 await self._turns.take(self._offer.resource)
             yield advertisement
+
+    async def _check_health(self, request: bytes, context: _Context) -> bytes:
+        from plugin_gateway.adapters.endpoint_health import check  # noqa: PLC0415 - costs nothing until somebody asks
+
+        in_force = self._dialect.service if self._stream.is_open else None
+        try:
+            answer = check(request, served=[served.service for served in self._dialects], in_force=in_force)
+        except MalformedRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if answer is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        return answer
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
         from plugin_gateway.adapters.reflection import reflect  # noqa: PLC0415 - costs nothing until somebody asks

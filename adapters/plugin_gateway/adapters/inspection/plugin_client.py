@@ -1,0 +1,189 @@
+"""Calls of any device plugin, with messages whose shape it told itself, or ours where it tells none."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from plugin_gateway.api.v1alpha import api_pb2 as wire19
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.errors import GatewayError
+
+PATIENCE = 5.0
+"""Seconds that a plugin gets for each answer."""
+PACKAGES = ("v1beta1", "deviceplugin")
+"""The newest first."""
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+KUBELET_LIMIT = 16 * 1024 * 1024
+"""Bytes of an answer that are taken; a kubelet of 1.37 takes as many."""
+_OURS: Mapping[str, Any] = {"v1beta1": wire, "deviceplugin": wire19}
+_ABSENT = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+
+
+class InspectionError(GatewayError):
+    """The plugin cannot be asked, or does not answer; the message is for the admin."""
+
+
+class PluginService(NamedTuple):
+    """One DevicePlugin service."""
+
+    descriptor: ServiceDescriptor
+    is_told: bool
+    """Whether the plugin itself told its shape, through reflection."""
+    is_in_force: bool | None
+    """Whether the kubelet uses it; None where nobody says."""
+
+    @property
+    def package(self) -> str:
+        """The dialect's package."""
+        return str(self.descriptor.full_name).rpartition(".")[0]
+
+
+class PluginClient:
+    """One connection to a plugin."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect.
+
+        Raises:
+            InspectionError: nobody accepts.
+        """
+        self.path = path
+        if not path.is_socket():
+            what = "there is no such file" if not os.path.lexists(path) else "it is no socket"
+            raise InspectionError(f"{path}: {what}")
+        self._channel = grpc.insecure_channel(
+            f"unix:{path}",
+            options=(
+                ("grpc.default_authority", "localhost"),
+                ("grpc.max_receive_message_length", KUBELET_LIMIT),
+                ("grpc.enable_retries", 0),
+            ),
+        )
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+
+    def reflected(self) -> Sequence[str] | None:
+        """List the services by reflection; None where there is none.
+
+        Raises:
+            InspectionError: nobody answers.
+        """
+        try:
+            return tuple(sorted(ProtoReflectionDescriptorDatabase(self._channel).get_services()))
+        except grpc.RpcError as error:
+            if error.code() in _ABSENT:
+                return None
+            raise self._failed("reflection", error) from error
+
+    def services(self, reflected: Sequence[str] | None) -> Sequence[PluginService]:
+        """Find the DevicePlugin services, the one in force first.
+
+        Raises:
+            InspectionError: nobody answers, or it is no device plugin.
+        """
+        if reflected is None:
+            return self._services_by_calling()
+        names = [name for name in reflected if name.endswith(".DevicePlugin")]
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._channel))
+        found = [
+            PluginService(pool.FindServiceByName(name), is_told=True, is_in_force=self._is_in_force(name))
+            for name in names
+        ]
+        if not found:
+            raise InspectionError(f"{self.path}: it serves {', '.join(reflected)}, so it is no device plugin")
+        return sorted(found, key=lambda service: (not service.is_in_force, service.package not in PACKAGES[:1]))
+
+    def _services_by_calling(self) -> Sequence[PluginService]:
+        for package in PACKAGES:
+            descriptor = _OURS[package].DESCRIPTOR.services_by_name["DevicePlugin"]
+            service = PluginService(descriptor, is_told=False, is_in_force=None)
+            try:
+                self.snapshot(service)
+            except AbsentError:
+                continue
+            return (service,)
+        raise InspectionError(f"{self.path}: it answers, and serves neither of {' and '.join(PACKAGES)}.DevicePlugin")
+
+    def _is_in_force(self, service: str) -> bool | None:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            data = self._unary(HEALTH_CHECK)(request.SerializeToString(), timeout=PATIENCE)
+            answer = health_pb2.HealthCheckResponse.FromString(data)
+        except (grpc.RpcError, DecodeError):
+            return None
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def snapshot(self, service: PluginService) -> Message:
+        """Take one device list.
+
+        Raises:
+            AbsentError: the service is not there.
+            InspectionError: no list comes.
+        """
+        listen: grpc.UnaryStreamMultiCallable[bytes, bytes]
+        listen = self._channel.unary_stream(f"/{service.descriptor.full_name}/ListAndWatch")
+        stream = listen(b"", timeout=PATIENCE)
+        try:
+            data = next(stream, None)
+        except grpc.RpcError as error:
+            if error.code() in _ABSENT:
+                raise AbsentError(service.descriptor.full_name) from error
+            raise self._failed("ListAndWatch", error) from error
+        finally:
+            stream.cancel()
+        if data is None:
+            raise InspectionError(f"{self.path}: ListAndWatch ended without a list")
+        return self._parse(service, "ListAndWatch", data)
+
+    def call(self, service: PluginService, method: str, fields: Mapping[str, Any]) -> Message | None:
+        """Make a call; None where the plugin does not have it.
+
+        Raises:
+            InspectionError: it fails.
+        """
+        described = service.descriptor.methods_by_name.get(method)
+        if described is None:
+            return None
+        request = _message(described.input_type, fields)
+        path = f"/{service.descriptor.full_name}/{method}"
+        try:
+            data = self._unary(path)(request.SerializeToString(), timeout=PATIENCE)
+        except grpc.RpcError as error:
+            if error.code() in _ABSENT:
+                return None
+            raise self._failed(method, error) from error
+        return self._parse(service, method, data)
+
+    def _unary(self, path: str) -> Any:
+        return self._channel.unary_unary(path)
+
+    def _parse(self, service: PluginService, method: str, data: bytes) -> Message:
+        kind = service.descriptor.methods_by_name[method].output_type
+        try:
+            return GetMessageClass(kind).FromString(data)
+        except DecodeError as error:
+            raise InspectionError(f"{self.path}: the answer to {method} is no {kind.full_name}") from error
+
+    def _failed(self, what: str, error: grpc.RpcError) -> InspectionError:
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return InspectionError(f"{self.path}: no answer to {what} within {PATIENCE:.0f} s")
+        return InspectionError(f"{self.path}: {what}: {error.code().name}: {error.details()}")
+
+
+class AbsentError(InspectionError):
+    """The plugin does not have this service."""
+
+
+def _message(kind: Descriptor, fields: Mapping[str, Any]) -> Message:
+    return GetMessageClass(kind)(**fields)
