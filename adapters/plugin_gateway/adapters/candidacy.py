@@ -10,6 +10,7 @@ from plugin_gateway.adapters.kubelet_stream import GivenUp, StreamHistory
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registration import Failure, Refusal
+from plugin_gateway.adapters.registration_records import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
 from plugin_gateway.adapters.rivalry import Rivalry
 from plugin_gateway.adapters.schedule import SAME_KUBELET_PAUSE, Reason, Schedule
@@ -44,7 +45,14 @@ class Kubelet(NamedTuple):
 class Candidacy:
     """Knows how far a resource got with the kubelet; it is moved by the registrar alone."""
 
-    def __init__(self, offer: Offer, endpoints: ResourceEndpoints, rivalry: Rivalry, history: StreamHistory) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        endpoints: ResourceEndpoints,
+        rivalry: Rivalry,
+        history: StreamHistory,
+        records: RegistrationRecords,
+    ) -> None:
         self.offer = offer
         self.endpoints = endpoints
         self.rivalry = rivalry
@@ -57,6 +65,7 @@ class Candidacy:
         self.answer_deadline = math.inf
         """When its answer is waited for no longer; never, unless the resource was removed meanwhile."""
         self._history = history
+        self._records = records
         self._began = 0.0
         self._patience = 0.0
         """Seconds that the kubelet has for the stream."""
@@ -72,6 +81,20 @@ class Candidacy:
     def is_expected(self) -> bool:
         """Whether the kubelet accepted the registration and has yet to open the stream."""
         return self.deadline < math.inf
+
+    def status(self) -> ResourceStatus:
+        """Tell how far it is."""
+        stream = self.endpoint.stream if self.endpoint is not None else None
+        is_open = stream is not None and stream.is_open
+        opened = stream.opened if stream is not None and is_open else None
+        return ResourceStatus(
+            resource=self.offer.resource,
+            api_version=self.endpoint.dialect.version if self.endpoint is not None and is_open else None,
+            endpoint=self.endpoint.path.name if self.endpoint is not None else None,
+            stream_opened=time.time() - (time.monotonic() - opened) if opened is not None else None,
+            stands_by=self.endpoint is None and self.rivalry.is_known,
+            records=self._records,
+        )
 
     def due(self, kubelet: Kubelet) -> float:
         """Tell when this kubelet can be registered with; never while it may hold a stream of this resource.
@@ -149,6 +172,7 @@ class Candidacy:
         elif endpoint is not None:
             self.endpoints.abandon(endpoint)
         self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
+        self._records.note_failed(refusal.failure.value, refusal.words)
         self.tell(refusal, endpoint, hint)
 
     def drop(self) -> None:
@@ -207,14 +231,19 @@ class Candidacy:
         self._told = None
         self.schedule.succeeded()
         self.endpoints.show_held()
+        what = {
+            "api_version": endpoint.dialect.version,
+            "reason": self.schedule.reason.value,
+            "endpoint": endpoint.path.name,
+        }
+        took_ms = round((time.monotonic() - self._began) * 1000, 1)
+        self._records.note_registered(**what, took_ms=took_ms)
         log.info(
             "registered",
             resource=self.offer.resource,
-            api_version=endpoint.dialect.version,
             kubernetes=endpoint.dialect.kubernetes,
-            endpoint=endpoint.path.name,
-            reason=self.schedule.reason.value,
-            took_ms=round((time.monotonic() - self._began) * 1000, 1),
+            took_ms=took_ms,
+            **what,
         )
 
     def _stream_ended(self, endpoint: Endpoint, opened: float, ended: float) -> None:

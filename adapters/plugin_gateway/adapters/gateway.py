@@ -125,6 +125,11 @@ class Gateway:
         return self._state
 
     @property
+    def registrar(self) -> Registrar:
+        """Who keeps the resources registered."""
+        return self._registrar
+
+    @property
     def rules(self) -> Sequence[ResourceRule]:
         """What decides which device is offered under which name."""
         return self._offering.rules

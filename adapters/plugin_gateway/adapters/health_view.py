@@ -10,6 +10,9 @@ from typing import Any
 from plugin_gateway.adapters.control_socket import ask
 from plugin_gateway.core.health_policy import Decision, HealthPolicy
 
+MOST_REGISTRATIONS = 8
+"""Of each resource, the latest."""
+
 
 def show_status(state_dir: Path, *, as_json: bool) -> int:
     """Show what the running gateway knows of its devices; 1 where it cannot be asked."""
@@ -20,6 +23,8 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
     lines = _driver_lines(status["driver"])
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
+    for resource in status["resources"]:
+        lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE")]
     rows += [_row(device) for device in status["devices"]]
     sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
@@ -93,6 +98,24 @@ def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
     return lines
+
+
+def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
+    name, opened = resource["name"], resource["stream_opened"]
+    if opened is not None:
+        lines = [f"{name}: registered as {resource['api_version']}, stream open since {_time(opened)}"]
+    elif resource["stands_by"]:
+        lines = [f"{name}: standing by, another gateway of this node has it"]
+    else:
+        lines = [f"{name}: not registered"]
+    events = [
+        (each["at"], f"registered as {each['api_version']}, {each['reason']}, {each['took_ms']:g} ms")
+        for each in resource["registrations"]
+    ]
+    events += [
+        (each["at"], ": ".join(filter(None, ("failed", each["cause"], each["words"])))) for each in resource["failures"]
+    ]
+    return lines + [f"  {_time(at)}  {what}" for at, what in sorted(events)[-MOST_REGISTRATIONS:]]
 
 
 def _row(device: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from plugin_gateway.adapters.gateway import Gateway
 from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.registration_records import ResourceStatus
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.faults import Fault
@@ -50,6 +51,7 @@ class OperatorCommands:
                 "events_problem": state.events_problem,
             },
             "configuration_problem": self._configuration_problem(),
+            "resources": [_resource(status) for status in self._gateway.registrar.status()],
             "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
             "absent": self._absent(devices),
         }
@@ -78,6 +80,18 @@ class OperatorCommands:
             return f"{device} is healthy already"
         unhealthy = ", ".join(state.faults) or "none"
         return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"
+
+
+def _resource(status: ResourceStatus) -> Mapping[str, Any]:
+    return {
+        "name": status.resource,
+        "api_version": status.api_version,
+        "endpoint": status.endpoint,
+        "stream_opened": status.stream_opened,
+        "stands_by": status.stands_by,
+        "registrations": [each._asdict() for each in status.records.registered],
+        "failures": [each._asdict() for each in status.records.failed],
+    }
 
 
 def _device(device: Device, resource: str | None, fault: Fault | None) -> Mapping[str, Any]:

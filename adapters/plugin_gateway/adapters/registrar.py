@@ -20,6 +20,7 @@ from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.own_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
+from plugin_gateway.adapters.registration_records import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.resource_endpoints import ResourceEndpoints
 from plugin_gateway.adapters.rivalry import Rivalry
 from plugin_gateway.adapters.schedule import BIND_RETRY, Reason
@@ -63,6 +64,9 @@ class Registrar:
         self._withdrawn: list[Candidacy] = []
         self._closing: list[Candidacy] = []
         self._histories: dict[ResourceName, StreamHistory] = {}
+        self._records: dict[ResourceName, RegistrationRecords] = {}
+        self.kubelets_seen = 0
+        """How many lives of a kubelet there were."""
         self._kubelet: Kubelet | None = None
         """The last one that was there."""
         self._is_present: bool | None = None
@@ -143,8 +147,13 @@ class Registrar:
             spawn=self._spawn,
         )
         rivalry = Rivalry(self._own_sockets, offer.resource)
-        self._candidacies[offer.resource] = Candidacy(offer, endpoints, rivalry, history)
+        records = self._records.setdefault(offer.resource, RegistrationRecords())
+        self._candidacies[offer.resource] = Candidacy(offer, endpoints, rivalry, history, records)
         self.wake()
+
+    def status(self) -> Sequence[ResourceStatus]:
+        """Tell of every resource how far it is."""
+        return [candidacy.status() for candidacy in self._candidacies.values()]
 
     def remove(self, resource: ResourceName) -> None:
         """Offer it no more: its streams end after its last list, and its socket goes."""
@@ -203,6 +212,7 @@ class Registrar:
         if self._kubelet is None or self._kubelet.identity != found:
             is_newborn = was_present is False
             self._kubelet = Kubelet(found, time.monotonic(), is_newborn)
+            self.kubelets_seen += 1
         for candidacy in self._candidacies.values():
             candidacy.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
 
