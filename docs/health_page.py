@@ -41,7 +41,10 @@ HERE = InventorySeen(
 ACTIONS = {901: Action.UNHEALTHY, 902: Action.UNTIL_RESET, 903: Action.UNTIL_REBOOT}
 POLICY = DEFAULT_POLICY.with_rules([XidRule(xid, xid, action, "") for xid, action in ACTIONS.items()])
 SIMPLE, RESET, REBOOT = (XidReported(xid, GPU) for xid in ACTIONS)
-WELL, LOST = DevicesChecked({GPU: Checkup(recovery_action=0)}), DevicesChecked({GPU: Checkup(error="GPU is lost")})
+WELL, LOST = (
+    DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}),
+    DevicesChecked({GPU: Checkup({Source.NOT_ANSWERING: "GPU is lost"})}),
+)
 NEW_DRIVER = DriverSeen("2", "2")
 NOW, LATER = Moment(10_000.0, 0.0), Moment(20_000.0, 0.0)
 Step = Callable[[State], State]
@@ -152,6 +155,10 @@ of the kernel module, or the driver's recovery action back to none), it answers,
 was quiet for {quiet:g} s (`--quiet-time`). One that is taken out {count} times within {window:g} s stays out until it
 is reset, the node reboots, or an operator says `plugin-gateway health clear`. Containers that hold a device keep it.
 
+A reset is seen in two ways: the kernel module is loaded again (another inode of /sys/module/nvidia), or the driver
+asked for recovery and does so no more (565 and later). A single GPU that is reset under an older driver is seen by
+neither: say `plugin-gateway health clear` then.
+
 What is held against a device is kept in `health.json` below `--state-dir` with the kernel's boot id; in a container
 that has to be a folder of the host, or a restart of the pod forgets it.
 
@@ -163,8 +170,9 @@ Rows are what happens, columns the stage before; — means that the device stays
 
 ## What follows from which evidence
 
-`plugin-gateway health-policy` shows what is in force, with where each row was decided. `ignore` is logged, `report` is
-logged as a warning; neither changes the health.
+`plugin-gateway health-policy` shows what the flags, the environment and the file that it is given decide, and where.
+`ignore` is logged, `report` is logged as a warning and told to the cluster where that is asked for; neither changes the
+health. A decision counts from the next evidence on: what took a device out before is not weighed again.
 
 {evidence}
 

@@ -140,7 +140,9 @@ def _status(parsed: argparse.Namespace) -> int:
 def _health(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.health_view import clear
 
-    return clear(_state_dir(parsed), parsed.device)
+    if parsed.all is bool(parsed.devices):
+        raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
+    return clear(_state_dir(parsed), parsed.devices)
 
 
 def _state_dir(parsed: argparse.Namespace) -> "Path":
@@ -161,9 +163,12 @@ def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, (_option("state_dir"),))
-    parser.usage = "%(prog)s clear DEVICE [flags]"
+    parser.usage = "%(prog)s clear DEVICE... | --all"
     parser.add_argument("action", choices=("clear",), help="clear: the device is well, give it out again")
-    parser.add_argument("device", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it")
+    parser.add_argument(
+        "devices", nargs="*", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it"
+    )
+    parser.add_argument("--all", action="store_true", help="every device that is not healthy")
 
 
 def _inspect(parsed: argparse.Namespace) -> int:

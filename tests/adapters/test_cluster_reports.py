@@ -19,7 +19,7 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.faults import Checkup, Moment
 from plugin_gateway.core.health_policy import DEFAULT_POLICY
 from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
-from plugin_gateway.core.state import State, advance, clear
+from plugin_gateway.core.state import Note, Significance, State, advance, clear
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
@@ -67,7 +67,7 @@ async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
         state = after(SEEN, XidReported(1000, GPU))
         reports.keep(state)
         await until(lambda: len(server.events()) == 1, "an Event")
-        state = after(DevicesChecked({GPU: Checkup(recovery_action=0)}), state=state)
+        state = after(DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}), state=state)
         reports.keep(state)
         await until(lambda: len(server.events()) == 2, "another Event")
         state, _ = clear(state, GPU, Moment(2.0, 2.0), DEFAULT_POLICY)
@@ -81,9 +81,18 @@ async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
     assert [event["type"] for event in server.events()] == ["Warning", "Warning", "Normal"]
     assert first["message"] == f"{GPU}: XID 1000; it needs a check that finds nothing"
     assert second["message"] == f"{GPU}: XID 1000; it needs a quiet time"
-    assert third["message"] == f"{GPU}: XID 1000"
+    assert third["message"] == f"{GPU} is healthy again after XID 1000"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["firstTimestamp"])
     assert server.calls[0].path == "/api/v1/namespaces/default/events"
+
+
+async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer) -> None:
+    async with reporting(server) as reports:
+        state, changes = advance(after(SEEN), XidReported(31, GPU), Moment(1.0, 1.0), DEFAULT_POLICY)
+        reports.keep(state, (*changes.notes, Note(GPU, "XID 63", Significance.IGNORED)))
+        await until(lambda: len(server.events()) == 1, "an Event")
+    assert server.events()[0]["reason"] == "GpuEvidence"
+    assert server.events()[0]["message"] == f"{GPU}: XID 31; reported by policy, the device stays as it is"
 
 
 async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiServer) -> None:

@@ -123,9 +123,27 @@ async def test_anybody_else_is_hung_up_on(kubelet_dir: Path) -> None:
         assert output == b"b''\n"
 
 
-async def test_a_place_that_cannot_be_had_costs_nothing_but_a_line(tmp_path: Path) -> None:
+async def test_a_place_that_cannot_be_had_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "LOOK_INTERVAL", 0.02)
     (tmp_path / "file").touch()
-    await asyncio.wait_for(ControlServer(tmp_path / "file" / "state", answer).run(), 5)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(ControlServer(tmp_path / "file" / "state", answer).run())
+        await asyncio.sleep(0.1)
+        assert not task.done()
+        (tmp_path / "file").unlink()
+        await until((tmp_path / "file" / "state" / "control.sock").exists, "the socket")
+        assert await asked(tmp_path / "file" / "state", {}) == {"got": {}}
+        task.cancel()
+
+
+async def test_a_socket_that_is_deleted_is_made_again(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "LOOK_INTERVAL", 0.02)
+    async with serving(state_dir) as path:
+        for _ in range(3):
+            path.unlink()
+            path.parent.rmdir()
+            await until(path.exists, "the socket again")
+            assert await asked(state_dir, {}) == {"got": {}}
 
 
 def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:

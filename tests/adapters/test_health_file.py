@@ -19,7 +19,7 @@ from plugin_gateway.core.memory import Memory
 from plugin_gateway.core.observations import DriverSeen
 
 GPU = DeviceId("GPU-1")
-WORDS = st.text(max_size=20)
+WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
 TIMES = st.floats(0, 2e9)
 FAULTS = st.builds(
     Fault,
@@ -111,6 +111,10 @@ def fault(name: str, value: object) -> Callable[[Path], object]:
         (fault("evidence", []), "a device is unhealthy for no reason"),
         (fault("since", float("nan")), "nan where a number belongs"),
         (fault("since", float("inf")), "inf where a number belongs"),
+        (fault("since", 10**400), "1000.* where a number belongs"),
+        (fault("since", 1e300), "1e\\+300 where a number belongs"),
+        (fault("since", -1), "-1 where a number belongs"),
+        (fault("evidence", [{"what": "\x1b[31m", "at": 1}]), "where a text belongs"),
         (fault("problems", {"moon": "full"}), "'moon' where one of double-bit-ecc"),
         (fault("was_reset", 1), "1 where true or false belongs"),
         (fault("evidence", [{"what": "x" * 5000, "at": 1}]), "where a text belongs"),
@@ -143,5 +147,5 @@ def test_a_file_of_somebody_else_is_set_aside(path: Path) -> None:
 def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(DamagedFileError, match="Too many levels of symbolic links"):
+    with pytest.raises(DamagedFileError, match="Too many levels of symbolic links; set aside"):
         health_file.read(path)

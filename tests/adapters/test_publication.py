@@ -49,7 +49,7 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it
         XidReported(79, GPU),
     ):
         mailbox.put(observation)
-    assert mailbox.take() == [XidReported(79, GPU), INVENTORY, ecc]
+    assert mailbox.take() == [INVENTORY, ecc, XidReported(79, GPU)]
     assert mailbox.take() == []
 
 

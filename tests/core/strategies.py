@@ -66,10 +66,12 @@ INVENTORIES = st.builds(
 )
 CHECKUPS = st.builds(
     Checkup,
-    error=st.sampled_from((None, None, "GPU is lost")),
-    recovery_action=st.sampled_from((None, 0, 0, 1, 9)),
-    row_remap_failed=st.sampled_from((False, False, True)),
-    retirement_pending=st.sampled_from((False, False, True)),
+    st.dictionaries(
+        st.sampled_from((Source.NOT_ANSWERING, Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT)),
+        st.sampled_from(("words", "other words")),
+        max_size=1,
+    ),
+    st.sampled_from((None, False, False, True)),
 )
 OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(InventorySeen, INVENTORIES),

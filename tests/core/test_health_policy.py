@@ -1,6 +1,7 @@
 """What each piece of evidence means, by default and by an admin's decision."""
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,14 @@ def test_without_checks_nothing_counts_but_what_is_enabled(xid: int) -> None:
 
 @pytest.mark.parametrize(
     ("quiet_time", "driver_timeout", "flap_count", "flap_window"),
-    [(-1.0, 30.0, 3, 60.0), (0.0, 0.0, 3, 60.0), (0.0, 30.0, 0, 60.0), (0.0, 30.0, 3, 0.0)],
+    [
+        (-1.0, 30.0, 3, 60.0),
+        (math.nan, 30.0, 3, 60.0),
+        (0.0, math.inf, 3, 60.0),
+        (0.0, 0.0, 3, 60.0),
+        (0.0, 30.0, 0, 60.0),
+        (0.0, 30.0, 3, 0.0),
+    ],
 )
 def test_numbers_that_make_no_sense_are_refused(
     quiet_time: float, driver_timeout: float, flap_count: int, flap_window: float
@@ -95,3 +103,21 @@ def test_numbers_that_make_no_sense_are_refused(
         HealthPolicy(
             quiet_time=quiet_time, driver_timeout=driver_timeout, flap_count=flap_count, flap_window=flap_window
         )
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (-1, 5), (9, 3), (1, 10_000)])
+def test_what_is_no_range_is_refused(first: int, last: int) -> None:
+    with pytest.raises(InvalidValueError, match="allowed are 1 to 9999"):
+        rule(first, last, Action.IGNORE)
+
+
+def test_a_policy_decides_about_every_source() -> None:
+    with pytest.raises(InvalidValueError, match="decisions about double-bit-ecc alone"):
+        HealthPolicy(sources={Source.DOUBLE_BIT_ECC: Decision(Action.IGNORE, "")})
+
+
+def test_what_counts_already_is_enabled_as_it_is() -> None:
+    policy = BY_DEFAULT.with_rules([rule(31, 31, Action.UNTIL_RESET)]).enabling([31, 79, 13], "env")
+    assert policy.about_xid(31) == Decision(Action.UNTIL_RESET, "file:1")
+    assert policy.about_xid(79) == BY_DEFAULT.about_xid(79)
+    assert policy.about_xid(13) == Decision(Action.UNHEALTHY, "env")

@@ -38,7 +38,10 @@ from plugin_gateway.core.state import (
 from .strategies import HISTORIES, IDS, INVENTORIES, OBSERVATIONS, device, inventory
 
 POLICY = HealthPolicy()
-WELL = Checkup(recovery_action=0)
+WELL = Checkup({}, asks_for_recovery=False)
+ASKING = Checkup({Source.RECOVERY_ACTION: "GPU reset"}, asks_for_recovery=True)
+LOST = Checkup({Source.NOT_ANSWERING: "does not answer"})
+PENDING = Checkup({Source.PENDING_RETIREMENT: "memory waits"}, asks_for_recovery=False)
 EPOCH = 1_000_000.0
 GPU, OTHER = IDS[0], IDS[1]
 SEEN = InventorySeen(inventory(device(0), device(1)))
@@ -327,21 +330,56 @@ def test_new_evidence_ends_the_probation_and_its_time_begins_anew() -> None:
 def test_what_needs_a_reset_does_not_come_back_by_quiet_alone() -> None:
     story = Story().see(XidReported(48, GPU)).check().sleep(7200).check()
     assert story.stage is Stage.UNHEALTHY
-    assert story.fault.lacks == "a reset of the GPU, a reboot, or an operator's word"
+    assert story.fault.lacks == "a reset that the driver reports, a reboot, or an operator's word"
 
 
 def test_a_recovery_action_that_is_back_to_none_is_a_reset() -> None:
-    story = Story().see(XidReported(48, GPU)).check(Checkup(recovery_action=1))
+    story = Story().see(XidReported(48, GPU)).check(ASKING)
     assert [evidence.what for evidence in story.fault.evidence] == [
         "XID 48",
-        "the driver asks for recovery: GPU reset",
+        "GPU reset",
     ]
     assert story.check().stage is Stage.PROBATION
     assert story.sleep(60).stage is Stage.HEALTHY
 
 
+def test_a_reset_is_seen_although_the_device_did_not_answer_in_between() -> None:
+    story = Story().see(XidReported(62, GPU)).check(ASKING).check(LOST).check()
+    assert story.stage is Stage.PROBATION
+
+
+def test_a_reset_is_seen_although_the_recovery_action_itself_is_only_reported() -> None:
+    sources = {**POLICY.sources, Source.RECOVERY_ACTION: Decision(Action.REPORT, "file:3")}
+    story = Story(HealthPolicy(sources=sources)).see(XidReported(62, GPU)).check(ASKING)
+    assert story.fault.lacks.startswith("a reset")
+    assert story.check().stage is Stage.PROBATION
+
+
+def test_what_another_boot_left_of_a_device_that_was_taken_out_of_the_machine_is_forgotten() -> None:
+    story = Story().see(XidReported(79, GPU), XidReported(79, OTHER))
+    state = recall(remember(story.state, "boot"), "another")
+    seen, _ = advance(state, InventorySeen(inventory(device(1))), at(20), POLICY)
+    assert set(seen.faults) == {OTHER}
+    same_boot = recall(remember(story.state, "boot"), "boot")
+    seen, _ = advance(same_boot, InventorySeen(inventory(device(1))), at(20), POLICY)
+    assert set(seen.faults) == {GPU, OTHER}
+
+
+def test_a_probation_that_ends_says_what_ended_it() -> None:
+    story = Story().see(XidReported(1000, GPU)).check().see(XidReported(79, GPU))
+    assert story.changes.health[0].reason == "XID 79"
+    assert story.fault.reason == "XID 1000"
+
+
+def test_a_driver_that_comes_and_goes_is_no_flapping_of_its_devices() -> None:
+    story = Story()
+    for _ in range(6):
+        story.see(DriverSilence(31.0), DriverSilence(0.0)).check().sleep(60)
+        assert story.state.faults == {}
+
+
 def test_a_recovery_action_that_is_not_told_any_more_is_no_reset() -> None:
-    story = Story().see(XidReported(48, GPU)).check(Checkup(recovery_action=1)).check(Checkup())
+    story = Story().see(XidReported(48, GPU)).check(ASKING).check(Checkup({}))
     assert story.stage is Stage.UNHEALTHY
 
 
@@ -367,11 +405,11 @@ def test_a_reset_does_not_count_for_evidence_that_comes_later() -> None:
 @pytest.mark.parametrize(
     "checkup",
     [
-        Checkup(error="GPU is lost"),
-        Checkup(recovery_action=2),
-        Checkup(recovery_action=99),
-        Checkup(recovery_action=0, row_remap_failed=True),
-        Checkup(recovery_action=0, retirement_pending=True),
+        LOST,
+        ASKING,
+        PENDING,
+        Checkup({Source.ROW_REMAP_FAILURE: "a row"}, asks_for_recovery=False),
+        Checkup({Source.ROW_REMAP_FAILURE: "a row", Source.PENDING_RETIREMENT: "memory"}),
     ],
 )
 def test_what_a_check_finds_lasts_until_another_does_not_find_it(checkup: Checkup) -> None:
@@ -380,14 +418,9 @@ def test_what_a_check_finds_lasts_until_another_does_not_find_it(checkup: Checku
     for _ in range(200):
         assert story.sleep(5).check(checkup).stage is Stage.UNHEALTHY
         assert story.changes == Changes()
-    assert story.fault.lacks == f"an end of: {next(iter(checkup.problems.values()))}"
+    assert story.fault.lacks == f"an end of: {'; '.join(checkup.problems.values())}"
     assert story.check().stage is Stage.PROBATION
     assert story.sleep(60).stage is Stage.HEALTHY
-
-
-def test_the_words_of_the_driver_are_kept() -> None:
-    assert Story().check(Checkup(error="Unknown Error 7")).fault.reason == "does not answer: Unknown Error 7"
-    assert Story().check(Checkup(recovery_action=99)).fault.reason == "the driver asks for recovery: number 99"
 
 
 def test_what_needs_a_reboot_waits_for_another_boot() -> None:
@@ -407,7 +440,7 @@ def test_a_restart_in_probation_begins_the_quiet_time_anew() -> None:
 
 
 def test_a_restart_does_not_forget_a_reset_that_was_asked_for() -> None:
-    story = Story().check(Checkup(recovery_action=1)).see(XidReported(48, GPU)).restart().check()
+    story = Story().check(ASKING).see(XidReported(48, GPU)).restart().check()
     assert story.stage is Stage.PROBATION
 
 
@@ -442,9 +475,9 @@ def test_an_operators_word_counts_at_once_and_ends_the_damping() -> None:
 
 
 def test_an_operator_cannot_talk_away_what_lasts() -> None:
-    story = Story().see(XidReported(79, GPU)).check(Checkup(error="GPU is lost")).clear()
+    story = Story().see(XidReported(79, GPU)).check(LOST).clear()
     assert story.stage is Stage.UNHEALTHY
-    assert story.fault.reason == "does not answer: GPU is lost"
+    assert story.fault.reason == "does not answer"
     assert story.check().sleep(60).stage is Stage.HEALTHY
 
 
@@ -488,13 +521,12 @@ def test_a_driver_that_hangs_takes_every_device_along_until_it_answers() -> None
 
 def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> None:
     sources = {**POLICY.sources, Source.PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")}
-    pending = Checkup(recovery_action=0, retirement_pending=True)
-    story = Story(HealthPolicy(sources=sources)).check(pending)
+    story = Story(HealthPolicy(sources=sources)).check(PENDING)
     assert story.stage is Stage.HEALTHY
-    told = (Note(GPU, "memory waits for a reset to be retired", Significance.REPORTED),)
+    told = (Note(GPU, "memory waits", Significance.REPORTED),)
     assert story.changes == Changes(notes=told)
-    assert story.check(pending).changes == Changes()
-    assert story.check().check(pending).changes == Changes(notes=told)
+    assert story.check(PENDING).changes == Changes()
+    assert story.check().check(PENDING).changes == Changes(notes=told)
 
 
 def test_a_decision_of_the_admin_counts_from_the_next_evidence_on() -> None:

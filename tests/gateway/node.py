@@ -22,7 +22,7 @@ from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
 from plugin_gateway.core.resources import ResourceRule
 
-WELL = Checkup(recovery_action=0)
+WELL = Checkup({}, asks_for_recovery=False)
 RESOURCE = DEFAULT_RESOURCE
 EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
 DIALECTS = (V1BETA1, V1ALPHA2, V0_1)

@@ -72,7 +72,7 @@ async def test_an_xid_reaches_the_kubelet_and_an_application_error_does_not(kube
     ):
         await devices_seen(kubelet, 8)
         driver.xid(1, 31)
-        await process.wait_for_event("event changed nothing")
+        await process.wait_for_event("evidence")
         assert kubelet.allocatable(RESOURCE) == 8
         driver.xid(2, 79)
         await devices_seen(kubelet, 7)
@@ -107,7 +107,7 @@ async def test_a_driver_that_hangs_or_does_not_report_is_told_of(kubelet_dir: Pa
     ):
         await devices_seen(kubelet, 8)
         line = await process.wait_for_event(
-            "devices whose faults the driver does not report stay healthy whatever happens"
+            "devices whose faults the driver does not report by itself, only a check finds them"
         )
         assert line["devices"] == ["GPU-5a7d1e00-0000-0000-0000-000000000003"]
         driver.fail(Call.WAIT, 999)

@@ -4,6 +4,7 @@ import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
 from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
 
@@ -43,10 +44,16 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.reset(1)
     assert seen[1:4] == [
         XidReported(79, second.id),
-        DevicesChecked({second.id: Checkup(recovery_action=1)}),
+        DevicesChecked(
+            {
+                second.id: Checkup(
+                    {Source.RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True
+                )
+            }
+        ),
         XidReported(79, None),
     ]
-    assert seen[6] == DevicesChecked({second.id: Checkup(recovery_action=0)})
+    assert seen[6] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
     inventories = [each.inventory.devices for each in seen if isinstance(each, InventorySeen)]
     assert [[device.id for device in devices] for devices in inventories] == [
         [first.id, second.id],

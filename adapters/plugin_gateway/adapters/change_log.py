@@ -22,7 +22,7 @@ def tell(changes: Changes) -> None:
         _tell_health(change)
     for note in changes.notes:
         level = log.info if note.significance is Significance.IGNORED else log.warning
-        level("event changed nothing", device=note.device, driver_event=note.event, because=note.significance.value)
+        level("evidence", device=note.device, what=note.event, meaning=note.significance.value)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:
@@ -57,7 +57,7 @@ def _tell_devices(event: str, devices: Sequence[Device]) -> None:
 def _tell_deaf(devices: Sequence[Device]) -> None:
     deaf = [device.id for device in devices if not device.reports_faults]
     if deaf:
-        log.warning("devices whose faults the driver does not report stay healthy whatever happens", devices=deaf)
+        log.warning("devices whose faults the driver does not report by itself, only a check finds them", devices=deaf)
 
 
 def _tell_driver(problem: str | None) -> None:

@@ -3,16 +3,18 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.faults import Fault, Stage
-from plugin_gateway.core.state import State
+from plugin_gateway.core.state import Note, Significance, State
 
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
+MOST_NOTES = 100
+"""Kinds of reported evidence that wait for the API server; a node whose API is away for long has others to read."""
 LONGEST_MESSAGE = 1024
 """Characters of an Event's message that the API server takes."""
 _REASONS = {Stage.HEALTHY: "GpuHealthy", Stage.UNHEALTHY: "GpuUnhealthy", Stage.PROBATION: "GpuOnProbation"}
@@ -38,11 +40,17 @@ class ClusterReports:
         self._latest: State = known
         self._condition: str | None = None
         self._transition = 0.0
+        self._notes: dict[Note, None] = {}
+        """Reported evidence that no Event was made of yet, each kind once."""
         self._changed = asyncio.Event()
         self._problem: str | None = None
 
-    def keep(self, state: State) -> None:
-        """Take a state; returns at once."""
+    def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
+        """Take a state, and what was only reported; returns at once."""
+        for note in notes:
+            if note.significance is Significance.REPORTED and len(self._notes) < MOST_NOTES:
+                self._notes[note] = None
+                self._changed.set()
         is_first = self._latest.inventory is None and state.inventory is not None
         if is_first or state.faults is not self._latest.faults:
             self._changed.set()
@@ -73,6 +81,10 @@ class ClusterReports:
             if _stage(before) is not _stage(after) and self._target.events:
                 self._send_event(device, before, after)
             self._note(device, after)
+        for note in list(self._notes):
+            if self._target.events:
+                self._make_event("GpuEvidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning")
+            self._notes.pop(note)
         if self._target.condition:
             self._send_condition(state.faults)
 
@@ -82,9 +94,13 @@ class ClusterReports:
         self._reported = others if fault is None else {**others, device: fault}
 
     def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
-        told = after or before
-        assert told is not None
-        needs = f"; it needs {after.lacks}" if after is not None else ""
+        if after is not None:
+            message = f"{device}: {after.reason}; it needs {after.lacks}"
+        else:
+            message = f"{device} is healthy again" + (f" after {before.reason}" if before is not None else "")
+        self._make_event(_REASONS[_stage(after)], message, "Normal" if after is None else "Warning")
+
+    def _make_event(self, reason: str, message: str, kind: str) -> None:
         now = _timestamp(time.time())
         self._api.post(
             "/api/v1/namespaces/default/events",
@@ -93,9 +109,9 @@ class ClusterReports:
                 "kind": "Event",
                 "metadata": {"name": f"{self._target.node}.{os.urandom(8).hex()}", "namespace": "default"},
                 "involvedObject": {"kind": "Node", "name": self._target.node, "uid": self._target.node},
-                "reason": _REASONS[_stage(after)],
-                "message": f"{device}: {told.reason}{needs}"[:LONGEST_MESSAGE],
-                "type": "Normal" if after is None else "Warning",
+                "reason": reason,
+                "message": message[:LONGEST_MESSAGE],
+                "type": kind,
                 "source": {"component": "plugin-gateway", "host": self._target.node},
                 "firstTimestamp": now,
                 "lastTimestamp": now,

@@ -1,4 +1,7 @@
-"""The socket by which an operator's commands reach the gateway: one line of JSON each way. For root alone."""
+"""The socket by which an operator's commands reach the gateway: one line of JSON each way.
+
+For root, and for the user that the gateway runs as.
+"""
 
 import asyncio
 import contextlib
@@ -10,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from plugin_gateway.adapters.clients import Clients
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.errors import GatewayError
 
@@ -19,6 +23,8 @@ PATIENCE = 5.0
 MAX_REQUEST = 4096
 MAX_ANSWER = 64 * 1024 * 1024
 MOST_CLIENTS = 8
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at whether the socket is still there."""
 _PEER = struct.Struct("3i")
 """pid, uid and gid, as SO_PEERCRED has them."""
 
@@ -36,41 +42,37 @@ class ControlServer:
     def __init__(self, directory: Path, answer: Answer) -> None:
         self._path = directory / NAME
         self._answer = answer
-        self._clients = 0
 
     async def run(self) -> None:
-        """Serve until cancelled; without a socket the gateway does its work all the same."""
+        """Serve until cancelled; without a socket the gateway does its work all the same, and tries again."""
+        told: str | None = None
+        while True:
+            try:
+                listener, inode = _listen(self._path)
+            except OSError as error:
+                problem = error.strerror or str(error)
+                if problem != told:
+                    log.warning("operators cannot reach this gateway", socket=str(self._path), problem=problem)
+                told = problem
+                await asyncio.sleep(LOOK_INTERVAL)
+            else:
+                told = None
+                await self._serve(listener, inode)
+
+    async def _serve(self, listener: socket.socket, inode: int) -> None:
+        """Serve until the place is empty; one that another gateway took is left to it."""
+        clients = Clients(most=MOST_CLIENTS, patience=PATIENCE, is_allowed=_is_allowed)
         try:
-            listener, inode = _listen(self._path)
-        except OSError as error:
-            log.warning("operators cannot reach this gateway", socket=str(self._path), problem=error.strerror)
-            return
-        try:
-            with listener:
-                await self._accept(listener)
+            async with asyncio.TaskGroup() as tasks:
+                serving = tasks.create_task(clients.serve(listener, self._converse), name="operators' socket")
+                while os.path.lexists(self._path):  # noqa: ASYNC110, ASYNC240 - nobody tells that a file is gone
+                    await asyncio.sleep(LOOK_INTERVAL)
+                serving.cancel()
         finally:
+            listener.close()
             with contextlib.suppress(OSError):
                 if self._path.lstat().st_ino == inode:  # or it belongs to the gateway that came after
                     self._path.unlink()
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                client, _ = await loop.sock_accept(listener)
-                if self._clients >= MOST_CLIENTS or not _is_allowed(client):
-                    client.close()
-                    continue
-                self._clients += 1
-                tasks.create_task(self._serve(client), name="operator")
-
-    async def _serve(self, client: socket.socket) -> None:
-        try:
-            with client, contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(PATIENCE):
-                    await self._converse(client)
-        finally:
-            self._clients -= 1
 
     async def _converse(self, client: socket.socket) -> None:
         loop, data = asyncio.get_running_loop(), b""
@@ -142,6 +144,8 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
 def _hint(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "; only root may"
+    if isinstance(error, ConnectionResetError):
+        return "; it is busy with others, try again"
     return "; is it running, and does it have the same --state-dir?"
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import os
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
@@ -19,13 +21,14 @@ from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.process import START_TIME, run_process
 from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.state import State
+from plugin_gateway.core.state import Changes, State
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster_reports import ClusterReports
+    from plugin_gateway.adapters.operator_commands import OperatorCommands
 
 
 class Daemon:
@@ -43,6 +46,7 @@ class Daemon:
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
         check_directory(settings.kubelet_dir)
+        self._listener = _listen(settings.listen) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
         self._mailbox = mailbox
@@ -81,17 +85,18 @@ class Daemon:
             tasks.create_task(self._gateway.run(), name="gateway")
             tasks.create_task(self._memory.run(), name="memory of health")
             tasks.create_task(self._serve_operators(), name="operators")
+            if self._listener is not None:
+                tasks.create_task(self._serve_http(self._listener), name="HTTP")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
 
-    def _keep(self, state: State) -> None:
+    def _keep(self, state: State, changes: Changes) -> None:
         self._memory.keep(state)
         if self._reports is not None:
-            self._reports.keep(state)
+            self._reports.keep(state, changes.notes)
 
     async def _report_to_cluster(self) -> None:
-        await asyncio.sleep(START_TIME)
-        await asyncio.to_thread(import_module, "plugin_gateway.adapters.cluster_reports")
+        await _import_later("plugin_gateway.adapters.cluster_reports")
         from plugin_gateway.adapters.cluster_reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
 
@@ -102,13 +107,25 @@ class Daemon:
 
     async def _serve_operators(self) -> None:
         """Serve them once the first registration is on its way: nobody types that fast."""
-        await asyncio.sleep(START_TIME)
-        await asyncio.to_thread(import_module, "plugin_gateway.adapters.control_socket")
+        await _import_later("plugin_gateway.adapters.control_socket")
         from plugin_gateway.adapters.control_socket import ControlServer  # noqa: PLC0415 - see above
-        from plugin_gateway.adapters.operator_commands import OperatorCommands  # noqa: PLC0415 - see above
 
-        commands = OperatorCommands(self._gateway, lambda: self._configuration_problem)
-        await ControlServer(self._settings.state_dir, commands.answer).run()
+        await ControlServer(self._settings.state_dir, self._commands().answer).run()
+
+    async def _serve_http(self, listener: socket.socket) -> None:
+        await _import_later("plugin_gateway.adapters.observability")
+        from plugin_gateway.adapters.http_listener import serve  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.observability import make_pages  # noqa: PLC0415 - see above
+
+        await serve(listener, make_pages(self._gateway, self._commands().status, self._is_watching))
+
+    def _commands(self) -> "OperatorCommands":
+        from plugin_gateway.adapters.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
+
+        return OperatorCommands(self._gateway, lambda: self._configuration_problem)
+
+    def _is_watching(self) -> bool:
+        return self._backend.is_watching()
 
     def _silent_for(self) -> float:
         return self._backend.silent_for()
@@ -153,6 +170,34 @@ class Daemon:
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
         return [dialect for dialect in self._dialects if dialect.version in versions]
+
+
+class ListenError(GatewayError):
+    """The listener's address cannot be had."""
+
+
+def _listen(address: ListenAddress) -> socket.socket:
+    """Listen at once, so that an address that is taken is said at the start; who comes is served a moment later.
+
+    Raises:
+        ListenError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address.host, address.port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"--listen: cannot listen on {address}: {error.strerror}") from error
+    return listener
+
+
+async def _import_later(module: str) -> None:
+    """Import in a thread what the first registration does not need, once that is on its way."""
+    await asyncio.sleep(START_TIME)
+    await asyncio.to_thread(import_module, module)
 
 
 def _offering(settings: Settings) -> Offering:

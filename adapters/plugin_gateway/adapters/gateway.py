@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.change_log import tell
@@ -11,17 +12,18 @@ from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.timings import Timings
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.faults import Moment
+from plugin_gateway.core.faults import Moment, Stage
 from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy
 from plugin_gateway.core.observations import DriverSilence, Observation
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
-from plugin_gateway.core.state import Changes, State, advance, clear, due, wait
+from plugin_gateway.core.state import Changes, Significance, State, advance, clear, due, wait
 
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
@@ -57,9 +59,9 @@ class Gateway:
         offering: Offering,
         silent_for: Callable[[], float],
         state: State | None = None,
-        keep: Callable[[State], None] = lambda _: None,
+        keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
     ) -> None:
-        """``state`` is what an earlier instance left, ``keep`` is told every state that the next one has to know."""
+        """``state`` is what an earlier instance left; ``keep`` is told every state, and what changed with it."""
         self._mailbox = mailbox
         self._registrar = registrar
         self._offering = offering
@@ -68,6 +70,11 @@ class Gateway:
         self._keep = keep
         self._offers: dict[ResourceName, Offer] = {}
         self._unmatched: tuple[Device, ...] = ()
+        self.transitions: Counter[tuple[Stage, str]] = Counter()
+        """Changes of health, by the stage they led to and by what took the device out."""
+
+        self.evidence: Counter[tuple[str, Significance]] = Counter()
+        """Evidence that changed the health of no device, and what it meant."""
 
     async def run(self) -> None:
         """Offer the devices until cancelled.
@@ -130,6 +137,18 @@ class Gateway:
         return self._registrar
 
     @property
+    def driver_silence(self) -> float:
+        """For how many seconds the driver gave no sign."""
+        return self._silent_for()
+
+    @property
+    def timings(self) -> Mapping[tuple[ResourceName, str], Timings]:
+        """How long the answers to the kubelet took, by resource and method."""
+        return {
+            (name, method): timings for name, offer in self._offers.items() for method, timings in offer.timings.items()
+        }
+
+    @property
     def rules(self) -> Sequence[ResourceRule]:
         """What decides which device is offered under which name."""
         return self._offering.rules
@@ -151,7 +170,11 @@ class Gateway:
 
     def _conclude(self, state: State, changes: Changes) -> Changes:
         self._state = state
-        self._keep(state)
+        self._keep(state, changes)
+        for change in changes.health:
+            self.transitions[change.after, change.reason] += 1
+        for note in changes.notes:
+            self.evidence[note.event, note.significance] += 1
         tell(changes)
         return changes
 

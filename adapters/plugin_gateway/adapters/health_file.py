@@ -1,8 +1,8 @@
 """The file that keeps what is held against devices, so that another instance knows it; read strictly."""
 
 import contextlib
+import errno
 import json
-import math
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -20,6 +20,8 @@ VERSION = 1
 MAX_BYTES = 16 * 1024 * 1024
 """Far more than the devices of any node need."""
 MAX_TEXT = 4096
+LATEST = 1e11
+"""Seconds since the epoch; three thousand years from now."""
 _Value = TypeVar("_Value")
 
 
@@ -36,12 +38,20 @@ def read(path: Path) -> Memory:
     try:
         return _decode(_load(path))
     except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR}:
+            raise _set_aside(path, error.strerror or "") from error
         raise DamagedFileError(f"{path}: {error.strerror}") from error
-    except (InvalidValueError, ValueError, RecursionError) as error:
-        aside = path.with_suffix(".damaged")
-        with contextlib.suppress(OSError):
-            path.replace(aside)
-        raise DamagedFileError(f"{path}: {error}; set aside as {aside.name}") from error
+    except (InvalidValueError, ValueError, RecursionError, OverflowError) as error:
+        raise _set_aside(path, str(error)) from error
+
+
+def _set_aside(path: Path, problem: str) -> DamagedFileError:
+    aside = path.with_suffix(".damaged")
+    try:
+        path.replace(aside)
+    except OSError as error:
+        return DamagedFileError(f"{path}: {problem}; and it cannot be set aside: {error.strerror}")
+    return DamagedFileError(f"{path}: {problem}; set aside as {aside.name}")
 
 
 def write(path: Path, memory: Memory) -> None:
@@ -91,6 +101,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
         "evidence": [evidence._asdict() for evidence in fault.evidence],
         "needs": fault.needs.name.lower(),
         "problems": {source.value: what for source, what in fault.problems.items()},
+        "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_damped,
     }
@@ -117,7 +128,7 @@ def _decode_driver(value: object) -> DriverSeen | None:
 
 
 def _decode_fault(value: object) -> Fault:
-    found = _keys(value, "since", "evidence", "needs", "problems", "was_reset", "is_damped")
+    found = _keys(value, "since", "evidence", "needs", "problems", "asked_for_recovery", "was_reset", "is_damped")
     return Fault(
         since=_number(found["since"]),
         evidence=tuple(_decode_evidence(each) for each in _list(found["evidence"])),
@@ -126,6 +137,7 @@ def _decode_fault(value: object) -> Fault:
             _one_of({source.value: source for source in Source}, source): _text(what)
             for source, what in _mapping(found["problems"]).items()
         },
+        asked_for_recovery=_switch(found["asked_for_recovery"]),
         was_reset=_switch(found["was_reset"]),
         is_damped=_switch(found["is_damped"]),
     )
@@ -164,13 +176,13 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not (value.isprintable() or not value):
         raise InvalidValueError(f"{_shown(value)} where a text belongs")
     return value
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         raise InvalidValueError(f"{_shown(value)} where a number belongs")
     return float(value)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.control_socket import ask
-from plugin_gateway.core.health_policy import Decision, HealthPolicy
+from plugin_gateway.core.health_policy import Decision, HealthPolicy, Source, range_name
 
 MOST_REGISTRATIONS = 8
 """Of each resource, the latest."""
@@ -32,14 +32,17 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
     return 0
 
 
-def clear(state_dir: Path, device: str) -> int:
-    """Tell the running gateway that a device is well; 1 where it stays out because something lasts."""
-    answer = ask(state_dir, {"command": "clear", "device": device})
+def clear(state_dir: Path, devices: Sequence[str]) -> int:
+    """Tell the running gateway that devices are well, or all; 1 where one stays out because something lasts."""
+    answers = ask(state_dir, {"command": "clear", "devices": list(devices)})["devices"]
+    _print([_cleared(answer) for answer in answers] or ["every device is healthy already"])
+    return 1 if any(answer["health"] != "healthy" for answer in answers) else 0
+
+
+def _cleared(answer: Mapping[str, Any]) -> str:
     if answer["health"] == "healthy":
-        _print([f"{device} is healthy: {answer['was']['reason']} is not held against it any more"])
-        return 0
-    _print([f"{device} stays {answer['health']}: {answer['reason']}; it needs {answer['needs']}"])
-    return 1
+        return f"{answer['id']} is healthy: {answer['was']['reason']} is not held against it any more"
+    return f"{answer['id']} stays {answer['health']}: {answer['reason']}; it needs {answer['needs']}"
 
 
 def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
@@ -56,9 +59,12 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
         _print_json({"decisions": decisions, **times})
         return 0
     rows = [("EVIDENCE", "ACTION", "DECIDED BY")]
-    rows += [(f"XID {_range(first, last)}", decision.action.value, decision.origin) for first, last, decision in xids]
+    rows += [
+        (f"XID {range_name(first, last)}", decision.action.value, decision.origin) for first, last, decision in xids
+    ]
     rows.append(("any other XID", policy.unknown_xid.action.value, policy.unknown_xid.origin))
     rows += [(name, decision.action.value, decision.origin) for name, decision in others]
+    gone = f"A driver that is gone for {policy.driver_timeout:g} s takes every device out."
     flapping = f"{policy.flap_count} times within {policy.flap_window:g} s"
     _print(
         (
@@ -66,7 +72,7 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
             "",
             f"One is given out again once it has what its action asks for and was well for {policy.quiet_time:g} s.",
             f"One that is taken out {flapping} needs a reset, a reboot, or plugin-gateway health clear.",
-            f"A driver that is gone for {policy.driver_timeout:g} s takes every device out.",
+            *([gone] if policy.about(Source.DRIVER_GONE).action.needs is not None else []),
         )
     )
     return 0
@@ -83,16 +89,12 @@ def _ranges(policy: HealthPolicy) -> Sequence[tuple[int, int, Decision]]:
     return found
 
 
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
-
-
 def _decision(decision: Decision) -> Mapping[str, str]:
     return {"action": decision.action.value, "origin": decision.origin}
 
 
 def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
-    lines = [f"driver {driver['version'] or 'of unknown version'}"]
+    lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
     if driver["problem"]:
         lines.append(f"waiting for the driver: {driver['problem']}")
     if driver["events_problem"]:

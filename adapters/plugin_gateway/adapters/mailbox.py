@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Mailbox:
     """Takes observations from any thread without waiting; works before there is an event loop.
 
-    What says the same again takes the place of what was there, so a storm of events needs no more room than its kinds,
-    and no event is read before the inventory that made its device known.
+    What says the same again replaces what was there, so a storm of events needs no more room than its kinds. Events are
+    read in the order in which each came last, but none before the inventory that made its device known.
     """
 
     def __init__(self) -> None:
@@ -22,8 +22,12 @@ class Mailbox:
 
     def put(self, observation: "Observation") -> None:
         """Leave an observation."""
+        from plugin_gateway.core.observations import DRIVER_TOPIC  # noqa: PLC0415 - who brings one has imported it
+
         topic = observation.topic
         with self._lock:
+            if topic != DRIVER_TOPIC:
+                self._pending.pop(topic, None)
             self._pending[topic] = observation
             if self._wake is not None:
                 self._wake()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.publication import Latest
+from plugin_gateway.adapters.timings import Timings
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.allocations import ContainerEdits, allocate
 from plugin_gateway.core.policy import AllocationPolicy
@@ -29,6 +30,8 @@ class Offer:
         self.policy = policy
         self.nodes = nodes
         self.unhealthy_first = unhealthy_first
+        self.timings: dict[str, Timings] = {}
+        """How long the answers took, by method."""
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         """Grant devices to one container.

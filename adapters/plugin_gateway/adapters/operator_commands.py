@@ -31,19 +31,20 @@ class OperatorCommands:
         """
         match request:
             case {"command": "status", **rest} if not rest:
-                return self._status()
-            case {"command": "clear", "device": str(device), **rest} if not rest:
-                return self._clear(DeviceId(device))
+                return self.status()
+            case {"command": "clear", "devices": list(devices), **rest} if not rest:
+                return {"devices": [self._clear(device) for device in self._named(devices)]}
         raise RefusedError("unknown command; is the gateway of another version?")
 
-    def _status(self) -> Mapping[str, Any]:
+    def status(self) -> Mapping[str, Any]:
+        """Tell everything that is known, as JSON has it."""
         state = self._gateway.state
         resources = {
             device.id: name
             for name, advertisement in advertise(state, self._gateway.rules).items()
             for device in advertisement.devices
         }
-        devices = state.inventory.devices if state.inventory is not None else ()
+        devices = state.devices
         return {
             "driver": {
                 "version": state.driver.version if state.driver is not None else None,
@@ -65,18 +66,29 @@ class OperatorCommands:
             if device not in here
         ]
 
+    def _named(self, names: Sequence[object]) -> Sequence[DeviceId]:
+        """Find the devices that are not healthy, all of them where nobody is named.
+
+        Raises:
+            RefusedError: one is not there, or healthy.
+        """
+        faults = self._gateway.state.faults
+        if not names:
+            return list(faults)
+        for name in names:
+            if name not in faults:
+                raise RefusedError(self._explain(str(name)))
+        return [device for device in faults if device in names]
+
     def _clear(self, device: DeviceId) -> Mapping[str, Any]:
-        before = self._gateway.state.faults.get(device)
-        if before is None:
-            raise RefusedError(self._explain(device))
+        before = self._gateway.state.faults[device]
         log.warning("an operator says that the device is well", device=device, reason=before.reason)
         self._gateway.clear(device)
         return {"id": device, "was": _health(before), **_health(self._gateway.state.faults.get(device))}
 
-    def _explain(self, device: DeviceId) -> str:
+    def _explain(self, device: str) -> str:
         state = self._gateway.state
-        known = state.inventory.devices if state.inventory is not None else ()
-        if any(each.id == device for each in known):
+        if any(each.id == device for each in state.devices):
             return f"{device} is healthy already"
         unhealthy = ", ".join(state.faults) or "none"
         return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"

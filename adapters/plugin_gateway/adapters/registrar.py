@@ -155,6 +155,12 @@ class Registrar:
         """Tell of every resource how far it is."""
         return [candidacy.status() for candidacy in self._candidacies.values()]
 
+    def without_socket(self) -> Sequence[ResourceName]:
+        """Name the resources that no kubelet could reach, although its directory is there."""
+        if not self._directory.exists():
+            return []
+        return [name for name, candidacy in self._candidacies.items() if not candidacy.endpoints.is_in_place]
+
     def remove(self, resource: ResourceName) -> None:
         """Offer it no more: its streams end after its last list, and its socket goes."""
         candidacy = self._candidacies.pop(resource)

@@ -84,6 +84,11 @@ class ResourceEndpoints:
         assert self._current is not None
         return self._current
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether there is a socket, and its name leads to it."""
+        return self._current is not None and self._current.is_in_place()
+
     def prepare(self, dialect: Dialect) -> None:
         """Make the next endpoint, unbound: nearly half of the work that is due when a kubelet restarts."""
         if self._prepared is None:

@@ -1,6 +1,7 @@
 """The gRPC methods of one endpoint: requests go in as bytes, answers from memory go out as bytes."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from plugin_gateway.adapters.kubelet_stream import KubeletStream
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.publication import PublicationClosed
+from plugin_gateway.adapters.timings import Timings
 from plugin_gateway.adapters.turns import Turns
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
 from plugin_gateway.core.resource_names import ResourceName
@@ -138,7 +140,10 @@ def _user_agent(context: _Context) -> str:
 
 
 def _answering(name: str, call: Call, offer: Offer) -> _Unary:
+    timings = offer.timings.setdefault(name, Timings())
+
     async def answer(request: bytes, context: _Context) -> bytes:
+        began = time.perf_counter()
         try:
             return call(request, offer)
         except tuple(_STATUS) as error:
@@ -147,5 +152,7 @@ def _answering(name: str, call: Call, offer: Offer) -> _Unary:
         except Exception as error:  # noqa: BLE001 - gRPC would send the exception's own text to the kubelet
             log.exception("request failed", error, method=name, resource=offer.resource)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
+        finally:
+            timings.note(time.perf_counter() - began)
 
     return answer

@@ -43,7 +43,7 @@ class Device:
     nodes: tuple[str, ...]
     """The device nodes of this device alone, as absolute paths."""
     reports_faults: bool = True
-    """Whether its driver tells when something goes wrong with it; without, it is healthy for ever."""
+    """Whether its driver tells when something goes wrong with it; without, only a check finds it."""
 
     def __post_init__(self) -> None:
         """Refuse an id that nobody could take, and numbers that only stand for "none" elsewhere."""

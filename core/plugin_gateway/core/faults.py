@@ -37,42 +37,13 @@ class Evidence(NamedTuple):
     """Seconds since the epoch."""
 
 
-RECOVERY_ACTIONS: Mapping[int, str] = {
-    1: "GPU reset",
-    2: "node reboot",
-    3: "drain P2P",
-    4: "drain and reset",
-    5: "recover IMEX domain",
-    6: "bus reset",
-    7: "system reboot",
-}
-"""NVML's names for the values of field 230, other than none (0)."""
-
-
 class Checkup(NamedTuple):
     """What a device answered when it was asked how it is."""
 
-    error: str | None = None
-    """The driver's words where it did not answer; then the rest is not known."""
-    recovery_action: int | None = None
-    """NVML field 230; None where the driver does not report it."""
-    row_remap_failed: bool = False
-    retirement_pending: bool = False
-
-    @property
-    def problems(self) -> Mapping[Source, str]:
-        """What speaks against the device for as long as it lasts."""
-        found: dict[Source, str] = {}
-        if self.error is not None:
-            found[Source.NOT_ANSWERING] = f"does not answer: {self.error}"
-        if self.recovery_action:
-            name = RECOVERY_ACTIONS.get(self.recovery_action, f"number {self.recovery_action}")
-            found[Source.RECOVERY_ACTION] = f"the driver asks for recovery: {name}"
-        if self.row_remap_failed:
-            found[Source.ROW_REMAP_FAILURE] = "a row of memory could not be remapped"
-        if self.retirement_pending:
-            found[Source.PENDING_RETIREMENT] = "memory waits for a reset to be retired"
-        return found
+    problems: Mapping[Source, str]
+    """What speaks against it for as long as it lasts, in words."""
+    asks_for_recovery: bool | None = None
+    """Whether its driver asks for a reset or a reboot; None where that cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +58,8 @@ class Fault:
     """Of what took it out, the most that has to happen."""
     problems: Mapping[Source, str] = field(default_factory=dict)
     """What the last check found, or lasts for other reasons."""
+    asked_for_recovery: bool = False
+    """Whether the driver asked for a reset or a reboot when it last told; to ask no more is to report one."""
     was_reset: bool = False
     """Whether the driver reported a reset after the evidence that asks for one."""
     was_checked: bool = False
@@ -102,6 +75,8 @@ class Fault:
             raise InvalidValueError("a device is unhealthy for no reason")
         if self.quiet_from is not None and not self.may_be_on_probation:
             raise InvalidValueError(f"a device is on probation although it needs {self.lacks}")
+        if self.was_checked and self.problems:
+            raise InvalidValueError(f"a check found nothing, and {'; '.join(self.problems.values())}")
 
     @property
     def reason(self) -> str:
@@ -120,7 +95,7 @@ class Fault:
             return "a reboot of the node, or an operator's word"
         if self.needs is Needs.RESET and not self.was_reset:
             often = " (it was taken out too often)" if self.is_damped else ""
-            return f"a reset of the GPU, a reboot, or an operator's word{often}"
+            return f"a reset that the driver reports, a reboot, or an operator's word{often}"
         if self.problems:
             return f"an end of: {'; '.join(self.problems.values())}"
         return "a check that finds nothing" if not self.was_checked else "a quiet time"
@@ -153,8 +128,6 @@ def accuse(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
 
 def _with(known: tuple[Evidence, ...], latest: Evidence) -> tuple[Evidence, ...]:
     """Add the latest, in the place of what said the same before; the first one stays."""
-    if known[0].what == latest.what:
-        return known
     others = tuple(each for each in known[1:] if each.what != latest.what)
     return (known[0], *others[-(MOST_EVIDENCE - 2) :], latest)
 
@@ -164,14 +137,20 @@ def burden(fault: Fault | None, source: Source, what: str, needs: Needs, now: Mo
     if fault is not None and fault.problems.get(source) == what:
         return replace(fault, was_checked=False, quiet_from=None)
     accused = accuse(fault, what, needs, now)
-    return replace(accused, problems={**accused.problems, source: what})
+    return replace(accused, problems={**accused.problems, source: what}, was_checked=False)
 
 
 def examine(fault: Fault, checkup: Checkup, lasting: Mapping[Source, str], now: Moment) -> Fault:
     """Draw the conclusion from a check, of which these problems count; each of them was added before."""
-    cleared = fault.problems.keys() - lasting.keys()
-    was_reset = fault.was_reset or (Source.RECOVERY_ACTION in cleared and checkup.recovery_action == 0)
-    examined = replace(fault, problems=lasting, was_reset=was_reset, was_checked=not lasting, quiet_from=None)
+    asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
+    examined = replace(
+        fault,
+        problems=lasting,
+        asked_for_recovery=asked,
+        was_reset=fault.was_reset or (fault.asked_for_recovery and not asked),
+        was_checked=not lasting,
+        quiet_from=None,
+    )
     if not examined.may_be_on_probation:
         return examined
     return replace(examined, quiet_from=now.uptime if fault.quiet_from is None else fault.quiet_from)
@@ -185,7 +164,14 @@ def reset(fault: Fault) -> Fault:
 def reboot(fault: Fault) -> Fault:
     """Note that the node booted; all clocks and the driver began anew."""
     return replace(
-        fault, needs=Needs.CHECK, problems={}, was_reset=True, was_checked=False, is_damped=False, quiet_from=None
+        fault,
+        needs=Needs.CHECK,
+        problems={},
+        asked_for_recovery=False,
+        was_reset=True,
+        was_checked=False,
+        is_damped=False,
+        quiet_from=None,
     )
 
 

@@ -1,5 +1,6 @@
 """What each piece of evidence means for a device: NVIDIA's catalog, and what an admin decided otherwise."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
@@ -60,6 +61,11 @@ class Source(Enum):
     """The driver has not answered for ``driver_timeout`` seconds."""
 
 
+def range_name(first: int, last: int) -> str:
+    """Write XIDs that follow each other."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
 class Decision(NamedTuple):
     """An action, and where it was decided."""
 
@@ -72,13 +78,24 @@ class Decision(NamedTuple):
         return self.action is Action.REPORT
 
 
-class XidRule(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class XidRule:
     """What an admin decided about a range of XIDs, both ends included."""
 
     first: int
     last: int
     action: Action
     origin: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range of XIDs."""
+        if not 1 <= self.first <= self.last <= HIGHEST_XID:
+            raise InvalidValueError(f"XIDs {self.name}, allowed are 1 to {HIGHEST_XID} and ranges such as 126-135")
+
+    @property
+    def name(self) -> str:
+        """The range as people write it."""
+        return range_name(self.first, self.last)
 
 
 _ADVISED: Mapping[Advice, Action] = {
@@ -130,7 +147,12 @@ class HealthPolicy:
 
     def __post_init__(self) -> None:
         """Refuse times that end before they begin, and a device that would never be taken back."""
-        if self.quiet_time < 0 or self.driver_timeout <= 0 or self.flap_window <= 0 or self.flap_count < 1:
+        if self.sources.keys() != set(Source):
+            raise InvalidValueError(
+                f"health: decisions about {', '.join(source.value for source in self.sources)} alone"
+            )
+        times = (self.driver_timeout, self.flap_window, self.flap_count)
+        if not (0 <= self.quiet_time < math.inf and all(0 < each < math.inf for each in times)):
             raise InvalidValueError(
                 f"health: quiet time {self.quiet_time}, driver timeout {self.driver_timeout}, "
                 f"{self.flap_count} times in {self.flap_window}; all must be positive"
@@ -179,18 +201,15 @@ class HealthPolicy:
         return replace(self, xids={**self.xids, **dict.fromkeys(xids, Decision(action, origin))})
 
     def enabling(self, xids: Iterable[int], origin: str) -> "HealthPolicy":
-        """Have these XIDs make a device unhealthy, in the way that the catalog has where it does so."""
-        counting = {xid: _CATALOG.get(xid, self.unknown_xid).action for xid in xids}
-        return replace(
-            self,
-            xids={
-                **self.xids,
-                **{
-                    xid: Decision(action if action.needs is not None else Action.UNHEALTHY, origin)
-                    for xid, action in counting.items()
-                },
-            },
-        )
+        """Have those of these XIDs count that do not: as the catalog has it, or until a check finds nothing."""
+        enabled = {
+            xid: Decision(self._counting(xid), origin) for xid in xids if self.about_xid(xid).action.needs is None
+        }
+        return replace(self, xids={**self.xids, **enabled})
+
+    def _counting(self, xid: int) -> Action:
+        by_catalog = _CATALOG.get(xid, _UNKNOWN).action
+        return by_catalog if by_catalog.needs is not None else Action.UNHEALTHY
 
 
 DEFAULT_POLICY = HealthPolicy()

@@ -29,7 +29,10 @@ def remember(state: State, boot_id: str) -> Memory:
 def recall(memory: Memory, boot_id: str) -> State:
     """Begin with what was kept; what another boot did away with is forgotten."""
     if memory.boot_id != boot_id:
-        return State(faults={device: faults.reboot(fault) for device, fault in memory.faults.items()})
+        return State(
+            faults={device: faults.reboot(fault) for device, fault in memory.faults.items()},
+            from_earlier_boot=frozenset(memory.faults),
+        )
     return State(
         driver=memory.driver,
         faults={device: faults.resume(fault) for device, fault in memory.faults.items()},

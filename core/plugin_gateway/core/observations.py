@@ -7,7 +7,7 @@ from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Source
 
-_DRIVER = "driver"
+DRIVER_TOPIC = "driver"
 
 
 class InventorySeen(NamedTuple):
@@ -18,7 +18,7 @@ class InventorySeen(NamedTuple):
     @property
     def topic(self) -> Hashable:
         """What it is about: a later word on the same topic makes this one useless."""
-        return _DRIVER
+        return DRIVER_TOPIC
 
 
 class XidReported(NamedTuple):
@@ -48,14 +48,14 @@ class FaultReported(NamedTuple):
 
 
 class DevicesChecked(NamedTuple):
-    """What every device of the inventory answered when it was asked how it is."""
+    """What devices answered when they were asked how they are."""
 
     checkups: Mapping[DeviceId, Checkup]
 
     @property
     def topic(self) -> Hashable:
-        """All devices at once."""
-        return "checkups"
+        """The same devices."""
+        return "checkups", frozenset(self.checkups)
 
 
 class DriverSeen(NamedTuple):
@@ -80,7 +80,7 @@ class DriverUnavailable(NamedTuple):
     @property
     def topic(self) -> Hashable:
         """The same as that of an inventory: the newer of the two is true."""
-        return _DRIVER
+        return DRIVER_TOPIC
 
 
 class DriverSilence(NamedTuple):

@@ -34,6 +34,10 @@ class Backend(Protocol):
         """Tell for how many seconds the driver has not given any sign; 0 where nobody is waiting for it."""
         ...
 
+    def is_watching(self) -> bool:
+        """Whether the driver is watched, or waited for; False once whoever did so is gone."""
+        ...
+
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread to end after ``stop``, at most ``timeout`` seconds; False where it still hangs."""
         ...

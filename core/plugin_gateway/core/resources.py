@@ -50,8 +50,7 @@ class Advertisement:
 
 def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
     """Name the devices that no rule matches."""
-    devices = state.inventory.devices if state.inventory is not None else ()
-    return tuple(device for device in devices if _rule_for(device, rules) is None)
+    return tuple(device for device in state.devices if _rule_for(device, rules) is None)
 
 
 def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceName, Advertisement]:

@@ -48,6 +48,13 @@ class State:
     driver_is_silent: bool = False
     events_problem: str | None = None
     """Why the driver's events cannot be waited for."""
+    from_earlier_boot: frozenset[DeviceId] = frozenset()
+    """Devices whose faults another boot left, until the first inventory tells which of them are still there."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Those of the inventory."""
+        return self.inventory.devices if self.inventory is not None else ()
 
     def stage_of(self, device: DeviceId) -> Stage:
         """Tell how far a device is from being given out."""
@@ -62,7 +69,7 @@ class HealthChange(NamedTuple):
     before: Stage
     after: Stage
     reason: str
-    """What took it out."""
+    """What took it out, or ended its probation."""
     lacks: str | None
     """What it waits for; None where it is healthy."""
 
@@ -179,8 +186,23 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         rejected=tuple(item for item in inventory.rejected if item not in known_rejections),
         driver=DriverChange(problem=None) if state.driver_problem is not None else None,
     )
-    after = replace(state, inventory=inventory, driver_problem=None, driver_missing_since=None, driver_is_gone=False)
+    after = replace(
+        _forget_replaced(state, inventory),
+        from_earlier_boot=frozenset(),
+        inventory=inventory,
+        driver_problem=None,
+        driver_missing_since=None,
+        driver_is_gone=False,
+    )
     return after, changes
+
+
+def _forget_replaced(state: State, inventory: Inventory) -> State:
+    """Forget what another boot left of devices that are gone now: somebody took them out of the machine."""
+    gone = state.from_earlier_boot - {device.id for device in inventory.devices}
+    if not gone:
+        return state
+    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in gone})
 
 
 def _report(state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment) -> tuple[State, Changes]:
@@ -191,9 +213,8 @@ def _report(state: State, device: DeviceId | None, what: str, decision: Decision
     if needs is None:
         return state, Changes(notes=(Note(device, what, _significance(decision)),))
     before = state.faults.get(device)
-    is_further = before is not None and all(evidence.what != what for evidence in before.evidence)
-    notes = (Note(device, what, Significance.FURTHER),) if is_further else ()
-    return _hold(state, {device: faults.accuse(before, what, needs, now)}), Changes(notes=notes)
+    held = _hold(state, {device: faults.accuse(before, what, needs, now)})
+    return held, Changes(notes=tuple(_further(before, device, what)))
 
 
 def _significance(decision: Decision) -> Significance:
@@ -312,6 +333,8 @@ def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> Sta
         return after
     taken_out, held = dict(after.taken_out), {}
     for device in new:
+        if Source.DRIVER_GONE in after.faults[device].problems:
+            continue  # that is no fault of the device
         recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
         taken_out[device] = (*recent, now.uptime)
         if len(taken_out[device]) >= policy.flap_count:
@@ -337,7 +360,8 @@ def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
         if was is not is_now:
             fault = after.faults.get(device)
             told = fault if fault is not None else before.faults[device]
-            changes.append(HealthChange(device, was, is_now, told.reason, fault.lacks if fault else None))
+            reason = told.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else told.reason
+            changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
     return tuple(changes)
 
 

@@ -70,6 +70,10 @@ class NvmlBackend:
         """Tell for how many seconds the thread has not come back from the driver, or from who held it before."""
         return time.monotonic() - self._last_sign if self._thread is not None and self._thread.is_alive() else 0.0
 
+    def is_watching(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread is not None and self._thread.is_alive()
+
     def _give_sign(self) -> None:
         self._last_sign = time.monotonic()
 

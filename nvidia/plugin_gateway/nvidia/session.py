@@ -12,8 +12,9 @@ from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Source
 from plugin_gateway.core.observations import DriverSeen, FaultReported, XidReported
 from plugin_gateway.nvidia import nvml
+from plugin_gateway.nvidia.checkup import check_up
 from plugin_gateway.nvidia.library import DriverMissingError
-from plugin_gateway.nvidia.snapshot import Answer, Snapshot, ask, read_snapshot
+from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
 
 
 class Check(NamedTuple):
@@ -86,7 +87,7 @@ class Session:
             now = ask(index)
             device = self.snapshot.by_index.get(index)
             if device is not None:
-                checkups[device] = _check_up(now)
+                checkups[device] = check_up(now)
             if device is not None and now.error is not None and now.error.is_gpu_lost:
                 self._answers[index] = now  # so that its coming back is a difference
             elif not now.agrees_with(before):
@@ -103,21 +104,6 @@ class Session:
         except (nvml.NvmlError, UnicodeDecodeError):
             return None
         return next((device for device in self.snapshot.by_index.values() if device == uuid), None)
-
-
-def _check_up(answer: Answer) -> Checkup:
-    """Ask a GPU how it is; of one that does not answer nothing else is known."""
-    if answer.handle is None or answer.error is not None:
-        return Checkup(error=str(answer.error))
-    try:
-        failed, pending = nvml.row_remapping(answer.handle)
-        return Checkup(
-            recovery_action=nvml.recovery_action(answer.handle),
-            row_remap_failed=failed,
-            retirement_pending=pending or nvml.is_retirement_pending(answer.handle),
-        )
-    except nvml.NvmlError as error:
-        return Checkup(error=str(error))
 
 
 def driver_seen(sysfs: Path) -> DriverSeen:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import Source
 from plugin_gateway.core.observations import DevicesChecked, InventorySeen, XidReported
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
@@ -15,8 +16,8 @@ from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
 MAX_GPUS = 50_000
 NUMA_NODES = 2
 _GIB = 2**30
-_GPU_RESET = 1
-"""A value of NVML's field 230."""
+_WELL = Checkup({}, asks_for_recovery=False)
+_ASKING = Checkup({Source.RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 
 MODELS: dict[str, tuple[str, int]] = {
@@ -94,6 +95,10 @@ class SimulatedBackend:
         """Tell that nobody waits for a driver."""
         return 0.0
 
+    def is_watching(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._report is not None
+
     def fail(self, index: int, xid: int) -> None:
         """Have the GPU of this index report an XID, and ask for a reset."""
         with self._lock:
@@ -101,14 +106,14 @@ class SimulatedBackend:
             if self._report is not None:
                 self._report(XidReported(xid, device))
             if self._report is not None and device is not None:
-                self._report(DevicesChecked({device: Checkup(recovery_action=_GPU_RESET)}))
+                self._report(DevicesChecked({device: _ASKING}))
 
     def reset(self, index: int) -> None:
         """Reset the GPU of this index: it is well again."""
         with self._lock:
             devices = [device.id for device in self._devices if device.index == index]
             if self._report is not None:
-                self._report(DevicesChecked(dict.fromkeys(devices, Checkup(recovery_action=0))))
+                self._report(DevicesChecked(dict.fromkeys(devices, _WELL)))
 
     def remove(self, index: int) -> None:
         """Take a GPU out of the machine."""

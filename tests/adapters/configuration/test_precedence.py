@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.adapters.configuration.options import Option, run_options
-from plugin_gateway.adapters.configuration.parsers import one_of
+from plugin_gateway.adapters.configuration.parsers import ListenAddress, one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
@@ -38,6 +38,7 @@ VALUES = {
     "flap_count": ("1", "2", "4"),
     "flap_window": ("1.5", "2.5", "3.5"),
     "state_dir": ("/a", "/b", "/c"),
+    "listen": ("1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:3"),
     "kubernetes_events": ("true", "false", "true"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
@@ -106,6 +107,7 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
         health=HealthPolicy(),
         state_dir=Path("/run/plugin-gateway"),
+        listen=ListenAddress("", 0),
         kubernetes_events=False,
         node_condition="",
         node_name="",

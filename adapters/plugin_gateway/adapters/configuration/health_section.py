@@ -56,8 +56,7 @@ def _read_xids(document: Document, node: yaml.Node) -> Sequence[XidRule]:
             if first <= rule.last and rule.first <= last:
                 both = max(first, rule.first)
                 raise InvalidValueError(
-                    f"{document.place(key)}: {full}: XID {both} was decided about before, by {XIDS}."
-                    f"{shown_range(rule.first, rule.last)}"
+                    f"{document.place(key)}: {full}: XID {both} was decided about before, by {XIDS}.{rule.name}"
                 )
         rules.append(XidRule(first, last, *decision))
     return rules
@@ -80,11 +79,6 @@ def _is_xid(word: str) -> bool:
     return is_number and 1 <= int(word) <= HIGHEST_XID
 
 
-def shown_range(first: int, last: int) -> str:
-    """Write XIDs as the file has them."""
-    return str(first) if first == last else f"{first}-{last}"
-
-
 def _read_evidence(document: Document, node: yaml.Node) -> Mapping[Source, Decision]:
     known = {source.value: source for source in Source}
     sources: dict[Source, Decision] = {}
@@ -97,8 +91,8 @@ def _read_evidence(document: Document, node: yaml.Node) -> Mapping[Source, Decis
 
 
 def _decision(document: Document, node: yaml.Node, full: str) -> Decision:
-    written = document.word(node, full, (STRING, NUMBER))
     actions = [action.value for action in Action]
+    written = document.word(node, full, (STRING, NUMBER), allowed=", ".join(actions))
     if written.text not in actions:
         raise InvalidValueError(f"{written.place}: {full}: {written.text[:80]!r}, allowed are {', '.join(actions)}")
     return Decision(Action(written.text), f"file {written.place.line}")

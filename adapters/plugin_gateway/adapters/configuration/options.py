@@ -9,6 +9,7 @@ from plugin_gateway.adapters.configuration.parsers import (
     parse_condition,
     parse_count,
     parse_healthchecks,
+    parse_listen,
     parse_node_name,
     parse_path,
     parse_strategy,
@@ -59,6 +60,7 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
         *_gpu_options(parse_backend),
         *_container_options(),
         *_health_options(),
+        *_look_inside_options(),
         *_cluster_options(),
         *_other_options(),
     )
@@ -283,6 +285,23 @@ def _health_options() -> tuple[Option, ...]:
             group=group,
             help="where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the "
             "gateway",
+        ),
+    )
+
+
+def _look_inside_options() -> tuple[Option, ...]:
+    return (
+        Option(
+            name="listen",
+            flags=("--listen",),
+            variables=("LISTEN",),
+            parse=parse_listen,
+            default="",
+            metavar="[HOST:]PORT",
+            group="looking inside",
+            help="serve /metrics, /healthz, /readyz, /status and a page for people over HTTP; the host is localhost "
+            "unless it is told",
+            example="0.0.0.0:9400",
         ),
     )
 

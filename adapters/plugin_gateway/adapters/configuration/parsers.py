@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
@@ -15,6 +16,16 @@ LONGEST_TIME = 10_000_000
 MOST_TIMES = 1000
 LONGEST_NODE_NAME = 253
 LONGEST_CONDITION = 63
+HIGHEST_PORT = 65535
+KUBELETS_CONDITIONS = (
+    "Ready",
+    "MemoryPressure",
+    "DiskPressure",
+    "PIDPressure",
+    "NetworkUnavailable",
+    "OutOfDisk",
+    "ConfigOK",
+)
 _LONGEST_NUMBER = 16
 _EVERY_HEALTHCHECK = ("all", "xids")
 _TRUE = ("1", "t", "true", "y", "yes", "on")
@@ -55,7 +66,7 @@ def seconds(*, at_least: float) -> Parse:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text) if len(text) <= _LONGEST_NUMBER and text.isascii() else None
+        return float(text) if len(text) <= _LONGEST_NUMBER and text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
@@ -77,9 +88,35 @@ def parse_node_name(text: str) -> str:
 
 def parse_condition(text: str) -> str:
     """Read the type of a node's condition; empty for none."""
+    if text in KUBELETS_CONDITIONS:
+        raise InvalidValueError(f"{text!r} is the kubelet's own condition, allowed is another one such as GpuProblem")
     if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= LONGEST_CONDITION):
         raise InvalidValueError(f"{text[:80]!r}, allowed are letters and digits, such as GpuProblem")
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen; nowhere where the port is 0."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else ""
+
+
+def parse_listen(text: str) -> ListenAddress:
+    """Read an address and a port; empty for nowhere."""
+    if not text:
+        return ListenAddress("", 0)
+    host, _, port = text.rpartition(":")
+    is_port = (
+        port.isascii() and port.isdigit() and len(port) <= len(str(HIGHEST_PORT)) and 1 <= int(port) <= HIGHEST_PORT
+    )
+    if not is_port or len(host) > LONGEST_NODE_NAME or any(not each.isprintable() or each in " /" for each in host):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are a port such as 9400, and HOST:PORT")
+    return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
 
 
 class Healthchecks(NamedTuple):

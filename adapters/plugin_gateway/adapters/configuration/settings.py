@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
@@ -54,6 +55,8 @@ class Settings:
     """What speaks against a GPU, and how it is given out again."""
     state_dir: Path
     """Where the gateway keeps what a restart must not forget, and its control socket. Decided at start."""
+    listen: ListenAddress
+    """Where metrics, probes and the status are served over HTTP. Decided at start."""
     kubernetes_events: bool
     """Whether the node gets an Event for each change of health. Decided at start."""
     node_condition: str

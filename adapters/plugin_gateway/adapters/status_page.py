@@ -1,0 +1,82 @@
+"""The status as a page for people: no script, nothing from elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #d1242f; --wait: #9a6700 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
+td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+.healthy, .open { color: var(--good) } .unhealthy, .failed { color: var(--bad) } .probation { color: var(--wait) }
+code { font-size: .9em } ol { list-style: none; padding-left: 0; border-left: 2px solid var(--line) }
+li { padding: .15rem 0 .15rem 1rem } time { opacity: .7; margin-right: .8rem }
+.problem { border-left: 4px solid var(--bad); padding: .3rem 1rem }
+"""
+
+
+def render(status: Mapping[str, Any]) -> str:
+    """Write the page."""
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
+        f"<title>plugin-gateway</title><style>{_STYLE}</style><h1>plugin-gateway</h1>",
+        *_problems(status),
+        "<h2>Devices</h2>",
+        _devices(status["devices"]),
+    ]
+    for resource in status["resources"]:
+        parts += [f"<h2>{escape(resource['name'])}</h2>", _state(resource), _timeline(resource)]
+    return "\n".join(parts) + "\n</html>\n"
+
+
+def _problems(status: Mapping[str, Any]) -> Sequence[str]:
+    driver = status["driver"]
+    found = [
+        ("the driver", driver["problem"]),
+        ("the driver's events", driver["events_problem"]),
+        ("the configuration file", status["configuration_problem"]),
+    ]
+    told = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
+    return [f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>", *told]
+
+
+def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
+    rows = ["<tr><th>#<th>device<th>product<th>resource<th>health<th>why"]
+    for device in devices:
+        why = f"{device['reason']}; needs {device['needs']}" if device["health"] != "healthy" else ""
+        cells = [str(device["index"]), f"<code>{escape(device['id'])}</code>", escape(device["product"])]
+        cells += [escape(device["resource"] or "not offered")]
+        cells += [f"<span class={device['health']}>{device['health']}</span>", escape(why)]
+        rows.append("<tr>" + "".join(f"<td>{cell}" for cell in cells))
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _state(resource: Mapping[str, Any]) -> str:
+    if resource["stream_opened"] is not None:
+        since = _time(resource["stream_opened"])
+        return f"<p class=open>registered as {escape(resource['api_version'])}, stream open since {since}</p>"
+    if resource["stands_by"]:
+        return "<p>standing by: another gateway of this node has it</p>"
+    return "<p class=failed>not registered</p>"
+
+
+def _timeline(resource: Mapping[str, Any]) -> str:
+    events = [
+        (each["at"], "open", f"registered as {each['api_version']}: {each['reason']}, {each['took_ms']:g} ms")
+        for each in resource["registrations"]
+    ]
+    events += [
+        (each["at"], "failed", ": ".join(filter(None, (each["cause"], each["words"])))) for each in resource["failures"]
+    ]
+    items = [
+        f"<li><time>{_time(at)}</time><span class={kind}>{escape(text)}</span>"
+        for at, kind, text in sorted(events, reverse=True)
+    ]
+    return f"<ol>{''.join(items)}</ol>"
+
+
+def _time(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
