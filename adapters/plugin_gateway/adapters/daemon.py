@@ -224,7 +224,7 @@ def _changed(before: Settings, after: Settings) -> list[str]:
 
 
 def _as_told(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, ListenAddress):
         return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
     return str(value.value if isinstance(value, Enum) else value)
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
@@ -95,8 +94,7 @@ def parse_condition(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
+class ListenAddress(NamedTuple):
     """Where to listen; nowhere where the port is 0."""
 
     host: str
