@@ -16,7 +16,8 @@ from bench.subjects import RESOURCE, Subject
 from driver.driver import Driver
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
-NVML = ("--backend", "nvml")
+NVML = ("--backend", "nvml", "--driver-timeout", "1000000")
+"""A driver that hangs is to be measured, not given up."""
 LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 
 

@@ -47,7 +47,7 @@ class Machine:
             driver_root=str(self.driver.root),
             sysfs=str(self.driver.sysfs),
             proc=str(self.driver.proc),
-            pace=Pace(rescan=0.05, retry=0.05, longest_wait=0.05),
+            pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, longest_wait=0.05),
         )
         memory = HealthMemory(self._state_dir, self.boot_id)
         self.gateway = Gateway(
@@ -305,8 +305,14 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(kubelet_di
         assert told[driver.uuid(0)]["health"] == "healthy"
         assert (told[uuid]["health"], told[uuid]["reason"]) == ("unhealthy", "XID 79")
         assert told[uuid]["needs"] == "a reboot of the node, or an operator's word"
+        entry = {"PodUID": "uid-1", "ContainerName": "main", "ResourceName": RESOURCE, "DeviceIDs": {"-1": [uuid]}}
+        data = {"PodDeviceEntries": [entry], "RegisteredDevices": {}}
+        (kubelet_dir / "kubelet_internal_checkpoint").write_text(json.dumps({"Data": data, "Checksum": 1}))
         status, output, _ = await run_to_end("status")
         assert status == 0
+        (row,) = [line for line in output.splitlines() if line.startswith("3 ")]
+        assert row.endswith("uid-1 main")
+        assert f"{RESOURCE}: registered as v1beta1, stream open since" in output
         assert f"{uuid}, unhealthy; it needs a reboot of the node, or an operator's word" in output
         status, output, _ = await run_to_end("health", "clear", uuid)
         assert (status, output) == (0, f"{uuid} is healthy: XID 79 is not held against it any more\n")

@@ -137,6 +137,8 @@ def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Drive
         watcher.next(InventorySeen)
         driver.lose(0)
         watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        seen = len(watcher.of(DevicesChecked))  # the first can have found it lost in the middle of a check
+        eventually(lambda: len(watcher.of(DevicesChecked)) > seen + 1)
         driver.find(0)
         eventually(lambda: driver.calls(Call.REGISTER) == 4)
         eventually(lambda: driver.calls(Call.WAIT) > 2)

@@ -82,13 +82,15 @@ class Watcher:
             return (latest() or {}).get(problem) if problem is not None else None
 
 
-def watch(driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float = 0.05) -> Watcher:
+def watch(
+    driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float = 0.05, checkup_seconds: float = 0.05
+) -> Watcher:
     return Watcher(
         NvmlBackend(
             driver_root=str(driver.root),
             sysfs=str(driver.sysfs),
             proc=str(driver.proc),
-            pace=Pace(rescan=rescan_seconds, retry=retry_seconds, longest_wait=0.2),
+            pace=Pace(rescan=rescan_seconds, checkup=checkup_seconds, retry=retry_seconds, longest_wait=0.2),
         )
     )
 

@@ -23,7 +23,7 @@ PATIENCE = 5.0
 MAX_REQUEST = 4096
 MAX_ANSWER = 64 * 1024 * 1024
 MOST_CLIENTS = 8
-LOOK_INTERVAL = 1.0
+LOOK_INTERVAL = 10.0
 """Seconds between two looks at whether the socket is still there."""
 _PEER = struct.Struct("3i")
 """pid, uid and gid, as SO_PEERCRED has them."""

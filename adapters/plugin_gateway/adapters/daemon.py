@@ -122,7 +122,7 @@ class Daemon:
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, lambda: self._configuration_problem)
+        return OperatorCommands(self._gateway, self._settings.kubelet_dir, lambda: self._configuration_problem)
 
     def _is_watching(self) -> bool:
         return self._backend.is_watching()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.control_socket import ask
+from plugin_gateway.adapters.holdings.find import find_holdings
 from plugin_gateway.core.health_policy import Decision, HealthPolicy, Source, range_name
 
 MOST_REGISTRATIONS = 8
@@ -16,19 +17,23 @@ MOST_REGISTRATIONS = 8
 
 def show_status(state_dir: Path, *, as_json: bool) -> int:
     """Show what the running gateway knows of its devices; 1 where it cannot be asked."""
-    status = ask(state_dir, {"command": "status"})
+    status = {**ask(state_dir, {"command": "status"})}
+    found = find_holdings(Path(status["kubelet_dir"]))
+    status["holders"] = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holdings]
+    status["holders_known"] = found.source
     if as_json:
         _print_json(status)
         return 0
+    holders = {device: f"{holding.pod} {holding.container}" for holding in found.holdings for device in holding.devices}
     lines = _driver_lines(status["driver"])
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
     for resource in status["resources"]:
         lines += ["", *_resource_lines(resource)]
-    rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE")]
-    rows += [_row(device) for device in status["devices"]]
+    rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
+    rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
     sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-    _print((*lines, "", *_table(rows), *_explained(sick)))
+    _print((*lines, "", *_table(rows), f"\nholders: {found.source}", *_explained(sick)))
     return 0
 
 

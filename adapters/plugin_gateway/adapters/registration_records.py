@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MOST_KEPT = 32
@@ -28,16 +27,16 @@ class Failed(NamedTuple):
     """The kubelet's own, where it said something."""
 
 
-@dataclass(slots=True)
 class RegistrationRecords:
     """Of one resource, the latest; the counts are of all."""
 
-    registered: deque[Registered] = field(default_factory=lambda: deque(maxlen=MOST_KEPT))
-    failed: deque[Failed] = field(default_factory=lambda: deque(maxlen=MOST_KEPT))
-    registrations: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By version string and reason."""
-    failures: Counter[str] = field(default_factory=Counter)
-    """By cause."""
+    def __init__(self) -> None:
+        self.registered: deque[Registered] = deque(maxlen=MOST_KEPT)
+        self.failed: deque[Failed] = deque(maxlen=MOST_KEPT)
+        self.registrations: Counter[tuple[str, str]] = Counter()
+        """By version string and reason."""
+        self.failures: Counter[str] = Counter()
+        """By cause."""
 
     def note_registered(self, *, api_version: str, reason: str, endpoint: str, took_ms: float) -> None:
         """Note a stream that was opened."""

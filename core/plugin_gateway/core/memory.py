@@ -1,7 +1,7 @@
 """What has to outlive the process, so that a restart does not whitewash a device."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plugin_gateway.core import faults
 from plugin_gateway.core.devices import DeviceId
@@ -10,8 +10,7 @@ from plugin_gateway.core.observations import DriverSeen
 from plugin_gateway.core.state import State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(NamedTuple):
     """What is held against devices, on which boot and with which driver."""
 
     boot_id: str

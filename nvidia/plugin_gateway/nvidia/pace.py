@@ -8,6 +8,8 @@ class Pace(NamedTuple):
 
     rescan: float = 5.0
     """Between two looks at which GPUs there are."""
+    checkup: float = 15.0
+    """Between two looks at how the GPUs are while all are well; otherwise they are looked at with every rescan."""
     retry: float = 3.0
     """Between two attempts to reach a driver that is not there."""
     longest_wait: float = 5.0

@@ -22,8 +22,8 @@ class Check(NamedTuple):
 
     differs: bool
     """Whether everything has to be read again."""
-    checkups: Mapping[DeviceId, Checkup]
-    """How each device is."""
+    fails: bool
+    """Whether a device did not answer."""
 
 
 class Happening(NamedTuple):
@@ -50,6 +50,7 @@ class Session:
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._answers = list(snapshot.answers)
+        self._latest = list(snapshot.answers)
         self._events = events if snapshot.heard else None
         self._by_address = {
             nvml.address_of(answer.handle): snapshot.by_index.get(index)
@@ -76,23 +77,26 @@ class Session:
         return Happening(XidReported(event.data, device) if source is None else FaultReported(source, device))
 
     def check(self) -> Check:
-        """See whether the GPUs are still those of the snapshot, and how they are: one call, and five for each GPU.
+        """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
 
         Raises:
             NvmlError: the GPUs cannot be counted any more.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
-        checkups: dict[DeviceId, Checkup] = {}
+        fails = False
         for index, before in enumerate(self._answers):
-            now = ask(index)
-            device = self.snapshot.by_index.get(index)
-            if device is not None:
-                checkups[device] = check_up(now)
-            if device is not None and now.error is not None and now.error.is_gpu_lost:
+            now = self._latest[index] = ask(index)
+            is_device = index in self.snapshot.by_index
+            fails |= is_device and now.error is not None
+            if is_device and now.error is not None and now.error.is_gpu_lost:
                 self._answers[index] = now  # so that its coming back is a difference
             elif not now.agrees_with(before):
                 differs = True
-        return Check(differs, checkups)
+        return Check(differs, fails)
+
+    def check_up(self) -> Mapping[DeviceId, Checkup]:
+        """Ask every device that answered at the last look how it is: three calls for each."""
+        return {device: check_up(self._latest[index]) for index, device in self.snapshot.by_index.items()}
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
         """Find the device of an event. A GPU that fell off the bus reports that and answers nothing any more."""

@@ -41,6 +41,9 @@ class Watch:
         self._stopping = stopping
         self._inventory: Inventory | None = None
         self._events_problem: str | None = None
+        self._next_checkup = 0.0
+        self._is_uneasy = False
+        """Whether something happened since the last checkup, or that found a problem."""
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
         """Look once, then watch until the GPUs differ from what was seen.
@@ -63,7 +66,7 @@ class Watch:
             self._inventory, self.inventory_is_old = inventory, False
             self._tell(InventorySeen(inventory))
         self._tell(driver_seen(self._sysfs))
-        self._tell(DevicesChecked(session.check().checkups))
+        self._check_up(session)
 
     def _miss(self, empty: Inventory) -> None:
         """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
@@ -95,6 +98,7 @@ class Watch:
             else:
                 deaf = False
                 self._tell_events(None)
+                self._is_uneasy |= happening is not None
                 if happening is not None and happening.observation is not None:
                     self._tell(happening.observation)
                 if happening is not None and happening.asks_for_check:
@@ -107,7 +111,15 @@ class Watch:
             self._tell(EventsAwaited(problem))
 
     def _differs(self, session: Session) -> bool:
-        """Look again, and tell how the devices are; True where everything has to be read again."""
+        """Look again; True where everything has to be read again."""
         check = session.check()
-        self._tell(DevicesChecked(check.checkups))
+        if check.fails or self._is_uneasy or time.monotonic() >= self._next_checkup:
+            self._check_up(session)
         return check.differs
+
+    def _check_up(self, session: Session) -> None:
+        """Tell how the devices are."""
+        checkups = session.check_up()
+        self._next_checkup = time.monotonic() + self._pace.checkup
+        self._is_uneasy = any(checkup.problems for checkup in checkups.values())
+        self._tell(DevicesChecked(checkups))

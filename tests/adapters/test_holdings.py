@@ -1,0 +1,177 @@
+"""Which pod holds which device: the kubelet's word in both versions, and its checkpoint in all five layouts."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from plugin_gateway.adapters.holdings import pod_resources
+from plugin_gateway.adapters.holdings.checkpoint import Checkpoint, CheckpointError, Holding, read_checkpoint
+from plugin_gateway.adapters.holdings.find import find_holdings
+from plugin_gateway.adapters.holdings.pod_resources import PodResourcesError, list_holdings
+from plugin_gateway.api.podresources import api_pb2 as wire
+
+RESOURCE = "nvidia.com/gpu"
+HELD = Holding("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
+REGISTERED = {RESOURCE: frozenset({"GPU-1", "GPU-2", "GPU-3"})}
+
+
+def entry(ids: object) -> dict[str, object]:
+    return {"PodUID": "uid", "ContainerName": "main", "ResourceName": RESOURCE, "DeviceIDs": ids, "AllocResp": "AA=="}
+
+
+def content(ids: object) -> dict[str, object]:
+    return {"PodDeviceEntries": [entry(ids)], "RegisteredDevices": {RESOURCE: ["GPU-1", "GPU-2", "GPU-3"]}}
+
+
+LAYOUTS: Mapping[str, tuple[object, Checkpoint]] = {
+    "1.8": (
+        {
+            "Entries": [
+                {"PodUID": "uid", "ContainerName": "main", "ResourceName": RESOURCE, "DeviceID": name}
+                for name in ("GPU-1", "GPU-2")
+            ]
+        },
+        Checkpoint((HELD,), {}),
+    ),
+    "1.9 and 1.10": (content(["GPU-1", "GPU-2"]), Checkpoint((HELD,), REGISTERED)),
+    "1.9 without pods": (
+        {"PodDeviceEntries": None, "RegisteredDevices": {RESOURCE: None}},
+        Checkpoint((), {RESOURCE: frozenset()}),
+    ),
+    "1.11": ({"Data": content(["GPU-1", "GPU-2"]), "Checksum": 5}, Checkpoint((HELD,), REGISTERED)),
+    "1.20": (
+        {"Data": content({"0": ["GPU-1"], "1": ["GPU-1", "GPU-2"]}), "Checksum": 5},
+        Checkpoint((HELD,), REGISTERED),
+    ),
+    "1.23": ({"Data": content({"-1": ["GPU-1", "GPU-2"]}), "Checksum": 5}, Checkpoint((HELD,), REGISTERED)),
+}
+
+
+@pytest.mark.parametrize(("value", "expected"), LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_every_layout_of_the_checkpoint_is_read(value: object, expected: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "kubelet_internal_checkpoint"
+    path.write_text(json.dumps(value))
+    before = path.stat()
+    assert read_checkpoint(tmp_path) == expected
+    assert path.stat() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "it is not JSON"),
+        ("{", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("5", "no layout that a kubelet writes"),
+        ("{}", "no layout that a kubelet writes"),
+        ('{"Data": null}', "no layout that a kubelet writes"),
+        ('{"PodDeviceEntries": [{}], "RegisteredDevices": {}}', "no layout that a kubelet writes"),
+        (json.dumps(content(5)), "no layout that a kubelet writes"),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_told(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "kubelet_internal_checkpoint").write_text(text)
+    with pytest.raises(CheckpointError, match=words):
+        read_checkpoint(tmp_path)
+    assert words in find_holdings(tmp_path).source
+
+
+def test_without_a_checkpoint_nothing_is_known(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path) is None
+    assert find_holdings(tmp_path) == ((), "no kubelet tells by pod-resources, and there is no checkpoint")
+    (tmp_path / "kubelet_internal_checkpoint").mkdir()
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        read_checkpoint(tmp_path)
+
+
+def pods() -> wire.ListPodResourcesResponse:
+    """As 1.21 and later write them: an entry for each device, and one more for each NUMA node of it."""
+    devices = [wire.ContainerDevices(resource_name=RESOURCE, device_ids=[name]) for name in ("GPU-1", "GPU-2", "GPU-2")]
+    container = wire.ContainerResources(name="main", devices=devices)
+    pod = wire.PodResources(name="pod", namespace="default", containers=[container])
+    return wire.ListPodResourcesResponse(pod_resources=[pod])
+
+
+class Lister(grpc.GenericRpcHandler):
+    def __init__(self, package: str, answer: bytes, code: grpc.StatusCode | None) -> None:
+        self.package, self.answer, self.code = package, answer, code
+
+    def service(self, handler_call_details: Any) -> Any:
+        if handler_call_details.method != f"/{self.package}.PodResourcesLister/List":
+            return None
+
+        async def answer(_request: bytes, context: Any) -> bytes:
+            if self.code is not None:
+                await context.abort(self.code, "words")
+            return self.answer
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@asynccontextmanager
+async def kubelet(
+    root: Path, package: str, answer: bytes = b"", code: grpc.StatusCode | None = None
+) -> AsyncIterator[Path]:
+    path = root / "pod-resources" / "kubelet.sock"
+    path.parent.mkdir()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Lister(package, answer, code),))
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    try:
+        yield path
+    finally:
+        await server.stop(None)
+
+
+@pytest.fixture
+def root(kubelet_dir: Path) -> Path:
+    (kubelet_dir / "device-plugins").mkdir()
+    return kubelet_dir
+
+
+@pytest.mark.parametrize("package", ["v1", "v1alpha1"])
+async def test_the_kubelets_word_is_taken_in_both_versions(package: str, root: Path) -> None:
+    async with kubelet(root, package, pods().SerializeToString()):
+        found = await asyncio.to_thread(find_holdings, root / "device-plugins")
+    holding = Holding("default/pod", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
+    assert found == ((holding,), "told by the kubelet")
+
+
+@pytest.mark.parametrize(
+    ("package", "answer", "code", "words"),
+    [
+        ("v2", b"", None, "serves neither of v1 and v1alpha1.PodResourcesLister"),
+        ("v1", b"\xff", None, "the kubelet's answer is no list of pods"),
+        ("v1", b"", grpc.StatusCode.RESOURCE_EXHAUSTED, "RESOURCE_EXHAUSTED: words"),
+    ],
+)
+async def test_a_kubelet_that_does_not_tell_says_why_and_its_checkpoint_is_read(
+    package: str, answer: bytes, code: grpc.StatusCode | None, words: str, root: Path
+) -> None:
+    async with kubelet(root, package, answer, code) as path:
+        with pytest.raises(PodResourcesError, match=words):
+            await asyncio.to_thread(list_holdings, path)
+        assert words in (await asyncio.to_thread(find_holdings, root / "device-plugins")).source
+        (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(content(["GPU-1", "GPU-2"])))
+        found = await asyncio.to_thread(find_holdings, root / "device-plugins")
+    assert found.holdings == (HELD,)
+    assert found.source.startswith("from the kubelet's checkpoint")
+
+
+async def test_a_kubelet_that_never_answers_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_resources, "PATIENCE", 0.2)
+    path = root / "pod-resources" / "kubelet.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(PodResourcesError, match="DEADLINE_EXCEEDED"):
+            await asyncio.to_thread(list_holdings, path)
