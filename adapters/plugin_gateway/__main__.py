@@ -171,6 +171,14 @@ def _add_health_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every device that is not healthy")
 
 
+def _doctor(parsed: argparse.Namespace) -> int:
+    from plugin_gateway.adapters.configuration.settings import make_settings
+    from plugin_gateway.adapters.doctor.command import run
+
+    settings = make_settings(_decide(parsed))
+    return run(settings, make_backend(settings.backend, settings.container_driver_root), as_json=parsed.json)
+
+
 def _inspect(parsed: argparse.Namespace) -> int:
     from pathlib import Path
 
@@ -252,6 +260,14 @@ COMMANDS: Mapping[str, Command] = {
         run=_run,
     ),
     "devices": Command(help="show what would be offered, and end", add_arguments=_add_devices_arguments, run=_devices),
+    "doctor": Command(
+        help="find out what is wrong on this node, and what to do about it",
+        description="Looks at the kubelet, the gateway that runs here, the driver and the node;\n"
+        "give it the flags of run.\n\n"
+        "Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen.",
+        add_arguments=_add_devices_arguments,
+        run=_doctor,
+    ),
     "inspect": Command(
         help="show what the socket of any device plugin serves, and one list of its devices",
         add_arguments=_add_inspect_arguments,

@@ -18,15 +18,7 @@ PATIENCE = 15.0
 
 def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bool) -> int:
     """Ask the driver once and print the answer; 1 where it gives none."""
-    seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
-    backend.start(seen.put)
-    try:
-        inventory = _first_inventory(seen)
-    except queue.Empty:
-        sys.stderr.write(f"plugin-gateway: the driver did not answer within {PATIENCE:.0f} s\n")
-        return 1
-    finally:
-        backend.stop()
+    inventory = ask_driver(backend)
     if isinstance(inventory, str):
         sys.stderr.write(f"plugin-gateway: {inventory}\n")
         return 1
@@ -41,6 +33,18 @@ def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bo
     else:
         _print_table(inventory, offered, left_out)
     return 0
+
+
+def ask_driver(backend: Backend) -> Inventory | str:
+    """Take the first inventory; the problem where none comes."""
+    seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+    backend.start(seen.put)
+    try:
+        return _first_inventory(seen)
+    except queue.Empty:
+        return f"the driver did not answer within {PATIENCE:.0f} s"
+    finally:
+        backend.stop()
 
 
 def _first_inventory(seen: "queue.SimpleQueue[Observation]") -> Inventory | str:

@@ -24,6 +24,22 @@ LONGEST_DIRECTORY = MAX_PATH - 1 - _CHECKSUM_LENGTH - _REST_LENGTH
 HELD = stat.S_ISVTX
 """The bit of a socket's mode that says: a kubelet holds a stream on it."""
 _FORM = re.compile(rf"{PREFIX}(?:.+-)?([0-9a-f]{{8}})-([0-9a-f]{{10}}-[0-9a-f]{{4}})-[0-9a-f]+{re.escape(_SUFFIX)}")
+
+
+class SocketName(NamedTuple):
+    """What the name of a gateway's socket tells."""
+
+    resource: str
+    """The checksum of its name."""
+    instance: str
+
+
+def parse_name(name: str) -> SocketName | None:
+    """Read a name; None where it is none of ours."""
+    form = _FORM.fullmatch(name)
+    return SocketName(*form.groups()) if form else None
+
+
 _LEFTOVER_AGE = 1.0
 """Seconds after which a socket that nobody listens on is a leftover; one that is just being made is younger."""
 
@@ -72,7 +88,7 @@ class OwnSockets:
 
     def has_newcomers(self) -> bool:
         """Whether there are names of other instances that were not there at the last question."""
-        names = {name for name, _, _ in self._others()}
+        names = {name for name, _ in self._others()}
         newcomers = names - self._seen
         self._seen = names
         return bool(newcomers)
@@ -83,7 +99,7 @@ class OwnSockets:
         Only names of our own form are looked at; sockets of others are never touched.
         """
         rivals = []
-        for name, of_resource, instance in self._others():
+        for name, (of_resource, instance) in self._others():
             path = self._directory / name
             try:
                 found = path.stat()
@@ -97,14 +113,14 @@ class OwnSockets:
                 rivals.append(Rival(instance, name, listener.pid, holds=bool(found.st_mode & HELD)))
         return sorted(rivals, key=lambda rival: rival.instance)
 
-    def _others(self) -> list[tuple[str, str, str]]:
-        """List the sockets of other instances: name, checksum of the resource, instance."""
+    def _others(self) -> list[tuple[str, SocketName]]:
+        """List the sockets of other instances."""
         try:
             names = os.listdir(self._directory)  # noqa: PTH208 - asked whenever something changes there
         except OSError:
             return []
-        found = [(name, *form.groups()) for name in names if (form := _FORM.fullmatch(name))]
-        return [(name, of_resource, instance) for name, of_resource, instance in found if instance != self.instance]
+        found = [(name, told) for name in names if (told := parse_name(name)) is not None]
+        return [(name, told) for name, told in found if told.instance != self.instance]
 
 
 def _remove_leftover(path: Path) -> None:

@@ -257,14 +257,18 @@ class FakeKubelet:
         return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
 
     def _write_checkpoint(self) -> None:
-        """Leave behind what a kubelet leaves; its content is our own, and is not read again."""
+        """Leave behind what a kubelet leaves, in the layout of 1.20 and later; it is not read again."""
         if self.release.restored is Restored.NOTHING:
             return
         known = {name: sorted(resource.healthy) for name, resource in self._resources.items()}
-        pods = [f"{pod}/{container}" for pod, container in self._pods.containers]
+        entries = [
+            {"PodUID": pod, "ContainerName": name, "ResourceName": held.resource, "DeviceIDs": {"-1": list(held.ids)}}
+            for (pod, name), held in self._pods.containers.items()
+        ]
+        data = {"PodDeviceEntries": entries, "RegisteredDevices": known}
         half_made = self.directory / f".{CHECKPOINT}"
         with contextlib.suppress(OSError):  # a directory that is gone troubles no kubelet that runs
-            half_made.write_text(json.dumps({FAKE: self.release.name, "RegisteredDevices": known, "Pods": pods}))
+            half_made.write_text(json.dumps({FAKE: self.release.name, "Data": data, "Checksum": 0}))
             half_made.replace(self.directory / CHECKPOINT)
 
     def _stopped(self, name: str, resource: Resource) -> None:
