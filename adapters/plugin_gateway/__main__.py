@@ -126,19 +126,21 @@ def _devices(parsed: argparse.Namespace) -> int:
 
 def _health_policy(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.configuration.settings import make_settings
-    from plugin_gateway.adapters.health_view import show_policy
+    from plugin_gateway.adapters.health_policy_view import show_policy
 
     return show_policy(make_settings(_decide(parsed)).health, as_json=parsed.json)
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from plugin_gateway.adapters.health_view import show_status
+    from plugin_gateway.adapters.status_view import show_status, watch_status
 
+    if parsed.watch:
+        return watch_status(_state_dir(parsed))
     return show_status(_state_dir(parsed), as_json=parsed.json)
 
 
 def _health(parsed: argparse.Namespace) -> int:
-    from plugin_gateway.adapters.health_view import clear
+    from plugin_gateway.adapters.status_view import clear
 
     if parsed.all is bool(parsed.devices):
         raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
@@ -158,7 +160,9 @@ def _option(name: str) -> Option:
 
 def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, (_option("state_dir"),))
-    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--json", action="store_true", help="as JSON, for programs")
+    ways.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
 
 
 def _add_health_arguments(parser: argparse.ArgumentParser) -> None:

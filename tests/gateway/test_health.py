@@ -14,7 +14,7 @@ import pytest
 
 from driver.driver import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, Call, Driver
 from gateway.node import RESOURCE, Node
-from gateway.process import Process, run_to_end, started
+from gateway.process import PROGRAM, Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import Gateway
 from plugin_gateway.adapters.health_memory import HealthMemory
@@ -427,3 +427,24 @@ async def test_what_the_cluster_is_told_needs_the_name_of_the_node(flag: str) ->
         2,
         "plugin-gateway: --node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]\n",
     )
+
+
+async def test_status_can_be_watched_and_tells_what_was_decided(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver, "--quiet-time=7"):
+        _, output, _ = await run_to_end("status")
+        assert "\n  quiet_time 7.0, by flag --quiet-time\n" in output
+        watching = await asyncio.create_subprocess_exec(
+            PROGRAM, "status", "--watch", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert watching.stdout is not None
+        async with asyncio.timeout(15):
+            seen = b""
+            while seen.count(b"\x1b[H\x1b[2J") < 3:
+                seen += await watching.stdout.read(4096)
+            watching.send_signal(signal.SIGINT)
+            _, errors = await watching.communicate()
+        assert (watching.returncode, errors) == (130, b"")
+        assert f"{RESOURCE}: registered as v1beta1".encode() in seen
+    status, _, errors_of_both = await run_to_end("status", "--watch", "--json")
+    assert status == 2
+    assert "not allowed with argument" in errors_of_both

@@ -122,7 +122,19 @@ class Daemon:
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, self._settings.kubelet_dir, lambda: self._configuration_problem)
+        return OperatorCommands(self._gateway, self._configuration)
+
+    def _configuration(self) -> Mapping[str, object]:
+        settings = self._settings
+        decided = {name: source for name, source in settings.sources.items() if source != "default"}
+        return {
+            "kubelet_dir": str(settings.kubelet_dir),
+            "configuration_problem": self._configuration_problem,
+            "configuration": {
+                name: {"value": _as_told(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
+                for name, source in decided.items()
+            },
+        }
 
     def _is_watching(self) -> bool:
         return self._backend.is_watching()

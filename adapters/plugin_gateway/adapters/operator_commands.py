@@ -1,7 +1,6 @@
 """What an operator can ask of a running gateway, and tell it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.gateway import Gateway
@@ -20,10 +19,10 @@ class RefusedError(GatewayError):
 class OperatorCommands:
     """Carries out commands on one gateway."""
 
-    def __init__(self, gateway: Gateway, kubelet_dir: Path, configuration_problem: Callable[[], str | None]) -> None:
+    def __init__(self, gateway: Gateway, configuration: Callable[[], Mapping[str, Any]]) -> None:
+        """``configuration`` tells what is in force, as JSON has it."""
         self._gateway = gateway
-        self._kubelet_dir = kubelet_dir
-        self._configuration_problem = configuration_problem
+        self._configuration = configuration
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Carry one out.
@@ -53,8 +52,7 @@ class OperatorCommands:
                 "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
                 "events_problem": state.events_problem,
             },
-            "kubelet_dir": str(self._kubelet_dir),
-            "configuration_problem": self._configuration_problem(),
+            **self._configuration(),
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
             "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
             "absent": self._absent(devices),
