@@ -215,6 +215,18 @@ def _add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
+def _replay(parsed: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from plugin_gateway.adapters.replay.command import replay
+
+    return replay(Path(parsed.file), dialects(), API_VERSIONS)
+
+
+def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="what run --record wrote")
+
+
 def _fake_kubelet(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.fake_kubelet.command import run
 
@@ -291,6 +303,13 @@ COMMANDS: Mapping[str, Command] = {
         help="show what follows from each XID and other evidence, and where that was decided",
         add_arguments=_add_devices_arguments,
         run=_health_policy,
+    ),
+    "replay": Command(
+        help="play the kubelet's side of a recording again, and tell what differs",
+        description="Plays the kubelet's side of what run --record wrote to a gateway with the same devices,\n"
+        "and tells the differences: 0 where there is none, 1 where there are some.",
+        add_arguments=_add_replay_arguments,
+        run=_replay,
     ),
     "fake-kubelet": Command(
         help="play the kubelet of a release, to try a device plugin",

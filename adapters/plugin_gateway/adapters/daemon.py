@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
@@ -29,6 +30,7 @@ from plugin_gateway.core.state import Changes, State
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster_reports import ClusterReports
     from plugin_gateway.adapters.operator_commands import OperatorCommands
+    from plugin_gateway.adapters.replay.recorder import Recorder
 
 
 class Daemon:
@@ -46,6 +48,7 @@ class Daemon:
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
         check_directory(settings.kubelet_dir)
+        self._recorder = _record(settings) if settings.record else None
         self._listener = _listen(settings.listen) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
@@ -79,6 +82,8 @@ class Daemon:
         finally:
             self._set_up_logs()
             self._backend.stop()
+            if self._recorder is not None:
+                self._recorder.close()
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -182,6 +187,30 @@ class Daemon:
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
         return [dialect for dialect in self._dialects if dialect.version in versions]
+
+
+def _record(settings: Settings) -> "Recorder":
+    """Begin a recording, with everything that decides what the kubelet is told.
+
+    Raises:
+        RecordingError: the file cannot be made.
+    """
+    from plugin_gateway.adapters.replay.recorder import Recorder  # noqa: PLC0415 - only where asked for
+
+    recorder = Recorder(
+        settings.record,
+        {
+            "api_version": settings.api_version,
+            "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
+            "unhealthy_first": settings.unhealthy_first.value,
+            "pass_device_specs": settings.pass_device_specs,
+            "device_id_strategy": settings.device_id_strategy.value,
+            "dev_root": settings.dev_root,
+            "health": settings.health,
+        },
+    )
+    conversation.note = recorder.note
+    return recorder
 
 
 class ListenError(GatewayError):

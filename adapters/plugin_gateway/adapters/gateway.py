@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.change_log import tell
+from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.offers import Offer
@@ -27,6 +28,10 @@ from plugin_gateway.core.state import Changes, Significance, State, advance, cle
 
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
+
+
+def _now() -> Moment:
+    return Moment(uptime=time.clock_gettime(time.CLOCK_BOOTTIME), epoch=time.time())
 
 
 class DriverUnavailableError(GatewayError):
@@ -58,6 +63,7 @@ class Gateway:
         registrar: Registrar,
         offering: Offering,
         silent_for: Callable[[], float],
+        now: Callable[[], Moment] = _now,
         state: State | None = None,
         keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
     ) -> None:
@@ -68,6 +74,7 @@ class Gateway:
         self._silent_for = silent_for
         self._state = state if state is not None else State()
         self._keep = keep
+        self._now = now
         self._offers: dict[ResourceName, Offer] = {}
         self._unmatched: tuple[Device, ...] = ()
         self.transitions: Counter[tuple[Stage, str]] = Counter()
@@ -111,7 +118,7 @@ class Gateway:
         """Wait until something was observed, or falls due without."""
         next_due = due(self._state, self._offering.health)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if next_due is None else max(next_due - _now().uptime, 0)):
+            async with asyncio.timeout(None if next_due is None else max(next_due - self._now().uptime, 0)):
                 await filled.wait()
 
     async def _listen(self) -> None:
@@ -123,7 +130,7 @@ class Gateway:
 
     def clear(self, device: DeviceId) -> None:
         """Take an operator's word that a device is well; what lasts is held against it all the same."""
-        self._conclude(*clear(self._state, device, _now(), self._offering.health))
+        self._conclude(*clear(self._state, device, self._now(), self._offering.health))
         self._publish()
 
     @property
@@ -156,11 +163,13 @@ class Gateway:
     def _take(self) -> None:
         for observation in self._mailbox.take():
             self._advance(observation)
-        self._conclude(*wait(self._state, _now(), self._offering.health))
+        self._conclude(*wait(self._state, self._now(), self._offering.health))
 
     def _advance(self, observation: Observation) -> bool:
         """Apply an observation; tells whether it changed the health of a device."""
-        changes = self._conclude(*advance(self._state, observation, _now(), self._offering.health))
+        if conversation.note is not None:
+            conversation.note("seen", observation=observation)
+        changes = self._conclude(*advance(self._state, observation, self._now(), self._offering.health))
         if self._offering.fail_on_init_error and self._state.inventory is None:
             if self._state.driver_problem:
                 raise DriverUnavailableError(self._state.driver_problem)
@@ -208,10 +217,6 @@ class Gateway:
         offer.advertisement.publish(_without_devices(offer.advertisement.value))
         log.info("resource removed", resource=name)
         self._registrar.remove(name)
-
-
-def _now() -> Moment:
-    return Moment(uptime=time.clock_gettime(time.CLOCK_BOOTTIME), epoch=time.time())
 
 
 def _without_devices(advertisement: Advertisement) -> Advertisement:

@@ -39,6 +39,12 @@ class Mailbox:
             if self._pending:
                 wake()
 
+    def ring(self) -> None:
+        """Wake the reader although nothing is here: the time may have passed."""
+        with self._lock:
+            if self._wake is not None:
+                self._wake()
+
     def detach(self) -> None:
         """Wake nobody any more: the reader is about to go."""
         with self._lock:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plugin_gateway.adapters.candidacy import Candidacy, Kubelet
+from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
@@ -211,6 +212,8 @@ class Registrar:
     def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """Follow the kubelet from one life to the next."""
         was_present, self._is_present = self._is_present, found is not None
+        if conversation.note is not None and was_present is not self._is_present:
+            conversation.note("kubelet", is_there=self._is_present)
         if found is None:
             return
         if self._kubelet is not None and self._kubelet.identity == found and was_present:

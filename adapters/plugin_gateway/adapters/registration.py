@@ -8,6 +8,7 @@ from typing import NamedTuple
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.dialect import Dialect
 
 DEADLINE = 25.0
@@ -82,11 +83,16 @@ class RegistrationClient:
     async def register(self, dialect: Dialect, request: bytes, deadline: float = DEADLINE) -> Refusal | None:
         """Send one Register; None where the kubelet accepted it."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
+        if conversation.note is not None:
+            conversation.note("register", api_version=dialect.version, request=request)
+        code, words = grpc.StatusCode.OK, ""
         try:
             await call(request, timeout=deadline)
         except grpc.aio.AioRpcError as error:
-            return _classify(error.code(), error.details() or "")
-        return None
+            code, words = error.code(), error.details() or ""
+        if conversation.note is not None:
+            conversation.note("answered", api_version=dialect.version, request=request, code=code.name, words=words)
+        return None if code is grpc.StatusCode.OK else _classify(code, words)
 
     async def close(self) -> None:
         """Give the connection up."""

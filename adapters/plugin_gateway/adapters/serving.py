@@ -8,6 +8,7 @@ from dataclasses import replace
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.dialect import Call, Dialect, MalformedRequestError
 from plugin_gateway.adapters.kubelet_stream import KubeletStream
 from plugin_gateway.adapters.logs import log
@@ -59,8 +60,20 @@ class Serving(grpc.GenericRpcHandler):
             answering = _answering(name, call, self._offer)
             if name == dialect.greeting:
                 answering = self._greeted(answering)
+            if conversation.note is not None:
+                answering = self._tapped(answering, conversation.note, dialect, name)
             self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(answering)
-        self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(self._listing(dialect))
+        listing = self._listing(dialect)
+        if conversation.note is not None:
+            from plugin_gateway.adapters.replay.tap import tapped_listing  # noqa: PLC0415 - only where it is recorded
+
+            listing = tapped_listing(listing, conversation.note, service=dialect.service, resource=self._offer.resource)
+        self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
+
+    def _tapped(self, answering: _Unary, note: Callable[..., None], dialect: Dialect, method: str) -> _Unary:
+        from plugin_gateway.adapters.replay.tap import tapped_unary  # noqa: PLC0415 - only where it is recorded
+
+        return tapped_unary(answering, note, service=dialect.service, method=method, resource=self._offer.resource)
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, _Context], AsyncIterator[bytes]]:
         async def list_and_watch(_request: bytes, context: _Context) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from plugin_gateway.adapters.configuration.parsers import (
     parse_healthchecks,
     parse_listen,
     parse_node_name,
+    parse_optional_path,
     parse_path,
     parse_strategy,
     parse_switch,
@@ -302,6 +303,17 @@ def _look_inside_options() -> tuple[Option, ...]:
             help="serve /metrics, /healthz, /readyz, /status and a page for people over HTTP; the host is localhost "
             "unless it is told",
             example="0.0.0.0:9400",
+        ),
+        Option(
+            name="record",
+            flags=("--record",),
+            variables=("RECORD",),
+            parse=parse_optional_path,
+            default="",
+            metavar="FILE",
+            group="looking inside",
+            help="write the conversation with the kubelet into this new file, for plugin-gateway replay; it has device "
+            "ids, product names and paths, no secrets",
         ),
     )
 

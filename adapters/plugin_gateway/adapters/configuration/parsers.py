@@ -143,6 +143,11 @@ def parse_path(text: str) -> str:
     return text.rstrip("/") or "/"
 
 
+def parse_optional_path(text: str) -> str:
+    """Read an absolute path; empty for none."""
+    return parse_path(text) if text else ""
+
+
 def _can_be_named(text: str) -> bool:
     """Whether it has bytes: YAML can write half a surrogate pair, which the file system cannot."""
     try:

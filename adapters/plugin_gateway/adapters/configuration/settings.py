@@ -57,6 +57,8 @@ class Settings:
     """Where the gateway keeps what a restart must not forget, and its control socket. Decided at start."""
     listen: ListenAddress
     """Where metrics, probes and the status are served over HTTP. Decided at start."""
+    record: str
+    """The file into which the conversation with the kubelet is written; empty for none. Decided at start."""
     kubernetes_events: bool
     """Whether the node gets an Event for each change of health. Decided at start."""
     node_condition: str

@@ -1,0 +1,143 @@
+"""A recording of a gateway and its kubelet plays again without a difference, and tells one where there is one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from driver.driver import Driver
+from gateway.node import RESOURCE
+from gateway.process import run_to_end, started
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return tmp_path / "recording.jsonl"
+
+
+async def record(recording: Path, kubelet_dir: Path, driver: Driver, *releases: str, with_fault: bool = False) -> None:
+    """Let a gateway meet these kubelets, one after the other, perhaps with a fault in between."""
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--quiet-time=1")
+    async with (
+        FakeKubelet(kubelet_dir, release(releases[0])) as kubelet,
+        started(*arguments, f"--record={recording}", environment=driver.environment) as process,
+    ):
+        for number, name in enumerate(releases):
+            if number:
+                await kubelet.restart(release(name), kill=True)
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+            await process.wait_for_event("registered", times=number + 1)
+            await kubelet.allocate(RESOURCE, 2, pod=f"p{number}")
+            if with_fault:
+                driver.xid(3, 1000)
+                await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, timeout=10, what="7 devices")
+                await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=15, what="8 devices again")
+            await kubelet.remove(f"p{number}")
+
+
+@pytest.mark.parametrize("releases", [("1.36", "1.8"), ("1.9", "1.37")])
+async def test_a_recording_plays_again_without_a_difference(
+    releases: tuple[str, ...], recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    await record(recording, kubelet_dir, driver, *releases, with_fault=True)
+    lines = [json.loads(line) for line in recording.read_text().splitlines()]
+    assert {line.get("what") for line in lines[1:]} == {
+        "kubelet", "seen", "register", "answered", "opened", "list", "ended", "call"
+    }  # fmt: skip
+    assert recording.stat().st_mode & 0o777 == 0o600
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (0, "")
+    assert output == f"{len(lines) - 1} lines played, no difference\n"
+
+
+def edited(recording: Path, change: Callable[[list[dict[str, object]]], object]) -> None:
+    lines = [json.loads(line) for line in recording.read_text().splitlines()]
+    change(lines)
+    recording.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def first(lines: list[dict[str, object]], what: str, **fields: object) -> dict[str, object]:
+    return next(
+        line for line in lines if line.get("what") == what and all(line[name] == each for name, each in fields.items())
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lines: lines[0].update(device_id_strategy="index"), "Allocate differs"),
+        (lambda lines: first(lines, "call", method="Allocate").update(answer=None, error="X: y"), "Allocate differs"),
+        (lambda lines: first(lines, "list").update(message=""), "ListAndWatch differs"),
+        (
+            lambda lines: first(lines, "register").update(api_version="v1alpha2"),
+            f"{RESOURCE} was registered as v1alpha2 then, {RESOURCE} as v1beta1 now",
+        ),
+        (lambda lines: lines.remove(first(lines, "register")), "is registered as v1beta1 once more than then"),
+    ],
+)
+async def test_what_differs_is_told_with_its_line(
+    change: Callable[[list[dict[str, object]]], object],
+    words: str,
+    recording: Path,
+    kubelet_dir: Path,
+    driver: Driver,
+) -> None:
+    await record(recording, kubelet_dir, driver, "1.36")
+    edited(recording, change)
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (1, "")
+    assert words in output
+    assert output.startswith(f"{recording}:")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "No such file or directory"),
+        ("", "empty"),
+        ("hello", "1: not JSON; was the file cut?"),
+        ("[]", "1: no line of a recording"),
+        ('{"recording": 2}', "1: recording 2, this version knows 1"),
+        ('{"recording": 1}', "1: no head of a recording"),
+    ],
+)
+async def test_what_is_no_recording_is_one_line(text: str | None, words: str, recording: Path) -> None:
+    if text is not None:
+        recording.write_text(text)
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, output) == (2, "")
+    assert words in errors
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text[:-30], "not JSON; was the file cut?"),
+        (lambda text: text + '{"t": 1, "what": "dance"}\n', "no line of a recording"),
+        (lambda text: text.replace('"what": "list", ', '"what": "list", "more": 1, '), "no line of a recording"),
+        (lambda text: text.replace('"message": "', '"message": "x'), "non-hexadecimal number"),
+        (lambda text: text.replace('"kind": "InventorySeen"', '"kind": "Dream"'), "which this version does not know"),
+        (lambda text: text.replace('"rules": [{"pattern"', '"rules": [{"patern"'), "KeyError('pattern')"),
+    ],
+)
+async def test_a_recording_that_was_damaged_is_one_line(
+    spoil: Callable[[str], str], words: str, recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    await record(recording, kubelet_dir, driver, "1.36")
+    recording.write_text(spoil(recording.read_text()))
+    status, _, errors = await run_to_end("replay", str(recording))
+    assert status == 2
+    assert words in errors
+    assert errors.count("\n") == 1
+
+
+async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
+    recording.write_text("mine")
+    status, _, errors = await run_to_end(
+        "run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={recording}"
+    )
+    assert (status, errors) == (1, f"plugin-gateway: --record: {recording}: File exists\n")
+    assert recording.read_text() == "mine"
