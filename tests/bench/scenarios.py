@@ -1,10 +1,12 @@
 """What is measured: each scenario brings its subjects up, goes round by round in turn, and returns figures."""
 
 import asyncio
+import socket
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 NVML = ("--backend", "nvml", "--driver-timeout", "1000000")
 """A driver that hangs is to be measured, not given up."""
+STUCK_CLIENTS = Path(__file__).with_name("stuck_clients.py")
 LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
 class Machine:
     """A stand-in driver and the subject that sees it."""
 
-    def __init__(self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0) -> None:
+    def __init__(self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0, more: Sequence[str] = ()) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-driver-")))
         self.driver = Driver(folder, gpus=8)
         self.driver.init_delay(init_delay_ms)
         root = ("--driver-root", str(self.driver.root))
-        self.subject = Subject(name, (*NVML, *root), self.driver.environment)
+        self.subject = Subject(name, (*NVML, *root, *more), self.driver.environment)
 
 
 async def start(rounds: int) -> list[Figure]:
@@ -157,19 +160,30 @@ async def allocate(rounds: int) -> list[Figure]:
     """Allocate over the real socket, as the kubelet calls it: one after the other, and 16 at once."""
     async with AsyncExitStack() as stack:
         hung, many = Machine(stack, "gateway, driver hangs"), Subject("gateway, 8,000 devices", _simulated(8000))
-        subjects = [Subject("floor"), Machine(stack, "gateway").subject, hung.subject, many]
+        port = _free_port()
+        crowded = Machine(stack, "gateway, 500 stuck clients", more=(f"--listen={port}",))
+        subjects = [Subject("floor"), Machine(stack, "gateway").subject, hung.subject, many, crowded.subject]
         channels = []
         for subject in subjects:
             await stack.enter_async_context(subject)
             subject.spawn()
             await subject.registered(0, 0)
-            socket = subject.directory / subject.kubelet.registrations[-1].endpoint
-            channel = grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL)
+            endpoint = subject.directory / subject.kubelet.registrations[-1].endpoint
+            channel = grpc.aio.insecure_channel(f"unix:{endpoint}", options=LOCAL)
             channels.append(await stack.enter_async_context(channel))
         hung.driver.hang()
+        crowd = await asyncio.create_subprocess_exec(sys.executable, str(STUCK_CLIENTS), str(port))
+        stack.push_async_callback(crowd.wait)
+        stack.callback(crowd.kill)
         figures = [await _allocate(rounds, count, subjects, channels) for count in (1, 8)]
         hung.driver.release()
     return [figure for group in figures for figure in group]
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 async def _allocate(
@@ -217,8 +231,8 @@ async def many_devices(rounds: int) -> list[Figure]:
         subject = await stack.enter_async_context(Subject("gateway", _simulated(8000)))
         subject.spawn()
         await subject.registered(0, 0)
-        socket = subject.directory / subject.kubelet.registrations[-1].endpoint
-        channel = grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL)
+        endpoint = subject.directory / subject.kubelet.registrations[-1].endpoint
+        channel = grpc.aio.insecure_channel(f"unix:{endpoint}", options=LOCAL)
         await stack.enter_async_context(channel)
         for _ in range(rounds):
             began = time.monotonic()
@@ -278,10 +292,10 @@ async def growth(allocations: int, restarts: int) -> list[Figure]:
         subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
         subject.spawn()
         await subject.registered(0, 0)
-        socket = subject.directory / subject.kubelet.registrations[-1].endpoint
+        endpoint = subject.directory / subject.kubelet.registrations[-1].endpoint
         ids = sorted(subject.kubelet.devices(RESOURCE))[:1]
         request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
-        async with grpc.aio.insecure_channel(f"unix:{socket}", options=LOCAL) as channel:
+        async with grpc.aio.insecure_channel(f"unix:{endpoint}", options=LOCAL) as channel:
             call: Call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
             data = request.SerializeToString()
             await _calls_per_second(call, data)
