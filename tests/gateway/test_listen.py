@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -120,6 +121,15 @@ async def test_metrics_follow_what_happens(kubelet_dir: Path, driver: Driver) ->
         counts = {name: value for name, value in found.items() if name.startswith("plugin_gateway_registrations_total")}
         assert sum(counts.values()) == 2
         assert any("|v1alpha2|" in name for name in counts)
+
+
+async def test_the_readme_names_every_metric_and_no_other(kubelet_dir: Path, driver: Driver) -> None:
+    async with listening(kubelet_dir, driver) as (port, process):
+        await process.wait_for_event("resource added")
+        text = (await get(port, "/metrics")).body
+    served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert set(re.findall(r"`(plugin_gateway_\w+)`", readme)) == served
 
 
 async def test_failed_registrations_are_counted_by_cause(kubelet_dir: Path, driver: Driver) -> None:
