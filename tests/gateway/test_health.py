@@ -448,3 +448,22 @@ async def test_status_can_be_watched_and_tells_what_was_decided(kubelet_dir: Pat
     status, _, errors_of_both = await run_to_end("status", "--watch", "--json")
     assert status == 2
     assert "not allowed with argument" in errors_of_both
+
+
+async def test_a_fault_just_before_the_end_is_kept(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
+    async with node(kubelet_dir, driver) as (kubelet, process):
+        driver.xid(3, 79)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert list(json.loads((state_dir / "health.json").read_text())["faults"]) == [driver.uuid(3)]
+
+
+async def test_evidence_that_comes_again_and_again_is_one_line(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver) as (_, process):
+        for _ in range(200):
+            driver.xid(3, 31)
+            await asyncio.sleep(0.001)
+        driver.xid(3, 13)
+        await process.wait_for_event("evidence", times=2)
+        assert [line["what"] for line in process.lines if line["event"] == "evidence"] == ["XID 31", "XID 13"]

@@ -1,13 +1,48 @@
 """What changed, as lines of the log."""
 
+import math
+import time
+from collections import Counter
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.faults import Stage
-from plugin_gateway.core.state import Changes, HealthChange, Significance, SilenceChange
+from plugin_gateway.core.state import Changes, HealthChange, Note, Significance, SilenceChange
 
 MOST_DEVICES_TOLD = 32
+REPEAT_INTERVAL = 60.0
+"""Seconds after which the same evidence is told again."""
+MOST_EVIDENCE_REMEMBERED = 1000
+
+
+class _Evidence:
+    """Tells each piece of evidence once, and how often it came when a minute has passed: some come by the thousand."""
+
+    def __init__(self) -> None:
+        self._told: dict[Note, float] = {}
+        self._repeated: Counter[Note] = Counter()
+
+    def tell(self, note: Note) -> None:
+        """Log it, unless it was logged a moment ago."""
+        now = time.monotonic()
+        if now - self._told.get(note, -math.inf) < REPEAT_INTERVAL:
+            self._repeated[note] += 1
+            return
+        if len(self._told) >= MOST_EVIDENCE_REMEMBERED:
+            self._told.clear()
+        self._told[note] = now
+        level = log.info if note.significance is Significance.IGNORED else log.warning
+        level(
+            "evidence",
+            device=note.device,
+            what=note.event,
+            meaning=note.significance.value,
+            times_since=self._repeated.pop(note, 0) or None,
+        )
+
+
+_evidence = _Evidence()
 
 
 def tell(changes: Changes) -> None:
@@ -21,8 +56,7 @@ def tell(changes: Changes) -> None:
     for change in changes.health:
         _tell_health(change)
     for note in changes.notes:
-        level = log.info if note.significance is Significance.IGNORED else log.warning
-        level("evidence", device=note.device, what=note.event, meaning=note.significance.value)
+        _evidence.tell(note)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:

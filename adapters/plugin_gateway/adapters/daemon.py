@@ -89,6 +89,8 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._gateway.run(), name="gateway")
             tasks.create_task(self._memory.run(), name="memory of health")
+            # Ahead of the first fault, or a kill soon after that would have the next instance know nothing of it.
+            tasks.create_task(_import_later("plugin_gateway.adapters.health_file"), name="import")
             tasks.create_task(self._serve_operators(), name="operators")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
