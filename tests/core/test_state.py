@@ -510,6 +510,17 @@ def test_a_driver_that_stays_away_takes_every_device_along_until_it_is_back_and_
     assert story.sleep(60).state.faults == {}
 
 
+def test_nothing_falls_due_where_there_never_was_a_driver() -> None:
+    state, _ = advance(State(), DriverUnavailable("no library"), at(0), POLICY)
+    assert due(state, POLICY) is None
+
+
+@given(HISTORIES)
+def test_what_is_due_is_done_once(history: Sequence[Observation]) -> None:
+    state, _ = wait(after(*history), at(100_000), POLICY)
+    assert due(state, POLICY) is None
+
+
 def test_a_driver_that_hangs_takes_every_device_along_until_it_answers() -> None:
     story = Story().see(DriverSilence(29.0))
     assert story.state.faults == {}

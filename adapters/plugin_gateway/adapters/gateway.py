@@ -124,7 +124,10 @@ class Gateway:
     async def _listen(self) -> None:
         """Notice when the driver does not answer: its own thread cannot tell."""
         while True:
-            await asyncio.sleep(min(LISTEN_INTERVAL, self._offering.health.driver_timeout / 4))
+            interval, began = min(LISTEN_INTERVAL, self._offering.health.driver_timeout / 4), time.monotonic()
+            await asyncio.sleep(interval)
+            if time.monotonic() - began > 2 * interval:
+                continue  # it is us who stood still, and the driver's thread with us
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
 

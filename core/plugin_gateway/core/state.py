@@ -147,7 +147,7 @@ def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> 
 def due(state: State, policy: HealthPolicy) -> float | None:
     """Tell when something changes although nothing is observed, on the clock of the uptime."""
     times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
-    if state.driver_missing_since is not None and not state.driver_is_gone:
+    if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
         times.append(state.driver_missing_since + policy.driver_timeout)
     return min(times, default=None)
 
