@@ -101,6 +101,7 @@ class Gateway:
             offer.policy, offer.nodes = offering.policy, offering.nodes
             offer.unhealthy_first = offering.unhealthy_first
         self._publish()
+        self._mailbox.ring()  # something may be due at another time than before
 
     async def _observe(self) -> None:
         loop, filled = asyncio.get_running_loop(), asyncio.Event()
@@ -116,9 +117,12 @@ class Gateway:
 
     async def _wait_for(self, filled: asyncio.Event) -> None:
         """Wait until something was observed, or falls due without."""
-        next_due = due(self._state, self._offering.health)
+        next_due, now = due(self._state, self._offering.health), time.monotonic()
+        waits = [offer.publish_again_at - now for offer in self._offers.values() if offer.publish_again_at is not None]
+        if next_due is not None:
+            waits.append(next_due - self._now().uptime)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if next_due is None else max(next_due - self._now().uptime, 0)):
+            async with asyncio.timeout(max(min(waits), 0) if waits else None):
                 await filled.wait()
 
     async def _listen(self) -> None:
@@ -130,11 +134,13 @@ class Gateway:
                 continue  # it is us who stood still, and the driver's thread with us
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
+                self._mailbox.ring()
 
     def clear(self, device: DeviceId) -> None:
         """Take an operator's word that a device is well; what lasts is held against it all the same."""
         self._conclude(*clear(self._state, device, self._now(), self._offering.health))
         self._publish()
+        self._mailbox.ring()
 
     @property
     def state(self) -> State:
@@ -194,10 +200,10 @@ class Gateway:
         self._tell_unmatched()
         wanted = advertise(self._state, self._offering.rules)
         names = {rule.name for rule in self._offering.rules}
-        for name in [name for name in self._offers if name not in names]:
-            self._withdraw(name)
-        for name, offer in self._offers.items():
-            offer.advertisement.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
+        for name, offer in list(self._offers.items()):
+            offer.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
+            if name not in names and offer.publish_again_at is None:
+                self._withdraw(name)
         for name, advertisement in wanted.items():
             if name not in self._offers:
                 self._offers[name] = self._offering.offer(name, advertisement)
@@ -215,9 +221,8 @@ class Gateway:
             )
 
     def _withdraw(self, name: ResourceName) -> None:
-        """Tell the kubelet that the resource has no devices any more, then leave."""
-        offer = self._offers.pop(name)
-        offer.advertisement.publish(_without_devices(offer.advertisement.value))
+        """Leave, now that the kubelet is told that the resource has no devices any more."""
+        self._offers.pop(name)
         log.info("resource removed", resource=name)
         self._registrar.remove(name)
 

@@ -1,5 +1,6 @@
 """One resource as the protocol adapters see it: its latest devices, and answers from memory."""
 
+import time
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.logs import log
@@ -12,6 +13,10 @@ from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.preference import prefer
 from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement
+
+GRANT_IN_FLIGHT = 5.0
+"""Seconds for which a granted device stays in the list, whatever becomes of it. A kubelet from 1.34 on crashes over a
+list without a device whose grant it has not written down yet; it does so within milliseconds of the answer."""
 
 
 class Offer:
@@ -32,6 +37,18 @@ class Offer:
         self.unhealthy_first = unhealthy_first
         self.timings: dict[str, Timings] = {}
         """How long the answers took, by method."""
+        self.publish_again_at: float | None = None
+        """When a device leaves the list that would have left already, on the monotonic clock."""
+        self._granted: dict[str, float] = {}
+        """When each device was granted last."""
+
+    def publish(self, wanted: Advertisement) -> None:
+        """Advertise this; a device that was granted a moment ago stays for another one, as unhealthy."""
+        now, known = time.monotonic(), self.advertisement.value.by_id
+        self._granted = {each: at for each, at in self._granted.items() if now < at + GRANT_IN_FLIGHT}
+        leaving = [each for each in self._granted if each in known and each not in wanted.by_id]
+        self.publish_again_at = min((self._granted[each] + GRANT_IN_FLIGHT for each in leaving), default=None)
+        self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         """Grant devices to one container.
@@ -40,6 +57,9 @@ class Offer:
             AllocationError: with the ids that cannot be granted.
         """
         edits = allocate(self.advertisement.value, ids, self.policy, self.nodes)
+        now = time.monotonic()
+        for each in ids:
+            self._granted[each] = now
         if edits.absent_nodes:
             log.warning(
                 "device nodes are missing, the container gets none", resource=self.resource, nodes=edits.absent_nodes

@@ -43,6 +43,11 @@ class Advertisement:
         """The same devices, none of them healthy."""
         return replace(self, unhealthy=frozenset(device.id for device in self.devices))
 
+    def with_unhealthy(self, others: Sequence[Device]) -> "Advertisement":
+        """The same devices, and others that are not healthy."""
+        devices = sorted([*self.devices, *others], key=lambda device: device.index)
+        return replace(self, devices=tuple(devices), unhealthy=self.unhealthy | {device.id for device in others})
+
     def health_of(self, device: DeviceId) -> Health:
         """Tell the health that the kubelet is told."""
         return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
