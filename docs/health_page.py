@@ -1,6 +1,7 @@
 """Makes health.md from the code: ``make generate``. Each cell of the state table is what the state function did."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from plugin_gateway.core.observations import (
     DriverSeen,
     DriverSilence,
     DriverUnavailable,
+    EventsAwaited,
     InventorySeen,
     Observation,
     XidReported,
@@ -85,6 +87,8 @@ STEPS: Mapping[str, Step] = {
     "the driver was reset, a check finds nothing": see(NEW_DRIVER, WELL),
     "the driver is gone": see(DriverSilence(99.0)),
     "the driver is away for a moment": see(DriverUnavailable("gone"), HERE),
+    "its events cannot be waited for": see(EventsAwaited("unknown error")),
+    "the device is away for a moment": see(InventorySeen(replace(HERE.inventory, devices=())), HERE),
     "the quiet time is over": rest,
     "`health clear`": lambda state: clear(state, GPU, NOW, POLICY)[0],
     "the gateway restarts": lambda state: recall(remember(state, "boot"), "boot"),
@@ -153,14 +157,22 @@ The kubelet is told `Healthy` of a device in the stage Healthy and `Unhealthy` o
 out is given back when nothing speaks against it any more: it has what its evidence asks for (a reset is a new instance
 of the kernel module, or the driver's recovery action back to none), it answers, the driver asks for no recovery, and it
 was quiet for {quiet:g} s (`--quiet-time`). One that is taken out {count} times within {window:g} s stays out until it
-is reset, the node reboots, or an operator says `plugin-gateway health clear`. Containers that hold a device keep it.
+is reset, the node reboots, or an operator says `plugin-gateway health clear`; what strikes all devices at once does not
+count there. Containers that hold a device keep it.
+
+A quiet time counts only while somebody would see a fault: the driver answers, its events can be waited for, and the
+device is there; it ends with the first sign of the driver after it (one comes every 5 s). What a check cannot find out,
+because the driver answers one of its questions with an error, is taken to be as it was. Before the first check nothing
+is offered.
 
 A reset is seen in two ways: the kernel module is loaded again (another inode of /sys/module/nvidia), or the driver
 asked for recovery and does so no more (565 and later). A single GPU that is reset under an older driver is seen by
 neither: say `plugin-gateway health clear` then.
 
 What is held against a device is kept in `health.json` below `--state-dir` with the kernel's boot id; in a container
-that has to be a folder of the host, or a restart of the pod forgets it.
+that has to be a folder of the host, or a restart of the pod forgets it. A file that somebody deletes is written again
+within 30 s. After a reboot every device has to be checked and quiet, also one that appears late; one that stays away
+for a whole boot is forgotten.
 
 ## From one stage to the next
 

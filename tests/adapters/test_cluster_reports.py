@@ -1,6 +1,8 @@
 """What the cluster is told about health, over real TLS; and that an API server that fails holds nobody up."""
 
 import asyncio
+import contextlib
+import itertools
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -11,7 +13,7 @@ import pytest
 
 from gateway.api_server import ApiServer, api_server
 from gateway.node import device, until
-from plugin_gateway.adapters import cluster_reports
+from plugin_gateway.adapters import cluster_reports, kubernetes_api
 from plugin_gateway.adapters.cluster_reports import ClusterReports, Target
 from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.logs import log
@@ -145,25 +147,64 @@ async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_t
         (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="x"), "no API server is known"),
         (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="1"), "Connection refused"),
         (lambda server: (server.service_account / "token").unlink(), "the service account cannot be used: .*token"),
-        (lambda server: (server.service_account / "token").write_text("a\nb"), "POST /x: Invalid header value"),
+        (lambda server: (server.service_account / "token").write_text("a\nb"), "its token is not one line of text"),
         (lambda server: (server.service_account / "token").write_text("other"), "401 Unauthorized"),
         (lambda server: (server.service_account / "ca.crt").write_text(""), "the service account cannot be used"),
         (lambda server: server.environment.update(KUBERNETES_SERVICE_HOST="localhost"), "certificate verify failed"),
     ],
 )
-def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, server: ApiServer) -> None:
+async def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, server: ApiServer) -> None:
     spoil(server)
     with pytest.raises(ApiError, match=words):
-        KubernetesApi(server.environment, server.service_account).post("/x", {})
+        await KubernetesApi(server.environment, server.service_account).post("/x", {})
     assert not server.calls
 
 
-async def test_nobody_waits_for_a_server_that_does_not_answer(server: ApiServer) -> None:
-    listener = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+async def test_a_device_that_is_not_there_is_no_problem_of_the_node(server: ApiServer) -> None:
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        state = after(SEEN, XidReported(79, GPU))
+        reports.keep(state)
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        without = InventorySeen(Inventory(devices=(device(1),), visibility_variable="X"))
+        reports.keep(after(without, state=state))
+        await until(lambda: len(server.conditions()) == 2, "another one")
+    assert [each["status"] for each in server.conditions()] == ["True", "False"]
+
+
+@asynccontextmanager
+async def dripping(server: ApiServer, words: bytes) -> AsyncIterator[None]:
+    """An API server that says this, a byte at a time, and never ends."""
+    ended = asyncio.Event()
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            for each in itertools.cycle(words):
+                writer.write(bytes([each]))
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.transport.abort()
+        ended.set()
+
+    listener = await asyncio.start_server(drip, "127.0.0.1", 0, ssl=server.context)
     server.environment["KUBERNETES_SERVICE_PORT"] = str(listener.sockets[0].getsockname()[1])
-    async with listener, reporting(server) as reports:
-        began = asyncio.get_running_loop().time()
+    async with listener:
+        yield
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_a_server_that_never_ends_its_answer_has_a_limit(
+    words: bytes, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "PATIENCE", 0.5)
+    async with dripping(server, words):
+        with pytest.raises(ApiError, match="POST /x: no answer within 0 s"):
+            await KubernetesApi(server.environment, server.service_account).post("/x", {})
+
+
+async def test_nobody_waits_for_a_server_that_never_ends_its_answer(server: ApiServer) -> None:
+    began = asyncio.get_running_loop().time()
+    async with dripping(server, b"HTTP/1.1 200 OK\r\n\r\n"), reporting(server) as reports:
         reports.keep(after(SEEN, XidReported(79, GPU)))
-        await asyncio.sleep(0.05)
-        assert asyncio.get_running_loop().time() - began < 1
-    assert not server.calls
+        await asyncio.sleep(0.2)
+    assert asyncio.get_running_loop().time() - began < 2

@@ -1,5 +1,6 @@
 """What is kept about unhealthy devices: it comes back as it was, and a file that is no good harms nobody."""
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -10,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_gateway.adapters import health_file
+from gateway.node import until
+from plugin_gateway.adapters import health_file, health_memory
 from plugin_gateway.adapters.health_file import DamagedFileError
+from plugin_gateway.adapters.health_memory import HealthMemory
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.faults import Evidence, Fault
 from plugin_gateway.core.health_policy import Needs, Source
 from plugin_gateway.core.memory import Memory
 from plugin_gateway.core.observations import DriverSeen
+from plugin_gateway.core.state import State
 
 GPU = DeviceId("GPU-1")
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
@@ -36,12 +40,14 @@ MEMORIES = st.builds(
     driver=st.none() | st.builds(DriverSeen, st.none() | WORDS, st.none() | WORDS),
     faults=st.dictionaries(st.sampled_from((GPU, DeviceId("GPU-2"))), FAULTS),
     taken_out=st.dictionaries(st.just(GPU), st.lists(TIMES, max_size=3).map(tuple)),
+    unseen=st.frozensets(st.sampled_from((GPU, DeviceId("GPU-2")))),
 )
 KEPT = Memory(
     boot_id="boot",
     driver=DriverSeen("575", "12"),
     faults={GPU: Fault(since=5.0, evidence=(Evidence("XID 79", 5.0),), needs=Needs.REBOOT)},
     taken_out={GPU: (4.0,)},
+    unseen=frozenset({GPU}),
 )
 
 
@@ -72,7 +78,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(path: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_text", fail)
         with pytest.raises(OSError, match="No space left"):
-            health_file.write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}))
+            health_file.write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}, unseen=frozenset()))
     assert health_file.read(path) == KEPT
     assert [each.name for each in path.parent.iterdir()] == ["health.json"]
 
@@ -99,8 +105,8 @@ def fault(name: str, value: object) -> Callable[[Path], object]:
         (lambda path: path.write_text("5"), "5 where names with values belong"),
         (lambda path: path.write_text(path.read_text()[:-20]), "Unterminated string"),
         (changed(lambda kept: kept.update(version=2)), "version 2, known is 1"),
-        (changed(lambda kept: kept.update(more=1)), "where version, boot_id, driver, faults, taken_out belong"),
-        (changed(lambda kept: kept.pop("boot_id")), "where version, boot_id, driver, faults, taken_out belong"),
+        (changed(lambda kept: kept.update(more=1)), "where version, boot_id, driver, faults, taken_out, unseen belong"),
+        (changed(lambda kept: kept.pop("boot_id")), "where version, boot_id, driver, faults, taken_out, unseen belong"),
         (changed(lambda kept: kept.update(boot_id=5)), "5 where a text belongs"),
         (changed(lambda kept: kept.update(driver=[])), r"\[\] where names with values belong"),
         (changed(lambda kept: kept.update(taken_out={GPU: [True]})), "True where a number belongs"),
@@ -149,3 +155,30 @@ def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DamagedFileError, match="Too many levels of symbolic links; set aside"):
         health_file.read(path)
+
+
+def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read(path: Path) -> None:
+    words = "a\nb\x00c\u00a0d\ud800" + "e" * 5000
+    fault = Fault(
+        since=5.0, evidence=(Evidence(words, 5.0),), needs=Needs.CHECK, problems={Source.NOT_ANSWERING: words}
+    )
+    health_file.write(path, KEPT._replace(faults={GPU: fault}, driver=DriverSeen(words, None)))
+    read = health_file.read(path)
+    assert read.faults[GPU].reason.startswith("a b c d ee")
+    assert read.driver is not None
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}")])
+async def test_a_file_that_somebody_deletes_or_changes_is_written_again(
+    spoil: Callable[[Path], object], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_memory, "LOOK_INTERVAL", 0.05)
+    memory = HealthMemory(path.parent)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(memory.run())
+        memory.keep(State(faults=KEPT.faults))
+        await until(path.exists, "the file")
+        before = path.read_text()
+        spoil(path)
+        await until(lambda: path.exists() and path.read_text() == before, "the same file again")
+        task.cancel()

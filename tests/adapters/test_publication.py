@@ -8,8 +8,18 @@ import pytest
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.publication import Latest, PublicationClosed
 from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import DriverUnavailable, FaultReported, InventorySeen, XidReported
+from plugin_gateway.core.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverUnavailable,
+    EventsAwaited,
+    FaultReported,
+    InventorySeen,
+    Observation,
+    XidReported,
+)
 
 INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
 GPU = DeviceId("GPU-0")
@@ -49,15 +59,33 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it
         XidReported(79, GPU),
     ):
         mailbox.put(observation)
-    assert mailbox.take() == [INVENTORY, ecc, XidReported(79, GPU)]
+    assert mailbox.take() == [gone, ecc, INVENTORY, XidReported(79, GPU)]
     assert mailbox.take() == []
 
 
-def test_an_event_of_a_new_device_is_not_read_before_the_inventory_that_made_it_known() -> None:
-    mailbox = Mailbox()
-    for observation in (INVENTORY, XidReported(79, GPU), INVENTORY):
+def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
+    mailbox, driver = Mailbox(), DriverSeen("575", "1")
+    well = DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)})
+    story: list[Observation] = [
+        INVENTORY,
+        driver,
+        well,
+        DriverUnavailable("gone"),
+        INVENTORY,
+        driver,
+        EventsAwaited("deaf"),
+    ]
+    for observation in story:
         mailbox.put(observation)
-    assert mailbox.take() == [INVENTORY, XidReported(79, GPU)]
+    assert mailbox.take() == story
+
+
+def test_a_problem_that_was_there_for_a_moment_is_read_and_the_same_again_needs_no_room() -> None:
+    mailbox = Mailbox()
+    well, asking = (DevicesChecked({GPU: Checkup({}, asks_for_recovery=asks)}) for asks in (False, True))
+    for observation in (well, asking, well, well):
+        mailbox.put(observation)
+    assert mailbox.take() == [asking, well]
 
 
 def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:

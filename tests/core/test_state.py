@@ -16,6 +16,7 @@ from plugin_gateway.core.observations import (
     DriverSeen,
     DriverSilence,
     DriverUnavailable,
+    EventsAwaited,
     FaultReported,
     InventorySeen,
     Observation,
@@ -187,7 +188,7 @@ def test_every_change_of_stage_is_told_once_and_nothing_else(history: Sequence[O
 def test_an_operators_word_leaves_what_lasts_and_nothing_else(history: Sequence[Observation], name: DeviceId) -> None:
     state = after(*history)
     cleared, _ = clear(state, name, at(0), POLICY)
-    lasting = state.faults[name].problems if name in state.faults else {}
+    lasting = state.faults[name].problems if name in state.faults and name in ids_of(state) else {}
     assert (name in cleared.faults) is bool(lasting)
     assert {other: fault for other, fault in cleared.faults.items() if other != name} == {
         other: fault for other, fault in state.faults.items() if other != name
@@ -355,14 +356,79 @@ def test_a_reset_is_seen_although_the_recovery_action_itself_is_only_reported() 
     assert story.check().stage is Stage.PROBATION
 
 
-def test_what_another_boot_left_of_a_device_that_was_taken_out_of_the_machine_is_forgotten() -> None:
+def test_what_another_boot_left_is_forgotten_of_a_device_that_stayed_away_for_a_whole_one() -> None:
     story = Story().see(XidReported(79, GPU), XidReported(79, OTHER))
-    state = recall(remember(story.state, "boot"), "another")
-    seen, _ = advance(state, InventorySeen(inventory(device(1))), at(20), POLICY)
-    assert set(seen.faults) == {OTHER}
-    same_boot = recall(remember(story.state, "boot"), "boot")
-    seen, _ = advance(same_boot, InventorySeen(inventory(device(1))), at(20), POLICY)
-    assert set(seen.faults) == {GPU, OTHER}
+    second = recall(remember(story.state, "first"), "second")
+    second, _ = advance(second, InventorySeen(inventory(device(1))), at(20), POLICY)
+    assert set(second.faults) == {GPU, OTHER}, "it may come late"
+    assert set(recall(remember(second, "second"), "second").faults) == {GPU, OTHER}
+    third = recall(remember(second, "second"), "third")
+    assert set(third.faults) == {OTHER}
+
+
+def test_a_device_that_comes_late_after_a_reboot_has_to_be_checked_and_quiet_as_every_other() -> None:
+    story = Story(state=recall(remember(Story().see(XidReported(79, GPU)).state, "boot"), "another"))
+    story.see(InventorySeen(inventory(device(1)))).sleep(600).see(SEEN)
+    assert story.stage is Stage.UNHEALTHY
+    assert story.check().sleep(60).stage is Stage.HEALTHY
+
+
+def test_what_a_check_could_not_find_out_is_as_it_was() -> None:
+    story = Story().check(ASKING)
+    silent = Checkup({}, unanswered=frozenset({Source.RECOVERY_ACTION}))
+    assert story.check(silent).sleep(600).stage is Stage.UNHEALTHY
+    assert story.fault.problems == ASKING.problems
+    assert story.check().sleep(60).stage is Stage.HEALTHY
+    assert story.check(silent).stage is Stage.HEALTHY, "it never said that it asks for recovery"
+
+
+def test_a_recovery_action_that_was_there_for_a_moment_costs_a_probation() -> None:
+    story = Story().see(FaultReported(Source.RECOVERY_ACTION, GPU))
+    assert story.stage is Stage.UNHEALTHY
+    assert story.check().stage is Stage.PROBATION
+    assert story.sleep(60).stage is Stage.HEALTHY
+
+
+def test_no_probation_ends_while_the_device_is_away() -> None:
+    story = Story().see(XidReported(1000, GPU)).check().see(InventorySeen(inventory(device(1)))).sleep(600)
+    assert story.see(SEEN).stage is Stage.UNHEALTHY
+    assert story.check().sleep(60).stage is Stage.HEALTHY
+
+
+def test_no_probation_goes_on_while_the_events_of_the_driver_go_unseen() -> None:
+    story = Story().see(XidReported(1000, GPU)).check().see(EventsAwaited("unknown error")).check().sleep(600)
+    assert story.stage is Stage.UNHEALTHY
+    assert story.see(EventsAwaited(None)).check().sleep(60).stage is Stage.HEALTHY
+
+
+def test_a_probation_ends_only_when_the_driver_gave_a_sign_since_it_was_over() -> None:
+    story = Story().see(XidReported(1000, GPU)).check()
+    held, _ = wait(story.state, at(65), POLICY, silence=5.5)
+    assert held.stage_of(GPU) is Stage.PROBATION, "the driver may have hung since the 59.5th second"
+    released, _ = wait(held, at(65), POLICY, silence=5.0)
+    assert released.stage_of(GPU) is Stage.HEALTHY
+
+
+def test_what_strikes_every_device_at_once_is_no_flapping_of_any() -> None:
+    story = Story()
+    for _ in range(POLICY.flap_count + 1):
+        story.see(DevicesChecked({GPU: LOST, OTHER: LOST})).check().sleep(60)
+        assert story.stage is Stage.HEALTHY
+
+
+def test_a_driver_that_is_gone_can_be_no_more_than_reported() -> None:
+    sources = {**POLICY.sources, Source.DRIVER_GONE: Decision(Action.REPORT, "file:3")}
+    story = Story(HealthPolicy(sources=sources)).see(DriverSilence(31.0))
+    assert story.changes.notes == (Note(None, "the driver does not answer", Significance.REPORTED),)
+    assert story.see(DriverSilence(36.0)).changes == Changes()
+    assert story.stage is Stage.HEALTHY
+    story.policy = POLICY
+    assert story.see(DriverSilence(41.0)).stage is Stage.UNHEALTHY, "the admin thinks otherwise now"
+
+
+def test_an_operator_can_talk_away_a_device_that_is_not_there() -> None:
+    story = Story().check(LOST).see(InventorySeen(inventory(device(1)))).clear()
+    assert story.state.faults == {}
 
 
 def test_a_probation_that_ends_says_what_ended_it() -> None:

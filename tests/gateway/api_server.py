@@ -26,11 +26,12 @@ class Call(NamedTuple):
 class ApiServer:
     """What it was told, and what a pod needs to reach it."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, context: ssl.SSLContext) -> None:
         self.calls: list[Call] = []
         self.status = 200
         """What it answers with."""
         self.service_account = folder
+        self.context = context
         self.environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
 
     def events(self) -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.socket = context.wrap_socket(listener.socket, server_side=True)
-    server = ApiServer(folder, listener.server_address[1])
+    server = ApiServer(folder, listener.server_address[1], context)
     thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -28,6 +28,13 @@ DRIVER_NOT_LOADED = 9
 SINGLE_BIT_ECC = 1
 UNKNOWN = 999
 OTHER_KIND = 4
+NOWHERE = "an address that the driver does not tell"
+ASKED = {
+    Call.FIELDS: frozenset({Source.RECOVERY_ACTION}),
+    Call.REMAPPED: frozenset({Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT}),
+    Call.RETIRED: frozenset({Source.PENDING_RETIREMENT}),
+}
+"""What each call of a checkup tells about."""
 
 
 def xids(watcher: Watcher) -> list[tuple[int, str | None]]:
@@ -62,7 +69,7 @@ def test_an_event_of_a_device_that_is_not_ours_names_none(driver: Driver) -> Non
     with watch(driver, rescan_seconds=60) as watcher:
         watcher.next(InventorySeen)
         driver.xid(STRANGER, 79)
-        assert watcher.next(XidReported) == XidReported(79, None)
+        assert watcher.next(XidReported) == XidReported(79, None, NOWHERE)
 
 
 def test_an_event_of_a_rejected_gpu_names_no_device(driver: Driver) -> None:
@@ -70,7 +77,7 @@ def test_an_event_of_a_rejected_gpu_names_no_device(driver: Driver) -> None:
     with watch(driver, rescan_seconds=60) as watcher:
         watcher.next(InventorySeen)
         driver.xid(1, 79)
-        assert watcher.next(XidReported) == XidReported(79, None)
+        assert watcher.next(XidReported) == XidReported(79, None, "0000:11:00.0")
 
 
 def test_an_event_of_another_kind_is_no_xid(driver: Driver) -> None:
@@ -201,7 +208,7 @@ def test_a_fault_that_is_no_xid_is_told_with_its_gpu(driver: Driver, kind: int, 
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.xid(1, 0, kind)
         driver.xid(STRANGER, 0, kind)
-        assert watcher.next(FaultReported, 2) == FaultReported(source, None)
+        assert watcher.next(FaultReported, 2) == FaultReported(source, None, NOWHERE)
         assert watcher.of(FaultReported)[0] == FaultReported(source, DeviceId(uuid(1)))
 
 
@@ -251,16 +258,58 @@ def test_a_check_tells_what_is_wrong_with_the_memory(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN, UNKNOWN_TO_PYNVML])
-@pytest.mark.parametrize("call", [Call.FIELDS, Call.REMAPPED, Call.RETIRED])
+@pytest.mark.parametrize("call", ASKED)
 def test_what_a_driver_cannot_tell_is_no_fault(driver: Driver, call: Call, error: int) -> None:
     driver.fail(call, error)
     with watch(driver) as watcher:
         watcher.checked(uuid(0))
-        checkups = watcher.of(DevicesChecked)[-1].checkups.values()
-        assert all(each == Checkup({}, None if call is Call.FIELDS else False) for each in checkups)
+        unanswered = frozenset() if error == NOT_SUPPORTED else ASKED[call]
+        expected = Checkup({}, None if call is Call.FIELDS else False, unanswered)
+        assert all(each == expected for each in watcher.of(DevicesChecked)[-1].checkups.values())
 
 
-@pytest.mark.parametrize("call", [Call.FIELDS, Call.REMAPPED, Call.RETIRED])
+@pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN])
+def test_a_gpu_that_answers_no_question_with_more_than_an_error_does_not_answer(driver: Driver, error: int) -> None:
+    driver.fail(Call.FIELDS, error)
+    driver.fail(Call.REMAPPED, UNKNOWN)
+    driver.fail(Call.RETIRED, NOT_SUPPORTED)
+    with watch(driver) as watcher:
+        assert watcher.checked(uuid(0), Source.NOT_ANSWERING) == "does not answer: Unknown Error"
+
+
+def test_a_gpu_that_has_nothing_to_say_about_its_health_is_well(driver: Driver) -> None:
+    for call in ASKED:
+        driver.fail(call, NOT_SUPPORTED)
+    with watch(driver) as watcher:
+        watcher.checked(uuid(0))
+        assert all(each == Checkup({}, None) for each in watcher.of(DevicesChecked)[-1].checkups.values())
+
+
+def test_a_gpu_that_has_to_be_reset_does_not_answer(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        driver.fail(Call.REMAPPED, RESET_REQUIRED)
+        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+
+
+def test_a_recovery_action_that_is_over_before_anybody_looks_is_told(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60) as watcher:
+        watcher.next(DevicesChecked)
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.ask_for_recovery(1, 1)
+        assert watcher.next(FaultReported) == FaultReported(Source.RECOVERY_ACTION, DeviceId(uuid(1)))
+
+
+def test_nothing_is_offered_before_it_is_known_how_it_is(driver: Driver) -> None:
+    driver.hang(Call.REMAPPED)
+    with watch(driver) as watcher:
+        eventually(lambda: driver.calls(Call.REMAPPED) > 0)
+        assert not watcher.of(InventorySeen)
+        driver.release()
+        watcher.next(InventorySeen)
+        assert isinstance(watcher.seen[0], InventorySeen)
+
+
+@pytest.mark.parametrize("call", ASKED)
 def test_a_gpu_that_is_lost_while_it_is_checked_does_not_answer(driver: Driver, call: Call) -> None:
     with watch(driver) as watcher:
         driver.fail(call, GPU_IS_LOST)

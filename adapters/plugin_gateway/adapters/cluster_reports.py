@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.logs import log
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.faults import Fault, Stage
 from plugin_gateway.core.state import Note, Significance, State
 
@@ -51,8 +51,7 @@ class ClusterReports:
             if note.significance is Significance.REPORTED and len(self._notes) < MOST_NOTES:
                 self._notes[note] = None
                 self._changed.set()
-        is_first = self._latest.inventory is None and state.inventory is not None
-        if is_first or state.faults is not self._latest.faults:
+        if state.inventory is not self._latest.inventory or state.faults is not self._latest.faults:
             self._changed.set()
         self._latest = state
 
@@ -63,7 +62,7 @@ class ClusterReports:
             await self._changed.wait()
             self._changed.clear()
             try:
-                await asyncio.to_thread(self._report, self._latest)
+                await self._report(self._latest)
             except ApiError as error:
                 self._tell(str(error))
                 await asyncio.sleep(retry)
@@ -73,36 +72,38 @@ class ClusterReports:
                 self._tell(None)
                 retry = FIRST_RETRY
 
-    def _report(self, state: State) -> None:
+    async def _report(self, state: State) -> None:
         if state.inventory is None:
             return
         for device in dict.fromkeys((*self._reported, *state.faults)):
             before, after = self._reported.get(device), state.faults.get(device)
             if _stage(before) is not _stage(after) and self._target.events:
-                self._send_event(device, before, after)
+                await self._send_event(device, before, after)
             self._note(device, after)
         for note in list(self._notes):
             if self._target.events:
-                self._make_event("GpuEvidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning")
+                await self._make_event(
+                    "GpuEvidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning"
+                )
             self._notes.pop(note)
         if self._target.condition:
-            self._send_condition(state.faults)
+            await self._send_condition({device.id: state.faults[device.id] for device in _unhealthy(state)})
 
     def _note(self, device: DeviceId, fault: Fault | None) -> None:
         """Remember what was sent, device by device: the next attempt goes on from there."""
         others = {name: each for name, each in self._reported.items() if name != device}
         self._reported = others if fault is None else {**others, device: fault}
 
-    def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
+    async def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
         if after is not None:
             message = f"{device}: {after.reason}; it needs {after.lacks}"
         else:
             message = f"{device} is healthy again" + (f" after {before.reason}" if before is not None else "")
-        self._make_event(_REASONS[_stage(after)], message, "Normal" if after is None else "Warning")
+        await self._make_event(_REASONS[_stage(after)], message, "Normal" if after is None else "Warning")
 
-    def _make_event(self, reason: str, message: str, kind: str) -> None:
+    async def _make_event(self, reason: str, message: str, kind: str) -> None:
         now = _timestamp(time.time())
-        self._api.post(
+        await self._api.post(
             "/api/v1/namespaces/default/events",
             {
                 "apiVersion": "v1",
@@ -119,11 +120,11 @@ class ClusterReports:
             },
         )
 
-    def _send_condition(self, faults: Mapping[DeviceId, Fault]) -> None:
+    async def _send_condition(self, faults: Mapping[DeviceId, Fault]) -> None:
         status = "True" if faults else "False"
         now = time.time()
         transition = now if status != self._condition else self._transition
-        self._api.patch_status(
+        await self._api.patch_status(
             f"/api/v1/nodes/{self._target.node}/status",
             {
                 "status": {
@@ -155,6 +156,11 @@ class ClusterReports:
 
 def _stage(fault: Fault | None) -> Stage:
     return Stage.HEALTHY if fault is None else fault.stage
+
+
+def _unhealthy(state: State) -> Sequence[Device]:
+    """Those that are there: what was taken out of the machine is no problem of the node."""
+    return [device for device in state.devices if device.id in state.faults]
 
 
 def _message(faults: Mapping[DeviceId, Fault]) -> str:

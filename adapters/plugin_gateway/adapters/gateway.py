@@ -26,6 +26,9 @@ from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.state import Changes, Significance, State, advance, clear, due, wait
 
+OVERDUE_PAUSE = 0.5
+"""Seconds until another look at what is due and cannot be done yet: a probation that is over waits for the next sign of
+the driver, which comes every 5 s."""
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
 
@@ -120,7 +123,8 @@ class Gateway:
         next_due, now = due(self._state, self._offering.health), time.monotonic()
         waits = [offer.publish_again_at - now for offer in self._offers.values() if offer.publish_again_at is not None]
         if next_due is not None:
-            waits.append(next_due - self._now().uptime)
+            left = next_due - self._now().uptime
+            waits.append(left if left > 0 else OVERDUE_PAUSE)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(min(waits), 0) if waits else None):
                 await filled.wait()
@@ -172,7 +176,7 @@ class Gateway:
     def _take(self) -> None:
         for observation in self._mailbox.take():
             self._advance(observation)
-        self._conclude(*wait(self._state, self._now(), self._offering.health))
+        self._conclude(*wait(self._state, self._now(), self._offering.health, self._silent_for()))
 
     def _advance(self, observation: Observation) -> bool:
         """Apply an observation; tells whether it changed the health of a device."""

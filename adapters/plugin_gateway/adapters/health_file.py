@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
@@ -54,7 +54,24 @@ def _set_aside(path: Path, problem: str) -> DamagedFileError:
     return DamagedFileError(f"{path}: {problem}; set aside as {aside.name}")
 
 
-def write(path: Path, memory: Memory) -> None:
+class Written(NamedTuple):
+    """Which file was written: another one, or none, means that somebody else was here."""
+
+    inode: int
+    modified: int
+    size: int
+
+
+def find(path: Path) -> Written | None:
+    """Tell which file is there now."""
+    try:
+        there = path.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return Written(there.st_ino, there.st_mtime_ns, there.st_size)
+
+
+def write(path: Path, memory: Memory) -> Written | None:
     """Replace it as a whole.
 
     Raises:
@@ -64,11 +81,13 @@ def write(path: Path, memory: Memory) -> None:
     half_made = path.with_suffix(f".{os.getpid()}")
     try:
         half_made.write_text(json.dumps(_encode(memory), indent=1))
+        written = find(half_made)
         half_made.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             half_made.unlink()
         raise
+    return written
 
 
 def _load(path: Path) -> object:
@@ -88,19 +107,29 @@ def _load(path: Path) -> object:
 def _encode(memory: Memory) -> Mapping[str, object]:
     return {
         "version": VERSION,
-        "boot_id": memory.boot_id,
-        "driver": memory.driver._asdict() if memory.driver is not None else None,
+        "boot_id": _plain(memory.boot_id),
+        "driver": _encode_driver(memory.driver) if memory.driver is not None else None,
         "faults": {device: _encode_fault(fault) for device, fault in memory.faults.items()},
         "taken_out": {device: list(times) for device, times in memory.taken_out.items()},
+        "unseen": sorted(memory.unseen),
     }
+
+
+def _encode_driver(driver: DriverSeen) -> Mapping[str, object]:
+    return {name: None if words is None else _plain(words) for name, words in driver._asdict().items()}
+
+
+def _plain(words: str) -> str:
+    """Write a driver's words as they can be read again."""
+    return "".join(each if each.isprintable() else " " for each in words[:MAX_TEXT])
 
 
 def _encode_fault(fault: Fault) -> Mapping[str, object]:
     return {
         "since": fault.since,
-        "evidence": [evidence._asdict() for evidence in fault.evidence],
+        "evidence": [{"what": _plain(evidence.what), "at": evidence.at} for evidence in fault.evidence],
         "needs": fault.needs.name.lower(),
-        "problems": {source.value: what for source, what in fault.problems.items()},
+        "problems": {source.value: _plain(what) for source, what in fault.problems.items()},
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_damped,
@@ -108,7 +137,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
 
 
 def _decode(value: object) -> Memory:
-    found = _keys(value, "version", "boot_id", "driver", "faults", "taken_out")
+    found = _keys(value, "version", "boot_id", "driver", "faults", "taken_out", "unseen")
     if found["version"] != VERSION:
         raise InvalidValueError(f"version {found['version']!r}, known is {VERSION}")
     return Memory(
@@ -116,6 +145,7 @@ def _decode(value: object) -> Memory:
         driver=_decode_driver(found["driver"]),
         faults=_by_device(found["faults"], _decode_fault),
         taken_out=_by_device(found["taken_out"], _decode_times),
+        unseen=frozenset(parse_device_id(_text(device)) for device in _list(found["unseen"])),
     )
 
 

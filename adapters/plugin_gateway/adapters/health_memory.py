@@ -1,8 +1,10 @@
 """Keeps what the next instance has to know, whenever it changes, without holding anybody up."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.uninterrupted import to_its_end
@@ -10,10 +12,15 @@ from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.memory import Memory, recall, remember
 from plugin_gateway.core.state import State
 
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.health_file import Written
+
 NAME = "health.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 RETRY = 10.0
 """Seconds after which a file that could not be written is tried again."""
+LOOK_INTERVAL = 30.0
+"""Seconds between two looks at whether the file is still there: somebody may clean up where it lies."""
 
 
 class HealthMemory:
@@ -24,6 +31,8 @@ class HealthMemory:
         self._boot_id = _read_boot_id(boot_id)
         self._kept: Memory | None = None
         """What the file has."""
+        self._written: Written | None = None
+        """Which file that is; None before the first was written by us."""
         self._latest: Memory | None = None
         self._changed = asyncio.Event()
         self._problem: str | None = None
@@ -58,7 +67,9 @@ class HealthMemory:
         """Write what changes until cancelled, and what changed last before that."""
         try:
             while True:
-                await self._changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_INTERVAL if self._latest is not None else None):
+                        await self._changed.wait()
                 self._changed.clear()
                 await to_its_end(asyncio.to_thread(self._write))
                 if self._problem is not None:
@@ -69,12 +80,14 @@ class HealthMemory:
 
     def _write(self) -> None:
         latest = self._latest
-        if latest is None or latest == self._kept:
+        if latest is None:
             return
         from plugin_gateway.adapters import health_file  # noqa: PLC0415 - only where there is something to write
 
+        if latest == self._kept and self._written is not None and health_file.find(self._path) == self._written:
+            return
         try:
-            health_file.write(self._path, latest)
+            self._written = health_file.write(self._path, latest)
         except OSError as error:
             self._tell(f"{self._path}: {error.strerror}")
         else:

@@ -1,18 +1,24 @@
-"""The few calls of the API server that a pod makes, with its service account. Blocking: for a thread of their own."""
+"""The few calls of the API server that a pod makes, with its service account."""
 
-import http.client
+import asyncio
+import errno
 import json
+import os
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import h11
 
 from plugin_gateway.core.errors import GatewayError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-PATIENCE = 5.0
-"""Seconds that the API server gets for each step of a call."""
+PATIENCE = 10.0
+"""Seconds that the API server gets for a whole call."""
 MAX_ANSWER = 1024 * 1024
+_CHUNK = 64 * 1024
 _SHOWN = 200
 
 
@@ -20,57 +26,103 @@ class ApiError(GatewayError):
     """The API server cannot be reached, or refuses; the message is for an admin."""
 
 
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+
+
 class KubernetesApi:
     """The API server of this cluster, as a pod finds it."""
 
     def __init__(self, environment: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> None:
-        self._host = environment.get("KUBERNETES_SERVICE_HOST", "")
+        self._host = environment.get("KUBERNETES_SERVICE_HOST", "").strip("[]")
         self._port = environment.get("KUBERNETES_SERVICE_PORT_HTTPS") or environment.get(
             "KUBERNETES_SERVICE_PORT", "443"
         )
         self._service_account = service_account
 
-    def post(self, path: str, body: Mapping[str, Any]) -> None:
+    async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """Create an object.
 
         Raises:
             ApiError: it was not created.
         """
-        self._call("POST", path, "application/json", body)
+        await self._call("POST", path, "application/json", body)
 
-    def patch_status(self, path: str, body: Mapping[str, Any]) -> None:
+    async def patch_status(self, path: str, body: Mapping[str, Any]) -> None:
         """Change a part of an object; lists are merged by their keys, as every release from 1.8 on does.
 
         Raises:
             ApiError: it was not changed.
         """
-        self._call("PATCH", path, "application/strategic-merge-patch+json", body)
+        await self._call("PATCH", path, "application/strategic-merge-patch+json", body)
 
-    def _call(self, method: str, path: str, content_type: str, body: Mapping[str, Any]) -> None:
+    async def _call(self, method: str, path: str, content_type: str, body: Mapping[str, Any]) -> None:
         if not self._host or not self._port.isdigit():
             raise ApiError("no API server is known: KUBERNETES_SERVICE_HOST is not set, so this is no pod")
         try:
             headers = {"Content-Type": content_type, "Authorization": f"Bearer {self._token()}"}
             context = ssl.create_default_context(cafile=str(self._service_account / "ca.crt"))
-            connection = http.client.HTTPSConnection(
-                self._host.strip("[]"), int(self._port), timeout=PATIENCE, context=context
-            )
         except (OSError, ValueError) as error:
             raise ApiError(f"the service account cannot be used: {error}") from error
         try:
-            connection.request(method, path, json.dumps(body), headers)
-            answer = connection.getresponse()
-            text = answer.read(MAX_ANSWER)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            async with asyncio.timeout(PATIENCE):
+                answer = await self._exchange(context, method, path, headers, json.dumps(body).encode())
+        except TimeoutError as error:
+            raise ApiError(f"{method} {path}: no answer within {PATIENCE:.0f} s") from error
+        except ConnectionError as error:
+            raise ApiError(f"{method} {path}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
+        except (OSError, ValueError, h11.ProtocolError) as error:
             raise ApiError(f"{method} {path}: {str(error) or type(error).__name__}") from error
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}")
+
+    async def _exchange(
+        self, context: ssl.SSLContext, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> _Answer:
+        own = {"Host": f"{self._host}:{self._port}", "Content-Length": str(len(body)), "Connection": "close"}
+        request = h11.Request(method=method, target=path, headers=[*own.items(), *headers.items()])
+        connection = h11.Connection(h11.CLIENT)
+        reader, writer = await asyncio.open_connection(self._host, int(self._port), ssl=context)
+        try:
+            for event in (request, h11.Data(data=body), h11.EndOfMessage()):
+                writer.write(connection.send(event) or b"")
+            await writer.drain()
+            return await _read(reader, connection)
         finally:
-            connection.close()
-        if answer.status >= http.client.BAD_REQUEST:
-            raise ApiError(f"{method} {path}: {answer.status} {answer.reason}{_explained(text)}")
+            writer.transport.abort()  # an orderly end of TLS would have to wait for the other side
 
     def _token(self) -> str:
         """Read it for every call: the kubelet renews it."""
-        return (self._service_account / "token").read_text().strip()
+        token = (self._service_account / "token").read_text().strip()
+        if not token.isprintable():
+            raise ValueError("its token is not one line of text")
+        return token
+
+
+async def _read(reader: asyncio.StreamReader, connection: h11.Connection) -> _Answer:
+    status, body = 0, b""
+    while True:
+        event = connection.next_event()
+        match event:
+            case h11.NEED_DATA:
+                connection.receive_data(await reader.read(_CHUNK))
+            case h11.Response():
+                status = event.status_code
+            case h11.Data():
+                body += event.data
+            case h11.EndOfMessage() | h11.ConnectionClosed():
+                break
+        if len(body) > MAX_ANSWER:
+            raise ValueError(f"the answer has more than {MAX_ANSWER} bytes")
+    return _Answer(status, body)
+
+
+def _named(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _explained(text: bytes) -> str:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class Mailbox:
     """Takes observations from any thread without waiting; works before there is an event loop.
 
-    What says the same again replaces what was there, so a storm of events needs no more room than its kinds. Events are
-    read in the order in which each came last, but none before the inventory that made its device known.
+    An event that says the same again replaces what was there, so a storm of them needs no more room than its kinds. All
+    is read in the order in which each came last.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,10 @@ class Mailbox:
 
     def put(self, observation: "Observation") -> None:
         """Leave an observation."""
-        from plugin_gateway.core.observations import DRIVER_TOPIC  # noqa: PLC0415 - who brings one has imported it
-
         topic = observation.topic
         with self._lock:
-            if topic != DRIVER_TOPIC:
-                self._pending.pop(topic, None)
-            self._pending[topic] = observation
+            self._pending.pop(topic, None)
+            self._pending[object() if topic is None else topic] = observation
             if self._wake is not None:
                 self._wake()
 
@@ -51,7 +48,7 @@ class Mailbox:
             self._wake = None
 
     def take(self) -> "list[Observation]":
-        """Take everything that is here, in the order in which its topics came."""
+        """Take everything that is here."""
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()

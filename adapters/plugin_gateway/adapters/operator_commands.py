@@ -77,7 +77,7 @@ class OperatorCommands:
         if not names:
             return list(faults)
         for name in names:
-            if name not in faults:
+            if not isinstance(name, str) or name not in faults:
                 raise RefusedError(self._explain(str(name)))
         return [device for device in faults if device in names]
 

@@ -44,6 +44,8 @@ class Checkup(NamedTuple):
     """What speaks against it for as long as it lasts, in words."""
     asks_for_recovery: bool | None = None
     """Whether its driver asks for a reset or a reboot; None where that cannot be told."""
+    unanswered: frozenset[Source] = frozenset()
+    """What it was asked about and did not say, although it says other things."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +108,9 @@ class Fault:
         is_satisfied = self.needs is Needs.CHECK or (self.needs is Needs.RESET and self.was_reset)
         return is_satisfied and self.was_checked and not self.problems
 
-    def is_over(self, policy: HealthPolicy, now: Moment) -> bool:
-        """Whether the device was quiet for long enough."""
-        return self.quiet_from is not None and now.uptime - self.quiet_from >= policy.quiet_time
+    def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
+        """Whether the device had been quiet for long enough at this time on the clock of the uptime."""
+        return self.quiet_from is not None and uptime - self.quiet_from >= policy.quiet_time
 
 
 def accuse(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
@@ -154,6 +156,11 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[Source, str], now: 
     if not examined.may_be_on_probation:
         return examined
     return replace(examined, quiet_from=now.uptime if fault.quiet_from is None else fault.quiet_from)
+
+
+def ask(fault: Fault) -> Fault:
+    """Note that the driver asked for a reset or a reboot, however briefly."""
+    return replace(fault, asked_for_recovery=True)
 
 
 def reset(fault: Fault) -> Fault:

@@ -7,8 +7,6 @@ from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Source
 
-DRIVER_TOPIC = "driver"
-
 
 class InventorySeen(NamedTuple):
     """A whole snapshot."""
@@ -16,9 +14,9 @@ class InventorySeen(NamedTuple):
     inventory: Inventory
 
     @property
-    def topic(self) -> Hashable:
-        """What it is about: a later word on the same topic makes this one useless."""
-        return DRIVER_TOPIC
+    def topic(self) -> Hashable | None:
+        """What it is about: a later word on the same topic says it again. None for what has its place in a story."""
+        return None
 
 
 class XidReported(NamedTuple):
@@ -27,11 +25,13 @@ class XidReported(NamedTuple):
     xid: int
     device: DeviceId | None
     """None where the driver named no device that the backend knows."""
+    place: str = ""
+    """The PCI address of one that the backend does not know, as far as the driver tells it."""
 
     @property
-    def topic(self) -> Hashable:
+    def topic(self) -> Hashable | None:
         """Each XID of each device."""
-        return self.device, self.xid
+        return self.device, self.place, self.xid
 
 
 class FaultReported(NamedTuple):
@@ -40,11 +40,13 @@ class FaultReported(NamedTuple):
     source: Source
     device: DeviceId | None
     """None where the driver named no device that the backend knows."""
+    place: str = ""
+    """The PCI address of one that the backend does not know, as far as the driver tells it."""
 
     @property
-    def topic(self) -> Hashable:
+    def topic(self) -> Hashable | None:
         """Each kind of fault of each device."""
-        return self.device, self.source
+        return self.device, self.place, self.source
 
 
 class DevicesChecked(NamedTuple):
@@ -53,9 +55,12 @@ class DevicesChecked(NamedTuple):
     checkups: Mapping[DeviceId, Checkup]
 
     @property
-    def topic(self) -> Hashable:
-        """The same devices."""
-        return "checkups", frozenset(self.checkups)
+    def topic(self) -> Hashable | None:
+        """The same devices, with the same to say: a problem that was there for a moment was there."""
+        return frozenset(
+            (device, frozenset(checkup.problems), checkup.asks_for_recovery, checkup.unanswered)
+            for device, checkup in self.checkups.items()
+        )
 
 
 class DriverSeen(NamedTuple):
@@ -67,9 +72,9 @@ class DriverSeen(NamedTuple):
     """Another one after the kernel module was loaded again; None where that cannot be told."""
 
     @property
-    def topic(self) -> Hashable:
-        """Which driver it is."""
-        return "driver version"
+    def topic(self) -> Hashable | None:
+        """None: what came before and after it counts."""
+        return None
 
 
 class DriverUnavailable(NamedTuple):
@@ -78,9 +83,9 @@ class DriverUnavailable(NamedTuple):
     problem: str
 
     @property
-    def topic(self) -> Hashable:
-        """The same as that of an inventory: the newer of the two is true."""
-        return DRIVER_TOPIC
+    def topic(self) -> Hashable | None:
+        """None: what came before and after it counts."""
+        return None
 
 
 class DriverSilence(NamedTuple):
@@ -89,7 +94,7 @@ class DriverSilence(NamedTuple):
     seconds: float
 
     @property
-    def topic(self) -> Hashable:
+    def topic(self) -> Hashable | None:
         """The silence."""
         return "silence"
 
@@ -100,9 +105,9 @@ class EventsAwaited(NamedTuple):
     problem: str | None
 
     @property
-    def topic(self) -> Hashable:
-        """The waiting."""
-        return "events"
+    def topic(self) -> Hashable | None:
+        """None: what came before and after it counts."""
+        return None
 
 
 Observation = (

@@ -1,6 +1,7 @@
 """The one place where devices appear, vanish and change their health: (state, observation, now) -> (state, changes)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple
@@ -48,13 +49,18 @@ class State:
     driver_is_silent: bool = False
     events_problem: str | None = None
     """Why the driver's events cannot be waited for."""
-    from_earlier_boot: frozenset[DeviceId] = frozenset()
-    """Devices whose faults another boot left, until the first inventory tells which of them are still there."""
+    unseen: frozenset[DeviceId] = frozenset()
+    """Devices whose faults another boot left, and which no inventory of this boot had yet."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
         """Those of the inventory."""
         return self.inventory.devices if self.inventory is not None else ()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody would see it if a device failed now."""
+        return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
 
     def stage_of(self, device: DeviceId) -> Stage:
         """Tell how far a device is from being given out."""
@@ -131,17 +137,19 @@ class Changes(NamedTuple):
 def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Apply one observation."""
     after, changes = _apply(state, observation, now, policy)
-    return _conclude(state, after, changes, now, policy)
+    silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
+    return _conclude(state, after, changes, now, policy, silence)
 
 
-def wait(state: State, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    """Do what is due although nothing was observed."""
-    return _conclude(state, _miss_driver(state, now, policy), Changes(), now, policy)
+def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) -> tuple[State, Changes]:
+    """Do what is due although nothing was observed; ``silence`` is for how long the driver has not given any sign."""
+    after, notes = _miss_driver(state, now, policy)
+    return _conclude(state, after, Changes(notes=notes), now, policy, silence)
 
 
 def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Take an operator's word for a device, and forget how often it was taken out."""
-    return _conclude(state, _clear(state, device), Changes(), now, policy)
+    return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
 
 
 def due(state: State, policy: HealthPolicy) -> float | None:
@@ -158,10 +166,11 @@ def _apply(  # noqa: PLR0911 - one for each kind
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
-        case XidReported(xid, device):
-            return _report(state, device, f"XID {xid}", policy.about_xid(xid), now)
-        case FaultReported(source, device):
-            return _report(state, device, source.value, policy.about(source), now)
+        case XidReported(xid, device, place):
+            return _report(state, device, f"XID {xid}{_at(place)}", policy.about_xid(xid), now)
+        case FaultReported(source, device, place):
+            asks = source is Source.RECOVERY_ACTION
+            return _report(state, device, f"{source.value}{_at(place)}", policy.about(source), now, asks=asks)
         case DevicesChecked(checkups):
             return _check(state, checkups, now, policy)
         case DriverSeen():
@@ -187,8 +196,8 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         driver=DriverChange(problem=None) if state.driver_problem is not None else None,
     )
     after = replace(
-        _forget_replaced(state, inventory),
-        from_earlier_boot=frozenset(),
+        state,
+        unseen=state.unseen - {device.id for device in inventory.devices},
         inventory=inventory,
         driver_problem=None,
         driver_missing_since=None,
@@ -197,23 +206,18 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
     return after, changes
 
 
-def _forget_replaced(state: State, inventory: Inventory) -> State:
-    """Forget what another boot left of devices that are gone now: somebody took them out of the machine."""
-    gone = state.from_earlier_boot - {device.id for device in inventory.devices}
-    if not gone:
-        return state
-    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in gone})
-
-
-def _report(state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment) -> tuple[State, Changes]:
-    """Take in an event that does not last by itself."""
+def _report(
+    state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment, *, asks: bool = False
+) -> tuple[State, Changes]:
+    """Take in an event that does not last by itself; with one that asks for recovery the next check tells whether."""
     needs = decision.action.needs
     if device is None or not _has(state.inventory, device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE),))
     if needs is None:
         return state, Changes(notes=(Note(device, what, _significance(decision)),))
     before = state.faults.get(device)
-    held = _hold(state, {device: faults.accuse(before, what, needs, now)})
+    accused = faults.accuse(before, what, needs, now)
+    held = _hold(state, {device: faults.ask(accused) if asks else accused})
     return held, Changes(notes=tuple(_further(before, device, what)))
 
 
@@ -242,7 +246,9 @@ def _check(
             notes += _further(fault, device, what)
             fault = faults.burden(fault, source, what, needs, now)
         if fault is not None:
-            held[device] = faults.examine(fault, checkup, lasting, now)
+            # What the device was not able to say this time is as it was.
+            unsaid = {source: what for source, what in fault.problems.items() if source in checkup.unanswered}
+            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
     after = replace(_hold(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
 
@@ -264,52 +270,51 @@ def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
 def _miss(state: State, problem: str, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     change = None if problem == state.driver_problem else DriverChange(problem=problem)
     since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
-    missing = replace(_interrupt(state), driver_problem=problem, driver_missing_since=since)
-    return _miss_driver(missing, now, policy), Changes(driver=change)
+    missing = replace(state, driver_problem=problem, driver_missing_since=since)
+    after, notes = _miss_driver(missing, now, policy)
+    return after, Changes(driver=change, notes=notes)
 
 
-def _miss_driver(state: State, now: Moment, policy: HealthPolicy) -> State:
+def _miss_driver(state: State, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
     since = state.driver_missing_since
     if since is None or now.uptime - since < policy.driver_timeout:
-        return state
+        return state, ()
     return _lose_driver(state, f"the driver is gone: {state.driver_problem}", now, policy)
 
 
 def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     silent = seconds >= LONGEST_SILENCE
     change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
-    heard = replace(_interrupt(state) if silent else state, driver_is_silent=silent)
+    heard = replace(state, driver_is_silent=silent)
+    notes: tuple[Note, ...] = ()
     if seconds >= policy.driver_timeout:
-        heard = _lose_driver(heard, "the driver does not answer", now, policy)
-    return heard, Changes(silence=change)
+        heard, notes = _lose_driver(heard, "the driver does not answer", now, policy)
+    return heard, Changes(silence=change, notes=notes)
 
 
-def _interrupt(state: State) -> State:
-    """End every probation: while the driver says nothing, nobody knows that a device is quiet."""
-    on_probation = {device: fault for device, fault in state.faults.items() if fault.stage is Stage.PROBATION}
-    return _hold(state, {device: faults.resume(fault) for device, fault in on_probation.items()})
-
-
-def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> State:
+def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
     """Hold it against every device, once, that the driver is gone: nobody would see what happens to them."""
-    if state.driver_is_gone or state.inventory is None:
-        return state
-    needs = policy.about(Source.DRIVER_GONE).action.needs
-    held = (
-        {}
-        if needs is None
-        else {
-            device.id: faults.burden(state.faults.get(device.id), Source.DRIVER_GONE, what, needs, now)
-            for device in state.inventory.devices
-        }
-    )
-    return replace(_hold(state, held), driver_is_gone=True)
+    if state.inventory is None:
+        return state, ()
+    decision = policy.about(Source.DRIVER_GONE)
+    notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
+    known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
+    if (needs := decision.action.needs) is None:
+        return replace(state, driver_is_gone=True), notes
+    held = {
+        device: faults.burden(fault, Source.DRIVER_GONE, what, needs, now)
+        for device, fault in known.items()
+        if fault is None or Source.DRIVER_GONE not in fault.problems
+    }
+    return replace(_hold(state, held), driver_is_gone=True), notes
 
 
 def _clear(state: State, device: DeviceId) -> State:
+    """Forget what an operator talks away; a device that is not there cannot show that anything lasts."""
     taken_out = {name: times for name, times in state.taken_out.items() if name != device}
     held = {name: fault for name, fault in state.faults.items() if name != device}
-    if device in state.faults and (left := faults.clear(state.faults[device])) is not None:
+    left = faults.clear(state.faults[device]) if device in state.faults and _has(state.inventory, device) else None
+    if left is not None:
         held[device] = left
     return replace(state, faults=held, taken_out=taken_out)
 
@@ -319,17 +324,26 @@ def _hold(state: State, held: Mapping[DeviceId, Fault]) -> State:
 
 
 def _conclude(
-    before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy
+    before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
 ) -> tuple[State, Changes]:
     """Draw the conclusions that do not depend on what was observed."""
-    after = _release(_damp(before, after, now, policy), now, policy)
+    after = _release(_interrupt(_damp(before, after, now, policy)), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
+
+
+def _interrupt(state: State) -> State:
+    """End the probation of every device of which nobody knows whether it is quiet: the driver says nothing of it."""
+    on_probation = [device for device, fault in state.faults.items() if fault.stage is Stage.PROBATION]
+    if not on_probation:
+        return state
+    here = {device.id for device in state.devices} if state.is_watched else frozenset()
+    return _hold(state, {device: faults.resume(state.faults[device]) for device in on_probation if device not in here})
 
 
 def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
     """Count which devices were taken out just now, and keep those out that come and go."""
     new = [device for device in after.faults if device not in before.faults]
-    if not new:
+    if not new or _strikes_all(before, after, new):
         return after
     taken_out, held = dict(after.taken_out), {}
     for device in new:
@@ -342,9 +356,15 @@ def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> Sta
     return replace(_hold(after, held), taken_out=taken_out)
 
 
-def _release(state: State, now: Moment, policy: HealthPolicy) -> State:
-    """Give those back whose probation is over."""
-    over = {device for device, fault in state.faults.items() if fault.is_over(policy, now)}
+def _strikes_all(before: State, after: State, new: Sequence[DeviceId]) -> bool:
+    """Whether several devices were taken out at once for one reason that spared none: then it is not theirs."""
+    well_before = {device.id for device in after.devices} - before.faults.keys()
+    return len(new) > 1 and well_before <= set(new) and len({after.faults[device].reason for device in new}) == 1
+
+
+def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
+    """Give those back whose probation was over when the driver gave its last sign: until then they were watched."""
+    over = {device for device, fault in state.faults.items() if fault.is_over(policy, last_sign)}
     if not over:
         return state
     return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in over})
@@ -363,6 +383,10 @@ def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
             reason = told.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else told.reason
             changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
     return tuple(changes)
+
+
+def _at(place: str) -> str:
+    return f" at {place}" if place else ""
 
 
 def _has(inventory: Inventory | None, device: DeviceId) -> bool:

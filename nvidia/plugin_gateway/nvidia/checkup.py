@@ -1,6 +1,7 @@
 """How a GPU is: what it answers when it is asked, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Source
@@ -23,15 +24,48 @@ def check_up(answer: Answer) -> Checkup:
     """Ask a GPU how it is; of one that does not answer nothing else is known."""
     if answer.handle is None or answer.error is not None:
         return not_answering(str(answer.error))
-    try:
-        failed, pending = nvml.row_remapping(answer.handle)
-        return report(
-            recovery_action=nvml.recovery_action(answer.handle),
-            row_remap_failed=failed,
-            retirement_pending=pending or nvml.is_retirement_pending(answer.handle),
-        )
-    except nvml.NvmlError as error:
-        return not_answering(str(error))
+    asked = _Questions(answer.handle)
+    action = asked.ask(nvml.recovery_action, Source.RECOVERY_ACTION)
+    failed, rows_pending = asked.ask(nvml.row_remapping, *_MEMORY) or (False, False)
+    pages_pending = asked.ask(nvml.is_retirement_pending, Source.PENDING_RETIREMENT)
+    if asked.refusal is not None:
+        return not_answering(str(asked.refusal))
+    told = report(
+        recovery_action=action, row_remap_failed=failed, retirement_pending=rows_pending or bool(pages_pending)
+    )
+    return told._replace(unanswered=frozenset(asked.unanswered))
+
+
+_MEMORY = (Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT)
+_Answer = TypeVar("_Answer")
+
+
+class _Questions:
+    """Questions to one GPU, of which it may not have an answer to each."""
+
+    def __init__(self, handle: nvml.Handle) -> None:
+        self._handle = handle
+        self._errors: list[nvml.NvmlError] = []
+        self._has_answered = False
+        self.unanswered: set[Source] = set()
+
+    def ask(self, question: Callable[[nvml.Handle], _Answer], *about: Source) -> _Answer | None:
+        """Ask one; None where the GPU does not have it, or does not say."""
+        try:
+            answer = question(self._handle)
+        except nvml.NvmlError as error:
+            if not error.says_there_is_none:
+                self._errors.append(error)
+                self.unanswered.update(about)
+            return None
+        self._has_answered = True
+        return answer
+
+    @property
+    def refusal(self) -> nvml.NvmlError | None:
+        """Why the GPU is of no use now; None where it says anything, and not that it is lost or has to be reset."""
+        grave = [error for error in self._errors if error.is_gpu_lost or error.asks_for_reset]
+        return next(iter(grave if self._has_answered else [*grave, *self._errors]), None)
 
 
 def not_answering(words: str) -> Checkup:

@@ -19,7 +19,7 @@ class NvmlError(Exception):
     """A call that the driver failed; the message is NVML's own."""
 
     def __init__(self, error: Any) -> None:
-        super().__init__(str(error))
+        super().__init__(plain(str(error)))
         self.code = int(error.value)
 
     @property
@@ -28,9 +28,33 @@ class NvmlError(Exception):
         return bool(self.code == pynvml.NVML_ERROR_GPU_IS_LOST)
 
     @property
+    def asks_for_reset(self) -> bool:
+        """Whether nothing but a reset helps the GPU."""
+        return bool(self.code == pynvml.NVML_ERROR_RESET_REQUIRED)
+
+    @property
+    def says_there_is_none(self) -> bool:
+        """Whether the GPU or its driver does not have what was asked for, or we may not see it."""
+        return self.code in _HAS_NONE
+
+    @property
     def is_timeout(self) -> bool:
         """Whether nothing happened while waiting."""
         return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
+
+
+_HAS_NONE = {
+    pynvml.NVML_ERROR_NOT_SUPPORTED,
+    pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+    pynvml.NVML_ERROR_INVALID_ARGUMENT,
+    pynvml.NVML_ERROR_NO_PERMISSION,
+}
+_LONGEST_WORDS = 200
+
+
+def plain(words: str) -> str:
+    """Make words of the driver fit for one line of a log and of a file."""
+    return "".join(each if each.isprintable() else " " for each in words[:_LONGEST_WORDS])
 
 
 class EventKind(Enum):
@@ -138,7 +162,7 @@ def pci_address(handle: Handle) -> str:
 def product_name(handle: Handle) -> str:
     """Tell the product name; '' where the driver does not say."""
     try:
-        return str(_call("nvmlDeviceGetName", handle))
+        return plain(str(_call("nvmlDeviceGetName", handle)))
     except (NvmlError, UnicodeDecodeError):
         return ""
 
@@ -205,21 +229,16 @@ def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
     return Event(Handle(data.device), kind, int(data.eventData))
 
 
-def recovery_action(handle: Handle) -> int | None:
-    """Read field 230, which drivers have from 565 on; None where it is not told.
+def recovery_action(handle: Handle) -> int:
+    """Read field 230, which drivers have from 565 on.
 
     Raises:
-        NvmlError: the GPU is lost.
+        NvmlError: it is not told.
     """
     field = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
-    try:
-        (value,) = _call("nvmlDeviceGetFieldValues", handle, [field])
-    except NvmlError as error:
-        _raise_if_lost(error)
-        return None
+    (value,) = _call("nvmlDeviceGetFieldValues", handle, [field])
     if value.nvmlReturn != pynvml.NVML_SUCCESS:
-        _raise_if_lost(NvmlError(pynvml.NVMLError(value.nvmlReturn)))
-        return None
+        raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
     return int(value.value.uiVal)
 
 
@@ -227,13 +246,9 @@ def row_remapping(handle: Handle) -> tuple[bool, bool]:
     """Tell whether a row of memory could not be remapped, and whether one waits for a reset (Ampere and later).
 
     Raises:
-        NvmlError: the GPU is lost.
+        NvmlError: it is not told.
     """
-    try:
-        _, _, pending, failed = _call("nvmlDeviceGetRemappedRows", handle)
-    except NvmlError as error:
-        _raise_if_lost(error)
-        return False, False
+    _, _, pending, failed = _call("nvmlDeviceGetRemappedRows", handle)
     return bool(failed), bool(pending)
 
 
@@ -241,24 +256,14 @@ def is_retirement_pending(handle: Handle) -> bool:
     """Tell whether a page of memory waits for a reset to be retired (before Ampere).
 
     Raises:
-        NvmlError: the GPU is lost.
+        NvmlError: it is not told.
     """
-    try:
-        return bool(_call("nvmlDeviceGetRetiredPagesPendingStatus", handle))
-    except NvmlError as error:
-        _raise_if_lost(error)
-        return False
-
-
-def _raise_if_lost(error: NvmlError) -> None:
-    """Take any other error for a GPU or a driver that does not have this."""
-    if error.is_gpu_lost:
-        raise error
+    return bool(_call("nvmlDeviceGetRetiredPagesPendingStatus", handle))
 
 
 def driver_version() -> str | None:
     """Tell the driver's version; None where it does not say."""
     try:
-        return str(_call("nvmlSystemGetDriverVersion"))
+        return plain(str(_call("nvmlSystemGetDriverVersion")))
     except (NvmlError, UnicodeDecodeError):
         return None

@@ -2,7 +2,7 @@
 
 import ctypes
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Check(NamedTuple):
 class Happening(NamedTuple):
     """What an event means."""
 
-    observation: XidReported | FaultReported | None
+    observation: XidReported | FaultReported
     asks_for_check: bool = False
     """Whether only a check tells what happened."""
 
@@ -37,6 +37,7 @@ class Happening(NamedTuple):
 _FAULTS = {
     nvml.EventKind.DOUBLE_BIT_ECC: Source.DOUBLE_BIT_ECC,
     nvml.EventKind.GPU_UNAVAILABLE: Source.GPU_UNAVAILABLE,
+    nvml.EventKind.RECOVERY_ACTION: Source.RECOVERY_ACTION,
 }
 
 
@@ -44,9 +45,16 @@ class Session:
     """The GPUs of one session, and their events."""
 
     def __init__(
-        self, snapshot: Snapshot, events: nvml.EventSet | None, proc: Path, gpu_folders: frozenset[str]
+        self,
+        snapshot: Snapshot,
+        events: nvml.EventSet | None,
+        proc: Path,
+        gpu_folders: frozenset[str],
+        give_sign: Callable[[], None],
     ) -> None:
+        """``give_sign`` is called between two GPUs: only a driver that hangs in one of them does not answer."""
         self.snapshot = snapshot
+        self._give_sign = give_sign
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._answers = list(snapshot.answers)
@@ -70,11 +78,12 @@ class Session:
         event = nvml.wait_for_event(self._events, max(1, int(seconds * 1000)))
         if event is None:
             return None
-        if event.kind is nvml.EventKind.RECOVERY_ACTION:
-            return Happening(None, asks_for_check=True)
         device = self._device_of(event.handle)
-        source = _FAULTS.get(event.kind)
-        return Happening(XidReported(event.data, device) if source is None else FaultReported(source, device))
+        place = "" if device is not None else _place_of(event.handle)
+        if event.kind is nvml.EventKind.XID:
+            return Happening(XidReported(event.data, device, place))
+        is_recovery = event.kind is nvml.EventKind.RECOVERY_ACTION
+        return Happening(FaultReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
 
     def check(self) -> Check:
         """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
@@ -85,6 +94,7 @@ class Session:
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
         fails = False
         for index, before in enumerate(self._answers):
+            self._give_sign()
             now = self._latest[index] = ask(index)
             is_device = index in self.snapshot.by_index
             fails |= is_device and now.error is not None
@@ -96,7 +106,11 @@ class Session:
 
     def check_up(self) -> Mapping[DeviceId, Checkup]:
         """Ask every device that answered at the last look how it is: three calls for each."""
-        return {device: check_up(self._latest[index]) for index, device in self.snapshot.by_index.items()}
+        checkups: dict[DeviceId, Checkup] = {}
+        for index, device in self.snapshot.by_index.items():
+            self._give_sign()
+            checkups[device] = check_up(self._latest[index])
+        return checkups
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
         """Find the device of an event. A GPU that fell off the bus reports that and answers nothing any more."""
@@ -108,6 +122,13 @@ class Session:
         except (nvml.NvmlError, UnicodeDecodeError):
             return None
         return next((device for device in self.snapshot.by_index.values() if device == uuid), None)
+
+
+def _place_of(handle: nvml.Handle) -> str:
+    try:
+        return nvml.pci_address(handle)
+    except nvml.NvmlError:
+        return "an address that the driver does not tell"
 
 
 def driver_seen(sysfs: Path) -> DriverSeen:
@@ -129,7 +150,12 @@ def list_gpu_folders(proc: Path) -> frozenset[str]:
 
 @contextmanager
 def open_session(
-    library: ctypes.CDLL, init_result: int, sysfs: Path, proc: Path, known: Inventory | None
+    library: ctypes.CDLL,
+    init_result: int,
+    sysfs: Path,
+    proc: Path,
+    known: Inventory | None,
+    give_sign: Callable[[], None],
 ) -> Iterator[Session]:
     """Read everything from a driver that was initialised; shut it down at the end.
 
@@ -141,7 +167,7 @@ def open_session(
     try:
         events = nvml.make_event_set()
         try:
-            yield Session(read_snapshot(sysfs, known, events), events, proc, gpu_folders)
+            yield Session(read_snapshot(sysfs, known, events, give_sign), events, proc, gpu_folders, give_sign)
         finally:
             if events is not None:
                 nvml.free_event_set(events)

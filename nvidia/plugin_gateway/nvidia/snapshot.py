@@ -1,6 +1,6 @@
 """Reads everything NVML and sysfs tell of the GPUs into one inventory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +50,9 @@ class Snapshot(NamedTuple):
     """Whether any GPU has its XIDs reported."""
 
 
-def read_snapshot(sysfs: Path, known: Inventory | None, events: nvml.EventSet | None) -> Snapshot:
+def read_snapshot(
+    sysfs: Path, known: Inventory | None, events: nvml.EventSet | None, give_sign: Callable[[], None]
+) -> Snapshot:
     """Look at every GPU and have its XIDs reported; one that is lost stays as it was known.
 
     Raises:
@@ -59,6 +61,7 @@ def read_snapshot(sysfs: Path, known: Inventory | None, events: nvml.EventSet | 
     answers = [ask(index) for index in range(nvml.device_count())]
     reading = _Reading(sysfs, events)
     for index, answer in enumerate(answers):
+        give_sign()
         reading.read(index, answer)
     reading.keep_lost({device.index: device for device in known.devices} if known else {})
     return reading.snapshot(answers)

@@ -51,7 +51,7 @@ class Watch:
         Raises:
             DriverMissingError: the driver cannot be reached, now or any more, or has no GPU.
         """
-        with open_session(library, init_result, self._sysfs, self._proc, self._inventory) as session:
+        with open_session(library, init_result, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
             inventory = session.snapshot.inventory
             if not inventory.devices and not inventory.rejected:
                 self._miss(inventory)
@@ -61,12 +61,14 @@ class Watch:
                 pass
 
     def _look(self, session: Session) -> None:
-        inventory = session.snapshot.inventory
+        """Tell what there is only once it is known how it is: a GPU of which nobody knows is not offered."""
+        inventory, driver = session.snapshot.inventory, driver_seen(self._sysfs)
+        checkups = self._check_up(session)
         if inventory != self._inventory or self.inventory_is_old:
             self._inventory, self.inventory_is_old = inventory, False
             self._tell(InventorySeen(inventory))
-        self._tell(driver_seen(self._sysfs))
-        self._check_up(session)
+        self._tell(driver)
+        self._tell(checkups)
 
     def _miss(self, empty: Inventory) -> None:
         """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
@@ -98,11 +100,11 @@ class Watch:
             else:
                 deaf = False
                 self._tell_events(None)
-                self._is_uneasy |= happening is not None
-                if happening is not None and happening.observation is not None:
+                if happening is not None:
+                    self._is_uneasy = True
                     self._tell(happening.observation)
-                if happening is not None and happening.asks_for_check:
-                    break
+                    if happening.asks_for_check:
+                        break
         return not self._stopping.is_set() and not self._differs(session)
 
     def _tell_events(self, problem: str | None) -> None:
@@ -114,12 +116,12 @@ class Watch:
         """Look again; True where everything has to be read again."""
         check = session.check()
         if check.fails or self._is_uneasy or time.monotonic() >= self._next_checkup:
-            self._check_up(session)
+            self._tell(self._check_up(session))
         return check.differs
 
-    def _check_up(self, session: Session) -> None:
-        """Tell how the devices are."""
+    def _check_up(self, session: Session) -> DevicesChecked:
+        """Find out how the devices are."""
         checkups = session.check_up()
         self._next_checkup = time.monotonic() + self._pace.checkup
-        self._is_uneasy = any(checkup.problems for checkup in checkups.values())
-        self._tell(DevicesChecked(checkups))
+        self._is_uneasy = any(checkup.problems or checkup.unanswered for checkup in checkups.values())
+        return DevicesChecked(checkups)
