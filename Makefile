@@ -3,17 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test kubelets test-kubelets soak check generate bench lock clean
+# What CI may install; elsewhere the package is a person's business.
+debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
+
+.PHONY: demo test kubelets test-kubelets test-browser soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore=tests/kubelets $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@echo "left out: tests with genuine kubelets, which need Go: make test-kubelets"
+	@echo "left out: with genuine kubelets, which need Go: make test-kubelets; in a browser: make test-browser"
 
 # Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
 kubelets: $(READY)
@@ -21,6 +24,11 @@ kubelets: $(READY)
 
 test-kubelets: kubelets
 	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
+
+# The status page; pictures of it are kept in build/page.
+test-browser: $(READY)
+	command -v chromium || $(call debian,chromium)
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
 # Faults in any order, at random and for hours; make test has a fixed sample of them.
 SOAK_EXAMPLES ?= 2000

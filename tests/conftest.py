@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from driver.driver import Driver
+
 os.environ["GRPC_VERBOSITY"] = "NONE"
 
 pytest_plugins = ["leaks"]
@@ -25,3 +27,11 @@ def kubelet_dir() -> Iterator[Path]:
     """A directory whose path is as short as the kubelet's own: unix sockets have room for 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="kubelet-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    """A machine with eight GPUs; it is closed at the end."""
+    made = Driver(tmp_path, gpus=8)
+    yield made
+    made.close()

@@ -1,19 +1,9 @@
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from driver.driver import Driver
 from plugin_gateway.adapters.logs import log
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    """A machine with eight GPUs; it is closed at the end."""
-    made = Driver(tmp_path, gpus=8)
-    yield made
-    made.close()
 
 
 @pytest.fixture

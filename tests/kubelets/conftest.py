@@ -1,11 +1,9 @@
 """Genuine kubelets for the tests of this folder; without them it does not run at all."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import pytest
 
-from driver.driver import Driver
 from kubelets.build import BUILT
 from kubelets.contract import SCENARIOS
 from kubelets.fake import FakeAsGenuine
@@ -46,11 +44,3 @@ def make(request: pytest.FixtureRequest, cell: NoteCell) -> type[Kubelet]:
     (column,) = request.node.get_closest_marker("column").args
     cell(Cell(GATEWAY, release, column.value if isinstance(column, Column) else column, kind))
     return KINDS[kind]
-
-
-@pytest.fixture
-def driver(tmp_path: Path) -> Iterator[Driver]:
-    """A machine with eight GPUs; it is closed at the end."""
-    made = Driver(tmp_path, gpus=8)
-    yield made
-    made.close()

@@ -12,6 +12,7 @@ h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 .healthy, .open { color: var(--good) } .unhealthy, .failed { color: var(--bad) } .probation { color: var(--wait) }
+td { white-space: nowrap } .why { white-space: normal; min-width: 14rem } .wide { overflow-x: auto }
 code { font-size: .9em } ol { list-style: none; padding-left: 0; border-left: 2px solid var(--line) }
 li { padding: .15rem 0 .15rem 1rem } time { opacity: .7; margin-right: .8rem }
 .problem { border-left: 4px solid var(--bad); padding: .3rem 1rem }
@@ -44,14 +45,15 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
-    rows = ["<tr><th>#<th>device<th>product<th>resource<th>health<th>why"]
+    rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product"]
     for device in devices:
         why = f"{device['reason']}; needs {device['needs']}" if device["health"] != "healthy" else ""
-        cells = [str(device["index"]), f"<code>{escape(device['id'])}</code>", escape(device["product"])]
-        cells += [escape(device["resource"] or "not offered")]
-        cells += [f"<span class={device['health']}>{device['health']}</span>", escape(why)]
-        rows.append("<tr>" + "".join(f"<td>{cell}" for cell in cells))
-    return f"<table>{''.join(rows)}</table>"
+        rows.append(
+            f"<tr><td>{device['index']}<td><code>{escape(device['id'])}</code>"
+            f"<td class={device['health']}>{device['health']}<td class=why>{escape(why)}"
+            f"<td>{escape(device['resource'] or 'not offered')}<td>{escape(device['product'])}"
+        )
+    return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
 
 def _state(resource: Mapping[str, Any]) -> str:
