@@ -168,6 +168,22 @@ def test_inotify_that_is_used_up_is_told_with_the_limit_and_what_to_do() -> None
     assert finding.todo == "sysctl fs.inotify.max_user_instances=1024"
 
 
+@pytest.mark.parametrize(
+    ("status", "words", "todo"),
+    [
+        ("Name:\tx\nCapEff:\t0000000000000000\n", "with no capabilities; the gateway needs none", ""),
+        ("CapEff:\t00000000a80425fb\n", "with 14 capabilities", "drop all of them from a container"),
+        ("Name:\tx\n", "does not tell the capabilities", "look as whom the gateway runs"),
+    ],
+)
+def test_capabilities_are_told(status: str, words: str, todo: str, tmp_path: Path) -> None:
+    (tmp_path / "status").write_text(status)
+    with patch.object(node_checks, "OWN_STATUS", tmp_path / "status"):
+        (finding,) = node_checks.check_privileges()
+    assert words in finding.what
+    assert finding.todo == todo
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, state_dir: Path) -> None:
     (kubelet_dir / "locked").mkdir(mode=0o700)

@@ -39,6 +39,7 @@ def _findings(settings: Settings, backend: Backend) -> Iterator[Finding]:
             node_checks.ids_of(inventory.devices),
         )
     yield from node_checks.check_limits()
+    yield from node_checks.check_privileges()
     yield from node_checks.check_state_directory(settings.state_dir)
     yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
 

@@ -14,6 +14,7 @@ from plugin_gateway.core.resource_names import ResourceName
 from plugin_gateway.core.resources import ResourceRule, unmatched
 from plugin_gateway.core.state import State
 
+OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 _OPTIONAL_NODES = ("nvidia-modeset",)
 RUNTIME_FILES = (
@@ -85,6 +86,20 @@ def _read(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return "unknown"
+
+
+def check_privileges() -> Iterator[Finding]:
+    """Say as whom this runs: in the gateway's own container that is as whom the gateway runs."""
+    effective = next((line for line in _read(OWN_STATUS).splitlines() if line.startswith("CapEff:")), None)
+    if effective is None:
+        yield unseen(f"{OWN_STATUS} does not tell the capabilities", "look as whom the gateway runs")
+        return
+    count = int(effective.split()[1], 16).bit_count()
+    yield hint(
+        f"this is user {os.geteuid()} with {count or 'no'} capabilities; the gateway needs none where that user may "
+        "write to the kubelet's directory",
+        "drop all of them from a container" if count else "",
+    )
 
 
 def check_state_directory(directory: Path) -> Iterator[Finding]:
