@@ -65,6 +65,10 @@ class Plugin:
         """By method: the bytes that are answered, or the words of an error."""
         self.unknown: Collection[str] = ()
         """Methods that it does not have."""
+        self.code = grpc.StatusCode.INTERNAL
+        """With which words are an error."""
+        self.silent = False
+        """Whether its streams say nothing."""
         self.delays: Mapping[str, float] = {}
         """By method: seconds before it is answered."""
         self.called: list[str] = []
@@ -136,7 +140,8 @@ class Plugin:
         self.streams += 1
         self.agents.append(next(value for key, value in context.invocation_metadata() if key == "user-agent"))
         try:
-            yield listed(self.devices)
+            if not self.silent:
+                yield listed(self.devices)
             while (message := await queue.get()) is not None:
                 yield message
         finally:
@@ -152,7 +157,7 @@ class Plugin:
             return self.options.SerializeToString()
         answer = self.answers.get(method, b"")
         if isinstance(answer, str):
-            await context.abort(grpc.StatusCode.INTERNAL, answer)
+            await context.abort(self.code, answer)
         assert isinstance(answer, bytes)
         return answer
 

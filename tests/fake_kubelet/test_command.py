@@ -107,6 +107,9 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
         ("allocate a.b/c many", "refused: 'many' is no number of devices"),
         ("allocate a.b/c", "starts without devices: no plugin offers a.b/c"),
         ("allocate a.b/c ²", "refused: '²' is no number of devices"),
+        ("allocate a.b/c 100001", "refused: '100001' is no number of devices, allowed are 0 to 100000"),
+        (f"allocate a.b/c {'9' * 5000}", "is no number of devices"),
+        ("allocate gpu", "refused: no plugin can offer 'gpu': a resource's name is a domain and a name"),
         ("allocate", "refused: 'allocate', allowed are allocate RESOURCE"),
         ("drop a.b/c", "refused: no resource 'a.b/c', registered are none yet"),
         ("devices a.b/c", "refused: no resource 'a.b/c'"),
@@ -200,9 +203,11 @@ async def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], words: 
 async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (16, 100))
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    environment["TERM"] = "xterm"
     process = await asyncio.create_subprocess_exec(
         PROGRAM, "fake-kubelet", "--kubelet-dir", str(kubelet_dir), "--like", "1.10",
-        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"},
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
     )  # fmt: skip
     os.close(theirs)
     shown = bytearray()

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from kubelets import calls, contract
 from kubelets.build import BUILT
-from kubelets.contract import SCENARIOS
 from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
 from kubelets.scene import Kubelet
@@ -16,7 +16,7 @@ NoteCell = Callable[[Cell], None]
 EXPECTED = (
     *(Cell(GATEWAY, release, column.value, kind) for column in Column for release in GENUINE for kind in KINDS),
     *(Cell(GATEWAY, EVERY_RELEASE, UPGRADE, kind) for kind in KINDS),
-    *(Cell(COMPARED, release, name, "") for name in SCENARIOS for release in GENUINE),
+    *(Cell(COMPARED, release, name, "") for name in (*contract.SCENARIOS, *calls.SCENARIOS) for release in GENUINE),
 )
 """What a run of every test fills; one of less leaves the page as it is."""
 

@@ -5,27 +5,15 @@ kubelet chooses is left to chance in genuine ones, so no line names them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
 
 from fake_kubelet.plugin import healthy, not_utf8
+from kubelets.scenarios import ASK, PAUSE, Scenarios
 from kubelets.scene import Scene
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
-ASK = "GetDevicePluginOptions"
-PAUSE = 0.1
-"""Seconds between the end of a stream and a Register whose success is not to be a matter of chance (1.25 to 1.36)."""
-
-
-Scenario: TypeAlias = Callable[[Scene], Awaitable[None]]
-SCENARIOS: dict[str, Scenario] = {}
-"""By name, in the order in which they stand here."""
-
-
-def scenario(play: Scenario) -> Scenario:
-    """Have it played to the kubelets of every release."""
-    SCENARIOS[play.__name__.replace("_", " ")] = play
-    return play
+SCENARIOS = Scenarios()
+scenario = SCENARIOS.add
 
 
 @scenario

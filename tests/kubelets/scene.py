@@ -1,16 +1,23 @@
 """A kubelet as the tests know it, genuine or fake, and the lines that a device plugin saw with one."""
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from fake_kubelet.plugin import RESOURCE, Plugin
+import grpc
+import grpc.aio
+
+from fake_kubelet.plugin import KUBELET, RESOURCE, Plugin
 from kubelets.genuine import KubeletProgramError
 from plugin_gateway.adapters.fake_kubelet import AdmissionError
 from plugin_gateway.adapters.fake_kubelet.events import Container, KubeletPanicError
 from plugin_gateway.adapters.fake_kubelet.releases import Release
+
+_ADDRESSES = re.compile(r"endpoint &\{.*\} has been")
+"""How genuine ones show an endpoint: its fields, with addresses of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,8 @@ class Scene:
 
     def tell(self, what: str, seen: object) -> None:
         # Go's protobuf writes one blank or the other, so that nobody compares its messages.
-        self.lines.append(f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " "))
+        line = f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " ")
+        self.lines.append(_ADDRESSES.sub("endpoint &{...} has been", line))
 
     def plugin(self, name: str = "thing.sock", ids: str = "ab") -> Plugin:
         return Plugin(self.kubelet.directory, self.release, name, ids)
@@ -92,6 +100,18 @@ class Scene:
         """Tell code and words of the answer."""
         code, words = await plugin.register(**arguments)
         self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
+
+    async def send_registration(self, what: str, request: bytes) -> None:
+        """Send what need not be a registration, and tell code and words of the answer."""
+        method = f"/{self.release.package}.Registration/Register"
+        async with grpc.aio.insecure_channel(f"unix:{self.kubelet.directory}/kubelet.sock", options=KUBELET) as channel:
+            call: Any = channel.unary_unary(method)
+            try:
+                await call(request, timeout=10)
+            except grpc.aio.AioRpcError as refused:
+                self.tell(what, f"{refused.code().name} {refused.details()}")
+            else:
+                self.tell(what, "OK")
 
     async def allocate(self, what: str, wanted: int, pod: str) -> None:
         """Tell what a container of a new pod is started with, or why not."""

@@ -72,7 +72,7 @@ class Table:
             return
         text = "\n".join(self._lines(name) for name in _EXPLAINED if any(cell.table == name for cell in self._outcomes))
         terminalreporter.write_line(f"\n{text}")
-        if self._outcomes.keys() == self._expected and all(self._outcomes.values()):
+        if self._outcomes.keys() == self._expected.keys() and all(self._outcomes.values()):
             PAGE.parent.mkdir(exist_ok=True)
             PAGE.write_text(f"{_ABOUT}\n{text}")
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from kubelets import calls, contract
 from kubelets.conftest import NoteCell
-from kubelets.contract import SCENARIOS, Scenario
 from kubelets.fake import FakeAsGenuine, played
 from kubelets.genuine import GENUINE, GenuineKubelet
+from kubelets.scenarios import Scenario
 from kubelets.scene import PATIENT, QUICK, Kubelet, Patience, Scene
 from kubelets.table import COMPARED, Cell
 from plugin_gateway.adapters.fake_kubelet.releases import Release
+
+SCENARIOS = contract.SCENARIOS | calls.SCENARIOS
 
 
 async def seen(scenario: Scenario, of: Release, make: Callable[[Path], Kubelet], patience: Patience) -> list[str]:

@@ -1,22 +1,25 @@
 """How the fake kubelet admits pods, chooses devices and starts containers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from google.protobuf.message import DecodeError
-
-from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint, read_answer
 from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
 from plugin_gateway.adapters.fake_kubelet.releases import LOST, NOT_ENOUGH, UNAVAILABLE, Release
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import (
     WIRES,
     pre_start_request,
-    preference_answer,
     preference_request,
+    preferred_of,
 )
+from plugin_gateway.api.v1beta1.api_pb2 import PreferredAllocationResponse, PreStartContainerResponse
 
 PRE_START_DEADLINE = 30.0
+_PRE_START_FAILED = "device plugin PreStartContainer rpc failed with err: {problem}"
+STOPPED = "endpoint &{...} has been stopped"
+"""A genuine one shows the values of the endpoint's fields, addresses of memory among them."""
 
 
 @dataclass(slots=True)
@@ -25,20 +28,35 @@ class Pods:
 
     containers: dict[tuple[str, str], Container] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    tried: set[str] = field(default_factory=set)
+    """Resources of which devices were looked for since a pod was removed or a plugin failed: these a kubelet takes for
+    its own although no plugin offers them any more."""
+    reserved: list[tuple[str, Sequence[str]]] = field(default_factory=list)
+    """Resource and devices of each Allocate that is not answered yet."""
     wanted: dict[tuple[str, str], int] = field(default_factory=dict)
     """How many devices each container asked for, where they are chosen at its start (1.8)."""
 
     def held(self, resource: str) -> set[str]:
         """Tell the devices of a resource that are given out."""
-        return {
-            device
-            for container in self.containers.values()
-            if container.resource == resource
-            for device in container.ids
-        }
+        given = [(container.resource, container.ids) for container in self.containers.values()]
+        return {device for name, ids in (*given, *self.reserved) if name == resource for device in ids}
+
+    @contextmanager
+    def reserving(self, resource: str, ids: Sequence[str]) -> Iterator[None]:
+        """Have nobody else get these devices while the plugin is asked for them."""
+        reserved = (resource, ids)
+        self.reserved.append(reserved)
+        try:
+            yield
+        except AdmissionError:
+            self.tried.discard(resource)
+            raise
+        finally:
+            self.reserved.remove(reserved)
 
     def remove(self, pod: str) -> None:
         """Forget a pod."""
+        self.tried.clear()
         for key in [key for key in self.containers if key[0] == pod]:
             self.containers.pop(key)
             self.answers.pop(key, None)
@@ -46,6 +64,7 @@ class Pods:
 
     def forget_answers(self, *, keep: bool) -> None:
         """Start a new life of the kubelet: the checkpoint keeps the answers, where there are any in it (1.9 on)."""
+        self.tried.clear()
         if not keep:
             self.answers.clear()
 
@@ -69,7 +88,7 @@ async def admit(
     """
     if kubelet.asks_at_every_start:
         return await _admit_by_number(pods, kubelet, held, resource, wanted, pod, container)
-    if held is None and pods.held(resource):
+    if held is None and (pods.held(resource) or resource in pods.tried):
         raise _refused(kubelet, kubelet.unregistered.format(resource=resource))
     if held is None and (gone or kubelet.misses_unknown):
         raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=0, capacity=0))
@@ -80,10 +99,14 @@ async def admit(
     free = sorted(held.healthy - pods.held(resource))
     if kubelet.no_healthy and not held.healthy:
         raise _refused(kubelet, kubelet.no_healthy.format(resource=resource))
+    pods.tried.add(resource)
     if len(free) < wanted:
         raise _refused(kubelet, UNAVAILABLE.format(resource=resource, wanted=wanted, free=len(free)))
     chosen = tuple(ids) if ids is not None else await _choose(kubelet, held, free, wanted)
-    answer = await _ask(kubelet, held.endpoint, resource, chosen)
+    with pods.reserving(resource, chosen):
+        answer = await _ask(kubelet, held.endpoint, resource, chosen) if chosen else Answer()
+    if kubelet.panics_on_vanished and not held.devices.keys() >= set(chosen):
+        raise KubeletPanicError("panic: runtime error: invalid memory address or nil pointer dereference")
     started = Container(pod=pod, name=container, resource=resource, ids=chosen, answer=answer)
     pods.containers[pod, container] = started
     pods.answers[pod, container] = answer
@@ -173,6 +196,8 @@ async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | No
     if len(free) < lacks:
         raise AdmissionError(UNAVAILABLE.format(resource=resource, wanted=lacks, free=len(free)))
     pods.containers[key] = chosen = replace(container, ids=(*container.ids, *free[:lacks]))
+    if not chosen.ids:
+        return chosen
     return replace(chosen, answer=await _ask(kubelet, held.endpoint, resource, chosen.ids))
 
 
@@ -182,23 +207,23 @@ async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted:
         return tuple(free[:wanted])
     try:
         data = await held.endpoint.call("GetPreferredAllocation", preference_request(free, wanted))
+        answer = read_answer(data, PreferredAllocationResponse, kubelet)
     except EndpointError as error:
         raise _refused(kubelet, f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
-    preferred = [device for device in dict.fromkeys(preference_answer(data)) if device in free]
+    preferred = [device for device in dict.fromkeys(preferred_of(answer)) if device in free]
     rest = [device for device in free if device not in preferred]
     return tuple([*preferred, *rest][:wanted])
 
 
 async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str, ids: Sequence[str]) -> Answer:
     if endpoint is None:
-        raise _refused(kubelet, f"Unknown Device Plugin {resource}")
+        raise _refused(kubelet, f"Unknown Device Plugin {resource}" if kubelet.asks_at_every_start else STOPPED)
     wire = WIRES[kubelet.api_version]
     try:
-        answer = wire.allocate_answer(await endpoint.call("Allocate", wire.allocate_request(ids)))
+        data = await endpoint.call("Allocate", wire.allocate_request(ids))
+        answer = wire.allocate_answer(read_answer(data, wire.answer_message, kubelet))
     except EndpointError as error:
         raise _refused(kubelet, str(error)) from error
-    except DecodeError as error:
-        raise _refused(kubelet, f"rpc error: code = Internal desc = {kubelet.undecodable}") from error
     if answer is not None and not kubelet.takes_cdi:
         answer = replace(answer, cdi_devices=())
     if answer is None and kubelet.panics:
@@ -209,12 +234,15 @@ async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str,
 
 
 async def _pre_start(held: Resource, ids: Sequence[str]) -> None:
-    if not held.options.pre_start_required or held.endpoint is None:
+    if not held.options.pre_start_required:
         return
+    if held.endpoint is None:
+        raise AdmissionError(_PRE_START_FAILED.format(problem=STOPPED))
     try:
-        await held.endpoint.call("PreStartContainer", pre_start_request(ids), PRE_START_DEADLINE)
+        data = await held.endpoint.call("PreStartContainer", pre_start_request(ids), PRE_START_DEADLINE)
+        read_answer(data, PreStartContainerResponse, held.kubelet)
     except EndpointError as error:
-        raise AdmissionError(f"device plugin PreStartContainer rpc failed with err: {error}") from error
+        raise AdmissionError(_PRE_START_FAILED.format(problem=error)) from error
 
 
 def _refused(kubelet: Release, problem: str) -> AdmissionError:

@@ -1,12 +1,14 @@
 """The fake kubelet's connection to one registered endpoint."""
 
 import asyncio
+import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
@@ -20,20 +22,22 @@ class EndpointError(Exception):
 class PluginEndpoint:
     """One connection, over which the list is watched and every other call is made."""
 
-    def __init__(self, path: Path, kubelet: Release) -> None:
-        self.path = path
+    def __init__(self, directory: Path, name: str, kubelet: Release) -> None:
+        self.path = path = Path(os.path.normpath(f"{directory}/{name}"))
         self.streaming = False
         """Whether its ListAndWatch stream is open."""
         self.options = wire.DevicePluginOptions()
         self.listed: set[str] = set()
         """The ids of its last list."""
         self._kubelet = kubelet
+        self._calls: set[asyncio.Task[bytes]] = set()
+        """Those that are not answered yet."""
         self._channel = grpc.aio.insecure_channel(
             f"unix:{path}",
             options=(
                 ("grpc.default_authority", str(path) if kubelet.authority_is_path else "localhost"),
                 ("grpc.primary_user_agent", f"grpc-go/{kubelet.grpc_go}"),
-                ("grpc.max_receive_message_length", kubelet.list_limit),
+                ("grpc.max_receive_message_length", -1),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.enable_retries", 0),
             ),
@@ -54,12 +58,31 @@ class PluginEndpoint:
         Raises:
             EndpointError: the plugin answered with an error.
         """
-        unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(self._path(method))
+        calling = asyncio.ensure_future(self._call(method, request, deadline))
+        self._calls.add(calling)
+        calling.add_done_callback(self._calls.discard)
         try:
-            return await unary(request, timeout=deadline)
+            return await calling
         except grpc.aio.AioRpcError as error:
-            code = "".join(word.capitalize() for word in error.code().name.split("_"))
-            raise EndpointError(f"rpc error: code = {code} desc = {error.details()}") from error
+            raise EndpointError(f"rpc error: code = {_code(error)} desc = {error.details()}") from error
+        except asyncio.CancelledError:
+            if not calling.cancelled():
+                raise
+            raise EndpointError(f"rpc error: code = {self._kubelet.closing}") from None
+
+    async def _call(self, method: str, request: bytes, deadline: float | None) -> bytes:
+        unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(self._path(method))
+        answer = await unary(request, timeout=deadline)
+        if self.is_too_large(answer):
+            limits = f"({len(answer)} vs. {self._kubelet.list_limit})"
+            raise EndpointError(
+                f"rpc error: code = ResourceExhausted desc = grpc: received message larger than max {limits}"
+            )
+        return answer
+
+    def is_too_large(self, message: bytes) -> bool:
+        """Tell whether the release's gRPC takes no message of this size."""
+        return 0 <= self._kubelet.list_limit < len(message)
 
     def watch(self) -> ListStream:
         """Open the ListAndWatch stream."""
@@ -67,8 +90,31 @@ class PluginEndpoint:
         return stream(b"")
 
     async def close(self) -> None:
-        """End the connection and everything on it."""
+        """End the connection and everything on it; 1.8 waits for what it asked."""
+        if self._kubelet.asks_at_every_start and self._calls:
+            await asyncio.wait(self._calls)
+        for call in self._calls:
+            call.cancel()
         await self._channel.close()
 
     def _path(self, method: str) -> str:
         return f"/{self._kubelet.package}.DevicePlugin/{method}"
+
+
+def _code(error: grpc.aio.AioRpcError) -> str:
+    """Write a code as Go does."""
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return "Canceled"
+    return "".join(word.capitalize() for word in error.code().name.split("_"))
+
+
+def read_answer(data: bytes, message: Any, kubelet: Release) -> Any:
+    """Read what the plugin answered.
+
+    Raises:
+        EndpointError: it is no such message.
+    """
+    try:
+        return message.FromString(readable(data, message, kubelet))
+    except UnreadableError as error:
+        raise EndpointError(f"rpc error: code = Internal desc = {error}") from error

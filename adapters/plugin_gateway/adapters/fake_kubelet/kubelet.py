@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from plugin_gateway.adapters.fake_kubelet import admission
-from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, ListStream, PluginEndpoint
+from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
+from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, ListStream, PluginEndpoint, read_answer
 from plugin_gateway.adapters.fake_kubelet.events import (
     Container,
     DeviceList,
@@ -98,7 +98,7 @@ class FakeKubelet:
         _wipe(self.directory, self.release.wipe)
         self._resources, self._gone = self._restored(), set()
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)))
         self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register, self._tell_unknown),))
         # Bound under another name and linked, so that ending the server leaves the file behind, as kill -9 does.
         hidden = self.directory / f".{SOCKET}-{os.getpid()}-{next(_numbers)}"
@@ -117,6 +117,9 @@ class FakeKubelet:
             after = Resource(name, self.release)
             if Restored.NOTHING in {self.release.restored, before.kubelet.restored}:
                 continue
+            if not before.listed:
+                continue
+            after.listed = True
             if self.release.restored is Restored.DEVICES:
                 after.healthy = set(before.healthy)
             else:
@@ -188,6 +191,8 @@ class FakeKubelet:
             AdmissionError: in the release's words.
         """
         held, gone = self._resources.get(resource), resource in self._gone
+        if held is not None and not held.is_offered:
+            gone, held = held.stopped is not None, None
         try:
             started = await admission.admit(
                 self._pods, self.release, held, resource, wanted, pod, container, ids, gone=gone
@@ -291,7 +296,7 @@ class FakeKubelet:
 
     def _shown(self, resource: str) -> Resource | None:
         held = self._resources.get(resource)
-        hidden = held is None or (self.release.zero_is_unknown and not held.healthy)
+        hidden = held is None or not held.is_known or (self.release.zero_is_unknown and not held.healthy)
         return None if hidden else held
 
     def _tell(self, kind: EventKind, resource: str, text: str) -> None:
@@ -336,12 +341,12 @@ class FakeKubelet:
 
     async def _dial_back(self, request: wire.RegisterRequest) -> str | None:
         """Dial now, or see to it later; tell why it failed now."""
-        path = self.directory / request.endpoint
+        endpoint = PluginEndpoint(self.directory, request.endpoint, self.release)
         if self.release.dial_back is not DialBack.INSIDE:
-            self._spawn(self._connect_later(request, PluginEndpoint(path, self.release)))
+            self._spawn(self._connect_later(request, endpoint))
             return None
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        dialing = asyncio.ensure_future(self._dial_inside(resource, PluginEndpoint(path, self.release)))
+        dialing = asyncio.ensure_future(self._dial_inside(resource, endpoint))
         if self.release.outlives_caller:
             self._spawn(_outcome(dialing))
             return await asyncio.shield(dialing)
@@ -378,9 +383,9 @@ class FakeKubelet:
             return "failed to dial device plugin: context deadline exceeded"
         try:
             data = await endpoint.call("GetDevicePluginOptions", b"")
+            endpoint.options = read_answer(data, wire.DevicePluginOptions, self.release)
         except EndpointError as error:
             return f"failed to get device plugin options: {error}"
-        endpoint.options = wire.DevicePluginOptions.FromString(data)
         return None
 
     async def _connect_later(self, request: wire.RegisterRequest, endpoint: PluginEndpoint) -> None:
@@ -427,8 +432,8 @@ class FakeKubelet:
 
     async def _follow(self, resource: Resource, endpoint: PluginEndpoint, stream: ListStream) -> None:
         """Take what comes; the end is told by what follows from it, however it came."""
-        with contextlib.suppress(grpc.aio.AioRpcError, DecodeError):
-            while isinstance(data := await stream.read(), bytes):
+        with contextlib.suppress(grpc.aio.AioRpcError, UnreadableError):
+            while isinstance(data := await stream.read(), bytes) and not endpoint.is_too_large(data):
                 now = time.monotonic()
                 if not endpoint.streaming:
                     self._opened(resource, endpoint, now)
@@ -442,7 +447,7 @@ class FakeKubelet:
         self._tell(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
 
     async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
-        devices = read_list(data, any_bytes=self.release.takes_any_bytes)
+        devices = read_list(readable(data, wire.ListAndWatchResponse, self.release))
         listed = DeviceList(time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices)
         self.lists.append(listed)
         if self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:

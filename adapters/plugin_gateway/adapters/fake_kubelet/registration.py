@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
@@ -14,6 +15,7 @@ _QUALIFIED = re.compile(
     r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
     r"/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
+MAX_REQUEST = 4 * 1024 * 1024
 _OLD_OPAQUE = "pod.alpha.kubernetes.io/opaque-int-resource-"
 
 Register = Callable[[wire.RegisterRequest], Awaitable[str | None]]
@@ -25,6 +27,7 @@ class RegistrationService(grpc.GenericRpcHandler):
 
     def __init__(self, kubelet: Release, register: Register, unknown: Callable[[str], None]) -> None:
         self._service = f"{kubelet.package}.Registration"
+        self._kubelet = kubelet
         self._unknown_method = kubelet.unknown_method
         self._register = register
         self._unknown = unknown
@@ -41,7 +44,16 @@ class RegistrationService(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     async def _answer(self, data: bytes, context: Any) -> bytes:
-        refusal = await self._register(wire.RegisterRequest.FromString(data))
+        if len(data) > MAX_REQUEST:
+            code, _, words = self._kubelet.large_register.format(size=len(data), limit=MAX_REQUEST).partition(" ")
+            await context.abort(grpc.StatusCode[code], words)
+        try:
+            request = wire.RegisterRequest.FromString(readable(data, wire.RegisterRequest, self._kubelet))
+        except UnreadableError as error:
+            detail = str(error).removeprefix("grpc: failed to unmarshal the received message").lstrip(": ")
+            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {detail}")
+            raise
+        refusal = await self._register(request)
         if refusal is not None:
             await context.abort(grpc.StatusCode.UNKNOWN, refusal)
         return b""
@@ -57,18 +69,25 @@ def _refusing(words: str) -> Any:
 def refusal(kubelet: Release, request: wire.RegisterRequest) -> str | None:
     """Check version and name as the release does, in its words."""
     if request.version != kubelet.api_version:
-        return kubelet.version_error.format(asked=request.version)
+        return kubelet.version_error.format(asked=_escaped(request.version))
     name = request.resource_name
     if not name and kubelet.empty_name_error:
         return kubelet.empty_name_error
-    if not _is_valid(kubelet, name):
-        return kubelet.name_error.format(name=name)
+    if not is_valid(kubelet, name):
+        return kubelet.name_error.format(name=_escaped(name))
     return None
 
 
-def _is_valid(kubelet: Release, name: str) -> bool:
+def _escaped(text: str) -> str:
+    """Write what stands between quotes as Go's %q does."""
+    known = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    return "".join(known.get(each) or (each if each.isprintable() else f"\\x{ord(each):02x}") for each in text)
+
+
+def is_valid(kubelet: Release, name: str) -> bool:
+    """Tell whether the release takes a resource of this name."""
     if not kubelet.strict_names:
-        return ("/" in name and "kubernetes.io/" not in name) or name.startswith(_OLD_OPAQUE)
+        return ("/" in name and "kubernetes.io/" not in name) or (kubelet.takes_opaque and name.startswith(_OLD_OPAQUE))
     return (
         "kubernetes.io/" not in name
         and not name.startswith("requests.")

@@ -125,6 +125,16 @@ class Release:
     """What an answer leads to that is no message."""
     no_container: str
     """What an answer without any container leads to."""
+    bad_utf8: str
+    """The same for one whose strings are not UTF-8; empty where any bytes will do."""
+    closing: str
+    """Code and words of a call that the end of the connection cuts off; 1.8 keeps the connection until then."""
+    panics_on_vanished: bool
+    """Whether a list without a device that is being allocated ends the kubelet (1.34 and later)."""
+    large_register: str
+    """With ``{size}`` and ``{limit}``: code and words for a Register that is too large."""
+    takes_opaque: bool
+    """Whether the old names of opaque integer resources are taken (1.8)."""
     panics: bool
     """Whether such an answer ends the kubelet (1.10 and 1.11)."""
     unknown_method: str
@@ -146,6 +156,7 @@ LOST = "previously allocated devices are no longer healthy; cannot allocate unhe
 UNAVAILABLE = "requested number of devices unavailable for {resource}. Requested: {wanted}, Available: {free}"
 NOT_ENOUGH = "Node didn't have enough resource: {resource}, requested: {wanted}, used: {used}, capacity: {capacity}"
 _NOT_SUPPORTED = 'requested API version "{asked}" is not supported by kubelet. '
+_UNREADABLE = "grpc: failed to unmarshal the received message: "
 _NO_CONTAINER = "no containers return in allocation response "
 _GRPC_GO = {
     (8, 0): "1.3.0",
@@ -243,8 +254,20 @@ def _release(name: str, version: Version) -> Release:
         takes_any_bytes=version < (34, 4),
         undecodable=since(
             (always, "grpc: failed to unmarshal the received message unexpected EOF"),
-            ((34, 4), "grpc: failed to unmarshal the received message: proto: cannot parse invalid wire-format data"),
+            ((34, 4), _UNREADABLE + "proto: cannot parse invalid wire-format data"),
         ),
+        bad_utf8=since((always, ""), ((34, 4), _UNREADABLE + "string field contains invalid UTF-8")),
+        closing=since(
+            (always, "Internal desc = transport is closing"),
+            ((10, 0), "Unavailable desc = transport is closing"),
+            ((22, 0), "Canceled desc = grpc: the client connection is closing"),
+        ),
+        panics_on_vanished=version >= (34, 0),
+        large_register=since(
+            (always, "INTERNAL grpc: received message length {size} exceeding the max size {limit}"),
+            ((10, 0), "RESOURCE_EXHAUSTED grpc: received message larger than max ({size} vs. {limit})"),
+        ),
+        takes_opaque=version < (9, 0),
         no_container=since(
             (always, ""),
             ((12, 0), "No containers return in allocation response &AllocateResponse{ContainerResponses:[],}"),

@@ -29,12 +29,24 @@ class Resource:
     """What the node is said to have: 1.8 does not report a count of zero."""
     remembered: Mapping[str, str] = field(default_factory=dict)
     """The health that the last endpoint told of each device, where a release compares with it."""
+    listed: bool = False
+    """Whether a list came, in this life of the kubelet or, by its checkpoint, in an earlier one."""
     stopped: float | None = None
     """When its last known stream ended, on the monotonic clock."""
 
     def __post_init__(self) -> None:
         """Hold connections as the release does."""
         self.clients = Clients(by_path=self.kubelet.second_stream is SecondStream.KEPT_BY_PATH)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the node is said to have any number of it, and be it 0."""
+        return self.listed or self.stopped is not None
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether a pod that wants it is a matter of the device manager."""
+        return self.listed or (self.stopped is not None and self.kubelet.stream_end is StreamEnd.COUNT_ZERO)
 
     @property
     def capacity(self) -> int:
@@ -49,6 +61,7 @@ class Resource:
 
     def take(self, listed: DeviceList) -> None:
         """Replace the devices by a list that came."""
+        self.listed = True
         if self.kubelet.forgets_health:
             self._take_changes(dict(listed.devices))
             return
@@ -72,6 +85,7 @@ class Resource:
 
     def take_difference(self, listed: DeviceList, endpoint: PluginEndpoint) -> None:
         """Apply what changed since the endpoint's last list: what another one listed stays (1.8)."""
+        self.listed = True
         health = dict(listed.devices)
         well = {device for device, word in health.items() if word == Health.HEALTHY.value}
         self.healthy = (self.healthy - endpoint.listed - health.keys()) | well

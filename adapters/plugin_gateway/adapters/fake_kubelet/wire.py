@@ -2,13 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.message import DecodeError
-from google.protobuf.message_factory import GetMessageClass
 
 from plugin_gateway.adapters.fake_kubelet.events import Answer
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
@@ -23,43 +17,23 @@ class Wire:
     """One dialect from the kubelet's side."""
 
     allocate_request: Callable[[Sequence[str]], bytes]
-    allocate_answer: Callable[[bytes], Answer | None]
+    answer_message: AnyMessage
+    allocate_answer: Callable[[AnyMessage], Answer | None]
     """None where the answer has no container."""
 
 
-def read_list(data: bytes, *, any_bytes: bool) -> tuple[tuple[str, str], ...]:
+def read_list(data: bytes) -> tuple[tuple[str, str], ...]:
     """Read id and health of each device; the newest form reads those of every dialect.
 
     Raises:
-        DecodeError: it is none, or an id is not UTF-8 where that matters.
+        DecodeError: it is none.
     """
-    try:
-        devices = wire.ListAndWatchResponse.FromString(data).devices
-    except DecodeError:
-        if not any_bytes:
-            raise
-        return _read_any_bytes(data)
-    return tuple((device.ID, device.health) for device in devices)
+    return tuple((device.ID, device.health) for device in wire.ListAndWatchResponse.FromString(data).devices)
 
 
-def _read_any_bytes(data: bytes) -> tuple[tuple[str, str], ...]:
-    """Read a list as Go once did, whose strings were any bytes."""
-    devices = _list_of_bytes().FromString(data).devices
-    return tuple((device.ID.decode(errors="replace"), device.health.decode(errors="replace")) for device in devices)
-
-
-@cache
-def _list_of_bytes() -> Any:
-    """Make the message once more, with bytes where it has strings."""
-    file = FileDescriptorProto()
-    wire.DESCRIPTOR.CopyToProto(file)
-    for message in file.message_type:
-        for entry in message.field:
-            if entry.type == FieldDescriptorProto.TYPE_STRING:
-                entry.type = FieldDescriptorProto.TYPE_BYTES
-    pool = DescriptorPool()
-    pool.Add(file)
-    return GetMessageClass(pool.FindMessageTypeByName(wire.ListAndWatchResponse.DESCRIPTOR.full_name))
+def _cdi_names(container: AnyMessage) -> tuple[str, ...]:
+    """Name each once."""
+    return tuple(dict.fromkeys(device.name for device in container.cdi_devices))
 
 
 def _merge(parts: Sequence[AnyMessage]) -> Answer:
@@ -77,16 +51,16 @@ def _merge(parts: Sequence[AnyMessage]) -> Answer:
     return Answer(environment=environment, mounts=mounts, device_nodes=nodes)
 
 
-def _answer_1_8(data: bytes) -> Answer:
-    return _merge(wire18.AllocateResponse.FromString(data).spec)
+def _answer_1_8(answer: AnyMessage) -> Answer:
+    return _merge(answer.spec)
 
 
-def _answer_1_9(data: bytes) -> Answer:
-    return _merge([wire19.AllocateResponse.FromString(data)])
+def _answer_1_9(answer: AnyMessage) -> Answer:
+    return _merge([answer])
 
 
-def _answer_v1beta1(data: bytes) -> Answer | None:
-    containers = wire.AllocateResponse.FromString(data).container_responses
+def _answer_v1beta1(answer: AnyMessage) -> Answer | None:
+    containers = answer.container_responses
     if not containers:
         return None
     merged = _merge(containers[:1])
@@ -95,7 +69,7 @@ def _answer_v1beta1(data: bytes) -> Answer | None:
         mounts=merged.mounts,
         device_nodes=merged.device_nodes,
         annotations=dict(containers[0].annotations),
-        cdi_devices=tuple(device.name for device in containers[0].cdi_devices),
+        cdi_devices=_cdi_names(containers[0]),
     )
 
 
@@ -109,9 +83,9 @@ def _request_v1beta1(ids: Sequence[str]) -> bytes:
 
 
 WIRES: Mapping[str, Wire] = {
-    "0.1": Wire(_request_alpha, _answer_1_8),
-    "v1alpha2": Wire(_request_alpha, _answer_1_9),
-    "v1beta1": Wire(_request_v1beta1, _answer_v1beta1),
+    "0.1": Wire(_request_alpha, wire18.AllocateResponse, _answer_1_8),
+    "v1alpha2": Wire(_request_alpha, wire19.AllocateResponse, _answer_1_9),
+    "v1beta1": Wire(_request_v1beta1, wire.AllocateResponse, _answer_v1beta1),
 }
 """By version string."""
 
@@ -122,9 +96,9 @@ def preference_request(available: Sequence[str], size: int) -> bytes:
     return wire.PreferredAllocationRequest(container_requests=[container]).SerializeToString()
 
 
-def preference_answer(data: bytes) -> tuple[str, ...]:
+def preferred_of(answer: wire.PreferredAllocationResponse) -> tuple[str, ...]:
     """Read the preferred ids."""
-    containers = wire.PreferredAllocationResponse.FromString(data).container_responses
+    containers = answer.container_responses
     return tuple(containers[0].deviceIDs) if containers else ()
 
 
