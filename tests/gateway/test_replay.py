@@ -1,6 +1,7 @@
 """A recording of a gateway and its kubelet plays again without a difference, and tells one where there is one."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,8 +137,9 @@ async def test_a_recording_that_was_damaged_is_one_line(
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
     recording.write_text("mine")
+    from_here = os.path.relpath(recording)
     status, _, errors = await run_to_end(
-        "run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={recording}"
+        "run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={from_here}"
     )
     assert (status, errors) == (1, f"plugin-gateway: --record: {recording}: File exists\n")
     assert recording.read_text() == "mine"

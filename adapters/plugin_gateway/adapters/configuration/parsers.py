@@ -143,9 +143,9 @@ def parse_path(text: str) -> str:
     return text.rstrip("/") or "/"
 
 
-def parse_optional_path(text: str) -> str:
-    """Read an absolute path; empty for none."""
-    return parse_path(text) if text else ""
+def parse_new_file(text: str) -> str:
+    """Read a path, from the folder in which the process was started; empty for none."""
+    return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow links
 
 
 def _can_be_named(text: str) -> bool:
