@@ -6,17 +6,17 @@ READY := .venv/ready
 # What CI may install; elsewhere the package is a person's business.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-browser test-deployment soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@echo "left out: with genuine kubelets, which need Go: make test-kubelets; in a browser: make test-browser"
+	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser)"
 
 # Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
 kubelets: $(READY)
@@ -24,6 +24,10 @@ kubelets: $(READY)
 
 test-kubelets: kubelets
 	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
+
+# Manifests and examples against the API of six releases, whose documents come with their Go modules.
+test-deployment: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
 
 # The status page; pictures of it are kept in build/page.
 test-browser: $(READY)
@@ -43,12 +47,14 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
-	git diff --exit-code --stat -- api docs/health.md
-	test -z "$$(git ls-files --others --exclude-standard -- api docs)"
+	$(BIN)/python deploy/generate.py
+	git diff --exit-code --stat -- api docs/health.md deploy/manifests
+	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
+	$(BIN)/python deploy/generate.py
 
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH_ARGS)

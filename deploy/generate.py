@@ -1,0 +1,159 @@
+"""Makes the manifests: ``make generate``. One text, and what a release wants otherwise."""
+
+import tomllib
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+FOLDER = Path(__file__).with_name("manifests")
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+
+
+class Variant(NamedTuple):
+    """What differs."""
+
+    file: str
+    releases: str
+    api_version: str
+    annotations: str
+    priority: str
+
+
+NEWER = Variant(
+    file="plugin-gateway.yaml",
+    releases="Kubernetes 1.9 and later",
+    api_version="apps/v1",
+    annotations="",
+    priority="""\
+      # Heeded from 1.11 on, dropped without a word before; to 1.16 it is allowed in kube-system alone.
+      priorityClassName: system-node-critical
+""",
+)
+OLDEST = Variant(
+    file="plugin-gateway-1.8.yaml",
+    releases="Kubernetes 1.8, which has no apps/v1",
+    api_version="apps/v1beta2",
+    annotations="""\
+      annotations:
+        # Heeded in kube-system where the feature gate ExperimentalCriticalPodAnnotation is on.
+        scheduler.alpha.kubernetes.io/critical-pod: ""
+""",
+    priority="",
+)
+
+TEXT = Template("""\
+# Made by `make generate`: $releases.
+# Offers the NVIDIA GPUs of every node to its kubelet. Nodes without any are left alone: the gateway waits there.
+apiVersion: $api_version
+kind: DaemonSet
+metadata:
+  name: plugin-gateway
+  namespace: kube-system
+  labels:
+    app.kubernetes.io/name: plugin-gateway
+    app.kubernetes.io/version: "$version"
+spec:
+  selector:
+    matchLabels:
+      app.kubernetes.io/name: plugin-gateway
+  updateStrategy:
+    type: RollingUpdate
+    rollingUpdate:
+      # One node after the other, and on each the old pod goes before the new one comes (maxSurge is 0 by default): two
+      # gateways on one node would get along, but need not. Containers keep their GPUs meanwhile.
+      maxUnavailable: 1
+  template:
+    metadata:
+      labels:
+        app.kubernetes.io/name: plugin-gateway
+$annotations\
+    spec:
+$priority\
+      # It talks to the kubelet and to nobody else.
+      automountServiceAccountToken: false
+      # It ends within 2 s.
+      terminationGracePeriodSeconds: 5
+      tolerations:
+        # GPU nodes are often tainted with the resource's name, so that only pods that ask for it come.
+        - key: nvidia.com/gpu
+          operator: Exists
+          effect: NoSchedule
+      containers:
+        - name: plugin-gateway
+          image: plugin-gateway:$version
+          imagePullPolicy: IfNotPresent
+          args:
+            - run
+            # For the probes, which come from the node's own address, and for Prometheus.
+            - --listen=0.0.0.0:9400
+          env:
+            # What NVIDIA's container runtime is told: every GPU, and the library that this is all about.
+            - name: NVIDIA_VISIBLE_DEVICES
+              value: all
+            - name: NVIDIA_DRIVER_CAPABILITIES
+              value: utility
+          ports:
+            - name: http
+              containerPort: 9400
+          livenessProbe:
+            httpGet:
+              path: /healthz
+              port: http
+            initialDelaySeconds: 10
+            periodSeconds: 10
+            # A driver that hangs is waited for, and says nothing about this process.
+            failureThreshold: 6
+          readinessProbe:
+            httpGet:
+              path: /readyz
+              port: http
+            periodSeconds: 5
+          resources:
+            # 39 MiB with eight GPUs (make bench); no limit of CPU, which would hold up the kubelet's calls.
+            requests:
+              cpu: 10m
+              memory: 64Mi
+            limits:
+              memory: 128Mi
+          securityContext:
+            # The kubelet's directory belongs to root, with mode 0750; that is the one reason to be root.
+            runAsUser: 0
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities:
+              drop:
+                - ALL
+          volumeMounts:
+            - name: device-plugins
+              mountPath: /var/lib/kubelet/device-plugins
+            - name: state
+              mountPath: /run/plugin-gateway
+      volumes:
+        # The kubelet's socket, and ours beside it. A folder that is not there is an error: it is another one then, see
+        # the README, or the kubelet takes no device plugins.
+        - name: device-plugins
+          hostPath:
+            path: /var/lib/kubelet/device-plugins
+            type: Directory
+        # Which GPUs are unhealthy, so that another pod knows it, and the socket for `plugin-gateway status`.
+        - name: state
+          hostPath:
+            path: /run/plugin-gateway
+            type: DirectoryOrCreate
+""")
+
+
+def text_of(variant: Variant) -> str:
+    """Write one manifest."""
+    return TEXT.substitute(variant._asdict(), version=PROJECT["version"])
+
+
+def main() -> None:
+    """Write them all."""
+    FOLDER.mkdir(exist_ok=True)
+    for variant in (NEWER, OLDEST):
+        (FOLDER / variant.file).write_text(text_of(variant))
+
+
+if __name__ == "__main__":
+    main()

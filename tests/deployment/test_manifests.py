@@ -1,0 +1,74 @@
+"""What is deployed is what each release takes, and asks for no more than it needs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployment.schemas import RELEASES, api
+from plugin_gateway.adapters.configuration.options import run_options
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+NEWER, OLDEST = "plugin-gateway.yaml", "plugin-gateway-1.8.yaml"
+EXAMPLES = sorted(path.name for path in (DEPLOY / "examples").glob("*.yaml"))
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def spec_of(name: str) -> Any:
+    return load(DEPLOY / "manifests" / name)["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize(("name", "release"), [(OLDEST, RELEASES[0]), *((NEWER, each) for each in RELEASES[1:])])
+def test_the_daemonset_is_taken(name: str, release: str) -> None:
+    assert list(api(release).problems(load(DEPLOY / "manifests" / name))) == []
+
+
+def test_the_newer_one_is_not_for_1_8() -> None:
+    problems = list(api(RELEASES[0]).problems(load(DEPLOY / "manifests" / NEWER)))
+    assert problems == ["apps/v1 DaemonSet is not served"]
+
+
+@pytest.mark.parametrize("name", [NEWER, OLDEST])
+def test_it_has_no_more_privilege_than_it_needs(name: str) -> None:
+    spec = spec_of(name)
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    paths = {volume["name"]: volume["hostPath"]["path"] for volume in spec["volumes"]}
+    assert paths == {"device-plugins": "/var/lib/kubelet/device-plugins", "state": "/run/plugin-gateway"}
+    assert {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]} == paths
+    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName"}
+    assert spec["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", [NEWER, OLDEST])
+def test_its_flags_are_those_that_the_gateway_knows(name: str) -> None:
+    command, *flags = spec_of(name)["containers"][0]["args"]
+    assert command == "run"
+    known = {flag for option in run_options(("auto",), str) for flag in option.flags}
+    assert {flag.partition("=")[0] for flag in flags} <= known
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_taken_by_every_release(name: str, release: str) -> None:
+    assert list(api(release).problems(load(DEPLOY / "examples" / name))) == []
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_node_takes_the_resource_that_is_counted(release: str) -> None:
+    (operation,) = load(DEPLOY / "examples" / "node-resource.json")
+    *way, name = [step.replace("~1", "/") for step in operation["path"].lstrip("/").split("/")]
+    assert (operation["op"], way) == ("add", ["status", "capacity"])
+    node = {"apiVersion": "v1", "kind": "Node", "status": {"capacity": {name: operation["value"]}}}
+    assert list(api(release).problems(node)) == []
+    asked = load(DEPLOY / "examples" / "node-resource.yaml")["spec"]["containers"][0]["resources"]["limits"]
+    assert list(asked) == [name]
