@@ -1,0 +1,227 @@
+"""The example of a scheduler extender keeps its quota, for schedulers of both spellings, whatever comes at once."""
+
+import importlib.util
+import json
+import re
+import threading
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployment.schemas import RELEASES, api
+
+EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "scheduler-extender"
+LICENSE = "example.com/license"
+_spec = importlib.util.spec_from_file_location("extender", EXAMPLE / "extender.py")
+assert _spec is not None
+assert _spec.loader is not None
+extender = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(extender)
+
+
+def pod(name: str, wanted: object = 1, node: str = "", phase: str = "Pending") -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "namespace": "ns", "uid": f"uid-{name}"},
+        "spec": {
+            "containers": [{"resources": {"limits": {LICENSE: str(wanted)}}}],
+            **({"nodeName": node} if node else {}),
+        },
+        "status": {"phase": phase},
+    }
+
+
+class Cluster:
+    """As much of an API server as the extender asks; what is bound shows as late as the test wants."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, dict[str, Any]] = {}
+        self.bindings: list[dict[str, Any]] = []
+        self.shows_bindings = True
+        self.address = ""
+
+    def add(self, *pods: dict[str, Any]) -> None:
+        self.pods |= {each["metadata"]["name"]: each for each in pods}
+
+    def get(self, path: str) -> object:
+        return (
+            {"items": list(self.pods.values())}
+            if path == "/api/v1/pods"
+            else self.pods.get(path.rsplit("/", maxsplit=1)[-1])
+        )
+
+    def bind(self, binding: dict[str, Any]) -> None:
+        self.bindings.append(binding)
+        if self.shows_bindings:
+            self.pods[binding["metadata"]["name"]]["spec"]["nodeName"] = binding["target"]["name"]
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[str]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self, found: object) -> None:
+            self.send_response(200 if found is not None else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(found).encode())
+
+        def do_GET(self) -> None:
+            self.answer(made.get(self.path))
+
+        def do_POST(self) -> None:
+            made.bind(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.answer({})
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
+            """Say nothing."""
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as made.address:
+        yield made
+
+
+@contextmanager
+def extending(cluster: Cluster, quota: int) -> Iterator[str]:
+    kept = extender.Quota(LICENSE, quota, extender.Api(cluster.address))
+    with serving(extender.make_server(("127.0.0.1", 0), kept)) as address:
+        yield address
+
+
+def ask(address: str, verb: str, request: object) -> Any:
+    data = request if isinstance(request, bytes) else json.dumps(request).encode()
+    with urllib.request.urlopen(f"{address}/{verb}", data, timeout=10) as answer:
+        return json.load(answer)
+
+
+def spelled(request: dict[str, Any], *, capitals: bool) -> dict[str, Any]:
+    return {key if capitals else key.lower(): value for key, value in request.items()}
+
+
+def bind(address: str, name: str, node: str = "n1", *, capitals: bool = True) -> Any:
+    request = {"PodName": name, "PodNamespace": "ns", "PodUID": f"uid-{name}", "Node": node}
+    return ask(address, "bind", spelled(request, capitals=capitals))
+
+
+@pytest.mark.parametrize("capitals", [False, True])
+def test_nodes_pass_while_enough_is_left(cluster: Cluster, capitals: bool) -> None:
+    cluster.add(pod("a", node="n1"), pod("b", 5, node="n1", phase="Succeeded"), pod("c", 2))
+    with extending(cluster, 3) as address:
+        request = spelled({"Pod": pod("c", 2), "NodeNames": ["n1", "n2"]}, capitals=capitals)
+        assert ask(address, "filter", request)["NodeNames"] == ["n1", "n2"]
+        request = spelled({"Pod": pod("d", 3), "NodeNames": ["n1", "n2"]}, capitals=capitals)
+        answer = ask(address, "filter", request)
+        assert answer["NodeNames"] == []
+        assert answer["FailedNodes"]["n2"] == f"{LICENSE}: 3 wanted, 2 of 3 left in the cluster"
+
+
+@pytest.mark.parametrize("capitals", [False, True])
+def test_a_scheduler_that_sends_whole_nodes_gets_them_back(cluster: Cluster, capitals: bool) -> None:
+    nodes = {"items": [{"metadata": {"name": "n1"}}], "metadata": {}}
+    with extending(cluster, 1) as address:
+        request = spelled({"Pod": pod("a"), "Nodes": nodes, "NodeNames": None}, capitals=capitals)
+        assert ask(address, "filter", request)["Nodes"] == nodes
+        request = spelled({"Pod": pod("a", "1k"), "Nodes": nodes}, capitals=capitals)
+        assert ask(address, "filter", request)["Nodes"]["items"] == []
+
+
+def test_nodes_that_have_less_of_it_are_better(cluster: Cluster) -> None:
+    cluster.add(pod("a", 2, node="n1"), pod("b", 1, node="n2"))
+    with extending(cluster, 9) as address:
+        scores = ask(address, "prioritize", {"Pod": pod("c"), "NodeNames": ["n1", "n2", "n3"]})
+    assert [each["Score"] for each in sorted(scores, key=lambda each: each["Host"])] == [0, 5, 10]
+
+
+@pytest.mark.parametrize("capitals", [False, True])
+@pytest.mark.parametrize("shows_bindings", [True, False])
+def test_of_many_pods_at_once_no_more_are_bound_than_there_is(
+    cluster: Cluster, capitals: bool, shows_bindings: bool
+) -> None:
+    cluster.shows_bindings = shows_bindings
+    cluster.add(*(pod(f"p{number}") for number in range(50)))
+    with extending(cluster, 7) as address, ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(lambda number: bind(address, f"p{number}", capitals=capitals), range(50)))
+    assert sum(answer["Error"] == "" for answer in answers) == len(cluster.bindings) == 7
+    assert {answer["Error"] for answer in answers} == {"", f"{LICENSE}: 1 wanted, 0 of 7 left in the cluster"}
+    first = cluster.bindings[0]
+    assert (first["target"]["name"], first["metadata"]["namespace"]) == ("n1", "ns")
+
+
+def test_what_was_bound_and_is_gone_is_free_again(cluster: Cluster) -> None:
+    cluster.add(pod("a"), pod("b"))
+    with extending(cluster, 1) as address:
+        assert bind(address, "a")["Error"] == ""
+        assert bind(address, "b")["Error"] != ""
+        del cluster.pods["a"]
+        assert bind(address, "b")["Error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (b"{", "JSONDecodeError"),
+        (b"[]", "no names with values"),
+        (b"{}", "has neither nodes|no 'pod'|nothing"),
+        ({"Pod": {}, "NodeNames": []}, "KeyError"),
+        ({"Pod": pod("a", "many"), "NodeNames": []}, "ValueError"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_an_error_and_it_goes_on(
+    cluster: Cluster, request_: object, words: str
+) -> None:
+    with extending(cluster, 1) as address:
+        assert re.search(words, ask(address, "filter", request_)["Error"])
+        assert ask(address, "filter", {"Pod": pod("a"), "NodeNames": ["n"]})["Error"] == ""
+
+
+def test_an_api_server_that_is_away_is_an_error() -> None:
+    quota = extender.Quota(LICENSE, 1, extender.Api("http://127.0.0.1:1"))
+    with serving(extender.make_server(("127.0.0.1", 0), quota)) as address:
+        assert "Connection refused" in ask(address, "filter", {"Pod": pod("a"), "NodeNames": ["n"]})["Error"]
+        assert "Connection refused" in bind(address, "a")["Error"]
+
+
+def test_both_configurations_name_what_it_serves() -> None:
+    (old,) = json.loads((EXAMPLE / "policy.json").read_text())["extenders"]
+    (new,) = yaml.safe_load((EXAMPLE / "scheduler-config.yaml").read_text())["extenders"]
+    same = ("urlPrefix", "filterVerb", "prioritizeVerb", "bindVerb", "weight", "nodeCacheCapable", "managedResources")
+    assert {key: old[key] for key in same} == {key: new[key] for key in same}
+    assert (old["httpTimeout"], new["httpTimeout"]) == (10 * 10**9, "10s")
+    assert {old["filterVerb"], old["prioritizeVerb"], old["bindVerb"]} == {"filter", "prioritize", "bind"}
+
+
+@pytest.mark.parametrize("release", RELEASES[1:])
+def test_what_runs_it_in_a_cluster_is_taken_and_may_do_what_it_does(release: str) -> None:
+    objects = list(yaml.safe_load_all((EXAMPLE / "in-cluster.yaml").read_text()))
+    assert [problem for each in objects for problem in api(release).problems(each)] == []
+    (role,) = (each for each in objects if each["kind"] == "ClusterRole")
+    allowed = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert allowed == {("pods", "get"), ("pods", "list"), ("pods/binding", "create")}
+    (runs,) = (each for each in objects if each["kind"] == "Deployment")
+    assert runs["spec"]["replicas"] == 1, "two would count apart from each other"
+    command = runs["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert command[-4:] == ["--resource", LICENSE, "--quota", "5"]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_its_pod_is_taken_and_wants_what_is_managed(release: str) -> None:
+    wanting = yaml.safe_load((EXAMPLE / "pod.yaml").read_text())
+    assert list(api(release).problems(wanting)) == []
+    assert LICENSE in wanting["spec"]["containers"][0]["resources"]["limits"]
