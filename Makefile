@@ -6,17 +6,17 @@ READY := .venv/ready
 # What CI may install; elsewhere the package is a person's business.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser test-deployment soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment --ignore=tests/image $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser)"
+	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser), or runc (make test-image)"
 
 # Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
 kubelets: $(READY)
@@ -28,6 +28,13 @@ test-kubelets: kubelets
 # Manifests and examples against the API of six releases, whose documents come with their Go modules.
 test-deployment: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
+
+# The image as it is released, from a base made here; as root, on Debian.
+image: $(READY)
+	$(BIN)/python tests/image/build.py
+
+test-image: image
+	$(BIN)/python -m pytest --numprocesses 2 -rP tests/image $(PYTEST_ARGS)
 
 # The status page; pictures of it are kept in build/page.
 test-browser: $(READY)

@@ -1,0 +1,80 @@
+"""Copies what the gateway needs to run into a folder: the root of its image. Runs in the image's build stage."""
+
+import compileall
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+APPLICATION = Path("/opt/plugin-gateway")
+NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__pycache__")
+"""Parts of the standard library that `plugin-gateway` never loads."""
+_LIBRARY = re.compile(r"=> (/\S+)|^\s*(/\S+) \(", re.MULTILINE)
+USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
+
+
+def main() -> None:
+    """Fill the folder that the argument names."""
+    tree = Path(sys.argv[1])
+    python = Path(sys.executable).resolve()
+    standard = Path(sysconfig.get_path("stdlib"))
+    copy(python, tree)
+    (tree / "usr/bin/python3").symlink_to(python.name)
+    ignored = shutil.ignore_patterns(*NOT_NEEDED)
+    for folder in (standard, APPLICATION):
+        shutil.copytree(folder, tree / folder.relative_to("/"), symlinks=True, ignore=ignored)
+    shutil.rmtree(tree / "opt/plugin-gateway/bin", ignore_errors=True)
+    for program in (python, *standard.rglob("*.so"), *APPLICATION.rglob("*.so")):
+        for library in libraries(program):
+            copy(library, tree)
+    make_root(tree)
+    # Compiled once, and believed: the file system cannot be written, and its times are those of the build.
+    for folder in (standard, APPLICATION):
+        compileall.compile_dir(
+            tree / folder.relative_to("/"),
+            quiet=1,
+            stripdir=str(tree),
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+
+
+def libraries(program: Path) -> Iterator[Path]:
+    """List the shared libraries that a program or a library loads."""
+    shown = subprocess.run(("ldd", str(program)), check=False, capture_output=True, text=True).stdout
+    for match in _LIBRARY.finditer(shown):
+        yield Path(match[1] or match[2])
+
+
+def copy(source: Path, tree: Path) -> None:
+    """Copy a file to where it is found: below its own name, with the links of its folders followed."""
+    target = tree / source.parent.resolve().relative_to("/") / source.name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source.resolve(), target)
+
+
+def make_root(tree: Path) -> None:
+    """Make what a container runtime, NVIDIA's hook and the loader expect around it."""
+    for name in ("dev", "proc", "sys", "tmp", "run/plugin-gateway", "driver-root", "var/lib/kubelet/device-plugins"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    for name in ("lib", "lib64", "bin", "sbin"):
+        if Path("/", name).is_symlink():
+            (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
+            (tree / name).symlink_to(f"usr/{name}")
+    etc = tree / "etc"
+    etc.mkdir()
+    (etc / "passwd").write_text(USERS)
+    (etc / "group").write_text("root:x:0:\nnogroup:x:65534:\n")
+    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files dns\n")
+    shutil.copy2("/etc/ld.so.conf", etc)
+    shutil.copytree("/etc/ld.so.conf.d", etc / "ld.so.conf.d")
+    subprocess.run(("ldconfig", "-r", os.fspath(tree)), check=True)
+
+
+if __name__ == "__main__":
+    main()

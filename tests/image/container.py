@@ -1,0 +1,92 @@
+"""A container of the image as a container runtime starts it from the DaemonSet: no capability, nothing writable."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.process import Process
+from image.build import BUILT
+
+KUBELET_DIR, STATE_DIR = "/var/lib/kubelet/device-plugins", "/run/plugin-gateway"
+_numbers = count(1)
+
+
+class Mount(NamedTuple):
+    """A folder of the host in the container."""
+
+    host: Path
+    path: str
+    writable: bool = False
+
+
+def _configuration(
+    arguments: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], user: int
+) -> Mapping[str, Any]:
+    """Write an OCI bundle's configuration; the environment is the image's own, and this."""
+    image = {"PYTHONPATH": "/opt/plugin-gateway", "PYTHONSAFEPATH": "1"}
+    nothing = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), ())
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": user, "gid": user},
+            "args": ["/usr/bin/python3", "-m", "plugin_gateway", *arguments],
+            "env": [f"{name}={value}" for name, value in {**image, **environment}.items()],
+            "cwd": "/",
+            "capabilities": nothing,
+            "noNewPrivileges": True,
+        },
+        "root": {"path": str(BUILT / "rootfs"), "readonly": True},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            *(
+                {
+                    "destination": mount.path,
+                    "type": "bind",
+                    "source": str(mount.host),
+                    "options": ["rbind", "rw" if mount.writable else "ro"],
+                }
+                for mount in mounts
+            ),
+        ],
+        "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")]},
+    }
+
+
+@asynccontextmanager
+async def running(
+    bundle: Path,
+    *arguments: str,
+    mounts: Sequence[Mount] = (),
+    environment: Mapping[str, str] | None = None,
+    user: int = 0,
+) -> AsyncIterator[Process]:
+    """Run the gateway in a container, read its log, and end it at the end of the block where it still runs."""
+    bundle.mkdir()
+    configuration = _configuration(("run", *arguments), mounts, environment or {}, user)
+    (bundle / "config.json").write_text(json.dumps(configuration))
+    name = f"plugin-gateway-{os.getpid()}-{next(_numbers)}"
+    child = await asyncio.create_subprocess_exec(
+        "runc", "run", "--bundle", str(bundle), name,
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    process = Process(child)
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(process.read())
+        try:
+            yield process
+        finally:
+            if child.returncode is None:
+                child.terminate()
+            try:
+                await process.ended()
+            except TimeoutError:
+                child.kill()
+                raise
+            await reading
