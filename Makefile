@@ -25,8 +25,9 @@ kubelets: $(READY)
 test-kubelets: kubelets
 	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
 
-# Manifests and examples against the API of six releases, whose documents come with their Go modules.
-test-deployment: $(READY)
+# Manifests, chart and examples against the API of six releases, whose documents come with their Go modules.
+HELM := build/helm/helm
+test-deployment: $(READY) $(HELM)
 	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
 
 # The image as it is released, from a base made here; as root, on Debian.
@@ -77,6 +78,9 @@ lock:
 
 clean:
 	rm -rf .venv build dist
+
+$(HELM):
+	GOBIN=$(CURDIR)/$(@D) GOFLAGS=-mod=mod go install helm.sh/helm/v3/cmd/helm@v3.19.0
 
 $(READY): pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,53 @@
+{{- define "plugin-gateway.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "plugin-gateway.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- else if contains (include "plugin-gateway.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "plugin-gateway.name" .) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "plugin-gateway.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "plugin-gateway.labels" -}}
+{{ include "plugin-gateway.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- define "plugin-gateway.needsApi" -}}
+{{- if or .Values.kubernetesEvents .Values.nodeCondition -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.configMap" -}}
+{{- if .Values.config.name -}}
+{{- .Values.config.name -}}
+{{- else if .Values.config.file -}}
+{{- include "plugin-gateway.fullname" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* 1.8 has no apps/v1. */}}
+{{- define "plugin-gateway.daemonSetVersion" -}}
+{{- if semverCompare ">=1.9.0-0" .Capabilities.KubeVersion.Version -}}apps/v1{{- else -}}apps/v1beta2{{- end -}}
+{{- end -}}
+
+{{/* Dropped before 1.11, refused outside kube-system before 1.17. */}}
+{{- define "plugin-gateway.priorityClassName" -}}
+{{- $isCritical := hasPrefix "system-" .Values.priorityClassName -}}
+{{- $version := .Capabilities.KubeVersion.Version -}}
+{{- if semverCompare ">=1.17.0-0" $version -}}
+{{- .Values.priorityClassName -}}
+{{- else if and (semverCompare ">=1.11.0-0" $version) (or (not $isCritical) (eq .Release.Namespace "kube-system")) -}}
+{{- .Values.priorityClassName -}}
+{{- end -}}
+{{- end -}}

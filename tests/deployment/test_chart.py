@@ -1,0 +1,194 @@
+"""The Helm chart renders what each release takes, refuses what it does not know, and equals the plain manifests."""
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployment.schemas import RELEASES, api
+from plugin_gateway.adapters.configuration.options import run_options
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+CHART = DEPLOY / "helm" / "plugin-gateway"
+HELM = Path(__file__).parents[2] / "build" / "helm" / "helm"
+EVERYTHING: dict[str, Any] = {
+    "image": {"tag": "1.2.3"},
+    "imagePullSecrets": [{"name": "secret"}],
+    "deviceIDStrategy": "index",
+    "failOnInitError": False,
+    "nvidiaDriverRoot": "/run/nvidia/driver",
+    "mountDriverRoot": True,
+    "passDeviceSpecs": False,
+    "quietTime": 30,
+    "driverTimeout": 20,
+    "logLevel": "debug",
+    "config": {"file": {"version": "v1", "flags": {"failOnInitError": True}}},
+    "kubernetesEvents": True,
+    "nodeCondition": "GpuProblem",
+    "nodeSelector": {"gpu": "yes"},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"c": "d"},
+    "podSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
+    "affinity": {"nodeAffinity": {}},
+}
+NO_API = {"port": 0, "config": {"name": "mine"}, "priorityClassName": ""}
+MONITORED = {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run((str(HELM), *arguments), check=False, timeout=60, capture_output=True, text=True)
+
+
+def refused(folder: Path, values: object) -> str:
+    outcome = helm("template", "x", str(CHART), f"--values={written(folder, values)}")
+    assert outcome.returncode != 0
+    return outcome.stderr
+
+
+def written(folder: Path, values: object) -> Path:
+    path = folder / "values.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def rendered(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> list[Any]:
+    outcome = helm(
+        "template", "gpus", str(CHART), f"--namespace={namespace}", f"--kube-version={release}",
+        f"--values={written(folder, values)}",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    return [each for each in yaml.safe_load_all(outcome.stdout) if each is not None]
+
+
+def daemonset(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> Any:
+    (found,) = (each for each in rendered(folder, values, release, namespace) if each["kind"] == "DaemonSet")
+    return found
+
+
+def test_its_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == project["version"]
+
+
+def test_nothing_is_to_be_said_against_the_chart() -> None:
+    outcome = helm("lint", "--strict", str(CHART))
+    assert outcome.returncode == 0, outcome.stdout
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("values", [{}, EVERYTHING, NO_API])
+@pytest.mark.parametrize("namespace", ["kube-system", "gpus"])
+def test_what_it_renders_is_taken(values: object, release: str, namespace: str, tmp_path: Path) -> None:
+    objects = rendered(tmp_path, values, release, namespace)
+    assert [problem for each in objects for problem in api(release).problems(each)] == []
+
+
+@pytest.mark.parametrize(
+    ("release", "manifest"), [(RELEASES[0], "plugin-gateway-1.8.yaml"), (RELEASES[-1], "plugin-gateway.yaml")]
+)
+def test_without_values_it_is_the_plain_manifest(release: str, manifest: str, tmp_path: Path) -> None:
+    ours = daemonset(tmp_path, {}, release)
+    plain = yaml.safe_load((DEPLOY / "manifests" / manifest).read_text())
+    for each in (ours, plain):
+        del each["metadata"], each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"]
+    assert ours == plain
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace", "has_class", "has_annotation"),
+    [
+        ("1.8.15", "kube-system", False, True),
+        ("1.10.13", "kube-system", False, True),
+        ("1.10.13", "gpus", False, False),
+        ("1.16.15", "kube-system", True, False),
+        ("1.16.15", "gpus", False, False),
+        ("1.25.16", "gpus", True, False),
+    ],
+)
+def test_the_priority_is_what_the_release_heeds(
+    release: str, namespace: str, has_class: bool, has_annotation: bool, tmp_path: Path
+) -> None:
+    template = daemonset(tmp_path, {}, release, namespace)["spec"]["template"]
+    assert ("priorityClassName" in template["spec"]) is has_class
+    annotations = template["metadata"].get("annotations", {})
+    assert ("scheduler.alpha.kubernetes.io/critical-pod" in annotations) is has_annotation
+
+
+@pytest.mark.parametrize(
+    ("values", "rules"),
+    [
+        ({}, None),
+        ({"kubernetesEvents": True}, {("events", "create")}),
+        ({"nodeCondition": "GpuProblem"}, {("nodes/status", "patch")}),
+        (EVERYTHING, {("events", "create"), ("nodes/status", "patch")}),
+    ],
+)
+def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
+    values: object, rules: set[tuple[str, str]] | None, tmp_path: Path
+) -> None:
+    objects = rendered(tmp_path, values)
+    roles = [each for each in objects if each["kind"] == "ClusterRole"]
+    found = {(rule["resources"][0], rule["verbs"][0]) for role in roles for rule in role["rules"]}
+    assert found == (rules or set())
+    assert len(roles) == (rules is not None)
+    spec = daemonset(tmp_path, values)["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is (rules is not None)
+
+
+def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_path: Path) -> None:
+    (container,) = daemonset(tmp_path, EVERYTHING)["spec"]["template"]["spec"]["containers"]
+    command, *flags = container["args"]
+    assert command == "run"
+    given = dict(flag.partition("=")[::2] for flag in flags)
+    assert set(given) <= {flag for option in run_options(("auto",), str) for flag in option.flags}
+    assert given == {
+        "--listen": "0.0.0.0:9400",
+        "--device-id-strategy": "index",
+        "--fail-on-init-error": "false",
+        "--driver-root": "/run/nvidia/driver",
+        "--driver-root-ctr-path": "/driver-root",
+        "--pass-device-specs": "false",
+        "--quiet-time": "30",
+        "--driver-timeout": "20",
+        "--log-level": "debug",
+        "--config-file": "/config/config.yaml",
+        "--kubernetes-events": "",
+        "--node-condition": "GpuProblem",
+    }
+    (config,) = (each for each in rendered(tmp_path, EVERYTHING) if each["kind"] == "ConfigMap")
+    assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
+
+
+def test_without_a_port_nothing_is_served_and_nothing_is_probed(tmp_path: Path) -> None:
+    (container,) = daemonset(tmp_path, NO_API)["spec"]["template"]["spec"]["containers"]
+    assert not container.keys() & {"ports", "livenessProbe", "readinessProbe"}
+    assert not any(flag.startswith("--listen") for flag in container["args"])
+
+
+def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, MONITORED)
+    (monitor,) = (each for each in objects if each["kind"] == "PodMonitor")
+    labels = daemonset(tmp_path, MONITORED)["spec"]["template"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"imag": {}}, "imag"),
+        ({"image": {"registry": "x"}}, "registry"),
+        ({"deviceIDStrategy": "name"}, "deviceIDStrategy"),
+        ({"port": "http"}, "port"),
+        ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
+        ({"migStrategy": "mixed"}, "migStrategy"),
+        ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),
+        ({"podMonitor": {"enabled": True}, "port": 0}, "podMonitor.enabled needs a port"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(values: object, words: str, tmp_path: Path) -> None:
+    assert words in refused(tmp_path, values)
