@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -196,6 +198,18 @@ def test_an_api_server_that_is_away_is_an_error() -> None:
     with serving(extender.make_server(("127.0.0.1", 0), quota)) as address:
         assert "Connection refused" in ask(address, "filter", {"Pod": pod("a"), "NodeNames": ["n"]})["Error"]
         assert "Connection refused" in bind(address, "a")["Error"]
+
+
+def test_it_is_started_by_one_command_and_ends_when_it_is_told_to(cluster: Cluster) -> None:
+    command = (sys.executable, str(EXAMPLE / "extender.py"), f"--resource={LICENSE}", "--quota=1", "--port=0")
+    with subprocess.Popen(
+        (*command, f"--api={cluster.address}", "--listen=127.0.0.1"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        address = process.stderr.readline().split()[-1]
+        assert ask(address, "filter", {"Pod": pod("a"), "NodeNames": ["n"]})["NodeNames"] == ["n"]
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_both_configurations_name_what_it_serves() -> None:

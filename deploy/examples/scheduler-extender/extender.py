@@ -15,6 +15,7 @@ import argparse
 import http.client
 import json
 import os
+import signal
 import ssl
 import sys
 import threading
@@ -254,6 +255,8 @@ def main() -> int:
     except OSError as error:
         sys.stderr.write(f"extender: cannot listen on {given.listen}:{given.port}: {error.strerror}\n")
         return 1
+    sys.stderr.write(f"extender: {given.quota} of {given.resource}, at http://{given.listen}:{server.server_port}\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as the first process of a container it has none by default
     with server:
         try:
             server.serve_forever()
