@@ -164,6 +164,24 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
 
 
+def test_values_of_nvidias_chart_that_ask_for_nothing_are_taken(tmp_path: Path) -> None:
+    nothing = {"migStrategy": "none", "deviceListStrategy": ["envvar"], "gdsEnabled": False, "mofedEnabled": False}
+    assert daemonset(tmp_path, nothing) == daemonset(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"compatWithCPUManager": True}, "--pass-device-specs=true"),
+        ({"compatWithCPUManager": False}, "--pass-device-specs=false"),
+        ({"compatWithCPUManager": True, "passDeviceSpecs": False}, "--pass-device-specs=false"),
+    ],
+)
+def test_nvidias_name_for_device_nodes_means_the_same(values: object, flag: str, tmp_path: Path) -> None:
+    (container,) = daemonset(tmp_path, values)["spec"]["template"]["spec"]["containers"]
+    assert [each for each in container["args"] if each.startswith("--pass-device-specs")] == [flag]
+
+
 def test_without_a_port_nothing_is_served_and_nothing_is_probed(tmp_path: Path) -> None:
     (container,) = daemonset(tmp_path, NO_API)["spec"]["template"]["spec"]["containers"]
     assert not container.keys() & {"ports", "livenessProbe", "readinessProbe"}
