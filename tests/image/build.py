@@ -23,7 +23,7 @@ def main() -> int:
     """Build it; 1 where this machine cannot."""
     missing = [package for program, package in PACKAGES.items() if shutil.which(program) is None]
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        run("apt-get", "install", "--yes", "--no-install-recommends", *missing)
+        install(missing)
     elif missing or os.geteuid() != 0:
         sys.stderr.write(f"make image: needs root, and {', '.join(PACKAGES)}\n")
         return 1
@@ -39,6 +39,16 @@ def main() -> int:
     )  # fmt: skip
     unpack(BUILT / "rootfs")
     return 0
+
+
+def install(packages: Sequence[str]) -> None:
+    """Install Debian packages, with new lists where the old ones do not know them."""
+    command = ("apt-get", "install", "--yes", "--no-install-recommends", *packages)
+    try:
+        run(*command)
+    except subprocess.CalledProcessError:
+        run("apt-get", "update")
+        run(*command)
 
 
 def make_base(archive: Path) -> None:

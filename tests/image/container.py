@@ -5,12 +5,13 @@ import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.process import Process
-from image.build import BUILT
+from image.build import BUILT, IMAGE, buildah
 
 KUBELET_DIR, STATE_DIR = "/var/lib/kubelet/device-plugins", "/run/plugin-gateway"
 _numbers = count(1)
@@ -24,18 +25,25 @@ class Mount(NamedTuple):
     writable: bool = False
 
 
+@cache
+def settings() -> Mapping[str, Any]:
+    """Tell what the image says of itself."""
+    told: Mapping[str, Any] = json.loads(buildah("inspect", "--type=image", IMAGE))["OCIv1"]["config"]
+    return told
+
+
 def _configuration(
     arguments: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], user: int
 ) -> Mapping[str, Any]:
-    """Write an OCI bundle's configuration; the environment is the image's own, and this."""
-    image = {"PYTHONPATH": "/opt/plugin-gateway", "PYTHONSAFEPATH": "1"}
+    """Write an OCI bundle's configuration; program and environment are the image's own, and this."""
+    image = settings()
     nothing = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), ())
     return {
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": user, "gid": user},
-            "args": ["/usr/bin/python3", "-m", "plugin_gateway", *arguments],
-            "env": [f"{name}={value}" for name, value in {**image, **environment}.items()],
+            "args": [*image["Entrypoint"], *arguments],
+            "env": [*image["Env"], *(f"{name}={value}" for name, value in environment.items())],
             "cwd": "/",
             "capabilities": nothing,
             "noNewPrivileges": True,
@@ -87,6 +95,6 @@ async def running(
             try:
                 await process.ended()
             except TimeoutError:
-                child.kill()
+                await (await asyncio.create_subprocess_exec("runc", "delete", "--force", name)).wait()
                 raise
             await reading

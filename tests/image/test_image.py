@@ -1,7 +1,7 @@
 """The image does for every kubelet what the gateway does, with no privilege and nothing writable but two folders."""
 
-import json
 import re
+import signal
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,8 +14,8 @@ from driver.driver import Driver, built
 from gateway.node import RESOURCE
 from gateway.process import Process
 from gateway.test_listen import free_port
-from image.build import BUILT, IMAGE, PROJECT, buildah
-from image.container import KUBELET_DIR, STATE_DIR, Mount, running
+from image.build import BUILT, PROJECT
+from image.container import KUBELET_DIR, STATE_DIR, Mount, running, settings
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.releases import RELEASES
 
@@ -70,6 +70,8 @@ async def test_it_ends_in_order_and_leaves_no_socket(
     async with FakeKubelet(kubelet_dir, release("1.37")):
         async with deployed(kubelet_dir, state_dir, driver, tmp_path) as process:
             await process.wait_for_event("registered")
+            process.send(signal.SIGTERM)
+            assert await process.ended(limit=2) == 0
         assert process.events()[-1] == "stopped"
         assert [path.name for path in kubelet_dir.iterdir() if path.name.startswith("plugin")] == []
 
@@ -125,9 +127,9 @@ def test_it_is_small_and_has_no_shell() -> None:
 
 
 def test_it_says_what_it_is_and_what_it_wants_of_nvidias_runtime() -> None:
-    told = json.loads(buildah("inspect", "--type=image", IMAGE))["OCIv1"]["config"]
+    told = settings()
     assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=utility"} <= set(told["Env"])
-    assert told["User"] == "0:0"
+    assert (told["User"], told["Cmd"]) == ("0:0", ["run"])
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in told["Labels"].items()}
     assert labels["title"] == "plugin-gateway"
     assert re.fullmatch("[0-9a-f]{40}", labels["revision"])
