@@ -6,17 +6,17 @@ READY := .venv/ready
 # What CI may install; elsewhere the package is a person's business.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster-programs cluster cluster-down e2e soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment --ignore=tests/image $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment --ignore=tests/image --ignore=tests/cluster $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser), or runc (make test-image)"
+	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser), runc (make test-image) or a whole Kubernetes (make e2e)"
 
 # Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
 kubelets: $(READY)
@@ -36,6 +36,20 @@ image: $(READY)
 
 test-image: image
 	$(BIN)/python -m pytest --numprocesses 2 -rP tests/image $(PYTEST_ARGS)
+
+# A Kubernetes of one node with eight GPUs, in namespaces of its own; the first time takes a quarter of an hour to build.
+cluster-programs: $(READY)
+	$(BIN)/python tests/cluster/build.py
+
+cluster: cluster-programs image
+	PYTHONPATH=tests $(BIN)/python -m cluster up
+
+cluster-down: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m cluster down
+
+# The gateway in it, with pods that ask for GPUs; what it finds out is kept in docs/cluster.md.
+e2e: cluster-programs image $(HELM)
+	$(BIN)/python -m pytest --timeout 180 tests/cluster $(PYTEST_ARGS)
 
 # The status page; pictures of it are kept in build/page.
 test-browser: $(READY)

@@ -15,6 +15,13 @@ APPLICATION = Path("/opt/plugin-gateway")
 NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__pycache__")
 """Parts of the standard library that `plugin-gateway` never loads."""
 _LIBRARY = re.compile(r"=> (/\S+)|^\s*(/\S+) \(", re.MULTILINE)
+PROGRAM = """\
+#!/usr/bin/python3 -P
+from plugin_gateway.__main__ import main
+
+raise SystemExit(main())
+"""
+"""What `kubectl exec POD -- plugin-gateway status` runs."""
 USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
 
 
@@ -25,6 +32,9 @@ def main() -> None:
     standard = Path(sysconfig.get_path("stdlib"))
     copy(python, tree)
     (tree / "usr/bin/python3").symlink_to(python.name)
+    command = tree / "usr/bin/plugin-gateway"
+    command.write_text(PROGRAM)
+    command.chmod(0o755)
     ignored = shutil.ignore_patterns(*NOT_NEEDED)
     for folder in (standard, APPLICATION):
         shutil.copytree(folder, tree / folder.relative_to("/"), symlinks=True, ignore=ignored)

@@ -1,0 +1,12 @@
+#!/bin/sh
+# The first process of a machine inside this one (machine.py): its own /run, /var/lib and /var/log, then an init.
+set -eu
+disk=$1
+mkdir -p "$disk/lib" "$disk/log"
+mount -t tmpfs -o mode=755 tmpfs /run
+mount --bind "$disk/lib" /var/lib
+mount --bind "$disk/log" /var/log
+ip link set lo up
+echo 1 > /proc/sys/net/ipv4/ip_forward
+touch /run/booted
+exec tini-static -- sleep infinity

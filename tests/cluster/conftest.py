@@ -1,0 +1,69 @@
+"""One cluster for all tests of this folder, which come one after the other."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cluster.cluster import Cluster
+from cluster.facts import Facts
+from cluster.gateway import Gateway
+from cluster.needs import NeedsError, require
+from cluster.pods import Pods
+from cluster.watch import Watch
+
+Note = Callable[[str, float], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    try:
+        require()
+    except NeedsError as missing:
+        pytest.exit(f"make e2e: {missing}", returncode=1)
+    config.pluginmanager.register(Facts())
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster that was brought up anew."""
+    made = Cluster()
+    made.down()
+    made.up()
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def pods(cluster: Cluster) -> Iterator[Pods]:
+    """Pods in the namespace default; at the end there is none."""
+    made = Pods(cluster)
+    yield made
+    made.delete()
+
+
+@pytest.fixture
+def watch(cluster: Cluster) -> Iterator[Watch]:  # noqa: ARG001 - there is nothing to listen to without it
+    """What the kubelet says of the GPUs during the test."""
+    with Watch() as made:
+        yield made
+
+
+@pytest.fixture
+def bare(cluster: Cluster) -> Gateway:
+    """The gateway, which is not deployed."""
+    made = Gateway(cluster)
+    made.remove()
+    return made
+
+
+@pytest.fixture
+def gateway(cluster: Cluster) -> Gateway:
+    """The gateway, deployed by its plain manifest and ready."""
+    made = Gateway(cluster)
+    made.deploy()
+    return made
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Note:
+    """Keeps what was measured, in seconds, for the page of facts."""
+    return lambda what, seconds: request.node.user_properties.append(("measured", f"{what} {seconds:.1f} s"))

@@ -1,0 +1,119 @@
+"""The gateway in the cluster, as the guide has it deployed, with the stand-in for a driver."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.build import BUILT
+from cluster.cluster import KUBECONFIG, Cluster
+from cluster.machine import MachineError, wait_until
+from cluster.pods import LIMIT
+from cluster.stand_in import DRIVER_ROOT, render
+from cluster.watch import RESOURCE
+from image.build import PROJECT
+
+RELEASED = PROJECT / "deploy" / "manifests" / "plugin-gateway.yaml"
+CHART = PROJECT / "deploy" / "helm" / "plugin-gateway"
+HELM = PROJECT / "build" / "helm" / "helm"
+MANIFEST = BUILT / "plugin-gateway.yaml"
+SYSTEM = "--namespace=kube-system"
+_OURS = "--selector=app.kubernetes.io/name=plugin-gateway"
+
+
+def write_manifest() -> None:
+    """Write the released manifest with a driver's root, as a node without NVIDIA's container runtime needs it."""
+    MANIFEST.write_text(render(RELEASED.read_text(), mounts_driver=True))
+
+
+class Gateway:
+    """A hand on the DaemonSet and its pod."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def apply(self) -> None:
+        """Apply the plain manifest."""
+        write_manifest()
+        self._cluster.kubectl("apply", f"--filename={MANIFEST}")
+
+    def deploy(self) -> None:
+        """Apply the plain manifest and wait until the node has eight GPUs."""
+        if self._is_of_helm():
+            self.remove()
+        self.apply()
+        self.wait_ready()
+        wait_until(lambda: self.allocatable() == 8, f"8 allocatable, not {self.allocatable()}", LIMIT)
+
+    def wait_ready(self) -> None:
+        """Wait until the DaemonSet is what was asked for."""
+        self._cluster.kubectl("rollout", "status", "daemonset/plugin-gateway", SYSTEM, f"--timeout={LIMIT:.0f}s")
+
+    def allocatable(self) -> int:
+        """Tell how many GPUs the node says it can give."""
+        return int(self._cluster.node()["status"]["allocatable"].get(RESOURCE, 0))
+
+    def pods(self) -> list[Any]:
+        """Tell all of its pods: one, but for moments."""
+        found: list[Any] = self._cluster.get("pods", SYSTEM, _OURS)["items"]
+        return found
+
+    def pod(self) -> Any:
+        """Tell all of its pod."""
+        (pod,) = self.pods()
+        return pod
+
+    def run(self, *arguments: str) -> str:
+        """Run a command of the program in its pod."""
+        name = self.pod()["metadata"]["name"]
+        return self._cluster.kubectl("exec", SYSTEM, name, "--", "plugin-gateway", *arguments)
+
+    def kill(self) -> None:
+        """Kill its process with -9."""
+        container = self.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", container)
+
+    def remove(self) -> None:
+        """Take it away, however it was deployed, and wait until it is gone."""
+        if self._is_of_helm():
+            self.uninstall()
+        else:
+            self._cluster.kubectl("delete", "daemonset", "plugin-gateway", SYSTEM, "--ignore-not-found")
+        wait_until(lambda: not self.pods(), "the gateway's pods are gone", LIMIT)
+
+    def _is_of_helm(self) -> bool:
+        return "plugin-gateway" in self._helm("list", "--short")
+
+    def install(self, **values: Any) -> None:
+        """Install the chart, or upgrade to other values, and wait until it is ready."""
+        told = BUILT / "values.yaml"
+        told.write_text(yaml.safe_dump({"nvidiaDriverRoot": DRIVER_ROOT, "mountDriverRoot": True, **values}))
+        self._helm(
+            "upgrade", "--install", "plugin-gateway", str(CHART), f"--values={told}",
+            f"--post-renderer={_post_renderer()}",
+        )  # fmt: skip
+        self.wait_ready()
+
+    def uninstall(self) -> None:
+        """Take away what the chart made."""
+        self._helm("uninstall", "plugin-gateway", "--wait")
+
+    def _helm(self, *arguments: str) -> str:
+        command = (str(HELM), f"--kubeconfig={KUBECONFIG}", SYSTEM, *arguments)
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2 * LIMIT)
+        if ended.returncode:
+            raise MachineError(f"helm {' '.join(arguments)}: {ended.stderr.strip()}")
+        return ended.stdout
+
+
+def _post_renderer() -> Path:
+    """Write the program through which Helm sends what the chart made."""
+    script = BUILT / "with-stand-in"
+    tests = shlex.quote(os.fspath(PROJECT / "tests"))
+    script.write_text(f"#!/bin/sh\nPYTHONPATH={tests} exec {shlex.quote(sys.executable)} -m cluster.stand_in\n")
+    script.chmod(0o755)
+    return script

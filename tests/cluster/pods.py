@@ -1,0 +1,106 @@
+"""The pods of a test."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from cluster.cluster import Cluster
+from cluster.images import SHELL
+from cluster.machine import wait_until
+from cluster.watch import RESOURCE
+
+LIMIT = 30.0
+"""Seconds for a pod to get where it should on a busy machine."""
+SHOW = "echo $NVIDIA_VISIBLE_DEVICES; cd /dev; ls -d nvidia* 2>/dev/null; echo shown; exec sleep 100000"
+
+
+class Given(tuple[frozenset[str], frozenset[str]]):
+    """What a container sees of GPUs: the UUIDs that it is told, the device nodes that it has."""
+
+    __slots__ = ()
+
+    @property
+    def uuids(self) -> frozenset[str]:
+        return self[0]
+
+    @property
+    def nodes(self) -> frozenset[str]:
+        return self[1]
+
+
+def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
+    """Describe a pod that shows what it was given and stays."""
+    container = {
+        "name": "main",
+        "image": SHELL,
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", SHOW],
+        "resources": {"limits": {RESOURCE: gpus}} if gpus else {},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", **spec},
+    }
+
+
+class Pods:
+    """Makes pods, looks at them, and takes them away."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        """Have the API server know objects."""
+        self._cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
+
+    def start(self, *pods: Mapping[str, Any], limit: float = LIMIT) -> float:
+        """Make pods and wait until all run; tells how many seconds that took."""
+        began = time.monotonic()
+        self.apply(*pods)
+        self.wait_running(*(pod["metadata"]["name"] for pod in pods), limit=limit)
+        return time.monotonic() - began
+
+    def wait_running(self, *names: str, limit: float = LIMIT) -> None:
+        """Wait until pods run."""
+        wait_until(
+            lambda: all(self.phases().get(name) == "Running" for name in names),
+            f"{', '.join(names)} run: {self.phases()}",
+            limit,
+        )
+
+    def phases(self) -> Mapping[str, str]:
+        """Tell the phase of every pod of the test."""
+        return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in self.all()}
+
+    def all(self) -> Sequence[Any]:
+        """Tell all of the pods of the test."""
+        pods: Sequence[Any] = self._cluster.get("pods")["items"]
+        return pods
+
+    def why_it_waits(self, name: str) -> str:
+        """Tell what the scheduler says of a pod that has no node."""
+        conditions = self._cluster.get("pod", name)["status"].get("conditions", ())
+        return " ".join(condition.get("message", "") for condition in conditions)
+
+    def given(self, name: str) -> Given:
+        """Tell what the process of a pod sees."""
+        wait_until(lambda: "shown" in self._cluster.kubectl("logs", name), f"{name} has shown what it sees")
+        told, *rest = self._cluster.kubectl("logs", name).split("\n")
+        nodes = rest[: rest.index("shown")]
+        return Given((frozenset(told.split(",")) - {""}, frozenset(nodes)))
+
+    def lives(self) -> Mapping[str, tuple[str, int]]:
+        """Tell which container each pod runs, and how often it was started again."""
+        return {
+            pod["metadata"]["name"]: (status["containerID"], status["restartCount"])
+            for pod in self.all()
+            for status in pod["status"]["containerStatuses"]
+        }
+
+    def delete(self, *names: str) -> None:
+        """Take pods away, or all of the test."""
+        self._cluster.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--wait")

@@ -1,0 +1,33 @@
+"""The DaemonSet as it is released."""
+
+import time
+
+import pytest
+
+from cluster.cluster import Cluster
+from cluster.conftest import Note
+from cluster.gateway import Gateway
+from cluster.watch import Watch
+
+
+@pytest.mark.parametrize("by", ["manifest", "chart"])
+def test_it_becomes_ready_and_the_node_has_its_gpus(
+    cluster: Cluster, bare: Gateway, watch: Watch, note: Note, by: str
+) -> None:
+    """The DaemonSet gets ready, without capabilities and with a read-only root; the node has its GPUs."""
+    began = time.monotonic()
+    if by == "manifest":
+        bare.apply()
+    else:
+        bare.install()
+    note(f"{by}: to allocatable", watch.wait_for(lambda seen: seen.allocatable == 8, "8", since=began).at - began)
+    bare.wait_ready()
+    (container,) = bare.pod()["spec"]["containers"]
+    secured = container["securityContext"]
+    assert (secured["capabilities"], secured["readOnlyRootFilesystem"]) == ({"drop": ["ALL"]}, True)
+    identity = bare.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+    pid = cluster.ctr("tasks", "list").split(identity)[1].split()[0]
+    status = cluster.machine.run("cat", f"/proc/{pid}/status")
+    assert "CapEff:\t0000000000000000" in status
+    root = cluster.machine.run("cat", f"/proc/{pid}/mounts").splitlines()[0].split()
+    assert (root[1], root[3].split(",")[0]) == ("/", "ro")

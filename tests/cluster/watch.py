@@ -1,0 +1,81 @@
+"""What the API server says of the node's GPUs, from moment to moment."""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from cluster.cluster import KUBECONFIG, KUBECTL, NODE
+from cluster.machine import MachineError
+
+RESOURCE = "nvidia.com/gpu"
+_PATH = RESOURCE.replace(".", r"\.")
+_TOLD = (
+    f"{{.status.allocatable.{_PATH}}} {{.status.capacity.{_PATH}}} "
+    '{.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}{"\\n"}'
+)
+
+
+class Seen(NamedTuple):
+    """One word of the kubelet."""
+
+    at: float
+    """Seconds of this process's monotonic clock."""
+    allocatable: int
+    """0 where the node says nothing of the resource."""
+    capacity: int
+    heartbeat: str
+    """By the kubelet's clock, in whole seconds."""
+
+
+class Watch:
+    """Listens from its beginning to its end."""
+
+    def __init__(self) -> None:
+        self.history: list[Seen] = []
+        self._more = threading.Condition()
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            (str(KUBECTL), f"--kubeconfig={KUBECONFIG}", "get", "node", NODE, "--watch", f"--output=jsonpath={_TOLD}"),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._thread.join()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            allocatable, capacity, heartbeat = line.rstrip("\n").split(" ")
+            with self._more:
+                self.history.append(Seen(time.monotonic(), int(allocatable or 0), int(capacity or 0), heartbeat))
+                self._more.notify_all()
+
+    def wait_for(self, what: Callable[[Seen], bool], saying: str, limit: float = 30.0, since: float = 0.0) -> Seen:
+        """Wait for a word of the kubelet, of those that came since a moment.
+
+        Raises:
+            MachineError: it does not come.
+        """
+        end = time.monotonic() + limit
+        with self._more:
+            while True:
+                for seen in self.history:
+                    if seen.at >= since and what(seen):
+                        return seen
+                if not self._more.wait(end - time.monotonic()):
+                    raise MachineError(f"not within {limit:.0f} s: {saying}; {self.history[-5:]}")
