@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.command_line import Command, add_options, given_flags
@@ -78,6 +79,20 @@ def _decide(parsed: argparse.Namespace) -> Decisions:
     return decide(_options(), given_flags(_options(), parsed), os.environ)
 
 
+def _decide_as_the_gateway(parsed: argparse.Namespace) -> Decisions:
+    """Decide as the gateway that runs here did, unless a flag is given here that makes it a question of its own."""
+    from plugin_gateway.adapters.running_gateway import find_told
+
+    given = given_flags(_options(), parsed)
+    if given.keys() - {"state_dir"}:
+        return _decide(parsed)
+    told = find_told(_state_dir(parsed))
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_run_arguments(parser)
+    flags = {**given_flags(_options(), parser.parse_args(told.flags)), **given}
+    return decide(_options(), flags, {**told.environment, **os.environ})
+
+
 def _leave_at_once_if_told_to() -> None:
     """Heed signals before there is anything to tidy up; a request to read the configuration again waits until then."""
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,7 +112,8 @@ def _run(parsed: argparse.Namespace) -> int:
     decisions, mailbox = _decide(parsed), Mailbox()
     backend = make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
     backend.start(mailbox.put)
-    with left_out("ssl"):
+    talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]
+    with nullcontext() if talks_to_cluster else left_out("ssl"):
         import asyncio  # noqa: F401 - it takes ssl along where it can: a twentieth of the start
     with deferred("google.protobuf.internal.python_message"):
         import google.protobuf.descriptor_pool  # noqa: F401 - that is for where protobuf's compiled half is missing
@@ -119,7 +135,7 @@ def _devices(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.configuration.settings import make_settings
     from plugin_gateway.adapters.device_table import show_devices
 
-    settings = make_settings(_decide(parsed))
+    settings = make_settings(_decide_as_the_gateway(parsed))
     backend = make_backend(settings.backend, settings.container_driver_root)
     return show_devices(backend, settings.resources, as_json=parsed.json)
 
@@ -179,7 +195,7 @@ def _doctor(parsed: argparse.Namespace) -> int:
     from plugin_gateway.adapters.configuration.settings import make_settings
     from plugin_gateway.adapters.doctor.command import run
 
-    settings = make_settings(_decide(parsed))
+    settings = make_settings(_decide_as_the_gateway(parsed))
     return run(settings, make_backend(settings.backend, settings.container_driver_root), as_json=parsed.json)
 
 
@@ -279,7 +295,7 @@ COMMANDS: Mapping[str, Command] = {
     "doctor": Command(
         help="find out what is wrong on this node, and what to do about it",
         description="Looks at the kubelet, the gateway that runs here, the driver and the node;\n"
-        "give it the flags of run.\n\n"
+        "without flags it looks with those of the gateway that runs beside it.\n\n"
         "Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen.",
         add_arguments=_add_devices_arguments,
         run=_doctor,

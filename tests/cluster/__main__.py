@@ -1,10 +1,10 @@
 """Brings the cluster up for a person, and ends it: ``make cluster``, ``make cluster-down``."""
 
-import shutil
 import sys
 import time
 from pathlib import Path
 
+from cluster.build import BUILT, RELEASE
 from cluster.cluster import KUBECONFIG, KUBECTL, Cluster
 from cluster.gateway import MANIFEST, write_manifest
 from cluster.machine import MachineError
@@ -28,10 +28,20 @@ def up() -> None:
     cluster = Cluster()
     cluster.up()
     write_manifest()
+    _write_kubectl()
     cluster.machine.leave()
-    print(f"up after {time.monotonic() - began:.0f} s: Kubernetes of one node with eight GPUs")
-    print(f"export KUBECONFIG={KUBECONFIG}")
-    print(f"{shutil.which('kubectl') or KUBECTL} apply -f {MANIFEST.relative_to(Path.cwd())}")
+    here = BUILT.relative_to(Path.cwd())
+    print(f"up after {time.monotonic() - began:.0f} s: Kubernetes {RELEASE} of one node with eight GPUs, for example:")
+    print(f"  {here}/kubectl apply -f {here}/{MANIFEST.name} -f deploy/examples/pod.yaml")
+    print(f"  {here}/kubectl logs two-gpus")
+    print(f"or KUBECONFIG={here}/{KUBECONFIG.name}; make cluster-down ends it")
+
+
+def _write_kubectl() -> None:
+    """Write a kubectl that knows the cluster."""
+    script = BUILT / "kubectl"
+    script.write_text(f'#!/bin/sh\nexec {KUBECTL} --kubeconfig={KUBECONFIG} "$@"\n')
+    script.chmod(0o755)
 
 
 def down() -> None:

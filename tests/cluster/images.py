@@ -40,9 +40,10 @@ def _make_shell() -> None:
         buildah("copy", "--quiet", container, found, path)
     tree = Path(buildah("mount", container).strip())
     for applet in run("busybox", "--list").split():
-        (tree / "bin" / applet).symlink_to("busybox") if applet != "busybox" else None
+        if applet != "busybox":
+            (tree / "bin" / applet).symlink_to("busybox")
     (tree / "tmp").mkdir(mode=0o1777, exist_ok=True)
-    buildah("config", "--env=PATH=/bin", "--entrypoint=[]", "--cmd=/bin/sh", container)
-    buildah("commit", "--quiet", container, SHELL)
-    buildah("config", '--entrypoint=["/bin/tini","--","/bin/sleep","2147483647"]', "--cmd=", container)
-    buildah("commit", "--quiet", "--rm", container, PAUSE)
+    buildah("config", "--env=PATH=/bin", '--entrypoint=["/bin/tini","--","/bin/sleep","2147483647"]', container)
+    buildah("commit", "--quiet", container, PAUSE)
+    buildah("config", "--entrypoint=[]", "--cmd=/bin/sh", container)
+    buildah("commit", "--quiet", "--rm", container, SHELL)

@@ -33,13 +33,11 @@ def require() -> None:
     """
     if os.geteuid() != 0:
         raise NeedsError("needs root: it makes namespaces, control groups and device nodes")
-    if (
-        not any((_CGROUPS / name).is_dir() for name in ("memory", "cgroup.controllers"))
-        and not (_CGROUPS / "cgroup.controllers").exists()
-    ):
-        raise NeedsError(f"needs control groups: none are mounted at {_CGROUPS}")
-    if not os.access(_CGROUPS, os.W_OK):
-        raise NeedsError(f"needs control groups that can be written: {_CGROUPS} cannot")
+    hierarchies = [path.parent for path in (*_CGROUPS.glob("cgroup.controllers"), *_CGROUPS.glob("*/cgroup.procs"))]
+    if not hierarchies:
+        raise NeedsError(f"needs control groups: none are mounted below {_CGROUPS}")
+    if readonly := [str(path) for path in hierarchies if not os.access(path, os.W_OK)]:
+        raise NeedsError(f"needs control groups that can be written: {', '.join(readonly)}")
     if missing := [package for program, package in _PACKAGES.items() if shutil.which(program) is None]:
         if shutil.which("apt-get") is None:
             raise NeedsError(f"needs programs of Debian's packages {', '.join(missing)}")

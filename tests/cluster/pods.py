@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,18 +16,13 @@ LIMIT = 30.0
 SHOW = "echo $NVIDIA_VISIBLE_DEVICES; cd /dev; ls -d nvidia* 2>/dev/null; echo shown; exec sleep 100000"
 
 
-class Given(tuple[frozenset[str], frozenset[str]]):
-    """What a container sees of GPUs: the UUIDs that it is told, the device nodes that it has."""
+class Given(NamedTuple):
+    """What a container sees of GPUs."""
 
-    __slots__ = ()
-
-    @property
-    def uuids(self) -> frozenset[str]:
-        return self[0]
-
-    @property
-    def nodes(self) -> frozenset[str]:
-        return self[1]
+    uuids: frozenset[str]
+    """That it is told."""
+    nodes: frozenset[str]
+    """Below its /dev."""
 
 
 def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
@@ -91,7 +86,7 @@ class Pods:
         wait_until(lambda: "shown" in self._cluster.kubectl("logs", name), f"{name} has shown what it sees")
         told, *rest = self._cluster.kubectl("logs", name).split("\n")
         nodes = rest[: rest.index("shown")]
-        return Given((frozenset(told.split(",")) - {""}, frozenset(nodes)))
+        return Given(uuids=frozenset(told.split(",")) - {""}, nodes=frozenset(nodes))
 
     def lives(self) -> Mapping[str, tuple[str, int]]:
         """Tell which container each pod runs, and how often it was started again."""
@@ -102,5 +97,7 @@ class Pods:
         }
 
     def delete(self, *names: str) -> None:
-        """Take pods away, or all of the test."""
+        """Take pods away, or all of the test with what makes them."""
+        if not names:
+            self._cluster.kubectl("delete", "deployment", "--all")
         self._cluster.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--wait")

@@ -1,6 +1,5 @@
 """The kubelet, the gateway and the node end and come back."""
 
-import datetime as dt
 import time
 
 import pytest
@@ -11,7 +10,7 @@ from cluster.gateway import Gateway
 from cluster.images import NEXT_GATEWAY
 from cluster.machine import wait_until
 from cluster.pods import LIMIT, Pods, gpu_pod
-from cluster.watch import Watch
+from cluster.watch import Watch, now_by_clock
 
 SOON = 5.0
 """Seconds after which the node must be right again."""
@@ -31,9 +30,9 @@ def test_the_kubelet_is_killed(cluster: Cluster, gateway: Gateway, pods: Pods, w
     lives = pods.lives()
     registered = gateway.run("status").count("registered as")
     cluster.stop("kubelet")
-    began, by_clock = time.monotonic(), dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    began, by_clock = time.monotonic(), now_by_clock()
     cluster.start_kubelet()
-    back = watch.wait_for(lambda seen: seen.allocatable == 8 and seen.heartbeat > by_clock, "8 again", since=began)
+    back = watch.wait_for_word_of_new_kubelet(began, by_clock)
     note("kubelet start to allocatable", back.at - began)
     _stays_right(watch)
     assert gateway.run("status").count("registered as") > registered

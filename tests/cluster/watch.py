@@ -1,5 +1,6 @@
 """What the API server says of the node's GPUs, from moment to moment."""
 
+import datetime as dt
 import subprocess
 import threading
 import time
@@ -28,6 +29,11 @@ class Seen(NamedTuple):
     capacity: int
     heartbeat: str
     """By the kubelet's clock, in whole seconds."""
+
+
+def now_by_clock() -> str:
+    """Tell the time as a heartbeat does."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Watch:
@@ -64,6 +70,10 @@ class Watch:
             with self._more:
                 self.history.append(Seen(time.monotonic(), int(allocatable or 0), int(capacity or 0), heartbeat))
                 self._more.notify_all()
+
+    def wait_for_word_of_new_kubelet(self, began: float, by_clock: str) -> Seen:
+        """Wait until a kubelet that was started at that moment says that all GPUs are there."""
+        return self.wait_for(lambda seen: seen.allocatable == 8 and seen.heartbeat > by_clock, "8 again", since=began)
 
     def wait_for(self, what: Callable[[Seen], bool], saying: str, limit: float = 30.0, since: float = 0.0) -> Seen:
         """Wait for a word of the kubelet, of those that came since a moment.

@@ -53,6 +53,26 @@ async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Drive
     assert "mend" not in output
 
 
+async def test_without_flags_it_looks_with_those_of_the_gateway_that_runs_here(
+    kubelet_dir: Path, driver: Driver
+) -> None:
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")),
+        started(*arguments, environment=driver.environment) as process,
+    ):
+        await process.wait_for_event("registered")
+        await process.wait_for_control()
+        status, output, errors = await run_to_end("doctor", environment=driver.environment)
+        assert (status, errors) == (0, "")
+        assert "ok    the driver shows 8 devices: NVIDIA H100 80GB HBM3" in output
+        _, output, _ = await run_to_end("devices", "--json", environment=driver.environment)
+        assert len(json.loads(output)["devices"]) == 8
+        status, output, _ = await run_to_end("doctor", "--driver-root", "/nowhere", environment=driver.environment)
+        assert status == 1
+        assert "mend  driver: libnvidia-ml.so.1 is neither" in output
+
+
 async def test_what_the_running_gateway_suffers_from_is_told(kubelet_dir: Path, driver: Driver) -> None:
     arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--api-version=v1alpha2")
     async with (

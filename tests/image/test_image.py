@@ -3,7 +3,7 @@
 import re
 import signal
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,13 +11,15 @@ import pytest
 import yaml
 
 from driver.driver import Driver, built
-from gateway.node import RESOURCE
+from gateway.api_server import api_server
+from gateway.node import RESOURCE, until
 from gateway.process import Process
 from gateway.test_listen import free_port
 from image.build import BUILT, PROJECT
 from image.container import KUBELET_DIR, STATE_DIR, Mount, running, settings
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.releases import RELEASES
+from plugin_gateway.adapters.kubernetes_api import SERVICE_ACCOUNT
 
 ROOTFS = BUILT / "rootfs"
 MIB = 1024 * 1024
@@ -27,7 +29,14 @@ MOST_BYTES, MOST_RSS = 120 * MIB, 64 * MIB
 
 @asynccontextmanager
 async def deployed(
-    kubelet_dir: Path, state_dir: Path, driver: Driver, folder: Path, *arguments: str, user: int = 0
+    kubelet_dir: Path,
+    state_dir: Path,
+    driver: Driver,
+    folder: Path,
+    *arguments: str,
+    mounts: Sequence[Mount] = (),
+    environment: Mapping[str, str] | None = None,
+    user: int = 0,
 ) -> AsyncIterator[Process]:
     """A container with the driver's root where the guide says."""
     state_dir.mkdir(exist_ok=True)
@@ -35,7 +44,7 @@ async def deployed(
         state_dir.chmod(0o777)
     machine = driver.root.parent
     library = built(old=False).parent
-    mounts = [
+    needed = [
         Mount(kubelet_dir, KUBELET_DIR, writable=True),
         Mount(state_dir, STATE_DIR, writable=True),
         Mount(driver.root, "/driver-root"),
@@ -43,7 +52,13 @@ async def deployed(
         Mount(library, str(library)),
     ]
     flags = ("--driver-root-ctr-path=/driver-root", *arguments)
-    async with running(folder / "bundle", *flags, mounts=mounts, environment=driver.environment, user=user) as process:
+    async with running(
+        folder / "bundle",
+        *flags,
+        mounts=[*needed, *mounts],
+        environment={**driver.environment, **(environment or {})},
+        user=user,
+    ) as process:
         yield process
 
 
@@ -74,6 +89,23 @@ async def test_it_ends_in_order_and_leaves_no_socket(
             assert await process.ended(limit=2) == 0
         assert process.events()[-1] == "stopped"
         assert [path.name for path in kubelet_dir.iterdir() if path.name.startswith("plugin")] == []
+
+
+async def test_it_tells_the_api_server_over_tls_what_fails(
+    kubelet_dir: Path, state_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    account = tmp_path / "service-account"
+    flags = ("--kubernetes-events", "--node-condition=GpuProblem", "--node-name=node-1")
+    with api_server(account) as server:
+        mounts = (Mount(account, str(SERVICE_ACCOUNT)),)
+        async with (
+            FakeKubelet(kubelet_dir, release("1.37")),
+            deployed(kubelet_dir, state_dir, driver, tmp_path, *flags, mounts=mounts, environment=server.environment),
+        ):
+            await until(lambda: len(server.conditions()) == 1, "the condition")
+            driver.xid(7, 79)
+            await until(lambda: len(server.events()) == 1, "an Event")
+        assert server.events()[0]["message"].startswith(f"{driver.uuid(7)}: XID 79")
 
 
 async def test_it_runs_as_anybody_who_may_write_to_the_kubelets_folder(

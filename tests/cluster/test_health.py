@@ -1,0 +1,70 @@
+"""A GPU fails while a pod holds it."""
+
+import json
+import time
+
+from cluster.cluster import NODE, Cluster
+from cluster.conftest import Note
+from cluster.gateway import Gateway
+from cluster.machine import wait_until
+from cluster.pods import Pods, gpu_pod
+from cluster.watch import RESOURCE, Watch
+
+FALLEN_OFF_THE_BUS = 79
+CONDITION = "GpuProblem"
+STATUS_CYCLE = 1.0
+"""Seconds: how often the kubelet of the cluster reports."""
+
+
+def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note) -> None:
+    """An XID takes a GPU out within 1 s and the kubelet's report; its holder lives, all is told, new pods avoid it."""
+    bare.install(kubernetesEvents=True, nodeCondition=CONDITION)
+    watch.wait_for(lambda seen: seen.allocatable == 8, "8")
+    pods.start(gpu_pod("holder"))
+    (failed,) = pods.given("holder").uuids
+    lives = pods.lives()
+
+    began = time.monotonic()
+    cluster.gpus.driver.xid(int(failed[-12:], 16), FALLEN_OFF_THE_BUS)
+    seven = watch.wait_for(lambda seen: seen.allocatable == 7, "7", since=began)
+    note("XID to allocatable 7", seven.at - began)
+    assert (seven.capacity, seven.at - began < STATUS_CYCLE + 1) == (8, True)
+    wait_until(lambda: _condition(cluster) == "True", "the node's condition tells")
+    wait_until(lambda: failed in _events(cluster), "an Event tells")
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Unhealthy"}, "the pod's status tells")
+
+    names = [f"new-{number}" for number in range(6)]
+    pods.start(*(gpu_pod(name) for name in names))
+    given = frozenset().union(*(pods.given(name).uuids for name in names))
+    assert (len(given), failed in given) == (6, False)
+    assert pods.lives()["holder"] == lives["holder"]
+
+    began = time.monotonic()
+    bare.run("health", "clear", failed)
+    note(
+        "word that it is well to allocatable 8",
+        watch.wait_for(lambda seen: seen.allocatable == 8, "8", since=began).at - began,
+    )
+    wait_until(lambda: _condition(cluster) == "False", "the node's condition tells")
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Healthy"}, "the pod's status tells")
+
+
+def _condition(cluster: Cluster) -> str:
+    told = {condition["type"]: condition["status"] for condition in cluster.node()["status"]["conditions"]}
+    return str(told.get(CONDITION, "missing"))
+
+
+def _events(cluster: Cluster) -> str:
+    events = cluster.get("events", "--namespace=default", f"--field-selector=involvedObject.name={NODE}")["items"]
+    return json.dumps([event.get("message") for event in events])
+
+
+def _health_told(cluster: Cluster, pod: str) -> dict[str, str]:
+    """Tell what the pod's status says of its devices."""
+    (status,) = cluster.get("pod", pod)["status"]["containerStatuses"]
+    return {
+        device["resourceID"]: device["health"]
+        for resource in status.get("allocatedResourcesStatus", ())
+        if resource["name"] == RESOURCE
+        for device in resource["resources"]
+    }

@@ -1,0 +1,62 @@
+"""The node is switched off and on again."""
+
+import time
+
+from cluster.cluster import Cluster
+from cluster.conftest import Note
+from cluster.gateway import Gateway
+from cluster.machine import MachineError, wait_until
+from cluster.pods import Pods, gpu_pod
+
+BACK_LIMIT = 60.0
+"""Seconds for a whole Kubernetes to come up and settle on a busy machine."""
+
+
+def _deployment(name: str) -> dict[str, object]:
+    pod = gpu_pod(name)["spec"]
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {**pod, "restartPolicy": "Always"}},
+        },
+    }
+
+
+def test_a_pod_comes_back_from_a_reboot_if_somebody_makes_it_anew(
+    cluster: Cluster, gateway: Gateway, pods: Pods, note: Note
+) -> None:
+    """After a reboot, kubelet first and gateway last, pods with GPUs fail admission; a Deployment's is replaced."""
+    pods.start(gpu_pod("alone", restartPolicy="Always"))
+    pods.apply(_deployment("managed"))
+    wait_until(lambda: _phases(pods) == ["Running", "Running"], "both run")
+
+    cluster.machine.power_off()
+    began = time.monotonic()
+    cluster.power_on()
+    cluster.start_kubelet()
+    cluster.start_etcd()
+    cluster.start_api()
+    cluster.start_controllers()
+    # Not before the kubelet has spoken: until then the API server tells what was.
+    wait_until(lambda: _phases(pods) == ["Failed", "Failed", "Running"], "a replacement runs", BACK_LIMIT)
+    note("switched on to running", time.monotonic() - began)
+    cluster.wait_ready()
+    failed = cluster.get("pod", "alone")["status"]
+    assert (failed["phase"], failed["reason"]) == ("Failed", "UnexpectedAdmissionError")
+    assert gateway.allocatable() == 8
+
+    cluster.kubectl("delete", "deployment", "managed")
+    pods.delete("alone")
+    pods.start(gpu_pod("alone"))
+
+
+def _phases(pods: Pods) -> list[str]:
+    """List them; nothing where the API server is not back yet."""
+    try:
+        return sorted(pods.phases().values())
+    except MachineError:
+        return []
