@@ -47,6 +47,7 @@ async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Drive
         status, output, errors = await doctor(kubelet_dir, driver)
     assert (status, errors) == (0, "")
     assert f"ok    a kubelet listens on {kubelet_dir}/kubelet.sock, pid {os.getpid()}" in output
+    assert "ok    a gateway runs here, with driver 575.57.08" in output
     assert f"ok    {RESOURCE} is registered as v1beta1" in output
     assert "ok    the driver shows 8 devices: NVIDIA H100 80GB HBM3" in output
     assert "ok    every device node is there" in output

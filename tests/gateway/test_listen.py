@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -229,6 +229,15 @@ async def test_five_hundred_stuck_clients_do_not_disturb_the_kubelet(kubelet_dir
         assert open_files < 64 + MOST_CLIENTS
         driver.xid(3, 79)
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+
+
+async def test_a_probe_is_answered_while_stuck_clients_hold_every_place(kubelet_dir: Path, driver: Driver) -> None:
+    async with listening(kubelet_dir, driver) as (port, process):
+        await process.wait_for_event("resource added")
+        with ExitStack() as stuck:
+            for _ in range(2 * MOST_CLIENTS):
+                stuck.callback(socket.create_connection(("127.0.0.1", port)).close)
+            assert (await get(port, "/healthz")).status == 200
 
 
 async def test_the_listener_is_there_again_once_the_stuck_clients_are_gone(kubelet_dir: Path, driver: Driver) -> None:

@@ -1,4 +1,7 @@
-"""Connections to a listening socket: so many at a time, each for so long, and the rest is turned away at once."""
+"""Connections to a listening socket: each for so long, and so many at a time; one more has the eldest leave.
+
+Whoever is stuck keeps no probe of the kubelet out that way.
+"""
 
 import asyncio
 import contextlib
@@ -19,7 +22,8 @@ class Clients:
         self._most = most
         self._patience = patience
         self._is_allowed = is_allowed
-        self._count = 0
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        """The eldest first."""
 
     async def serve(self, listener: socket.socket, converse: Converse) -> None:
         """Let ``converse`` talk to each until cancelled."""
@@ -31,18 +35,27 @@ class Clients:
                 except OSError:  # no descriptor is left, or the client is gone already
                     await asyncio.sleep(PAUSE)
                     continue
-                if self._count >= self._most or not self._is_allowed(client):
+                if not self._is_allowed(client):
                     client.close()
                     continue
-                self._count += 1
-                tasks.create_task(self._serve(client, converse), name="client")
+                if len(self._tasks) >= self._most:
+                    self._send_away(next(iter(self._tasks)))
+                task = tasks.create_task(self._serve(client, converse), name="client")
+                self._tasks[task] = None
+                task.add_done_callback(lambda done, client=client: self._forget(done, client))  # type: ignore[misc]
+
+    def _send_away(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        task.cancel()
+
+    def _forget(self, task: asyncio.Task[None], client: socket.socket) -> None:
+        self._tasks.pop(task, None)
+        client.close()  # also of one that was sent away before it began
 
     async def _serve(self, client: socket.socket, converse: Converse) -> None:
         try:
-            with client, contextlib.suppress(OSError, TimeoutError):
+            with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(self._patience):
                     await converse(client)
         except Exception as error:  # noqa: BLE001 - a fault in one answer is no reason to leave the kubelet
             log.exception("answer failed", error)
-        finally:
-            self._count -= 1

@@ -21,8 +21,8 @@ def check_gateway(state_dir: Path) -> Iterator[Finding]:
         else:
             yield mend(f"{error}", f"start it, or give the --state-dir in which its {NAME} is")
         return
-    yield well("a gateway runs here")
     driver = status["driver"]
+    yield well(f"a gateway runs here{f', with driver {version}' if (version := driver['version']) else ''}")
     if driver["problem"]:
         yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
     if driver["events_problem"]:
