@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 APPLICATION = Path("/opt/plugin-gateway")
@@ -39,9 +39,11 @@ def main() -> None:
     for folder in (standard, APPLICATION):
         shutil.copytree(folder, tree / folder.relative_to("/"), symlinks=True, ignore=ignored)
     shutil.rmtree(tree / "opt/plugin-gateway/bin", ignore_errors=True)
-    for program in (python, *standard.rglob("*.so"), *APPLICATION.rglob("*.so")):
-        for library in libraries(program):
-            copy(library, tree)
+    programs = (python, *standard.rglob("*.so"), *APPLICATION.rglob("*.so"))
+    loaded = {library for program in programs for library in libraries(program)}
+    for library in loaded:
+        copy(library, tree)
+    copy_licenses((python, standard / "os.py", *loaded), tree)
     make_root(tree)
     # Compiled once, and believed: the file system cannot be written, and its times are those of the build.
     for folder in (standard, APPLICATION):
@@ -66,6 +68,14 @@ def copy(source: Path, tree: Path) -> None:
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source.resolve(), target)
+
+
+def copy_licenses(files: Iterable[Path], tree: Path) -> None:
+    """Copy what Debian says of the terms of each package of which there is a file; those of wheels are in them."""
+    paths = [str(path.resolve()) for path in files]
+    found = subprocess.run(("dpkg-query", "--search", *paths), check=True, stdout=subprocess.PIPE, text=True).stdout
+    for package in {line.partition(":")[0] for line in found.splitlines()}:
+        copy(Path("/usr/share/doc", package, "copyright"), tree)
 
 
 def make_root(tree: Path) -> None:

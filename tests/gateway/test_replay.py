@@ -120,6 +120,9 @@ async def test_what_is_no_recording_is_one_line(text: str | None, words: str, re
         (lambda text: text + '{"t": 1, "what": "dance"}\n', "no line of a recording"),
         (lambda text: text.replace('"what": "list", ', '"what": "list", "more": 1, '), "no line of a recording"),
         (lambda text: text.replace('"message": "', '"message": "x'), "non-hexadecimal number"),
+        (lambda text: text.replace('"what": "list"', '"what": {}'), "no line of a recording"),
+        (lambda text: text.replace('"is_there": true', '"is_there": 1'), "1 is neither true nor false"),
+        (lambda text: text.replace('"stream": "1"', '"stream": 1'), "1 is no text"),
         (lambda text: text.replace('"kind": "InventorySeen"', '"kind": "Dream"'), "which this version does not know"),
         (lambda text: text.replace('"rules": [{"pattern"', '"rules": [{"patern"'), "KeyError('pattern')"),
     ],
@@ -133,6 +136,16 @@ async def test_a_recording_that_was_damaged_is_one_line(
     assert status == 2
     assert words in errors
     assert errors.count("\n") == 1
+
+
+async def test_a_kubelet_that_comes_twice_is_one(recording: Path, kubelet_dir: Path, driver: Driver) -> None:
+    await record(recording, kubelet_dir, driver, "1.36")
+    lines = recording.read_text().splitlines(keepends=True)
+    (comes,) = (line for line in lines if '"is_there": true' in line)
+    recording.write_text("".join([*lines, comes]))
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (0, "")
+    assert "no difference" in output
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:

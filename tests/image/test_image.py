@@ -158,6 +158,13 @@ def test_it_is_small_and_has_no_shell() -> None:
     assert as_somebody_else == []
 
 
+def test_it_says_on_which_terms_its_parts_are_given() -> None:
+    texts = {path.parent.name for path in (ROOTFS / "usr/share/doc").glob("*/copyright")}
+    assert {"libc6", "libssl3t64", "python3.13-minimal", "libpython3.13-stdlib"} <= texts
+    wheels = (ROOTFS / "opt/plugin-gateway").glob("grpcio-*.dist-info")
+    assert [path for wheel in wheels for path in wheel.rglob("LICENSE*")]
+
+
 def test_it_says_what_it_is_and_what_it_wants_of_nvidias_runtime() -> None:
     told = settings()
     assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=utility"} <= set(told["Env"])

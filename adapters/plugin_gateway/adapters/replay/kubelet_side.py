@@ -55,7 +55,9 @@ class KubeletSide:
         self._streams: dict[str, Stream] = {}
 
     async def appear(self) -> None:
-        """Listen, as a kubelet that starts."""
+        """Listen, as a kubelet that starts; nothing where one listens already."""
+        if self._server is not None:
+            return
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         self._server.add_generic_rpc_handlers((_Registration(self._coming),))
         hidden = self._directory / f".{KUBELET_SOCKET}"

@@ -1,23 +1,61 @@
 """Reads a recording strictly: what a user sent may be cut, of another version, or no recording at all."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.replay.recorder import VERSION
 from plugin_gateway.core.errors import InvalidValueError
 
-_FIELDS: Mapping[str, frozenset[str]] = {
-    "kubelet": frozenset({"is_there"}),
-    "seen": frozenset({"observation"}),
-    "register": frozenset({"api_version", "request"}),
-    "answered": frozenset({"api_version", "request", "code", "words"}),
-    "opened": frozenset({"stream", "service", "resource", "agent"}),
-    "list": frozenset({"stream", "message"}),
-    "ended": frozenset({"stream"}),
-    "call": frozenset({"service", "method", "resource", "agent", "request", "answer", "error"}),
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")  # noqa: TRY004 - as every other value that cannot be read
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")  # noqa: TRY004 - see above
+    return value
+
+
+def _message(value: Any) -> bytes:
+    return bytes.fromhex(_text(value))
+
+
+def _message_or_null(value: Any) -> bytes | None:
+    return None if value is None else _message(value)
+
+
+def _text_or_null(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _observation(value: Any) -> Any:
+    return value  # read when it is played: a gateway of today may not know it
+
+
+_FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "kubelet": {"is_there": _truth},
+    "seen": {"observation": _observation},
+    "register": {"api_version": _text, "request": _message},
+    "answered": {"api_version": _text, "request": _message, "code": _text, "words": _text},
+    "opened": {"stream": _text, "service": _text, "resource": _text, "agent": _text},
+    "list": {"stream": _text, "message": _message},
+    "ended": {"stream": _text},
+    "call": {
+        "service": _text,
+        "method": _text,
+        "resource": _text,
+        "agent": _text,
+        "request": _message,
+        "answer": _message_or_null,
+        "error": _text_or_null,
+    },
 }
+"""What each kind of line has, and how it is read."""
 _HEADER = frozenset(
     {
         "recording",
@@ -73,16 +111,13 @@ def read_recording(path: Path) -> Recording:
 def _happening(path: Path, number: int, line: str) -> Happening:
     value = _parse(path, number, line)
     what, at = value.pop("what", None), value.pop("t", None)
-    if what not in _FIELDS or not isinstance(at, int | float) or value.keys() != _FIELDS[what]:
+    fields = _FIELDS.get(what) if isinstance(what, str) else None
+    if fields is None or not isinstance(at, int | float) or value.keys() != fields.keys():
         raise InvalidValueError(f"{path}:{number}: no line of a recording")
     try:
-        return Happening(number, float(at), what, {name: _value(name, each) for name, each in value.items()})
-    except (ValueError, TypeError) as error:
+        return Happening(number, float(at), str(what), {name: read(value[name]) for name, read in fields.items()})
+    except (ValueError, OverflowError) as error:
         raise InvalidValueError(f"{path}:{number}: {error}") from error
-
-
-def _value(name: str, value: Any) -> Any:
-    return bytes.fromhex(value) if name in {"request", "answer", "message"} and value is not None else value
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
