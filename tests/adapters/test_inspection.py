@@ -113,6 +113,19 @@ async def test_a_plugin_that_never_answers_is_let_go(
     assert "no answer to GetDevicePluginOptions within 0 s" in errors
 
 
+async def test_a_listener_that_never_says_a_word_is_let_go(
+    kubelet_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin_client, "PATIENCE", 0.3)
+    path = kubelet_dir / "mute.sock"
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(path))
+        mute.listen()
+        status, report, errors = await inspected(capsys, path)
+    assert (status, report) == (1, None)
+    assert errors == f"plugin-gateway: {path}: no answer to reflection within 0 s\n"
+
+
 async def test_a_list_that_is_none_is_told(kubelet_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with Plugin(kubelet_dir, release("1.36")) as plugin:
         plugin.answers = {"GetDevicePluginOptions": b"\xff"}

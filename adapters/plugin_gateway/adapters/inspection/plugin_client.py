@@ -47,6 +47,28 @@ class PluginService(NamedTuple):
         return str(self.descriptor.full_name).rpartition(".")[0]
 
 
+class _Details(NamedTuple):
+    """What is known of a call before it is made; grpc asks for these names."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Limit(grpc.StreamStreamClientInterceptor):
+    """Gives a call the time that a plugin gets."""
+
+    def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
+        told = client_call_details
+        details = _Details(
+            told.method, PATIENCE, told.metadata, told.credentials, told.wait_for_ready, told.compression
+        )
+        return continuation(details, request_iterator)
+
+
 class PluginClient:
     """One connection to a plugin."""
 
@@ -68,6 +90,8 @@ class PluginClient:
                 ("grpc.enable_retries", 0),
             ),
         )
+        self._limited = grpc.intercept_channel(self._channel, _Limit())
+        """For the library that reads reflection, which waits without end."""
 
     def close(self) -> None:
         """End the connection."""
@@ -80,7 +104,7 @@ class PluginClient:
             InspectionError: nobody answers.
         """
         try:
-            return tuple(sorted(ProtoReflectionDescriptorDatabase(self._channel).get_services()))
+            return tuple(sorted(ProtoReflectionDescriptorDatabase(self._limited).get_services()))
         except grpc.RpcError as error:
             if error.code() in _ABSENT:
                 return None
@@ -95,7 +119,7 @@ class PluginClient:
         if reflected is None:
             return self._services_by_calling()
         names = [name for name in reflected if name.endswith(".DevicePlugin")]
-        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._channel))
+        pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._limited))
         found = [
             PluginService(pool.FindServiceByName(name), is_told=True, is_in_force=self._is_in_force(name))
             for name in names
