@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -88,6 +89,12 @@ def test_without_a_checkpoint_nothing_is_known(tmp_path: Path) -> None:
     assert find_holdings(tmp_path) == ((), "no kubelet tells by pod-resources, and there is no checkpoint")
     (tmp_path / "kubelet_internal_checkpoint").mkdir()
     with pytest.raises(CheckpointError, match="Is a directory"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "kubelet_internal_checkpoint")
+    with pytest.raises(CheckpointError, match="it is not JSON"):
         read_checkpoint(tmp_path)
 
 

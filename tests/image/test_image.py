@@ -160,7 +160,7 @@ def test_it_is_small_and_has_no_shell() -> None:
 
 def test_it_says_on_which_terms_its_parts_are_given() -> None:
     texts = {path.parent.name for path in (ROOTFS / "usr/share/doc").glob("*/copyright")}
-    assert {"libc6", "libssl3t64", "python3.13-minimal", "libpython3.13-stdlib"} <= texts
+    assert {"libc6", "libssl3t64", "python3.13-minimal", "libpython3.13-minimal"} <= texts
     wheels = (ROOTFS / "opt/plugin-gateway").glob("grpcio-*.dist-info")
     assert [path for wheel in wheels for path in wheel.rglob("LICENSE*")]
 

@@ -1,6 +1,7 @@
 """The kubelet's checkpoint of devices, in each of its five layouts; it is read and never touched."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +42,7 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     """
     path = directory / NAME
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_now) as file:
             data = file.read(MAX_BYTES)
         return _decode(json.loads(data))
     except FileNotFoundError:
@@ -52,6 +53,11 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
         raise CheckpointError(f"{path}: it is not JSON: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: it has no layout that a kubelet writes") from error
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Open a file as it is: a pipe would wait for a writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _decode(value: Any) -> Checkpoint:
