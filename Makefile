@@ -39,6 +39,7 @@ test-image: image
 
 # A Kubernetes of one node with eight GPUs, in namespaces of its own; the first time takes a quarter of an hour to build.
 cluster-programs: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m cluster needs
 	$(BIN)/python tests/cluster/build.py
 
 cluster: cluster-programs image

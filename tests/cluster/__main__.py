@@ -1,4 +1,4 @@
-"""Brings the cluster up for a person, and ends it: ``make cluster``, ``make cluster-down``."""
+"""Brings the cluster up for a person, ends it, and tells what it needs: ``make cluster``, ``make cluster-down``."""
 
 import sys
 import time
@@ -14,9 +14,9 @@ from cluster.needs import NeedsError, require
 def main() -> int:
     """Do what the argument says; 1 where it cannot be done."""
     try:
-        {"up": up, "down": down}[sys.argv[1]]()
+        {"needs": require, "up": up, "down": down}[sys.argv[1]]()
     except (MachineError, NeedsError) as problem:
-        sys.stderr.write(f"cluster {sys.argv[1]}: {problem}\n")
+        sys.stderr.write(f"make cluster: {problem}\n")
         return 1
     return 0
 
