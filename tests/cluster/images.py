@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from cluster.machine import run
-from image.build import BASE, IMAGE, buildah
+from image.build import BASE, IMAGE, buildah, replacing
 
 GATEWAY = "docker.io/library/plugin-gateway:0.1.0"
 NEXT_GATEWAY = "docker.io/library/plugin-gateway:next"
@@ -21,7 +21,8 @@ def archives(folder: Path) -> list[Path]:
     """Write an archive of each image; those that are there from another run are written again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    _make_shell()
+    with replacing(SHELL, PAUSE):
+        _make_shell()
     targets = {GATEWAY: IMAGE, NEXT_GATEWAY: IMAGE, PYTHON: BASE, SHELL: SHELL, PAUSE: PAUSE}
     written = []
     for number, (name, source) in enumerate(targets.items()):

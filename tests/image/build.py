@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2]
@@ -32,13 +33,27 @@ def main() -> int:
         make_base(BUILT / "base.tar")
     volumes = [f"--volume={path}:{path}:ro" for path in _FROM_HERE if Path(path).exists()]
     revision = run("git", "-C", str(PROJECT), "rev-parse", "HEAD").strip()
-    buildah(
-        "build", "--isolation=chroot", "--network=host", *volumes,
-        f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={revision}",
-        f"--file={PROJECT / 'deploy/Containerfile'}", f"--tag={IMAGE}", str(PROJECT),
-    )  # fmt: skip
+    with replacing(f"{IMAGE}:latest"):
+        buildah(
+            "build", "--isolation=chroot", "--network=host", *volumes,
+            f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={revision}",
+            f"--file={PROJECT / 'deploy/Containerfile'}", f"--tag={IMAGE}", str(PROJECT),
+        )  # fmt: skip
     unpack(BUILT / "rootfs")
     return 0
+
+
+@contextmanager
+def replacing(*names: str) -> Iterator[None]:
+    """Remove the images that have lost these names to others in the block: nothing would find them again."""
+    before = {_image_id(name) for name in names}
+    yield
+    for image in before - {_image_id(name) for name in names} - {""}:
+        buildah("rmi", "--force", image)
+
+
+def _image_id(name: str) -> str:
+    return buildah("images", "--quiet", "--no-trunc", "--filter", f"reference={name}").strip()
 
 
 def install(packages: Sequence[str]) -> None:
