@@ -6,7 +6,7 @@ import pytest
 
 from cluster.cluster import Cluster
 from cluster.conftest import Note
-from cluster.gateway import Gateway
+from cluster.gateway import RELEASED, SYSTEM, Gateway
 from cluster.watch import Watch
 
 
@@ -31,3 +31,14 @@ def test_it_becomes_ready_and_the_node_has_its_gpus(
     assert "CapEff:\t0000000000000000" in status
     root = cluster.machine.run("cat", f"/proc/{pid}/mounts").splitlines()[0].split()
     assert (root[1], root[3].split(",")[0]) == ("/", "ro")
+
+
+def test_a_node_without_a_driver_is_left_alone(cluster: Cluster, bare: Gateway) -> None:
+    """The manifest as it is released, where the pod finds no driver: it is ready, says what it looks for, and waits."""
+    cluster.kubectl("apply", f"--filename={RELEASED}")
+    bare.wait_ready()
+    assert bare.allocatable() == 0
+    (status,) = bare.pod()["status"]["containerStatuses"]
+    assert (status["ready"], status["restartCount"]) == (True, 0)
+    told = cluster.kubectl("logs", SYSTEM, bare.pod()["metadata"]["name"])
+    assert "libnvidia-ml.so.1 is neither in the loader's path nor in" in told
