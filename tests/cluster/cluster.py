@@ -5,7 +5,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import trustme
@@ -41,7 +41,6 @@ class Cluster:
         self.machine = Machine(BUILT / "node")
         self.gpus = StandIn(BUILT / "driver")
         self._services: dict[str, Service] = {}
-        self.kubelet_release = RELEASE
 
     def up(self) -> None:
         """Bring up a new one, with the images that its pods need.
@@ -138,7 +137,6 @@ class Cluster:
 
     def start_kubelet(self, release: str = RELEASE) -> None:
         """Start a kubelet of one of the releases that are built."""
-        self.kubelet_release = release
         self._start(
             "kubelet", str(BUILT / release / "kubelet"),
             f"--config={_CONF}/kubelet.yaml", f"--kubeconfig={_CONF}/system:node:{NODE}.conf",
@@ -196,7 +194,7 @@ class Cluster:
     def _start(self, name: str, *command: str) -> None:
         self._services[name] = self.machine.start(name, *command)
 
-    def _wait_for(self, name: str, works: Any) -> None:
+    def _wait_for(self, name: str, works: Callable[[], object]) -> None:
         """Wait until a part works; say why where it ended instead."""
 
         def ended_or_works() -> bool:

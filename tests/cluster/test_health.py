@@ -1,6 +1,7 @@
 """A GPU fails while a pod holds it."""
 
 import json
+import re
 import time
 
 from cluster.cluster import NODE, Cluster
@@ -18,11 +19,12 @@ STATUS_CYCLE = 1.0
 
 def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note) -> None:
     """An XID takes a GPU out within 1 s and the kubelet's report; its holder lives, all is told, new pods avoid it."""
-    bare.install(kubernetesEvents=True, nodeCondition=CONDITION)
+    bare.install(kubernetesEvents=True, nodeCondition=CONDITION, mountPodResources=True)
     watch.wait_for(lambda seen: seen.allocatable == 8, "8")
     pods.start(gpu_pod("holder"))
     (failed,) = pods.given("holder").uuids
     lives = pods.lives()
+    assert re.search(f"{failed} .* default/holder main$", bare.run("status"), re.MULTILINE)
 
     began = time.monotonic()
     cluster.gpus.driver.xid(int(failed[-12:], 16), FALLEN_OFF_THE_BUS)

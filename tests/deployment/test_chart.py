@@ -22,6 +22,7 @@ EVERYTHING: dict[str, Any] = {
     "failOnInitError": False,
     "nvidiaDriverRoot": "/run/nvidia/driver",
     "mountDriverRoot": True,
+    "mountPodResources": True,
     "passDeviceSpecs": False,
     "quietTime": 30,
     "driverTimeout": 20,
