@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +53,19 @@ async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Drive
     assert "ok    the driver shows 8 devices: NVIDIA H100 80GB HBM3" in output
     assert "ok    every device node is there" in output
     assert "mend" not in output
+
+
+async def test_a_gateway_that_is_stopped_is_told_from_one_that_is_away(kubelet_dir: Path, driver: Driver) -> None:
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with started(*arguments, environment=driver.environment) as process:
+        await process.wait_for_control()
+        process.send(signal.SIGSTOP)
+        try:
+            status, output, _ = await doctor(kubelet_dir, driver)
+        finally:
+            process.send(signal.SIGCONT)
+    assert status == 1
+    assert "control.sock did not answer within 5 s\n      -> it hangs or was stopped" in output
 
 
 async def test_without_flags_it_looks_with_those_of_the_gateway_that_runs_here(

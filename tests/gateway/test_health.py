@@ -439,12 +439,13 @@ async def test_status_can_be_watched_and_tells_what_was_decided(kubelet_dir: Pat
         assert watching.stdout is not None
         async with asyncio.timeout(15):
             seen = b""
-            while seen.count(b"\x1b[H\x1b[2J") < 3:
+            while seen.count(b"holders: ") < 3:
                 seen += await watching.stdout.read(4096)
             watching.send_signal(signal.SIGINT)
             _, errors = await watching.communicate()
         assert (watching.returncode, errors) == (130, b"")
         assert f"{RESOURCE}: registered as v1beta1".encode() in seen
+        assert b"\x1b" not in seen  # what is no terminal is not cleared
     status, _, errors_of_both = await run_to_end("status", "--watch", "--json")
     assert status == 2
     assert "not allowed with argument" in errors_of_both

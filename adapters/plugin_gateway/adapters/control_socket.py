@@ -36,6 +36,10 @@ class ControlError(GatewayError):
     """The gateway cannot be reached, or refuses; the message is for the operator."""
 
 
+class NoAnswerError(ControlError):
+    """It is there and does not answer in time."""
+
+
 class ControlServer:
     """Answers in the event loop, from what is known: no request waits for the driver or the kubelet."""
 
@@ -135,7 +139,7 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
             with client.makefile("rb") as file:
                 data = file.readline(MAX_ANSWER)
     except TimeoutError as error:
-        raise ControlError(f"the gateway at {path} did not answer within {PATIENCE:.0f} s") from error
+        raise NoAnswerError(f"the gateway at {path} did not answer within {PATIENCE:.0f} s") from error
     except OSError as error:
         raise ControlError(f"no gateway can be asked at {path}: {error.strerror or error}{_hint(error)}") from error
     return _parse(path, data)

@@ -30,12 +30,13 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
 
 def watch_status(state_dir: Path) -> int:
     """Show it again and again until the user has seen enough; a gateway that is away may come back."""
+    before = _CLEAR if sys.stdout.isatty() else ""
     while True:
         try:
             lines = _lines(_ask(state_dir))
         except ControlError as error:
             lines = [str(error)]
-        sys.stdout.write(_CLEAR)
+        sys.stdout.write(before)
         print_lines([datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"), *lines])
         sys.stdout.flush()
         time.sleep(WATCH_INTERVAL)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.control_socket import NAME, ControlError, ask
+from plugin_gateway.adapters.control_socket import NAME, ControlError, NoAnswerError, ask
 from plugin_gateway.adapters.doctor.findings import Finding, hint, mend, unseen, well
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
@@ -15,6 +15,9 @@ def check_gateway(state_dir: Path) -> Iterator[Finding]:
     """Ask it how it is."""
     try:
         status = ask(state_dir, {"command": "status"})
+    except NoAnswerError as error:
+        yield mend(f"{error}", "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on")
+        return
     except ControlError as error:
         if os.geteuid() != 0:
             yield unseen(str(error))
