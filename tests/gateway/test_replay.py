@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from driver.driver import Driver
 from gateway.node import RESOURCE
 from gateway.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.replay.recorder import Recorder
 
 
 @pytest.fixture
@@ -156,3 +159,20 @@ async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet
     )
     assert (status, errors) == (1, f"plugin-gateway: --record: {recording}: File exists\n")
     assert recording.read_text() == "mine"
+
+
+def test_a_disk_that_is_full_ends_the_recording_with_one_line(recording: Path) -> None:
+    lines: list[dict[str, object]] = []
+    log.write_to(lambda _, line: lines.append(dict(line)))
+    lines.clear()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        recorder = Recorder(str(recording), {})
+        for _ in range(3):
+            recorder.note("call", words="x" * 4096)
+        recorder.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        log.write_to(None)
+    assert [(line["event"], line["problem"]) for line in lines] == [("recording ended", "File too large")]

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.replay.plain import plain
@@ -61,12 +61,14 @@ class Recorder:
         self._thread.join(JOIN_PATIENCE)
 
     def _write(self, descriptor: int) -> None:
-        with os.fdopen(descriptor, "w") as file:
-            while (line := self._lines.get()) is not None:
-                try:
-                    file.write(json.dumps(plain(line)) + "\n")
-                    if self._lines.empty():
-                        file.flush()
-                except OSError as error:
-                    log.error("recording ended", problem=error.strerror)
-                    return
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                self._write_lines(file)
+        except OSError as error:  # from closing as well, which writes what is left
+            log.error("recording ended", problem=error.strerror)
+
+    def _write_lines(self, file: TextIO) -> None:
+        while (line := self._lines.get()) is not None:
+            file.write(json.dumps(plain(line)) + "\n")
+            if self._lines.empty():
+                file.flush()
