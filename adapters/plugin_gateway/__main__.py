@@ -89,7 +89,8 @@ def _decide_as_the_gateway(parsed: argparse.Namespace) -> Decisions:
     told = find_told(_state_dir(parsed))
     parser = argparse.ArgumentParser(add_help=False)
     _add_run_arguments(parser)
-    flags = {**given_flags(_options(), parser.parse_args(told.flags)), **given}
+    known, _ = parser.parse_known_args(told.flags)  # a gateway of another version may have others
+    flags = {**given_flags(_options(), known), **given}
     return decide(_options(), flags, {**told.environment, **os.environ})
 
 
