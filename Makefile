@@ -28,6 +28,7 @@ test-kubelets: kubelets
 # Manifests, chart and examples against the API of six releases, whose documents come with their Go modules.
 HELM := build/helm/helm
 test-deployment: $(READY) $(HELM)
+	command -v systemd-analyze || $(call debian,systemd)
 	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
 
 # The image as it is released, from a base made here; as root, on Debian.

@@ -1,5 +1,6 @@
 """The gateway in the cluster, as the guide has it deployed, with the stand-in for a driver."""
 
+import configparser
 import os
 import shlex
 import subprocess
@@ -11,14 +12,15 @@ import yaml
 
 from cluster.build import BUILT
 from cluster.cluster import KUBECONFIG, Cluster
-from cluster.machine import MachineError, wait_until
+from cluster.machine import MachineError, Service, wait_until
 from cluster.pods import LIMIT
-from cluster.stand_in import DRIVER_ROOT, render
+from cluster.stand_in import CONTROL, DRIVER_ROOT, render
 from cluster.watch import RESOURCE
 from image.build import PROJECT
 
 RELEASED = PROJECT / "deploy" / "manifests" / "plugin-gateway.yaml"
 CHART = PROJECT / "deploy" / "helm" / "plugin-gateway"
+UNIT = PROJECT / "deploy" / "systemd" / "plugin-gateway.service"
 HELM = PROJECT / "build" / "helm" / "helm"
 MANIFEST = BUILT / "plugin-gateway.yaml"
 SYSTEM = "--namespace=kube-system"
@@ -76,6 +78,15 @@ class Gateway:
         """Kill its process with -9."""
         container = self.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
         self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", container)
+
+    def start_service(self) -> Service:
+        """Start it as a service of the node, as the unit says; its program is the one that runs this test."""
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.read(UNIT)
+        _, *arguments = shlex.split(unit["Service"]["ExecStart"])
+        program = str(Path(sys.executable).with_name("plugin-gateway"))
+        command = ("env", f"NVML_STAND_IN={CONTROL}", program, *arguments, f"--driver-root={DRIVER_ROOT}")
+        return self._cluster.machine.start("plugin-gateway", *command)
 
     def remove(self) -> None:
         """Take it away, however it was deployed, and wait until it is gone."""

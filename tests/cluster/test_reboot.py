@@ -1,5 +1,6 @@
 """The node is switched off and on again."""
 
+import signal
 import time
 
 from cluster.cluster import Cluster
@@ -7,6 +8,7 @@ from cluster.conftest import Note
 from cluster.gateway import Gateway
 from cluster.machine import MachineError, wait_until
 from cluster.pods import Pods, gpu_pod
+from cluster.watch import Watch
 
 BACK_LIMIT = 60.0
 """Seconds for a whole Kubernetes to come up and settle on a busy machine."""
@@ -60,3 +62,42 @@ def _phases(pods: Pods) -> list[str]:
         return sorted(pods.phases().values())
     except MachineError:
         return []
+
+
+def test_a_service_of_the_node_has_no_pod_fail_in_a_reboot(
+    cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note
+) -> None:
+    """With the gateway as a service of the node, started before the kubelet, pods with GPUs run again with the same."""
+    service = bare.start_service()
+    watch.wait_for(lambda seen: seen.allocatable == 8, "8")
+    pods.start(gpu_pod("one", restartPolicy="Always"), gpu_pod("two", 2, restartPolicy="Always"))
+    before = {name: pods.given(name) for name in ("one", "two")}
+
+    cluster.machine.power_off()
+    began = time.monotonic()
+    cluster.power_on()
+    service = bare.start_service()
+    cluster.start_etcd()
+    cluster.start_api()
+    cluster.start_kubelet()
+    cluster.start_controllers()
+    wait_until(lambda: _restarts(pods) == {"one": 1, "two": 1}, "both were started again", BACK_LIMIT)
+    note("switched on to running", time.monotonic() - began)
+    cluster.wait_ready()
+    assert _phases(pods) == ["Running", "Running"]
+    assert {name: pods.given(name) for name in before} == before
+    service.end(signal.SIGTERM)
+
+
+def _restarts(pods: Pods) -> dict[str, int]:
+    """Tell how often the container of each pod that runs was started again."""
+    try:
+        found = pods.all()
+    except MachineError:
+        return {}
+    return {
+        pod["metadata"]["name"]: status["restartCount"]
+        for pod in found
+        for status in pod["status"].get("containerStatuses", ())
+        if "running" in status["state"]
+    }
