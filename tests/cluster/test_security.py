@@ -15,7 +15,10 @@ SOCKETS = "/var/lib/kubelet/device-plugins /run/plugin-gateway"
 
 def test_an_ordinary_pod_cannot_reach_its_sockets(gateway: Gateway, cluster: Cluster, pods: Pods) -> None:
     """A pod, with GPUs or without, sees neither the plugin's socket nor the one for operators."""
-    assert "plugin-gateway" in gateway.run("status", "--json")
+    assert gateway.allocatable() == 8
+    there = cluster.machine.run("find", *SOCKETS.split(), "-type", "s")
+    assert "/device-plugins/plugin-gateway-" in there
+    assert "/run/plugin-gateway/control.sock" in there
     pods.start(gpu_pod("without", 0), gpu_pod("with", 1))
     for name in ("without", "with"):
         found = cluster.kubectl(
