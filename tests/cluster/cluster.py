@@ -23,6 +23,7 @@ KUBECONFIG = BUILT / "kubeconfig"
 KUBECTL = BUILT / RELEASE / "kubectl"
 _CONF = "/var/lib/cluster"
 """Where the machine's disk keeps what its programs are told."""
+AUDIT_LOG = "/var/log/audit.log"
 _USERS = {
     "admin": "system:masters",
     "system:kube-controller-manager": "",
@@ -100,6 +101,7 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={_CONF}/api.key", f"--service-account-signing-key-file={_CONF}/api.key",
             f"--service-cluster-ip-range={SERVICES}", "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={_CONF}/audit.yaml", f"--audit-log-path={AUDIT_LOG}",
         )  # fmt: skip
         self._wait_for("kube-apiserver", lambda: self.kubectl("get", "--raw=/readyz") == "ok")
 
@@ -185,6 +187,11 @@ class Cluster:
         """Tell all of the node."""
         return self.get("node", NODE)
 
+    def binders(self) -> Mapping[str, str]:
+        """Tell who bound each pod to the node."""
+        lines = self.machine.disk(AUDIT_LOG).read_text().splitlines()
+        return {event["objectRef"]["name"]: event["user"]["username"] for event in map(json.loads, lines)}
+
     def ctr(self, *arguments: str) -> str:
         """Run containerd's own client on the images and containers of Kubernetes."""
         return self.machine.run("ctr", "--namespace=k8s.io", *arguments)
@@ -230,6 +237,7 @@ class Cluster:
             self._make_keys()
         self._write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
         self._write("net/10-bridge.conflist", json.dumps(_NETWORK))
+        self._write("audit.yaml", yaml.safe_dump(_AUDIT))
         self._write("kubelet.yaml", yaml.safe_dump(_KUBELET))
 
     def _make_keys(self) -> None:
@@ -314,6 +322,12 @@ _NETWORK = {
         },
         {"type": "loopback"},
     ],
+}
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "resources": [{"group": "", "resources": ["pods/binding"]}]}, {"level": "None"}],
 }
 _KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",

@@ -107,6 +107,8 @@ def test_a_quota_of_the_cluster_is_kept(cluster: Cluster, pods: Pods, note: Note
                 note(f"{MANY} pods to {QUOTA} running", time.monotonic() - began)
             running = _running(pods)
             assert not running & ever
+            binders = cluster.binders()
+            assert {binders[name] for name in running} == {"system:serviceaccount:kube-system:scheduler-extender"}
             ever |= running
             for _ in range(5):
                 assert len(_bound(pods)) <= QUOTA
