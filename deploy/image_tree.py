@@ -72,7 +72,7 @@ def copy(source: Path, tree: Path) -> None:
 
 def copy_licenses(files: Iterable[Path], tree: Path) -> None:
     """Copy what Debian says of the terms of each package of which there is a file; those of wheels are in them."""
-    paths = [str(path.resolve()) for path in files]
+    paths = [str(path.resolve()) for path in files if not path.is_relative_to(APPLICATION)]
     found = subprocess.run(("dpkg-query", "--search", *paths), check=True, stdout=subprocess.PIPE, text=True).stdout
     for package in {line.partition(":")[0] for line in found.splitlines()}:
         copy(Path("/usr/share/doc", package, "copyright"), tree)
