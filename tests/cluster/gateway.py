@@ -81,7 +81,7 @@ class Gateway:
 
     def start_service(self) -> Service:
         """Start it as a service of the node, as the unit says; its program is the one that runs this test."""
-        unit = configparser.ConfigParser(interpolation=None)
+        unit = configparser.ConfigParser(interpolation=None, strict=False)
         unit.read(UNIT)
         _, *arguments = shlex.split(unit["Service"]["ExecStart"])
         program = str(Path(sys.executable).with_name("plugin-gateway"))

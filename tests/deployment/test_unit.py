@@ -30,7 +30,7 @@ def test_systemd_has_nothing_to_say_about_it(tmp_path: Path) -> None:
 
 
 def test_its_limits_are_those_of_the_daemonset() -> None:
-    unit = configparser.ConfigParser(interpolation=None)
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.read(UNIT)
     pod = yaml.safe_load((DEPLOY / "manifests/plugin-gateway.yaml").read_text())["spec"]["template"]["spec"]
     (container,) = pod["containers"]
