@@ -3,6 +3,7 @@
 import configparser
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ class Gateway:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._service: Service | None = None
 
     def apply(self) -> None:
         """Apply the plain manifest."""
@@ -79,14 +81,19 @@ class Gateway:
         container = self.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
         self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", container)
 
-    def start_service(self) -> Service:
+    def start_service(self) -> None:
         """Start it as a service of the node, as the unit says; its program is the one that runs this test."""
         unit = configparser.ConfigParser(interpolation=None, strict=False)
         unit.read(UNIT)
         _, *arguments = shlex.split(unit["Service"]["ExecStart"])
         program = str(Path(sys.executable).with_name("plugin-gateway"))
         command = ("env", f"NVML_STAND_IN={CONTROL}", program, *arguments, f"--driver-root={DRIVER_ROOT}")
-        return self._cluster.machine.start("plugin-gateway", *command)
+        self._service = self._cluster.machine.start("plugin-gateway", *command)
+
+    def end_service(self) -> None:
+        """End it, if it runs."""
+        if self._service is not None:
+            self._service.end(signal.SIGTERM)
 
     def remove(self) -> None:
         """Take it away, however it was deployed, and wait until it is gone."""
@@ -95,6 +102,8 @@ class Gateway:
         else:
             self._cluster.kubectl("delete", "daemonset", "plugin-gateway", SYSTEM, "--ignore-not-found")
         wait_until(lambda: not self.pods(), "the gateway's pods are gone", LIMIT)
+        # Else a test takes what the kubelet said a moment ago for the work of its own gateway.
+        wait_until(lambda: self.allocatable() == 0, "the node has no GPU without it", LIMIT)
 
     def _is_of_helm(self) -> bool:
         return "plugin-gateway" in self._helm("list", "--short")

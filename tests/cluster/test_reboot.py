@@ -1,6 +1,5 @@
 """The node is switched off and on again."""
 
-import signal
 import time
 
 from cluster.cluster import Cluster
@@ -68,25 +67,27 @@ def test_a_service_of_the_node_has_no_pod_fail_in_a_reboot(
     cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note
 ) -> None:
     """With the gateway as a service of the node, started before the kubelet, pods with GPUs run again with the same."""
-    service = bare.start_service()
-    watch.wait_for(lambda seen: seen.allocatable == 8, "8")
-    pods.start(gpu_pod("one", restartPolicy="Always"), gpu_pod("two", 2, restartPolicy="Always"))
-    before = {name: pods.given(name) for name in ("one", "two")}
+    bare.start_service()
+    try:
+        watch.wait_for(lambda seen: seen.allocatable == 8, "8")
+        pods.start(gpu_pod("one", restartPolicy="Always"), gpu_pod("two", 2, restartPolicy="Always"))
+        before = {name: pods.given(name) for name in ("one", "two")}
 
-    cluster.machine.power_off()
-    began = time.monotonic()
-    cluster.power_on()
-    service = bare.start_service()
-    cluster.start_etcd()
-    cluster.start_api()
-    cluster.start_kubelet()
-    cluster.start_controllers()
-    wait_until(lambda: _restarts(pods) == {"one": 1, "two": 1}, "both were started again", BACK_LIMIT)
-    note("switched on to running", time.monotonic() - began)
-    cluster.wait_ready()
-    assert _phases(pods) == ["Running", "Running"]
-    assert {name: pods.given(name) for name in before} == before
-    service.end(signal.SIGTERM)
+        cluster.machine.power_off()
+        began = time.monotonic()
+        cluster.power_on()
+        bare.start_service()
+        cluster.start_etcd()
+        cluster.start_api()
+        cluster.start_kubelet()
+        cluster.start_controllers()
+        wait_until(lambda: _restarts(pods) == {"one": 1, "two": 1}, "both were started again", BACK_LIMIT)
+        note("switched on to running", time.monotonic() - began)
+        cluster.wait_ready()
+        assert _phases(pods) == ["Running", "Running"]
+        assert {name: pods.given(name) for name in before} == before
+    finally:
+        bare.end_service()
 
 
 def _restarts(pods: Pods) -> dict[str, int]:
