@@ -71,6 +71,11 @@ class Gateway:
         (pod,) = self.pods()
         return pod
 
+    def container(self) -> str:
+        """Tell the id of its container, as containerd knows it."""
+        (status,) = self.pod()["status"]["containerStatuses"]
+        return str(status["containerID"]).removeprefix("containerd://")
+
     def run(self, *arguments: str) -> str:
         """Run a command of the program in its pod."""
         name = self.pod()["metadata"]["name"]
@@ -78,8 +83,7 @@ class Gateway:
 
     def kill(self) -> None:
         """Kill its process with -9."""
-        container = self.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-        self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", container)
+        self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", self.container())
 
     def start_service(self) -> None:
         """Start it as a service of the node, as the unit says; its program is the one that runs this test."""

@@ -19,7 +19,7 @@ ADDRESS, OUTSIDE = "198.18.0.2", "198.18.0.1"
 _LINK = "gpu-node"
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
 _BOOT = Path(__file__).with_name("boot.sh")
-_CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = "plugin-gateway-cluster"
 PATIENCE = 20.0
 """Seconds for what takes a fraction of one on a quiet machine."""
@@ -183,11 +183,11 @@ class Machine:
         shutil.rmtree(self._disk, ignore_errors=True)
 
     def _make_cgroups(self) -> None:
-        for folder in _hierarchies():
+        for folder in hierarchies():
             (folder / CGROUP).mkdir(exist_ok=True)
 
     def _remove_cgroups(self) -> None:
-        for hierarchy in _hierarchies():
+        for hierarchy in hierarchies():
             top = hierarchy / CGROUP
             wait_until(lambda top=top: _is_removed(top), f"{top} is gone")  # type: ignore[misc]
 
@@ -204,12 +204,12 @@ class Machine:
             self._settings_file.unlink()
 
 
-def _hierarchies() -> Iterator[Path]:
-    """List the folders below which control groups are made: many of the first kind, one of the second."""
-    if (_CGROUPS / "cgroup.controllers").exists():
-        yield _CGROUPS
+def hierarchies() -> Iterator[Path]:
+    """List the folders below which control groups are made: many of the first kind, one of the second, perhaps none."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        yield CGROUPS
     else:
-        yield from (path for path in _CGROUPS.iterdir() if (path / "cgroup.procs").exists() and not path.is_symlink())
+        yield from (path.parent for path in CGROUPS.glob("*/cgroup.procs") if not path.parent.is_symlink())
 
 
 def _is_removed(group: Path) -> bool:

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from cluster.machine import CGROUPS, hierarchies
 from image.build import install
 
 PLUGINS = Path("/usr/lib/cni")
@@ -18,7 +19,6 @@ _PACKAGES = {
     str(PLUGINS / "bridge"): "containernetworking-plugins",
 }
 """Debian's package of each program."""
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 class NeedsError(Exception):
@@ -33,10 +33,10 @@ def require() -> None:
     """
     if os.geteuid() != 0:
         raise NeedsError("needs root: it makes namespaces, control groups and device nodes")
-    hierarchies = [path.parent for path in (*_CGROUPS.glob("cgroup.controllers"), *_CGROUPS.glob("*/cgroup.procs"))]
-    if not hierarchies:
-        raise NeedsError(f"needs control groups: none are mounted below {_CGROUPS}")
-    if readonly := [str(path) for path in hierarchies if not os.access(path, os.W_OK)]:
+    found = list(hierarchies())
+    if not found:
+        raise NeedsError(f"needs control groups: none are mounted below {CGROUPS}")
+    if readonly := [str(path) for path in found if not os.access(path, os.W_OK)]:
         raise NeedsError(f"needs control groups that can be written: {', '.join(readonly)}")
     if missing := [package for program, package in _PACKAGES.items() if shutil.which(program) is None]:
         if shutil.which("apt-get") is None:

@@ -25,8 +25,7 @@ def test_it_becomes_ready_and_the_node_has_its_gpus(
     (container,) = bare.pod()["spec"]["containers"]
     secured = container["securityContext"]
     assert (secured["capabilities"], secured["readOnlyRootFilesystem"]) == ({"drop": ["ALL"]}, True)
-    identity = bare.pod()["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
-    pid = cluster.ctr("tasks", "list").split(identity)[1].split()[0]
+    pid = cluster.ctr("tasks", "list").split(bare.container())[1].split()[0]
     status = cluster.machine.run("cat", f"/proc/{pid}/status")
     assert "CapEff:\t0000000000000000" in status
     root = cluster.machine.run("cat", f"/proc/{pid}/mounts").splitlines()[0].split()

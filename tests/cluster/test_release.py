@@ -15,7 +15,7 @@ def test_another_kubelet_takes_over_and_gives_back(
 ) -> None:
     """The kubelet becomes one of a year before and again the newest: pods and gateway stay, the GPUs are offered."""
     pods.start(gpu_pod("two", 2))
-    lives, container = pods.lives(), gateway.pod()["status"]["containerStatuses"][0]["containerID"]
+    lives, container = pods.lives(), gateway.container()
     for release in (YEAR_BEFORE, RELEASE):
         cluster.stop("kubelet")
         began, by_clock = time.monotonic(), now_by_clock()
@@ -28,4 +28,4 @@ def test_another_kubelet_takes_over_and_gives_back(
         assert not pods.given(name).uuids & pods.given("two").uuids
         pods.delete(name)
         assert pods.lives() == lives
-        assert gateway.pod()["status"]["containerStatuses"][0]["containerID"] == container
+        assert gateway.container() == container

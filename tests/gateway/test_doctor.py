@@ -5,7 +5,8 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest.mock import patch
 
@@ -37,7 +38,9 @@ async def doctor(kubelet_dir: Path, driver: Driver, *more: str) -> tuple[int, st
     )
 
 
-async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Driver) -> None:
+@asynccontextmanager
+async def registered(kubelet_dir: Path, driver: Driver) -> AsyncIterator[None]:
+    """A gateway that a kubelet has taken, and that can be asked."""
     arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
     async with (
         FakeKubelet(kubelet_dir, release("1.36")),
@@ -45,6 +48,11 @@ async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Drive
     ):
         await process.wait_for_event("registered")
         await process.wait_for_control()
+        yield
+
+
+async def test_where_all_is_well_it_ends_with_0(kubelet_dir: Path, driver: Driver) -> None:
+    async with registered(kubelet_dir, driver):
         status, output, errors = await doctor(kubelet_dir, driver)
     assert (status, errors) == (0, "")
     assert f"ok    a kubelet listens on {kubelet_dir}/kubelet.sock, pid {os.getpid()}" in output
@@ -71,13 +79,7 @@ async def test_a_gateway_that_is_stopped_is_told_from_one_that_is_away(kubelet_d
 async def test_without_flags_it_looks_with_those_of_the_gateway_that_runs_here(
     kubelet_dir: Path, driver: Driver
 ) -> None:
-    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
-    async with (
-        FakeKubelet(kubelet_dir, release("1.36")),
-        started(*arguments, environment=driver.environment) as process,
-    ):
-        await process.wait_for_event("registered")
-        await process.wait_for_control()
+    async with registered(kubelet_dir, driver):
         status, output, errors = await run_to_end("doctor", environment=driver.environment)
         assert (status, errors) == (0, "")
         assert "ok    the driver shows 8 devices: NVIDIA H100 80GB HBM3" in output
