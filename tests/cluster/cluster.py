@@ -4,7 +4,6 @@ import json
 import secrets
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -165,19 +164,13 @@ class Cluster:
 
     # --- hands on it ---
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+    def kubectl(self, *arguments: str, stdin: str = "") -> str:
         """Run kubectl as the admin; tells what it wrote.
 
         Raises:
             MachineError: it failed; with what it said.
         """
-        command = (str(KUBECTL), f"--kubeconfig={KUBECONFIG}", *arguments)
-        ended = subprocess.run(
-            command, check=False, input=stdin or "", capture_output=True, text=True, timeout=START_LIMIT
-        )
-        if ended.returncode:
-            raise MachineError(f"kubectl {' '.join(arguments)}: {ended.stderr.strip()}")
-        return ended.stdout
+        return run(str(KUBECTL), f"--kubeconfig={KUBECONFIG}", *arguments, stdin=stdin, limit=START_LIMIT)
 
     def get(self, *arguments: str) -> Any:
         """Ask the API server for an object, or for a list of them."""

@@ -4,7 +4,6 @@ import configparser
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 
 from cluster.build import BUILT
 from cluster.cluster import KUBECONFIG, Cluster
-from cluster.machine import MachineError, Service, wait_until
+from cluster.machine import Service, run, wait_until
 from cluster.pods import LIMIT
 from cluster.stand_in import CONTROL, DRIVER_ROOT, render
 from cluster.watch import RESOURCE
@@ -127,11 +126,7 @@ class Gateway:
         self._helm("uninstall", "plugin-gateway", "--wait")
 
     def _helm(self, *arguments: str) -> str:
-        command = (str(HELM), f"--kubeconfig={KUBECONFIG}", SYSTEM, *arguments)
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2 * LIMIT)
-        if ended.returncode:
-            raise MachineError(f"helm {' '.join(arguments)}: {ended.stderr.strip()}")
-        return ended.stdout
+        return run(str(HELM), f"--kubeconfig={KUBECONFIG}", SYSTEM, *arguments, limit=2 * LIMIT)
 
 
 def _post_renderer() -> Path:

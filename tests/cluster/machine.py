@@ -220,15 +220,13 @@ def _is_removed(group: Path) -> bool:
     return not group.exists()
 
 
-def run(*command: str) -> str:
+def run(*command: str, stdin: str = "", limit: float = 10 * PATIENCE) -> str:
     """Run a program here to its end; tells what it wrote.
 
     Raises:
         MachineError: it failed; with what it said.
     """
-    ended = subprocess.run(
-        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10 * PATIENCE
-    )
+    ended = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=limit)
     if ended.returncode:
         raise MachineError(f"{' '.join(command)}: {ended.stderr.strip()}")
     return ended.stdout
