@@ -50,7 +50,7 @@ class Gateway:
             self.remove()
         self.apply()
         self.wait_ready()
-        wait_until(lambda: self.allocatable() == 8, f"8 allocatable, not {self.allocatable()}", LIMIT)
+        wait_until(lambda: self.allocatable() == 8, lambda: f"8 allocatable, not {self.allocatable()}", LIMIT)
 
     def wait_ready(self) -> None:
         """Wait until the DaemonSet is what was asked for."""

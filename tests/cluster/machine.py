@@ -33,8 +33,8 @@ class MachineError(Exception):
     """It does not do what it should."""
 
 
-def wait_until(what: Callable[[], object], saying: str, limit: float = PATIENCE) -> None:
-    """Wait until something is so.
+def wait_until(what: Callable[[], object], saying: str | Callable[[], str], limit: float = PATIENCE) -> None:
+    """Wait until something is so; what to say if it is not may be asked for then.
 
     Raises:
         MachineError: it is not, for so many seconds.
@@ -42,7 +42,7 @@ def wait_until(what: Callable[[], object], saying: str, limit: float = PATIENCE)
     end = time.monotonic() + limit
     while not what():
         if time.monotonic() > end:
-            raise MachineError(f"not within {limit:.0f} s: {saying}")
+            raise MachineError(f"not within {limit:.0f} s: {saying if isinstance(saying, str) else saying()}")
         time.sleep(_POLL)
 
 

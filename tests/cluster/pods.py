@@ -63,7 +63,7 @@ class Pods:
         """Wait until pods run."""
         wait_until(
             lambda: all(self.phases().get(name) == "Running" for name in names),
-            f"{', '.join(names)} run: {self.phases()}",
+            lambda: f"{', '.join(names)} run: {self.phases()}",
             limit,
         )
 
