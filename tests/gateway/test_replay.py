@@ -151,6 +151,22 @@ async def test_a_kubelet_that_comes_twice_is_one(recording: Path, kubelet_dir: P
     assert "no difference" in output
 
 
+async def test_a_kubelet_that_went_before_it_answered_plays_again(
+    recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    def leave_before_the_answer(lines: list[dict[str, object]]) -> None:
+        answered = first(lines, "answered")
+        place = lines.index(answered)
+        gone = {"t": answered["t"], "what": "kubelet", "is_there": False}
+        lines[place:] = [gone, {**answered, "code": "UNAVAILABLE", "words": "Socket closed"}]
+
+    await record(recording, kubelet_dir, driver, "1.37")
+    edited(recording, leave_before_the_answer)
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (0, "")
+    assert output.endswith(" lines played, no difference\n")
+
+
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
     recording.write_text("mine")
     from_here = os.path.relpath(recording)

@@ -50,6 +50,7 @@ class KubeletSide:
         self._coming: asyncio.Queue[Register] = asyncio.Queue()
         self._pending: dict[str, list[Register]] = defaultdict(list)
         """By version string, those that wait for their answer."""
+        self._not_made_then: list[str] = []
         self._endpoints: dict[str, str] = {}
         """The latest name of each resource."""
         self._streams: dict[str, Stream] = {}
@@ -74,6 +75,8 @@ class KubeletSide:
         (self._directory / KUBELET_SOCKET).unlink(missing_ok=True)
         if server is not None:
             await server.stop(None)
+        self._pending.clear()  # their connections ended with it, so nobody waits for an answer
+        self._set_aside_coming()
 
     async def expect_register(self, api_version: str, request: bytes) -> None:
         """Wait for the gateway to register as it did then.
@@ -103,11 +106,15 @@ class KubeletSide:
 
     def left_over(self) -> list[str]:
         """List the registrations that were not made then."""
-        found = []
+        self._set_aside_coming()
+        return self._not_made_then
+
+    def _set_aside_coming(self) -> None:
         while not self._coming.empty():
             register = self._coming.get_nowait()
-            found.append(f"{register.resource} is registered as {register.api_version} once more than then")
-        return found
+            self._not_made_then.append(
+                f"{register.resource} is registered as {register.api_version} once more than then"
+            )
 
     async def open(self, stream: str, service: str, resource: str, agent: str) -> None:
         """Open a stream to the endpoint that was told last."""
