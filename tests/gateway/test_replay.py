@@ -126,6 +126,8 @@ async def test_what_is_no_recording_is_one_line(text: str | None, words: str, re
         (lambda text: text.replace('"what": "list"', '"what": {}'), "no line of a recording"),
         (lambda text: text.replace('"is_there": true', '"is_there": 1'), "1 is neither true nor false"),
         (lambda text: text.replace('"stream": "1"', '"stream": 1'), "1 is no text"),
+        (lambda text: text.replace('"request": "0a', '"request": "ff'), "Error parsing message"),
+        (lambda text: text.replace('"code": "OK"', '"code": "FINE"'), "'FINE' is no status of gRPC"),
         (lambda text: text.replace('"kind": "InventorySeen"', '"kind": "Dream"'), "which this version does not know"),
         (lambda text: text.replace('"rules": [{"pattern"', '"rules": [{"patern"'), "KeyError('pattern')"),
     ],

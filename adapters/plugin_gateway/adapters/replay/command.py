@@ -177,7 +177,7 @@ class _Replay:
             case "kubelet":
                 await (side.appear() if fields["is_there"] else side.vanish())
             case "register":
-                await side.expect_register(fields["api_version"], fields["request"])
+                await side.expect_register(fields["api_version"], fields["request"].resource_name)
             case "answered":
                 side.answer(fields["api_version"], fields["code"], fields["words"])
             case "opened" if fields["agent"].startswith(KUBELET_AGENT):

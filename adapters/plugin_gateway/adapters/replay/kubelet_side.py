@@ -24,7 +24,7 @@ class Register(NamedTuple):
     api_version: str
     endpoint: str
     resource: str
-    answer: "asyncio.Future[tuple[str, str]]"
+    answer: "asyncio.Future[tuple[grpc.StatusCode, str]]"
 
 
 @dataclass(slots=True)
@@ -78,13 +78,12 @@ class KubeletSide:
         self._pending.clear()  # their connections ended with it, so nobody waits for an answer
         self._set_aside_coming()
 
-    async def expect_register(self, api_version: str, request: bytes) -> None:
-        """Wait for the gateway to register as it did then.
+    async def expect_register(self, api_version: str, expected: str) -> None:
+        """Wait for the gateway to register the resource that it registered then.
 
         Raises:
             MissedError: it does not, or otherwise.
         """
-        expected = wire.RegisterRequest.FromString(request).resource_name
         if self._server is None:
             return  # then nobody listened, and nobody does now
         try:
@@ -99,7 +98,7 @@ class KubeletSide:
                 f"{expected} was registered as {api_version} then, {register.resource} as {register.api_version} now"
             )
 
-    def answer(self, api_version: str, code: str, words: str) -> None:
+    def answer(self, api_version: str, code: grpc.StatusCode, words: str) -> None:
         """Answer as the kubelet did then."""
         if self._pending[api_version]:
             self._pending[api_version].pop(0).answer.set_result((code, words))
@@ -194,9 +193,9 @@ class _Registration(grpc.GenericRpcHandler):
 
     async def _register(self, request: bytes, context: Any) -> bytes:
         told = wire.RegisterRequest.FromString(request)
-        answer: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
         await self._coming.put(Register(told.version, told.endpoint, told.resource_name, answer))
         code, words = await answer
-        if code != grpc.StatusCode.OK.name:
-            await context.abort(grpc.StatusCode[code], words)
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, words)
         return b""

@@ -5,7 +5,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grpc
+from google.protobuf.message import DecodeError
+
 from plugin_gateway.adapters.replay.recorder import VERSION
+from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 
 
@@ -25,6 +29,20 @@ def _message(value: Any) -> bytes:
     return bytes.fromhex(_text(value))
 
 
+def _register_request(value: Any) -> wire.RegisterRequest:
+    try:
+        return wire.RegisterRequest.FromString(_message(value))
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _status(value: Any) -> grpc.StatusCode:
+    try:
+        return grpc.StatusCode[_text(value)]
+    except KeyError as error:
+        raise ValueError(f"{value!r} is no status of gRPC") from error
+
+
 def _message_or_null(value: Any) -> bytes | None:
     return None if value is None else _message(value)
 
@@ -40,8 +58,8 @@ def _observation(value: Any) -> Any:
 _FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "kubelet": {"is_there": _truth},
     "seen": {"observation": _observation},
-    "register": {"api_version": _text, "request": _message},
-    "answered": {"api_version": _text, "request": _message, "code": _text, "words": _text},
+    "register": {"api_version": _text, "request": _register_request},
+    "answered": {"api_version": _text, "request": _register_request, "code": _status, "words": _text},
     "opened": {"stream": _text, "service": _text, "resource": _text, "agent": _text},
     "list": {"stream": _text, "message": _message},
     "ended": {"stream": _text},
