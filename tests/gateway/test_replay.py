@@ -1,11 +1,14 @@
 """A recording of a gateway and its kubelet plays again without a difference, and tells one where there is one."""
 
+import asyncio
 import json
 import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 
 from driver.driver import Driver
@@ -13,7 +16,9 @@ from gateway.node import RESOURCE
 from gateway.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
 from plugin_gateway.adapters.replay.recorder import Recorder
+from plugin_gateway.api.v1beta1.api_pb2 import RegisterRequest
 
 
 @pytest.fixture
@@ -167,6 +172,26 @@ async def test_a_kubelet_that_went_before_it_answered_plays_again(
     status, output, errors = await run_to_end("replay", str(recording))
     assert (status, errors) == (0, "")
     assert output.endswith(" lines played, no difference\n")
+
+
+async def test_a_registration_that_was_given_up_takes_no_answer_of_the_next(kubelet_dir: Path) -> None:
+    side = KubeletSide(kubelet_dir)
+    await side.appear()
+    request = RegisterRequest(version="v1beta1", endpoint="e", resource_name=RESOURCE).SerializeToString()
+    async with grpc.aio.insecure_channel(
+        f"unix:{kubelet_dir}/kubelet.sock", options=(("grpc.default_authority", "localhost"),)
+    ) as channel:
+        register: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/v1beta1.Registration/Register")
+        given_up = register(request, timeout=10)
+        await side.expect_register("v1beta1", RESOURCE)
+        given_up.cancel()
+        await asyncio.sleep(0.2)
+        side.answer("v1beta1", grpc.StatusCode.DEADLINE_EXCEEDED, "")
+        call = register(request, timeout=10)
+        await side.expect_register("v1beta1", RESOURCE)
+        side.answer("v1beta1", grpc.StatusCode.OK, "")
+        assert await call == b""
+    await side.vanish()
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:

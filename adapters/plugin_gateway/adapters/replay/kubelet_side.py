@@ -75,7 +75,6 @@ class KubeletSide:
         (self._directory / KUBELET_SOCKET).unlink(missing_ok=True)
         if server is not None:
             await server.stop(None)
-        self._pending.clear()  # their connections ended with it, so nobody waits for an answer
         self._set_aside_coming()
 
     async def expect_register(self, api_version: str, expected: str) -> None:
@@ -100,8 +99,11 @@ class KubeletSide:
 
     def answer(self, api_version: str, code: grpc.StatusCode, words: str) -> None:
         """Answer as the kubelet did then."""
-        if self._pending[api_version]:
-            self._pending[api_version].pop(0).answer.set_result((code, words))
+        # Whose call ended, with the kubelet or by its deadline, waits no more.
+        waiting = [each for each in self._pending[api_version] if not each.answer.done()]
+        if waiting:
+            waiting.pop(0).answer.set_result((code, words))
+        self._pending[api_version] = waiting
 
     def left_over(self) -> list[str]:
         """List the registrations that were not made then."""

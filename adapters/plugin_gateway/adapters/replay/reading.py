@@ -30,10 +30,7 @@ def _message(value: Any) -> bytes:
 
 
 def _register_request(value: Any) -> wire.RegisterRequest:
-    try:
-        return wire.RegisterRequest.FromString(_message(value))
-    except DecodeError as error:
-        raise ValueError(str(error)) from error
+    return wire.RegisterRequest.FromString(_message(value))
 
 
 def _status(value: Any) -> grpc.StatusCode:
@@ -134,7 +131,7 @@ def _happening(path: Path, number: int, line: str) -> Happening:
         raise InvalidValueError(f"{path}:{number}: no line of a recording")
     try:
         return Happening(number, float(at), str(what), {name: read(value[name]) for name, read in fields.items()})
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, DecodeError) as error:
         raise InvalidValueError(f"{path}:{number}: {error}") from error
 
 
