@@ -200,48 +200,77 @@ async def test_a_mistake_is_told_in_one_line(arguments: tuple[str, ...], words: 
     assert words in output
 
 
-async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> None:
+class Terminal:
+    """A fake kubelet on a terminal of 16 lines, and all that it wrote there."""
+
+    def __init__(self, process: asyncio.subprocess.Process, file: int) -> None:
+        self.process = process
+        self.shown = bytearray()
+        self._file = file
+
+    def read(self) -> None:
+        """Read until the other end is closed."""
+        with contextlib.suppress(OSError):
+            while data := os.read(self._file, 4096):
+                self.shown.extend(data)
+
+    def type(self, command: str) -> None:
+        os.write(self._file, f"{command}\n".encode())
+
+    async def see(self, words: bytes) -> None:
+        async with asyncio.timeout(10):
+            while words not in self.shown:  # noqa: ASYNC110 - a thread fills it
+                await asyncio.sleep(0.02)
+
+    async def ended(self) -> int:
+        async with asyncio.timeout(10):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def on_a_terminal(directory: Path) -> AsyncIterator[Terminal]:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (16, 100))
     environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     environment["TERM"] = "xterm"
     process = await asyncio.create_subprocess_exec(
-        PROGRAM, "fake-kubelet", "--kubelet-dir", str(kubelet_dir), "--like", "1.10",
+        PROGRAM, "fake-kubelet", "--kubelet-dir", str(directory), "--like", "1.10",
         stdin=theirs, stdout=theirs, stderr=theirs, env=environment,
     )  # fmt: skip
     os.close(theirs)
-    shown = bytearray()
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # the other end was closed
-            while data := os.read(ours, 4096):
-                shown.extend(data)
-
-    async def see(words: bytes) -> None:
-        async with asyncio.timeout(10):
-            while words not in shown:  # noqa: ASYNC110 - a thread fills it
-                await asyncio.sleep(0.02)
-
-    reading = asyncio.create_task(asyncio.to_thread(read))
+    terminal = Terminal(process, ours)
+    reading = asyncio.create_task(asyncio.to_thread(terminal.read))
     try:
-        await see(b"kubelet 1.10")
-        async with Plugin(kubelet_dir, release("1.10"), ids=[f"thing-{number}" for number in range(9)]) as plugin:
-            assert await plugin.register() == OK
-            await see(b"9 of 9 healthy; capacity 9, allocatable 9")
-            await see(b"and 7 more")
-            shown.clear()
-            os.write(ours, f"allocate {RESOURCE} 10\n".encode())
-            await see(b"refused: Update plugin resources failed")
-            os.write(ours, b"quit\n")
-            async with asyncio.timeout(10):
-                assert await process.wait() == 0
+        yield terminal
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
         await reading
         os.close(ours)
-    assert b"Traceback" not in shown
+    assert b"Traceback" not in terminal.shown
+
+
+async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> None:
+    things = [f"thing-{number}" for number in range(9)]
+    async with on_a_terminal(kubelet_dir) as terminal:
+        await terminal.see(b"kubelet 1.10")
+        async with Plugin(kubelet_dir, release("1.10"), ids=things) as plugin:
+            assert await plugin.register() == OK
+            await terminal.see(b"9 of 9 healthy; capacity 9, allocatable 9")
+            await terminal.see(b"and 7 more")
+            terminal.shown.clear()
+            terminal.type(f"allocate {RESOURCE} 10")
+            await terminal.see(b"refused: Update plugin resources failed")
+            terminal.type("quit")
+            assert await terminal.ended() == 0
+
+
+async def test_a_kubelet_that_cannot_listen_is_not_drawn(tmp_path: Path) -> None:
+    async with on_a_terminal(tmp_path / ("x" * 120)) as terminal:
+        assert await terminal.ended() == 2
+    assert b"AF_UNIX path too long" in terminal.shown
+    assert b"kubelet 1.10" not in terminal.shown
 
 
 async def test_an_output_that_cannot_be_written_is_told_as_the_cause(kubelet_dir: Path) -> None:

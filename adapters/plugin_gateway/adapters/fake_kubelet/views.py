@@ -70,10 +70,9 @@ class Picture:
 
     @contextlib.contextmanager
     def showing(self, kubelet: FakeKubelet) -> Iterator[None]:
-        """Show what this kubelet sees, until the end of the block."""
+        """Show what this kubelet sees, from its first event, that it listens, until the end of the block."""
         self._kubelet = kubelet
         with self._live:
-            self._draw()
             yield
 
     def tell(self, event: Event) -> None:
