@@ -22,6 +22,7 @@ from plugin_gateway.adapters.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.mailbox import Mailbox
 from plugin_gateway.adapters.process import START_TIME, run_process
 from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.service_manager import ServiceManager
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.ports import Backend
@@ -72,6 +73,7 @@ class Daemon:
         self._before = self._gateway.state
         """What an earlier instance left."""
         self._reports: ClusterReports | None = None
+        self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
 
     def run(self) -> int:
@@ -101,6 +103,8 @@ class Daemon:
         self._memory.keep(state)
         if self._reports is not None:
             self._reports.keep(state, changes.notes)
+        if state.is_settled:
+            self._service_manager.say_ready()
 
     async def _report_to_cluster(self) -> None:
         await _import_later("plugin_gateway.adapters.cluster_reports")

@@ -58,6 +58,11 @@ class State:
         return self.inventory.devices if self.inventory is not None else ()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the node has, or that the driver does not tell."""
+        return self.inventory is not None or self.driver_problem is not None or self.driver_is_silent
+
+    @property
     def is_watched(self) -> bool:
         """Whether somebody would see it if a device failed now."""
         return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
