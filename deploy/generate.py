@@ -69,7 +69,8 @@ spec:
 $annotations\
     spec:
 $priority\
-      # It talks to the kubelet and to nobody else.
+      # It talks to the kubelet and to nobody else. Said all the same, or one that was here before would stay.
+      serviceAccountName: default
       automountServiceAccountToken: false
       # It ends within 2 s.
       terminationGracePeriodSeconds: 5

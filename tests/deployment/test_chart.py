@@ -139,6 +139,9 @@ def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
     assert len(roles) == (rules is not None)
     spec = daemonset(tmp_path, values)["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is (rules is not None)
+    # Left out it would be what an upgrade found, which the API server also keeps under another name.
+    made = [each["metadata"]["name"] for each in objects if each["kind"] == "ServiceAccount"]
+    assert [spec["serviceAccountName"]] == (made or ["default"])
 
 
 def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_path: Path) -> None:
