@@ -6,7 +6,7 @@ READY := .venv/ready
 # What CI may install; elsewhere the package is a person's business.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster-programs cluster cluster-down e2e soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster cluster-down e2e soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
@@ -39,19 +39,19 @@ test-image: image
 	$(BIN)/python -m pytest --numprocesses 2 -rP tests/image $(PYTEST_ARGS)
 
 # A Kubernetes of one node with eight GPUs, in namespaces of its own; the first time takes a quarter of an hour to build.
-cluster-programs: $(READY)
+cluster: $(READY) image
 	PYTHONPATH=tests $(BIN)/python -m cluster needs
-	$(BIN)/python tests/cluster/build.py
-
-cluster: cluster-programs image
+	$(BIN)/python tests/cluster/build.py cluster
 	PYTHONPATH=tests $(BIN)/python -m cluster up
 
 cluster-down: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m cluster down
 
 # The gateway in it, with pods that ask for GPUs; what it finds out is kept in docs/cluster.md.
-e2e: cluster-programs image $(HELM)
-	$(BIN)/python -m pytest --timeout 180 tests/cluster $(PYTEST_ARGS)
+e2e: $(READY) image $(HELM)
+	PYTHONPATH=tests $(BIN)/python -m cluster needs
+	$(BIN)/python tests/cluster/build.py e2e
+	$(BIN)/python -m pytest --timeout 180 tests/cluster $(or $(PYTEST_ARGS),--write-page)
 
 # The status page; pictures of it are kept in build/page.
 test-browser: $(READY)
@@ -93,6 +93,7 @@ lock:
 	touch $(READY)
 
 clean:
+	test ! -e build/cluster/node/kernel-settings || $(MAKE) cluster-down
 	rm -rf .venv build dist
 
 $(HELM):

@@ -1,11 +1,13 @@
 """Brings the cluster up for a person, ends it, and tells what it needs: ``make cluster``, ``make cluster-down``."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from cluster.build import BUILT, RELEASE
-from cluster.cluster import KUBECONFIG, KUBECTL, Cluster
+from cluster.cluster import KUBECTL, Cluster
+from cluster.configuration import KUBECONFIG
 from cluster.gateway import MANIFEST, write_manifest
 from cluster.machine import MachineError
 from cluster.needs import NeedsError, require
@@ -16,8 +18,13 @@ def main() -> int:
     try:
         {"needs": require, "up": up, "down": down}[sys.argv[1]]()
     except (MachineError, NeedsError) as problem:
-        sys.stderr.write(f"make cluster: {problem}\n")
+        sys.stderr.write(f"cluster: {problem}\n")
         return 1
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as problem:  # of the image's build
+        sys.stderr.write(f"cluster: {problem}; what it said is above\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -34,7 +41,8 @@ def up() -> None:
     print(f"up after {time.monotonic() - began:.0f} s: Kubernetes {RELEASE} of one node with eight GPUs, for example:")
     print(f"  {here}/kubectl apply -f {here}/{MANIFEST.name} -f deploy/examples/pod.yaml")
     print(f"  {here}/kubectl logs two-gpus")
-    print(f"or KUBECONFIG={here}/{KUBECONFIG.name}; make cluster-down ends it")
+    print(f"or with a kubectl of your own: export KUBECONFIG={KUBECONFIG}")
+    print("It is ended by: make cluster-down")
 
 
 def _write_kubectl() -> None:

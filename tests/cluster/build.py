@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -15,25 +16,27 @@ COMMANDS = {
     RELEASE: ("kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
     YEAR_BEFORE: ("kubelet",),
 }
+WANTED = {"cluster": (RELEASE,), "e2e": (RELEASE, YEAR_BEFORE)}
+"""What is built for each of make's targets."""
 LIMIT = 2400
 """Seconds for one folder with nothing cached, on two cores that do other things as well."""
 
 
 class CannotBuildError(Exception):
-    """What is missing here."""
+    """What is missing here, or failed."""
 
 
-def build() -> None:
+def build(releases: Sequence[str]) -> None:
     """Leave every program in its folder.
 
     Raises:
-        CannotBuildError: there is no Go.
+        CannotBuildError: there is no Go, or it did not build one.
     """
     if shutil.which("go") is None:
         message = "no Go here; with it, any version from 1.26 will do"
         raise CannotBuildError(message)
-    for release, commands in COMMANDS.items():
-        packages = [f"k8s.io/kubernetes/cmd/{command}" for command in commands]
+    for release in releases:
+        packages = [f"k8s.io/kubernetes/cmd/{command}" for command in COMMANDS[release]]
         _go_build(release, packages, f"-s -w {_says_its_version(release)}")
     _go_build("etcd", ["go.etcd.io/etcd/server/v3"], "-s -w")
 
@@ -43,7 +46,12 @@ def _go_build(folder: str, packages: list[str], linked: str) -> None:
     target = BUILT / folder
     target.mkdir(parents=True, exist_ok=True)
     command = ("go", "build", "-mod=readonly", "-trimpath", f"-ldflags={linked}", "-o", f"{target}/", *packages)
-    subprocess.run(command, cwd=PROGRAMS / folder, check=True, timeout=LIMIT)
+    try:
+        subprocess.run(command, cwd=PROGRAMS / folder, check=True, timeout=LIMIT)
+    except subprocess.CalledProcessError as error:
+        raise CannotBuildError(f"go did not build {folder}, see above") from error
+    except subprocess.TimeoutExpired as error:
+        raise CannotBuildError(f"go did not build {folder} within {LIMIT} s; what it built so far is kept") from error
     print(f"{folder}: {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -55,7 +63,10 @@ def _says_its_version(release: str) -> str:
 
 
 if __name__ == "__main__":
+    (target,) = sys.argv[1:]
     try:
-        build()
+        build(WANTED[target])
     except CannotBuildError as problem:
-        sys.exit(f"make cluster: {problem}")
+        sys.exit(f"make {target}: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,37 +1,28 @@
 """A whole Kubernetes of one node, in a machine of its own."""
 
+import http.client
 import json
-import secrets
-import shutil
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import trustme
 import yaml
 
 from cluster import images
 from cluster.build import BUILT, RELEASE
-from cluster.machine import ADDRESS, CGROUP, NAME, Machine, MachineError, Service, run, wait_until
+from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, Configuration
+from cluster.machine import ADDRESS, Machine, MachineError, Service, run, wait_until
 from cluster.stand_in import StandIn
 
-NODE = NAME
-API = f"https://{ADDRESS}:6443"
-PODS, SERVICES, FIRST_SERVICE = "198.18.1.0/24", "198.18.2.0/24", "198.18.2.1"
-KUBECONFIG = BUILT / "kubeconfig"
 KUBECTL = BUILT / RELEASE / "kubectl"
-_CONF = "/var/lib/cluster"
-"""Where the machine's disk keeps what its programs are told."""
 AUDIT_LOG = "/var/log/audit.log"
-_USERS = {
-    "admin": "system:masters",
-    "system:kube-controller-manager": "",
-    "system:kube-scheduler": "",
-    "system:kube-proxy": "",
-    f"system:node:{NODE}": "system:nodes",
-}
 START_LIMIT = 60.0
 """Seconds for a part to come up on a busy machine."""
+LIMIT = 30.0
+"""Seconds for a pod to get where it should on a busy machine."""
+RESOURCE = "nvidia.com/gpu"
+SYSTEM = "--namespace=kube-system"
+"""For kubectl and Helm: where the gateway is."""
 
 
 class Cluster:
@@ -40,16 +31,23 @@ class Cluster:
     def __init__(self) -> None:
         self.machine = Machine(BUILT / "node")
         self.gpus = StandIn(BUILT / "driver")
+        self._configuration = Configuration(self.machine)
         self._services: dict[str, Service] = {}
 
     def up(self) -> None:
-        """Bring up a new one, with the images that its pods need.
+        """Bring up a new one, with the images that its pods need; what does not come up whole is ended.
 
         Raises:
             MachineError: there is one already, or a part does not come up.
         """
-        if self.machine.is_on:
-            raise MachineError("the cluster is up already; make cluster-down ends it")
+        self.machine.require_off()
+        try:
+            self._up()
+        except BaseException:
+            self.down()
+            raise
+
+    def _up(self) -> None:
         self.machine.wipe()
         archives = images.archives(BUILT / "images")
         self.power_on()
@@ -63,7 +61,7 @@ class Cluster:
         """Boot the machine with its GPUs and containerd; Kubernetes is started part by part."""
         self.machine.boot()
         self._mount_gpus()
-        self._configure()
+        self._configuration.write_all()
         self.start_containerd()
 
     def down(self) -> None:
@@ -76,7 +74,7 @@ class Cluster:
 
     def start_containerd(self) -> None:
         """Start containerd and wait until it answers."""
-        self._start("containerd", "containerd", "--config", f"{_CONF}/containerd.toml")
+        self._start("containerd", "containerd", "--config", f"{CONF}/containerd.toml")
         self._wait_for("containerd", lambda: bool(self.ctr("version")))
 
     def start_etcd(self) -> None:
@@ -94,13 +92,14 @@ class Cluster:
             "kube-apiserver", str(BUILT / RELEASE / "kube-apiserver"),
             "--etcd-servers=http://127.0.0.1:2379",
             f"--advertise-address={ADDRESS}", "--secure-port=6443",
-            f"--tls-cert-file={_CONF}/api.pem", f"--tls-private-key-file={_CONF}/api.key",
-            f"--token-auth-file={_CONF}/tokens.csv", "--authorization-mode=Node,RBAC",
+            f"--tls-cert-file={CONF}/api.pem", f"--tls-private-key-file={CONF}/api.key",
+            f"--token-auth-file={CONF}/tokens.csv", "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=ExtendedResourceToleration,NodeRestriction",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={_CONF}/api.key", f"--service-account-signing-key-file={_CONF}/api.key",
+            f"--service-account-key-file={CONF}/api.key", f"--service-account-signing-key-file={CONF}/api.key",
             f"--service-cluster-ip-range={SERVICES}", "--kubelet-preferred-address-types=InternalIP",
-            f"--audit-policy-file={_CONF}/audit.yaml", f"--audit-log-path={AUDIT_LOG}",
+            f"--kubelet-client-certificate={CONF}/api.pem", f"--kubelet-client-key={CONF}/api.key",
+            f"--audit-policy-file={CONF}/audit.yaml", f"--audit-log-path={AUDIT_LOG}",
         )  # fmt: skip
         self._wait_for("kube-apiserver", lambda: self.kubectl("get", "--raw=/readyz") == "ok")
 
@@ -108,14 +107,14 @@ class Cluster:
         """Start the controllers, the scheduler and kube-proxy."""
         self._start(
             "kube-controller-manager", str(BUILT / RELEASE / "kube-controller-manager"),
-            f"--kubeconfig={_CONF}/system:kube-controller-manager.conf", "--leader-elect=false",
-            f"--service-account-private-key-file={_CONF}/api.key", f"--root-ca-file={_CONF}/ca.pem",
-            "--use-service-account-credentials",
+            f"--kubeconfig={CONF}/system:kube-controller-manager.conf", "--leader-elect=false",
+            f"--service-account-private-key-file={CONF}/api.key", f"--root-ca-file={CONF}/ca.pem",
+            "--use-service-account-credentials", "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
         )  # fmt: skip
         self.start_scheduler()
         self._start(
             "kube-proxy", str(BUILT / RELEASE / "kube-proxy"),
-            f"--kubeconfig={_CONF}/system:kube-proxy.conf", f"--hostname-override={NODE}", f"--cluster-cidr={PODS}",
+            f"--kubeconfig={CONF}/system:kube-proxy.conf", f"--hostname-override={NODE}", f"--cluster-cidr={PODS}",
             "--proxy-mode=iptables",
             # These are settings of the real machine.
             "--conntrack-max-per-core=0",
@@ -124,7 +123,7 @@ class Cluster:
 
     def start_scheduler(self, configuration: Mapping[str, Any] | None = None) -> None:
         """Start the scheduler, or start it again with another configuration."""
-        kubeconfig = f"{_CONF}/system:kube-scheduler.conf"
+        kubeconfig = f"{CONF}/system:kube-scheduler.conf"
         told = {
             "apiVersion": "kubescheduler.config.k8s.io/v1",
             "kind": "KubeSchedulerConfiguration",
@@ -132,15 +131,15 @@ class Cluster:
             "clientConnection": {"kubeconfig": kubeconfig},
             "leaderElection": {"leaderElect": False},
         }
-        self._write("scheduler.yaml", yaml.safe_dump(told))
+        self._configuration.write("scheduler.yaml", yaml.safe_dump(told))
         self.stop("kube-scheduler")
-        self._start("kube-scheduler", str(BUILT / RELEASE / "kube-scheduler"), f"--config={_CONF}/scheduler.yaml")
+        self._start("kube-scheduler", str(BUILT / RELEASE / "kube-scheduler"), f"--config={CONF}/scheduler.yaml")
 
     def start_kubelet(self, release: str = RELEASE) -> None:
         """Start a kubelet of one of the releases that are built."""
         self._start(
             "kubelet", str(BUILT / release / "kubelet"),
-            f"--config={_CONF}/kubelet.yaml", f"--kubeconfig={_CONF}/system:node:{NODE}.conf",
+            f"--config={CONF}/kubelet.yaml", f"--kubeconfig={CONF}/system:node:{NODE}.conf",
             f"--hostname-override={NODE}", f"--node-ip={ADDRESS}",
         )  # fmt: skip
 
@@ -181,15 +180,17 @@ class Cluster:
         return self.get("node", NODE)
 
     def binders(self) -> Mapping[str, str]:
-        """Tell who bound each pod to the node."""
-        lines = self.machine.disk(AUDIT_LOG).read_text().splitlines()
-        return {event["objectRef"]["name"]: event["user"]["username"] for event in map(json.loads, lines)}
+        """Tell who bound each pod to a node, since the cluster came up."""
+        events = map(json.loads, self.machine.disk(AUDIT_LOG).read_text().splitlines())
+        return {
+            event["objectRef"]["name"]: event["user"]["username"]
+            for event in events
+            if event["responseStatus"]["code"] == http.client.CREATED
+        }
 
     def ctr(self, *arguments: str) -> str:
         """Run containerd's own client on the images and containers of Kubernetes."""
         return self.machine.run("ctr", "--namespace=k8s.io", *arguments)
-
-    # --- what it is made of ---
 
     def _start(self, name: str, *command: str) -> None:
         self._services[name] = self.machine.start(name, *command)
@@ -217,127 +218,3 @@ class Cluster:
         for inside, outside in self.gpus.mounts.items():
             self.machine.run("mkdir", "-p", inside)
             self.machine.run("mount", "--bind", str(outside), inside)
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.machine.disk(f"{_CONF}/{name}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o600)
-
-    def _configure(self) -> None:
-        """Write what each part is told, and keys; those of an earlier boot stay."""
-        if not self.machine.disk(f"{_CONF}/tokens.csv").exists():
-            self._make_keys()
-        self._write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
-        self._write("net/10-bridge.conflist", json.dumps(_NETWORK))
-        self._write("audit.yaml", yaml.safe_dump(_AUDIT))
-        self._write("kubelet.yaml", yaml.safe_dump(_KUBELET))
-
-    def _make_keys(self) -> None:
-        authority = trustme.CA()
-        served = authority.issue_cert(ADDRESS, FIRST_SERVICE, "127.0.0.1", "kubernetes.default.svc")
-        ca = authority.cert_pem.bytes().decode()
-        self._write("ca.pem", ca)
-        self._write("api.pem", "".join(pem.bytes().decode() for pem in served.cert_chain_pems))
-        self._write("api.key", served.private_key_pem.bytes().decode())
-        tokens = {user: secrets.token_hex(16) for user in _USERS}
-        lines = [f'{token},{user},{user},"{_USERS[user]}"' for user, token in tokens.items()]
-        self._write("tokens.csv", "\n".join(lines) + "\n")
-        for user, token in tokens.items():
-            self._write(f"{user}.conf", _kubeconfig(f"{_CONF}/ca.pem", token))
-        shutil.copyfile(self.machine.disk(f"{_CONF}/ca.pem"), KUBECONFIG.with_name("ca.pem"))
-        KUBECONFIG.write_text(_kubeconfig(str(KUBECONFIG.with_name("ca.pem")), tokens["admin"]))
-        KUBECONFIG.chmod(0o600)
-
-    def _snapshotter(self) -> str:
-        """Choose layers where the disk can have them, else copies."""
-        folders = [self.machine.disk(f"{_CONF}/try/{name}") for name in ("lower", "upper", "work", "merged")]
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        lower, upper, work, merged = folders
-        try:
-            run("mount", "-t", "overlay", f"-olowerdir={lower},upperdir={upper},workdir={work}", "overlay", str(merged))
-        except MachineError:
-            return "native"
-        run("umount", str(merged))
-        return "overlayfs"
-
-
-def _kubeconfig(authority: str, token: str) -> str:
-    return yaml.safe_dump(
-        {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "gpu", "cluster": {"server": API, "certificate-authority": authority}}],
-            "users": [{"name": "gpu", "user": {"token": token}}],
-            "contexts": [{"name": "gpu", "context": {"cluster": "gpu", "user": "gpu"}}],
-            "current-context": "gpu",
-        }
-    )
-
-
-_CONTAINERD = f"""\
-version = 2
-root = "/var/lib/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
-[grpc]
-address = "/run/containerd/containerd.sock"
-[plugins."io.containerd.internal.v1.opt"]
-path = "/var/lib/containerd/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{images.PAUSE}"
-# A container may not have CAP_SYS_RESOURCE, which it takes to lower the score.
-restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
-conf_dir = "{_CONF}/net"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "{{snapshotter}}"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-"""
-_NETWORK = {
-    "cniVersion": "0.4.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "pods",
-            "isGateway": True,
-            "hairpinMode": True,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{"subnet": PODS}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
-                "dataDir": "/run/cni",
-            },
-        },
-        {"type": "loopback"},
-    ],
-}
-_AUDIT = {
-    "apiVersion": "audit.k8s.io/v1",
-    "kind": "Policy",
-    "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "resources": [{"group": "", "resources": ["pods/binding"]}]}, {"level": "None"}],
-}
-_KUBELET = {
-    "apiVersion": "kubelet.config.k8s.io/v1beta1",
-    "kind": "KubeletConfiguration",
-    "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-    # Its API is reached by this machine alone.
-    "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-    "authorization": {"mode": "AlwaysAllow"},
-    "cgroupDriver": "cgroupfs",
-    "cgroupRoot": f"/{CGROUP}",
-    "failCgroupV1": False,
-    "failSwapOn": False,
-    "enforceNodeAllocatable": [],
-    "evictionHard": {},
-    "localStorageCapacityIsolation": False,
-    "resolvConf": "",
-    # Ten times as often as by default, so that the tests need not wait for it.
-    "nodeStatusUpdateFrequency": "1s",
-    "nodeStatusReportFrequency": "1s",
-}

@@ -1,17 +1,19 @@
 """One cluster for all tests of this folder, which come one after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from cluster.cluster import Cluster
-from cluster.facts import Facts
+from cluster.facts import PAGE, Facts, Note
 from cluster.gateway import Gateway
 from cluster.needs import NeedsError, require
 from cluster.pods import Pods
 from cluster.watch import Watch
 
-Note = Callable[[str, float], None]
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-page", action="store_true", help=f"write {PAGE.name} if every test passes")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
         require()
     except NeedsError as missing:
         pytest.exit(f"make e2e: {missing}", returncode=1)
-    config.pluginmanager.register(Facts())
+    config.pluginmanager.register(Facts(PAGE if config.getoption("--write-page") else None))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,9 @@
 """Keeps what the tests of the cluster show, and how long each took: docs/cluster.md."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,14 +11,18 @@ import pytest
 from cluster.build import RELEASE, YEAR_BEFORE
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
+Note = Callable[[str, float], None]
+"""Keeps what was measured, in seconds."""
 _ABOUT = f"""\
 # A real cluster that it runs in
 
 Made by `make e2e`, which writes this page anew when every test has passed: Kubernetes {RELEASE} (etcd, API server,
 controllers, scheduler, kube-proxy, kubelet; for one fact a kubelet {YEAR_BEFORE}), Debian's containerd, runc and
-network plugins, the image as it is released. Only the silicon is not real: a stand-in for NVIDIA's library with eight
-GPUs, whose device nodes are character devices that reach the containers. The kubelet reports its status each second,
-ten times as often as by default; a time that ends with the node's allocatable contains up to one second of that.
+network plugins, the image as it is released. Two things are not real: the silicon (a stand-in for NVIDIA's library
+with eight GPUs; their device nodes have NVIDIA's numbers and no driver behind them), and a boot of the node, which
+ends all of its processes and its `/run`, and not its kernel. The kubelet reports its status each second; by default it
+is each ten seconds, so where a time ends with the node's allocatable, up to one second of it is that, and up to ten in
+a cluster as it comes.
 
 | fact | measured in the last run | `make e2e PYTEST_ARGS="-k …"` |
 | --- | --- | --- |
@@ -23,22 +30,19 @@ ten times as often as by default; a time that ends with the node's allocatable c
 
 
 class Facts:
-    """Collects the facts; a plugin of pytest."""
+    """Collects the facts and tells them; a plugin of pytest."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path | None) -> None:
+        """``page`` is written if every test passes."""
+        self._page = page
         self._facts: dict[str, str] = {}
         self._measured: dict[str, list[str]] = {}
-        self._is_whole = False
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note what each test states; a run of some tests leaves the page as it is."""
+        """Note what each test states."""
         for item in session.items:
             assert isinstance(item, pytest.Function)
             self._facts[_name(item.nodeid)] = " ".join((item.function.__doc__ or "").split())
-        options = session.config.option
-        self._is_whole = not (options.keyword or options.markexpr or options.lf) and not any(
-            "::" in argument for argument in session.config.args
-        )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what one test has measured."""
@@ -46,15 +50,43 @@ class Facts:
             measured = [value for name, value in report.user_properties if name == "measured"]
             self._measured.setdefault(_name(report.nodeid), []).extend(str(words) for words in measured)
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell what was measured."""
+        terminalreporter.section("measured")
+        for name, measured in self._measured.items():
+            if measured:
+                terminalreporter.write_line(f"{name}: {'; '.join(measured)}")
+
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         """Write the page, if nothing failed or is missing."""
-        if exitstatus == 0 and self._is_whole and self._measured.keys() == self._facts.keys():
+        if self._page is not None and exitstatus == 0 and self._measured.keys() == self._facts.keys():
             rows = [
                 f"| {fact} | {'; '.join(self._measured[name])} | `{name}` |\n" for name, fact in self._facts.items()
             ]
-            PAGE.write_text(f"{_ABOUT}{''.join(rows)}\nOn {os.cpu_count()} processors.\n")
+            self._page.write_text(f"{_ABOUT}{''.join(rows)}\nOn {os.cpu_count()} processors.\n")
 
 
 def _name(nodeid: str) -> str:
     """Tell the name of a test's function."""
     return nodeid.rpartition("::")[2].partition("[")[0]
+
+
+def _without_times(page: str) -> list[str]:
+    """Tell all of a page but what was measured, and on what."""
+    lines = page.partition("\nOn ")[0].splitlines()
+    return [f"{line.split(' | ')[0]} | {line.split(' | ')[-1]}" if line.startswith("| ") else line for line in lines]
+
+
+def main() -> int:
+    """Compare the page with the one that was committed; 1 where they differ in more than times."""
+    committed = subprocess.run(
+        ("git", "show", f"HEAD:docs/{PAGE.name}"), cwd=PAGE.parent, check=True, capture_output=True, text=True
+    ).stdout
+    before, after = _without_times(committed), _without_times(PAGE.read_text())
+    sys.stdout.writelines(f"- {line}\n" for line in before if line not in after)
+    sys.stdout.writelines(f"+ {line}\n" for line in after if line not in before)
+    return 1 if before != after else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ import configparser
 import os
 import shlex
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,10 @@ from typing import Any
 import yaml
 
 from cluster.build import BUILT
-from cluster.cluster import KUBECONFIG, Cluster
+from cluster.cluster import LIMIT, RESOURCE, SYSTEM, Cluster
+from cluster.configuration import KUBECONFIG
 from cluster.machine import Service, run, wait_until
-from cluster.pods import LIMIT
 from cluster.stand_in import CONTROL, DRIVER_ROOT, render
-from cluster.watch import RESOURCE
 from image.build import PROJECT
 
 RELEASED = PROJECT / "deploy" / "manifests" / "plugin-gateway.yaml"
@@ -23,7 +23,6 @@ CHART = PROJECT / "deploy" / "helm" / "plugin-gateway"
 UNIT = PROJECT / "deploy" / "systemd" / "plugin-gateway.service"
 HELM = PROJECT / "build" / "helm" / "helm"
 MANIFEST = BUILT / "plugin-gateway.yaml"
-SYSTEM = "--namespace=kube-system"
 _OURS = "--selector=app.kubernetes.io/name=plugin-gateway"
 
 
@@ -85,13 +84,27 @@ class Gateway:
         self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", self.container())
 
     def start_service(self) -> None:
-        """Start it as a service of the node, as the unit says; its program is the one that runs this test."""
-        unit = configparser.ConfigParser(interpolation=None, strict=False)
-        unit.read(UNIT)
-        _, *arguments = shlex.split(unit["Service"]["ExecStart"])
+        """Start it as a service of the node, as systemd does by the unit, until others may be started after it.
+
+        Its program is the one that runs this test; it has no capabilities and can get none, but sees the whole disk.
+        """
+        parser = configparser.ConfigParser(interpolation=None, strict=False)
+        parser.read(UNIT)
+        unit = parser["Service"]
+        assert (unit["Type"], unit["CapabilityBoundingSet"], unit["NoNewPrivileges"]) == ("notify", "", "yes")
+        limits = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+        _, *arguments = shlex.split(unit["ExecStart"])
         program = str(Path(sys.executable).with_name("plugin-gateway"))
-        command = ("env", f"NVML_STAND_IN={CONTROL}", program, *arguments, f"--driver-root={DRIVER_ROOT}")
-        self._service = self._cluster.machine.start("plugin-gateway", *command)
+        machine, told = self._cluster.machine, "/run/notify"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(machine.inside(told)))
+            manager.settimeout(LIMIT)
+            self._service = machine.start(
+                "plugin-gateway", *limits, "env", f"NOTIFY_SOCKET={told}", f"NVML_STAND_IN={CONTROL}",
+                program, *arguments, f"--driver-root={DRIVER_ROOT}",
+            )  # fmt: skip
+            assert manager.recv(100) == b"READY=1"
+        machine.inside(told).unlink()
 
     def end_service(self) -> None:
         """End it, if it runs."""

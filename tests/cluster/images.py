@@ -1,12 +1,13 @@
 """The images of the cluster's pods, as archives: ours as it is released, and what the examples name."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 from cluster.machine import run
 from image.build import BASE, IMAGE, buildah, replacing
 
-GATEWAY = "docker.io/library/plugin-gateway:0.1.0"
+GATEWAY = f"docker.io/library/plugin-gateway:{version('plugin-gateway')}"
 NEXT_GATEWAY = "docker.io/library/plugin-gateway:next"
 """The same under another tag, for a DaemonSet to be rolled to."""
 SHELL = "docker.io/library/debian:stable-slim"

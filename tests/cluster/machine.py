@@ -24,8 +24,15 @@ CGROUP = "plugin-gateway-cluster"
 PATIENCE = 20.0
 """Seconds for what takes a fraction of one on a quiet machine."""
 _POLL = 0.02
-_KERNEL_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
-"""What a kubelet sets, for the whole of the real machine."""
+_KERNEL_SETTINGS = (
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+)
+"""What a kubelet sets, for the whole of the real machine (setupKernelTunables); those that this kernel has."""
 _PROC_SYS = Path("/proc/sys")
 
 
@@ -87,7 +94,8 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self._disk = folder / "disk"
-        self._pid_file = folder / "machine.pid"
+        self._outside = 0
+        """The parent of its first process, as found the last time."""
         self._settings_file = folder / "kernel-settings"
         self._services: dict[str, Service] = {}
 
@@ -97,13 +105,31 @@ class Machine:
 
     @property
     def _init(self) -> int | None:
-        """The first process, as seen from here; the file may be older than a boot of the real machine."""
+        """The first process, as seen from here, whoever booted the machine."""
+        if not self._is_outside(self._outside):
+            running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+            self._outside = next(filter(self._is_outside, running), 0)
         with contextlib.suppress(OSError, ValueError):
-            outside = int(self._pid_file.read_text())
-            if str(self._disk).encode() in Path(f"/proc/{outside}/cmdline").read_bytes():
-                (inside,) = Path(f"/proc/{outside}/task/{outside}/children").read_text().split()
-                return int(inside)
+            (inside,) = Path(f"/proc/{self._outside}/task/{self._outside}/children").read_text().split()
+            return int(inside)
         return None
+
+    def _is_outside(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return words[0] == b"unshare" and os.fsencode(self._disk) in words
+        return False
+
+    def require_off(self) -> None:
+        """Check that it can be booted.
+
+        Raises:
+            MachineError: it is on, or one of that name that is not ours.
+        """
+        if self.is_on:
+            raise MachineError("the cluster is up already; make cluster-down ends it")
+        if _has_wire():
+            raise MachineError(f"a {NAME} is up that belongs to another checkout, whose make cluster-down ends it")
 
     def boot(self) -> None:
         """Switch it on: nothing runs in it yet.
@@ -111,8 +137,7 @@ class Machine:
         Raises:
             MachineError: it is on already, or does not come up.
         """
-        if self.is_on or Path("/sys/class/net", _LINK).exists():
-            raise MachineError(f"a machine {NAME} is on already")
+        self.require_off()
         self._disk.mkdir(parents=True, exist_ok=True)
         self._note_settings()
         self._make_cgroups()
@@ -120,7 +145,6 @@ class Machine:
             ("unshare", *_NAMESPACES, "--fork", "--mount-proc", "--", "sh", str(_BOOT), str(self._disk)),
             self._disk.parent / "boot.log",
         )
-        self._pid_file.write_text(str(boot.pid))
         self._services["boot"] = boot
         wait_until(lambda: self.inside("/run/booted").exists() or not boot.is_running, "the machine has booted")
         if not boot.is_running:
@@ -166,17 +190,22 @@ class Machine:
             service.leave()
 
     def power_off(self) -> None:
-        """Switch it off with everything in it, at once; nothing where it is off."""
+        """Switch it off with everything in it, at once; nothing where it is off.
+
+        Raises:
+            MachineError: there is one that is not ours, or it does not end.
+        """
         if (init := self._init) is not None:
             os.kill(init, signal.SIGKILL)
-        wait_until(lambda: self._init is None, "the machine is off")
+            wait_until(lambda: self._init is None, "the machine is off")
+        else:
+            self.require_off()
         for service in self._services.values():
             service.wait()
         self._services.clear()
-        wait_until(lambda: not Path("/sys/class/net", _LINK).exists(), "the wire is gone")
+        wait_until(lambda: not _has_wire(), "the wire is gone")
         self._remove_cgroups()
         self._restore_settings()
-        self._pid_file.unlink(missing_ok=True)
 
     def wipe(self) -> None:
         """Forget what is on its disk."""
@@ -193,15 +222,21 @@ class Machine:
 
     def _note_settings(self) -> None:
         if not self._settings_file.exists():  # else they are those of a kubelet that nobody tidied up after
+            found = [name for name in _KERNEL_SETTINGS if (_PROC_SYS / name).exists()]
             self._settings_file.write_text(
-                "\n".join((_PROC_SYS / name).read_text().strip() for name in _KERNEL_SETTINGS)
+                "".join(f"{name} {(_PROC_SYS / name).read_text().strip()}\n" for name in found)
             )
 
     def _restore_settings(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            for name, value in zip(_KERNEL_SETTINGS, self._settings_file.read_text().split(), strict=True):
+            for line in self._settings_file.read_text().splitlines():
+                name, value = line.split(" ", 1)
                 (_PROC_SYS / name).write_text(value)
             self._settings_file.unlink()
+
+
+def _has_wire() -> bool:
+    return Path("/sys/class/net", _LINK).exists()
 
 
 def hierarchies() -> Iterator[Path]:
@@ -224,9 +259,12 @@ def run(*command: str, stdin: str = "", limit: float = 10 * PATIENCE) -> str:
     """Run a program here to its end; tells what it wrote.
 
     Raises:
-        MachineError: it failed; with what it said.
+        MachineError: it failed, with what it said, or did not end.
     """
-    ended = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=limit)
+    try:
+        ended = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise MachineError(f"{' '.join(command)}: not within {limit:.0f} s") from error
     if ended.returncode:
         raise MachineError(f"{' '.join(command)}: {ended.stderr.strip()}")
     return ended.stdout

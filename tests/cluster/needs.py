@@ -10,6 +10,7 @@ from image.build import install
 PLUGINS = Path("/usr/lib/cni")
 _PACKAGES = {
     "busybox": "busybox-static",
+    "cc": "build-essential",
     "conntrack": "conntrack",
     "containerd": "containerd",
     "ip": "iproute2",

@@ -1,19 +1,25 @@
 """The pods of a test."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
-from cluster.cluster import Cluster
+from cluster.cluster import LIMIT, RESOURCE, Cluster
 from cluster.images import SHELL
 from cluster.machine import wait_until
-from cluster.watch import RESOURCE
+from cluster.stand_in import MAJOR
 
-LIMIT = 30.0
-"""Seconds for a pod to get where it should on a busy machine."""
 SHOW = "echo $NVIDIA_VISIBLE_DEVICES; cd /dev; ls -d nvidia* 2>/dev/null; echo shown; exec sleep 100000"
+
+
+_TRY = f"""
+for number in $(seq 0 7); do
+  mknod /tmp/$number c {MAJOR} $number
+  (: <> /tmp/$number) 2>&1 | grep -q 'Operation not permitted' || echo $number
+done
+"""
 
 
 class Given(NamedTuple):
@@ -23,6 +29,11 @@ class Given(NamedTuple):
     """That it is told."""
     nodes: frozenset[str]
     """Below its /dev."""
+
+    @property
+    def minors(self) -> frozenset[int]:
+        """Of its GPUs: the stand-in counts them in the last part of the UUID, and their nodes with them."""
+        return frozenset(int(uuid[-12:], 16) for uuid in self.uuids)
 
 
 def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
@@ -39,6 +50,18 @@ def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
         "kind": "Pod",
         "metadata": {"name": name},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, "restartPolicy": "Never", **spec},
+    }
+
+
+def deployment(name: str, replicas: int = 1) -> Mapping[str, Any]:
+    """Describe who makes such pods anew."""
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": {**gpu_pod(name)["spec"], "restartPolicy": "Always"}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template},
     }
 
 
@@ -71,6 +94,10 @@ class Pods:
         """Tell the phase of every pod of the test."""
         return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in self.all()}
 
+    def count(self, phase: str) -> int:
+        """Count the pods of the test in a phase."""
+        return list(self.phases().values()).count(phase)
+
     def all(self) -> Sequence[Any]:
         """Tell all of the pods of the test."""
         pods: Sequence[Any] = self._cluster.get("pods")["items"]
@@ -87,6 +114,18 @@ class Pods:
         told, *rest = self._cluster.kubectl("logs", name).split("\n")
         nodes = rest[: rest.index("shown")]
         return Given(uuids=frozenset(told.split(",")) - {""}, nodes=frozenset(nodes))
+
+    def numbers(self, name: str, nodes: Iterable[str]) -> Mapping[str, str]:
+        """Tell what kind of file each of a pod's device nodes is, and its numbers in hexadecimal."""
+        told = self._in(name, f"cd /dev; stat -c '%n %F %t:%T' {' '.join(nodes)}")
+        return dict(line.split(" ", 1) for line in told.splitlines())
+
+    def usable(self, name: str) -> frozenset[int]:
+        """Tell which GPUs the kernel lets a pod open for reading and writing, also by nodes that it makes itself."""
+        return frozenset(map(int, self._in(name, _TRY).split()))
+
+    def _in(self, name: str, script: str) -> str:
+        return self._cluster.kubectl("exec", name, "--", "sh", "-c", script)
 
     def lives(self) -> Mapping[str, tuple[str, int]]:
         """Tell which container each pod runs, and how often it was started again."""

@@ -15,7 +15,10 @@ from driver.driver import LIBRARY, Driver, build
 DRIVER_ROOT, MACHINE = "/run/nvidia/driver", "/run/nvidia/machine"
 """On the node: what a container that installs drivers leaves, and the silicon."""
 CONTROL = f"{MACHINE}/control"
-_NULL = os.makedev(1, 3)
+MAJOR = 195
+"""Of NVIDIA's character devices. No driver is behind it, so that one that may be opened says ENXIO, and not EPERM."""
+_OTHERS = {"nvidiactl": 255, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
+"""Minor numbers of what is no GPU; those of unified memory really have a major number of their own."""
 
 
 class StandIn:
@@ -48,7 +51,8 @@ class StandIn:
         build(library)
         for node in (self._driver.root / "dev").iterdir():
             node.unlink()
-            os.mknod(node, stat.S_IFCHR | 0o666, _NULL)
+            minor = _OTHERS[node.name] if node.name in _OTHERS else int(node.name.removeprefix("nvidia"))
+            os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(MAJOR, minor))
             node.chmod(0o666)
 
     def close(self) -> None:

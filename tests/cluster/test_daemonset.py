@@ -4,10 +4,13 @@ import time
 
 import pytest
 
-from cluster.cluster import Cluster
-from cluster.conftest import Note
-from cluster.gateway import RELEASED, SYSTEM, Gateway
+from cluster.cluster import SYSTEM, Cluster
+from cluster.facts import Note
+from cluster.gateway import RELEASED, Gateway
 from cluster.watch import Watch
+
+A_WHILE = 8
+"""Seconds for which it is asked whether it is well, as its probe does."""
 
 
 @pytest.mark.parametrize("by", ["manifest", "chart"])
@@ -36,8 +39,12 @@ def test_a_node_without_a_driver_is_left_alone(cluster: Cluster, bare: Gateway) 
     """The manifest as it is released, where the pod finds no driver: it is ready, says what it looks for, and waits."""
     cluster.kubectl("apply", f"--filename={RELEASED}")
     bare.wait_ready()
+    name = bare.pod()["metadata"]["name"]
+    for _ in range(A_WHILE):
+        assert cluster.kubectl("get", f"--raw=/api/v1/namespaces/kube-system/pods/{name}:9400/proxy/healthz") == "ok\n"
+        time.sleep(1)
     assert bare.allocatable() == 0
     (status,) = bare.pod()["status"]["containerStatuses"]
     assert (status["ready"], status["restartCount"]) == (True, 0)
-    told = cluster.kubectl("logs", SYSTEM, bare.pod()["metadata"]["name"])
+    told = cluster.kubectl("logs", SYSTEM, name)
     assert "libnvidia-ml.so.1 is neither in the loader's path nor in" in told

@@ -4,12 +4,13 @@ import json
 import re
 import time
 
-from cluster.cluster import NODE, Cluster
-from cluster.conftest import Note
+from cluster.cluster import RESOURCE, Cluster
+from cluster.configuration import NODE
+from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
 from cluster.pods import Pods, gpu_pod
-from cluster.watch import RESOURCE, Watch
+from cluster.watch import Watch
 
 FALLEN_OFF_THE_BUS = 79
 CONDITION = "GpuProblem"

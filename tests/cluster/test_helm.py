@@ -1,24 +1,35 @@
 """The chart is upgraded and uninstalled."""
 
+import re
 import time
 
-from cluster.cluster import Cluster
-from cluster.conftest import Note
+from cluster.cluster import LIMIT, SYSTEM, Cluster
+from cluster.configuration import NODE
+from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
-from cluster.pods import LIMIT, Pods, gpu_pod
+from cluster.pods import Pods, gpu_pod
 from cluster.watch import Watch
+from image.build import PROJECT
 
 STATE = "/run/plugin-gateway"
+CONDITION = "GpuProblem"
+MADE = "configmap,serviceaccount,secret,clusterrole,clusterrolebinding"
+"""Kinds of what the chart makes beside the DaemonSet."""
+GUIDE = PROJECT / "deploy" / "README.md"
 
 
 def test_it_is_upgraded_and_leaves_nothing(
     cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note
 ) -> None:
-    """The chart is upgraded to other values, which take effect; uninstalled, it leaves an empty folder of the node."""
-    cluster.machine.run("rm", "-rf", STATE)  # what other tests held against a GPU, which is kept on purpose
-    bare.install()
-    watch.wait_for(lambda seen: seen.allocatable == 8, "8")
+    """The chart is upgraded to other values, which take effect; uninstalled, it leaves what the guide says, no more."""
+    began = time.monotonic()
+    bare.install(kubernetesEvents=True, nodeCondition=CONDITION, config={"file": {"version": "v1"}})
+    watch.wait_for(lambda seen: seen.allocatable == 8, "8", since=began)
+    made = cluster.kubectl("get", MADE, SYSTEM, "--output=name").split()
+    assert {kind.partition("/")[0] for kind in made if "plugin-gateway" in kind} >= {
+        "configmap", "serviceaccount", "secret", "clusterrole.rbac.authorization.k8s.io",
+    }  # fmt: skip
     pods.start(gpu_pod("before"))
     assert "nvidiactl" in pods.given("before").nodes
     lives = pods.lives()
@@ -34,15 +45,23 @@ def test_it_is_upgraded_and_leaves_nothing(
     note("uninstall to allocatable 0", gone.at - began)
     wait_until(lambda: not bare.pods(), "its pods are gone", LIMIT)
     left = cluster.machine.run("find", "/var/lib/kubelet/device-plugins", STATE)
-    assert sorted(left.split()) == [
+    assert set(left.split()) - {f"{STATE}/health.json"} == {
         STATE,
         "/var/lib/kubelet/device-plugins",
         "/var/lib/kubelet/device-plugins/kubelet.sock",
         "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint",
-    ]
-    assert "plugin-gateway" not in cluster.kubectl("get", "all,configmap,serviceaccount", "--all-namespaces")
-    assert "plugin-gateway" not in cluster.kubectl("get", "clusterrole,clusterrolebinding")
+    }
+    assert "plugin-gateway" not in cluster.kubectl("get", f"all,{MADE}", "--all-namespaces")
+    assert CONDITION in _conditions(cluster)
+    (patch,) = re.findall(r"--type=strategic --patch='([^']*)'", GUIDE.read_text())
+    cluster.kubectl("patch", "node", NODE, "--subresource=status", "--type=strategic", f"--patch={patch}")
+    assert CONDITION not in _conditions(cluster)
     pods.delete()
     cluster.stop("kubelet")
+    began = time.monotonic()
     cluster.start_kubelet()
-    watch.wait_for(lambda seen: seen.capacity == 0, "a kubelet that starts anew has none")
+    watch.wait_for(lambda seen: seen.capacity == 0, "a kubelet that starts anew has none", since=began)
+
+
+def _conditions(cluster: Cluster) -> set[str]:
+    return {condition["type"] for condition in cluster.node()["status"]["conditions"]}

@@ -2,22 +2,26 @@
 
 import re
 
-from cluster.conftest import Note
+from cluster.cluster import LIMIT
+from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
-from cluster.pods import LIMIT, Pods, gpu_pod
+from cluster.pods import Pods, gpu_pod
+from cluster.stand_in import MAJOR
 
 CONTROL_NODES = {"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"}
 
 
 def test_a_pod_sees_its_gpus_and_no_others(gateway: Gateway, pods: Pods, note: Note) -> None:
-    """A pod that asks for 2 of 8 GPUs runs; its process sees two UUIDs and their two device nodes, and no others."""
+    """A pod that asks for 2 of 8 GPUs runs; its process sees their UUIDs and nodes, and can open no other GPU."""
     note("pod to running", pods.start(gpu_pod("two", 2)))
     given = pods.given("two")
     assert len(given.uuids) == 2
-    # The stand-in counts its GPUs in the last part of the UUID, and their nodes with them.
-    assert given.nodes - CONTROL_NODES == {f"nvidia{int(uuid[-12:], 16)}" for uuid in given.uuids}
-    assert given.nodes >= CONTROL_NODES
+    nodes = {f"nvidia{minor}" for minor in given.minors}
+    assert given.nodes == nodes | CONTROL_NODES
+    expected = {f"nvidia{minor}": f"character special file {MAJOR:x}:{minor:x}" for minor in given.minors}
+    assert pods.numbers("two", nodes) == expected
+    assert pods.usable("two") == given.minors
     held = re.findall(r"(GPU-\S+) .* main$", gateway.run("status"), re.MULTILINE)
     assert set(held) == given.uuids
 
@@ -29,6 +33,7 @@ def test_eight_pods_share_eight_gpus_and_the_ninth_waits(gateway: Gateway, pods:
     note("8 pods to running", pods.start(*(gpu_pod(name) for name in names)))
     given = {name: pods.given(name).uuids for name in names}
     assert len(frozenset().union(*given.values())) == 8
+    assert all(pods.usable(name) == pods.given(name).minors for name in names)
     pods.apply(gpu_pod("ninth"))
     wait_until(lambda: "Insufficient nvidia.com/gpu" in pods.why_it_waits("ninth"), "the ninth is told why it waits")
     pods.delete("one-3")

@@ -4,7 +4,7 @@ import time
 
 from cluster.build import RELEASE, YEAR_BEFORE
 from cluster.cluster import Cluster
-from cluster.conftest import Note
+from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.pods import Pods, gpu_pod
 from cluster.watch import Watch, now_by_clock

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from cluster.cluster import KUBECONFIG, KUBECTL, NODE
+from cluster.cluster import KUBECTL, RESOURCE
+from cluster.configuration import KUBECONFIG, NODE
 from cluster.machine import MachineError
 
-RESOURCE = "nvidia.com/gpu"
 _PATH = RESOURCE.replace(".", r"\.")
 _TOLD = (
     f"{{.status.allocatable.{_PATH}}} {{.status.capacity.{_PATH}}} "

@@ -1,0 +1,165 @@
+"""What each part of the cluster is told: files on the machine's disk, and keys that stay when it is booted again."""
+
+import json
+import secrets
+import shutil
+
+import trustme
+import yaml
+
+from cluster.build import BUILT
+from cluster.images import PAUSE
+from cluster.machine import ADDRESS, CGROUP, NAME, Machine, MachineError, run
+
+NODE = NAME
+API = f"https://{ADDRESS}:6443"
+PODS, SERVICES, FIRST_SERVICE = "198.18.1.0/24", "198.18.2.0/24", "198.18.2.1"
+CONF = "/var/lib/cluster"
+"""Where the machine's disk keeps it."""
+KUBECONFIG = BUILT / "kubeconfig"
+"""The admin's, on this side."""
+_USERS = {
+    "admin": "system:masters",
+    "system:kube-controller-manager": "",
+    "system:kube-scheduler": "",
+    "system:kube-proxy": "",
+    f"system:node:{NODE}": "system:nodes",
+}
+
+
+class Configuration:
+    """The files of one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def write(self, name: str, text: str) -> None:
+        """Write one of them, for the eyes of root."""
+        path = self._machine.disk(f"{CONF}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o600)
+
+    def write_all(self) -> None:
+        """Write what does not change while the cluster is up; keys of an earlier boot stay."""
+        if not self._machine.disk(f"{CONF}/tokens.csv").exists():
+            self._make_keys()
+        self.write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
+        self.write("net/10-bridge.conflist", json.dumps(_NETWORK))
+        self.write("audit.yaml", yaml.safe_dump(_AUDIT))
+        self.write("kubelet.yaml", yaml.safe_dump(_KUBELET))
+
+    def _make_keys(self) -> None:
+        authority = trustme.CA()
+        served = authority.issue_cert(ADDRESS, FIRST_SERVICE, "127.0.0.1", "kubernetes.default.svc", common_name="api")
+        ca = authority.cert_pem.bytes().decode()
+        self.write("ca.pem", ca)
+        self.write("api.pem", "".join(pem.bytes().decode() for pem in served.cert_chain_pems))
+        self.write("api.key", served.private_key_pem.bytes().decode())
+        tokens = {user: secrets.token_hex(16) for user in _USERS}
+        lines = [f'{token},{user},{user},"{_USERS[user]}"' for user, token in tokens.items()]
+        self.write("tokens.csv", "\n".join(lines) + "\n")
+        for user, token in tokens.items():
+            self.write(f"{user}.conf", _kubeconfig(f"{CONF}/ca.pem", token))
+        shutil.copyfile(self._machine.disk(f"{CONF}/ca.pem"), KUBECONFIG.with_name("ca.pem"))
+        KUBECONFIG.write_text(_kubeconfig(str(KUBECONFIG.with_name("ca.pem")), tokens["admin"]))
+        KUBECONFIG.chmod(0o600)
+
+    def _snapshotter(self) -> str:
+        """Choose layers where the disk can have them, else copies."""
+        folders = [self._machine.disk(f"{CONF}/try/{name}") for name in ("lower", "upper", "work", "merged")]
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        lower, upper, work, merged = folders
+        try:
+            run("mount", "-t", "overlay", f"-olowerdir={lower},upperdir={upper},workdir={work}", "overlay", str(merged))
+        except MachineError:
+            return "native"
+        run("umount", str(merged))
+        return "overlayfs"
+
+
+def _kubeconfig(authority: str, token: str) -> str:
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "gpu", "cluster": {"server": API, "certificate-authority": authority}}],
+            "users": [{"name": "gpu", "user": {"token": token}}],
+            "contexts": [{"name": "gpu", "context": {"cluster": "gpu", "user": "gpu"}}],
+            "current-context": "gpu",
+        }
+    )
+
+
+_CONTAINERD = f"""\
+version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
+[grpc]
+address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "/var/lib/containerd/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "{PAUSE}"
+# A container may not have CAP_SYS_RESOURCE, which it takes to lower the score.
+restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "/usr/lib/cni"
+conf_dir = "{CONF}/net"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+snapshotter = "{{snapshotter}}"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+"""
+_NETWORK = {
+    "cniVersion": "0.4.0",
+    "name": "pods",
+    "plugins": [
+        {
+            "type": "bridge",
+            "bridge": "pods",
+            "isGateway": True,
+            "hairpinMode": True,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": PODS}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+                "dataDir": "/run/cni",
+            },
+        },
+        {"type": "loopback"},
+    ],
+}
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "resources": [{"group": "", "resources": ["pods/binding"]}]}, {"level": "None"}],
+}
+_KUBELET = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
+    # The API server may do everything; pods reach the port as well, and may do nothing.
+    "authentication": {
+        "anonymous": {"enabled": False},
+        "webhook": {"enabled": False},
+        "x509": {"clientCAFile": f"{CONF}/ca.pem"},
+    },
+    "authorization": {"mode": "AlwaysAllow"},
+    "cgroupDriver": "cgroupfs",
+    "cgroupRoot": f"/{CGROUP}",
+    "failCgroupV1": False,
+    "failSwapOn": False,
+    "enforceNodeAllocatable": [],
+    "evictionHard": {},
+    "localStorageCapacityIsolation": False,
+    "resolvConf": "",
+    # By default below /usr, which is that of the real machine.
+    "volumePluginDir": "/var/lib/kubelet/volume-plugins",
+    # Ten times as often as by default, so that the tests need not wait for it.
+    "nodeStatusUpdateFrequency": "1s",
+    "nodeStatusReportFrequency": "1s",
+}
