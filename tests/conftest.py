@@ -1,6 +1,7 @@
 """What every test of the whole may need."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,12 @@ from driver.driver import Driver
 os.environ["GRPC_VERBOSITY"] = "NONE"
 
 pytest_plugins = ["leaks"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def an_interrupt_is_heeded() -> None:
+    """Have what the tests start heed SIGINT: a shell that ran them in the background had it ignored by all of them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
