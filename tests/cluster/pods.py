@@ -65,6 +65,11 @@ def deployment(name: str, replicas: int = 1) -> Mapping[str, Any]:
     }
 
 
+def why_it_waits(pod: Any) -> str:
+    """Tell what the scheduler says of a pod that has no node."""
+    return " ".join(condition.get("message", "") for condition in pod["status"].get("conditions", ()))
+
+
 class Pods:
     """Makes pods, looks at them, and takes them away."""
 
@@ -104,9 +109,8 @@ class Pods:
         return pods
 
     def why_it_waits(self, name: str) -> str:
-        """Tell what the scheduler says of a pod that has no node."""
-        conditions = self._cluster.get("pod", name)["status"].get("conditions", ())
-        return " ".join(condition.get("message", "") for condition in conditions)
+        """Tell what the scheduler says of a pod of the test that has no node."""
+        return why_it_waits(self._cluster.get("pod", name))
 
     def given(self, name: str) -> Given:
         """Tell what the process of a pod sees."""

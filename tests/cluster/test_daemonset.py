@@ -9,7 +9,7 @@ from cluster.facts import Note
 from cluster.gateway import RELEASED, Gateway
 from cluster.watch import Watch
 
-A_WHILE = 8
+A_WHILE = 4
 """Seconds for which it is asked whether it is well, as its probe does."""
 
 

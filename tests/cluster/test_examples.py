@@ -13,7 +13,7 @@ from cluster.configuration import NODE
 from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
-from cluster.pods import Pods, gpu_pod
+from cluster.pods import Pods, gpu_pod, why_it_waits
 from image.build import PROJECT
 
 EXAMPLES = PROJECT / "deploy" / "examples"
@@ -145,9 +145,9 @@ def test_a_quota_of_the_cluster_is_kept(cluster: Cluster, pods: Pods, note: Note
 
 def _are_filtered(pods: Pods) -> bool:
     """Tell whether the scheduler found no node for any of the pods that wait, in the words of the extender."""
-    waiting = [name for name, phase in pods.phases().items() if phase == "Pending"]
+    waiting = [pod for pod in pods.all() if pod["status"]["phase"] == "Pending"]
     missing = f"0/1 nodes are available: 1 {LICENSE}: 1 wanted, 0 of {QUOTA} left in the cluster"
-    return all(missing in pods.why_it_waits(name) for name in waiting)
+    return all(missing in why_it_waits(pod) for pod in waiting)
 
 
 def test_the_node_that_has_less_of_it_is_preferred(cluster: Cluster, pods: Pods) -> None:
