@@ -235,9 +235,13 @@ def _add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
 def _replay(parsed: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from plugin_gateway.adapters.replay.interruption import Interruption
+
+    interruption = Interruption()
+    interruption.heed()
     from plugin_gateway.adapters.replay.command import replay
 
-    return replay(Path(parsed.file), dialects(), API_VERSIONS)
+    return replay(Path(parsed.file), dialects(), API_VERSIONS, interruption)
 
 
 def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:

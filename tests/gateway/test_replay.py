@@ -3,7 +3,10 @@
 import asyncio
 import json
 import os
+import re
 import resource
+import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +16,16 @@ import pytest
 
 from driver.driver import Driver
 from gateway.node import RESOURCE
-from gateway.process import run_to_end, started
+from gateway.process import PROGRAM, run_to_end, started
+from gateway.recordings import CALLED, conversation, line, listed, registration, write
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.replay.command import socket_folder
+from plugin_gateway.adapters.replay.interruption import Interruption
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
 from plugin_gateway.adapters.replay.recorder import Recorder
 from plugin_gateway.api.v1beta1.api_pb2 import RegisterRequest
+from plugin_gateway.core.errors import InvalidValueError
 
 
 @pytest.fixture
@@ -107,9 +114,9 @@ async def test_what_differs_is_told_with_its_line(
         (None, "No such file or directory"),
         ("", "empty"),
         ("hello", "1: not JSON; was the file cut?"),
-        ("[]", "1: no line of a recording"),
-        ('{"recording": 2}', "1: recording 2, this version knows 1"),
-        ('{"recording": 1}', "1: no head of a recording"),
+        ("[]", "1: [] where names with values belong"),
+        ('{"recording": 99}', "1: a recording of version 99, this gateway knows"),
+        ('{"recording": 1}', "1: at: None is no number"),
     ],
 )
 async def test_what_is_no_recording_is_one_line(text: str | None, words: str, recording: Path) -> None:
@@ -125,16 +132,7 @@ async def test_what_is_no_recording_is_one_line(text: str | None, words: str, re
     ("spoil", "words"),
     [
         (lambda text: text[:-30], "not JSON; was the file cut?"),
-        (lambda text: text + '{"t": 1, "what": "dance"}\n', "no line of a recording"),
-        (lambda text: text.replace('"what": "list", ', '"what": "list", "more": 1, '), "no line of a recording"),
-        (lambda text: text.replace('"message": "', '"message": "x'), "non-hexadecimal number"),
-        (lambda text: text.replace('"what": "list"', '"what": {}'), "no line of a recording"),
-        (lambda text: text.replace('"is_there": true', '"is_there": 1'), "1 is neither true nor false"),
-        (lambda text: text.replace('"stream": "1"', '"stream": 1'), "1 is no text"),
-        (lambda text: text.replace('"request": "0a', '"request": "ff'), "Error parsing message"),
-        (lambda text: text.replace('"code": "OK"', '"code": "FINE"'), "'FINE' is no status of gRPC"),
-        (lambda text: text.replace('"kind": "InventorySeen"', '"kind": "Dream"'), "which this version does not know"),
-        (lambda text: text.replace('"rules": [{"pattern"', '"rules": [{"patern"'), "KeyError('pattern')"),
+        (lambda text: text + '{"t": 1, "what": "dance"}\n', "what: 'dance' is not known"),
     ],
 )
 async def test_a_recording_that_was_damaged_is_one_line(
@@ -146,6 +144,80 @@ async def test_a_recording_that_was_damaged_is_one_line(
     assert status == 2
     assert words in errors
     assert errors.count("\n") == 1
+
+
+async def test_what_strangers_said_has_no_control_over_the_terminal(recording: Path) -> None:
+    call = line("call", **CALLED, method="Allocate", request="", answer=None, error="X: \x1b[31mred\x1b]0;a\x07\nb")
+    elsewhere = line(
+        "call", **{**CALLED, "resource": "\x1b[31m\nr.jsonl:1: a"}, method="Allocate", request="", answer="", error=None
+    )
+    write(recording, conversation(call, elsewhere))
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (1, "")
+    assert "-X: \\x1b[31mred\\x1b]0;a\\x07\n" in output
+    assert f"{recording}:9: the kubelet called \\x1b[31m\\nr.jsonl:1: a then" in output
+    assert output.endswith("8 lines played, 2 differences\n")
+
+
+async def test_one_difference_is_one(recording: Path) -> None:
+    write(recording, conversation(listed(1)))
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (1, "")
+    assert output == (f"{recording}:8: a list was sent then, and none is now\n7 lines played, 1 difference\n")
+
+
+async def test_a_stream_that_ends_is_told_in_words(recording: Path) -> None:
+    """The kubelet refuses the registration and opens a stream all the same: there is nobody any more."""
+    lines = conversation()
+    lines[3:5] = registration(code="UNKNOWN", words="no")
+    write(recording, lines)
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (1, "")
+    assert f"{recording}:7: a list was sent then, the stream ends now: UNAVAILABLE: " in output
+    assert "AioRpcError" not in output
+
+
+async def test_a_folder_that_is_too_long_for_sockets_is_said(recording: Path, kubelet_dir: Path) -> None:
+    write(recording, conversation())
+    long = kubelet_dir / ("d" * 60)
+    long.mkdir()
+    status, output, errors = await run_to_end("replay", str(recording), environment={"TMPDIR": str(long)})
+    assert (status, output) == (2, "")
+    assert "bytes, allowed are 55, since the path of a unix socket in it has at most 107; set TMPDIR" in errors
+    assert errors.count("\n") == 1
+    assert not list(long.iterdir())
+
+
+def test_no_folder_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", find_none)
+    said = "no folder for the sockets: No usable temporary directory found in ['/tmp']; set TMPDIR to one"
+    with pytest.raises(InvalidValueError, match=re.escape(said)), socket_folder(Interruption()):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+async def test_a_signal_ends_it_in_order_and_what_was_found_is_told(
+    numbers: tuple[signal.Signals, ...], recording: Path, kubelet_dir: Path
+) -> None:
+    never = registration("nvidia.com/other")[0]
+    write(recording, conversation(line("call", **CALLED, method="Allocate", request="", answer="", error=None), never))
+    child = await asyncio.create_subprocess_exec(
+        PROGRAM, "replay", str(recording), env={**os.environ, "TMPDIR": str(kubelet_dir)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    first_line = await asyncio.wait_for(child.stdout.readline(), 10)
+    assert first_line == f"{recording}:8: Allocate differs\n".encode()
+    for number in numbers:
+        child.send_signal(number)
+    output, errors = await asyncio.wait_for(child.communicate(), 4)
+    assert child.returncode == 128 + numbers[0]
+    assert errors == b""
+    assert output.endswith(b"7 lines played, 1 difference until it was interrupted\n")
+    assert not list(kubelet_dir.iterdir())
 
 
 async def test_a_kubelet_that_comes_twice_is_one(recording: Path, kubelet_dir: Path, driver: Driver) -> None:

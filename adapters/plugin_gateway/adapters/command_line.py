@@ -83,9 +83,13 @@ class _Remember(argparse.Action):
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """End with one line about what was wrong."""
-    line = "".join(character if character.isprintable() else repr(character)[1:-1] for character in message)
-    sys.stderr.write(f"{PROGRAM}: {line}\n")
+    sys.stderr.write(f"{PROGRAM}: {printable(message)}\n")
     sys.exit(status)
+
+
+def printable(words: str) -> str:
+    """Write one line without anything that would mean something to a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:

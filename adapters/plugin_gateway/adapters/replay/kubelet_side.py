@@ -11,7 +11,11 @@ import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.kubelet_directory import KUBELET_SOCKET
+from plugin_gateway.adapters.replay.comparing import MissedError
+from plugin_gateway.adapters.socket_file import explain_bind
+from plugin_gateway.adapters.uninterrupted import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.errors import InvalidValueError
 
 PATIENCE = 5.0
 """Seconds in which the gateway has to do what it did then."""
@@ -33,12 +37,9 @@ class Stream:
 
     channel: grpc.aio.Channel
     call: Any
+    api_version: str
     reading: "asyncio.Task[Any] | None" = None
     """The read that goes on: to give it up would end the stream."""
-
-
-class MissedError(Exception):
-    """The gateway did not do in time what it did then; the message says what."""
 
 
 class KubeletSide:
@@ -51,19 +52,26 @@ class KubeletSide:
         self._pending: dict[str, list[Register]] = defaultdict(list)
         """By version string, those that wait for their answer."""
         self._not_made_then: list[str] = []
-        self._endpoints: dict[str, str] = {}
-        """The latest name of each resource."""
+        self._told: dict[str, Register] = {}
+        """What was registered last of each resource."""
         self._streams: dict[str, Stream] = {}
 
     async def appear(self) -> None:
-        """Listen, as a kubelet that starts; nothing where one listens already."""
+        """Listen, as a kubelet that starts; nothing where one listens already.
+
+        Raises:
+            InvalidValueError: the folder has no place for its socket.
+        """
         if self._server is not None:
             return
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
         self._server.add_generic_rpc_handlers((_Registration(self._coming),))
         hidden = self._directory / f".{KUBELET_SOCKET}"
-        self._server.add_insecure_port(f"unix:{hidden}")
-        await self._server.start()
+        try:
+            self._server.add_insecure_port(f"unix:{hidden}")
+        except RuntimeError as error:
+            raise InvalidValueError(f"cannot make a socket in {self._directory}: {explain_bind(hidden)}") from error
+        await to_its_end(self._server.start())
         os.link(hidden, self._directory / KUBELET_SOCKET)
         hidden.unlink()
 
@@ -74,7 +82,7 @@ class KubeletSide:
         server, self._server = self._server, None
         (self._directory / KUBELET_SOCKET).unlink(missing_ok=True)
         if server is not None:
-            await server.stop(None)
+            await to_its_end(server.stop(None))
         self._set_aside_coming()
 
     async def expect_register(self, api_version: str, expected: str) -> None:
@@ -91,7 +99,7 @@ class KubeletSide:
         except TimeoutError:
             raise MissedError(f"{expected} was registered as {api_version} then, and is not now") from None
         self._pending[register.api_version].append(register)
-        self._endpoints[register.resource] = register.endpoint
+        self._told[register.resource] = register
         if (register.api_version, register.resource) != (api_version, expected):
             raise MissedError(
                 f"{expected} was registered as {api_version} then, {register.resource} as {register.api_version} now"
@@ -121,7 +129,15 @@ class KubeletSide:
         """Open a stream to the endpoint that was told last."""
         channel = self._channel(resource, agent)
         listen: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{service}/ListAndWatch")
-        self._streams[stream] = Stream(channel, listen(b""))
+        self._streams[stream] = Stream(channel, listen(b""), self.api_version_told(resource))
+
+    def api_version_told(self, resource: str) -> str:
+        """Tell in which version a resource was registered last; empty where it was not."""
+        return self._told[resource].api_version if resource in self._told else ""
+
+    def api_version_of(self, stream: str) -> str:
+        """Tell in which version a stream's resource was registered when it was opened; empty for none."""
+        return self._streams[stream].api_version if stream in self._streams else ""
 
     async def next_list(self, stream: str) -> bytes | None:
         """Take the next list; None for a stream that is not followed.
@@ -138,7 +154,8 @@ class KubeletSide:
             raise MissedError("a list was sent then, and none is now")
         reading, found.reading = found.reading, None
         if (error := reading.exception()) is not None:
-            raise MissedError(f"a list was sent then, the stream ends now: {error}") from error
+            words = _words(error) if isinstance(error, grpc.aio.AioRpcError) else "it was given up"
+            raise MissedError(f"a list was sent then, the stream ends now: {words}") from error
         message = reading.result()
         if not isinstance(message, bytes):
             raise MissedError("a list was sent then, the stream ends now")
@@ -160,7 +177,7 @@ class KubeletSide:
         try:
             return await unary(request, timeout=PATIENCE)
         except grpc.aio.AioRpcError as error:
-            return f"{error.code().name}: {error.details() or ''}"
+            return _words(error)
         finally:
             await channel.close()
 
@@ -170,10 +187,10 @@ class KubeletSide:
         Raises:
             MissedError: it was not registered.
         """
-        if resource not in self._endpoints:
+        if resource not in self._told:
             raise MissedError(f"the kubelet called {resource} then, which is not registered now")
         return grpc.aio.insecure_channel(
-            f"unix:{self._directory / self._endpoints[resource]}",
+            f"unix:{self._directory / self._told[resource].endpoint}",
             options=(
                 ("grpc.default_authority", "localhost"),
                 ("grpc.primary_user_agent", agent.split(maxsplit=1)[0]),
@@ -182,6 +199,11 @@ class KubeletSide:
                 ("grpc.enable_retries", 0),
             ),
         )
+
+
+def _words(error: grpc.aio.AioRpcError) -> str:
+    """Write a status as the recorder does."""
+    return f"{error.code().name}: {error.details() or ''}"
 
 
 class _Registration(grpc.GenericRpcHandler):

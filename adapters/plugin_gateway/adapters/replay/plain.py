@@ -1,12 +1,28 @@
-"""Values of the core as JSON has them, and back."""
+"""Values of the core as JSON has them, and back: what comes from a file is read strictly."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
-from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.adapters.replay.strict import (
+    MisfitError,
+    Read,
+    fields,
+    list_of,
+    mapping,
+    names,
+    null_or,
+    number,
+    one_of,
+    shown,
+    text,
+    truth,
+    whole,
+    written_whole,
+)
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import Action, Decision, HealthPolicy, Source
 from plugin_gateway.core.observations import (
@@ -29,9 +45,9 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     if isinstance(value, Enum):
         return value.value
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value) if field.init}
-    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:
-        return {"kind": type(value).__name__, **{name: plain(getattr(value, name)) for name in names}}
+        return {field.name: plain(getattr(value, field.name)) for field in fields_of(value) if field.init}
+    if isinstance(value, tuple) and (parts := getattr(value, "_fields", None)) is not None:
+        return {"kind": type(value).__name__, **{part: plain(getattr(value, part)) for part in parts}}
     if isinstance(value, Mapping):
         return {plain(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -39,63 +55,98 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     return value
 
 
-def read_observation(value: Mapping[str, Any]) -> Observation:  # noqa: PLR0911 - one for each kind
+def _device_id(value: object) -> DeviceId:
+    return parse_device_id(text(value))
+
+
+def _path(value: object) -> str:
+    if not text(value).startswith("/"):
+        raise MisfitError(f"{shown(value)} is no absolute path")
+    return text(value)
+
+
+def _kind(kind: type, **parts: Read[Any]) -> Read[Any]:
+    """Read a value that `plain` wrote with the name of its kind."""
+    read = fields({"kind": one_of((kind.__name__,)), **parts})
+
+    def make(value: object) -> Any:
+        found = read(value)
+        del found["kind"]
+        return kind(**found)
+
+    return make
+
+
+def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
+    read = fields(parts)
+    return lambda value: kind(**read(value))
+
+
+_DECISION = _kind(Decision, action=one_of(Action), origin=text)
+_POLICY = _dataclass(
+    HealthPolicy,
+    xids=mapping(written_whole, _DECISION),
+    unknown_xid=_DECISION,
+    sources=mapping(one_of(Source), _DECISION),
+    quiet_time=number,
+    driver_timeout=number,
+    flap_count=whole,
+    flap_window=number,
+)
+_CHECKUP = _kind(
+    Checkup,
+    problems=mapping(one_of(Source), text),
+    asks_for_recovery=null_or(truth),
+    unanswered=lambda value: frozenset(list_of(one_of(Source))(value)),
+)
+_DEVICE = _dataclass(
+    Device,
+    id=_device_id,
+    index=whole,
+    minor=null_or(whole),
+    pci_address=text,
+    product=text,
+    memory_bytes=whole,
+    numa_node=null_or(whole),
+    nodes=list_of(_path),
+    reports_faults=truth,
+)
+_INVENTORY = _dataclass(
+    Inventory,
+    devices=list_of(_DEVICE),
+    rejected=list_of(_kind(RejectedDevice, place=text, problem=text)),
+    shared_nodes=list_of(_path),
+    visibility_variable=text,
+)
+_OBSERVATIONS: Mapping[str, Read[Observation]] = {
+    "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
+    "XidReported": _kind(XidReported, xid=whole, device=null_or(_device_id), place=text),
+    "FaultReported": _kind(FaultReported, source=one_of(Source), device=null_or(_device_id), place=text),
+    "DevicesChecked": _kind(DevicesChecked, checkups=mapping(_device_id, _CHECKUP)),
+    "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
+    "DriverUnavailable": _kind(DriverUnavailable, problem=text),
+    "DriverSilence": _kind(DriverSilence, seconds=number),
+    "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),
+}
+
+
+def read_observation(value: object) -> Observation:
     """Make an observation of what `plain` made of one.
 
     Raises:
-        InvalidValueError: it is of a kind that this version does not know.
-        KeyError, TypeError, ValueError: it is not whole.
+        InvalidValueError: it is of a kind that this version does not know, or not whole; with the place.
     """
-    match value["kind"]:
-        case "InventorySeen":
-            return InventorySeen(_inventory(value["inventory"]))
-        case "XidReported":
-            return XidReported(value["xid"], _device_id(value["device"]))
-        case "FaultReported":
-            return FaultReported(Source(value["source"]), _device_id(value["device"]))
-        case "DevicesChecked":
-            return DevicesChecked({DeviceId(name): _checkup(each) for name, each in value["checkups"].items()})
-        case "DriverSeen":
-            return DriverSeen(value["version"], value["instance"])
-        case "DriverUnavailable":
-            return DriverUnavailable(value["problem"])
-        case "DriverSilence":
-            return DriverSilence(value["seconds"])
-        case "EventsAwaited":
-            return EventsAwaited(value["problem"])
-    raise InvalidValueError(f"an observation of the kind {value['kind']!r}, which this version does not know")
+    kind = names(value).get("kind")
+    if not isinstance(kind, str) or kind not in _OBSERVATIONS:
+        raise MisfitError(f"an observation of the kind {shown(kind)}, which this version does not know")
+    return _OBSERVATIONS[kind](value)
 
 
-def read_policy(value: Mapping[str, Any]) -> HealthPolicy:
+def read_policy(value: object) -> HealthPolicy:
     """Make a policy of what `plain` made of one.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not whole.
+        InvalidValueError: it is not whole, or decides what cannot be; with the place.
     """
-    return HealthPolicy(
-        xids={int(xid): _decision(each) for xid, each in value["xids"].items()},
-        unknown_xid=_decision(value["unknown_xid"]),
-        sources={Source(name): _decision(each) for name, each in value["sources"].items()},
-        **{name: value[name] for name in ("quiet_time", "driver_timeout", "flap_count", "flap_window")},
-    )
-
-
-def _decision(value: Mapping[str, Any]) -> Decision:
-    return Decision(Action(value["action"]), value["origin"])
-
-
-def _device_id(text: str | None) -> DeviceId | None:
-    return DeviceId(text) if text is not None else None
-
-
-def _checkup(value: Mapping[str, Any]) -> Checkup:
-    return Checkup({Source(name): what for name, what in value["problems"].items()}, value["asks_for_recovery"])
-
-
-def _inventory(value: Mapping[str, Any]) -> Inventory:
-    return Inventory(
-        devices=tuple(Device(**{**each, "nodes": tuple(each["nodes"])}) for each in value["devices"]),
-        rejected=tuple(RejectedDevice(each["place"], each["problem"]) for each in value["rejected"]),
-        shared_nodes=tuple(value["shared_nodes"]),
-        visibility_variable=value["visibility_variable"],
-    )
+    policy: HealthPolicy = _POLICY(value)
+    return policy

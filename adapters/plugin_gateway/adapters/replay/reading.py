@@ -1,89 +1,57 @@
 """Reads a recording strictly: what a user sent may be cut, of another version, or no recording at all."""
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from plugin_gateway.adapters.replay.plain import read_observation, read_policy
 from plugin_gateway.adapters.replay.recorder import VERSION
+from plugin_gateway.adapters.replay.strict import (
+    MisfitError,
+    Read,
+    fields,
+    list_of,
+    name,
+    names,
+    null_or,
+    number,
+    one_of,
+    shown,
+    text,
+    truth,
+    within,
+)
+from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health_policy import HealthPolicy
+from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources import ResourceRule
+
+LONGEST_LINE = 64 * 1024 * 1024
+"""Bytes; the longest list that a kubelet takes has 8 MiB here."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is no text")  # noqa: TRY004 - as every other value that cannot be read
-    return value
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What decided then what the kubelet is told."""
 
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")  # noqa: TRY004 - see above
-    return value
-
-
-def _message(value: Any) -> bytes:
-    return bytes.fromhex(_text(value))
-
-
-def _register_request(value: Any) -> wire.RegisterRequest:
-    return wire.RegisterRequest.FromString(_message(value))
-
-
-def _status(value: Any) -> grpc.StatusCode:
-    try:
-        return grpc.StatusCode[_text(value)]
-    except KeyError as error:
-        raise ValueError(f"{value!r} is no status of gRPC") from error
-
-
-def _message_or_null(value: Any) -> bytes | None:
-    return None if value is None else _message(value)
-
-
-def _text_or_null(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _observation(value: Any) -> Any:
-    return value  # read when it is played: a gateway of today may not know it
-
-
-_FIELDS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
-    "kubelet": {"is_there": _truth},
-    "seen": {"observation": _observation},
-    "register": {"api_version": _text, "request": _register_request},
-    "answered": {"api_version": _text, "request": _register_request, "code": _status, "words": _text},
-    "opened": {"stream": _text, "service": _text, "resource": _text, "agent": _text},
-    "list": {"stream": _text, "message": _message},
-    "ended": {"stream": _text},
-    "call": {
-        "service": _text,
-        "method": _text,
-        "resource": _text,
-        "agent": _text,
-        "request": _message,
-        "answer": _message_or_null,
-        "error": _text_or_null,
-    },
-}
-"""What each kind of line has, and how it is read."""
-_HEADER = frozenset(
-    {
-        "recording",
-        "at",
-        "api_version",
-        "rules",
-        "unhealthy_first",
-        "pass_device_specs",
-        "device_id_strategy",
-        "dev_root",
-        "health",
-    }
-)
+    api_version: str
+    """One of the choices of ``--api-version``."""
+    rules: tuple[ResourceRule, ...]
+    unhealthy_first: UnhealthyFirst
+    policy: AllocationPolicy
+    health: HealthPolicy
 
 
 class Happening(NamedTuple):
@@ -99,47 +67,159 @@ class Happening(NamedTuple):
 class Recording(NamedTuple):
     """A whole one."""
 
-    about: Mapping[str, Any]
+    began: float
+    """Seconds since the epoch."""
+    configuration: Configuration
     happenings: tuple[Happening, ...]
 
 
-def read_recording(path: Path) -> Recording:
-    """Read a file.
+def _message(value: object) -> bytes:
+    try:
+        return bytes.fromhex(value if isinstance(value, str) else text(value))  # may be longer than any text
+    except ValueError as error:
+        raise MisfitError(f"{shown(value)} are no bytes in hexadecimal: {error}") from error
+
+
+def _register_request(value: object) -> wire.RegisterRequest:
+    try:
+        return wire.RegisterRequest.FromString(_message(value))
+    except DecodeError as error:
+        raise MisfitError(f"{shown(value)} is no RegisterRequest: {error}") from error
+
+
+def _status(value: object) -> grpc.StatusCode:
+    if text(value) not in grpc.StatusCode.__members__:
+        raise MisfitError(f"{shown(value)} is no status of gRPC, such as UNAVAILABLE")
+    return grpc.StatusCode[text(value)]
+
+
+def _rule(value: object) -> ResourceRule:
+    found = fields({"pattern": text, "name": lambda each: parse_resource_name(text(each))})(value)
+    return ResourceRule(**found)
+
+
+_LINES: Mapping[str, Mapping[str, Read[Any]]] = {
+    "kubelet": {"is_there": truth},
+    "seen": {"observation": read_observation},
+    "register": {"api_version": text, "request": _register_request},
+    "answered": {"api_version": text, "request": _register_request, "code": _status, "words": text},
+    "opened": {"stream": text, "service": name, "resource": text, "agent": name},
+    "list": {"stream": text, "message": _message},
+    "ended": {"stream": text},
+    "call": {
+        "service": name,
+        "method": name,
+        "resource": text,
+        "agent": name,
+        "request": _message,
+        "answer": null_or(_message),
+        "error": null_or(text),
+    },
+}
+"""What each kind of line has, and how it is read."""
+
+
+def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
+    """Read a file; of the configuration's versions these are known.
 
     Raises:
         InvalidValueError: it cannot be read, or is no recording of this version; with the line.
     """
+    with _opened(path) as file:
+        lines = _lines(path, file)
+        first = next(lines, None)
+        if first is None:
+            raise InvalidValueError(f"recording {path}: empty")
+        began, configuration = _at(path, 1, lambda: _head(_parse(first[1]), api_versions))
+        return Recording(began, configuration, tuple(_read_line(path, place, data) for place, data in lines))
+
+
+def _read_line(path: Path, place: int, data: bytes) -> Happening:
+    happening: Happening = _at(path, place, lambda: _happening(place, _parse(data)))
+    return happening
+
+
+def _at(path: Path, place: int, read: Callable[[], Any]) -> Any:
+    """Tell what is wrong with a line together with its place."""
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidValueError(f"recording {path}: {getattr(error, 'strerror', None) or error}") from error
-    if not lines:
-        raise InvalidValueError(f"recording {path}: empty")
-    about = _parse(path, 1, lines[0])
-    if about.get("recording") != VERSION:
-        raise InvalidValueError(f"{path}:1: recording {about.get('recording')!r}, this version knows {VERSION}")
-    if about.keys() != _HEADER:
-        raise InvalidValueError(f"{path}:1: no head of a recording")
-    return Recording(about, tuple(_happening(path, number, line) for number, line in enumerate(lines[1:], 2)))
+        return read()
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{path}:{place}: {error}") from error
 
 
-def _happening(path: Path, number: int, line: str) -> Happening:
-    value = _parse(path, number, line)
-    what, at = value.pop("what", None), value.pop("t", None)
-    fields = _FIELDS.get(what) if isinstance(what, str) else None
-    if fields is None or not isinstance(at, int | float) or value.keys() != fields.keys():
-        raise InvalidValueError(f"{path}:{number}: no line of a recording")
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file: anything else may never end.
+
+    Raises:
+        InvalidValueError: it is none, or cannot be read.
+    """
     try:
-        return Happening(number, float(at), str(what), {name: read(value[name]) for name, read in fields.items()})
-    except (ValueError, OverflowError, DecodeError) as error:
-        raise InvalidValueError(f"{path}:{number}: {error}") from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise InvalidValueError(f"recording {path}: it is no regular file")
+            yield file
+    except OSError as error:
+        raise InvalidValueError(f"recording {path}: {error.strerror}") from error
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while data := file.readline(LONGEST_LINE + 1):
+        place += 1
+        if len(data) > LONGEST_LINE:
+            raise InvalidValueError(f"{path}:{place}: the line has more than {LONGEST_LINE} bytes")
+        yield place, data
+
+
+def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[float, Configuration]:
+    if "recording" not in value:
+        raise MisfitError("no head of a recording, which its first line is")
+    version = value.pop("recording")
+    if version != VERSION or isinstance(version, bool):
+        raise MisfitError(f"a recording of version {shown(version)}, this gateway knows {VERSION}")
+    began = within("at", number, value.pop("at", None))
+    return began, _configuration(value, api_versions)
+
+
+def _configuration(value: object, api_versions: Collection[str]) -> Configuration:
+    found = fields(
+        {
+            "api_version": one_of(api_versions),
+            "rules": list_of(_rule),
+            "unhealthy_first": one_of(UnhealthyFirst),
+            "pass_device_specs": truth,
+            "device_id_strategy": one_of(DeviceIdStrategy),
+            "dev_root": text,
+            "health": read_policy,
+        }
+    )(value)
+    policy = {each: found.pop(each) for each in ("pass_device_specs", "device_id_strategy", "dev_root")}
+    return Configuration(policy=AllocationPolicy(**policy), **found)
+
+
+def _happening(line: int, value: dict[str, Any]) -> Happening:
+    what = within("what", one_of(_LINES), value.pop("what", None))
+    at = within("t", number, value.pop("t", None))
+    found = fields(_LINES[what])(value)
+    if what == "call" and (found["answer"] is None) is (found["error"] is None):
+        raise MisfitError("a call has either an answer or an error")
+    return Happening(line, at, what, found)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    if not data.strip():
+        raise MisfitError("an empty line")
+    if data.startswith(_BYTE_ORDER_MARK):
+        raise MisfitError("a byte order mark, which the recorder does not write; an editor may have")
     try:
-        value = json.loads(line)
+        return names(json.loads(data.decode(), parse_constant=_refuse_constant))
+    except UnicodeDecodeError as error:
+        raise MisfitError("not UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise InvalidValueError(f"{path}:{number}: not JSON; was the file cut?") from error
-    if not isinstance(value, dict):
-        raise InvalidValueError(f"{path}:{number}: no line of a recording")
-    return value
+        raise MisfitError("not JSON" if data.endswith(b"\n") else "not JSON; was the file cut?") from error
+
+
+def _refuse_constant(words: str) -> NoReturn:
+    raise MisfitError(f"{words} is no number")

@@ -1,0 +1,160 @@
+"""Reads what JSON has strictly: a value is what it should be, or it is said which one is not, and where it stands."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from plugin_gateway.core.errors import InvalidValueError
+
+LONGEST_TEXT = 16 * 1024
+"""Characters; gRPC takes no status with more, and nothing else that is a text comes near."""
+LARGEST = 1e11
+"""Seconds since the epoch, three thousand years from now; more than anything else that is measured."""
+LARGEST_WHOLE = 2**63 - 1
+"""What a protobuf message has room for."""
+_LONGEST_SHOWN = 60
+
+_Value = TypeVar("_Value")
+_Name = TypeVar("_Name")
+Read = Callable[[Any], _Value]
+"""Makes a value of what JSON has; raises InvalidValueError."""
+
+
+class MisfitError(InvalidValueError):
+    """A value that is not what belongs there; the message names the place."""
+
+    def __init__(self, problem: str, place: str = "") -> None:
+        super().__init__(f"{place}: {problem}" if place else problem)
+        self.problem = problem
+        self.place = place
+
+
+def within(place: str, read: Read[_Value], value: object) -> _Value:
+    """Read a part; what is wrong with it is told with its place in the whole."""
+    try:
+        return read(value)
+    except MisfitError as error:
+        link = "." if error.place and not error.place.startswith("[") else ""
+        raise MisfitError(error.problem, f"{place}{link}{error.place}") from error
+    except InvalidValueError as error:
+        raise MisfitError(str(error), place) from error
+
+
+def text(value: object) -> str:
+    """Read a text that can be written again."""
+    if not isinstance(value, str):
+        raise MisfitError(f"{shown(value)} is no text")
+    if len(value) > LONGEST_TEXT:
+        raise MisfitError(f"{len(value)} characters, allowed are {LONGEST_TEXT}")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise MisfitError(f"{shown(value)} has half a surrogate pair")
+    return value
+
+
+def name(value: object) -> str:
+    """Read a text that goes into a header or a path of gRPC."""
+    if not text(value).isascii() or not text(value).isprintable():
+        raise MisfitError(f"{shown(value)} has other than printable ASCII characters")
+    return text(value)
+
+
+def truth(value: object) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise MisfitError(f"{shown(value)} is neither true nor false")
+    return value
+
+
+def number(value: object) -> float:
+    """Read a number that is not negative: JSON as Python writes it has NaN and Infinity too."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= LARGEST:  # type: ignore[operator]
+        raise MisfitError(f"{shown(value)} is no number from 0 to {LARGEST:.0e}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def whole(value: object) -> int:
+    """Read a whole number that is not negative."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_WHOLE:
+        raise MisfitError(f"{shown(value)} is no whole number from 0 to 2^63 - 1")
+    return value
+
+
+def written_whole(value: object) -> int:
+    """Read a whole number that is the name of a field."""
+    digits = text(value)
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(LARGEST_WHOLE)):
+        raise MisfitError(f"{shown(value)} is no whole number")
+    return whole(int(digits))
+
+
+def null_or(read: Read[_Value]) -> Read[_Value | None]:
+    """Read null as None."""
+    return lambda value: None if value is None else read(value)
+
+
+def one_of(choices: type[Enum] | Collection[str]) -> Read[Any]:
+    """Read one of a few texts; a member of an enum by its value."""
+    known = {each.value: each for each in choices} if isinstance(choices, type) else {each: each for each in choices}
+
+    def read(value: object) -> Any:
+        if not isinstance(value, str) or value not in known:
+            raise MisfitError(f"{shown(value)} is not known, allowed are {', '.join(known)}")
+        return known[value]
+
+    return read
+
+
+def list_of(read: Read[_Value]) -> Read[tuple[_Value, ...]]:
+    """Read a list."""
+
+    def read_all(value: object) -> tuple[_Value, ...]:
+        if not isinstance(value, list):
+            raise MisfitError(f"{shown(value)} is no list")
+        return tuple(within(f"[{place}]", read, each) for place, each in enumerate(value))
+
+    return read_all
+
+
+def mapping(read_name: Read[_Name], read_value: Read[_Value]) -> Read[Mapping[_Name, _Value]]:
+    """Read names with values."""
+
+    def read_all(value: object) -> Mapping[_Name, _Value]:
+        found = names(value).items()
+        return {within(shown(key), read_name, key): within(f"[{shown(key)}]", read_value, each) for key, each in found}
+
+    return read_all
+
+
+def fields(readers: Mapping[str, Read[Any]]) -> Read[dict[str, Any]]:
+    """Read exactly these names with their values."""
+
+    def read_all(value: object) -> dict[str, Any]:
+        found = names(value)
+        if found.keys() != readers.keys():
+            raise MisfitError(f"{_differing(found.keys(), readers.keys())}; {', '.join(readers)} belong here")
+        return {each: within(each, read, found[each]) for each, read in readers.items()}
+
+    return read_all
+
+
+def _differing(found: Collection[str], known: Collection[str]) -> str:
+    """Name one field that is too much, or missing."""
+    extra = [each for each in found if each not in known]
+    return f"{shown(extra[0])} is not known" if extra else f"no {next(each for each in known if each not in found)!r}"
+
+
+def names(value: object) -> dict[str, Any]:
+    """Read a JSON object as it is."""
+    if not isinstance(value, dict):
+        raise MisfitError(f"{shown(value)} where names with values belong")
+    return value
+
+
+def shown(value: object) -> str:
+    """Show a value that is wrong, or its beginning."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_WHOLE:
+        return f"a number of {math.floor(math.log10(abs(value))) + 1} digits"
+    words = repr(value)
+    return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
