@@ -328,7 +328,8 @@ COMMANDS: Mapping[str, Command] = {
     "replay": Command(
         help="play the kubelet's side of a recording again, and tell what differs",
         description="Plays the kubelet's side of what run --record wrote to a gateway with the same devices,\n"
-        "and tells the differences: 0 where there is none, 1 where there are some.",
+        "and tells the differences. Ends with 0 where there is none, 1 where there are some or nothing could be\n"
+        "compared, 2 where FILE is no recording.",
         add_arguments=_add_replay_arguments,
         run=_replay,
     ),

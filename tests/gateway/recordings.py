@@ -65,7 +65,16 @@ def listed(*unhealthy: int, devices: Sequence[Device] = DEVICES, stream: str = "
 
 def conversation(*more: Line) -> list[Line]:
     """A kubelet is there, takes the registration and listens; then whatever follows."""
-    return [head(), line("kubelet", is_there=True), inventory(), *registration(), opened(), listed(), *more]
+    return [
+        head(),
+        line("kubelet", is_there=True),
+        inventory(),
+        *registration(),
+        opened(),
+        listed(),
+        *more,
+        line("end"),
+    ]
 
 
 def write(path: Path, lines: Sequence[Line | str]) -> Path:

@@ -17,7 +17,20 @@ import pytest
 from driver.driver import Driver
 from gateway.node import RESOURCE
 from gateway.process import PROGRAM, run_to_end, started
-from gateway.recordings import CALLED, conversation, line, listed, registration, write
+from gateway.recordings import (
+    CALLED,
+    DEVICES,
+    Line,
+    conversation,
+    head,
+    inventory,
+    line,
+    listed,
+    opened,
+    registration,
+    seen,
+    write,
+)
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.replay.command import socket_folder
@@ -26,6 +39,7 @@ from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
 from plugin_gateway.adapters.replay.recorder import Recorder
 from plugin_gateway.api.v1beta1.api_pb2 import RegisterRequest
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.observations import XidReported
 
 
 @pytest.fixture
@@ -60,7 +74,7 @@ async def test_a_recording_plays_again_without_a_difference(
     await record(recording, kubelet_dir, driver, *releases, with_fault=True)
     lines = [json.loads(line) for line in recording.read_text().splitlines()]
     assert {line.get("what") for line in lines[1:]} == {
-        "kubelet", "seen", "register", "answered", "opened", "list", "ended", "call"
+        "kubelet", "seen", "register", "answered", "opened", "list", "ended", "call", "stopping", "end"
     }  # fmt: skip
     assert recording.stat().st_mode & 0o777 == 0o600
     status, output, errors = await run_to_end("replay", str(recording))
@@ -132,7 +146,7 @@ async def test_what_is_no_recording_is_one_line(text: str | None, words: str, re
     ("spoil", "words"),
     [
         (lambda text: text[:-30], "not JSON; was the file cut?"),
-        (lambda text: text + '{"t": 1, "what": "dance"}\n', "what: 'dance' is not known"),
+        (lambda text: text.replace('"what": "end"', '"what": "dance"'), "what: 'dance' is not known"),
     ],
 )
 async def test_a_recording_that_was_damaged_is_one_line(
@@ -156,14 +170,104 @@ async def test_what_strangers_said_has_no_control_over_the_terminal(recording: P
     assert (status, errors) == (1, "")
     assert "-X: \\x1b[31mred\\x1b]0;a\\x07\n" in output
     assert f"{recording}:9: the kubelet called \\x1b[31m\\nr.jsonl:1: a then" in output
-    assert output.endswith("8 lines played, 2 differences\n")
+    assert output.endswith("9 lines played, 2 differences\n")
 
 
 async def test_one_difference_is_one(recording: Path) -> None:
     write(recording, conversation(listed(1)))
     status, output, errors = await run_to_end("replay", str(recording))
     assert (status, errors) == (1, "")
-    assert output == (f"{recording}:8: a list was sent then, and none is now\n7 lines played, 1 difference\n")
+    assert output == (f"{recording}:8: a list was sent then, and none is now\n8 lines played, 1 difference\n")
+
+
+ENDED = line("ended", 9.0, stream="1", by="kubelet")
+UNWELL = seen(XidReported(1000, DEVICES[1].id), 5.0)
+PLAYED = "lines played, "
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (conversation(UNWELL, ENDED), ":9: a list is sent now that was not sent then\n--- then\n"),
+        (
+            conversation(UNWELL, seen(XidReported(1000, DEVICES[0].id), 6.0), ENDED),
+            ":10: 2 more lists than then\n--- then\n",
+        ),
+        (conversation(UNWELL, line("end", 9.0))[:-1], ":9: a list is sent now that was not sent then\n"),
+        (conversation(line("ended", 9.0, stream="1", by="gateway")), ":8: the gateway ended the stream then, and does"),
+        (conversation(line("stopping"), ENDED), ":9: the kubelet ended the stream then, the gateway does now: "),
+    ],
+)
+async def test_what_the_gateway_does_more_or_less_is_told(lines: list[Line], words: str, recording: Path) -> None:
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (1, "")
+    assert words in output
+    assert output.endswith(f"{PLAYED}1 difference\n")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        conversation(UNWELL, line("ended", 5.01, stream="1", by="kubelet")),
+        conversation(line("stopping"), line("ended", stream="1", by="gateway")),
+        conversation(line("kubelet", 1.0, is_there=False), UNWELL, listed(1, t=5.0), ENDED),
+    ],
+)
+async def test_ends_of_every_kind_play_without_a_difference(lines: list[Line], recording: Path) -> None:
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (0, "")
+    assert output == f"{len(lines) - 1} {PLAYED}no difference\n"
+
+
+async def test_the_whole_registration_is_compared(recording: Path) -> None:
+    lines = conversation()
+    then = RegisterRequest.FromString(bytes.fromhex(lines[3]["request"]))
+    then.options.pre_start_required = True
+    lines[3]["request"] = then.SerializeToString().hex()
+    status, output, _ = await run_to_end("replay", str(write(recording, lines)))
+    assert status == 1
+    assert output.startswith(f"{recording}:4: Register differs\n--- then\n")
+    assert '-    "preStartRequired": true,\n' in output
+
+
+async def test_lines_that_cannot_be_played_are_counted_and_told_why(recording: Path) -> None:
+    other = {**opened("2"), "agent": "grpcurl/1.9"}
+    lines = conversation(other, listed(stream="2"), listed(stream="3"))
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (0, "")
+    reasons = "2: of another client than the kubelet; 1: no such stream in this recording"
+    assert output == f"7 {PLAYED}3 skipped ({reasons}), no difference\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([head(), line("end")], "1 line played, nothing was compared\n"),
+        (
+            [head(), line("kubelet", is_there=False), inventory(), *registration(), line("end")],
+            f"4 {PLAYED}1 skipped (no kubelet in this recording), nothing was compared\n",
+        ),
+    ],
+)
+async def test_a_recording_with_nothing_to_compare_is_no_success(
+    lines: list[Line], words: str, recording: Path
+) -> None:
+    assert await run_to_end("replay", str(write(recording, lines))) == (1, words, "")
+
+
+async def test_a_recording_that_was_cut_says_so(recording: Path) -> None:
+    status, output, errors = await run_to_end("replay", str(write(recording, conversation(UNWELL)[:-1])))
+    assert (status, errors) == (0, "")
+    remark = f"{recording}:8: the recording does not end in order: it was cut, or its gateway killed"
+    assert output == f"{remark}\n7 {PLAYED}no difference\n"
+
+
+async def test_a_recording_of_the_first_version_plays(recording: Path) -> None:
+    first_end = line("ended", 9.0, stream="1")
+    lines = [{**head(), "recording": 1}, *conversation(UNWELL, listed(1, t=5.0), first_end)[1:-1]]
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (0, "")
+    assert output.endswith(f"9 {PLAYED}no difference\n")
 
 
 async def test_a_stream_that_ends_is_told_in_words(recording: Path) -> None:
@@ -224,7 +328,7 @@ async def test_a_kubelet_that_comes_twice_is_one(recording: Path, kubelet_dir: P
     await record(recording, kubelet_dir, driver, "1.36")
     lines = recording.read_text().splitlines(keepends=True)
     (comes,) = (line for line in lines if '"is_there": true' in line)
-    recording.write_text("".join([*lines, comes]))
+    recording.write_text("".join([*lines[:-1], comes, lines[-1]]))
     status, output, errors = await run_to_end("replay", str(recording))
     assert (status, errors) == (0, "")
     assert "no difference" in output
@@ -249,21 +353,22 @@ async def test_a_kubelet_that_went_before_it_answered_plays_again(
 async def test_a_registration_that_was_given_up_takes_no_answer_of_the_next(kubelet_dir: Path) -> None:
     side = KubeletSide(kubelet_dir)
     await side.appear()
-    request = RegisterRequest(version="v1beta1", endpoint="e", resource_name=RESOURCE).SerializeToString()
+    expected = RegisterRequest(version="v1beta1", endpoint="e", resource_name=RESOURCE)
+    request = expected.SerializeToString()
     async with grpc.aio.insecure_channel(
         f"unix:{kubelet_dir}/kubelet.sock", options=(("grpc.default_authority", "localhost"),)
     ) as channel:
         register: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/v1beta1.Registration/Register")
         given_up = register(request, timeout=10)
-        await side.expect_register("v1beta1", RESOURCE)
+        await side.expect_register("v1beta1", expected)
         given_up.cancel()
         await asyncio.sleep(0.2)
-        side.answer("v1beta1", grpc.StatusCode.DEADLINE_EXCEEDED, "")
+        side.answer(RESOURCE, grpc.StatusCode.DEADLINE_EXCEEDED, "")
         call = register(request, timeout=10)
-        await side.expect_register("v1beta1", RESOURCE)
-        side.answer("v1beta1", grpc.StatusCode.OK, "")
+        await side.expect_register("v1beta1", expected)
+        side.answer(RESOURCE, grpc.StatusCode.OK, "")
         assert await call == b""
-    await side.vanish()
+    await side.close()
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:

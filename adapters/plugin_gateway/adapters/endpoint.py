@@ -53,9 +53,8 @@ class Endpoint:
         self._identity: FileIdentity | None = None
         self._started = False
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
-        self._server.add_generic_rpc_handlers(
-            (Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns),)
-        )
+        self._serving = Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns)
+        self._server.add_generic_rpc_handlers((self._serving,))
 
     async def bind(self) -> None:
         """Make the socket and serve.
@@ -88,6 +87,7 @@ class Endpoint:
 
     async def close(self, grace: float | None = None) -> None:
         """End the streams and remove the socket. A second time does nothing."""
+        self._serving.is_ending = True
         if not self._started:
             await self._start()  # gRPC keeps for ever what it made for a server that it never had to stop
         await self._server.stop(grace)

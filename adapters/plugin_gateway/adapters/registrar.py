@@ -96,6 +96,8 @@ class Registrar:
                     self._wake.clear()
                     await self._wait(until=await self._reconcile())
         finally:
+            if conversation.note is not None:
+                conversation.note("stopping")
             for timer in (self._next_look, self._next_preparation):
                 if timer is not None:
                     timer.cancel()

@@ -48,6 +48,8 @@ class Serving(grpc.GenericRpcHandler):
         for served in self._dialects:
             self._add(served)
         self._dialect = dialect
+        self.is_ending = False
+        """Whether it is us who end what is left of the calls."""
         self._methods[f"/{HEALTH}/Check"] = grpc.unary_unary_rpc_method_handler(self._check_health)
         self._methods[f"/{REFLECTION}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(self._reflect)
 
@@ -67,7 +69,13 @@ class Serving(grpc.GenericRpcHandler):
         if conversation.note is not None:
             from plugin_gateway.adapters.replay.tap import tapped_listing  # noqa: PLC0415 - only where it is recorded
 
-            listing = tapped_listing(listing, conversation.note, service=dialect.service, resource=self._offer.resource)
+            listing = tapped_listing(
+                listing,
+                conversation.note,
+                service=dialect.service,
+                resource=self._offer.resource,
+                is_ending=lambda: self.is_ending,
+            )
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
 
     def _tapped(self, answering: _Unary, note: Callable[..., None], dialect: Dialect, method: str) -> _Unary:
@@ -77,10 +85,10 @@ class Serving(grpc.GenericRpcHandler):
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, _Context], AsyncIterator[bytes]]:
         async def list_and_watch(_request: bytes, context: _Context) -> AsyncIterator[bytes]:
-            user_agent = _user_agent(context)
-            of_kubelet = self._stream.claim(user_agent)
+            agent = user_agent(context)
+            of_kubelet = self._stream.claim(agent)
             try:
-                if of_kubelet and self._is_unhealthy_first(dialect, user_agent):
+                if of_kubelet and self._is_unhealthy_first(dialect, agent):
                     unhealthy = self._offer.advertisement.value.with_all_unhealthy()
                     yield _device_list(dialect, unhealthy, self._offer.resource)
                 with contextlib.suppress(PublicationClosed):
@@ -94,7 +102,7 @@ class Serving(grpc.GenericRpcHandler):
 
     def _greeted(self, answering: _Unary) -> _Unary:
         async def answer(request: bytes, context: _Context) -> bytes:
-            self._stream.greet(_user_agent(context))
+            self._stream.greet(user_agent(context))
             return await answering(request, context)
 
         return answer
@@ -147,7 +155,8 @@ def _device_list(dialect: Dialect, advertisement: Advertisement, resource: Resou
     return data
 
 
-def _user_agent(context: _Context) -> str:
+def user_agent(context: _Context) -> str:
+    """Tell how a client names itself."""
     metadata = context.invocation_metadata() or ()
     return next((str(value) for key, value in metadata if key == "user-agent"), "")
 

@@ -14,8 +14,8 @@ from plugin_gateway.adapters.exception_groups import leaves
 from plugin_gateway.adapters.logs import LogFormat, set_up_logs
 from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
 from plugin_gateway.adapters.replay.interruption import Interruption
-from plugin_gateway.adapters.replay.player import Difference, Player
-from plugin_gateway.adapters.replay.reading import read_recording
+from plugin_gateway.adapters.replay.player import Difference, Player, Tally
+from plugin_gateway.adapters.replay.reading import Recording, read_recording
 from plugin_gateway.adapters.socket_file import MAX_PATH
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -26,7 +26,7 @@ def replay(
     api_versions: Mapping[str, Sequence[str]],
     interruption: Interruption,
 ) -> int:
-    """Play it; 0 where nothing differs, 1 where something does.
+    """Play it; 0 where nothing differs, 1 where something does or nothing could be compared.
 
     Raises:
         InvalidValueError: it is no recording of this version, or there is no place to play it.
@@ -43,8 +43,8 @@ def replay(
         if not mistakes:
             raise
         raise mistakes[0] from group
-    report.conclude(player.played, is_whole=interruption.number is None)
-    return interruption.status or (1 if report.differences else 0)
+    report.conclude(recording, player.tally, is_interrupted=interruption.number is not None)
+    return interruption.status or (1 if player.tally.differences or not player.tally.compared else 0)
 
 
 class _Report:
@@ -52,20 +52,37 @@ class _Report:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.differences = 0
 
     def tell(self, difference: Difference) -> None:
-        """Write one; what strangers said has no control over the terminal."""
-        self.differences += 1
-        lines = (f"{self._path}:{difference.line}: {difference.what}", *difference.details)
-        sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
+        """Write one."""
+        self._write(difference.line, difference.what, *difference.details)
+
+    def conclude(self, recording: Recording, tally: Tally, *, is_interrupted: bool) -> None:
+        """Write what the whole came to."""
+        if not recording.ends_in_order:
+            self._write(recording.last_line, "the recording does not end in order: it was cut, or its gateway killed")
+        parts = [f"{_count(tally.played, 'line')} played"]
+        if tally.left_out:
+            parts.append(f"{tally.left_out.total()} skipped ({_reasons(tally)})")
+        parts.append(_found(tally) + (" until it was interrupted" if is_interrupted else ""))
+        sys.stdout.write(f"{', '.join(parts)}\n")
+
+    def _write(self, line: int, *words: str) -> None:
+        """Write something about a line; what strangers said has no control over the terminal."""
+        lines = (f"{self._path}:{line}: {words[0]}", *words[1:])
+        sys.stdout.write("".join(f"{printable(each)}\n" for each in lines))
         sys.stdout.flush()
 
-    def conclude(self, played: int, *, is_whole: bool) -> None:
-        """Write the last line."""
-        found = _count(self.differences, "difference") if self.differences else "no difference"
-        end = "" if is_whole else " until it was interrupted"
-        sys.stdout.write(f"{_count(played, 'line')} played, {found}{end}\n")
+
+def _reasons(tally: Tally) -> str:
+    reasons = tally.left_out.most_common()
+    return reasons[0][0] if len(reasons) == 1 else "; ".join(f"{number}: {reason}" for reason, number in reasons)
+
+
+def _found(tally: Tally) -> str:
+    if tally.differences:
+        return _count(tally.differences, "difference")
+    return "no difference" if tally.compared else "nothing was compared"
 
 
 def _count(number: int, what: str) -> str:

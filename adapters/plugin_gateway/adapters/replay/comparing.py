@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
-from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
@@ -34,31 +33,54 @@ class MissedError(Exception):
         """Further lines."""
 
 
+class LeftOutError(Exception):
+    """A line that cannot be played; the message says why."""
+
+
+def compare_registers(then: wire.RegisterRequest, now: wire.RegisterRequest) -> None:
+    """See whether the same is told, but for the endpoint, whose name is always another one.
+
+    Raises:
+        MissedError: it is not; with the difference.
+    """
+    before, after = (wire.RegisterRequest.FromString(each.SerializeToString()) for each in (then, now))
+    before.endpoint = after.endpoint = ""
+    _tell_difference("Register", before.SerializeToString(), after.SerializeToString(), wire.RegisterRequest)
+
+
 def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) -> None:
     """See whether the same is said: an answer's bytes, or words where there was none.
 
     Raises:
         MissedError: it is not; with the difference.
     """
+    _tell_difference(method, then, now, _ANSWERS.get(api_version, {}).get(method))
+
+
+def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) -> MissedError:
+    """Tell of lists that were not sent then: what the last of them changes."""
+    what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
+    kind = _ANSWERS.get(api_version, {}).get("ListAndWatch")
+    return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
+
+
+def _tell_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
     if then == now:
         return
-    before, after = (_lines(api_version, method, each) for each in (then, now))
+    before, after = _lines(kind, then), _lines(kind, now)
     if before == after:  # only the bytes differ
         before, after = ([each.hex() if isinstance(each, bytes) else each] for each in (then, now))
-    raise MissedError(f"{method} differs", tuple(unified_diff(before, after, "then", "now", lineterm="", n=1)))
+    raise MissedError(f"{what} differs", _difference(before, after))
 
 
-def _lines(api_version: str, method: str, said: bytes | str) -> list[str]:
+def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    return tuple(unified_diff(before, after, "then", "now", lineterm="", n=1))
+
+
+def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
     if isinstance(said, str):
         return said.split("\n")
-    parsed = parsed_answer(api_version, method, said)
-    return [said.hex()] if parsed is None else MessageToJson(parsed).split("\n")
-
-
-def parsed_answer(api_version: str, method: str, answer: bytes) -> Any:
-    """Read an answer of this dialect; None where it is none that we know."""
-    kind = _ANSWERS.get(api_version, {}).get(method)
     try:
-        return kind.FromString(answer) if kind is not None else None
+        return MessageToJson(kind.FromString(said)).split("\n") if kind is not None else [said.hex()]
     except DecodeError:
-        return None
+        return [said.hex()]

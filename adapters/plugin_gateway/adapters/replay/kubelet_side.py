@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.kubelet_directory import KUBELET_SOCKET
-from plugin_gateway.adapters.replay.comparing import MissedError
+from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
 from plugin_gateway.adapters.socket_file import explain_bind
 from plugin_gateway.adapters.uninterrupted import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -19,27 +19,62 @@ from plugin_gateway.core.errors import InvalidValueError
 
 PATIENCE = 5.0
 """Seconds in which the gateway has to do what it did then."""
+LAST_LOOK = 0.05
+"""Seconds in which a list that is under way arrives."""
 LONGEST_MESSAGE = 64 * 1024 * 1024
 
 
 class Register(NamedTuple):
     """One Register that waits for its answer."""
 
-    api_version: str
-    endpoint: str
-    resource: str
+    request: wire.RegisterRequest
     answer: "asyncio.Future[tuple[grpc.StatusCode, str]]"
+
+
+class StreamEnd(NamedTuple):
+    """A stream that the gateway ended, with its last words."""
+
+    words: str
 
 
 @dataclass(slots=True)
 class Stream:
-    """One ListAndWatch stream."""
+    """One ListAndWatch stream, and what came on it."""
 
     channel: grpc.aio.Channel
     call: Any
     api_version: str
-    reading: "asyncio.Task[Any] | None" = None
-    """The read that goes on: to give it up would end the stream."""
+    coming: "asyncio.Queue[bytes | StreamEnd]" = field(default_factory=asyncio.Queue)
+    last: bytes = b""
+    """The list that was taken last."""
+    end: StreamEnd | None = None
+    """None until it was taken from what came."""
+    reading: "asyncio.Task[None] | None" = None
+
+    async def read(self) -> None:
+        """Take everything that comes, at once."""
+        words = "OK"
+        try:
+            while isinstance(message := await self.call.read(), bytes):
+                self.coming.put_nowait(message)
+        except grpc.aio.AioRpcError as error:
+            words = _words(error)
+        self.coming.put_nowait(StreamEnd(words))
+
+    async def take(self, patience: float) -> bytes | StreamEnd | None:
+        """Take what came next; None where nothing does in time."""
+        if self.end is not None:
+            return self.end
+        try:
+            async with asyncio.timeout(patience):
+                taken = await self.coming.get()
+        except TimeoutError:
+            return None
+        if isinstance(taken, StreamEnd):
+            self.end = taken
+        else:
+            self.last = taken
+        return taken
 
 
 class KubeletSide:
@@ -50,11 +85,12 @@ class KubeletSide:
         self._server: grpc.aio.Server | None = None
         self._coming: asyncio.Queue[Register] = asyncio.Queue()
         self._pending: dict[str, list[Register]] = defaultdict(list)
-        """By version string, those that wait for their answer."""
-        self._not_made_then: list[str] = []
+        """By resource, those that wait for their answer."""
         self._told: dict[str, Register] = {}
         """What was registered last of each resource."""
         self._streams: dict[str, Stream] = {}
+        self._unopened: set[str] = set()
+        """Streams that could not be opened, since their resource is not registered now."""
 
     async def appear(self) -> None:
         """Listen, as a kubelet that starts; nothing where one listens already.
@@ -76,99 +112,149 @@ class KubeletSide:
         hidden.unlink()
 
     async def vanish(self) -> None:
-        """End, as a kubelet that is killed."""
-        for stream in list(self._streams):
-            await self.end(stream)
+        """Take registrations no more; streams end when the recording says so."""
         server, self._server = self._server, None
         (self._directory / KUBELET_SOCKET).unlink(missing_ok=True)
         if server is not None:
             await to_its_end(server.stop(None))
-        self._set_aside_coming()
 
-    async def expect_register(self, api_version: str, expected: str) -> None:
-        """Wait for the gateway to register the resource that it registered then.
+    async def close(self) -> None:
+        """End everything."""
+        for stream in list(self._streams):
+            await self._drop(stream)
+        await self.vanish()
+
+    async def expect_register(self, api_version: str, expected: wire.RegisterRequest) -> wire.RegisterRequest:
+        """Wait for the gateway to register the resource that it registered then; tells with what.
 
         Raises:
-            MissedError: it does not, or otherwise.
+            MissedError: it does not, or another one.
+            LeftOutError: then nobody listened, and nobody does now.
         """
         if self._server is None:
-            return  # then nobody listened, and nobody does now
+            raise LeftOutError("no kubelet in this recording")
         try:
             async with asyncio.timeout(PATIENCE):
                 register = await self._coming.get()
         except TimeoutError:
-            raise MissedError(f"{expected} was registered as {api_version} then, and is not now") from None
-        self._pending[register.api_version].append(register)
-        self._told[register.resource] = register
-        if (register.api_version, register.resource) != (api_version, expected):
             raise MissedError(
-                f"{expected} was registered as {api_version} then, {register.resource} as {register.api_version} now"
+                f"{expected.resource_name} was registered as {api_version} then, and is not now"
+            ) from None
+        self._pending[register.request.resource_name].append(register)
+        self._told[register.request.resource_name] = register
+        now = register.request
+        if (now.version, now.resource_name) != (api_version, expected.resource_name):
+            raise MissedError(
+                f"{expected.resource_name} was registered as {api_version} then, "
+                f"{now.resource_name} as {now.version} now"
             )
+        return now
 
-    def answer(self, api_version: str, code: grpc.StatusCode, words: str) -> None:
+    def answer(self, resource: str, code: grpc.StatusCode, words: str) -> None:
         """Answer as the kubelet did then."""
         # Whose call ended, with the kubelet or by its deadline, waits no more.
-        waiting = [each for each in self._pending[api_version] if not each.answer.done()]
+        waiting = [each for each in self._pending[resource] if not each.answer.done()]
         if waiting:
             waiting.pop(0).answer.set_result((code, words))
-        self._pending[api_version] = waiting
+        self._pending[resource] = waiting
 
     def left_over(self) -> list[str]:
-        """List the registrations that were not made then."""
-        self._set_aside_coming()
-        return self._not_made_then
-
-    def _set_aside_coming(self) -> None:
+        """List the registrations that were made, and not then."""
+        left = []
         while not self._coming.empty():
-            register = self._coming.get_nowait()
-            self._not_made_then.append(
-                f"{register.resource} is registered as {register.api_version} once more than then"
-            )
+            request = self._coming.get_nowait().request
+            left.append(f"{request.resource_name} is registered as {request.version} once more than then")
+        return left
 
     async def open(self, stream: str, service: str, resource: str, agent: str) -> None:
-        """Open a stream to the endpoint that was told last."""
+        """Open a stream to the endpoint that was told last.
+
+        Raises:
+            MissedError: the resource was not registered.
+        """
+        self._unopened.add(stream)
         channel = self._channel(resource, agent)
+        self._unopened.discard(stream)
         listen: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{service}/ListAndWatch")
-        self._streams[stream] = Stream(channel, listen(b""), self.api_version_told(resource))
+        await self._drop(stream)
+        opened = self._streams[stream] = Stream(channel, listen(b""), self.api_version_told(resource))
+        opened.reading = asyncio.get_running_loop().create_task(opened.read(), name="lists")
 
     def api_version_told(self, resource: str) -> str:
         """Tell in which version a resource was registered last; empty where it was not."""
-        return self._told[resource].api_version if resource in self._told else ""
+        return self._told[resource].request.version if resource in self._told else ""
 
     def api_version_of(self, stream: str) -> str:
-        """Tell in which version a stream's resource was registered when it was opened; empty for none."""
-        return self._streams[stream].api_version if stream in self._streams else ""
+        """Tell in which version the resource of a stream was registered."""
+        return self._followed(stream).api_version
 
-    async def next_list(self, stream: str) -> bytes | None:
-        """Take the next list; None for a stream that is not followed.
+    async def next_list(self, stream: str) -> bytes:
+        """Take the next list.
 
         Raises:
             MissedError: none comes.
+            LeftOutError: the stream was not opened.
         """
+        match await self._followed(stream).take(PATIENCE):
+            case bytes(message):
+                return message
+            case StreamEnd(words):
+                raise MissedError(f"a list was sent then, the stream ends now: {words}")
+        raise MissedError("a list was sent then, and none is now")
+
+    async def further_lists(self, stream: str) -> list[bytes]:
+        """Take the lists that came, and were not taken.
+
+        Raises:
+            LeftOutError: the stream was not opened.
+        """
+        found = self._followed(stream)
+        lists = []
+        while isinstance(message := await found.take(LAST_LOOK), bytes):
+            lists.append(message)
+        return lists
+
+    async def end(self, stream: str, by: str | None) -> None:
+        """End a stream with its connection, as the kubelet or the gateway did then; None where that is not known.
+
+        Raises:
+            MissedError: it is the other one who ends it now.
+            LeftOutError: the stream was not opened.
+        """
+        found = self._followed(stream)
+        if by == "gateway" and found.end is None:
+            await found.take(PATIENCE)
+        try:
+            if by == "gateway" and found.end is None:
+                raise MissedError("the gateway ended the stream then, and does not now")
+            if by == "kubelet" and found.end is not None:
+                raise MissedError(f"the kubelet ended the stream then, the gateway does now: {found.end.words}")
+        finally:
+            await self._drop(stream)
+
+    def last_list(self, stream: str) -> bytes:
+        """Tell the list that was taken last."""
+        return self._followed(stream).last
+
+    def open_streams(self) -> list[str]:
+        """Name the streams that did not end."""
+        return list(self._streams)
+
+    async def _drop(self, stream: str) -> None:
+        found = self._streams.pop(stream, None)
+        if found is None:
+            return
+        found.call.cancel()
+        if found.reading is not None:
+            await asyncio.gather(found.reading, return_exceptions=True)
+        await found.channel.close()
+
+    def _followed(self, stream: str) -> Stream:
         found = self._streams.get(stream)
         if found is None:
-            return None
-        found.reading = found.reading or asyncio.get_running_loop().create_task(found.call.read(), name="list")
-        await asyncio.wait({found.reading}, timeout=PATIENCE)
-        if not found.reading.done():
-            raise MissedError("a list was sent then, and none is now")
-        reading, found.reading = found.reading, None
-        if (error := reading.exception()) is not None:
-            words = _words(error) if isinstance(error, grpc.aio.AioRpcError) else "it was given up"
-            raise MissedError(f"a list was sent then, the stream ends now: {words}") from error
-        message = reading.result()
-        if not isinstance(message, bytes):
-            raise MissedError("a list was sent then, the stream ends now")
-        return message
-
-    async def end(self, stream: str) -> None:
-        """End a stream with its connection."""
-        found = self._streams.pop(stream, None)
-        if found is not None:
-            found.call.cancel()
-            if found.reading is not None:
-                await asyncio.gather(found.reading, return_exceptions=True)
-            await found.channel.close()
+            is_missed = stream in self._unopened
+            raise LeftOutError("its stream is not there now" if is_missed else "no such stream in this recording")
+        return found
 
     async def call(self, service: str, method: str, resource: str, agent: str, request: bytes) -> bytes | str:
         """Make a call; tells the error in words where there is one."""
@@ -190,7 +276,7 @@ class KubeletSide:
         if resource not in self._told:
             raise MissedError(f"the kubelet called {resource} then, which is not registered now")
         return grpc.aio.insecure_channel(
-            f"unix:{self._directory / self._told[resource].endpoint}",
+            f"unix:{self._directory / self._told[resource].request.endpoint}",
             options=(
                 ("grpc.default_authority", "localhost"),
                 ("grpc.primary_user_agent", agent.split(maxsplit=1)[0]),
@@ -216,9 +302,8 @@ class _Registration(grpc.GenericRpcHandler):
         return grpc.unary_unary_rpc_method_handler(self._register)
 
     async def _register(self, request: bytes, context: Any) -> bytes:
-        told = wire.RegisterRequest.FromString(request)
         answer: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
-        await self._coming.put(Register(told.version, told.endpoint, told.resource_name, answer))
+        await self._coming.put(Register(wire.RegisterRequest.FromString(request), answer))
         code, words = await answer
         if code is not grpc.StatusCode.OK:
             await context.abort(code, words)

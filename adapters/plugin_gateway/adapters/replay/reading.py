@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
 from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
 
+KNOWN = (1, VERSION)
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes; the longest list that a kubelet takes has 8 MiB here."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -72,6 +73,16 @@ class Recording(NamedTuple):
     configuration: Configuration
     happenings: tuple[Happening, ...]
 
+    @property
+    def ends_in_order(self) -> bool:
+        """Whether the recorder came to write its last line, as those of version 1 never did."""
+        return bool(self.happenings) and self.happenings[-1].what == "end"
+
+    @property
+    def last_line(self) -> int:
+        """The number of the last line."""
+        return self.happenings[-1].line if self.happenings else 1
+
 
 def _message(value: object) -> bytes:
     try:
@@ -105,7 +116,7 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "answered": {"api_version": text, "request": _register_request, "code": _status, "words": text},
     "opened": {"stream": text, "service": name, "resource": text, "agent": name},
     "list": {"stream": text, "message": _message},
-    "ended": {"stream": text},
+    "ended": {"stream": text, "by": null_or(one_of(("kubelet", "gateway")))},
     "call": {
         "service": name,
         "method": name,
@@ -115,6 +126,8 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
         "answer": null_or(_message),
         "error": null_or(text),
     },
+    "stopping": {},
+    "end": {},
 }
 """What each kind of line has, and how it is read."""
 
@@ -130,19 +143,27 @@ def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
         first = next(lines, None)
         if first is None:
             raise InvalidValueError(f"recording {path}: empty")
-        began, configuration = _at(path, 1, lambda: _head(_parse(first[1]), api_versions))
-        return Recording(began, configuration, tuple(_read_line(path, place, data) for place, data in lines))
+        with _placed(path, 1):
+            version, began, configuration = _head(_parse(first[1]), api_versions)
+        return Recording(began, configuration, tuple(_read_lines(path, lines, version)))
 
 
-def _read_line(path: Path, place: int, data: bytes) -> Happening:
-    happening: Happening = _at(path, place, lambda: _happening(place, _parse(data)))
-    return happening
+def _read_lines(path: Path, lines: Iterator[tuple[int, bytes]], version: int) -> Iterator[Happening]:
+    is_over = False
+    for place, data in lines:
+        with _placed(path, place):
+            if is_over:
+                raise MisfitError("a line after the last one")
+            happening = _happening(place, _parse(data), version)
+        is_over = happening.what == "end"
+        yield happening
 
 
-def _at(path: Path, place: int, read: Callable[[], Any]) -> Any:
+@contextmanager
+def _placed(path: Path, place: int) -> Iterator[None]:
     """Tell what is wrong with a line together with its place."""
     try:
-        return read()
+        yield
     except InvalidValueError as error:
         raise InvalidValueError(f"{path}:{place}: {error}") from error
 
@@ -173,14 +194,15 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         yield place, data
 
 
-def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[float, Configuration]:
+def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[int, float, Configuration]:
     if "recording" not in value:
         raise MisfitError("no head of a recording, which its first line is")
     version = value.pop("recording")
-    if version != VERSION or isinstance(version, bool):
-        raise MisfitError(f"a recording of version {shown(version)}, this gateway knows {VERSION}")
+    if version not in KNOWN or isinstance(version, bool):
+        known = " and ".join(map(str, KNOWN))
+        raise MisfitError(f"a recording of version {shown(version)}, this gateway knows {known}")
     began = within("at", number, value.pop("at", None))
-    return began, _configuration(value, api_versions)
+    return version, began, _configuration(value, api_versions)
 
 
 def _configuration(value: object, api_versions: Collection[str]) -> Configuration:
@@ -199,9 +221,11 @@ def _configuration(value: object, api_versions: Collection[str]) -> Configuratio
     return Configuration(policy=AllocationPolicy(**policy), **found)
 
 
-def _happening(line: int, value: dict[str, Any]) -> Happening:
+def _happening(line: int, value: dict[str, Any], version: int) -> Happening:
     what = within("what", one_of(_LINES), value.pop("what", None))
     at = within("t", number, value.pop("t", None))
+    if what == "ended" and version == 1:
+        value["by"] = None  # that was not written down
     found = fields(_LINES[what])(value)
     if what == "call" and (found["answer"] is None) is (found["error"] is None):
         raise MisfitError("a call has either an answer or an error")

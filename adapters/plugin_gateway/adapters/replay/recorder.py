@@ -12,7 +12,7 @@ from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.replay.plain import plain
 from plugin_gateway.core.errors import GatewayError
 
-VERSION = 1
+VERSION = 2
 MOST_WAITING = 10_000
 """Lines that wait for the file; a disk that is slower than that loses some, and the log says so."""
 JOIN_PATIENCE = 1.0
@@ -51,7 +51,8 @@ class Recorder:
             self._lost += 1
 
     def close(self) -> None:
-        """End it."""
+        """End it, with a line that tells a whole recording from one that was cut."""
+        self.note("end")
         if self._lost:
             log.warning("the recording is not whole", lines_lost=self._lost)
         try:

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import Any
 
+from plugin_gateway.adapters.serving import user_agent
+
 _numbers = count(1)
 Note = Callable[..., None]
 Unary = Callable[[bytes, Any], Awaitable[bytes]]
@@ -14,7 +16,7 @@ def tapped_unary(answering: Unary, note: Note, *, service: str, method: str, res
     """Note each call and what was answered."""
 
     async def answer(request: bytes, context: Any) -> bytes:
-        about = {"service": service, "method": method, "resource": resource, "agent": _agent(context)}
+        about = {"service": service, "method": method, "resource": resource, "agent": user_agent(context)}
         try:
             data = await answering(request, context)
         except BaseException:
@@ -28,22 +30,20 @@ def tapped_unary(answering: Unary, note: Note, *, service: str, method: str, res
     return answer
 
 
-def tapped_listing(listing: Listing, note: Note, *, service: str, resource: str) -> Listing:
-    """Note the stream from its beginning to its end."""
+def tapped_listing(
+    listing: Listing, note: Note, *, service: str, resource: str, is_ending: Callable[[], bool]
+) -> Listing:
+    """Note the stream from its beginning to its end, and whose end it is: ``is_ending`` is asked whether it is ours."""
 
     async def list_and_watch(request: bytes, context: Any) -> AsyncIterator[bytes]:
-        stream = str(next(_numbers))
-        note("opened", stream=stream, service=service, resource=resource, agent=_agent(context))
+        stream, by_us = str(next(_numbers)), False
+        note("opened", stream=stream, service=service, resource=resource, agent=user_agent(context))
         try:
             async for message in listing(request, context):
                 note("list", stream=stream, message=message)
                 yield message
+            by_us = True
         finally:
-            note("ended", stream=stream)
+            note("ended", stream=stream, by="gateway" if by_us or is_ending() else "kubelet")
 
     return list_and_watch
-
-
-def _agent(context: Any) -> str:
-    metadata = context.invocation_metadata() or ()
-    return next((str(value) for key, value in metadata if key == "user-agent"), "")
