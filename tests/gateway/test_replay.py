@@ -6,9 +6,13 @@ import os
 import re
 import resource
 import signal
+import socket
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -32,7 +36,7 @@ from gateway.recordings import (
     write,
 )
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.replay import recorder
 from plugin_gateway.adapters.replay.command import socket_folder
 from plugin_gateway.adapters.replay.interruption import Interruption
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
@@ -127,7 +131,7 @@ async def test_what_differs_is_told_with_its_line(
     [
         (None, "No such file or directory"),
         ("", "empty"),
-        ("hello", "1: not JSON; was the file cut?"),
+        ("hello", "1: not JSON"),
         ("[]", "1: [] where names with values belong"),
         ('{"recording": 99}', "1: a recording of version 99, this gateway knows"),
         ('{"recording": 1}', "1: at: None is no number"),
@@ -145,7 +149,6 @@ async def test_what_is_no_recording_is_one_line(text: str | None, words: str, re
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda text: text[:-30], "not JSON; was the file cut?"),
         (lambda text: text.replace('"what": "end"', '"what": "dance"'), "what: 'dance' is not known"),
     ],
 )
@@ -258,7 +261,7 @@ async def test_a_recording_with_nothing_to_compare_is_no_success(
 async def test_a_recording_that_was_cut_says_so(recording: Path) -> None:
     status, output, errors = await run_to_end("replay", str(write(recording, conversation(UNWELL)[:-1])))
     assert (status, errors) == (0, "")
-    remark = f"{recording}:8: the recording does not end in order: it was cut, or its gateway killed"
+    remark = f"{recording}:8: the recording does not end in order: it was cut, or its gateway was killed"
     assert output == f"{remark}\n7 {PLAYED}no difference\n"
 
 
@@ -372,27 +375,140 @@ async def test_a_registration_that_was_given_up_takes_no_answer_of_the_next(kube
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
+    """A gateway that is started again offers its devices all the same, and is recorded beside the one before."""
     recording.write_text("mine")
     from_here = os.path.relpath(recording)
-    status, _, errors = await run_to_end(
-        "run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={from_here}"
-    )
-    assert (status, errors) == (1, f"plugin-gateway: --record: {recording}: File exists\n")
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={from_here}")
+    async with started(*arguments) as process:
+        told = await process.wait_for_event("recording")
+        assert (told["path"], told["instead_of"]) == (f"{recording}.1", str(recording))
+        await process.wait_for_event("resource added")
     assert recording.read_text() == "mine"
+    lines = [json.loads(each) for each in recording.with_name(f"{recording.name}.1").read_text().splitlines()]
+    assert (lines[0]["recording"], lines[-1]["what"]) == (2, "end")
 
 
-def test_a_disk_that_is_full_ends_the_recording_with_one_line(recording: Path) -> None:
-    lines: list[dict[str, object]] = []
-    log.write_to(lambda _, line: lines.append(dict(line)))
-    lines.clear()
+async def test_too_many_recordings_cost_no_device(recording: Path, kubelet_dir: Path) -> None:
+    names = [recording.name, *(f"{recording.name}.{number}" for number in range(1, 100))]
+    for name in names:
+        recording.with_name(name).touch()
+    async with started(
+        "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", environment={"RECORD": str(recording)}
+    ) as process:
+        told = await process.wait_for_event("nothing is recorded: too many recordings are there already")
+        assert told["path"] == str(recording)
+        await process.wait_for_event("resource added")
+    assert {each.name for each in recording.parent.iterdir() if each.is_file()} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "source"),
+    [(("--record=/nowhere/at/all",), {}, "flag --record"), ((), {"RECORD": "/nowhere/at/all"}, "environment RECORD")],
+)
+async def test_a_file_that_cannot_be_made_is_said_with_where_its_name_came_from(
+    arguments: tuple[str, ...], environment: dict[str, str], source: str, kubelet_dir: Path
+) -> None:
+    run = ("run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", *arguments)
+    said = f"plugin-gateway: {source}: /nowhere/at/all: No such file or directory\n"
+    assert await run_to_end(*run, environment=environment) == (1, "", said)
+
+
+async def test_a_start_that_fails_leaves_no_recording(recording: Path, kubelet_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status, _, errors = await run_to_end(
+            "run", "--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", f"--record={recording}",
+            f"--listen={port}",
+        )  # fmt: skip
+    assert status == 1
+    assert "--listen: cannot listen" in errors
+    assert not recording.exists()
+
+
+class Slow(Recorder):
+    """A recorder whose disk takes nothing until it is told to."""
+
+    def __init__(self, path: Path) -> None:
+        self.go_on = threading.Event()
+        super().__init__(str(path), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), {})
+
+    def _write_line(self, data: bytes) -> None:
+        self.go_on.wait(10)
+        super()._write_line(data)
+
+
+def test_lines_that_were_lost_are_counted_and_told_where(
+    recording: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "MOST_WAITING", 3)
+    slow = Slow(recording)
+    for number in range(5):
+        slow.note("list", number=number)
+    slow.go_on.set()
+    while slow._waiting:
+        time.sleep(0.001)
+    slow.note("list", number=5)
+    slow.close()
+    lines = [json.loads(each) for each in recording.read_text().splitlines()[1:]]
+    assert [(each["what"], each.get("number", each.get("lines"))) for each in lines] == [
+        ("list", 0), ("list", 1), ("lost", 3), ("list", 5), ("end", None),
+    ]  # fmt: skip
+    assert [(each["event"], each["path"], each.get("lines_lost")) for each in told] == [
+        ("the recording loses lines", str(recording), None),
+        ("the recording is not whole", str(recording), 3),
+    ]
+
+
+def test_a_disk_that_stands_still_holds_nobody_up_and_what_is_not_written_is_counted(
+    recording: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "JOIN_PATIENCE", 0.05)
+    slow = Slow(recording)
+    for number in range(5):
+        slow.note("list", number=number)
+    slow.close()
+    slow.go_on.set()
+    slow._thread.join(10)
+    assert [(each["event"], each["lines_lost"]) for each in told] == [("the recording is not whole", 7)]
+
+
+async def test_nothing_is_compared_after_lines_that_were_lost(recording: Path) -> None:
+    lines = conversation(line("lost", lines=3), listed(1))
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (0, "")
+    remark = f"{recording}:8: 3 lines were lost here: nothing after them can be compared"
+    assert output == f"{remark}\n7 {PLAYED}2 skipped (after lines that were lost), no difference\n"
+
+
+async def test_every_whole_line_before_one_that_was_cut_is_played(recording: Path) -> None:
+    write(recording, conversation())
+    recording.write_text(recording.read_text()[:-5])
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (0, "")
+    remark = f"{recording}:8: the line is cut: the disk was full, or this copy is not whole"
+    assert output == f"{remark}\n6 {PLAYED}1 skipped (cut), no difference\n"
+
+
+def test_a_disk_that_is_full_ends_the_recording_with_its_last_whole_line(
+    recording: Path, told: list[dict[str, Any]]
+) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
     try:
-        recorder = Recorder(str(recording), {})
+        full = Recorder(str(recording), os.open(recording, os.O_WRONLY | os.O_CREAT | os.O_EXCL), {})
         for _ in range(3):
-            recorder.note("call", words="x" * 4096)
-        recorder.close()
+            full.note("call", words="x" * 4096)
+        full._thread.join(10)
+        for _ in range(20_000):
+            full.note("call", words="y")
+        assert not full._waiting
+        began = time.monotonic()
+        full.close()
+        assert time.monotonic() - began < 0.5
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        log.write_to(None)
-    assert [(line["event"], line["problem"]) for line in lines] == [("recording ended", "File too large")]
+    assert [(each["event"], each["path"], each.get("problem"), each.get("lines_lost")) for each in told] == [
+        ("recording ended", str(recording), "File too large", None),
+        ("the recording is not whole", str(recording), None, 20_002),
+    ]
+    assert [json.loads(each).get("what") for each in recording.read_text().splitlines()] == [None, "call"]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.device_nodes import DeviceNodes
 from plugin_gateway.adapters.dialect import Dialect
 from plugin_gateway.adapters.gateway import Gateway, Offering
@@ -49,7 +48,6 @@ class Daemon:
         api_versions: Mapping[str, Sequence[str]],
     ) -> None:
         check_directory(settings.kubelet_dir)
-        self._recorder = _record(settings) if settings.record else None
         self._listener = _listen(settings.listen) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
@@ -75,6 +73,7 @@ class Daemon:
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
+        self._recorder = _record(settings) if settings.record else None  # last: a start that fails leaves no file
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
@@ -195,28 +194,10 @@ class Daemon:
         return [dialect for dialect in self._dialects if dialect.version in versions]
 
 
-def _record(settings: Settings) -> "Recorder":
-    """Begin a recording, with everything that decides what the kubelet is told.
+def _record(settings: Settings) -> "Recorder | None":
+    from plugin_gateway.adapters.replay.recorder import begin_recording  # noqa: PLC0415 - only where asked for
 
-    Raises:
-        RecordingError: the file cannot be made.
-    """
-    from plugin_gateway.adapters.replay.recorder import Recorder  # noqa: PLC0415 - only where asked for
-
-    recorder = Recorder(
-        settings.record,
-        {
-            "api_version": settings.api_version,
-            "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
-            "unhealthy_first": settings.unhealthy_first.value,
-            "pass_device_specs": settings.pass_device_specs,
-            "device_id_strategy": settings.device_id_strategy.value,
-            "dev_root": settings.dev_root,
-            "health": settings.health,
-        },
-    )
-    conversation.note = recorder.note
-    return recorder
+    return begin_recording(settings)
 
 
 class ListenError(GatewayError):

@@ -312,8 +312,9 @@ def _look_inside_options() -> tuple[Option, ...]:
             default="",
             metavar="FILE",
             group="looking inside",
-            help="write the conversation with the kubelet into this new file, for plugin-gateway replay; it has device "
-            "ids, product names and paths, no secrets",
+            help="write the conversation with the kubelet into this new file, for plugin-gateway replay, or into "
+            "FILE.1, FILE.2 and so on where it is there already; it has device ids, product names and paths, "
+            "no secrets",
         ),
     )
 

@@ -14,7 +14,7 @@ from plugin_gateway.adapters.exception_groups import leaves
 from plugin_gateway.adapters.logs import LogFormat, set_up_logs
 from plugin_gateway.adapters.own_sockets import LONGEST_DIRECTORY
 from plugin_gateway.adapters.replay.interruption import Interruption
-from plugin_gateway.adapters.replay.player import Difference, Player, Tally
+from plugin_gateway.adapters.replay.player import Player, Tally, Told
 from plugin_gateway.adapters.replay.reading import Recording, read_recording
 from plugin_gateway.adapters.socket_file import MAX_PATH
 from plugin_gateway.core.errors import InvalidValueError
@@ -48,19 +48,23 @@ def replay(
 
 
 class _Report:
-    """Writes each difference as soon as it is found: it may take long until the next."""
+    """Writes everything as soon as it is found: it may take long until the next."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def tell(self, difference: Difference) -> None:
+    def tell(self, told: Told) -> None:
         """Write one."""
-        self._write(difference.line, difference.what, *difference.details)
+        self._write(told.line, told.what, *told.details)
 
     def conclude(self, recording: Recording, tally: Tally, *, is_interrupted: bool) -> None:
         """Write what the whole came to."""
-        if not recording.ends_in_order:
-            self._write(recording.last_line, "the recording does not end in order: it was cut, or its gateway killed")
+        if recording.is_cut:
+            self._write(recording.last_line, "the line is cut: the disk was full, or this copy is not whole")
+        elif not recording.ends_in_order:
+            self._write(
+                recording.last_line, "the recording does not end in order: it was cut, or its gateway was killed"
+            )
         parts = [f"{_count(tally.played, 'line')} played"]
         if tally.left_out:
             parts.append(f"{tally.left_out.total()} skipped ({_reasons(tally)})")

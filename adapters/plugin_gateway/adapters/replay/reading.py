@@ -27,6 +27,7 @@ from plugin_gateway.adapters.replay.strict import (
     shown,
     text,
     truth,
+    whole,
     within,
 )
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
@@ -38,6 +39,8 @@ from plugin_gateway.core.resource_names import parse_resource_name
 from plugin_gateway.core.resources import ResourceRule
 
 KNOWN = (1, VERSION)
+CUT = "cut"
+"""What the beginning of a line is, which no recorder writes."""
 LONGEST_LINE = 64 * 1024 * 1024
 """Bytes; the longest list that a kubelet takes has 8 MiB here."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -77,6 +80,11 @@ class Recording(NamedTuple):
     def ends_in_order(self) -> bool:
         """Whether the recorder came to write its last line, as those of version 1 never did."""
         return bool(self.happenings) and self.happenings[-1].what == "end"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its last line is not whole."""
+        return bool(self.happenings) and self.happenings[-1].what == CUT
 
     @property
     def last_line(self) -> int:
@@ -126,6 +134,7 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
         "answer": null_or(_message),
         "error": null_or(text),
     },
+    "lost": {"lines": whole},
     "stopping": {},
     "end": {},
 }
@@ -154,9 +163,20 @@ def _read_lines(path: Path, lines: Iterator[tuple[int, bytes]], version: int) ->
         with _placed(path, place):
             if is_over:
                 raise MisfitError("a line after the last one")
-            happening = _happening(place, _parse(data), version)
+            happening = Happening(place, 0.0, CUT, {}) if _is_cut(data) else _happening(place, _parse(data), version)
         is_over = happening.what == "end"
         yield happening
+
+
+def _is_cut(data: bytes) -> bool:
+    """Whether it is the beginning of a line: the disk was full, or the copy is not whole."""
+    if data.endswith(b"\n"):
+        return False
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 @contextmanager
@@ -242,7 +262,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise MisfitError("not UTF-8") from error
     except (ValueError, RecursionError) as error:
-        raise MisfitError("not JSON" if data.endswith(b"\n") else "not JSON; was the file cut?") from error
+        raise MisfitError("not JSON") from error
 
 
 def _refuse_constant(words: str) -> NoReturn:

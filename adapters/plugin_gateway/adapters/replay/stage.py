@@ -1,0 +1,184 @@
+"""A gateway of today with a stand-in for everything around it, to which one recorded line after the other is played."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.gateway import Gateway, Offering
+from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
+from plugin_gateway.adapters.kubelet_stream import KUBELET_AGENT
+from plugin_gateway.adapters.mailbox import Mailbox
+from plugin_gateway.adapters.registrar import Registrar
+from plugin_gateway.adapters.replay.comparing import LeftOutError, compare, compare_registers, describe_further
+from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
+from plugin_gateway.adapters.replay.reading import Configuration, Happening, Recording
+from plugin_gateway.adapters.replay.stand_ins import RecordedClock, RecordedNodes
+
+SETTLING = 0.002
+"""Seconds in which the gateway's tasks have their turn; the recorded time stands still meanwhile."""
+UNDER_WAY = 0.1
+"""Seconds after something was seen in which its list may not have been sent yet: those of 1.8 and 1.9 are paced."""
+
+Fields = Mapping[str, Any]
+Act = Callable[[Fields], Awaitable[None]]
+
+
+class Stage:
+    """The gateway and the kubelet's side of it."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        dialects: Sequence[Dialect],
+        api_versions: Mapping[str, Sequence[str]],
+        folder: Path,
+    ) -> None:
+        self._dialects = dialects
+        self._api_versions = api_versions
+        self._clock = RecordedClock(recording.began)
+        self._mailbox = Mailbox()
+        answers = [each.fields["answer"] for each in recording.happenings if each.what == "call"]
+        self._nodes = RecordedNodes([answer for answer in answers if answer is not None])
+        self._registrar = Registrar(
+            directory=KubeletDirectory(folder), dialects=dialects, allowed=self._allowed(recording.configuration)
+        )
+        self._gateway = Gateway(
+            mailbox=self._mailbox,
+            registrar=self._registrar,
+            offering=self._offering(recording.configuration),
+            silent_for=lambda: 0.0,
+            now=self._clock.now,
+        )
+        self._running: asyncio.Task[None] | None = None
+        self._seen_at = -math.inf
+        """When the driver told something last."""
+        self._of_others: set[str | None] = set()
+        """Streams that another client than the kubelet opened."""
+        self.side = KubeletSide(folder)
+        self.compared = 0
+        """Registrations, lists and answers that were put beside those of then."""
+        self._acts: Mapping[str, Act] = {
+            "seen": self._see,
+            "kubelet": self._have_kubelet,
+            "register": self._expect_register,
+            "answered": self._answer,
+            "opened": self._open,
+            "list": self._expect_list,
+            "ended": self._end,
+            "call": self._call,
+            "cut": self._leave_cut,
+            "lost": self._pass_over,
+            "stopping": self._stop,
+            "end": self._pass_over,
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Have the gateway run meanwhile."""
+        async with asyncio.TaskGroup() as tasks:
+            self._running = tasks.create_task(self._gateway.run())
+            try:
+                yield
+            finally:
+                self._running.cancel()
+
+    async def play(self, happening: Happening) -> None:
+        """Play one line, at its time.
+
+        Raises:
+            MissedError: the gateway does not do what it did then.
+            LeftOutError: it cannot be played.
+        """
+        await self._settle()
+        self._clock.at = happening.at
+        self._mailbox.ring()
+        await self._settle()
+        self._leave_others_out(happening.fields)
+        await self._acts[happening.what](happening.fields)
+
+    async def find_further_lists(self, stream: str) -> None:
+        """Look for lists that were not sent then; one that the end came before may have been just under way.
+
+        Raises:
+            MissedError: there are some.
+            LeftOutError: the stream was not opened.
+        """
+        before, lists = self.side.last_list(stream), await self.side.further_lists(stream)
+        if lists and self._clock.at - self._seen_at >= UNDER_WAY:
+            raise describe_further(self.side.api_version_of(stream), before, lists)
+
+    def _allowed(self, configuration: Configuration) -> list[Dialect]:
+        versions = self._api_versions[configuration.api_version]
+        return [each for each in self._dialects if each.version in versions]
+
+    def _offering(self, configuration: Configuration) -> Offering:
+        return Offering(
+            rules=configuration.rules,
+            policy=configuration.policy,
+            nodes=self._nodes,
+            unhealthy_first=configuration.unhealthy_first,
+            health=configuration.health,
+        )
+
+    async def _settle(self) -> None:
+        """Let the gateway do what is due at the time at which the clock stands, before that goes on."""
+        await asyncio.sleep(SETTLING)
+
+    def _leave_others_out(self, fields: Fields) -> None:
+        """Leave out what other clients than the kubelet asked, and what they were told."""
+        stream = fields.get("stream")
+        is_of_another = "agent" in fields and not fields["agent"].startswith(KUBELET_AGENT)
+        if is_of_another:
+            self._of_others.add(stream)
+        if is_of_another or (stream is not None and stream in self._of_others):
+            raise LeftOutError("of another client than the kubelet")
+
+    async def _see(self, fields: Fields) -> None:
+        self._seen_at = self._clock.at
+        self._mailbox.put(fields["observation"])
+
+    async def _have_kubelet(self, fields: Fields) -> None:
+        await (self.side.appear() if fields["is_there"] else self.side.vanish())
+
+    async def _expect_register(self, fields: Fields) -> None:
+        now = await self.side.expect_register(fields["api_version"], fields["request"])
+        self.compared += 1
+        compare_registers(fields["request"], now)
+
+    async def _answer(self, fields: Fields) -> None:
+        self.side.answer(fields["request"].resource_name, fields["code"], fields["words"])
+
+    async def _open(self, fields: Fields) -> None:
+        await self.side.open(fields["stream"], fields["service"], fields["resource"], fields["agent"])
+
+    async def _expect_list(self, fields: Fields) -> None:
+        now = await self.side.next_list(fields["stream"])
+        self.compared += 1
+        compare(self.side.api_version_of(fields["stream"]), "ListAndWatch", fields["message"], now)
+
+    async def _end(self, fields: Fields) -> None:
+        try:
+            await self.find_further_lists(fields["stream"])
+        finally:
+            await self.side.end(fields["stream"], fields["by"])
+
+    async def _call(self, fields: Fields) -> None:
+        resource, method = fields["resource"], fields["method"]
+        now = await self.side.call(fields["service"], method, resource, fields["agent"], fields["request"])
+        then = fields["answer"] if fields["answer"] is not None else fields["error"]
+        self.compared += 1
+        compare(self.side.api_version_told(resource), method, then, now)
+
+    async def _leave_cut(self, _fields: Fields) -> None:
+        raise LeftOutError("cut")
+
+    async def _pass_over(self, _fields: Fields) -> None:
+        """Do nothing: the line is for whoever reads the recording."""
+
+    async def _stop(self, _fields: Fields) -> None:
+        assert self._running is not None
+        self._running.cancel()
