@@ -113,7 +113,7 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (put("xx", 6, "message"), "7: message: 'xx' are no bytes in hexadecimal"),
     (put("ff", 3, "request"), "4: request: 'ff' is no RegisterRequest"),
     (put("FINE", 4, "code"), "5: code: 'FINE' is no status of gRPC, such as UNAVAILABLE"),
-    (put({}, 6, "what"), "7: what: {} is not known, allowed are kubelet, seen, register"),
+    (put({}, 6, "what"), "7: what: {} is not known, allowed are kubelet, replaced, recalled"),
     (put(1, 6, "more"), "7: 'more' is not known; stream, message belong here"),
     (lambda lines: lines.insert(3, ""), "4: an empty line"),
     (lambda lines: lines.insert(3, "[" * 100_000), "4: not JSON"),

@@ -10,20 +10,22 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 import pytest
 
 from driver.driver import Driver
-from gateway.node import RESOURCE
-from gateway.process import PROGRAM, run_to_end, started
+from gateway.node import RESOURCE, WELL, until
+from gateway.process import PROGRAM, Process, run_to_end, started
 from gateway.recordings import (
     CALLED,
     DEVICES,
+    VARIABLE,
     Line,
     conversation,
     head,
@@ -36,14 +38,25 @@ from gateway.recordings import (
     write,
 )
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.replay import recorder
 from plugin_gateway.adapters.replay.command import socket_folder
 from plugin_gateway.adapters.replay.interruption import Interruption
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
+from plugin_gateway.adapters.replay.pace import Pace
+from plugin_gateway.adapters.replay.plain import plain
+from plugin_gateway.adapters.replay.reading import Happening
 from plugin_gateway.adapters.replay.recorder import Recorder
-from plugin_gateway.api.v1beta1.api_pb2 import RegisterRequest
+from plugin_gateway.adapters.schedule import JITTER, LAST_RETRY
+from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.api.v1beta1.api_pb2 import AllocateRequest, ContainerAllocateRequest, RegisterRequest
+from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.observations import XidReported
+from plugin_gateway.core.faults import Checkup
+from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy, Source
+from plugin_gateway.core.observations import DevicesChecked, DriverSilence, InventorySeen, XidReported
+from plugin_gateway.core.policy import AllocationPolicy
+from plugin_gateway.core.resources import Advertisement
 
 
 @pytest.fixture
@@ -77,8 +90,8 @@ async def test_a_recording_plays_again_without_a_difference(
 ) -> None:
     await record(recording, kubelet_dir, driver, *releases, with_fault=True)
     lines = [json.loads(line) for line in recording.read_text().splitlines()]
-    assert {line.get("what") for line in lines[1:]} == {
-        "kubelet", "seen", "register", "answered", "opened", "list", "ended", "call", "stopping", "end"
+    assert {line.get("what") for line in lines[1:]} - {"replaced"} == {
+        "kubelet", "seen", "register", "answered", "opened", "list", "ended", "call", "waited", "stopping", "end",
     }  # fmt: skip
     assert recording.stat().st_mode & 0o777 == 0o600
     status, output, errors = await run_to_end("replay", str(recording))
@@ -271,6 +284,224 @@ async def test_a_recording_of_the_first_version_plays(recording: Path) -> None:
     status, output, errors = await run_to_end("replay", str(write(recording, lines)))
     assert (status, errors) == (0, "")
     assert output.endswith(f"9 {PLAYED}no difference\n")
+
+
+class Scene(NamedTuple):
+    """A gateway that is recorded, and everybody around it."""
+
+    kubelet: FakeKubelet
+    process: Process
+    driver: Driver
+    folder: Path
+    recording: Path
+
+
+async def take_kubelets_place(scene: Scene) -> None:
+    """Another kubelet's socket gets the name at one stroke; the first lives on without it."""
+    other = scene.folder / "other"
+    other.mkdir()
+    async with FakeKubelet(other, release("1.37")):
+        (other / "kubelet.sock").rename(scene.folder / "kubelet.sock")
+        await until(lambda: scene.recording.read_text().count('"register"') == 2, "another registration")
+
+
+async def touch_kubelets_socket(scene: Scene) -> None:
+    os.utime(scene.folder / "kubelet.sock")
+    await asyncio.sleep(1.2)  # it is looked at once a second
+    await scene.kubelet.allocate(RESOURCE, 2, pod="after")
+
+
+async def clear_by_hand(scene: Scene) -> None:
+    scene.driver.xid(3, 79)
+    await scene.kubelet.wait_for(lambda: scene.kubelet.allocatable(RESOURCE) == 7, timeout=10, what="7 devices")
+    await scene.process.wait_for_control()
+    assert (await run_to_end("health", "clear", "--all"))[0] == 0
+    await scene.kubelet.wait_for(lambda: scene.kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices again")
+
+
+async def configure_otherwise(scene: Scene) -> None:
+    (scene.folder.parent / "config.yaml").write_text(CONFIG + "flags: {plugin: {deviceIDStrategy: index}}\n")
+    scene.process.send(signal.SIGHUP)
+    await scene.process.wait_for_event("configuration changed")
+    await scene.kubelet.allocate(RESOURCE, 2, pod="after")
+
+
+CONFIG = "version: v1\n"
+Meanwhile = Callable[[Scene], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "what"),
+    [
+        (take_kubelets_place, "replaced"),
+        (touch_kubelets_socket, "replaced"),
+        (clear_by_hand, "cleared"),
+        (configure_otherwise, "configured"),
+    ],
+)
+async def test_what_happens_beside_the_conversation_is_played_too(
+    meanwhile: Meanwhile, what: str, recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    folder = kubelet_dir / "k"
+    folder.mkdir()
+    (kubelet_dir / "config.yaml").write_text(CONFIG)
+    arguments = (
+        "--kubelet-dir", str(folder), "--driver-root", str(driver.root), f"--config-file={kubelet_dir}/config.yaml",
+    )  # fmt: skip
+    async with (
+        FakeKubelet(folder, release("1.37")) as kubelet,
+        started(*arguments, f"--record={recording}", environment=driver.environment) as process,
+    ):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        await process.wait_for_event("registered")
+        await meanwhile(Scene(kubelet, process, driver, folder, recording))
+    lines = [json.loads(each) for each in recording.read_text().splitlines()]
+    assert [each["what"] for each in lines[1:]].count(what) == 1
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+async def test_what_an_earlier_instance_left_is_played_too(recording: Path, kubelet_dir: Path, driver: Driver) -> None:
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        async with started(*arguments, environment=driver.environment) as process:
+            await process.wait_for_event("registered")
+            driver.xid(3, 79)
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, timeout=10, what="7 devices")
+        async with started(*arguments, f"--record={recording}", environment=driver.environment) as process:
+            await process.wait_for_event("registered")
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, timeout=10, what="7 devices")
+    lines = [json.loads(each) for each in recording.read_text().splitlines()]
+    assert lines[1]["what"] == "recalled"
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+async def test_a_kubelet_that_was_older_than_the_devices_is_so_again(
+    recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    """It may know them, so that one of 1.10 gets a list of unhealthy devices first."""
+    driver.init_delay(1500)
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), f"--record={recording}")
+    async with started(*arguments, environment=driver.environment) as process:
+        await process.wait_for_event("started")
+        await asyncio.sleep(0.3)
+        async with FakeKubelet(kubelet_dir, release("1.10.0")) as kubelet:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+    assert [json.loads(each)["what"] for each in recording.read_text().splitlines()[1:]].count("list") == 2
+    status, output, errors = await run_to_end("replay", str(recording))
+    assert (status, errors) == (0, "")
+    assert output.endswith("no difference\n")
+
+
+PROBATION = replace(DEFAULT_POLICY, quiet_time=1.0)
+
+
+def again(index: int, t: float) -> Line:
+    return seen(XidReported(1000, DEVICES[index].id), t)
+
+
+WELL_AGAIN = seen(DevicesChecked({each.id: WELL for each in DEVICES}), 5.0)
+
+
+def conversation_with(policy: HealthPolicy, *more: Line) -> list[Line]:
+    return [head(health=plain(policy)), *conversation(*more)[1:]]
+
+
+@pytest.mark.parametrize(
+    ("more", "differs"),
+    [
+        # The driver gave no sign after 5.0: nobody knows that the device is quiet, until the wait is over.
+        ((again(1, 7.0), again(0, 7.2), listed(0, 1, t=7.201)), False),
+        ((line("waited", 9.0, silence=0.1), listed(t=9.001), line("ended", 10.0, stream="1", by="kubelet")), False),
+        ((line("waited", 9.0, silence=0.1), line("ended", 10.0, stream="1", by="kubelet")), True),
+        ((line("ended", 10.0, stream="1", by="kubelet"),), False),
+        # It is silent for so long that every device is lost.
+        ((seen(DriverSilence(40.0), 45.0), listed(0, 1, t=45.001)), False),
+    ],
+)
+async def test_the_driver_is_as_silent_as_it_was(more: tuple[Line, ...], differs: bool, recording: Path) -> None:
+    lines = conversation_with(PROBATION, seen(XidReported(1000, DEVICES[1].id), 4.0), listed(1, t=4.001), WELL_AGAIN)
+    status, output, errors = await run_to_end("replay", str(write(recording, [*lines[:-1], *more, line("end", 50.0)])))
+    assert (status, errors) == (int(differs), "")
+    assert ("a list is sent now that was not sent then" in output) is differs
+
+
+async def test_what_a_device_did_not_answer_is_not_an_answer(recording: Path) -> None:
+    """Its problem lasts for as long as it does not say that there is none."""
+    source = Source.ROW_REMAP_FAILURE
+    broken = seen(DevicesChecked({DEVICES[1].id: Checkup({source: "broken"}, None)}), 1.0)
+    unsaid = seen(DevicesChecked({DEVICES[1].id: Checkup({}, None, frozenset({source}))}), 5.0)
+    later = seen(DevicesChecked({DEVICES[1].id: Checkup({}, None, frozenset({source}))}), 10.0)
+    lines = conversation_with(PROBATION, broken, listed(1, t=1.001), unsaid, later)
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+async def test_two_things_that_were_told_together_are_so_again(recording: Path) -> None:
+    both = [seen(XidReported(1000, each.id), 3.0 + each.index / 1000) for each in DEVICES]
+    lines = conversation(*both, listed(0, 1, t=3.002), ENDED)
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+class Nodes:
+    """Those of a node without nvidia-uvm, but with nvidia-uvm-tools."""
+
+    def present(self, paths: Sequence[str]) -> frozenset[str]:
+        return frozenset(paths) - {"/dev/nvidia-uvm"}
+
+
+def granted(index: int, shared: tuple[str, ...] = (), t: float = 0.0) -> Line:
+    """One device for one container."""
+    told = Advertisement(devices=DEVICES, unhealthy=frozenset(), shared_nodes=shared, visibility_variable=VARIABLE)
+    asked = AllocateRequest(container_requests=[ContainerAllocateRequest(devices_ids=[DEVICES[index].id])])
+    request = asked.SerializeToString()
+    answer = V1BETA1.calls["Allocate"](request, Offer(RESOURCE, told, AllocationPolicy(), Nodes()))
+    return line("call", t, **CALLED, method="Allocate", request=request.hex(), answer=answer.hex(), error=None)
+
+
+async def test_a_node_whose_name_begins_like_another_is_another(recording: Path) -> None:
+    shared = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+    lines = conversation(granted(0, shared))
+    lines[2] = seen(InventorySeen(Inventory(devices=DEVICES, shared_nodes=shared, visibility_variable=VARIABLE)))
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+async def test_a_device_that_was_granted_long_ago_leaves_at_once(recording: Path) -> None:
+    lines = conversation(granted(0), inventory(DEVICES[1:], t=20.0), listed(devices=DEVICES[1:], t=20.001))
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+@pytest.mark.parametrize("order", [("a/first", "a/second"), ("a/second", "a/first")])
+async def test_two_resources_register_in_the_order_of_then(order: tuple[str, str], recording: Path) -> None:
+    devices = {"a/first": DEVICES[0], "a/second": replace(DEVICES[1], product="NVIDIA T4")}
+    rules = [{"pattern": "*T4", "name": "a/second"}, {"pattern": "*", "name": "a/first"}]
+    lines = [head(rules=rules), line("kubelet", is_there=True), inventory(list(devices.values()))]
+    for number, name in enumerate(order):
+        lines += [*registration(name), opened(str(number), name), listed(devices=[devices[name]], stream=str(number))]
+    lines.append(line("end", 1.0))
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+def test_a_registration_is_waited_for_as_long_as_its_pause_can_last() -> None:
+    pace = Pace()
+    pace.note(Happening(2, 100.0, "answered", {}))
+    shortest = LAST_RETRY * (1 - JITTER)
+    assert pace.patience(100.0 + shortest) > LAST_RETRY * (1 + JITTER)
+    assert pace.patience(100.0) < 10
+    assert pace.patience(1e9) <= 40
+
+
+async def test_lists_that_never_come_are_not_waited_for_one_by_one(recording: Path) -> None:
+    began = time.monotonic()
+    status, output, _ = await run_to_end("replay", str(write(recording, conversation(*[listed(1)] * 20))))
+    assert status == 1
+    assert output.count("a list was sent then, and none is now\n") == 20
+    assert time.monotonic() - began < 15
 
 
 async def test_a_stream_that_ends_is_told_in_words(recording: Path) -> None:

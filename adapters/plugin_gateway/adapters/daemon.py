@@ -73,7 +73,9 @@ class Daemon:
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
-        self._recorder = _record(settings) if settings.record else None  # last: a start that fails leaves no file
+        self._recorder = (
+            _record(settings, self._before) if settings.record else None
+        )  # last: a start that fails leaves no file
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
@@ -176,6 +178,8 @@ class Daemon:
             return
         self._set_up_logs()
         log.info("configuration changed", changed=_changed(before, settings))
+        if self._recorder is not None:
+            self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
@@ -194,10 +198,10 @@ class Daemon:
         return [dialect for dialect in self._dialects if dialect.version in versions]
 
 
-def _record(settings: Settings) -> "Recorder | None":
+def _record(settings: Settings, before: State) -> "Recorder | None":
     from plugin_gateway.adapters.replay.recorder import begin_recording  # noqa: PLC0415 - only where asked for
 
-    return begin_recording(settings)
+    return begin_recording(settings, before)
 
 
 class ListenError(GatewayError):

@@ -142,6 +142,8 @@ class Gateway:
 
     def clear(self, device: DeviceId) -> None:
         """Take an operator's word that a device is well; what lasts is held against it all the same."""
+        if conversation.note is not None:
+            conversation.note("cleared", device=device)
         self._conclude(*clear(self._state, device, self._now(), self._offering.health))
         self._publish()
         self._mailbox.ring()
@@ -176,7 +178,10 @@ class Gateway:
     def _take(self) -> None:
         for observation in self._mailbox.take():
             self._advance(observation)
-        self._conclude(*wait(self._state, self._now(), self._offering.health, self._silent_for()))
+        silence = self._silent_for()
+        changes = self._conclude(*wait(self._state, self._now(), self._offering.health, silence))
+        if conversation.note is not None and changes.health:
+            conversation.note("waited", silence=silence)
 
     def _advance(self, observation: Observation) -> bool:
         """Apply an observation; tells whether it changed the health of a device."""

@@ -36,7 +36,7 @@ def read(path: Path) -> Memory:
         DamagedFileError: it cannot be read, or is not one of ours; then it was set aside if that was possible.
     """
     try:
-        return _decode(_load(path))
+        return decode(_load(path))
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR}:
             raise _set_aside(path, error.strerror or "") from error
@@ -80,7 +80,7 @@ def write(path: Path, memory: Memory) -> Written | None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half_made = path.with_suffix(f".{os.getpid()}")
     try:
-        half_made.write_text(json.dumps(_encode(memory), indent=1))
+        half_made.write_text(json.dumps(encode(memory), indent=1))
         written = find(half_made)
         half_made.replace(path)
     except OSError:
@@ -104,7 +104,8 @@ def _load(path: Path) -> object:
     return json.loads(data)
 
 
-def _encode(memory: Memory) -> Mapping[str, object]:
+def encode(memory: Memory) -> Mapping[str, object]:
+    """Make it what JSON has."""
     return {
         "version": VERSION,
         "boot_id": _plain(memory.boot_id),
@@ -136,7 +137,12 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
     }
 
 
-def _decode(value: object) -> Memory:
+def decode(value: object) -> Memory:
+    """Make it of what JSON has, strictly.
+
+    Raises:
+        InvalidValueError: it is not whole.
+    """
     found = _keys(value, "version", "boot_id", "driver", "faults", "taken_out", "unseen")
     if found["version"] != VERSION:
         raise InvalidValueError(f"version {found['version']!r}, known is {VERSION}")

@@ -216,6 +216,8 @@ class Registrar:
         was_present, self._is_present = self._is_present, found is not None
         if conversation.note is not None and was_present is not self._is_present:
             conversation.note("kubelet", is_there=self._is_present)
+        elif conversation.note is not None and found and self._kubelet and self._kubelet.identity != found:
+            conversation.note("replaced", is_same_file=self._kubelet.identity.shares_inode(found))
         if found is None:
             return
         if self._kubelet is not None and self._kubelet.identity == found and was_present:
@@ -270,7 +272,7 @@ class Registrar:
     async def _register_next(self) -> float:
         """Begin the registration that is due first, where none is in progress; else tell when one is due."""
         kubelet, now = self._kubelet, time.monotonic()
-        waiting = [each for each in self._candidacies.values() if each.endpoint is None]
+        waiting = self._waiting()
         if kubelet is None or not self._is_present or not waiting or self._is_kubelet_busy():
             return math.inf
         first = min(waiting, key=lambda each: each.due(kubelet))
@@ -286,6 +288,10 @@ class Registrar:
         self._attempt = _Attempt(first, kubelet, client)
         await self._try_next_dialect(self._attempt)
         return math.inf
+
+    def _waiting(self) -> list[Candidacy]:
+        """List those that are to be registered."""
+        return [each for each in self._candidacies.values() if each.endpoint is None]
 
     def _is_kubelet_busy(self) -> bool:
         """Whether no other resource may be registered now."""

@@ -61,6 +61,8 @@ class _Report:
         """Write what the whole came to."""
         if recording.is_cut:
             self._write(recording.last_line, "the line is cut: the disk was full, or this copy is not whole")
+        elif recording.version == 1:
+            self._write(recording.last_line, "whether the recording is whole cannot be told: none of version 1 says it")
         elif not recording.ends_in_order:
             self._write(
                 recording.last_line, "the recording does not end in order: it was cut, or its gateway was killed"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
+from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
@@ -84,3 +85,20 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
         return MessageToJson(kind.FromString(said)).split("\n") if kind is not None else [said.hex()]
     except DecodeError:
         return [said.hex()]
+
+
+def named_nodes(api_version: str, answer: bytes | None) -> frozenset[str]:
+    """Tell which device nodes an answer to Allocate gives its container."""
+    kind: Any = _ANSWERS.get(api_version, {}).get("Allocate")
+    try:
+        found = kind.FromString(answer or b"") if kind is not None else None
+    except DecodeError:
+        return frozenset()
+    match found:
+        case wire.AllocateResponse():
+            parts: Sequence[Any] = found.container_responses
+        case wire18.AllocateResponse():
+            parts = found.spec
+        case _:
+            parts = [] if found is None else [found]
+    return frozenset(device.container_path for part in parts for device in part.devices)

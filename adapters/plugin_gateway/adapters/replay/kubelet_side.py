@@ -17,8 +17,9 @@ from plugin_gateway.adapters.uninterrupted import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 
-PATIENCE = 5.0
-"""Seconds in which the gateway has to do what it did then."""
+PATIENCE = 7.0
+"""Seconds in which the gateway has to do what it did then: its own clock does not run faster, and a device that was
+granted stays in the list for 5 s."""
 LAST_LOOK = 0.05
 """Seconds in which a list that is under way arrives."""
 LONGEST_MESSAGE = 64 * 1024 * 1024
@@ -47,6 +48,8 @@ class Stream:
     coming: "asyncio.Queue[bytes | StreamEnd]" = field(default_factory=asyncio.Queue)
     last: bytes = b""
     """The list that was taken last."""
+    is_behind: bool = False
+    """Whether one was waited for in vain, and none came since."""
     end: StreamEnd | None = None
     """None until it was taken from what came."""
     reading: "asyncio.Task[None] | None" = None
@@ -98,18 +101,33 @@ class KubeletSide:
         Raises:
             InvalidValueError: the folder has no place for its socket.
         """
-        if self._server is not None:
+        if self._server is None:
+            self._server = await self._listen()
+
+    async def replace(self, *, is_same_file: bool) -> None:
+        """Be another kubelet under the same name, without a moment without one; or just touch the socket.
+
+        Raises:
+            InvalidValueError: the folder has no place for its socket.
+        """
+        if is_same_file and self._server is not None:
+            os.utime(self._directory / KUBELET_SOCKET)
             return
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        self._server.add_generic_rpc_handlers((_Registration(self._coming),))
+        before, self._server = self._server, await self._listen()
+        if before is not None:
+            await to_its_end(before.stop(None))
+
+    async def _listen(self) -> grpc.aio.Server:
+        server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        server.add_generic_rpc_handlers((_Registration(self._coming),))
         hidden = self._directory / f".{KUBELET_SOCKET}"
         try:
-            self._server.add_insecure_port(f"unix:{hidden}")
+            server.add_insecure_port(f"unix:{hidden}")
         except RuntimeError as error:
             raise InvalidValueError(f"cannot make a socket in {self._directory}: {explain_bind(hidden)}") from error
-        await to_its_end(self._server.start())
-        os.link(hidden, self._directory / KUBELET_SOCKET)
-        hidden.unlink()
+        await to_its_end(server.start())
+        hidden.rename(self._directory / KUBELET_SOCKET)
+        return server
 
     async def vanish(self) -> None:
         """Take registrations no more; streams end when the recording says so."""
@@ -124,7 +142,9 @@ class KubeletSide:
             await self._drop(stream)
         await self.vanish()
 
-    async def expect_register(self, api_version: str, expected: wire.RegisterRequest) -> wire.RegisterRequest:
+    async def expect_register(
+        self, api_version: str, expected: wire.RegisterRequest, patience: float = PATIENCE
+    ) -> wire.RegisterRequest:
         """Wait for the gateway to register the resource that it registered then; tells with what.
 
         Raises:
@@ -134,7 +154,7 @@ class KubeletSide:
         if self._server is None:
             raise LeftOutError("no kubelet in this recording")
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 register = await self._coming.get()
         except TimeoutError:
             raise MissedError(
@@ -195,7 +215,10 @@ class KubeletSide:
             MissedError: none comes.
             LeftOutError: the stream was not opened.
         """
-        match await self._followed(stream).take(PATIENCE):
+        found = self._followed(stream)
+        taken = await found.take(LAST_LOOK if found.is_behind else PATIENCE)
+        found.is_behind = taken is None
+        match taken:
             case bytes(message):
                 return message
             case StreamEnd(words):

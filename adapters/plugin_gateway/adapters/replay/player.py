@@ -66,8 +66,11 @@ class Player:
             await stage.side.appear()  # it was there before the gateway, and may have known the devices
             del happenings[0]
             self.tally.played += 1
+        turns = _turns(happenings)
+        stage.registrar.give_turn(turns[0] if turns else None)
         async with stage.running():
-            for happening in happenings:
+            for happening, turn in zip(happenings, turns, strict=True):
+                stage.registrar.give_turn(turn)
                 await self._play(stage, happening)
             # Of a recording that was cut nobody knows what followed.
             if self._recording.ends_in_order and self._incomparable is None:
@@ -109,3 +112,16 @@ class Player:
     def _tell_difference(self, line: int, what: str, details: Sequence[str] = ()) -> None:
         self.tally.differences += 1
         self._tell(Told(line, what, details))
+
+
+def _turns(happenings: Sequence[Happening]) -> list[str | None]:
+    """Tell for each line which resource the same kubelet is told of next; None where it is told of none any more."""
+    turns: list[str | None] = []
+    following = None
+    for each in reversed(happenings):
+        if each.what == "register":
+            following = str(each.fields["request"].resource_name)
+        turns.append(following)
+        if each.what in {"kubelet", "replaced"}:
+            following = None
+    return turns[::-1]

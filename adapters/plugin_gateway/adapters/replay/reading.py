@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
+from plugin_gateway.adapters.health_file import decode
 from plugin_gateway.adapters.replay.plain import read_observation, read_policy
 from plugin_gateway.adapters.replay.recorder import VERSION
 from plugin_gateway.adapters.replay.strict import (
@@ -32,6 +33,7 @@ from plugin_gateway.adapters.replay.strict import (
 )
 from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.devices import parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health_policy import HealthPolicy
 from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
@@ -71,6 +73,7 @@ class Happening(NamedTuple):
 class Recording(NamedTuple):
     """A whole one."""
 
+    version: int
     began: float
     """Seconds since the epoch."""
     configuration: Configuration
@@ -119,6 +122,11 @@ def _rule(value: object) -> ResourceRule:
 
 _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "kubelet": {"is_there": truth},
+    "replaced": {"is_same_file": truth},
+    "recalled": {"uptime": number, "memory": decode},
+    "cleared": {"device": lambda value: parse_device_id(text(value))},
+    "waited": {"silence": number},
+    "configured": {"configuration": lambda value: value},
     "seen": {"observation": read_observation},
     "register": {"api_version": text, "request": _register_request},
     "answered": {"api_version": text, "request": _register_request, "code": _status, "words": text},
@@ -138,7 +146,7 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "stopping": {},
     "end": {},
 }
-"""What each kind of line has, and how it is read."""
+"""What each kind of line has, and how it is read; a configuration is read as in the head."""
 
 
 def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
@@ -154,16 +162,22 @@ def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
             raise InvalidValueError(f"recording {path}: empty")
         with _placed(path, 1):
             version, began, configuration = _head(_parse(first[1]), api_versions)
-        return Recording(began, configuration, tuple(_read_lines(path, lines, version)))
+        happenings = tuple(_read_lines(path, lines, version, api_versions))
+        return Recording(version, began, configuration, happenings)
 
 
-def _read_lines(path: Path, lines: Iterator[tuple[int, bytes]], version: int) -> Iterator[Happening]:
+def _read_lines(
+    path: Path, lines: Iterator[tuple[int, bytes]], version: int, api_versions: Collection[str]
+) -> Iterator[Happening]:
     is_over = False
     for place, data in lines:
         with _placed(path, place):
             if is_over:
                 raise MisfitError("a line after the last one")
-            happening = Happening(place, 0.0, CUT, {}) if _is_cut(data) else _happening(place, _parse(data), version)
+            is_cut = _is_cut(data)
+            happening = (
+                Happening(place, 0.0, CUT, {}) if is_cut else _happening(place, _parse(data), version, api_versions)
+            )
         is_over = happening.what == "end"
         yield happening
 
@@ -241,11 +255,13 @@ def _configuration(value: object, api_versions: Collection[str]) -> Configuratio
     return Configuration(policy=AllocationPolicy(**policy), **found)
 
 
-def _happening(line: int, value: dict[str, Any], version: int) -> Happening:
+def _happening(line: int, value: dict[str, Any], version: int, api_versions: Collection[str]) -> Happening:
     what = within("what", one_of(_LINES), value.pop("what", None))
     at = within("t", number, value.pop("t", None))
     if what == "ended" and version == 1:
         value["by"] = None  # that was not written down
+    if what == "configured":
+        value = {"configuration": _configuration(value, api_versions)}
     found = fields(_LINES[what])(value)
     if what == "call" and (found["answer"] is None) is (found["error"] is None):
         raise MisfitError("a call has either an answer or an error")

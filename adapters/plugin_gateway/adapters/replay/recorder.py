@@ -14,6 +14,8 @@ from plugin_gateway.adapters.conversation import conversation
 from plugin_gateway.adapters.logs import log
 from plugin_gateway.adapters.replay.plain import plain
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.memory import remember
+from plugin_gateway.core.state import State
 
 VERSION = 2
 """Of the form; that of 1 did not say who ended a stream, nor that the recording ends."""
@@ -22,14 +24,18 @@ MOST_WAITING = 10_000
 MOST_FILES = 100
 """Recordings beside each other: a gateway that ends soon after every start must not fill the disk with them."""
 JOIN_PATIENCE = 1.0
+SOME_BOOT = "this"
+"""Stands for the boot id, which is nobody's business: what another boot did away with is done away with already."""
 
 
 class RecordingError(GatewayError):
     """The file cannot be made."""
 
 
-def begin_recording(settings: Settings) -> "Recorder | None":
+def begin_recording(settings: Settings, before: State) -> "Recorder | None":
     """Begin, with everything that decides what the kubelet is told; None where too many recordings are there already.
+
+    ``before`` is what an earlier instance left.
 
     A gateway that is started again offers its devices whatever became of the recording before: that one is never
     written over, the new one gets the next number.
@@ -50,6 +56,8 @@ def begin_recording(settings: Settings) -> "Recorder | None":
     say = log.info if path == settings.record else log.warning
     say("recording", path=path, instead_of=settings.record if path != settings.record else None)
     recorder = Recorder(path, descriptor, about(settings))
+    if before != State():
+        recorder.note_recalled(before)
     conversation.note = recorder.note
     return recorder
 
@@ -111,6 +119,16 @@ class Recorder:
                 self._lost += 1
         if is_first:
             log.warning("the recording loses lines", path=self._path, hint="record to a disk that is fast enough")
+
+    def note_recalled(self, state: State) -> None:
+        """Write what an earlier instance left, and the clock that its times are on."""
+        from plugin_gateway.adapters.health_file import encode  # noqa: PLC0415 - only where something was left
+
+        self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=encode(remember(state, SOME_BOOT)))
+
+    def note_configured(self, settings: Settings) -> None:
+        """Write what is decided from now on."""
+        self.note("configured", **about(settings))
 
     def close(self) -> None:
         """End it, with a line that tells a whole recording from one that was cut."""

@@ -8,20 +8,36 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.dialect import Dialect
-from plugin_gateway.adapters.gateway import Gateway, Offering
+from plugin_gateway.adapters.gateway import Offering
 from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
 from plugin_gateway.adapters.kubelet_stream import KUBELET_AGENT
 from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.adapters.replay.comparing import LeftOutError, compare, compare_registers, describe_further
+from plugin_gateway.adapters.replay.comparing import (
+    LeftOutError,
+    compare,
+    compare_registers,
+    describe_further,
+    named_nodes,
+)
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
+from plugin_gateway.adapters.replay.pace import Pace
 from plugin_gateway.adapters.replay.reading import Configuration, Happening, Recording
-from plugin_gateway.adapters.replay.stand_ins import RecordedClock, RecordedNodes
+from plugin_gateway.adapters.replay.stand_ins import (
+    PlayedGateway,
+    PlayedRegistrar,
+    RecordedClock,
+    RecordedNodes,
+)
+from plugin_gateway.core.memory import recall
+from plugin_gateway.core.observations import DriverSilence
+from plugin_gateway.core.state import State
 
 SETTLING = 0.002
 """Seconds in which the gateway's tasks have their turn; the recorded time stands still meanwhile."""
 UNDER_WAY = 0.1
 """Seconds after something was seen in which its list may not have been sent yet: those of 1.8 and 1.9 are paced."""
+SAME_BREATH = 0.005
+"""Seconds between two things that the driver told and the gateway read at once, so that the kubelet was told once."""
 
 Fields = Mapping[str, Any]
 Act = Callable[[Fields], Awaitable[None]]
@@ -39,21 +55,24 @@ class Stage:
     ) -> None:
         self._dialects = dialects
         self._api_versions = api_versions
-        self._clock = RecordedClock(recording.began)
+        self._signs_are_written = recording.version > 1
+        self._clock, state = _beginning(recording)
         self._mailbox = Mailbox()
-        answers = [each.fields["answer"] for each in recording.happenings if each.what == "call"]
-        self._nodes = RecordedNodes([answer for answer in answers if answer is not None])
-        self._registrar = Registrar(
+        self._nodes = RecordedNodes()
+        self.registrar = PlayedRegistrar(
             directory=KubeletDirectory(folder), dialects=dialects, allowed=self._allowed(recording.configuration)
         )
-        self._gateway = Gateway(
+        self._gateway = PlayedGateway(
             mailbox=self._mailbox,
-            registrar=self._registrar,
+            registrar=self.registrar,
             offering=self._offering(recording.configuration),
-            silent_for=lambda: 0.0,
+            silent_for=self._clock.silent_for,
             now=self._clock.now,
+            state=state,
         )
         self._running: asyncio.Task[None] | None = None
+        self._pace = Pace()
+        self._previous: Happening | None = None
         self._seen_at = -math.inf
         """When the driver told something last."""
         self._of_others: set[str | None] = set()
@@ -63,7 +82,12 @@ class Stage:
         """Registrations, lists and answers that were put beside those of then."""
         self._acts: Mapping[str, Act] = {
             "seen": self._see,
+            "waited": self._wait,
+            "recalled": self._pass_over,
+            "cleared": self._clear,
+            "configured": self._configure,
             "kubelet": self._have_kubelet,
+            "replaced": self._replace_kubelet,
             "register": self._expect_register,
             "answered": self._answer,
             "opened": self._open,
@@ -93,12 +117,22 @@ class Stage:
             MissedError: the gateway does not do what it did then.
             LeftOutError: it cannot be played.
         """
-        await self._settle()
+        before, self._previous = self._previous, happening
+        if before is None or not _is_same_breath(before, happening):
+            await self._move_to(happening)
         self._clock.at = happening.at
-        self._mailbox.ring()
-        await self._settle()
         self._leave_others_out(happening.fields)
         await self._acts[happening.what](happening.fields)
+        self._pace.note(happening)
+
+    async def _move_to(self, happening: Happening) -> None:
+        await self._settle()
+        await asyncio.sleep(self._pace.wait_for(happening))
+        self._clock.at = happening.at
+        if not self._signs_are_written and happening.what != "seen":
+            self._clock.sign_at = happening.at  # nobody knows better
+        self._mailbox.ring()
+        await self._settle()
 
     async def find_further_lists(self, stream: str) -> None:
         """Look for lists that were not sent then; one that the end came before may have been just under way.
@@ -138,14 +172,34 @@ class Stage:
             raise LeftOutError("of another client than the kubelet")
 
     async def _see(self, fields: Fields) -> None:
+        observation = fields["observation"]
+        silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
+        self._clock.sign_at = max(self._clock.sign_at, self._clock.at - silence)
         self._seen_at = self._clock.at
-        self._mailbox.put(fields["observation"])
+        self._mailbox.put(observation)
+
+    async def _wait(self, fields: Fields) -> None:
+        """Have the gateway conclude what it concluded then from nothing but the time."""
+        self._clock.sign_at = max(self._clock.sign_at, self._clock.at - fields["silence"])
+        self._mailbox.ring()
+        await self._settle()
+
+    async def _clear(self, fields: Fields) -> None:
+        self._gateway.clear(fields["device"])
+
+    async def _configure(self, fields: Fields) -> None:
+        self.registrar.allow(self._allowed(fields["configuration"]))
+        self._gateway.apply(self._offering(fields["configuration"]))
+
+    async def _replace_kubelet(self, fields: Fields) -> None:
+        await self.side.replace(is_same_file=fields["is_same_file"])
 
     async def _have_kubelet(self, fields: Fields) -> None:
         await (self.side.appear() if fields["is_there"] else self.side.vanish())
 
     async def _expect_register(self, fields: Fields) -> None:
-        now = await self.side.expect_register(fields["api_version"], fields["request"])
+        patience = self._pace.patience(self._clock.at)
+        now = await self.side.expect_register(fields["api_version"], fields["request"], patience)
         self.compared += 1
         compare_registers(fields["request"], now)
 
@@ -168,6 +222,7 @@ class Stage:
 
     async def _call(self, fields: Fields) -> None:
         resource, method = fields["resource"], fields["method"]
+        self._nodes.named = named_nodes(self.side.api_version_told(resource), fields["answer"])
         now = await self.side.call(fields["service"], method, resource, fields["agent"], fields["request"])
         then = fields["answer"] if fields["answer"] is not None else fields["error"]
         self.compared += 1
@@ -182,3 +237,17 @@ class Stage:
     async def _stop(self, _fields: Fields) -> None:
         assert self._running is not None
         self._running.cancel()
+
+
+def _is_same_breath(before: Happening, happening: Happening) -> bool:
+    return before.what == happening.what == "seen" and 0 <= happening.at - before.at < SAME_BREATH
+
+
+def _beginning(recording: Recording) -> tuple[RecordedClock, State]:
+    """Begin with what an earlier instance left, and on the clock that its times are on."""
+    for each in recording.happenings:
+        if each.what == "recalled":
+            memory = each.fields["memory"]
+            clock = RecordedClock(recording.began, each.fields["uptime"] - each.at)
+            return clock, recall(memory, memory.boot_id)
+    return RecordedClock(recording.began, 0.0), State()

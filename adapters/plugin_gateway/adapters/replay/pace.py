@@ -1,0 +1,61 @@
+"""What of a recording cannot be played faster than it was: registration keeps the gateway's own clock."""
+
+import time
+from typing import NamedTuple
+
+from plugin_gateway.adapters.candidacy import NEWBORN
+from plugin_gateway.adapters.offers import GRANT_IN_FLIGHT
+from plugin_gateway.adapters.replay.kubelet_side import PATIENCE
+from plugin_gateway.adapters.replay.reading import Happening
+from plugin_gateway.core.observations import InventorySeen
+
+MARGIN = 1.25
+LONGEST_PATIENCE = 40.0
+"""Seconds; a Register that nobody answers is given up after 25."""
+_OF_REGISTRATION = frozenset({"register", "answered", "opened", "ended", "kubelet", "replaced", "configured"})
+
+
+class _Mark(NamedTuple):
+    at: float
+    """Seconds since the recording began."""
+    real: float
+    """On the monotonic clock."""
+
+
+class Pace:
+    """Tells how long to wait before a line, and for what the gateway does by a clock of its own."""
+
+    def __init__(self) -> None:
+        self._grant: _Mark | None = None
+        self._kubelet: _Mark | None = None
+        self._registration_at = 0.0
+
+    def note(self, happening: Happening) -> None:
+        """Take a line that was just played."""
+        now = _Mark(happening.at, time.monotonic())
+        if happening.what in _OF_REGISTRATION:
+            self._registration_at = happening.at
+        if happening.what in {"kubelet", "replaced"}:
+            self._kubelet = now
+        if happening.what == "call" and happening.fields["method"] == "Allocate":
+            self._grant = now
+
+    def wait_for(self, happening: Happening) -> float:
+        """Tell how many seconds to wait before a line that means another thing soon after a kubelet came or a grant.
+
+        A kubelet that was just born knows no device yet; a device that was just granted leaves the list later.
+        """
+        is_inventory = happening.what == "seen" and isinstance(happening.fields["observation"], InventorySeen)
+        if not is_inventory and happening.what != "configured":
+            return 0.0
+        limits = ((self._kubelet, NEWBORN), (self._grant, GRANT_IN_FLIGHT))
+        return max(0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None), 0.0)
+
+    def patience(self, at: float) -> float:
+        """Tell for how many seconds to wait for a registration: the pause before it is left to chance in part."""
+        return min(PATIENCE + max(at - self._registration_at, 0.0) * 1.5, LONGEST_PATIENCE)
+
+
+def _left(mark: _Mark, at: float, limit: float) -> float:
+    """Tell how much of the time that passed then, up to a limit, has yet to pass."""
+    return min(at - mark.at, limit) - (time.monotonic() - mark.real)
