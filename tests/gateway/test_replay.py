@@ -38,6 +38,7 @@ from gateway.recordings import (
     write,
 )
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.health_file import encode
 from plugin_gateway.adapters.offers import Offer
 from plugin_gateway.adapters.replay import recorder
 from plugin_gateway.adapters.replay.command import socket_folder
@@ -54,6 +55,7 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.faults import Checkup
 from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy, Source
+from plugin_gateway.core.memory import Memory
 from plugin_gateway.core.observations import DevicesChecked, DriverSilence, InventorySeen, XidReported
 from plugin_gateway.core.policy import AllocationPolicy
 from plugin_gateway.core.resources import Advertisement
@@ -394,6 +396,17 @@ async def test_a_kubelet_that_was_older_than_the_devices_is_so_again(
     assert output.endswith("no difference\n")
 
 
+async def test_a_kubelet_that_was_there_before_may_know_the_devices_whatever_was_left(recording: Path) -> None:
+    memory = encode(Memory("this", None, {}, {DEVICES[0].id: (1.0,)}, frozenset()))
+    forgetful = {"agent": f"{V1BETA1.forgetful_agent}.2"}
+    lines = [
+        head(), line("recalled", uptime=5.0, memory=memory), line("kubelet", is_there=True), inventory(),
+        *registration(), {**opened(), **forgetful}, listed(0, 1), listed(), line("end", 1.0),
+    ]  # fmt: skip
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
 PROBATION = replace(DEFAULT_POLICY, quiet_time=1.0)
 
 
@@ -436,6 +449,20 @@ async def test_what_a_device_did_not_answer_is_not_an_answer(recording: Path) ->
     lines = conversation_with(PROBATION, broken, listed(1, t=1.001), unsaid, later)
     status, output, errors = await run_to_end("replay", str(write(recording, lines)))
     assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
+
+
+@pytest.mark.parametrize(("lived", "differs"), [(0.01, False), (5.0, True)])
+async def test_a_kubelet_that_lived_for_a_moment_need_not_have_been_registered_with(
+    lived: float, differs: bool, recording: Path
+) -> None:
+    lines = [
+        head(), line("kubelet", is_there=False), inventory(),
+        line("kubelet", 1.0, is_there=True), line("kubelet", 1.0 + lived, is_there=False),
+        *conversation()[1:],
+    ]  # fmt: skip
+    status, output, errors = await run_to_end("replay", str(write(recording, lines)))
+    assert (status, errors) == (int(differs), "")
+    assert (f":5: {RESOURCE} is registered as v1beta1 once more than then\n" in output) is differs
 
 
 async def test_two_things_that_were_told_together_are_so_again(recording: Path) -> None:

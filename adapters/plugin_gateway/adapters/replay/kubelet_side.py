@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,8 @@ class Register(NamedTuple):
 
     request: wire.RegisterRequest
     answer: "asyncio.Future[tuple[grpc.StatusCode, str]]"
+    at: float
+    """When it came, in the recording's time."""
 
 
 class StreamEnd(NamedTuple):
@@ -83,8 +86,10 @@ class Stream:
 class KubeletSide:
     """Serves Registration while the kubelet is there, and calls the gateway's endpoints."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, now: Callable[[], float] = lambda: 0.0) -> None:
+        """``now`` tells the time in the recording."""
         self._directory = directory
+        self._now = now
         self._server: grpc.aio.Server | None = None
         self._coming: asyncio.Queue[Register] = asyncio.Queue()
         self._pending: dict[str, list[Register]] = defaultdict(list)
@@ -119,7 +124,7 @@ class KubeletSide:
 
     async def _listen(self) -> grpc.aio.Server:
         server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        server.add_generic_rpc_handlers((_Registration(self._coming),))
+        server.add_generic_rpc_handlers((_Registration(self._coming, self._now),))
         hidden = self._directory / f".{KUBELET_SOCKET}"
         try:
             server.add_insecure_port(f"unix:{hidden}")
@@ -178,13 +183,16 @@ class KubeletSide:
             waiting.pop(0).answer.set_result((code, words))
         self._pending[resource] = waiting
 
-    def left_over(self) -> list[str]:
-        """List the registrations that were made, and not then."""
+    def left_over(self, until: float) -> list[str]:
+        """Set aside the registrations that were not made then, and list those that came until this time."""
         left = []
         while not self._coming.empty():
-            request = self._coming.get_nowait().request
-            left.append(f"{request.resource_name} is registered as {request.version} once more than then")
-        return left
+            left.append(self._coming.get_nowait())
+        return [
+            f"{each.request.resource_name} is registered as {each.request.version} once more than then"
+            for each in left
+            if each.at <= until
+        ]
 
     async def open(self, stream: str, service: str, resource: str, agent: str) -> None:
         """Open a stream to the endpoint that was told last.
@@ -316,8 +324,9 @@ def _words(error: grpc.aio.AioRpcError) -> str:
 
 
 class _Registration(grpc.GenericRpcHandler):
-    def __init__(self, coming: "asyncio.Queue[Register]") -> None:
+    def __init__(self, coming: "asyncio.Queue[Register]", now: Callable[[], float]) -> None:
         self._coming = coming
+        self._now = now
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         if not handler_call_details.method.endswith(".Registration/Register"):
@@ -326,7 +335,7 @@ class _Registration(grpc.GenericRpcHandler):
 
     async def _register(self, request: bytes, context: Any) -> bytes:
         answer: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
-        await self._coming.put(Register(wire.RegisterRequest.FromString(request), answer))
+        await self._coming.put(Register(wire.RegisterRequest.FromString(request), answer, self._now()))
         code, words = await answer
         if code is not grpc.StatusCode.OK:
             await context.abort(code, words)

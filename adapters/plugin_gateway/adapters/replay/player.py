@@ -62,9 +62,10 @@ class Player:
 
     async def _play_all(self, stage: Stage) -> None:
         happenings = list(self._recording.happenings)
-        if happenings and happenings[0].what == "kubelet" and happenings[0].fields["is_there"]:
+        first = next((each for each in happenings if each.what != "recalled"), None)
+        if first is not None and first.what == "kubelet" and first.fields["is_there"]:
             await stage.side.appear()  # it was there before the gateway, and may have known the devices
-            del happenings[0]
+            happenings.remove(first)
             self.tally.played += 1
         turns = _turns(happenings)
         stage.registrar.give_turn(turns[0] if turns else None)
@@ -82,8 +83,8 @@ class Player:
             return
         if await self._try(happening.line, stage.play(happening)):
             self.tally.played += 1
-        if happening.what == "kubelet":
-            self._tell_left_over(stage, happening.line)
+        if happening.what in {"kubelet", "replaced"}:
+            self._tell_further_registrations(stage, happening.line)
         if happening.what == "lost":
             lost = happening.fields["lines"]
             self._tell(Told(happening.line, f"{lost} lines were lost here: nothing after them can be compared"))
@@ -92,7 +93,7 @@ class Player:
     async def _find_what_follows(self, stage: Stage, line: int) -> None:
         for stream in stage.side.open_streams():
             await self._try(line, stage.find_further_lists(stream))
-        self._tell_left_over(stage, line)
+        self._tell_further_registrations(stage, line)
 
     async def _try(self, line: int, playing: Coroutine[Any, Any, None]) -> bool:
         """Play a part and tell what differs; False where it cannot be played."""
@@ -105,8 +106,8 @@ class Player:
             return False
         return True
 
-    def _tell_left_over(self, stage: Stage, line: int) -> None:
-        for extra in stage.side.left_over():
+    def _tell_further_registrations(self, stage: Stage, line: int) -> None:
+        for extra in stage.further_registrations():
             self._tell_difference(line, extra)
 
     def _tell_difference(self, line: int, what: str, details: Sequence[str] = ()) -> None:

@@ -36,6 +36,8 @@ SETTLING = 0.002
 """Seconds in which the gateway's tasks have their turn; the recorded time stands still meanwhile."""
 UNDER_WAY = 0.1
 """Seconds after something was seen in which its list may not have been sent yet: those of 1.8 and 1.9 are paced."""
+REGISTERING = 0.05
+"""Seconds in which a registration that is due may not have been made yet."""
 SAME_BREATH = 0.005
 """Seconds between two things that the driver told and the gateway read at once, so that the kubelet was told once."""
 
@@ -77,7 +79,7 @@ class Stage:
         """When the driver told something last."""
         self._of_others: set[str | None] = set()
         """Streams that another client than the kubelet opened."""
-        self.side = KubeletSide(folder)
+        self.side = KubeletSide(folder, lambda: self._clock.at)
         self.compared = 0
         """Registrations, lists and answers that were put beside those of then."""
         self._acts: Mapping[str, Act] = {
@@ -144,6 +146,10 @@ class Stage:
         before, lists = self.side.last_list(stream), await self.side.further_lists(stream)
         if lists and self._clock.at - self._seen_at >= UNDER_WAY:
             raise describe_further(self.side.api_version_of(stream), before, lists)
+
+    def further_registrations(self) -> list[str]:
+        """List the registrations that were not made then; one that its kubelet went before may have been under way."""
+        return self.side.left_over(until=self._clock.at - REGISTERING)
 
     def _allowed(self, configuration: Configuration) -> list[Dialect]:
         versions = self._api_versions[configuration.api_version]
