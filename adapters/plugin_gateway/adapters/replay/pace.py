@@ -7,11 +7,15 @@ from plugin_gateway.adapters.candidacy import NEWBORN
 from plugin_gateway.adapters.offers import GRANT_IN_FLIGHT
 from plugin_gateway.adapters.replay.kubelet_side import PATIENCE
 from plugin_gateway.adapters.replay.reading import Happening
+from plugin_gateway.adapters.schedule import SAME_KUBELET_PAUSE
 from plugin_gateway.core.observations import InventorySeen
 
 MARGIN = 1.25
 LONGEST_PATIENCE = 40.0
 """Seconds; a Register that nobody answers is given up after 25."""
+FURTHER = SAME_KUBELET_PAUSE + 0.1
+"""Seconds in which the gateway registers again with the same kubelet, if it does."""
+_ENDS = frozenset({"kubelet", "replaced", "stopping", "end"})
 _OF_REGISTRATION = frozenset({"register", "answered", "opened", "ended", "kubelet", "replaced", "configured"})
 
 
@@ -28,32 +32,35 @@ class Pace:
     def __init__(self) -> None:
         self._grant: _Mark | None = None
         self._kubelet: _Mark | None = None
-        self._registration_at = 0.0
+        self._registration = _Mark(0.0, time.monotonic())
 
     def note(self, happening: Happening) -> None:
         """Take a line that was just played."""
         now = _Mark(happening.at, time.monotonic())
         if happening.what in _OF_REGISTRATION:
-            self._registration_at = happening.at
+            self._registration = now
         if happening.what in {"kubelet", "replaced"}:
             self._kubelet = now
         if happening.what == "call" and happening.fields["method"] == "Allocate":
             self._grant = now
 
     def wait_for(self, happening: Happening) -> float:
-        """Tell how many seconds to wait before a line that means another thing soon after a kubelet came or a grant.
+        """Tell how many seconds to wait before a line that means another thing soon after what went before it.
 
-        A kubelet that was just born knows no device yet; a device that was just granted leaves the list later.
+        A kubelet that was just born knows no device yet; a device that was just granted leaves the list later; and
+        what is registered once more than then comes before the kubelet's end, or not at all.
         """
+        if happening.what in _ENDS:
+            return max(_left(self._registration, happening.at, FURTHER), 0.0)
         is_inventory = happening.what == "seen" and isinstance(happening.fields["observation"], InventorySeen)
         if not is_inventory and happening.what != "configured":
             return 0.0
         limits = ((self._kubelet, NEWBORN), (self._grant, GRANT_IN_FLIGHT))
-        return max(0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None), 0.0)
+        return max([0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None)])
 
     def patience(self, at: float) -> float:
         """Tell for how many seconds to wait for a registration: the pause before it is left to chance in part."""
-        return min(PATIENCE + max(at - self._registration_at, 0.0) * 1.5, LONGEST_PATIENCE)
+        return min(PATIENCE + max(at - self._registration.at, 0.0) * 1.5, LONGEST_PATIENCE)
 
 
 def _left(mark: _Mark, at: float, limit: float) -> float:
