@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from cluster.stand_in import StandIn
 
 KUBECTL = BUILT / RELEASE / "kubectl"
 AUDIT_LOG = "/var/log/audit.log"
+LOGS = BUILT / "logs"
+"""Of the parts of a cluster in which a test failed."""
 START_LIMIT = 60.0
 """Seconds for a part to come up on a busy machine."""
 LIMIT = 30.0
@@ -207,6 +210,17 @@ class Cluster:
                 return False
 
         wait_until(ended_or_works, f"{name} works; its log is {self.machine.disk(f'/var/log/{name}.log')}", START_LIMIT)
+
+    def ended(self) -> Mapping[str, str]:
+        """Tell the last words of each part that ended by itself."""
+        return {name: self.log(name)[-2000:] for name, part in self._services.items() if not part.is_running}
+
+    def keep_logs(self) -> None:
+        """Keep what the parts have logged for whoever looks into a failure."""
+        shutil.rmtree(LOGS, ignore_errors=True)
+        LOGS.mkdir()
+        for log in self.machine.disk("/var/log").glob("*.log"):
+            shutil.copy(log, LOGS)
 
     def log(self, name: str) -> str:
         """Tell what a part has logged."""

@@ -25,12 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A cluster that was brought up anew."""
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A cluster that was brought up anew; of one in which a test failed the logs are kept."""
     made = Cluster()
     made.down()
     made.up()
     yield made
+    if request.session.testsfailed:
+        made.keep_logs()
     made.down()
 
 

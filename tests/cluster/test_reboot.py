@@ -31,7 +31,11 @@ def test_a_pod_comes_back_from_a_reboot_if_somebody_makes_it_anew(
     cluster.start_api()
     cluster.start_controllers()
     # Not before the kubelet has spoken: until then the API server tells what was.
-    wait_until(lambda: _phases(pods) == ["Failed", "Failed", "Running"], "a replacement runs", BACK_LIMIT)
+    wait_until(
+        lambda: _phases(pods) == ["Failed", "Failed", "Running"],
+        lambda: f"a replacement runs, and not {_phases(pods)}; ended: {cluster.ended()}",
+        BACK_LIMIT,
+    )
     note("switched on to running", time.monotonic() - began)
     cluster.wait_ready()
     failed = cluster.get("pod", "alone")["status"]

@@ -361,7 +361,7 @@ async def test_an_elder_whose_devices_come_late_leaves_the_stream_to_the_younger
         async with running(elder, devices=0):
             async with running(younger):
                 await allocatable(kubelet)
-                held = [path for path in kubelet_dir.glob("plugin-gateway-*") if path.stat().st_mode & HELD]
+                held = held_sockets(kubelet_dir)
                 assert len(held) == 1
                 known = len(kubelet.registrations)
                 elder.see([device(index) for index in range(8)])
@@ -401,6 +401,11 @@ async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
                     await waiting.__aexit__(None, None, None)
 
 
+def held_sockets(directory: Path) -> list[Path]:
+    """Find those that show that a stream is held."""
+    return [path for path in directory.glob(f"{PREFIX}*") if path.stat().st_mode & HELD]
+
+
 async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(kubelet_dir: Path) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
         elder = Node(kubelet_dir)
@@ -409,7 +414,8 @@ async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(
             await allocatable(kubelet)
             elder.see([device(index) for index in range(8)])
             await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the elder's socket")
-            (held,) = [path for path in kubelet_dir.glob(f"{PREFIX}*") if path.stat().st_mode & HELD]
+            await until(lambda: bool(held_sockets(kubelet_dir)), "the bit that says that a stream is held")
+            (held,) = held_sockets(kubelet_dir)
             held.unlink()
             await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the socket in place of it")
             await asyncio.sleep(TAKE_OVER + 1.1)
@@ -420,7 +426,8 @@ async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(
 async def test_a_socket_whose_mode_somebody_changes_shows_again_that_a_stream_is_held(kubelet_dir: Path) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(Node(kubelet_dir)):
         await allocatable(kubelet)
-        (held,) = [path for path in kubelet_dir.glob(f"{PREFIX}*") if path.stat().st_mode & HELD]
+        await until(lambda: bool(held_sockets(kubelet_dir)), "the bit that says that a stream is held")
+        (held,) = held_sockets(kubelet_dir)
         held.chmod(0o755)
         async with running(Node(kubelet_dir)):
             await until(lambda: bool(held.stat().st_mode & HELD), "the bit that says so")

@@ -73,9 +73,8 @@ class Daemon:
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
-        self._recorder = (
-            _record(settings, self._before) if settings.record else None
-        )  # last: a start that fails leaves no file
+        # Last, so that a start that fails leaves no file.
+        self._recorder = _record(settings, self._before) if settings.record else None
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
