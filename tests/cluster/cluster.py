@@ -7,12 +7,13 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import grpc
 import yaml
 
 from cluster import images
 from cluster.build import BUILT, RELEASE
 from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, Configuration
-from cluster.machine import ADDRESS, Machine, MachineError, Service, run, wait_until
+from cluster.machine import ADDRESS, PATIENCE, Machine, MachineError, Service, run, wait_until
 from cluster.stand_in import StandIn
 
 KUBECTL = BUILT / RELEASE / "kubectl"
@@ -76,9 +77,21 @@ class Cluster:
     # --- its parts ---
 
     def start_containerd(self) -> None:
-        """Start containerd and wait until it answers."""
+        """Start containerd and wait until it answers kubelets."""
         self._start("containerd", "containerd", "--config", f"{CONF}/containerd.toml")
-        self._wait_for("containerd", lambda: bool(self.ctr("version")))
+        self._wait_for("containerd", self._answers_kubelets)
+
+    def _answers_kubelets(self) -> bool:
+        """Ask what a kubelet asks first; one that is told "not initialized yet" ends, for systemd to start it again."""
+        address = self.machine.inside("/run/containerd/containerd.sock")
+        with grpc.insecure_channel(f"unix:{address}", options=(("grpc.default_authority", "localhost"),)) as channel:
+            version: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+            version = channel.unary_unary("/runtime.v1.RuntimeService/Version")
+            try:
+                version(b"", timeout=PATIENCE)
+            except grpc.RpcError:
+                return False
+        return True
 
     def start_etcd(self) -> None:
         """Start the store."""
