@@ -55,14 +55,18 @@ def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) 
     Raises:
         MissedError: it is not; with the difference.
     """
-    _tell_difference(method, then, now, _ANSWERS.get(api_version, {}).get(method))
+    _tell_difference(method, then, now, _answer_of(api_version, method))
 
 
 def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) -> MissedError:
     """Tell of lists that were not sent then: what the last of them changes."""
     what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
-    kind = _ANSWERS.get(api_version, {}).get("ListAndWatch")
+    kind = _answer_of(api_version, "ListAndWatch")
     return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
+
+
+def _answer_of(api_version: str, method: str) -> type[Message] | None:
+    return _ANSWERS.get(api_version, {}).get(method)
 
 
 def _tell_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
@@ -89,7 +93,7 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
 
 def named_nodes(api_version: str, answer: bytes | None) -> frozenset[str]:
     """Tell which device nodes an answer to Allocate gives its container."""
-    kind: Any = _ANSWERS.get(api_version, {}).get("Allocate")
+    kind: Any = _answer_of(api_version, "Allocate")
     try:
         found = kind.FromString(answer or b"") if kind is not None else None
     except DecodeError:
