@@ -12,7 +12,7 @@ import yaml
 
 from cluster import images
 from cluster.build import BUILT, RELEASE
-from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, Configuration
+from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, VOLUME_PLUGINS, Configuration
 from cluster.machine import ADDRESS, PATIENCE, Machine, MachineError, Service, run, wait_until
 from cluster.stand_in import StandIn
 
@@ -125,7 +125,7 @@ class Cluster:
             "kube-controller-manager", str(BUILT / RELEASE / "kube-controller-manager"),
             f"--kubeconfig={CONF}/system:kube-controller-manager.conf", "--leader-elect=false",
             f"--service-account-private-key-file={CONF}/api.key", f"--root-ca-file={CONF}/ca.pem",
-            "--use-service-account-credentials", "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
+            "--use-service-account-credentials", f"--flex-volume-plugin-dir={VOLUME_PLUGINS}",
         )  # fmt: skip
         self.start_scheduler()
         self._start(
@@ -172,10 +172,9 @@ class Cluster:
 
     def _is_ready(self) -> bool:
         try:
-            conditions = self.node()["status"]["conditions"]
+            return self.conditions().get("Ready") == "True"
         except (MachineError, KeyError):
             return False
-        return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
     # --- hands on it ---
 
@@ -194,6 +193,10 @@ class Cluster:
     def node(self) -> Any:
         """Tell all of the node."""
         return self.get("node", NODE)
+
+    def conditions(self) -> Mapping[str, str]:
+        """Tell the status of each condition of the node, by type."""
+        return {condition["type"]: condition["status"] for condition in self.node()["status"]["conditions"]}
 
     def binders(self) -> Mapping[str, str]:
         """Tell who bound each pod to a node, since the cluster came up."""

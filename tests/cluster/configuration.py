@@ -16,6 +16,8 @@ API = f"https://{ADDRESS}:6443"
 PODS, SERVICES, FIRST_SERVICE = "198.18.1.0/24", "198.18.2.0/24", "198.18.2.1"
 CONF = "/var/lib/cluster"
 """Where the machine's disk keeps it."""
+VOLUME_PLUGINS = "/var/lib/kubelet/volume-plugins"
+"""By default below /usr, which is that of the real machine."""
 KUBECONFIG = BUILT / "kubeconfig"
 """The admin's, on this side."""
 _USERS = {
@@ -157,8 +159,7 @@ _KUBELET = {
     "evictionHard": {},
     "localStorageCapacityIsolation": False,
     "resolvConf": "",
-    # By default below /usr, which is that of the real machine.
-    "volumePluginDir": "/var/lib/kubelet/volume-plugins",
+    "volumePluginDir": VOLUME_PLUGINS,
     # Ten times as often as by default, so that the tests need not wait for it.
     "nodeStatusUpdateFrequency": "1s",
     "nodeStatusReportFrequency": "1s",

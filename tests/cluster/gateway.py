@@ -23,6 +23,8 @@ CHART = PROJECT / "deploy" / "helm" / "plugin-gateway"
 UNIT = PROJECT / "deploy" / "systemd" / "plugin-gateway.service"
 HELM = PROJECT / "build" / "helm" / "helm"
 MANIFEST = BUILT / "plugin-gateway.yaml"
+CONDITION = "GpuProblem"
+"""Of the node, where a test has the gateway report one."""
 _OURS = "--selector=app.kubernetes.io/name=plugin-gateway"
 
 
@@ -49,6 +51,10 @@ class Gateway:
             self.remove()
         self.apply()
         self.wait_ready()
+        self.wait_offered()
+
+    def wait_offered(self) -> None:
+        """Wait until the node says that it has eight GPUs to give."""
         wait_until(lambda: self.allocatable() == 8, lambda: f"8 allocatable, not {self.allocatable()}", LIMIT)
 
     def wait_ready(self) -> None:

@@ -53,7 +53,7 @@ def test_a_node_is_kept_for_those_who_ask_for_gpus(gateway: Gateway, cluster: Cl
         cluster.kubectl("delete", "pod", before, SYSTEM)
         wait_until(lambda: [pod["metadata"]["name"] for pod in gateway.pods()] not in ([], [before]), "another", LIMIT)
         gateway.wait_ready()
-        wait_until(lambda: gateway.allocatable() == 8, "8 again", LIMIT)
+        gateway.wait_offered()
         pods.apply(gpu_pod("without", 0))
         cluster.kubectl("apply", f"--filename={EXAMPLES / 'reserved-nodes.yaml'}")
         pods.start(gpu_pod("says-nothing"))

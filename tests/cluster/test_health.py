@@ -7,13 +7,12 @@ import time
 from cluster.cluster import RESOURCE, Cluster
 from cluster.configuration import NODE
 from cluster.facts import Note
-from cluster.gateway import Gateway
+from cluster.gateway import CONDITION, Gateway
 from cluster.machine import wait_until
 from cluster.pods import Pods, gpu_pod
 from cluster.watch import Watch
 
 FALLEN_OFF_THE_BUS = 79
-CONDITION = "GpuProblem"
 STATUS_CYCLE = 1.0
 """Seconds: how often the kubelet of the cluster reports."""
 
@@ -32,7 +31,7 @@ def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, w
     seven = watch.wait_for(lambda seen: seen.allocatable == 7, "7", since=began)
     note("XID to allocatable 7", seven.at - began)
     assert (seven.capacity, seven.at - began < STATUS_CYCLE + 1) == (8, True)
-    wait_until(lambda: _condition(cluster) == "True", "the node's condition tells")
+    wait_until(lambda: cluster.conditions().get(CONDITION) == "True", "the node's condition tells")
     wait_until(lambda: failed in _events(cluster), "an Event tells")
     wait_until(lambda: _health_told(cluster, "holder") == {failed: "Unhealthy"}, "the pod's status tells")
 
@@ -48,13 +47,8 @@ def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, w
         "word that it is well to allocatable 8",
         watch.wait_for(lambda seen: seen.allocatable == 8, "8", since=began).at - began,
     )
-    wait_until(lambda: _condition(cluster) == "False", "the node's condition tells")
+    wait_until(lambda: cluster.conditions().get(CONDITION) == "False", "the node's condition tells")
     wait_until(lambda: _health_told(cluster, "holder") == {failed: "Healthy"}, "the pod's status tells")
-
-
-def _condition(cluster: Cluster) -> str:
-    told = {condition["type"]: condition["status"] for condition in cluster.node()["status"]["conditions"]}
-    return str(told.get(CONDITION, "missing"))
 
 
 def _events(cluster: Cluster) -> str:

@@ -6,14 +6,13 @@ import time
 from cluster.cluster import LIMIT, SYSTEM, Cluster
 from cluster.configuration import NODE
 from cluster.facts import Note
-from cluster.gateway import Gateway
+from cluster.gateway import CONDITION, Gateway
 from cluster.machine import wait_until
 from cluster.pods import Pods, gpu_pod
 from cluster.watch import Watch
 from image.build import PROJECT
 
 STATE = "/run/plugin-gateway"
-CONDITION = "GpuProblem"
 MADE = "configmap,serviceaccount,secret,clusterrole,clusterrolebinding"
 """Kinds of what the chart makes beside the DaemonSet."""
 GUIDE = PROJECT / "deploy" / "README.md"
@@ -34,7 +33,7 @@ def test_it_is_upgraded_and_leaves_nothing(
     assert "nvidiactl" in pods.given("before").nodes
     lives = pods.lives()
     bare.install(passDeviceSpecs=False, port=9500)
-    wait_until(lambda: bare.allocatable() == 8, "8", LIMIT)
+    bare.wait_offered()
     pods.start(gpu_pod("after"))
     assert not pods.given("after").nodes
     assert pods.lives()["before"] == lives["before"]
@@ -52,16 +51,12 @@ def test_it_is_upgraded_and_leaves_nothing(
         "/var/lib/kubelet/device-plugins/kubelet_internal_checkpoint",
     }
     assert "plugin-gateway" not in cluster.kubectl("get", f"all,{MADE}", "--all-namespaces")
-    assert CONDITION in _conditions(cluster)
+    assert CONDITION in cluster.conditions()
     (patch,) = re.findall(r"--type=strategic --patch='([^']*)'", GUIDE.read_text())
     cluster.kubectl("patch", "node", NODE, "--subresource=status", "--type=strategic", f"--patch={patch}")
-    assert CONDITION not in _conditions(cluster)
+    assert CONDITION not in cluster.conditions()
     pods.delete()
     cluster.stop("kubelet")
     began = time.monotonic()
     cluster.start_kubelet()
     watch.wait_for(lambda seen: seen.capacity == 0, "a kubelet that starts anew has none", since=began)
-
-
-def _conditions(cluster: Cluster) -> set[str]:
-    return {condition["type"] for condition in cluster.node()["status"]["conditions"]}
