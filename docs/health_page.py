@@ -6,10 +6,9 @@ from itertools import groupby
 from pathlib import Path
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.faults import Checkup, Moment, Stage
-from plugin_gateway.core.health_policy import DEFAULT_POLICY, Action, Decision, Needs, Source, XidRule
-from plugin_gateway.core.memory import recall, remember
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup, Moment, Stage
+from plugin_gateway.core.health.memory import recall, remember
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverSilence,
@@ -19,7 +18,8 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
-from plugin_gateway.core.state import State, advance, clear, due, wait
+from plugin_gateway.core.health.policy import DEFAULT_POLICY, Action, Decision, Needs, Source, XidRule
+from plugin_gateway.core.health.state import State, advance, clear, due, wait
 
 PAGE = Path(__file__).with_name("health.md")
 GPU = DeviceId("GPU-1")

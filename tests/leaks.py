@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
-from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.support.logs import log
 
 LIMIT = 3.0
 """Seconds that gRPC gets to close what it closes in threads of its own."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.offers import Offer
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.serving.resource import Offer
 from plugin_gateway.core.devices import Device, DeviceId
-from plugin_gateway.core.policy import AllocationPolicy
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.policy import AllocationPolicy
 
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 

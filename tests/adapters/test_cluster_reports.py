@@ -13,15 +13,16 @@ import pytest
 
 from gateway.api_server import ApiServer, api_server
 from gateway.node import device, until
-from plugin_gateway.adapters import cluster_reports, kubernetes_api
-from plugin_gateway.adapters.cluster_reports import ClusterReports, Target
-from plugin_gateway.adapters.kubernetes_api import ApiError, KubernetesApi
-from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.cluster import kubernetes_api
+from plugin_gateway.adapters.cluster import reports as cluster_reports
+from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Inventory
-from plugin_gateway.core.faults import Checkup, Moment
-from plugin_gateway.core.health_policy import DEFAULT_POLICY
-from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
-from plugin_gateway.core.state import Note, Significance, State, advance, clear
+from plugin_gateway.core.health.faults import Checkup, Moment
+from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, XidReported
+from plugin_gateway.core.health.policy import DEFAULT_POLICY
+from plugin_gateway.core.health.state import Note, Significance, State, advance, clear
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))

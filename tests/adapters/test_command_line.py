@@ -15,7 +15,8 @@ import pytest
 
 from plugin_gateway.__main__ import COMMANDS
 from plugin_gateway.__main__ import main as program
-from plugin_gateway.adapters.command_line import PROGRAM, Command, add_options, fail, given_flags, main
+from plugin_gateway.adapters.commands.command_line import PROGRAM, Command, SubCommand, fail, main
+from plugin_gateway.adapters.commands.flags import add_options, given_flags
 from plugin_gateway.adapters.configuration.options import GivenFlag, run_options
 from plugin_gateway.adapters.configuration.parsers import one_of
 from plugin_gateway.core.errors import InvalidValueError
@@ -177,10 +178,8 @@ def own_commands(seen: list[Mapping[str, GivenFlag]], description: str = "") -> 
         return 7
 
     return {
-        "take": Command(
-            help="take", add_arguments=lambda parser: add_options(parser, OPTIONS), run=take, description=description
-        ),
-        "other": Command(help="other", add_arguments=not_touched, run=take),
+        "take": Command("take", lambda: SubCommand(lambda parser: add_options(parser, OPTIONS), take, description)),
+        "other": Command("other", lambda: SubCommand(not_touched, take)),
     }
 
 
@@ -224,7 +223,7 @@ def test_what_a_command_refuses_is_one_line_and_exit_2(capsys: pytest.CaptureFix
     def refuse(_: argparse.Namespace) -> int:
         raise InvalidValueError("wrong\nin \x1b[31mcolour")
 
-    commands = {"refuse": Command(help="refuse", add_arguments=lambda _: None, run=refuse)}
+    commands = {"refuse": Command("refuse", lambda: SubCommand(lambda _: None, refuse))}
     with pytest.raises(SystemExit) as ended:
         main(commands, ["refuse"], no_version)
     assert ended.value.code == 2
@@ -256,7 +255,8 @@ def test_only_what_a_mistake_needs_is_imported() -> None:
     """Start-up is measured in milliseconds; these are for people, files and other commands."""
     code = (
         "import sys\n"
-        "from plugin_gateway.adapters.command_line import add_options, main, Command, given_flags\n"
+        "from plugin_gateway.adapters.commands.command_line import main, Command, SubCommand\n"
+        "from plugin_gateway.adapters.commands.flags import add_options, given_flags\n"
         "from plugin_gateway.adapters.configuration.options import run_options\n"
         "from plugin_gateway.adapters.configuration.reading import decide\n"
         "options = run_options(('auto',), str)\n"
@@ -265,7 +265,7 @@ def test_only_what_a_mistake_needs_is_imported() -> None:
         "    print(*sorted({'yaml', 'difflib', 'textwrap', 'shutil', 'importlib.metadata', 'rich', 'grpc', 'structlog',"
         " 'asyncio', 'dataclasses', 'pathlib'} & sys.modules.keys()))\n"
         "    return 0\n"
-        "take = Command(help='', add_arguments=lambda parser: add_options(parser, options), run=run)\n"
+        "take = Command('', lambda: SubCommand(lambda parser: add_options(parser, options), run))\n"
         "sys.exit(main({'take': take}, ['take', '--log-level=debug'], str))\n"
     )
     # -S: a virtual environment's own start-up files import what they like.

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.node import until
-from plugin_gateway.adapters import control_socket
-from plugin_gateway.adapters.control_socket import MOST_CLIENTS, ControlError, ControlServer, ask
+from plugin_gateway.adapters.control import control_socket
+from plugin_gateway.adapters.control.control_socket import MOST_CLIENTS, ControlError, ControlServer, ask
 from plugin_gateway.core.errors import GatewayError
 
 

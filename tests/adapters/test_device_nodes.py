@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.adapters import device_nodes
-from plugin_gateway.adapters.device_nodes import DeviceNodes
-from plugin_gateway.adapters.folder_changes import SETTLED_NS
+from plugin_gateway.adapters.gateway import device_nodes
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.support.unix_files import SETTLED_NS
 
 
 @pytest.fixture

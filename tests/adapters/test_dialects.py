@@ -6,17 +6,17 @@ import pytest
 
 import plugin_gateway.__main__ as root
 from adapters.builders import VARIABLE, EveryNode, advertisement, offer
-from plugin_gateway.adapters.dialect import Dialect, MalformedRequestError
-from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedRequestError
+from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.serving.resource import Offer
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.allocations import ContainerEdits, DeviceNode, Mount
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
-from plugin_gateway.core.policy import AllocationPolicy
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
+from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, Mount
+from plugin_gateway.core.resources.policy import AllocationPolicy
 
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 

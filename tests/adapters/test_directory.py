@@ -14,12 +14,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
-from plugin_gateway.adapters.own_sockets import _FORM, HELD, LONGEST_DIRECTORY, PREFIX, OwnSockets, checksum
-from plugin_gateway.adapters.rivalry import PATIENCE, TAKE_OVER, YIELD, Rivalry
-from plugin_gateway.adapters.schedule import Reason
-from plugin_gateway.adapters.socket_file import MAX_PATH, find_listener, identify_directory, identify_socket
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, ResourceName
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
+from plugin_gateway.adapters.kubelet.plugin_sockets import (
+    _FORM,
+    HELD,
+    LONGEST_DIRECTORY,
+    PREFIX,
+    OwnSockets,
+    checksum,
+)
+from plugin_gateway.adapters.registration.other_gateways import PATIENCE, TAKE_OVER, YIELD, Rivalry
+from plugin_gateway.adapters.registration.retry import Reason
+from plugin_gateway.adapters.support.unix_files import MAX_PATH, find_listener, identify_directory, identify_socket
+from plugin_gateway.core.resources.names import ResourceName
 
 NAMES = st.from_regex(r"[a-z]{1,10}(\.[a-z]{1,30}){1,4}/[A-Za-z]{1,63}", fullmatch=True).map(ResourceName)
 
@@ -155,7 +163,7 @@ async def test_without_inotify_or_watches_looking_still_tells(
     def none_left(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("plugin_gateway.adapters.kubelet_directory.INotify.add_watch", none_left)
+    monkeypatch.setattr("plugin_gateway.adapters.kubelet.directory.INotify.add_watch", none_left)
     watched = KubeletDirectory(kubelet_dir)
     watched.open(PREFIX, lambda: None)
     assert watched.exists()

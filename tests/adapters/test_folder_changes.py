@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugin_gateway.adapters.folder_changes import SETTLED_NS, FolderChanges
+from plugin_gateway.adapters.support.unix_files import SETTLED_NS, FolderChanges
 
 
 def settle(folder: Path, seconds_ago: int = 10) -> None:

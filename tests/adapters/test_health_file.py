@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.node import until
-from plugin_gateway.adapters import health_file, health_memory
-from plugin_gateway.adapters.health_file import DamagedFileError
-from plugin_gateway.adapters.health_memory import HealthMemory
+from plugin_gateway.adapters.gateway import health_file, health_memory
+from plugin_gateway.adapters.gateway.health_file import DamagedFileError
+from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.faults import Evidence, Fault
-from plugin_gateway.core.health_policy import Needs, Source
-from plugin_gateway.core.memory import Memory
-from plugin_gateway.core.observations import DriverSeen
-from plugin_gateway.core.state import State
+from plugin_gateway.core.health.faults import Evidence, Fault
+from plugin_gateway.core.health.memory import Memory
+from plugin_gateway.core.health.observations import DriverSeen
+from plugin_gateway.core.health.policy import Needs, Source
+from plugin_gateway.core.health.state import State
 
 GPU = DeviceId("GPU-1")
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())

@@ -12,10 +12,10 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from plugin_gateway.adapters.holdings import pod_resources
-from plugin_gateway.adapters.holdings.checkpoint import Checkpoint, CheckpointError, Holding, read_checkpoint
-from plugin_gateway.adapters.holdings.find import find_holdings
-from plugin_gateway.adapters.holdings.pod_resources import PodResourcesError, list_holdings
+from plugin_gateway.adapters.kubelet import pod_resources
+from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holding, read_checkpoint
+from plugin_gateway.adapters.kubelet.holders import find_holdings
+from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holdings
 from plugin_gateway.api.podresources import api_pb2 as wire
 
 RESOURCE = "nvidia.com/gpu"

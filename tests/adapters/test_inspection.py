@@ -17,11 +17,11 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from fake_kubelet.plugin import Plugin
 from gateway.node import DIALECTS, RESOURCE, Node, device, running, until
 from gateway.process import run_to_end
-from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.commands.inspect import plugin_client
+from plugin_gateway.adapters.commands.inspect.command import Wish, find_sockets, inspect
+from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError
+from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.inspection import plugin_client
-from plugin_gateway.adapters.inspection.command import Wish, find_sockets, inspect
-from plugin_gateway.adapters.inspection.plugin_client import InspectionError
 
 
 async def inspected(

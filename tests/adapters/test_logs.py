@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.adapters.logs import MOST_KEPT, Log, LogFormat, log, set_up_logs
+from plugin_gateway.adapters.support.logs import MOST_KEPT, Log, LogFormat, log, set_up_logs
 
 
 @pytest.fixture(autouse=True)

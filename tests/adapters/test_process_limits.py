@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.process import run_to_end
-from plugin_gateway.adapters.process_limits import LEAST_THREADS, ProcessLimitError, claim_limits
+from plugin_gateway.adapters.commands.run.limits import LEAST_THREADS, ProcessLimitError, claim_limits
 
 
 def test_it_takes_every_descriptor_that_it_may_have() -> None:

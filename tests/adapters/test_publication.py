@@ -5,12 +5,11 @@ import threading
 
 import pytest
 
-from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.publication import Latest, PublicationClosed
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.support.tasks import Latest, PublicationClosed
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverUnavailable,
@@ -20,6 +19,7 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
+from plugin_gateway.core.health.policy import Source
 
 INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
 GPU = DeviceId("GPU-0")

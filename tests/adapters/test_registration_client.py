@@ -10,9 +10,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from plugin_gateway.adapters.registration import Failure, Refusal, RegistrationClient, ladder
-from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder
 
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 UNKNOWN = grpc.StatusCode.UNKNOWN

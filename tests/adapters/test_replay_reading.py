@@ -11,9 +11,8 @@ from gateway.node import device
 from gateway.recordings import Line, conversation, head, line, opened, seen, write
 from plugin_gateway.adapters.replay.reading import read_recording
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import DEFAULT_POLICY, Source
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverSilence,
@@ -23,6 +22,7 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
+from plugin_gateway.core.health.policy import DEFAULT_POLICY, Source
 
 VERSIONS = ("auto", "v1beta1")
 DEVICE = device(0).id

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_gateway.adapters.registration import Failure
-from plugin_gateway.adapters.schedule import (
+from plugin_gateway.adapters.registration.client import Failure
+from plugin_gateway.adapters.registration.retry import (
     BIND_RETRY,
     FIRST_RETRY,
     JITTER,

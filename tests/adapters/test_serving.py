@@ -14,16 +14,16 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from adapters.builders import advertisement, offer
-from plugin_gateway.adapters.dialect import Dialect
-from plugin_gateway.adapters.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.kubelet_stream import KubeletStream, StreamHistory
-from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.adapters.socket_file import FileIdentity
-from plugin_gateway.adapters.turns import Turns
-from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.serving.pacing import Turns
+from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
+from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.resource_names import parse_resource_name
+from plugin_gateway.core.resources.names import parse_resource_name
 
 DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
 ALLOCATE = "/v1beta1.DevicePlugin/Allocate"

@@ -3,9 +3,8 @@
 from hypothesis import strategies as st
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverSilence,
@@ -16,7 +15,8 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
-from plugin_gateway.core.state import LONGEST_SILENCE
+from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.state import LONGEST_SILENCE
 
 IDS = tuple(DeviceId(f"GPU-{number}") for number in range(6))
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"

@@ -4,12 +4,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from plugin_gateway.core.allocations import (
-    NO_EDITS,
-    ContainerEdits,
-    DeviceNode,
-    allocate,
-)
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import (
     AllocationError,
@@ -18,8 +12,9 @@ from plugin_gateway.core.errors import (
     UnhealthyDeviceError,
     UnknownDeviceError,
 )
-from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, allocate
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
 from .strategies import IDS, VARIABLE, device, device_lists
 

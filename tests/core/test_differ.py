@@ -2,8 +2,7 @@ from collections.abc import Sequence
 
 from hypothesis import given
 
-from plugin_gateway.core.devices import Device
-from plugin_gateway.core.differ import Difference, diff
+from plugin_gateway.core.devices import Device, Difference, diff
 
 from .strategies import device, device_lists
 

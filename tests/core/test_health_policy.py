@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import Action, Decision, HealthPolicy, Needs, Source, XidRule
-from plugin_gateway.core.xid_catalog import XID_CATALOG
+from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Needs, Source, XidRule
+from plugin_gateway.nvidia.xid_catalog import XID_CATALOG
 
 BY_DEFAULT = HealthPolicy()
 with (Path(__file__).parent / "xid-actions.csv").open() as _table:

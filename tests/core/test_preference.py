@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from plugin_gateway.core.preference import prefer
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.preference import prefer
 
 from .strategies import VARIABLE, device
 

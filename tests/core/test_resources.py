@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.faults import Moment, accuse
-from plugin_gateway.core.health import Health
-from plugin_gateway.core.health_policy import Needs
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import Advertisement, ResourceRule, advertise, unmatched
-from plugin_gateway.core.state import State
+from plugin_gateway.core.health.faults import Moment, accuse
+from plugin_gateway.core.health.policy import Needs
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.assignment import Advertisement, Health, ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.names import parse_resource_name
 
 from .strategies import IDS, INVENTORIES, VARIABLE, device, inventory
 

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.core.devices import DeviceId, Inventory, RejectedDevice
-from plugin_gateway.core.faults import Checkup, Fault, Moment, Stage
-from plugin_gateway.core.health_policy import Action, Decision, HealthPolicy, Source, XidRule
-from plugin_gateway.core.memory import recall, remember
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
+from plugin_gateway.core.health.memory import recall, remember
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverSilence,
@@ -22,7 +21,8 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
-from plugin_gateway.core.state import (
+from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Source, XidRule
+from plugin_gateway.core.health.state import (
     Changes,
     DriverChange,
     HealthChange,

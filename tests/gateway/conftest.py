@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from plugin_gateway.adapters.logs import log
+from plugin_gateway.adapters.support.logs import log
 
 
 @pytest.fixture

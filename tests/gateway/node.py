@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from plugin_gateway.adapters.device_nodes import DeviceNodes
-from plugin_gateway.adapters.dialect import Dialect
-from plugin_gateway.adapters.gateway import Gateway, Offering
-from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
-from plugin_gateway.adapters.mailbox import Mailbox
-from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
+from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy
-from plugin_gateway.core.observations import DevicesChecked, InventorySeen, XidReported
-from plugin_gateway.core.policy import AllocationPolicy
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, XidReported
+from plugin_gateway.core.health.policy import DEFAULT_POLICY, HealthPolicy
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.policy import AllocationPolicy
 
 WELL = Checkup({}, asks_for_recovery=False)
 RESOURCE = DEFAULT_RESOURCE

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.node import RESOURCE, device
-from plugin_gateway.adapters.replay.plain import plain
-from plugin_gateway.adapters.replay.recorder import VERSION
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.recording.recorder import VERSION
+from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.health_policy import DEFAULT_POLICY
-from plugin_gateway.core.observations import InventorySeen, Observation
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.health.observations import InventorySeen, Observation
+from plugin_gateway.core.health.policy import DEFAULT_POLICY
+from plugin_gateway.core.resources.assignment import Advertisement
 
 Line = dict[str, Any]
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"

@@ -19,11 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from gateway.node import RESOURCE, Node, device, until
 from plugin_gateway.adapters.fake_kubelet import Event, EventKind, FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
-from plugin_gateway.adapters.own_sockets import PREFIX
+from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX
 from plugin_gateway.core.devices import Device
-from plugin_gateway.core.health import Health
-from plugin_gateway.core.resource_names import ResourceName, parse_resource_name
-from plugin_gateway.core.resources import ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import Health, ResourceRule, advertise
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
 AGREED = 2.0
 """Seconds after the last disturbance by which both must know the same."""
@@ -91,7 +90,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.kubelet.on_register = self._refuse
         self.node = Node(self.directory, rules=self.in_force)
         self._deliver()
-        broken = patch("plugin_gateway.adapters.kubelet_directory.INotify", side_effect=OSError(24, "none left"))
+        broken = patch("plugin_gateway.adapters.kubelet.directory.INotify", side_effect=OSError(24, "none left"))
         if not has_inotify:
             broken.start()
         self.task = asyncio.get_running_loop().create_task(self.node.gateway.run())

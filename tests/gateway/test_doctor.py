@@ -15,8 +15,8 @@ import pytest
 from driver.driver import Call, Driver
 from gateway.node import RESOURCE
 from gateway.process import run_to_end, started
-from plugin_gateway.adapters.doctor import gateway_checks, kubelet_checks, node_checks
-from plugin_gateway.adapters.doctor.findings import Finding, Verdict
+from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
+from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 OLDER = "plugin-gateway-nvidia.com_gpu-cbcbbfae-0000000001-aaaa-1.sock"

@@ -14,17 +14,17 @@ import grpc.aio
 import pytest
 
 from gateway.node import DIALECTS, EVERYTHING, RESOURCE, Node, device, running, until
-from plugin_gateway.adapters.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
-from plugin_gateway.adapters.own_sockets import HELD, PREFIX
-from plugin_gateway.adapters.rivalry import TAKE_OVER
-from plugin_gateway.adapters.schedule import Reason
-from plugin_gateway.adapters.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.kubelet.plugin_sockets import HELD, PREFIX
+from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER
+from plugin_gateway.adapters.registration.retry import Reason
+from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.resource_names import ResourceName, parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
 A100 = parse_resource_name("nvidia.com/a100")
 TWO = (ResourceRule(pattern="*A100*", name=A100), *EVERYTHING)
@@ -268,7 +268,7 @@ async def test_a_socket_that_cannot_be_made_is_tried_again(kubelet_dir: Path, mo
             raise BindError("no space left")
         await bind(self)
 
-    monkeypatch.setattr("plugin_gateway.adapters.registrar.BIND_RETRY", 0.1)
+    monkeypatch.setattr("plugin_gateway.adapters.registration.registrar.BIND_RETRY", 0.1)
     monkeypatch.setattr(Endpoint, "bind", often_in_vain)
     async with running(Node(kubelet_dir)):
         await until(lambda: bool(list(kubelet_dir.glob("plugin-gateway-*"))), "a socket")
@@ -384,8 +384,8 @@ async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
         await asyncio.sleep(0.01)
         younger = Node(kubelet_dir)
         with monkeypatch.context() as blind:
-            blind.setattr("plugin_gateway.adapters.own_sockets.OwnSockets.find_rivals", lambda *_: [])
-            blind.setattr("plugin_gateway.adapters.own_sockets.OwnSockets.has_newcomers", lambda _: False)
+            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.find_rivals", lambda *_: [])
+            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.has_newcomers", lambda _: False)
             async with running(elder):
                 await allocatable(kubelet)
                 waiting = running(younger)

@@ -6,9 +6,9 @@ import pytest
 
 from gateway.node import RESOURCE, Node, device, running
 from gateway.test_faults import A100, TWO, allocatable, see_both
-from plugin_gateway.adapters import offers
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.core.health import Health
+from plugin_gateway.adapters.serving import resource as offers
+from plugin_gateway.core.resources.assignment import Health
 
 SHORT = 0.3
 

@@ -16,9 +16,9 @@ from driver.driver import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, Call, Driver
 from gateway.node import RESOURCE, Node
 from gateway.process import PROGRAM, Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.gateway import Gateway
-from plugin_gateway.adapters.health_memory import HealthMemory
-from plugin_gateway.core.health_policy import HealthPolicy
+from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.gateway.health_memory import HealthMemory
+from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.pace import Pace
 

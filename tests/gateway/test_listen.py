@@ -17,7 +17,7 @@ from driver.driver import Driver
 from gateway.node import RESOURCE
 from gateway.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.http_listener import MOST_CLIENTS, Page, serve
+from plugin_gateway.adapters.monitoring.http_listener import MOST_CLIENTS, Page, serve
 
 
 class Answer(NamedTuple):

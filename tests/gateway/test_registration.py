@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.node import RESOURCE, Node, device, running, until
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.schedule import ABANDONED
-from plugin_gateway.adapters.v1beta1 import V1BETA1
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.adapters.registration.retry import ABANDONED
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
 
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
 DIALECT = {"1.8": "0.1", "1.9": "v1alpha2", "1.10": "v1beta1", "1.36": "v1beta1", "1.37": "v1beta1"}
@@ -174,7 +174,7 @@ async def test_without_inotify_the_safety_net_finds_everything(
     def used_up(**_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("plugin_gateway.adapters.kubelet_directory.INotify", used_up)
+    monkeypatch.setattr("plugin_gateway.adapters.kubelet.directory.INotify", used_up)
     async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(Node(kubelet_dir)):
         await eight_devices(kubelet)
         (old,) = own_sockets(kubelet_dir)

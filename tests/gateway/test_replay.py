@@ -37,28 +37,28 @@ from gateway.recordings import (
     seen,
     write,
 )
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.health_file import encode
-from plugin_gateway.adapters.offers import Offer
-from plugin_gateway.adapters.replay import recorder
-from plugin_gateway.adapters.replay.command import socket_folder
-from plugin_gateway.adapters.replay.interruption import Interruption
+from plugin_gateway.adapters.gateway.health_file import encode
+from plugin_gateway.adapters.recording import recorder
+from plugin_gateway.adapters.recording.recorder import Recorder
+from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.adapters.registration.retry import JITTER, LAST_RETRY
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
 from plugin_gateway.adapters.replay.pace import Pace
-from plugin_gateway.adapters.replay.plain import plain
 from plugin_gateway.adapters.replay.reading import Happening
-from plugin_gateway.adapters.replay.recorder import Recorder
-from plugin_gateway.adapters.schedule import JITTER, LAST_RETRY
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.replay.report import socket_folder
+from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.support.signals import Interruption
 from plugin_gateway.api.v1beta1.api_pb2 import AllocateRequest, ContainerAllocateRequest, RegisterRequest
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import DEFAULT_POLICY, HealthPolicy, Source
-from plugin_gateway.core.memory import Memory
-from plugin_gateway.core.observations import DevicesChecked, DriverSilence, InventorySeen, XidReported
-from plugin_gateway.core.policy import AllocationPolicy
-from plugin_gateway.core.resources import Advertisement
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.memory import Memory
+from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, InventorySeen, XidReported
+from plugin_gateway.core.health.policy import DEFAULT_POLICY, HealthPolicy, Source
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.policy import AllocationPolicy
 
 
 @pytest.fixture

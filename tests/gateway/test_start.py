@@ -49,13 +49,13 @@ async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, drive
 def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred() -> None:
     code = (
         "import sys\n"
-        "from plugin_gateway.adapters.lean_imports import deferred\n"
+        "from plugin_gateway.adapters.support.lean_imports import deferred\n"
         "with deferred('difflib'):\n"
         "    import difflib, textwrap\n"
         "print(type(difflib).__name__, type(textwrap).__name__, difflib.get_close_matches('ab', ['abc']))\n"
         "with deferred('nothing.at.all'):\n"
         "    pass\n"
-        "print(sys.meta_path[0].__module__ != 'plugin_gateway.adapters.lean_imports')\n"
+        "print(sys.meta_path[0].__module__ != 'plugin_gateway.adapters.support.lean_imports')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("_LazyModule module ['abc']\nTrue\n", "")
@@ -63,7 +63,7 @@ def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred(
 
 def test_a_module_that_was_left_out_can_be_imported_afterwards() -> None:
     code = (
-        "from plugin_gateway.adapters.lean_imports import left_out\n"
+        "from plugin_gateway.adapters.support.lean_imports import left_out\n"
         "with left_out('ssl'):\n"
         "    import asyncio.sslproto\n"
         "with left_out('os'):\n"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.node import RESOURCE, Node, device, running
-from plugin_gateway.adapters.candidacy import NEWBORN
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
-from plugin_gateway.adapters.v1beta1 import V1BETA1
+from plugin_gateway.adapters.registration.registration import NEWBORN
+from plugin_gateway.core.resources.policy import UnhealthyFirst
 
 FORGETFUL = ("1.9.7", "1.10.0", "1.10.1", "1.10.2")
 SUSPECT = (*FORGETFUL, "1.9.11", "1.10.13", "1.12")

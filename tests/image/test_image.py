@@ -17,9 +17,9 @@ from gateway.process import Process
 from gateway.test_listen import free_port
 from image.build import BUILT, PROJECT
 from image.container import KUBELET_DIR, STATE_DIR, Mount, running, settings
+from plugin_gateway.adapters.cluster.kubernetes_api import SERVICE_ACCOUNT
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.releases import RELEASES
-from plugin_gateway.adapters.kubernetes_api import SERVICE_ACCOUNT
 
 ROOTFS = BUILT / "rootfs"
 MIB = 1024 * 1024

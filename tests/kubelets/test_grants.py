@@ -8,8 +8,8 @@ import pytest
 
 from gateway.node import RESOURCE, Node, device, running
 from kubelets.genuine import GENUINE, GenuineKubelet
-from plugin_gateway.adapters import offers
-from plugin_gateway.core.allocations import allocate
+from plugin_gateway.adapters.serving import resource as offers
+from plugin_gateway.core.resources.allocation import allocate
 
 TIMES = 10
 """Without what is tested here one of ten is enough to end 1.36.3 and 1.37.2 with a nil pointer."""

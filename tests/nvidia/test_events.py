@@ -7,9 +7,8 @@ import pytest
 
 from driver.driver import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, STRANGER, XID_CRITICAL, Call, Driver
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverUnavailable,
@@ -18,6 +17,7 @@ from plugin_gateway.core.observations import (
     InventorySeen,
     XidReported,
 )
+from plugin_gateway.core.health.policy import Source
 
 from .test_inventory import NOT_SUPPORTED, UNKNOWN_TO_PYNVML, ids, uuid
 from .watcher import Watcher, eventually, watch

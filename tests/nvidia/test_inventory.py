@@ -4,7 +4,7 @@ import pytest
 
 from driver.driver import Call, Driver
 from plugin_gateway.core.devices import Device, DeviceId
-from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, XidReported
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, XidReported
 from plugin_gateway.nvidia.library import FOLDERS
 
 from .conftest import MakeDriver

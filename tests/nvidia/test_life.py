@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driver.driver import Call, Driver, built
-from plugin_gateway.core.observations import DriverUnavailable, InventorySeen, Observation, XidReported
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation, XidReported
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.library import FOLDERS

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from driver.driver import Driver
-from plugin_gateway.core.observations import InventorySeen
+from plugin_gateway.core.health.observations import InventorySeen
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 

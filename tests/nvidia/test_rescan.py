@@ -4,8 +4,8 @@ import threading
 from pathlib import Path
 
 from driver.driver import Call, Driver
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import DevicesChecked, DriverUnavailable, InventorySeen
+from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen
+from plugin_gateway.core.health.policy import Source
 
 from .test_inventory import ids, uuid
 from .watcher import eventually, watch

@@ -3,9 +3,9 @@
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import DevicesChecked, InventorySeen, Observation, XidReported
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, XidReported
+from plugin_gateway.core.health.policy import Source
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
 
 

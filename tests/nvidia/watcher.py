@@ -9,8 +9,7 @@ from typing import Self, TypeVar
 
 from driver.driver import Driver
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import (
+from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
     DriverUnavailable,
@@ -20,6 +19,7 @@ from plugin_gateway.core.observations import (
     Observation,
     XidReported,
 )
+from plugin_gateway.core.health.policy import Source
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.pace import Pace

@@ -1,5 +1,6 @@
-"""What the backend saw: devices, and the whole inventory of a node."""
+"""What a backend saw: devices, the whole inventory of a node, and how two inventories differ."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, NewType
@@ -85,3 +86,23 @@ class Inventory:
         indexes = [device.index for device in self.devices]
         if any(index >= following for index, following in pairwise(indexes)):
             raise InvalidValueError(f"devices out of order, or one index twice: {indexes}")
+
+
+class Difference(NamedTuple):
+    """Devices by what became of them, each in the order of its list."""
+
+    added: tuple[Device, ...]
+    removed: tuple[Device, ...]
+    altered: tuple[Device, ...]
+    """Same id, other attributes; as they are afterwards."""
+
+
+def diff(before: Sequence[Device], after: Sequence[Device]) -> Difference:
+    """Compare by device id."""
+    old = {device.id: device for device in before}
+    new = {device.id for device in after}
+    return Difference(
+        added=tuple(device for device in after if device.id not in old),
+        removed=tuple(device for device in before if device.id not in new),
+        altered=tuple(device for device in after if device.id in old and device != old[device.id]),
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
-from plugin_gateway.core.observations import Observation
+from plugin_gateway.core.health.observations import Observation
 
 Report = Callable[[Observation], None]
 """Takes an observation from any thread, at once, without waiting for anybody.

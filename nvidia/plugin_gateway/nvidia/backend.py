@@ -11,7 +11,7 @@ from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plugin_gateway.core.observations import Observation
+    from plugin_gateway.core.health.observations import Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.watch import Watch
 
@@ -114,7 +114,7 @@ class NvmlBackend:
 
     def _complain(self, problem: str) -> None:
         """Tell a problem, once for as long as it stays the same and no inventory was told in between."""
-        from plugin_gateway.core.observations import DriverUnavailable  # noqa: PLC0415 - after the first look
+        from plugin_gateway.core.health.observations import DriverUnavailable  # noqa: PLC0415 - after the first look
 
         told_since = self._watch is not None and not self._watch.inventory_is_old
         if self._watch is not None:

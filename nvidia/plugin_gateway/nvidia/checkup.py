@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.policy import Source
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.snapshot import Answer
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import DriverSeen, FaultReported, XidReported
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import DriverSeen, FaultReported, XidReported
+from plugin_gateway.core.health.policy import Source
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.checkup import check_up
 from plugin_gateway.nvidia.library import DriverMissingError

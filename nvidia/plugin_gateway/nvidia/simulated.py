@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.faults import Checkup
-from plugin_gateway.core.health_policy import Source
-from plugin_gateway.core.observations import DevicesChecked, InventorySeen, XidReported
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, XidReported
+from plugin_gateway.core.health.policy import Source
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
 

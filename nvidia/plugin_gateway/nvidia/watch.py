@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from plugin_gateway.core.devices import Inventory
-from plugin_gateway.core.observations import DevicesChecked, EventsAwaited, InventorySeen
+from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.library import DriverMissingError

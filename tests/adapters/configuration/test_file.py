@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.policy import DeviceIdStrategy
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.policy import DeviceIdStrategy
 
 from .conftest import Read
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import Action, Decision, HealthPolicy, Source
+from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Source
 
 from .conftest import Read
 

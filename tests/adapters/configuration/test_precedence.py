@@ -11,12 +11,11 @@ from plugin_gateway.adapters.configuration.options import Option, run_options
 from plugin_gateway.adapters.configuration.parsers import ListenAddress, one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import HealthPolicy
-from plugin_gateway.core.policy import DeviceIdStrategy
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.health.policy import HealthPolicy
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
 from .conftest import OPTIONS, Read
 

@@ -23,8 +23,8 @@ from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_
 from plugin_gateway.adapters.configuration.options import Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
 
 VERSION = "v1"
 RESOURCES = "resources.gpus"

@@ -7,7 +7,7 @@ import yaml
 
 from plugin_gateway.adapters.configuration.document import NUMBER, STRING, Document
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import HIGHEST_XID, Action, Decision, Source, XidRule
+from plugin_gateway.core.health.policy import HIGHEST_XID, Action, Decision, Source, XidRule
 
 HEALTH = "health"
 XIDS = "health.xids"

@@ -18,8 +18,9 @@ from plugin_gateway.adapters.configuration.parsers import (
     parse_unhealthy_first,
     seconds,
 )
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE, parse_resource_name
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
+DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 DEFAULT_STATE_DIR = "/run/plugin-gateway"
 

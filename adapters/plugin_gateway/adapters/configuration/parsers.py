@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.policy import DeviceIdStrategy
+from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
 Parse = Callable[[str], Any]
 

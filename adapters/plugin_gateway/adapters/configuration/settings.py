@@ -5,15 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
-from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import Action, HealthPolicy
-from plugin_gateway.core.policy import DeviceIdStrategy
-from plugin_gateway.core.resource_names import DEFAULT_RESOURCE
-from plugin_gateway.core.resources import ResourceRule
-from plugin_gateway.core.xid_catalog import XID_CATALOG
+from plugin_gateway.core.health.policy import Action, HealthPolicy
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.nvidia.xid_catalog import XID_CATALOG
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.health_section import FileHealth

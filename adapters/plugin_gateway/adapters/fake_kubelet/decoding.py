@@ -1,10 +1,14 @@
 """What a release makes of bytes that are no message, or whose strings are not UTF-8."""
 
+from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
-from plugin_gateway.adapters.fake_kubelet.any_bytes import mended
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 
 
@@ -25,3 +29,55 @@ def readable(data: bytes, message: Any, kubelet: Release) -> bytes:
     except DecodeError as error:
         raise UnreadableError(kubelet.bad_utf8 if "UTF-8" in str(error) else kubelet.undecodable) from error
     return data
+
+
+def mended(data: bytes, message: Any) -> bytes:
+    """Write the message again, with U+FFFD for what is not UTF-8 in its strings.
+
+    Raises:
+        DecodeError: it is no such message even then.
+    """
+    try:
+        message.FromString(data)
+    except DecodeError:
+        read = _twin(message.DESCRIPTOR.file, message.DESCRIPTOR.full_name).FromString(data)
+        _mend(read)
+        return bytes(read.SerializeToString())
+    return data
+
+
+@cache
+def _twin(file: FileDescriptor, name: str) -> Any:
+    """Make the message once more, with bytes where it has strings."""
+    copy = FileDescriptorProto()
+    file.CopyToProto(copy)
+    for message in copy.message_type:
+        _replace_strings(message)
+    pool = DescriptorPool()
+    pool.Add(copy)
+    return GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+def _replace_strings(message: DescriptorProto) -> None:
+    for nested in message.nested_type:
+        nested.options.ClearField("map_entry")  # a map's key can be no bytes
+        _replace_strings(nested)
+    for field in message.field:
+        if field.type == FieldDescriptorProto.TYPE_STRING:
+            field.type = FieldDescriptorProto.TYPE_BYTES
+
+
+def _mend(message: Any) -> None:
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for each in values:
+                _mend(each)
+        elif field.type == FieldDescriptor.TYPE_BYTES and field.is_repeated:
+            value[:] = [_text(each) for each in values]
+        elif field.type == FieldDescriptor.TYPE_BYTES:
+            setattr(message, field.name, _text(value))
+
+
+def _text(value: bytes) -> bytes:
+    return value.decode(errors="replace").encode()

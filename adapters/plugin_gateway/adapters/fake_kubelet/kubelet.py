@@ -37,7 +37,7 @@ from plugin_gateway.adapters.fake_kubelet.releases import (
 )
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.fake_kubelet.wire import read_list
-from plugin_gateway.adapters.uninterrupted import to_its_end
+from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 SOCKET = "kubelet.sock"

@@ -8,7 +8,7 @@ from plugin_gateway.adapters.fake_kubelet.endpoint import PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import DeviceList
 from plugin_gateway.adapters.fake_kubelet.releases import Release, SecondStream, StreamEnd
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.health import Health
+from plugin_gateway.core.resources.assignment import Health
 
 
 @dataclass(slots=True)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
-from plugin_gateway.adapters.kubelet_directory import KUBELET_SOCKET
+from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
-from plugin_gateway.adapters.socket_file import explain_bind
-from plugin_gateway.adapters.uninterrupted import to_its_end
+from plugin_gateway.adapters.support.tasks import to_its_end
+from plugin_gateway.adapters.support.unix_files import explain_bind
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 

@@ -3,12 +3,12 @@
 import time
 from typing import NamedTuple
 
-from plugin_gateway.adapters.candidacy import NEWBORN
-from plugin_gateway.adapters.offers import GRANT_IN_FLIGHT
+from plugin_gateway.adapters.registration.registration import NEWBORN
+from plugin_gateway.adapters.registration.retry import SAME_KUBELET_PAUSE
 from plugin_gateway.adapters.replay.kubelet_side import PATIENCE
 from plugin_gateway.adapters.replay.reading import Happening
-from plugin_gateway.adapters.schedule import SAME_KUBELET_PAUSE
-from plugin_gateway.core.observations import InventorySeen
+from plugin_gateway.adapters.serving.resource import GRANT_IN_FLIGHT
+from plugin_gateway.core.health.observations import InventorySeen
 
 MARGIN = 1.25
 LONGEST_PATIENCE = 40.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from plugin_gateway.adapters.dialect import Dialect
+from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
 from plugin_gateway.adapters.replay.reading import Happening, Recording
 from plugin_gateway.adapters.replay.stage import Stage

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from plugin_gateway.adapters.health_file import decode
-from plugin_gateway.adapters.replay.plain import read_observation, read_policy
-from plugin_gateway.adapters.replay.recorder import VERSION
-from plugin_gateway.adapters.replay.strict import (
+from plugin_gateway.adapters.gateway.health_file import decode
+from plugin_gateway.adapters.recording.recorder import VERSION
+from plugin_gateway.adapters.recording.values import read_observation, read_policy
+from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
     fields,
@@ -31,14 +31,13 @@ from plugin_gateway.adapters.replay.strict import (
     whole,
     within,
 )
-from plugin_gateway.adapters.unhealthy_first import UnhealthyFirst
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.devices import parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health_policy import HealthPolicy
-from plugin_gateway.core.policy import AllocationPolicy, DeviceIdStrategy
-from plugin_gateway.core.resource_names import parse_resource_name
-from plugin_gateway.core.resources import ResourceRule
+from plugin_gateway.core.health.policy import HealthPolicy
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
 KNOWN = (1, VERSION)
 CUT = "cut"

@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.dialect import Dialect
-from plugin_gateway.adapters.gateway import Offering
-from plugin_gateway.adapters.kubelet_directory import KubeletDirectory
-from plugin_gateway.adapters.kubelet_stream import KUBELET_AGENT
-from plugin_gateway.adapters.mailbox import Mailbox
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.gateway.gateway import Offering
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.replay.comparing import (
     LeftOutError,
     compare,
@@ -28,9 +27,10 @@ from plugin_gateway.adapters.replay.stand_ins import (
     RecordedClock,
     RecordedNodes,
 )
-from plugin_gateway.core.memory import recall
-from plugin_gateway.core.observations import DriverSilence
-from plugin_gateway.core.state import State
+from plugin_gateway.adapters.serving.stream import KUBELET_AGENT
+from plugin_gateway.core.health.memory import recall
+from plugin_gateway.core.health.observations import DriverSilence
+from plugin_gateway.core.health.state import State
 
 SETTLING = 0.002
 """Seconds in which the gateway's tasks have their turn; the recorded time stands still meanwhile."""

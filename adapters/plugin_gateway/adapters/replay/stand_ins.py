@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from plugin_gateway.adapters.candidacy import Candidacy
-from plugin_gateway.adapters.gateway import Gateway
-from plugin_gateway.adapters.registrar import Registrar
-from plugin_gateway.core.faults import Moment
+from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.registration.registration import Candidacy
+from plugin_gateway.core.health.faults import Moment
 
 
 class RecordedNodes:

@@ -1,0 +1,1 @@
+"""What the API server is told: Events and a condition of the node."""

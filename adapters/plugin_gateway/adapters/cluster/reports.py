@@ -1,0 +1,173 @@
+"""Says in the cluster which devices are not healthy: Events of the node, and a condition. Off unless asked for."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.state import Note, Significance, State
+
+FIRST_RETRY, LAST_RETRY = 1.0, 60.0
+MOST_NOTES = 100
+"""Kinds of reported evidence that wait for the API server; a node whose API is away for long has others to read."""
+LONGEST_MESSAGE = 1024
+"""Characters of an Event's message that the API server takes."""
+_REASONS = {Stage.HEALTHY: "GpuHealthy", Stage.UNHEALTHY: "GpuUnhealthy", Stage.PROBATION: "GpuOnProbation"}
+
+
+class Target(NamedTuple):
+    """What is wanted of the cluster."""
+
+    node: str
+    events: bool
+    condition: str
+    """Its type; empty where there is to be none."""
+
+
+class ClusterReports:
+    """The latest state on its way to the API server, which may be slow or away: nobody waits for it."""
+
+    def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
+        """``known`` is what an earlier instance reported already."""
+        self._target = target
+        self._api = api
+        self._reported: Mapping[DeviceId, Fault] = known.faults
+        self._latest: State = known
+        self._condition: str | None = None
+        self._transition = 0.0
+        self._notes: dict[Note, None] = {}
+        """Reported evidence that no Event was made of yet, each kind once."""
+        self._changed = asyncio.Event()
+        self._problem: str | None = None
+
+    def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
+        """Take a state, and what was only reported; returns at once."""
+        for note in notes:
+            if note.significance is Significance.REPORTED and len(self._notes) < MOST_NOTES:
+                self._notes[note] = None
+                self._changed.set()
+        if state.inventory is not self._latest.inventory or state.faults is not self._latest.faults:
+            self._changed.set()
+        self._latest = state
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        retry = FIRST_RETRY
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._report(self._latest)
+            except ApiError as error:
+                self._tell(str(error))
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY)
+                self._changed.set()
+            else:
+                self._tell(None)
+                retry = FIRST_RETRY
+
+    async def _report(self, state: State) -> None:
+        if state.inventory is None:
+            return
+        for device in dict.fromkeys((*self._reported, *state.faults)):
+            before, after = self._reported.get(device), state.faults.get(device)
+            if _stage(before) is not _stage(after) and self._target.events:
+                await self._send_event(device, before, after)
+            self._note(device, after)
+        for note in list(self._notes):
+            if self._target.events:
+                await self._make_event(
+                    "GpuEvidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning"
+                )
+            self._notes.pop(note)
+        if self._target.condition:
+            await self._send_condition({device.id: state.faults[device.id] for device in _unhealthy(state)})
+
+    def _note(self, device: DeviceId, fault: Fault | None) -> None:
+        """Remember what was sent, device by device: the next attempt goes on from there."""
+        others = {name: each for name, each in self._reported.items() if name != device}
+        self._reported = others if fault is None else {**others, device: fault}
+
+    async def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
+        if after is not None:
+            message = f"{device}: {after.reason}; it needs {after.lacks}"
+        else:
+            message = f"{device} is healthy again" + (f" after {before.reason}" if before is not None else "")
+        await self._make_event(_REASONS[_stage(after)], message, "Normal" if after is None else "Warning")
+
+    async def _make_event(self, reason: str, message: str, kind: str) -> None:
+        now = _timestamp(time.time())
+        await self._api.post(
+            "/api/v1/namespaces/default/events",
+            {
+                "apiVersion": "v1",
+                "kind": "Event",
+                "metadata": {"name": f"{self._target.node}.{os.urandom(8).hex()}", "namespace": "default"},
+                "involvedObject": {"kind": "Node", "name": self._target.node, "uid": self._target.node},
+                "reason": reason,
+                "message": message[:LONGEST_MESSAGE],
+                "type": kind,
+                "source": {"component": "plugin-gateway", "host": self._target.node},
+                "firstTimestamp": now,
+                "lastTimestamp": now,
+                "count": 1,
+            },
+        )
+
+    async def _send_condition(self, faults: Mapping[DeviceId, Fault]) -> None:
+        status = "True" if faults else "False"
+        now = time.time()
+        transition = now if status != self._condition else self._transition
+        await self._api.patch_status(
+            f"/api/v1/nodes/{self._target.node}/status",
+            {
+                "status": {
+                    "conditions": [
+                        {
+                            "type": self._target.condition,
+                            "status": status,
+                            "reason": "GpuUnhealthy" if faults else "GpusHealthy",
+                            "message": _message(faults)[:LONGEST_MESSAGE],
+                            "lastHeartbeatTime": _timestamp(now),
+                            "lastTransitionTime": _timestamp(transition),
+                        }
+                    ]
+                }
+            },
+        )
+        self._condition, self._transition = status, transition
+
+    def _tell(self, problem: str | None) -> None:
+        """Log a problem once for as long as it stays the same."""
+        if problem == self._problem:
+            return
+        self._problem = problem
+        if problem is None:
+            log.info("the cluster is told about unhealthy devices again")
+        else:
+            log.warning("the cluster cannot be told about unhealthy devices", problem=problem)
+
+
+def _stage(fault: Fault | None) -> Stage:
+    return Stage.HEALTHY if fault is None else fault.stage
+
+
+def _unhealthy(state: State) -> Sequence[Device]:
+    """Those that are there: what was taken out of the machine is no problem of the node."""
+    return [device for device in state.devices if device.id in state.faults]
+
+
+def _message(faults: Mapping[DeviceId, Fault]) -> str:
+    if not faults:
+        return "every GPU is healthy"
+    return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
+
+
+def _timestamp(epoch: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))

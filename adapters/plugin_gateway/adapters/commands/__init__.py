@@ -1,0 +1,1 @@
+"""The sub-commands of `plugin-gateway`: one file or folder each."""

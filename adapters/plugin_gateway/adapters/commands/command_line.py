@@ -1,0 +1,197 @@
+"""The command line: sub-commands, their help, and one line for every mistake."""
+
+import argparse
+import errno
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from plugin_gateway.adapters.support.standard_streams import open_missing_streams
+from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.errors import GatewayError, InvalidValueError
+
+PROGRAM = "plugin-gateway"
+USAGE_ERROR = 2
+INTERRUPTED = 128 + 2
+_OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
+_LARGEST_WIDTH = 100
+_DEFAULT_WIDTH = 80
+
+
+class SubCommand(NamedTuple):
+    """What a sub-command takes and does."""
+
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Returns the exit status; raises InvalidValueError for a mistake of the user's."""
+    description: str = ""
+    """Paragraphs are divided by an empty line, and wrapped."""
+
+
+class Command(NamedTuple):
+    """A sub-command as the overview shows it."""
+
+    help: str
+    load: Callable[[], SubCommand]
+    """Imports what it needs."""
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps each paragraph by itself, and keeps examples as they are."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, **{"width": _columns()} | settings)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        paragraphs = text.split("\n\n")
+        return "\n\n".join(part if "\n  " in part else fill(part, width, indent) for part in paragraphs)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        from textwrap import wrap  # noqa: PLC0415 - only for people
+
+        # A path or a flag that is broken at a hyphen cannot be copied.
+        return wrap(text, width, break_on_hyphens=False)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says every mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse all arguments; what is left over is refused with the nearest flag."""
+        parsed, unknown = self.parse_known_args(arguments)
+        if unknown:
+            self._refuse(unknown[0])
+        return parsed
+
+    def _refuse(self, word: str) -> NoReturn:
+        if not word.startswith("-"):
+            self.error(f"unexpected argument {word}")
+        flag = word.partition("=")[0]
+        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        flags = [name for action in shown for name in action.option_strings]
+        self.error(f"unknown flag {word}{_suggestion(flag, flags)}")
+
+
+def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
+    """End with one line about what was wrong."""
+    sys.stderr.write(f"{PROGRAM}: {printable(message)}\n")
+    sys.exit(status)
+
+
+def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    """Run the sub-command that the arguments name; returns the exit status.
+
+    What a user does to it meanwhile is no fault of ours, and ends without a traceback.
+    """
+    open_missing_streams()
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets another one
+        status = _dispatch(commands, arguments, version)
+        sys.stdout.flush()
+    except InvalidValueError as error:
+        fail(str(error))
+    except GatewayError as error:
+        fail(str(error), status=1)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (OSError, ExceptionGroup) as error:
+        failed = _output_error(error)
+        if failed is None:
+            raise
+        # Python would complain once more when it flushes what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failed.errno != errno.EPIPE:
+            sys.stderr.write(f"{PROGRAM}: cannot write the output: {failed.strerror}\n")
+        return 1
+    return status
+
+
+def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    if not arguments or arguments[0] not in commands:
+        return _without_command(commands, arguments, version)
+    command = commands[arguments[0]]
+    sub_command = command.load()
+    parser = _Parser(
+        prog=f"{PROGRAM} {arguments[0]}",
+        description=sub_command.description or command.help,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    sub_command.add_arguments(parser)
+    return sub_command.run(parser.parse(arguments[1:]))
+
+
+def _output_error(error: Exception) -> OSError | None:
+    """Find out whether it means that the output could not be written; None for everything else."""
+    if isinstance(error, ExceptionGroup):
+        from plugin_gateway.adapters.support.tasks import leaves  # noqa: PLC0415 - only where it went wrong
+
+        found = leaves(error)
+        error = found[0] if len(found) == 1 and isinstance(found[0], Exception) else error
+    is_output = isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_ERRORS
+    return error if is_output and isinstance(error, OSError) else None
+
+
+def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    if not arguments:
+        sys.stderr.write(_overview(commands))
+        return USAGE_ERROR
+    if arguments[0] not in {"-h", "--help", "--version"}:
+        _refuse_first(arguments[0], tuple(commands))
+    sys.stdout.write(f"{PROGRAM} {version()}\n" if arguments[0] == "--version" else _overview(commands))
+    return 0
+
+
+def _refuse_first(word: str, commands: Sequence[str]) -> NoReturn:
+    if word.startswith("-"):
+        flags = ("--help", "--version")
+        fail(f"unknown flag {word}, allowed before a command are {' and '.join(flags)}{_suggestion(word, flags)}")
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, commands)}")
+
+
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
+
+    near = get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _overview(commands: Mapping[str, Command]) -> str:
+    from textwrap import fill  # noqa: PLC0415 - only for people
+
+    width = max(len(name) for name in commands) + 2
+
+    def entry(name: str, text: str) -> str:
+        return fill(f"  {name:{width}}{text}", width=_columns(), subsequent_indent=" " * (width + 2))
+
+    return "\n".join(
+        (
+            f"usage: {PROGRAM} COMMAND [flags]",
+            "",
+            fill("One device plugin for every kubelet, from Kubernetes 1.8 to the newest.", width=_columns()),
+            "",
+            "commands:",
+            *(entry(name, command.help) for name, command in commands.items()),
+            "",
+            "flags:",
+            entry("--help", "this text; after a command, the flags of that command"),
+            entry("--version", "the version"),
+            "",
+        )
+    )
+
+
+def _columns() -> int:
+    """Tell how wide help may be; shutil, which could tell, is too slow to import for every start."""
+    try:
+        width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (ValueError, OSError):
+        width = _DEFAULT_WIDTH
+    return max(20, min(width, _LARGEST_WIDTH) - 2)

@@ -1,0 +1,268 @@
+"""The demonstration: one gateway, and a node whose kubelet goes from 1.8 to the newest and back.
+
+Every line it shows was seen by the kubelet's side, not told by the gateway.
+"""
+
+import asyncio
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from plugin_gateway.adapters.commands.command_line import INTERRUPTED, SubCommand
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
+from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.support.console import PlainConsole
+from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
+from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.health.policy import HealthPolicy
+from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.policy import AllocationPolicy
+
+RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
+DEVICES = 8
+ALLOCATED = 2
+FAILING = 3
+XID = 95
+"""One that asks for a reset."""
+QUIET_TIME = 1.0
+"""Seconds; 60 in earnest."""
+STEP_TIMEOUT = 3.0
+"""Seconds in which the kubelet must have seen a step."""
+PACE = 0.6
+"""Seconds between two steps on a terminal, for people who read along."""
+COLUMNS = ("kubelet", "registered as", "after", "devices", "allocatable", "a container of 2 got", "seen")
+
+
+class NotSeenError(GatewayError):
+    """The kubelet's side did not see what the demonstration promises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One step, as the kubelet saw it."""
+
+    cells: tuple[str, ...]
+    seen: bool
+
+
+class SimulatedBackend(Backend, Protocol):
+    """A backend whose devices fail when told to."""
+
+    def fail(self, index: int, xid: int) -> None:
+        """Make the GPU of this index fail with an XID."""
+        ...
+
+    def reset(self, index: int) -> None:
+        """Reset the GPU of this index."""
+        ...
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command, which takes no arguments."""
+    return SubCommand(lambda _parser: None, lambda _parsed: run(parts.dialects(), parts.simulate(DEVICES)))
+
+
+def run(dialects: Sequence[Dialect], backend: SimulatedBackend) -> int:
+    """Show it; 0 only if every step was seen."""
+    set_up_logs("error", LogFormat.TEXT)
+    console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
+    return asyncio.run(_show(_Node(dialects, backend), console))
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What the demonstration is made of."""
+
+    dialects: Sequence[Dialect]
+    backend: SimulatedBackend
+
+
+async def _show(node: _Node, console: Console) -> int:
+    began, rows = time.monotonic(), list[Row]()
+    main = asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, main.cancel)
+    view: _Live | _Lines = _Live(console) if console.is_terminal else _Lines(console)
+    try:
+        with tempfile.TemporaryDirectory(prefix="plugin-gateway-demo-") as folder, view:
+            directory = Path(folder)
+            async with FakeKubelet(directory, release(RELEASES[0])) as kubelet, _running_gateway(node, directory):
+                for release_name, step in _steps(node, kubelet):
+                    rows.append(await _guarded(release_name, step()))
+                    view.add(rows[-1])
+                    await asyncio.sleep(view.pace)
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    missing = sum(not row.seen for row in rows)
+    console.print(_verdict(missing, len(rows), time.monotonic() - began))
+    return 1 if missing or len(rows) != len(RELEASES) + 2 else 0
+
+
+@asynccontextmanager
+async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
+    mailbox = Mailbox()
+    registrar = Registrar(directory=KubeletDirectory(directory), dialects=node.dialects, allowed=node.dialects)
+    rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
+    gateway = Gateway(
+        mailbox=mailbox,
+        registrar=registrar,
+        offering=Offering(
+            rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=HealthPolicy(quiet_time=QUIET_TIME)
+        ),
+        silent_for=node.backend.silent_for,
+    )
+    node.backend.start(mailbox.put)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(gateway.run())
+        try:
+            yield
+        finally:
+            node.backend.stop()
+            task.cancel()
+
+
+def _steps(node: _Node, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[], Awaitable[Row]]]]:
+    """List the steps, each with the release that the kubelet is then."""
+    for number, name in enumerate(RELEASES):
+        yield name, partial(_take_over, kubelet, name, first=number == 0)
+    yield RELEASES[-1], partial(_fail_device, kubelet, node.backend.fail)
+    yield RELEASES[-1], partial(_reset_device, kubelet, node.backend.reset)
+
+
+async def _guarded(name: str, step: Awaitable[Row]) -> Row:
+    try:
+        return await step
+    except (TimeoutError, GatewayError) as error:
+        return Row((name, f"not seen: {error}", "", "", "", "", "no"), seen=False)
+
+
+async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
+    """The node's kubelet becomes another release; the gateway finds out, lists its devices and hands two out."""
+    known = 0 if first else len(kubelet.registrations)
+    began = time.monotonic()
+    if not first:
+        await kubelet.restart(release(name), kill=True)
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES,
+        timeout=STEP_TIMEOUT,
+        what=f"{DEVICES} allocatable devices",
+    )
+    accepted = [call for call in kubelet.registrations[known:] if call.error is None]
+    if not accepted:
+        raise NotSeenError("a device list without a registration")
+    container = await kubelet.allocate(DEFAULT_RESOURCE, ALLOCATED, pod="demo", container="main")
+    variable, shown = next(iter(container.environment.items()), ("", ""))
+    seen = len(shown.split(",")) == ALLOCATED and set(shown.split(",")) <= set(kubelet.devices(DEFAULT_RESOURCE))
+    took = f"{(accepted[0].time - began) * 1000:.0f} ms" if not first else "-"
+    await kubelet.remove("demo")
+    return Row(
+        (
+            name,
+            accepted[0].version,
+            took,
+            *_counts(kubelet),
+            f"{variable}={_shortened(shown)}",
+            "yes" if seen else "no",
+        ),
+        seen=seen,
+    )
+
+
+async def _fail_device(kubelet: FakeKubelet, fail: Callable[[int, int], None]) -> Row:
+    """One GPU fails; the kubelet is told which."""
+    began = time.monotonic()
+    fail(FAILING, XID)
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES - 1, timeout=STEP_TIMEOUT, what="a device less"
+    )
+    took = f"{(time.monotonic() - began) * 1000:.0f} ms"
+    devices = kubelet.devices(DEFAULT_RESOURCE)
+    unhealthy = [name for name, health in devices.items() if health == Health.UNHEALTHY.value]
+    lost = unhealthy[0] if unhealthy else f"GPU {FAILING}"
+    event = f"XID {XID} on {_shortened(lost)}"
+    return Row((RELEASES[-1], event, took, *_counts(kubelet), "", "yes"), seen=True)
+
+
+async def _reset_device(kubelet: FakeKubelet, reset: Callable[[int], None]) -> Row:
+    """The GPU is reset; once it was quiet for a while the kubelet may give it to pods again."""
+    began = time.monotonic()
+    reset(FAILING)
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES, timeout=STEP_TIMEOUT, what="every device"
+    )
+    took = time.monotonic() - began
+    event = f"it was reset, and quiet for {QUIET_TIME:g} s"
+    seen = took >= QUIET_TIME
+    return Row(
+        (RELEASES[-1], event, f"{took * 1000:.0f} ms", *_counts(kubelet), "", "yes" if seen else "no"), seen=seen
+    )
+
+
+def _counts(kubelet: FakeKubelet) -> tuple[str, str]:
+    return str(len(kubelet.devices(DEFAULT_RESOURCE))), str(kubelet.allocatable(DEFAULT_RESOURCE))
+
+
+def _shortened(names: str) -> str:
+    return ",".join(f"{name[:8]}…" for name in names.split(","))
+
+
+def _verdict(missing: int, steps: int, seconds: float) -> str:
+    if missing:
+        return f"[bold red]{missing} of {steps} steps were not seen[/] in {seconds:.1f} s"
+    return (
+        f"[bold green]All {steps} steps were seen by the kubelet's side[/] in {seconds:.1f} s, with one gateway process"
+    )
+
+
+class _Live:
+    """A table that grows, at a pace for people who read along."""
+
+    pace = PACE
+
+    def __init__(self, console: Console) -> None:
+        self._table = Table(
+            *COLUMNS, title="one gateway, one node, the kubelet changing under it", caption="Ctrl-C ends it"
+        )
+        self._live = Live(self._table, console=console, refresh_per_second=12)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def add(self, row: Row) -> None:
+        self._table.add_row(*row.cells, style="" if row.seen else "red")
+
+
+class _Lines(nullcontext[None]):
+    """One line for each step, at once."""
+
+    pace = 0.0
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def add(self, row: Row) -> None:
+        self._console.print("  ".join(f"{name}: {cell}" for name, cell in zip(COLUMNS, row.cells, strict=True) if cell))

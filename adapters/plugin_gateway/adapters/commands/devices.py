@@ -1,0 +1,116 @@
+"""`plugin-gateway devices`: what would be offered, for people and for programs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.configuration.settings import make_settings
+from plugin_gateway.adapters.gateway.first_look import ask_driver
+from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources.assignment import ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.names import ResourceName
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        add_run_options(parser, parts)
+        add_json_flag(parser)
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Show the devices as the gateway that runs here would offer them."""
+    settings = make_settings(decide_as_the_gateway(parsed, parts))
+    backend = parts.make_backend(settings.backend, settings.container_driver_root)
+    return show_devices(backend, settings.resources, as_json=parsed.json)
+
+
+def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bool) -> int:
+    """Ask the driver once and print the answer; 1 where it gives none."""
+    inventory = ask_driver(backend)
+    if isinstance(inventory, str):
+        sys.stderr.write(f"plugin-gateway: {inventory}\n")
+        return 1
+    offered = [
+        (name, device)
+        for name, advertisement in advertise(State(inventory=inventory), rules).items()
+        for device in advertisement.devices
+    ]
+    left_out = unmatched(State(inventory=inventory), rules)
+    if as_json:
+        _print_json(inventory, offered, left_out)
+    else:
+        _print_table(inventory, offered, left_out)
+    return 0
+
+
+def _print_json(
+    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
+) -> None:
+    devices = [
+        {
+            "resource": name,
+            "id": device.id,
+            "index": device.index,
+            "minor": device.minor,
+            "pci_address": device.pci_address,
+            "product": device.product,
+            "memory_bytes": device.memory_bytes,
+            "numa_node": device.numa_node,
+            "nodes": list(device.nodes),
+        }
+        for name, device in offered
+    ]
+    rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
+    unknown = [{"id": device.id, "product": device.product} for device in left_out]
+    json.dump({"devices": devices, "unmatched": unknown, "rejected": rejected}, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _print_table(
+    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
+) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
+
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=120)
+    for name in dict(offered):
+        table = Table(
+            "#",
+            Column("id", no_wrap=True),
+            "product",
+            Column("memory", justify="right"),
+            "NUMA",
+            Column("PCI address", no_wrap=True),
+            title=f"{name}: {sum(resource == name for resource, _ in offered)} devices",
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            title_justify="left",
+        )
+        for device in [device for resource, device in offered if resource == name]:
+            table.add_row(*_cells(device))
+        console.print(table)
+    if not offered:
+        console.print("no device is offered under any resource")
+    for device in left_out:
+        text = f"not offered: {device.id}: no pattern under resources matches {device.product!r}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    for each in inventory.rejected:
+        console.print(f"not offered: {each.place}: {each.problem}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(device: Device) -> tuple[str, ...]:
+    numa = "-" if device.numa_node is None else str(device.numa_node)
+    memory = f"{device.memory_bytes / 2**30:.0f} GiB"
+    return (str(device.index), device.id, device.product, memory, numa, device.pci_address)

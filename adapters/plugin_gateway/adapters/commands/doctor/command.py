@@ -1,0 +1,84 @@
+"""The arguments of `plugin-gateway doctor`; runs every check in its order and shows what each found."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
+from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.configuration.settings import Settings, make_settings
+from plugin_gateway.adapters.gateway.first_look import ask_driver
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.ports import Backend
+
+DESCRIPTION = """\
+Looks at the kubelet, the gateway that runs here, the driver and the node;
+without flags it looks with those of the gateway that runs beside it.
+
+Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen."""
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        add_run_options(parser, parts)
+        add_json_flag(parser)
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Look as the gateway that runs here would."""
+    settings = make_settings(decide_as_the_gateway(parsed, parts))
+    return diagnose(settings, parts.make_backend(settings.backend, settings.container_driver_root), as_json=parsed.json)
+
+
+def diagnose(settings: Settings, backend: Backend, *, as_json: bool) -> int:
+    """Show it; 0 where all is well, 1 where something is to be mended, 2 where something could not be looked at."""
+    findings = []
+    for finding in _findings(settings, backend):
+        findings.append(finding)
+        if not as_json:
+            _show(finding)
+    if as_json:
+        told = [{"verdict": each.verdict.name.lower(), "what": each.what, "todo": each.todo} for each in findings]
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    return _status(findings)
+
+
+def _findings(settings: Settings, backend: Backend) -> Iterator[Finding]:
+    yield from kubelet_checks.check_directory(settings.kubelet_dir)
+    yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
+    yield from gateway_checks.check_gateway(settings.state_dir)
+    inventory = ask_driver(backend)
+    yield from node_checks.check_inventory(inventory, settings.resources)
+    if isinstance(inventory, Inventory):
+        yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
+        yield from kubelet_checks.check_checkpoint(
+            settings.kubelet_dir,
+            node_checks.offered_names(settings.resources),
+            node_checks.ids_of(inventory.devices),
+        )
+    yield from node_checks.check_limits()
+    yield from node_checks.check_privileges()
+    yield from node_checks.check_state_directory(settings.state_dir)
+    yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
+
+
+def _show(finding: Finding) -> None:
+    sys.stdout.write(f"{finding.verdict.value:5} {finding.what}\n")
+    if finding.todo:
+        sys.stdout.write(f"      -> {finding.todo}\n")
+    sys.stdout.flush()
+
+
+def _status(findings: Sequence[Finding]) -> int:
+    verdicts = {finding.verdict for finding in findings}
+    if Verdict.MEND in verdicts:
+        return 1
+    return 2 if Verdict.UNSEEN in verdicts else 0

@@ -1,0 +1,59 @@
+"""Looks at the gateway that runs here, through its control socket."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.control.control_socket import NAME, ControlError, NoAnswerError, ask
+
+_DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
+
+
+def check_gateway(state_dir: Path) -> Iterator[Finding]:
+    """Ask it how it is."""
+    try:
+        status = ask(state_dir, {"command": "status"})
+    except NoAnswerError as error:
+        yield mend(f"{error}", "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on")
+        return
+    except ControlError as error:
+        if os.geteuid() != 0:
+            yield unseen(str(error))
+        else:
+            yield mend(f"{error}", f"start it, or give the --state-dir in which its {NAME} is")
+        return
+    driver = status["driver"]
+    yield well(f"a gateway runs here{f', with driver {version}' if (version := driver['version']) else ''}")
+    if driver["problem"]:
+        yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
+    if driver["events_problem"]:
+        yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
+    if status["configuration_problem"]:
+        problem = status["configuration_problem"]
+        yield mend(
+            f"the gateway refused its configuration file and goes on with an older one: {problem}",
+            "mend the file and send SIGHUP",
+        )
+    for resource in status["resources"]:
+        yield _check_resource(resource)
+    for device in (*status["devices"], *status["absent"]):
+        if device["health"] != "healthy":
+            yield mend(
+                f"{device['id']} is not given out: {device['reason']}",
+                f"it needs {device['needs']}; plugin-gateway health clear {device['id']} is an operator's word",
+            )
+
+
+def _check_resource(resource: Mapping[str, Any]) -> Finding:
+    name = resource["name"]
+    if resource["stream_opened"] is not None:
+        return well(f"{name} is registered as {resource['api_version']}")
+    if resource["stands_by"]:
+        return hint(f"{name}: another gateway of this node has it, this one stands by")
+    if not resource["failures"]:
+        return mend(f"{name} is not registered: the gateway waits for a kubelet", "see the first lines")
+    last = resource["failures"][-1]
+    words = f": {last['words']}" if last["words"] else ""
+    return mend(f"{name} is not registered: {last['cause']}{words}", "see the kubelet's log for its side")

@@ -1,0 +1,119 @@
+"""Looks at the kubelet's side: its directory, its socket, and who else is there."""
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, read_checkpoint
+from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
+from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
+from plugin_gateway.adapters.support.unix_files import find_listener
+from plugin_gateway.core.resources.names import ResourceName
+
+_OTHER_PLACES = (
+    "elsewhere it is /var/lib/rancher/k3s/agent/kubelet/device-plugins, /var/snap/microk8s/common/var/lib/kubelet/"
+    "device-plugins or what the kubelet's --root-dir says"
+)
+
+
+def check_directory(directory: Path) -> Iterator[Finding]:
+    """See whether there is a kubelet that can be registered with."""
+    try:
+        is_directory = stat.S_ISDIR(directory.stat().st_mode)
+    except PermissionError:
+        yield unseen(f"{directory} cannot be looked into")
+        return
+    except OSError as error:
+        yield mend(f"kubelet directory {directory}: {error.strerror}", f"give --kubelet-dir; {_OTHER_PLACES}")
+        return
+    if not is_directory:
+        yield mend(f"kubelet directory {directory} is no directory", "give --kubelet-dir")
+        return
+    if not os.access(directory, os.R_OK | os.X_OK):
+        yield unseen(f"{directory} cannot be looked into")
+        return
+    if not os.access(directory, os.W_OK):
+        yield hint(
+            f"this user cannot make a socket in {directory}", "the gateway has to run as a user who can, or root"
+        )
+    yield _check_socket(directory / KUBELET_SOCKET)
+
+
+def _check_socket(path: Path) -> Finding:
+    if not os.path.lexists(path):
+        return mend(
+            f"there is no {path}: no kubelet runs here, or it takes no device plugins",
+            "start the kubelet; one of 1.8 or 1.9 needs --feature-gates=DevicePlugins=true",
+        )
+    if not path.is_socket():
+        return mend(f"{path} is no socket", "remove it and restart the kubelet")
+    try:
+        listener = find_listener(path)
+    except OSError as error:
+        return unseen(f"{path}: {error.strerror}")
+    if listener is None:
+        return mend(f"{path} is there and nobody listens: the kubelet that made it is gone", "start the kubelet")
+    return well(f"a kubelet listens on {path}{f', pid {listener.pid}' if listener.pid else ''}")
+
+
+def check_neighbours(directory: Path) -> Iterator[Finding]:
+    """See who else has sockets there: other gateways of one resource, other plugins, leftovers."""
+    instances: dict[str, set[str]] = defaultdict(set)
+    others, dead = [], []
+    for path in _sockets(directory):
+        try:
+            lives = find_listener(path) is not None
+        except OSError:
+            continue  # check_directory says what cannot be looked at
+        name = parse_name(path.name)
+        if not lives:
+            dead.append(path.name)
+        elif name is None:
+            others.append(path.name)
+        else:
+            instances[name.resource].add(name.instance)
+    for found in instances.values():
+        if len(found) > 1:
+            yield mend(
+                f"{len(found)} gateways offer the same resource ({', '.join(sorted(found))}): one stands by",
+                "end one of them, or give them different resources; each log names the pid of the other",
+            )
+    if others:
+        yield hint(
+            f"other device plugins are here: {', '.join(others)}", "`plugin-gateway inspect` shows what they offer"
+        )
+    if dead:
+        yield hint(f"sockets that nobody listens on: {', '.join(dead)}", "they harm nobody")
+
+
+def _sockets(directory: Path) -> Sequence[Path]:
+    try:
+        return [path for path in sorted(directory.iterdir()) if path.is_socket() and path.name != KUBELET_SOCKET]
+    except OSError:
+        return []
+
+
+def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: frozenset[str]) -> Iterator[Finding]:
+    """See whether the kubelet still reckons with devices that are gone, which can keep pods from starting."""
+    try:
+        checkpoint = read_checkpoint(directory)
+    except CheckpointError as error:
+        yield unseen(str(error))
+        return
+    if checkpoint is None:
+        return
+    gone = [
+        (holding.pod, sorted(holding.devices - present))
+        for holding in checkpoint.holdings
+        if holding.resource in resources and holding.devices - present
+    ]
+    for pod, devices in gone:
+        yield mend(
+            f"the kubelet's checkpoint has pod {pod} hold {', '.join(devices)}, which this node does not have",
+            "delete the pod if it still runs; without it the kubelet forgets the devices by itself",
+        )
+    if not gone:
+        yield well("the kubelet's checkpoint names no device that is gone")

@@ -1,0 +1,149 @@
+"""Looks at the node: the driver, its device nodes, limits, and the container runtime."""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from inotify_simple import INotify
+
+from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
+from plugin_gateway.core.resources.names import ResourceName
+
+OWN_STATUS = Path("/proc/self/status")
+INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
+_OPTIONAL_NODES = ("nvidia-modeset",)
+RUNTIME_FILES = (
+    "/etc/nvidia-container-runtime/config.toml",
+    "/usr/bin/nvidia-container-runtime",
+    "/usr/local/nvidia/toolkit/nvidia-container-runtime",
+)
+CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
+
+
+def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
+    """See what the driver says."""
+    if isinstance(inventory, str):
+        yield mend(f"driver: {inventory}", "install or load the driver; where it is not at /, give --driver-root")
+        return
+    if inventory.devices:
+        products = sorted({device.product for device in inventory.devices})
+        yield well(f"the driver shows {len(inventory.devices)} devices: {', '.join(products)}")
+    else:
+        yield mend("the driver is there and shows no device", "see `dmesg` for NVRM, and `lspci -d 10de:`")
+    for rejected in inventory.rejected:
+        yield mend(
+            f"{rejected.place} cannot be offered: {rejected.problem}", "see `dmesg`; a reset or a reboot may help"
+        )
+    for device in unmatched(State(inventory=inventory), rules):
+        yield mend(
+            f"{device.id} is not offered: no pattern matches {device.product!r}",
+            "add a pattern under resources in the configuration file",
+        )
+    deaf = [device.id for device in inventory.devices if not device.reports_faults]
+    if deaf:
+        yield hint(f"the driver does not report faults of {', '.join(deaf)}; only checks find them")
+
+
+def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
+    """See whether containers would get their device nodes."""
+    own = [node for device in inventory.devices for node in device.nodes]
+    present = DeviceNodes(dev_root).present([*own, *inventory.shared_nodes]) if own or inventory.shared_nodes else ()
+    missing = [node for node in own if node not in present]
+    shared = [node for node in inventory.shared_nodes if node not in present and not node.endswith(_OPTIONAL_NODES)]
+    if missing:
+        yield mend(f"device nodes are missing below {dev_root}: {', '.join(missing)}", "run nvidia-modprobe -c 0")
+    if shared:
+        yield mend(
+            f"device nodes are missing below {dev_root}: {', '.join(shared)}", "run nvidia-modprobe -u -c 0 on the host"
+        )
+    if own and not missing and not shared:
+        yield well("every device node is there")
+
+
+def check_limits() -> Iterator[Finding]:
+    """See whether changes of files can be watched."""
+    try:
+        INotify().close()
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            yield mend(f"inotify: {error.strerror}", "the gateway looks once a second instead")
+            return
+        yield mend(
+            f"all {_read(INOTIFY_LIMIT)} inotify instances of this user are in use: a kubelet's restart is seen late",
+            "sysctl fs.inotify.max_user_instances=1024",
+        )
+        return
+    yield well(f"inotify works ({_read(INOTIFY_LIMIT)} instances are allowed)")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def check_privileges() -> Iterator[Finding]:
+    """Say as whom this runs: in the gateway's own container that is as whom the gateway runs."""
+    effective = next((line for line in _read(OWN_STATUS).splitlines() if line.startswith("CapEff:")), None)
+    if effective is None:
+        yield unseen(f"{OWN_STATUS} does not tell the capabilities", "look as whom the gateway runs")
+        return
+    count = int(effective.split()[1], 16).bit_count()
+    yield hint(
+        f"this is user {os.geteuid()} with {count or 'no'} capabilities; the gateway needs none where that user may "
+        "write to the kubelet's directory",
+        "drop all of them from a container" if count else "",
+    )
+
+
+def check_state_directory(directory: Path) -> Iterator[Finding]:
+    """See whether a restart would remember which devices are unhealthy."""
+    nearest = next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
+    if os.access(nearest, os.W_OK | os.X_OK):
+        yield well(f"{directory} can be written")
+    else:
+        yield unseen(f"{directory} cannot be written by this user", "a gateway that runs as another may be able to")
+
+
+def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
+    """See what gives containers the driver's libraries; the gateway gives them devices."""
+    runtime = [name for name in RUNTIME_FILES if os.path.exists(name)]  # noqa: PTH110 - names, to be shown
+    specs = [name for name in CDI_FOLDERS if _has_cdi(Path(name))]
+    if runtime:
+        yield hint(
+            f"NVIDIA's container runtime is here: {runtime[0]}; whether it is the default one decides its own file"
+        )
+    if specs:
+        yield hint(f"CDI knows NVIDIA's devices: {', '.join(specs)}")
+    if not runtime and not specs:
+        told = (
+            "they get device nodes all the same"
+            if pass_device_specs
+            else "and no device nodes: --pass-device-specs=false"
+        )
+        yield hint(
+            f"neither NVIDIA's container runtime nor CDI is here: containers bring the libraries themselves; {told}"
+        )
+
+
+def _has_cdi(folder: Path) -> bool:
+    try:
+        return any("nvidia" in path.name for path in folder.iterdir())
+    except OSError:
+        return False
+
+
+def offered_names(rules: Sequence[ResourceRule]) -> Sequence[ResourceName]:
+    """Name what the gateway would offer."""
+    return list(dict.fromkeys(rule.name for rule in rules))
+
+
+def ids_of(devices: Sequence[Device]) -> frozenset[str]:
+    """Take the ids."""
+    return frozenset(device.id for device in devices)

@@ -1,0 +1,1 @@
+"""`plugin-gateway fake-kubelet`: the fake kubelet for people."""

@@ -1,0 +1,124 @@
+"""How the fake kubelet shows people what it sees: a line for each event, or on a terminal a picture that changes."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from rich.console import Console, Group, RenderableType
+from rich.control import Control
+from rich.live import Live
+from rich.segment import ControlType
+from rich.table import Table
+from rich.text import Text
+
+from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
+from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
+from plugin_gateway.core.resources.assignment import Health
+
+_FRAME_LINES = 8
+"""Title, head and borders of the table, the help, what is being typed, and the line to which Enter leads."""
+_PROMPT = "> "
+_FEWEST_EVENTS = 4
+
+
+def described(event: Event, kubelet: FakeKubelet | None) -> str:
+    """Tell an event in words; one that changes the counts with the counts."""
+    words = f"{event.kind.value} {event.resource} {event.text}".rstrip()
+    if kubelet is None or event.kind not in {EventKind.LIST, EventKind.END_NOTICED, EventKind.GIVEN_UP}:
+        return words
+    counts = kubelet.capacity(event.resource), kubelet.allocatable(event.resource)
+    return f"{words}; capacity {counts[0]}, allocatable {counts[1]}"
+
+
+class Lines:
+    """One plain line for each event."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._began = time.monotonic()
+        self._kubelet: FakeKubelet | None = None
+
+    @contextlib.contextmanager
+    def showing(self, kubelet: FakeKubelet) -> Iterator[None]:
+        """Show what this kubelet sees."""
+        self._kubelet = kubelet
+        yield
+
+    def tell(self, event: Event) -> None:
+        """Show an event."""
+        self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
+
+    def entered(self) -> None:
+        """Do nothing about a command that was typed."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Picture:
+    """Resources and devices as tables with the last events below, drawn again at every event."""
+
+    def __init__(self, console: Console, help_text: str) -> None:
+        self._console = console
+        self._help = help_text
+        self._began = time.monotonic()
+        self._said: deque[str] = deque(maxlen=200)
+        self._kubelet: FakeKubelet | None = None
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="visible", redirect_stdout=False)
+
+    @contextlib.contextmanager
+    def showing(self, kubelet: FakeKubelet) -> Iterator[None]:
+        """Show what this kubelet sees, from its first event, that it listens, until the end of the block."""
+        self._kubelet = kubelet
+        with self._live:
+            yield
+
+    def tell(self, event: Event) -> None:
+        """Show an event."""
+        self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
+
+    def entered(self) -> None:
+        """Go back to the line on which a command was typed, so that the picture is drawn over itself."""
+        self._console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
+        self._draw()
+
+    def say(self, text: str) -> None:
+        """Show a line among the events."""
+        self._said.append(text)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._kubelet is None:
+            return
+        resources = self._resources(self._kubelet)
+        room = self._console.height - resources.row_count - _FRAME_LINES
+        devices = self._devices(self._kubelet, max(0, room - _FEWEST_EVENTS))
+        events = list(self._said)[-max(_FEWEST_EVENTS, room - len(devices)) :]
+        parts: list[RenderableType] = [resources, *devices]
+        parts += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in events]
+        parts.append(Text(self._help, style="italic", no_wrap=True, overflow="ellipsis"))
+        parts.append(Text(_PROMPT))
+        self._live.update(Group(*parts), refresh=True)
+
+    def _resources(self, kubelet: FakeKubelet) -> Table:
+        table = Table("resource", "capacity", "allocatable", "streams", title=f"kubelet {kubelet.release.name}")
+        for name in kubelet.resources:
+            counts = kubelet.capacity(name), kubelet.allocatable(name), kubelet.open_streams(name)
+            table.add_row(name, *map(str, counts))
+        return table
+
+    def _devices(self, kubelet: FakeKubelet, most: int) -> list[Text]:
+        """List the devices, the unhealthy ones first; how many more there are in the last line."""
+        devices = [
+            (health != Health.HEALTHY.value, name, health)
+            for resource in kubelet.resources
+            for name, health in kubelet.devices(resource).items()
+        ]
+        devices.sort(key=lambda device: (not device[0], device[1]))
+        shown = devices if len(devices) <= most else devices[: max(0, most - 1)]
+        lines = [Text(f"  {name} {health}", style="red" if sick else "green") for sick, name, health in shown]
+        if len(shown) < len(devices) and most:
+            lines.append(Text(f"  and {len(devices) - len(shown)} more"))
+        return lines

@@ -1,0 +1,108 @@
+"""The table of options as flags of a sub-command, and what was decided by flags, environment and file."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from plugin_gateway.adapters.configuration.options import GivenFlag, Option, run_options
+from plugin_gateway.adapters.configuration.reading import Decisions, decide, decide_one
+from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plugin_gateway.adapters.commands.parts import Parts
+
+
+class _Remember(argparse.Action):
+    """Keeps by which of its names a flag was given."""
+
+    def __call__(
+        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values))
+
+
+def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+    """Add the flags of the table; their values stay text, because they are not the only place to decide."""
+    parser.usage = "%(prog)s [flags]"
+    examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
+    parser.epilog = "\n".join(("examples:", *examples)) if examples else None
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
+    for option in options:
+        default = f"; default: {option.default or 'none'}" if option.default is not None else ""
+        extra = {"nargs": "?", "const": "true", "metavar": "true|false"} if option.is_switch else {}
+        groups[option.group].add_argument(
+            *option.flags,
+            action=_Remember,
+            dest=option.name,
+            default=argparse.SUPPRESS,
+            help=f"{option.help}{default} [{', '.join(option.variables)}]".replace("%", "%%"),
+            **({"metavar": option.metavar} | extra),  # type: ignore[arg-type]
+        )
+
+    for flag in UNSUPPORTED_FLAGS:
+        parser.add_argument(
+            flag,
+            action=_Remember,
+            dest=flag,
+            nargs="?",
+            const="true",
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+        )
+
+
+def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
+    """Take the flags that were given, also those that only NVIDIA's plugin knows."""
+    names = [*(option.name for option in options), *UNSUPPORTED_FLAGS]
+    return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
+
+
+def options(parts: "Parts") -> tuple[Option, ...]:
+    """Return the options of ``run``."""
+    return run_options(tuple(parts.api_versions), parts.parse_backend)
+
+
+def option(parts: "Parts", name: str) -> Option:
+    """Return one of the options of ``run``."""
+    return next(each for each in options(parts) if each.name == name)
+
+
+def add_run_options(parser: argparse.ArgumentParser, parts: "Parts") -> None:
+    """Add every flag of ``run``."""
+    add_options(parser, options(parts))
+
+
+def add_json_flag(parser: Any) -> None:
+    """Add ``--json``, to a parser or a group of one."""
+    parser.add_argument("--json", action="store_true", help="as JSON, for programs")
+
+
+def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
+    """Return what flags, environment and file decide."""
+    return decide(options(parts), given_flags(options(parts), parsed), os.environ)
+
+
+def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path":
+    """Return what flag and environment decide about one directory."""
+    from pathlib import Path  # noqa: PLC0415 - `run` imports it while the driver initialises
+
+    one = option(parts, name)
+    return Path(decide_one(one, given_flags((one,), parsed), os.environ))
+
+
+def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
+    """Return what the gateway that runs here decided, unless a flag is given here that makes it another question."""
+    from plugin_gateway.adapters.control.running_gateway import find_told  # noqa: PLC0415 - `run` needs none of it
+
+    given = given_flags(options(parts), parsed)
+    if given.keys() - {"state_dir"}:
+        return decide_all(parsed, parts)
+    told = find_told(decide_path(parsed, parts, "state_dir"))
+    parser = argparse.ArgumentParser(add_help=False)
+    add_run_options(parser, parts)
+    known, _ = parser.parse_known_args(told.flags)  # a gateway of another version may have others
+    flags = {**given_flags(options(parts), known), **given}
+    return decide(options(parts), flags, {**told.environment, **os.environ})

@@ -1,0 +1,48 @@
+"""`plugin-gateway health`: an operator's word to the running gateway."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.control.control_socket import ask
+from plugin_gateway.adapters.support.terminal import print_lines
+from plugin_gateway.core.errors import InvalidValueError
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        add_options(parser, (option(parts, "state_dir"),))
+        parser.usage = "%(prog)s clear DEVICE... | --all"
+        parser.add_argument("action", choices=("clear",), help="clear: the device is well, give it out again")
+        parser.add_argument(
+            "devices", nargs="*", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it"
+        )
+        parser.add_argument("--all", action="store_true", help="every device that is not healthy")
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Clear what the arguments name."""
+    if parsed.all is bool(parsed.devices):
+        raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
+    return clear(decide_path(parsed, parts, "state_dir"), parsed.devices)
+
+
+def clear(state_dir: Path, devices: Sequence[str]) -> int:
+    """Tell the running gateway that devices are well, or all; 1 where one stays out because something lasts."""
+    answers = ask(state_dir, {"command": "clear", "devices": list(devices)})["devices"]
+    print_lines([_cleared(answer) for answer in answers] or ["every device is healthy already"])
+    return 1 if any(answer["health"] != "healthy" for answer in answers) else 0
+
+
+def _cleared(answer: Mapping[str, Any]) -> str:
+    if answer["health"] == "healthy":
+        return f"{answer['id']} is healthy: {answer['was']['reason']} is not held against it any more"
+    return f"{answer['id']} stays {answer['health']}: {answer['reason']}; it needs {answer['needs']}"

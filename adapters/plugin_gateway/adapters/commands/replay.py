@@ -1,0 +1,31 @@
+"""`plugin-gateway replay`: its arguments, and what signals do to it."""
+
+import argparse
+from pathlib import Path
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.support.signals import Interruption
+
+DESCRIPTION = """\
+Plays the kubelet's side of what run --record wrote to a gateway with the same devices,
+and tells the differences. Ends with 0 where there is none, 1 where there are some or nothing could be
+compared, 2 where FILE is no recording."""
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="what run --record wrote")
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Play a recording; signals are heeded before anything else is imported."""
+    interruption = Interruption()
+    interruption.heed()
+    from plugin_gateway.adapters.replay.report import replay  # noqa: PLC0415 - see above
+
+    return replay(Path(parsed.file), parts.dialects(), parts.api_versions, interruption)

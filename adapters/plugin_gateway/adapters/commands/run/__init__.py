@@ -1,0 +1,1 @@
+"""`plugin-gateway run`: the gateway as a process."""

@@ -1,0 +1,60 @@
+"""The arguments of `plugin-gateway run`, and its first milliseconds: the driver initialises while this one imports."""
+
+import argparse
+import gc
+import os
+import signal
+from contextlib import nullcontext
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.flags import add_run_options, decide_all
+from plugin_gateway.adapters.commands.parts import Parts
+
+DESCRIPTION = """\
+Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.
+
+Every flag can be set by the environment variable in brackets; a flag beats the
+environment, the environment beats the configuration file."""
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+    return SubCommand(lambda parser: add_run_options(parser, parts), lambda parsed: run(parsed, parts), DESCRIPTION)
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Run the gateway. What it needs is imported while the driver initialises in its own thread."""
+    _leave_at_once_if_told_to()
+    gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
+    from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
+    from plugin_gateway.adapters.gateway.observation_queue import Mailbox  # noqa: PLC0415
+    from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
+
+    claim_limits()
+    decisions, mailbox = decide_all(parsed, parts), Mailbox()
+    backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
+    backend.start(mailbox.put)
+    talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]
+    with nullcontext() if talks_to_cluster else left_out("ssl"):
+        import asyncio  # noqa: F401, PLC0415 - it takes ssl along where it can: a twentieth of the start
+    with deferred("google.protobuf.internal.python_message"):
+        import google.protobuf.descriptor_pool  # noqa: F401, PLC0415 - that is for where its compiled half is missing
+    from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
+    from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
+
+    return Daemon(
+        settings=make_settings(decisions),
+        read_settings=lambda: make_settings(decide_all(parsed, parts)),
+        mailbox=mailbox,
+        backend=backend,
+        make_backend=parts.make_backend,
+        dialects=parts.dialects(),
+        api_versions=parts.api_versions,
+    ).run()
+
+
+def _leave_at_once_if_told_to() -> None:
+    """Heed signals before there is anything to tidy up; a request to read the configuration again waits until then."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

@@ -1,0 +1,266 @@
+"""`plugin-gateway run`: the gateway as a process that is told what to do by its settings and by signals."""
+
+import asyncio
+import gc
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.configuration.parsers import ListenAddress
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
+from plugin_gateway.adapters.gateway.health_memory import HealthMemory
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
+from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
+from plugin_gateway.core.errors import GatewayError, InvalidValueError
+from plugin_gateway.core.health.state import Changes, State
+from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources.policy import AllocationPolicy
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.cluster.reports import ClusterReports
+    from plugin_gateway.adapters.control.operator_commands import OperatorCommands
+    from plugin_gateway.adapters.recording.recorder import Recorder
+
+
+class Daemon:
+    """One process: settings, a backend, and the gateway between it and the kubelet."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        mailbox: Mailbox,
+        backend: Backend,
+        make_backend: Callable[[str, str], Backend],
+        dialects: Sequence[Dialect],
+        api_versions: Mapping[str, Sequence[str]],
+    ) -> None:
+        check_directory(settings.kubelet_dir)
+        self._listener = _listen(settings.listen) if settings.listen.port else None
+        self._settings = settings
+        self._read_settings = read_settings
+        self._mailbox = mailbox
+        self._backend = backend
+        self._make_backend = make_backend
+        self._dialects = dialects
+        self._api_versions = api_versions
+        self._registrar = Registrar(
+            directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
+        )
+        self._memory = HealthMemory(settings.state_dir)
+        self._gateway = Gateway(
+            mailbox=mailbox,
+            registrar=self._registrar,
+            offering=_offering(settings),
+            silent_for=self._silent_for,
+            state=self._memory.recall(),
+            keep=self._keep,
+        )
+        self._before = self._gateway.state
+        """What an earlier instance left."""
+        self._reports: ClusterReports | None = None
+        self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
+        self._configuration_problem: str | None = None
+        # Last, so that a start that fails leaves no file.
+        self._recorder = _record(settings, self._before) if settings.record else None
+
+    def run(self) -> int:
+        """Run until a signal ends it; returns the exit status."""
+        log.info("started", **_told(self._settings))
+        try:
+            return run_process(self._work, self._reload, self._finish_start)
+        finally:
+            self._set_up_logs()
+            self._backend.stop()
+            if self._recorder is not None:
+                self._recorder.close()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._gateway.run(), name="gateway")
+            tasks.create_task(self._memory.run(), name="memory of health")
+            # Ahead of the first fault, or a kill soon after that would have the next instance know nothing of it.
+            tasks.create_task(_import_later("plugin_gateway.adapters.gateway.health_file"), name="import")
+            tasks.create_task(self._serve_operators(), name="operators")
+            if self._listener is not None:
+                tasks.create_task(self._serve_http(self._listener), name="HTTP")
+            if self._settings.kubernetes_events or self._settings.node_condition:
+                tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+
+    def _keep(self, state: State, changes: Changes) -> None:
+        self._memory.keep(state)
+        if self._reports is not None:
+            self._reports.keep(state, changes.notes)
+        if state.is_settled:
+            self._service_manager.say_ready()
+
+    async def _report_to_cluster(self) -> None:
+        await _import_later("plugin_gateway.adapters.cluster.reports")
+        from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
+        from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
+
+        target = Target(self._settings.node_name, self._settings.kubernetes_events, self._settings.node_condition)
+        self._reports = ClusterReports(target, KubernetesApi(os.environ), known=self._before)
+        self._reports.keep(self._gateway.state)
+        await self._reports.run()
+
+    async def _serve_operators(self) -> None:
+        """Serve them once the first registration is on its way: nobody types that fast."""
+        await _import_later("plugin_gateway.adapters.control.control_socket")
+        from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
+
+        await ControlServer(self._settings.state_dir, self._commands().answer).run()
+
+    async def _serve_http(self, listener: socket.socket) -> None:
+        await _import_later("plugin_gateway.adapters.monitoring.pages")
+        from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
+
+        await serve(listener, make_pages(self._gateway, self._commands().status, self._is_watching))
+
+    def _commands(self) -> "OperatorCommands":
+        from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
+
+        return OperatorCommands(self._gateway, self._configuration)
+
+    def _configuration(self) -> Mapping[str, object]:
+        settings = self._settings
+        decided = {name: source for name, source in settings.sources.items() if source != "default"}
+        return {
+            "kubelet_dir": str(settings.kubelet_dir),
+            "configuration_problem": self._configuration_problem,
+            "configuration": {
+                name: {"value": _as_told(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
+                for name, source in decided.items()
+            },
+        }
+
+    def _is_watching(self) -> bool:
+        return self._backend.is_watching()
+
+    def _silent_for(self) -> float:
+        return self._backend.silent_for()
+
+    def _finish_start(self) -> None:
+        """Do what nobody has to wait for."""
+        self._set_up_logs()
+        gc.freeze()
+        gc.enable()
+
+    def _set_up_logs(self) -> None:
+        set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
+
+    async def _reload(self) -> None:
+        """Read the settings again and apply what changed; settings that are wrong change nothing."""
+        try:
+            settings = await asyncio.to_thread(self._read_settings)
+        except InvalidValueError as error:
+            self._configuration_problem = str(error)
+            log.error("configuration refused, the old one stays", problem=str(error))
+            return
+        self._configuration_problem = None
+        before, self._settings = self._settings, settings
+        if settings == before:
+            log.info("configuration read again, nothing changed")
+            return
+        self._set_up_logs()
+        log.info("configuration changed", changed=_changed(before, settings))
+        if self._recorder is not None:
+            self._recorder.note_configured(settings)
+        if settings.container_driver_root != before.container_driver_root:
+            self._replace_backend(settings)
+        self._registrar.allow(self._allowed(settings))
+        self._gateway.apply(_offering(settings))
+
+    def _replace_backend(self, settings: Settings) -> None:
+        """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
+        log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
+        before = self._backend
+        before.stop()
+        self._backend = self._make_backend(settings.backend, settings.container_driver_root)
+        self._backend.start(self._mailbox.put, after=before.join)
+
+    def _allowed(self, settings: Settings) -> list[Dialect]:
+        versions = self._api_versions[settings.api_version]
+        return [dialect for dialect in self._dialects if dialect.version in versions]
+
+
+def _record(settings: Settings, before: State) -> "Recorder | None":
+    from plugin_gateway.adapters.recording.recorder import begin_recording  # noqa: PLC0415 - only where asked for
+
+    return begin_recording(settings, before)
+
+
+class ListenError(GatewayError):
+    """The listener's address cannot be had."""
+
+
+def _listen(address: ListenAddress) -> socket.socket:
+    """Listen at once, so that an address that is taken is said at the start; who comes is served a moment later.
+
+    Raises:
+        ListenError: the address cannot be had.
+    """
+    from plugin_gateway.adapters.support.connections import listen  # noqa: PLC0415 - only where asked for
+
+    try:
+        return listen(address.host, address.port)
+    except OSError as error:
+        raise ListenError(f"--listen: cannot listen on {address}: {error.strerror}") from error
+
+
+async def _import_later(module: str) -> None:
+    """Import in a thread what the first registration does not need, once that is on its way."""
+    await asyncio.sleep(START_TIME)
+    await asyncio.to_thread(import_module, module)
+
+
+def _offering(settings: Settings) -> Offering:
+    return Offering(
+        rules=settings.resources,
+        policy=AllocationPolicy(
+            pass_device_specs=settings.pass_device_specs,
+            device_id_strategy=settings.device_id_strategy,
+            dev_root=settings.dev_root,
+        ),
+        nodes=DeviceNodes(settings.visible_dev_root),
+        fail_on_init_error=settings.fail_on_init_error,
+        unhealthy_first=settings.unhealthy_first,
+        health=settings.health,
+    )
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """Tell each decision that is another one now."""
+    names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
+    told = {name: (_as_told(getattr(before, name)), _as_told(getattr(after, name))) for name in names}
+    health = ["health"] if before.health != after.health else []
+    return [f"{name}: {old} -> {new}" for name, (old, new) in told.items() if old != new] + health
+
+
+def _as_told(value: object) -> str:
+    if isinstance(value, tuple) and not isinstance(value, ListenAddress):
+        return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
+    return str(value.value if isinstance(value, Enum) else value)
+
+
+def _told(settings: Settings) -> dict[str, object]:
+    """What is in force, as log fields; only what somebody decided."""
+    return {
+        "kubelet_dir": str(settings.kubelet_dir),
+        "backend": settings.backend,
+        "api_version": settings.api_version,
+        "resources": [f"{rule.pattern}={rule.name}" for rule in settings.resources],
+        "decided_by": {name: source for name, source in settings.sources.items() if source != "default"} or None,
+    }

@@ -1,0 +1,138 @@
+"""`plugin-gateway status`: what the running gateway knows."""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
+from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.control.control_socket import ControlError, ask
+from plugin_gateway.adapters.kubelet.holders import find_holdings
+from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+
+MOST_REGISTRATIONS = 8
+"""Of each resource, the latest."""
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks of ``--watch``."""
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        add_options(parser, (option(parts, "state_dir"),))
+        ways = parser.add_mutually_exclusive_group()
+        add_json_flag(ways)
+        ways.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Show the status once, or again and again."""
+    state_dir = decide_path(parsed, parts, "state_dir")
+    return watch_status(state_dir) if parsed.watch else show_status(state_dir, as_json=parsed.json)
+
+
+def show_status(state_dir: Path, *, as_json: bool) -> int:
+    """Show what the running gateway knows; 1 where it cannot be asked."""
+    status = _ask(state_dir)
+    if as_json:
+        print_json(status)
+    else:
+        print_lines(_lines(status))
+    return 0
+
+
+def watch_status(state_dir: Path) -> int:
+    """Show it again and again until the user has seen enough; a gateway that is away may come back."""
+    before = _CLEAR if sys.stdout.isatty() else ""
+    while True:
+        try:
+            lines = _lines(_ask(state_dir))
+        except ControlError as error:
+            lines = [str(error)]
+        sys.stdout.write(before)
+        print_lines([datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"), *lines])
+        sys.stdout.flush()
+        time.sleep(WATCH_INTERVAL)
+
+
+def _ask(state_dir: Path) -> Mapping[str, Any]:
+    """Ask the gateway, and find out who holds its devices."""
+    status = ask(state_dir, {"command": "status"})
+    found = find_holdings(Path(status["kubelet_dir"]))
+    holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holdings]
+    return {**status, "holders": holders, "holders_known": found.source}
+
+
+def _lines(status: Mapping[str, Any]) -> list[str]:
+    holders = {device: f"{each['pod']} {each['container']}" for each in status["holders"] for device in each["devices"]}
+    lines = _driver_lines(status["driver"])
+    if status["configuration_problem"]:
+        lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
+    for resource in status["resources"]:
+        lines += ["", *_resource_lines(resource)]
+    rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
+    rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
+    sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
+    lines += ["", *table(rows), f"\nholders: {status['holders_known']}", *_explained(sick)]
+    decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
+    return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
+
+
+def _decided(name: str, decision: Mapping[str, Any]) -> str:
+    value = f" {decision['value']}" if decision["value"] else ""
+    return f"{name}{value}, by {decision['source']}"
+
+
+def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
+    lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
+    if driver["problem"]:
+        lines.append(f"waiting for the driver: {driver['problem']}")
+    if driver["events_problem"]:
+        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
+    return lines
+
+
+def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
+    name, opened = resource["name"], resource["stream_opened"]
+    if opened is not None:
+        lines = [f"{name}: registered as {resource['api_version']}, stream open since {_time(opened)}"]
+    elif resource["stands_by"]:
+        lines = [f"{name}: standing by, another gateway of this node has it"]
+    else:
+        lines = [f"{name}: not registered"]
+    events = [
+        (each["at"], f"registered as {each['api_version']}, {each['reason']}, {each['took_ms']:g} ms")
+        for each in resource["registrations"]
+    ]
+    events += [
+        (each["at"], ": ".join(filter(None, ("failed", each["cause"], each["words"])))) for each in resource["failures"]
+    ]
+    return lines + [f"  {_time(at)}  {what}" for at, what in sorted(events)[-MOST_REGISTRATIONS:]]
+
+
+def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
+    since = _time(device["since"]) if device["health"] != "healthy" else ""
+    resource = device["resource"] or "not offered"
+    return str(device["index"]), device["id"], device["product"], resource, device["health"], since
+
+
+def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for device in sick:
+        here = "" if "index" in device else ", not there now"
+        lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
+        lines += [f"  {_time(evidence['at'])}  {evidence['what']}" for evidence in device["evidence"]]
+    return lines
+
+
+def _time(epoch: float) -> str:
+    return datetime.fromtimestamp(epoch).astimezone().isoformat(sep=" ", timespec="seconds")

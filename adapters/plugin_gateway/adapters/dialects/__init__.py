@@ -1,0 +1,1 @@
+"""The versions of the device plugin protocol: bytes to values and back."""

@@ -1,0 +1,1 @@
+"""From what the backend observed to what each resource advertises."""

@@ -1,0 +1,31 @@
+"""The first inventory of a backend, for commands that look once and end."""
+
+import queue
+
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.ports import Backend
+
+TIMEOUT = 15.0
+"""Seconds that the driver gets to answer."""
+
+
+def ask_driver(backend: Backend) -> Inventory | str:
+    """Take the first inventory; the problem where none comes."""
+    seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+    backend.start(seen.put)
+    try:
+        return _first_inventory(seen)
+    except queue.Empty:
+        return f"the driver did not answer within {TIMEOUT:.0f} s"
+    finally:
+        backend.stop()
+
+
+def _first_inventory(seen: "queue.SimpleQueue[Observation]") -> Inventory | str:
+    while True:
+        match seen.get(timeout=TIMEOUT):
+            case InventorySeen(inventory):
+                return inventory
+            case DriverUnavailable(problem):
+                return problem

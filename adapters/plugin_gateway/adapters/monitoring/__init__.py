@@ -1,0 +1,1 @@
+"""What `--listen` serves over HTTP."""

@@ -1,0 +1,91 @@
+"""A few pages over HTTP for probes, Prometheus and people: small answers from memory, GET alone, one per connection."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import h11
+
+from plugin_gateway.adapters.support.connections import Clients
+
+PATIENCE = 5.0
+"""Seconds for a request and its answer together."""
+MOST_CLIENTS = 32
+MAX_REQUEST = 16 * 1024
+"""Bytes of a request line and its headers."""
+_CHUNK = 4096
+TEXT = "text/plain; charset=utf-8"
+
+
+class Page(NamedTuple):
+    """An answer."""
+
+    body: str
+    content_type: str = TEXT
+    status: int = 200
+
+
+Pages = Mapping[str, Callable[[], Page]]
+"""By path; each makes its page at once."""
+
+
+async def serve(listener: socket.socket, pages: Pages) -> None:
+    """Answer until cancelled."""
+
+    async def converse(client: socket.socket) -> None:
+        await _answer(client, pages)
+
+    with listener:
+        clients = Clients(most=MOST_CLIENTS, patience=PATIENCE, is_allowed=lambda _: True)
+        await clients.serve(listener, converse)
+
+
+async def _answer(client: socket.socket, pages: Pages) -> None:
+    loop, connection = asyncio.get_running_loop(), h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+    with_body = True
+    try:
+        request = await _request(client, connection)
+        page = _find(pages, request) if request is not None else None
+        with_body = request is None or request.method != b"HEAD"
+    except h11.RemoteProtocolError as error:
+        page = Page(f"{error}\n", status=error.error_status_hint)
+    if page is not None and connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+        await loop.sock_sendall(client, _written(connection, page, with_body=with_body))
+        client.shutdown(socket.SHUT_WR)
+        while await loop.sock_recv(client, _CHUNK):
+            pass  # what is left unread would have the kernel take the answer back
+
+
+async def _request(client: socket.socket, connection: h11.Connection) -> h11.Request | None:
+    """Read the request; None where the client hung up."""
+    loop = asyncio.get_running_loop()
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Request):
+            return event
+        if event is not h11.NEED_DATA:
+            return None
+        connection.receive_data(await loop.sock_recv(client, _CHUNK))
+
+
+def _find(pages: Pages, request: h11.Request) -> Page:
+    if request.method not in {b"GET", b"HEAD"}:
+        return Page("allowed is GET\n", status=405)
+    make = pages.get(request.target.partition(b"?")[0].decode("ascii", errors="replace"))
+    return make() if make is not None else Page(f"there are {', '.join(pages)}\n", status=404)
+
+
+def _written(connection: h11.Connection, page: Page, *, with_body: bool) -> bytes:
+    body = page.body.encode()
+    headers = [
+        ("Content-Type", page.content_type),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+    ]
+    sent = [h11.Data(data=body)] if with_body else []
+    events = (h11.Response(status_code=page.status, headers=headers), *sent, h11.EndOfMessage())
+    return b"".join(connection.send(event) or b"" for event in events)

@@ -1,0 +1,1 @@
+"""`run --record`: a conversation with a kubelet as a file."""

@@ -1,0 +1,194 @@
+"""Writes the conversation down as JSON lines, in a thread of its own: nobody waits for a disk."""
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.health.memory import remember
+from plugin_gateway.core.health.state import State
+
+VERSION = 2
+"""Of the form; that of 1 did not say who ended a stream, nor that the recording ends."""
+MOST_WAITING = 10_000
+"""Lines that wait for the file; a disk that is slower than that loses some, and log and recording say so."""
+MOST_FILES = 100
+"""Recordings beside each other: a gateway that ends soon after every start must not fill the disk with them."""
+JOIN_PATIENCE = 1.0
+SOME_BOOT = "this"
+"""Stands for the boot id, which is nobody's business: what another boot did away with is done away with already."""
+
+
+class RecordingError(GatewayError):
+    """The file cannot be made."""
+
+
+def begin_recording(settings: Settings, before: State) -> "Recorder | None":
+    """Begin, with everything that decides what the kubelet is told; None where too many recordings are there already.
+
+    ``before`` is what an earlier instance left.
+
+    A gateway that is started again offers its devices whatever became of the recording before: that one is never
+    written over, the new one gets the next number.
+
+    Raises:
+        RecordingError: the file cannot be made; with where its name came from.
+    """
+    try:
+        found = _create(settings.record)
+    except OSError as error:
+        source = settings.sources.get("record", "--record")
+        raise RecordingError(f"{source}: {settings.record}: {error.strerror}") from error
+    if found is None:
+        hint = "move them away, and start again"
+        log.error("nothing is recorded: too many recordings are there already", path=settings.record, hint=hint)
+        return None
+    path, descriptor = found
+    say = log.info if path == settings.record else log.warning
+    say("recording", path=path, instead_of=settings.record if path != settings.record else None)
+    recorder = Recorder(path, descriptor, about(settings))
+    if before != State():
+        recorder.note_recalled(before)
+    conversation.note = recorder.note
+    return recorder
+
+
+def _create(path: str) -> tuple[str, int] | None:
+    """Make the file, or the first of its name with a number that is not there yet; None where all of them are."""
+    for number in range(MOST_FILES):
+        name = f"{path}.{number}" if number else path
+        with contextlib.suppress(FileExistsError):
+            return name, os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    return None
+
+
+def about(settings: Settings) -> Mapping[str, Any]:
+    """Tell everything that decides what the kubelet is told."""
+    return {
+        "api_version": settings.api_version,
+        "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
+        "unhealthy_first": settings.unhealthy_first.value,
+        "pass_device_specs": settings.pass_device_specs,
+        "device_id_strategy": settings.device_id_strategy.value,
+        "dev_root": settings.dev_root,
+        "health": settings.health,
+    }
+
+
+class Recorder:
+    """A recording in progress."""
+
+    def __init__(self, path: str, descriptor: int, about: Mapping[str, Any]) -> None:
+        """Begin to write into a new file, which is closed at the end."""
+        self._path = path
+        self._descriptor = descriptor
+        self._began = time.monotonic()
+        self._lock = threading.Condition()
+        self._waiting: deque[Mapping[str, Any]] = deque([{"recording": VERSION, "at": time.time(), **about}])
+        """Lines that are not in the file yet; the first is just being written."""
+        self._missing = 0
+        """Lines that were lost since the last one that waits."""
+        self._lost = 0
+        self._is_closing = False
+        self._is_over = False
+        """Whether nothing more can be written."""
+        self._thread = threading.Thread(target=self._write, name="recording", daemon=True)
+        self._thread.start()
+
+    def note(self, what: str, **fields: Any) -> None:
+        """Write one thing; returns at once."""
+        line = self._line(what, **fields)
+        with self._lock:
+            if self._is_closing:
+                return
+            is_taken = not self._is_over and len(self._waiting) < MOST_WAITING
+            is_first = not is_taken and not self._lost
+            if is_taken:
+                self._append(line)
+            else:
+                self._missing += 1
+                self._lost += 1
+        if is_first:
+            log.warning("the recording loses lines", path=self._path, hint="record to a disk that is fast enough")
+
+    def note_recalled(self, state: State) -> None:
+        """Write what an earlier instance left, and the clock that its times are on."""
+        from plugin_gateway.adapters.gateway.health_file import encode  # noqa: PLC0415 - only where something was left
+
+        self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=encode(remember(state, SOME_BOOT)))
+
+    def note_configured(self, settings: Settings) -> None:
+        """Write what is decided from now on."""
+        self.note("configured", **about(settings))
+
+    def close(self) -> None:
+        """End it, with a line that tells a whole recording from one that was cut."""
+        with self._lock:
+            if not self._is_over:
+                self._append(self._line("end"))
+            self._is_closing = True
+            self._lock.notify()
+        self._thread.join(JOIN_PATIENCE)
+        with self._lock:
+            self._is_over = True
+            self._lost += len(self._waiting)
+        if self._lost:
+            hint = "what was written plays up to the first that is missing"
+            log.warning("the recording is not whole", path=self._path, lines_lost=self._lost, hint=hint)
+
+    def _line(self, what: str, **fields: Any) -> Mapping[str, Any]:
+        return {"t": round(time.monotonic() - self._began, 6), "what": what, **fields}
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        """Have it wait for the file, after a line that says how many are missing before it."""
+        if self._missing:
+            self._waiting.append({"t": line["t"], "what": "lost", "lines": self._missing})
+            self._missing = 0
+        self._waiting.append(line)
+        self._lock.notify()
+
+    def _write(self) -> None:
+        try:
+            while (line := self._next()) is not None:
+                self._write_line((json.dumps(plain(line)) + "\n").encode())
+                with self._lock:
+                    self._waiting.popleft()
+        except OSError as error:
+            self._give_up(error)
+        finally:
+            os.close(self._descriptor)
+
+    def _next(self) -> Mapping[str, Any] | None:
+        """Wait for the next line; None where none comes any more."""
+        with self._lock:
+            while not self._waiting and not self._is_closing:
+                self._lock.wait()
+            return self._waiting[0] if self._waiting and not self._is_over else None
+
+    def _write_line(self, data: bytes) -> None:
+        """Write it as a whole, or nothing of it."""
+        before, left = os.lseek(self._descriptor, 0, os.SEEK_CUR), data
+        try:
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, before)
+            raise
+
+    def _give_up(self, error: OSError) -> None:
+        with self._lock:
+            self._is_over = True
+            self._lost += len(self._waiting)
+            self._waiting.clear()
+        hint = "make room, or record to another disk; what was written until now plays"
+        log.error("recording ended", path=self._path, problem=error.strerror, hint=hint)

@@ -1,0 +1,1 @@
+"""Keeps every resource registered with whatever kubelet is there."""

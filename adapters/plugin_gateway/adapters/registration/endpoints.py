@@ -1,0 +1,163 @@
+"""The sockets of one resource: always one in its place, older ones only while the kubelet holds a stream on them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.kubelet.plugin_sockets import OwnSockets
+from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.serving.pacing import Turns
+from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
+from plugin_gateway.adapters.support.logs import log
+
+RETIREMENT = 0.25
+"""Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+"""Starts a task that has an owner."""
+
+
+class ResourceEndpoints:
+    """Binds, replaces and ends the endpoints of one resource."""
+
+    def __init__(
+        self,
+        *,
+        offer: Offer,
+        dialects: Sequence[Dialect],
+        own_sockets: OwnSockets,
+        turns: Turns,
+        history: StreamHistory,
+        on_stream: Callable[[], None],
+        spawn: Spawn,
+    ) -> None:
+        self._offer = offer
+        self._dialects = dialects
+        self._own_sockets = own_sockets
+        self._turns = turns
+        self._history = history
+        self._on_stream = on_stream
+        self._spawn = spawn
+        self._current: Endpoint | None = None
+        self._older: list[Endpoint] = []
+        self._prepared: Endpoint | None = None
+        self._retiring: set[Endpoint] = set()
+        self._next_retires = asyncio.Event()
+
+    async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
+        """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
+
+        Raises:
+            BindError: the socket cannot be made at the moment.
+        """
+        for idle in [each for each in self._older if not each.stream.is_open and each is not in_use]:
+            self._older.remove(idle)
+            self._retire(idle)
+        current = self._current
+        if current is None:
+            self._current = await self._bind(dialect)
+        elif not current.is_in_place():
+            self._current = await self._replace(current, current.dialect)
+            if current.stream.is_open:  # without a stream it is a kubelet that restarts and empties its directory
+                log.info(
+                    "own socket was gone, bound again",
+                    resource=self._offer.resource,
+                    endpoint=self._current.path.name,
+                )
+        elif current.stream.kubelet is not None and not current.stream.is_open and current is not in_use:
+            self._current = await self._replace(current, dialect)
+
+    async def fresh(self, dialect: Dialect) -> Endpoint:
+        """Give an endpoint of this dialect whose name no kubelet was ever told.
+
+        Raises:
+            BindError: the socket cannot be made at the moment.
+        """
+        current = self._current
+        if current is None:
+            self._current = await self._bind(dialect)
+        elif current.stream.kubelet is not None or current.dialect is not dialect or not current.is_in_place():
+            self._current = await self._replace(current, dialect)
+        assert self._current is not None
+        return self._current
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether there is a socket, and its name leads to it."""
+        return self._current is not None and self._current.is_in_place()
+
+    def prepare(self, dialect: Dialect) -> None:
+        """Make the next endpoint, unbound: nearly half of the work that is due when a kubelet restarts."""
+        if self._prepared is None:
+            self._prepared = self._make(dialect)
+
+    def abandon(self, endpoint: Endpoint) -> None:
+        """End it now: a kubelet that still comes is to find nobody."""
+        if endpoint is self._current:
+            self._current = None
+        else:
+            self._older.remove(endpoint)
+        self._retire(endpoint)
+        self._next_retires.set()
+
+    def show_held(self) -> None:
+        """Let other gateways see on each socket whether a kubelet holds a stream of this resource."""
+        held = any(each.stream.is_open for each in self._all())
+        for each in self._all():
+            each.show_held(held=held)
+
+    async def close(self, grace: float) -> None:
+        """End everything, streams first. A second time does nothing."""
+        self._offer.advertisement.close()
+        everything = [*self._all(), *self._retiring, *([self._prepared] if self._prepared else [])]
+        self._current, self._older, self._prepared = None, [], None
+        for endpoint in everything:
+            await endpoint.close(grace)
+
+    def _retire(self, idle: Endpoint) -> None:
+        """End it when nobody is in a hurry, or when the next one is to end: ending costs as much as making one."""
+        self._next_retires.set()
+        self._next_retires = asyncio.Event()
+        self._retiring.add(idle)
+        self._spawn(self._end(idle, self._next_retires))
+
+    async def _end(self, idle: Endpoint, at_once: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(at_once.wait(), RETIREMENT)
+        await idle.close()
+        self._retiring.discard(idle)
+
+    def _all(self) -> list[Endpoint]:
+        return [*self._older, *([self._current] if self._current else [])]
+
+    async def _replace(self, old: Endpoint, dialect: Dialect) -> Endpoint:
+        new = await self._bind(dialect)
+        self._older.append(old)
+        new.show_held(held=any(each.stream.is_open for each in self._all()))
+        return new
+
+    async def _bind(self, dialect: Dialect) -> Endpoint:
+        endpoint, self._prepared = self._prepared, None
+        if endpoint is not None and endpoint.dialect is not dialect:
+            self._retire(endpoint)
+            endpoint = None
+        endpoint = endpoint or self._make(dialect)
+        try:
+            await endpoint.bind()
+        except (BindError, asyncio.CancelledError):
+            await endpoint.close()
+            raise
+        return endpoint
+
+    def _make(self, dialect: Dialect) -> Endpoint:
+        return Endpoint(
+            path=self._own_sockets.fresh_path(self._offer.resource),
+            dialect=dialect,
+            dialects=self._dialects,
+            offer=self._offer,
+            turns=self._turns,
+            stream=KubeletStream(self._history, self._on_stream),
+        )

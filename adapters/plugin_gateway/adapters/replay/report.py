@@ -1,0 +1,129 @@
+"""`plugin-gateway replay`: what is told about a recording that is played, and how the command ends."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.kubelet.plugin_sockets import LONGEST_DIRECTORY
+from plugin_gateway.adapters.replay.player import Player, Tally, Told
+from plugin_gateway.adapters.replay.reading import Recording, read_recording
+from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
+from plugin_gateway.adapters.support.signals import Interruption
+from plugin_gateway.adapters.support.tasks import leaves
+from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.adapters.support.unix_files import MAX_PATH
+from plugin_gateway.core.errors import InvalidValueError
+
+
+def replay(
+    path: Path,
+    dialects: Sequence[Dialect],
+    api_versions: Mapping[str, Sequence[str]],
+    interruption: Interruption,
+) -> int:
+    """Play it; 0 where nothing differs, 1 where something does or nothing could be compared.
+
+    Raises:
+        InvalidValueError: it is no recording of this version, or there is no place to play it.
+    """
+    set_up_logs("error", LogFormat.TEXT)
+    recording = read_recording(path, tuple(api_versions))
+    report = _Report(path)
+    player = Player(recording, dialects, api_versions, report.tell)
+    try:
+        with socket_folder(interruption) as folder:
+            asyncio.run(_play(player, folder, interruption))
+    except ExceptionGroup as group:
+        mistakes = [each for each in leaves(group) if isinstance(each, InvalidValueError)]
+        if not mistakes:
+            raise
+        raise mistakes[0] from group
+    report.conclude(recording, player.tally, is_interrupted=interruption.number is not None)
+    return interruption.status or (1 if player.tally.differences or not player.tally.compared else 0)
+
+
+class _Report:
+    """Writes everything as soon as it is found: it may take long until the next."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def tell(self, told: Told) -> None:
+        """Write one."""
+        self._write(told.line, told.what, *told.details)
+
+    def conclude(self, recording: Recording, tally: Tally, *, is_interrupted: bool) -> None:
+        """Write what the whole came to."""
+        if recording.is_cut:
+            self._write(recording.last_line, "the line is cut: the disk was full, or this copy is not whole")
+        elif recording.version == 1:
+            self._write(recording.last_line, "whether the recording is whole cannot be told: none of version 1 says it")
+        elif not recording.ends_in_order:
+            self._write(
+                recording.last_line, "the recording does not end in order: it was cut, or its gateway was killed"
+            )
+        parts = [f"{_count(tally.played, 'line')} played"]
+        if tally.left_out:
+            parts.append(f"{tally.left_out.total()} skipped ({_reasons(tally)})")
+        parts.append(_found(tally) + (" until it was interrupted" if is_interrupted else ""))
+        sys.stdout.write(f"{', '.join(parts)}\n")
+
+    def _write(self, line: int, *words: str) -> None:
+        """Write something about a line; what strangers said has no control over the terminal."""
+        lines = (f"{self._path}:{line}: {words[0]}", *words[1:])
+        sys.stdout.write("".join(f"{printable(each)}\n" for each in lines))
+        sys.stdout.flush()
+
+
+def _reasons(tally: Tally) -> str:
+    reasons = tally.left_out.most_common()
+    return reasons[0][0] if len(reasons) == 1 else "; ".join(f"{number}: {reason}" for reason, number in reasons)
+
+
+def _found(tally: Tally) -> str:
+    if tally.differences:
+        return _count(tally.differences, "difference")
+    return "no difference" if tally.compared else "nothing was compared"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+async def _play(player: Player, folder: Path, interruption: Interruption) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    with interruption.ending(lambda: loop.call_soon_threadsafe(task.cancel)):
+        try:
+            if interruption.number is None:
+                await player.play(folder)
+        except asyncio.CancelledError:
+            if interruption.number is None:
+                raise
+
+
+@contextmanager
+def socket_folder(interruption: Interruption) -> Iterator[Path]:
+    """Make a folder for the sockets, and remove it whatever happens.
+
+    Raises:
+        InvalidValueError: there is no place for one, or its path is too long for a socket's.
+    """
+    with interruption.ending(lambda: None):
+        try:
+            made = tempfile.TemporaryDirectory(prefix="replay-", ignore_cleanup_errors=True)
+        except OSError as error:
+            raise InvalidValueError(f"no folder for the sockets: {error.strerror}; set TMPDIR to one") from error
+        with made as folder:
+            length = len(os.fsencode(folder))
+            if length > LONGEST_DIRECTORY:
+                raise InvalidValueError(
+                    f"temporary folder {folder}: {length} bytes, allowed are {LONGEST_DIRECTORY}, since the path of a "
+                    f"unix socket in it has at most {MAX_PATH}; set TMPDIR to a shorter one, such as /tmp"
+                )
+            yield Path(folder)

@@ -1,0 +1,1 @@
+"""What the kubelet meets on one of our sockets."""

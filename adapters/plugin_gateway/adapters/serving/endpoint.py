@@ -1,0 +1,96 @@
+"""One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc.aio
+
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.kubelet.plugin_sockets import HELD
+from plugin_gateway.adapters.serving.pacing import Turns
+from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.service import Serving
+from plugin_gateway.adapters.serving.stream import KubeletStream
+from plugin_gateway.adapters.support.tasks import to_its_end
+from plugin_gateway.adapters.support.unix_files import FileIdentity, explain_bind, identify_socket
+from plugin_gateway.core.errors import GatewayError
+
+_MAX_REQUEST = 16 * 1024 * 1024
+"""GetPreferredAllocation names every available id, of which a list has up to 4 MiB (1.10 and later), and then some."""
+
+_SERVER_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MAX_REQUEST),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.server_handshake_timeout_ms", 5_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+
+
+class BindError(GatewayError):
+    """The socket could not be made; the message names the directory and the reason."""
+
+
+class Endpoint:
+    """A socket, once it is bound. The dialect in force is settled with it and never changes."""
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        dialect: Dialect,
+        dialects: Sequence[Dialect],
+        offer: Offer,
+        turns: Turns,
+        stream: KubeletStream,
+    ) -> None:
+        self.path = path
+        self.dialect = dialect
+        self.stream = stream
+        self._identity: FileIdentity | None = None
+        self._started = False
+        self._server = grpc.aio.server(options=_SERVER_OPTIONS)
+        self._serving = Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns)
+        self._server.add_generic_rpc_handlers((self._serving,))
+
+    async def bind(self) -> None:
+        """Make the socket and serve.
+
+        Raises:
+            BindError: the directory is gone, not writable, or the like.
+        """
+        try:
+            self._server.add_insecure_port(f"unix:{self.path}")
+        except RuntimeError as error:
+            raise BindError(f"cannot make a socket in {self.path.parent}: {explain_bind(self.path)}") from error
+        await self._start()
+        self._identity = identify_socket(self.path)
+
+    async def _start(self) -> None:
+        self._started = True
+        await to_its_end(self._server.start())
+
+    def is_in_place(self) -> bool:
+        """Whether the name still leads to this socket."""
+        return self._identity is not None and identify_socket(self.path) == self._identity
+
+    def show_held(self, *, held: bool) -> None:
+        """Let other gateways see whether a kubelet holds a stream: by the sticky bit, which means nothing else here."""
+        with contextlib.suppress(OSError):
+            before = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
+            after = before | HELD if held else before & ~HELD
+            if after != before:
+                self.path.chmod(after)
+
+    async def close(self, grace: float | None = None) -> None:
+        """End the streams and remove the socket. A second time does nothing."""
+        self._serving.is_ending = True
+        if not self._started:
+            await self._start()  # gRPC keeps for ever what it made for a server that it never had to stop
+        await self._server.stop(grace)
+        if self.is_in_place():
+            with contextlib.suppress(OSError):
+                self.path.unlink()

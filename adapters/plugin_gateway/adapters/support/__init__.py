@@ -1,0 +1,1 @@
+"""Knows nothing of devices: logs, tasks, files, terminals, strict JSON."""

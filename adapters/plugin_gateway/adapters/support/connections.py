@@ -1,0 +1,79 @@
+"""Connections to a listening socket: each for so long, and so many at a time; one more has the eldest leave.
+
+Whoever is stuck keeps no probe of the kubelet out that way.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from plugin_gateway.adapters.support.logs import log
+
+PAUSE = 0.1
+"""Seconds after a connection could not be taken."""
+Converse = Callable[[socket.socket], Awaitable[None]]
+
+
+class Clients:
+    """Those who are connected at this moment."""
+
+    def __init__(self, *, most: int, patience: float, is_allowed: Callable[[socket.socket], bool]) -> None:
+        self._most = most
+        self._patience = patience
+        self._is_allowed = is_allowed
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        """The eldest first."""
+
+    async def serve(self, listener: socket.socket, converse: Converse) -> None:
+        """Let ``converse`` talk to each until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    client, _ = await loop.sock_accept(listener)
+                except OSError:  # no descriptor is left, or the client is gone already
+                    await asyncio.sleep(PAUSE)
+                    continue
+                if not self._is_allowed(client):
+                    client.close()
+                    continue
+                if len(self._tasks) >= self._most:
+                    self._send_away(next(iter(self._tasks)))
+                task = tasks.create_task(self._serve(client, converse), name="client")
+                self._tasks[task] = None
+                task.add_done_callback(lambda done, client=client: self._forget(done, client))  # type: ignore[misc]
+
+    def _send_away(self, task: asyncio.Task[None]) -> None:
+        del self._tasks[task]
+        task.cancel()
+
+    def _forget(self, task: asyncio.Task[None], client: socket.socket) -> None:
+        self._tasks.pop(task, None)
+        client.close()  # also of one that was sent away before it began
+
+    async def _serve(self, client: socket.socket, converse: Converse) -> None:
+        try:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await converse(client)
+        except Exception as error:  # noqa: BLE001 - a fault in one answer is no reason to leave the kubelet
+            log.exception("answer failed", error)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket whose clients are not accepted yet.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener

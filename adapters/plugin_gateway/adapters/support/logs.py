@@ -1,0 +1,120 @@
+"""Log lines: one event with fields for each change of state, as JSON for machines and as text for people.
+
+structlog takes a tenth of the time from process start to registration, so it is imported when that is out of the way;
+what is said before is kept and written then, with its own time.
+"""
+
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from plugin_gateway.adapters.support.lean_imports import left_out
+from plugin_gateway.adapters.support.standard_streams import StandardError
+
+if TYPE_CHECKING:
+    import structlog
+
+MOST_KEPT = 1000
+"""Lines that are kept until there is somebody to write them."""
+
+_Write = Callable[[str, dict[str, Any]], None]
+
+
+class LogFormat(Enum):
+    """How a line looks; auto is text on a terminal and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class Log:
+    """What every module tells its changes of state."""
+
+    def __init__(self) -> None:
+        self._write: _Write | None = None
+        self._kept: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MOST_KEPT)
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Tell what helps to understand a fault."""
+        self._say("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Tell a change of state."""
+        self._say("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Tell a change that somebody may have to do something about."""
+        self._say("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Tell what cannot go on."""
+        self._say("error", event, fields)
+
+    def exception(self, event: str, error: BaseException, **fields: Any) -> None:
+        """Tell a fault of ours, with its traceback."""
+        self._say("error", event, {**fields, "exc_info": error})
+
+    def write_to(self, write: _Write | None) -> None:
+        """Write what was kept, and everything from now on; None keeps it again."""
+        self._write_kept(write)
+        self._write = write
+        self._write_kept(write)
+
+    def _write_kept(self, write: _Write | None) -> None:
+        while write is not None and self._kept:
+            write(*self._kept.popleft())
+
+    def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        line = {"time": time.time(), "event": event, **{key: each for key, each in fields.items() if each is not None}}
+        if self._write is None:
+            self._kept.append((level, line))
+        else:
+            self._write(level, line)
+
+
+log = Log()
+
+
+def set_up_logs(level: str, log_format: LogFormat) -> None:
+    """Send log lines of this level and above to standard error."""
+    structlog = _import_structlog()
+    as_text = log_format is LogFormat.TEXT or (log_format is LogFormat.AUTO and sys.stderr.isatty())
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(cast("TextIO", StandardError())),
+        processors=[
+            structlog.processors.add_log_level,
+            _with_timestamp,
+            *(_text(structlog) if as_text else _json(structlog)),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+    )
+    log.write_to(lambda of_level, line: getattr(logger, of_level)(**line))
+
+
+def _import_structlog() -> Any:
+    """Import structlog without rich, which it would print tracebacks with: that costs more than all the rest of us."""
+    with left_out("rich"):
+        import structlog  # noqa: PLC0415 - see above
+    return structlog
+
+
+def _with_timestamp(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    """Turn the time at which it was said into UTC, to the millisecond."""
+    said = line.pop("time")
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(said))
+    return {"timestamp": f"{seconds}.{int(said % 1 * 1000):03d}Z", **line}
+
+
+def _text(structlog: Any) -> list["structlog.typing.Processor"]:
+    return [
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    ]
+
+
+def _json(structlog: Any) -> list["structlog.typing.Processor"]:
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

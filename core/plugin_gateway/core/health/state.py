@@ -1,0 +1,397 @@
+"""The one place where devices appear, vanish and change their health: (state, observation, now) -> (state, changes)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import NamedTuple
+
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, diff
+from plugin_gateway.core.health import faults
+from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverSilence,
+    DriverUnavailable,
+    EventsAwaited,
+    FaultReported,
+    InventorySeen,
+    Observation,
+    XidReported,
+)
+from plugin_gateway.core.health.policy import Decision, HealthPolicy, Source
+
+LONGEST_SILENCE = 10.0
+"""Seconds without any sign of the driver after which it is said not to answer; it is waited for 5 s on purpose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is known of the node's devices."""
+
+    inventory: Inventory | None = None
+    """None until the driver was read for the first time."""
+    faults: Mapping[DeviceId, Fault] = field(default_factory=dict)
+    """Of the devices that are not healthy; kept for one that vanished, since coming back is not being well."""
+    taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
+    """When each device was taken out within the window in which flapping counts, on the clock of the uptime."""
+    reported: Mapping[DeviceId, Mapping[Source, str]] = field(default_factory=dict)
+    """Lasting problems that by policy are no more than reported, so that they are reported once."""
+    driver: DriverSeen | None = None
+    """The driver that answered last."""
+    driver_problem: str | None = None
+    driver_missing_since: float | None = None
+    """Since when the driver cannot be asked, on the clock of the uptime."""
+    driver_is_gone: bool = False
+    """Whether it has given no answer for longer than the policy allows."""
+    driver_is_silent: bool = False
+    events_problem: str | None = None
+    """Why the driver's events cannot be waited for."""
+    unseen: frozenset[DeviceId] = frozenset()
+    """Devices whose faults another boot left, and which no inventory of this boot had yet."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """Those of the inventory."""
+        return self.inventory.devices if self.inventory is not None else ()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known what the node has, or that the driver does not tell."""
+        return self.inventory is not None or self.driver_problem is not None or self.driver_is_silent
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody would see it if a device failed now."""
+        return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
+
+    def stage_of(self, device: DeviceId) -> Stage:
+        """Tell how far a device is from being given out."""
+        fault = self.faults.get(device)
+        return Stage.HEALTHY if fault is None else fault.stage
+
+
+class HealthChange(NamedTuple):
+    """A device that went from one stage to another, and why."""
+
+    device: DeviceId
+    before: Stage
+    after: Stage
+    reason: str
+    """What took it out, or ended its probation."""
+    lacks: str | None
+    """What it waits for; None where it is healthy."""
+
+
+class Significance(Enum):
+    """What an event meant that changed no stage."""
+
+    IGNORED = "ignored by policy"
+    REPORTED = "reported by policy, the device stays as it is"
+    UNKNOWN_DEVICE = "device not in the inventory"
+    FURTHER = "further evidence against a device that is not healthy"
+
+
+class Note(NamedTuple):
+    """An event that changed no stage, and what it meant."""
+
+    device: DeviceId | None
+    event: str
+    significance: Significance
+
+
+class DriverChange(NamedTuple):
+    """The driver became unavailable for another reason than before, or available (no problem)."""
+
+    problem: str | None
+
+
+class SilenceChange(NamedTuple):
+    """The driver has not answered for so long that somebody should know, or answers again."""
+
+    silent: bool
+    seconds: float
+
+
+class EventsChange(NamedTuple):
+    """The driver's events cannot be waited for, for another reason than before, or can again (no problem)."""
+
+    problem: str | None
+
+
+class Changes(NamedTuple):
+    """What one observation changed; every field is empty where it changed nothing."""
+
+    added: tuple[Device, ...] = ()
+    removed: tuple[Device, ...] = ()
+    altered: tuple[Device, ...] = ()
+    """Same id, other attributes; as they are now."""
+    rejected: tuple[RejectedDevice, ...] = ()
+    """Newly rejected only."""
+    health: tuple[HealthChange, ...] = ()
+    notes: tuple[Note, ...] = ()
+    driver: DriverChange | None = None
+    seen: DriverSeen | None = None
+    """A driver that is another one than before, or the first."""
+    silence: SilenceChange | None = None
+    events: EventsChange | None = None
+
+
+def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Apply one observation."""
+    after, changes = _apply(state, observation, now, policy)
+    silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
+    return _conclude(state, after, changes, now, policy, silence)
+
+
+def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) -> tuple[State, Changes]:
+    """Do what is due although nothing was observed; ``silence`` is for how long the driver has not given any sign."""
+    after, notes = _miss_driver(state, now, policy)
+    return _conclude(state, after, Changes(notes=notes), now, policy, silence)
+
+
+def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Take an operator's word for a device, and forget how often it was taken out."""
+    return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
+
+
+def due(state: State, policy: HealthPolicy) -> float | None:
+    """Tell when something changes although nothing is observed, on the clock of the uptime."""
+    times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
+    if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
+        times.append(state.driver_missing_since + policy.driver_timeout)
+    return min(times, default=None)
+
+
+def _apply(  # noqa: PLR0911 - one for each kind
+    state: State, observation: Observation, now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
+    match observation:
+        case InventorySeen(inventory):
+            return _see(state, inventory)
+        case XidReported(xid, device, place):
+            return _report(state, device, f"XID {xid}{_at(place)}", policy.about_xid(xid), now)
+        case FaultReported(source, device, place):
+            asks = source is Source.RECOVERY_ACTION
+            return _report(state, device, f"{source.value}{_at(place)}", policy.about(source), now, asks=asks)
+        case DevicesChecked(checkups):
+            return _check(state, checkups, now, policy)
+        case DriverSeen():
+            return _meet(state, observation)
+        case DriverUnavailable(problem):
+            return _miss(state, problem, now, policy)
+        case DriverSilence(seconds):
+            return _listen(state, seconds, now, policy)
+        case EventsAwaited(problem):
+            events = None if problem == state.events_problem else EventsChange(problem=problem)
+            return replace(state, events_problem=problem), Changes(events=events)
+
+
+def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
+    before = state.inventory
+    difference = diff(before.devices if before else (), inventory.devices)
+    known_rejections = before.rejected if before else ()
+    changes = Changes(
+        added=difference.added,
+        removed=difference.removed,
+        altered=difference.altered,
+        rejected=tuple(item for item in inventory.rejected if item not in known_rejections),
+        driver=DriverChange(problem=None) if state.driver_problem is not None else None,
+    )
+    after = replace(
+        state,
+        unseen=state.unseen - {device.id for device in inventory.devices},
+        inventory=inventory,
+        driver_problem=None,
+        driver_missing_since=None,
+        driver_is_gone=False,
+    )
+    return after, changes
+
+
+def _report(
+    state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment, *, asks: bool = False
+) -> tuple[State, Changes]:
+    """Take in an event that does not last by itself; with one that asks for recovery the next check tells whether."""
+    needs = decision.action.needs
+    if device is None or not _has(state.inventory, device):
+        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE),))
+    if needs is None:
+        return state, Changes(notes=(Note(device, what, _significance(decision)),))
+    before = state.faults.get(device)
+    accused = faults.accuse(before, what, needs, now)
+    held = _hold(state, {device: faults.ask(accused) if asks else accused})
+    return held, Changes(notes=tuple(_further(before, device, what)))
+
+
+def _significance(decision: Decision) -> Significance:
+    return Significance.REPORTED if decision.is_reported else Significance.IGNORED
+
+
+def _check(
+    state: State, checkups: Mapping[DeviceId, Checkup], now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
+    """Take in what devices answered: it stands for as long as the next check does not find otherwise."""
+    notes: list[Note] = []
+    held: dict[DeviceId, Fault] = {}
+    reported = dict(state.reported)
+    for device, checkup in checkups.items():
+        decided = {source: (what, policy.about(source)) for source, what in checkup.problems.items()}
+        known = reported.pop(device, {})
+        if only := {source: what for source, (what, decision) in decided.items() if decision.is_reported}:
+            reported[device] = only
+            notes += [Note(device, what, Significance.REPORTED) for source, what in only.items() if source not in known]
+        fault = state.faults.get(device)
+        lasting = {source: what for source, (what, decision) in decided.items() if decision.action.needs is not None}
+        for source, what in lasting.items():
+            needs = decided[source][1].action.needs
+            assert needs is not None
+            notes += _further(fault, device, what)
+            fault = faults.burden(fault, source, what, needs, now)
+        if fault is not None:
+            # What the device was not able to say this time is as it was.
+            unsaid = {source: what for source, what in fault.problems.items() if source in checkup.unanswered}
+            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
+    after = replace(_hold(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
+    return after, Changes(notes=tuple(notes))
+
+
+def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
+    is_new = fault is not None and all(evidence.what != what for evidence in fault.evidence)
+    return [Note(device, what, Significance.FURTHER)] if is_new else []
+
+
+def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
+    """Take in which driver answers; a new instance of it has reset every device."""
+    before = state.driver.instance if state.driver is not None else None
+    is_new = None not in {before, driver.instance} and before != driver.instance
+    held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
+    seen = driver if driver != state.driver else None
+    return replace(_hold(state, held), driver=driver), Changes(seen=seen)
+
+
+def _miss(state: State, problem: str, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    change = None if problem == state.driver_problem else DriverChange(problem=problem)
+    since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
+    missing = replace(state, driver_problem=problem, driver_missing_since=since)
+    after, notes = _miss_driver(missing, now, policy)
+    return after, Changes(driver=change, notes=notes)
+
+
+def _miss_driver(state: State, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
+    since = state.driver_missing_since
+    if since is None or now.uptime - since < policy.driver_timeout:
+        return state, ()
+    return _lose_driver(state, f"the driver is gone: {state.driver_problem}", now, policy)
+
+
+def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    silent = seconds >= LONGEST_SILENCE
+    change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
+    heard = replace(state, driver_is_silent=silent)
+    notes: tuple[Note, ...] = ()
+    if seconds >= policy.driver_timeout:
+        heard, notes = _lose_driver(heard, "the driver does not answer", now, policy)
+    return heard, Changes(silence=change, notes=notes)
+
+
+def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
+    """Hold it against every device, once, that the driver is gone: nobody would see what happens to them."""
+    if state.inventory is None:
+        return state, ()
+    decision = policy.about(Source.DRIVER_GONE)
+    notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
+    known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
+    if (needs := decision.action.needs) is None:
+        return replace(state, driver_is_gone=True), notes
+    held = {
+        device: faults.burden(fault, Source.DRIVER_GONE, what, needs, now)
+        for device, fault in known.items()
+        if fault is None or Source.DRIVER_GONE not in fault.problems
+    }
+    return replace(_hold(state, held), driver_is_gone=True), notes
+
+
+def _clear(state: State, device: DeviceId) -> State:
+    """Forget what an operator talks away; a device that is not there cannot show that anything lasts."""
+    taken_out = {name: times for name, times in state.taken_out.items() if name != device}
+    held = {name: fault for name, fault in state.faults.items() if name != device}
+    left = faults.clear(state.faults[device]) if device in state.faults and _has(state.inventory, device) else None
+    if left is not None:
+        held[device] = left
+    return replace(state, faults=held, taken_out=taken_out)
+
+
+def _hold(state: State, held: Mapping[DeviceId, Fault]) -> State:
+    return replace(state, faults={**state.faults, **held}) if held else state
+
+
+def _conclude(
+    before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
+) -> tuple[State, Changes]:
+    """Draw the conclusions that do not depend on what was observed."""
+    after = _release(_interrupt(_damp(before, after, now, policy)), now.uptime - silence, policy)
+    return after, changes._replace(health=_compare(before, after))
+
+
+def _interrupt(state: State) -> State:
+    """End the probation of every device of which nobody knows whether it is quiet: the driver says nothing of it."""
+    on_probation = [device for device, fault in state.faults.items() if fault.stage is Stage.PROBATION]
+    if not on_probation:
+        return state
+    here = {device.id for device in state.devices} if state.is_watched else frozenset()
+    return _hold(state, {device: faults.resume(state.faults[device]) for device in on_probation if device not in here})
+
+
+def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
+    """Count which devices were taken out just now, and keep those out that come and go."""
+    new = [device for device in after.faults if device not in before.faults]
+    if not new or _strikes_all(before, after, new):
+        return after
+    taken_out, held = dict(after.taken_out), {}
+    for device in new:
+        if Source.DRIVER_GONE in after.faults[device].problems:
+            continue  # that is no fault of the device
+        recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
+        taken_out[device] = (*recent, now.uptime)
+        if len(taken_out[device]) >= policy.flap_count:
+            held[device] = faults.damp(after.faults[device])
+    return replace(_hold(after, held), taken_out=taken_out)
+
+
+def _strikes_all(before: State, after: State, new: Sequence[DeviceId]) -> bool:
+    """Whether several devices were taken out at once for one reason that spared none: then it is not theirs."""
+    well_before = {device.id for device in after.devices} - before.faults.keys()
+    return len(new) > 1 and well_before <= set(new) and len({after.faults[device].reason for device in new}) == 1
+
+
+def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
+    """Give those back whose probation was over when the driver gave its last sign: until then they were watched."""
+    over = {device for device, fault in state.faults.items() if fault.is_over(policy, last_sign)}
+    if not over:
+        return state
+    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in over})
+
+
+def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
+    """List the devices whose stage is another one."""
+    if before.faults is after.faults:
+        return ()
+    changes = []
+    for device in dict.fromkeys((*before.faults, *after.faults)):
+        was, is_now = before.stage_of(device), after.stage_of(device)
+        if was is not is_now:
+            fault = after.faults.get(device)
+            told = fault if fault is not None else before.faults[device]
+            reason = told.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else told.reason
+            changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
+    return tuple(changes)
+
+
+def _at(place: str) -> str:
+    return f" at {place}" if place else ""
+
+
+def _has(inventory: Inventory | None, device: DeviceId) -> bool:
+    return inventory is not None and any(known.id == device for known in inventory.devices)

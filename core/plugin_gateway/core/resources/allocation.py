@@ -1,0 +1,93 @@
+"""What a container gets that was given devices."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
+from typing import NamedTuple
+
+from plugin_gateway.core.devices import Device
+from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
+from plugin_gateway.core.ports import HostNodes
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+
+READ_WRITE = "rw"
+_INDEX = attrgetter("index")
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class DeviceNode(NamedTuple):
+    """A device node that the container runtime makes in the container."""
+
+    container_path: str
+    host_path: str
+    permissions: str = READ_WRITE
+
+
+class Mount(NamedTuple):
+    """A file or folder of the host that the container sees."""
+
+    container_path: str
+    host_path: str
+    read_only: bool = True
+
+
+class ContainerEdits(NamedTuple):
+    """Everything the kubelet adds to a container; a dialect writes those parts that it knows."""
+
+    environment: Mapping[str, str] = _NOTHING
+    mounts: tuple[Mount, ...] = ()
+    device_nodes: tuple[DeviceNode, ...] = ()
+    annotations: Mapping[str, str] = _NOTHING
+    cdi_devices: tuple[str, ...] = ()
+    absent_nodes: tuple[str, ...] = ()
+    """What the devices need and the host does not have now: no part of an answer, but worth a warning."""
+
+
+NO_EDITS = ContainerEdits()
+
+
+def allocate(
+    advertised: Advertisement,
+    ids: Sequence[str],
+    policy: AllocationPolicy,
+    host: HostNodes,
+) -> ContainerEdits:
+    """Grant these devices to one container.
+
+    ``host`` tells which device nodes are there now: with some drivers they come late.
+
+    Raises:
+        UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
+    """
+    if not ids:
+        return NO_EDITS
+    devices = _granted(advertised, ids)
+    by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
+    names = [device.id if by_uuid else str(device.index) for device in devices]
+    environment = {advertised.visibility_variable: ",".join(names)}
+    if not policy.pass_device_specs:
+        return ContainerEdits(environment)
+    own = [path for device in devices for path in device.nodes]
+    paths = [*own, *advertised.shared_nodes]
+    present, root = host.present(paths), policy.dev_root.rstrip("/")
+    return ContainerEdits(
+        environment,
+        device_nodes=tuple([DeviceNode(path, root + path) for path in paths if path in present]),
+        absent_nodes=tuple([path for path in own if path not in present]),
+    )
+
+
+def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
+    by_id = advertised.by_id
+    try:
+        devices = [by_id[name] for name in ids]
+    except KeyError:
+        raise UnknownDeviceError([name for name in ids if name not in by_id]) from None
+    if len(set(ids)) != len(ids):
+        raise RepeatedDeviceError([name for name, times in Counter(ids).items() if times > 1])
+    if not advertised.unhealthy.isdisjoint(ids):
+        raise UnhealthyDeviceError([name for name in ids if name in advertised.unhealthy])
+    devices.sort(key=_INDEX)
+    return devices

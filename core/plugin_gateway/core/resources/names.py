@@ -1,0 +1,42 @@
+"""The names under which devices are offered."""
+
+import re
+from typing import NewType
+
+from plugin_gateway.core.errors import InvalidValueError
+
+ResourceName = NewType("ResourceName", str)
+
+
+_QUOTA_PREFIX = "requests."
+_MAX_DOMAIN = 253 - len(_QUOTA_PREFIX)
+_MAX_NAME = 63
+_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+
+
+def parse_resource_name(text: str) -> ResourceName:
+    """Accept a name that every kubelet registers and every API server lets a pod ask for.
+
+    The rules are those of 1.10 to the newest; 1.8 and 1.9 check less, but a pod could not ask for such a name.
+
+    Raises:
+        InvalidValueError: the message says which rule it breaks.
+    """
+    domain, slash, name = text.partition("/")
+    rules = (
+        (bool(slash), "it must have the form DOMAIN/NAME"),
+        ("kubernetes.io/" not in text, "kubelets refuse every name that contains kubernetes.io/"),
+        (not text.startswith(_QUOTA_PREFIX), f"it must not start with {_QUOTA_PREFIX}"),
+        (len(domain) <= _MAX_DOMAIN, f"the domain has {len(domain)} characters, allowed are {_MAX_DOMAIN}"),
+        (_DOMAIN.fullmatch(domain), "the domain must be lower-case DNS labels: letters, digits and -, joined by dots"),
+        (len(name) <= _MAX_NAME, f"the part after / has {len(name)} characters, allowed are {_MAX_NAME}"),
+        (
+            _NAME.fullmatch(name),
+            "the part after / must be letters, digits, - _ . and start and end with a letter or digit",
+        ),
+    )
+    for kept, rule in rules:
+        if not kept:
+            raise InvalidValueError(f"resource name {text!r}: {rule}")
+    return ResourceName(text)

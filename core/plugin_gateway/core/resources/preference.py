@@ -1,0 +1,68 @@
+"""Which of the available devices a container should rather get.
+
+The place of the policy: today NUMA nodes and index, later the links between the devices.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+from plugin_gateway.core.devices import Device
+from plugin_gateway.core.resources.assignment import Advertisement
+
+_MAX_NODES_COMPARED = 12
+"""Above this number of NUMA nodes the largest ones are taken instead of the best combination of all."""
+
+_Nodes = tuple[int | None, ...]
+
+
+def prefer(
+    advertised: Advertisement, available: Sequence[str], must_include: Sequence[str], size: int
+) -> tuple[str, ...]:
+    """Choose ``size`` ids: what must be included, then as few NUMA nodes as possible, then the lowest index.
+
+    Never fails: an error here would fail the pod's admission. Ids that are unknown by now come last; where there are
+    too few ids all are chosen, and more than ``size`` only where that many must be included.
+    """
+    chosen = tuple(dict.fromkeys(must_include))
+    free = [name for name in dict.fromkeys(available) if name not in set(chosen)]
+    missing = min(max(size - len(chosen), 0), len(free))
+    if not missing:
+        return chosen
+    devices = sorted((advertised.by_id[name] for name in free if name in advertised.by_id), key=_index)
+    held = {advertised.by_id[name].numa_node for name in chosen if name in advertised.by_id}
+    ranked: list[str] = [device.id for device in _closest(devices, held, missing)]
+    ranked += [name for name in free if name not in advertised.by_id]
+    return chosen + tuple(ranked[:missing])
+
+
+def _index(device: Device) -> int:
+    return device.index
+
+
+def _closest(devices: Sequence[Device], held: Iterable[int | None], missing: int) -> list[Device]:
+    """Order the devices so that the first ``missing`` of them add as few NUMA nodes as possible."""
+    by_node: dict[int | None, list[Device]] = {}
+    for device in devices:
+        by_node.setdefault(device.numa_node, []).append(device)
+    near = [node for node in by_node if node in set(held)]
+    far = [node for node in by_node if node not in set(held)]
+    taken = sorted((device for node in near for device in by_node[node]), key=_index)
+    if len(taken) < missing:
+        nodes = _fewest_nodes({node: by_node[node] for node in far}, missing - len(taken))
+        taken += sorted((device for node in nodes for device in by_node[node]), key=_index)
+    return taken
+
+
+def _fewest_nodes(by_node: dict[int | None, list[Device]], missing: int) -> _Nodes:
+    """Find the smallest set of NUMA nodes with enough devices; of equal ones that with the lowest indexes."""
+    largest_first = sorted(by_node, key=lambda node: (-len(by_node[node]), by_node[node][0].index))
+    count, devices_in_them = 0, 0
+    while count < len(largest_first) and devices_in_them < missing:
+        devices_in_them += len(by_node[largest_first[count]])
+        count += 1
+    if devices_in_them < missing or len(by_node) > _MAX_NODES_COMPARED:
+        return tuple(largest_first[:count])
+
+    # The nodes stand in the order of their lowest index, and so do their combinations.
+    combined: Iterable[_Nodes] = combinations(by_node, count)
+    return next(nodes for nodes in combined if sum(len(by_node[node]) for node in nodes) >= missing)
