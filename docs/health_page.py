@@ -14,12 +14,13 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import DEFAULT_POLICY, Action, Decision, Needs, Source, XidRule
+from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
 from plugin_gateway.core.health.state import State, advance, clear, due, wait
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
 
 PAGE = Path(__file__).with_name("health.md")
 GPU = DeviceId("GPU-1")
@@ -41,11 +42,11 @@ HERE = InventorySeen(
     )
 )
 ACTIONS = {901: Action.UNHEALTHY, 902: Action.UNTIL_RESET, 903: Action.UNTIL_REBOOT}
-POLICY = DEFAULT_POLICY.with_rules([XidRule(xid, xid, action, "") for xid, action in ACTIONS.items()])
-SIMPLE, RESET, REBOOT = (XidReported(xid, GPU) for xid in ACTIONS)
+POLICY = HEALTH_POLICY.with_decisions({xid_kind(xid): Decision(action, "") for xid, action in ACTIONS.items()})
+SIMPLE, RESET, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
 WELL, LOST = (
     DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}),
-    DevicesChecked({GPU: Checkup({Source.NOT_ANSWERING: "GPU is lost"})}),
+    DevicesChecked({GPU: Checkup({NOT_ANSWERING: "GPU is lost"})}),
 )
 NEW_DRIVER = DriverSeen("2", "2")
 NOW, LATER = Moment(10_000.0, 0.0), Moment(20_000.0, 0.0)
@@ -68,7 +69,7 @@ def rest(state: State) -> State:
     return wait(state, LATER, POLICY)[0] if due(state, POLICY) is not None else state
 
 
-PROBLEMS = {Source.NOT_ANSWERING: "does not answer", Source.DRIVER_GONE: "the driver is gone"}
+PROBLEMS = {NOT_ANSWERING: "does not answer", DRIVER_GONE: "the driver is gone"}
 STARTS: Mapping[str, Sequence[Observation]] = {
     "Healthy": (),
     "Unhealthy, needs a check": (SIMPLE,),
@@ -127,13 +128,14 @@ def state_table() -> list[str]:
 
 def evidence_table() -> list[str]:
     """List what follows from which evidence by default."""
+    numbers = {kind: number_of(kind, XID) for kind in HEALTH_POLICY.kinds}
     by_decision: dict[Decision, list[int]] = {}
-    for xid, decision in sorted(DEFAULT_POLICY.xids.items()):
-        by_decision.setdefault(decision, []).append(xid)
+    for xid, kind in sorted((xid, kind) for kind, xid in numbers.items() if xid is not None):
+        by_decision.setdefault(HEALTH_POLICY.about(kind), []).append(xid)
     rows = [(f"XID {ranges(xids)}", decision) for decision, xids in by_decision.items()]
     rows.sort(key=lambda each: list(Action).index(each[1].action))
-    rows.append(("any other XID", DEFAULT_POLICY.unknown_xid))
-    rows += [(f"`{source.value}`", DEFAULT_POLICY.about(source)) for source in Source]
+    rows.append(("any other XID", HEALTH_POLICY.families[XID]))
+    rows += [(f"`{kind}`", HEALTH_POLICY.about(kind)) for kind, xid in numbers.items() if xid is None]
     lines = [row(("evidence", "action", "decided by")), row(["---"] * 3)]
     return lines + [row((what, f"`{decision.action.value}`", decision.origin)) for what, decision in rows]
 
@@ -211,9 +213,9 @@ file: XIDs to ignore, or `all`; XIDs that count in spite of that.
 def page() -> str:
     """Write the page."""
     return TEXT.format(
-        quiet=DEFAULT_POLICY.quiet_time,
-        count=DEFAULT_POLICY.flap_count,
-        window=DEFAULT_POLICY.flap_window,
+        quiet=HEALTH_POLICY.quiet_time,
+        count=HEALTH_POLICY.flap_count,
+        window=HEALTH_POLICY.flap_window,
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
     )

@@ -16,6 +16,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.dialects.dialect import Dialect
+    from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -64,6 +65,13 @@ def make_backend(backend: str, driver_root: str) -> "Backend":
     return NvmlBackend(driver_root=driver_root)
 
 
+def default_health() -> "HealthPolicy":
+    """Return what follows from each kind of evidence unless an admin decides otherwise."""
+    from plugin_gateway.nvidia.evidence import HEALTH_POLICY
+
+    return HEALTH_POLICY
+
+
 def simulate(spec: str) -> "SimulatedBackend":
     """Make simulated GPUs, such as ``8xH100``."""
     from plugin_gateway.nvidia.simulated import SimulatedBackend
@@ -76,6 +84,7 @@ PARTS = Parts(
     dialects=dialects,
     parse_backend=parse_backend,
     make_backend=make_backend,
+    default_health=default_health,
     simulate=lambda count: simulate(f"{count}xH100"),
 )
 

@@ -20,19 +20,19 @@ from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
-from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, XidReported
-from plugin_gateway.core.health.policy import DEFAULT_POLICY
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
 from plugin_gateway.core.health.state import Note, Significance, State, advance, clear
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
-BOTH = Target("node-1", events=True, condition="GpuProblem")
+BOTH = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
 
 
 def after(*observations: Observation, state: State | None = None) -> State:
     state = state or State()
     for observation in observations:
-        state, _ = advance(state, observation, Moment(1.0, 1.0), DEFAULT_POLICY)
+        state, _ = advance(state, observation, Moment(1.0, 1.0), HEALTH_POLICY)
     return state
 
 
@@ -67,13 +67,13 @@ async def reporting(
 
 async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
     async with reporting(server) as reports:
-        state = after(SEEN, XidReported(1000, GPU))
+        state = after(SEEN, EvidenceReported(xid_kind(1000), GPU))
         reports.keep(state)
         await until(lambda: len(server.events()) == 1, "an Event")
         state = after(DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}), state=state)
         reports.keep(state)
         await until(lambda: len(server.events()) == 2, "another Event")
-        state, _ = clear(state, GPU, Moment(2.0, 2.0), DEFAULT_POLICY)
+        state, _ = clear(state, GPU, Moment(2.0, 2.0), HEALTH_POLICY)
         reports.keep(state)
         await until(lambda: len(server.events()) == 3, "the last Event")
     first, second, third = server.events()
@@ -91,7 +91,7 @@ async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
 
 async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer) -> None:
     async with reporting(server) as reports:
-        state, changes = advance(after(SEEN), XidReported(31, GPU), Moment(1.0, 1.0), DEFAULT_POLICY)
+        state, changes = advance(after(SEEN), EvidenceReported(xid_kind(31), GPU), Moment(1.0, 1.0), HEALTH_POLICY)
         reports.keep(state, (*changes.notes, Note(GPU, "XID 63", Significance.IGNORED)))
         await until(lambda: len(server.events()) == 1, "an Event")
     assert server.events()[0]["reason"] == "GpuEvidence"
@@ -102,7 +102,7 @@ async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiSe
     async with reporting(server, BOTH._replace(events=False)) as reports:
         reports.keep(after(SEEN))
         await until(lambda: len(server.conditions()) == 1, "the condition")
-        reports.keep(after(SEEN, XidReported(79, GPU)))
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
         await until(lambda: len(server.conditions()) == 2, "another one")
     assert not server.events()
     first, second = server.conditions()
@@ -114,9 +114,9 @@ async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiSe
 
 
 async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:
-    known = after(SEEN, XidReported(79, GPU))
+    known = after(SEEN, EvidenceReported(xid_kind(79), GPU))
     async with reporting(server, known=State(faults=known.faults)) as reports:
-        reports.keep(after(XidReported(79, OTHER), state=known))
+        reports.keep(after(EvidenceReported(xid_kind(79), OTHER), state=known))
         await until(lambda: len(server.events()) == 1, "an Event")
         await until(lambda: len(server.conditions()) == 1, "the condition")
     assert server.events()[0]["message"].startswith(OTHER)
@@ -129,11 +129,11 @@ async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_t
     monkeypatch.setattr(cluster_reports, "FIRST_RETRY", 0.05)
     server.status = 403
     async with reporting(server) as reports:
-        state = after(SEEN, XidReported(79, GPU))
+        state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
         reports.keep(state)
         await until(lambda: len(told) == 1, "the complaint")
         await asyncio.sleep(0.3)
-        reports.keep(after(XidReported(79, OTHER), state=state))
+        reports.keep(after(EvidenceReported(xid_kind(79), OTHER), state=state))
         server.status = 201
         await until(lambda: len(server.events()) == 2, "both Events")
         await until(lambda: len(told) == 2, "the end of the complaint")
@@ -163,7 +163,7 @@ async def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, serve
 
 async def test_a_device_that_is_not_there_is_no_problem_of_the_node(server: ApiServer) -> None:
     async with reporting(server, BOTH._replace(events=False)) as reports:
-        state = after(SEEN, XidReported(79, GPU))
+        state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
         reports.keep(state)
         await until(lambda: len(server.conditions()) == 1, "the condition")
         without = InventorySeen(Inventory(devices=(device(1),), visibility_variable="X"))
@@ -206,6 +206,6 @@ async def test_a_server_that_never_ends_its_answer_has_a_limit(
 async def test_nobody_waits_for_a_server_that_never_ends_its_answer(server: ApiServer) -> None:
     began = asyncio.get_running_loop().time()
     async with dripping(server, b"HTTP/1.1 200 OK\r\n\r\n"), reporting(server) as reports:
-        reports.keep(after(SEEN, XidReported(79, GPU)))
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
         await asyncio.sleep(0.2)
     assert asyncio.get_running_loop().time() - began < 2

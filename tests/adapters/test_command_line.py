@@ -261,7 +261,7 @@ def test_only_what_a_mistake_needs_is_imported() -> None:
         "from plugin_gateway.adapters.configuration.reading import decide\n"
         "options = run_options(('auto',), str)\n"
         "def run(parsed):\n"
-        "    print(decide(options, given_flags(options, parsed), {}).values['log_level'])\n"
+        "    print(decide(options, given_flags(options, parsed), {}, dict).values['log_level'])\n"
         "    print(*sorted({'yaml', 'difflib', 'textwrap', 'shutil', 'importlib.metadata', 'rich', 'grpc', 'structlog',"
         " 'asyncio', 'dataclasses', 'pathlib'} & sys.modules.keys()))\n"
         "    return 0\n"

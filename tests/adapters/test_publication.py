@@ -14,12 +14,11 @@ from plugin_gateway.core.health.observations import (
     DriverSeen,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, xid_kind
 
 INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
 GPU = DeviceId("GPU-0")
@@ -50,16 +49,16 @@ async def test_the_end_comes_after_what_was_not_seen_yet() -> None:
 
 def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
     mailbox = Mailbox()
-    gone, ecc = DriverUnavailable("gone"), FaultReported(Source.DOUBLE_BIT_ECC, GPU)
+    gone, ecc = DriverUnavailable("gone"), EvidenceReported(DOUBLE_BIT_ECC, GPU)
     for observation in (
-        XidReported(79, GPU),
+        EvidenceReported(xid_kind(79), GPU),
         gone,
         ecc,
         INVENTORY,
-        XidReported(79, GPU),
+        EvidenceReported(xid_kind(79), GPU),
     ):
         mailbox.put(observation)
-    assert mailbox.take() == [gone, ecc, INVENTORY, XidReported(79, GPU)]
+    assert mailbox.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU)]
     assert mailbox.take() == []
 
 
@@ -92,11 +91,11 @@ def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
     mailbox, woken = Mailbox(), list[str]()
     mailbox.put(INVENTORY)
     mailbox.attach(lambda: woken.append(threading.current_thread().name))
-    thread = threading.Thread(target=mailbox.put, args=(XidReported(1, None),), name="driver")
+    thread = threading.Thread(target=mailbox.put, args=(EvidenceReported(xid_kind(1), None),), name="driver")
     thread.start()
     thread.join(5)
     mailbox.detach()
-    mailbox.put(XidReported(2, None))
+    mailbox.put(EvidenceReported(xid_kind(2), None))
     assert woken == [threading.current_thread().name, "driver"]
     mailbox.attach(lambda: woken.append("again"))
     assert woken[-1] == "again"

@@ -18,11 +18,11 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import DEFAULT_POLICY, Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.nvidia.evidence import GPU_UNAVAILABLE, HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
 
 VERSIONS = ("auto", "v1beta1")
 DEVICE = device(0).id
@@ -31,10 +31,10 @@ DEVICE = device(0).id
 @pytest.mark.parametrize(
     "observation",
     [
-        XidReported(79, DEVICE),
-        XidReported(79, None, "0000:10:00.0"),
-        FaultReported(Source.GPU_UNAVAILABLE, None),
-        DevicesChecked({DEVICE: Checkup({Source.NOT_ANSWERING: "gone"}, None, frozenset({Source.ROW_REMAP_FAILURE}))}),
+        EvidenceReported(xid_kind(79), DEVICE),
+        EvidenceReported(xid_kind(79), None, "0000:10:00.0"),
+        EvidenceReported(GPU_UNAVAILABLE, None),
+        DevicesChecked({DEVICE: Checkup({NOT_ANSWERING: "gone"}, None, frozenset({ROW_REMAP_FAILURE}))}),
         DriverSeen("575.57.08", None),
         DriverUnavailable("no driver"),
         DriverSilence(3.5),
@@ -49,7 +49,7 @@ def test_an_observation_is_read_as_it_was(observation: Observation, tmp_path: Pa
 def test_the_head_is_read_as_it_was(tmp_path: Path) -> None:
     recording = read_recording(write(tmp_path / "r", [head(dev_root="/driver")]), VERSIONS)
     assert recording.began == 1.7e9
-    assert recording.configuration.health == DEFAULT_POLICY
+    assert recording.configuration.health == HEALTH_POLICY
     assert recording.configuration.policy.dev_root == "/driver"
 
 
@@ -85,7 +85,6 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (put([], 0, "health", "xids"), "1: health.xids: [] where names with values belong"),
     (put({"x": None}, 0, "health", "xids"), "1: health.xids.'x': 'x' is no whole number"),
     (put([], 0, "health", "sources"), "1: health.sources: [] where names with values belong"),
-    (put({}, 0, "health", "sources"), "1: health: health: decisions about  alone"),
     (put("x", 0, "health", "quiet_time"), "1: health.quiet_time: 'x' is no number from 0 to 1e+11"),
     (put(1.5, 0, "health", "flap_count"), "1: health.flap_count: 1.5 is no whole number from 0 to 2^63 - 1"),
     (put(True, 3, "t"), "4: t: True is no number from 0 to 1e+11"),

@@ -10,13 +10,19 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING
 from plugin_gateway.core.health.state import LONGEST_SILENCE
+from plugin_gateway.nvidia.evidence import (
+    DOUBLE_BIT_ECC,
+    GPU_UNAVAILABLE,
+    PENDING_RETIREMENT,
+    ROW_REMAP_FAILURE,
+    xid_kind,
+)
 
 IDS = tuple(DeviceId(f"GPU-{number}") for number in range(6))
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
@@ -67,7 +73,7 @@ INVENTORIES = st.builds(
 CHECKUPS = st.builds(
     Checkup,
     st.dictionaries(
-        st.sampled_from((Source.NOT_ANSWERING, Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT)),
+        st.sampled_from((NOT_ANSWERING, ROW_REMAP_FAILURE, PENDING_RETIREMENT)),
         st.sampled_from(("words", "other words")),
         max_size=1,
     ),
@@ -75,10 +81,14 @@ CHECKUPS = st.builds(
 )
 OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(InventorySeen, INVENTORIES),
-    st.builds(XidReported, st.sampled_from((13, 31, 48, 79, 10_000)), st.none() | st.sampled_from(IDS)),
     st.builds(
-        FaultReported,
-        st.sampled_from((Source.DOUBLE_BIT_ECC, Source.GPU_UNAVAILABLE)),
+        EvidenceReported,
+        st.sampled_from((13, 31, 48, 79, 10_000)).map(xid_kind),
+        st.none() | st.sampled_from(IDS),
+    ),
+    st.builds(
+        EvidenceReported,
+        st.sampled_from((DOUBLE_BIT_ECC, GPU_UNAVAILABLE)),
         st.none() | st.sampled_from(IDS),
     ),
     st.builds(DevicesChecked, st.dictionaries(st.sampled_from(IDS), CHECKUPS)),

@@ -9,10 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Needs, Source, XidRule
+from plugin_gateway.core.health.policy import (
+    Action,
+    Decision,
+    EvidenceKind,
+    HealthPolicy,
+    Needs,
+    family_of,
+    number_of,
+    numbered,
+    words_of,
+)
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 from plugin_gateway.nvidia.xid_catalog import XID_CATALOG
 
-BY_DEFAULT = HealthPolicy()
+BY_DEFAULT = HEALTH_POLICY
 with (Path(__file__).parent / "xid-actions.csv").open() as _table:
     CATALOG = [(int(row["xid"]), row["immediate_action"], row["severity"]) for row in csv.DictReader(_table)]
 """The catalog as NVSentinel publishes it, row by row."""
@@ -24,13 +35,9 @@ EXPECTED = {
 }
 
 
-def rule(first: int, last: int, action: Action, origin: str = "file:1") -> XidRule:
-    return XidRule(first, last, action, origin)
-
-
 @pytest.mark.parametrize(("xid", "advice", "severity"), CATALOG)
 def test_every_row_of_the_catalog(xid: int, advice: str, severity: str) -> None:
-    decision = BY_DEFAULT.about_xid(xid)
+    decision = BY_DEFAULT.about(xid_kind(xid))
     otherwise = Action.REPORT if severity == "nonfatal" else Action.UNTIL_RESET
     assert decision == Decision(EXPECTED.get(advice, otherwise), f"NVIDIA's catalog: {advice}")
 
@@ -42,12 +49,35 @@ def test_no_other_xid_is_in_the_catalog() -> None:
 
 @pytest.mark.parametrize("xid", [-1, 0, 163, 10_000])
 def test_an_xid_that_nobody_knows_counts(xid: int) -> None:
-    assert BY_DEFAULT.about_xid(xid).action is Action.UNHEALTHY
+    assert BY_DEFAULT.about(xid_kind(xid)).action is Action.UNHEALTHY
 
 
-def test_every_other_source_takes_a_device_out_by_default() -> None:
-    assert set(BY_DEFAULT.sources) == set(Source)
-    assert all(decision.action.needs is not None for decision in BY_DEFAULT.sources.values())
+def test_all_other_evidence_takes_a_device_out_by_default() -> None:
+    others = [kind for kind in BY_DEFAULT.kinds if family_of(kind) is None]
+    assert others == [
+        "double-bit-ecc",
+        "gpu-unavailable",
+        "recovery-action",
+        "not-answering",
+        "row-remap-failure",
+        "pending-retirement",
+        "driver-gone",
+    ]
+    assert all(BY_DEFAULT.about(kind).action.needs is not None for kind in (*others, EvidenceKind("of-tomorrow")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "words"),
+    [("xid-79", "xid", "XID 79"), ("link-down", None, "link-down"), ("a-b-7", "a-b", "A-B 7"), ("-", None, "-")],
+)
+def test_a_kind_with_a_number_belongs_to_a_family(kind: str, family: str | None, words: str) -> None:
+    assert (family_of(EvidenceKind(kind)), words_of(EvidenceKind(kind))) == (family, words)
+
+
+@given(st.text("ab-x", min_size=1), st.integers(0, 10**9))
+def test_the_number_of_a_kind_is_the_one_it_was_made_with(family: str, number: int) -> None:
+    kind = numbered(family, number)
+    assert (number_of(kind, family), number_of(kind, f"{family}-"), family_of(kind)) == (number, None, family)
 
 
 @pytest.mark.parametrize(
@@ -64,25 +94,19 @@ def test_what_a_device_needs_afterwards(action: Action, needs: Needs | None) -> 
     assert action.needs is needs
 
 
-def test_a_rule_decides_about_both_its_ends_and_nothing_else() -> None:
-    policy = BY_DEFAULT.with_rules([rule(126, 135, Action.UNHEALTHY)])
-    assert {policy.about_xid(xid) for xid in range(126, 136)} == {Decision(Action.UNHEALTHY, "file:1")}
-    assert (policy.about_xid(125), policy.about_xid(136)) == (BY_DEFAULT.about_xid(125), BY_DEFAULT.about_xid(136))
-
-
-def test_two_rules_for_one_xid_are_refused() -> None:
-    rules = [rule(10, 20, Action.IGNORE, "f:1:3"), rule(20, 30, Action.REPORT, "f:2:3")]
-    with pytest.raises(InvalidValueError, match="XID 20 was decided about before, at f:1:3"):
-        BY_DEFAULT.with_rules(rules)
+def test_a_decision_counts_for_its_kind_and_no_other() -> None:
+    policy = BY_DEFAULT.with_decisions({xid_kind(126): Decision(Action.UNHEALTHY, "file:1")})
+    assert policy.about(xid_kind(126)) == Decision(Action.UNHEALTHY, "file:1")
+    assert policy.about(xid_kind(125)) == BY_DEFAULT.about(xid_kind(125))
 
 
 @given(st.integers(0, 200))
 def test_without_checks_nothing_counts_but_what_is_enabled(xid: int) -> None:
-    policy = BY_DEFAULT.without_checks("env").enabling([79, 13], "env")
-    assert (policy.about_xid(xid).action is Action.IGNORE) is (xid not in {13, 79})
-    assert {decision.action for decision in policy.sources.values()} == {Action.IGNORE}
-    assert policy.about_xid(79).action is Action.UNTIL_REBOOT
-    assert policy.about_xid(13).action is Action.UNHEALTHY
+    policy = BY_DEFAULT.without_checks("env").enabling([xid_kind(79), xid_kind(13)], "env", BY_DEFAULT)
+    assert (policy.about(xid_kind(xid)).action is Action.IGNORE) is (xid not in {13, 79})
+    assert policy.about(EvidenceKind("of-tomorrow")).action is Action.IGNORE
+    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT
+    assert policy.about(xid_kind(13)).action is Action.UNHEALTHY
 
 
 @pytest.mark.parametrize(
@@ -105,19 +129,10 @@ def test_numbers_that_make_no_sense_are_refused(
         )
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 5), (-1, 5), (9, 3), (1, 10_000)])
-def test_what_is_no_range_is_refused(first: int, last: int) -> None:
-    with pytest.raises(InvalidValueError, match="allowed are 1 to 9999"):
-        rule(first, last, Action.IGNORE)
-
-
-def test_a_policy_decides_about_every_source() -> None:
-    with pytest.raises(InvalidValueError, match="decisions about double-bit-ecc alone"):
-        HealthPolicy(sources={Source.DOUBLE_BIT_ECC: Decision(Action.IGNORE, "")})
-
-
 def test_what_counts_already_is_enabled_as_it_is() -> None:
-    policy = BY_DEFAULT.with_rules([rule(31, 31, Action.UNTIL_RESET)]).enabling([31, 79, 13], "env")
-    assert policy.about_xid(31) == Decision(Action.UNTIL_RESET, "file:1")
-    assert policy.about_xid(79) == BY_DEFAULT.about_xid(79)
-    assert policy.about_xid(13) == Decision(Action.UNHEALTHY, "env")
+    policy = BY_DEFAULT.with_decisions({xid_kind(31): Decision(Action.UNTIL_RESET, "file:1")}).enabling(
+        [xid_kind(31), xid_kind(79), xid_kind(13)], "env", BY_DEFAULT
+    )
+    assert policy.about(xid_kind(31)) == Decision(Action.UNTIL_RESET, "file:1")
+    assert policy.about(xid_kind(79)) == BY_DEFAULT.about(xid_kind(79))
+    assert policy.about(xid_kind(13)) == Decision(Action.UNHEALTHY, "env")

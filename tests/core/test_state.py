@@ -16,12 +16,18 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Source, XidRule
+from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
+    NOT_ANSWERING,
+    RECOVERY_ACTION,
+    Action,
+    Decision,
+    HealthPolicy,
+)
 from plugin_gateway.core.health.state import (
     Changes,
     DriverChange,
@@ -35,14 +41,21 @@ from plugin_gateway.core.health.state import (
     due,
     wait,
 )
+from plugin_gateway.nvidia.evidence import (
+    DOUBLE_BIT_ECC,
+    HEALTH_POLICY,
+    PENDING_RETIREMENT,
+    ROW_REMAP_FAILURE,
+    xid_kind,
+)
 
 from .strategies import HISTORIES, IDS, INVENTORIES, OBSERVATIONS, device, inventory
 
-POLICY = HealthPolicy()
+POLICY = HEALTH_POLICY
 WELL = Checkup({}, asks_for_recovery=False)
-ASKING = Checkup({Source.RECOVERY_ACTION: "GPU reset"}, asks_for_recovery=True)
-LOST = Checkup({Source.NOT_ANSWERING: "does not answer"})
-PENDING = Checkup({Source.PENDING_RETIREMENT: "memory waits"}, asks_for_recovery=False)
+ASKING = Checkup({RECOVERY_ACTION: "GPU reset"}, asks_for_recovery=True)
+LOST = Checkup({NOT_ANSWERING: "does not answer"})
+PENDING = Checkup({PENDING_RETIREMENT: "memory waits"}, asks_for_recovery=False)
 EPOCH = 1_000_000.0
 GPU, OTHER = IDS[0], IDS[1]
 SEEN = InventorySeen(inventory(device(0), device(1)))
@@ -125,9 +138,7 @@ def ids_of(state: State) -> set[DeviceId]:
 def accused(observation: Observation, state: State) -> set[DeviceId]:
     """The devices that this observation says something against."""
     match observation:
-        case XidReported(xid, str(name)) if name in ids_of(state) and POLICY.about_xid(xid).action.needs is not None:
-            return {name}
-        case FaultReported(_, str(name)) if name in ids_of(state):
+        case EvidenceReported(kind, str(name)) if name in ids_of(state) and POLICY.about(kind).action.needs is not None:
             return {name}
         case DevicesChecked(checkups):
             return {name for name, checkup in checkups.items() if checkup.problems}
@@ -265,7 +276,7 @@ def test_a_driver_is_silent_from_ten_seconds_on() -> None:
 
 
 def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
-    story = Story().see(XidReported(79, GPU))
+    story = Story().see(EvidenceReported(xid_kind(79), GPU))
     assert story.changes.health == (
         HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", "a reboot of the node, or an operator's word"),
     )
@@ -276,37 +287,37 @@ def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("observation", "note"),
     [
-        (XidReported(63, GPU), Note(GPU, "XID 63", Significance.IGNORED)),
-        (XidReported(31, GPU), Note(GPU, "XID 31", Significance.REPORTED)),
-        (XidReported(31, None), Note(None, "XID 31", Significance.UNKNOWN_DEVICE)),
-        (XidReported(79, None), Note(None, "XID 79", Significance.UNKNOWN_DEVICE)),
-        (XidReported(79, IDS[5]), Note(IDS[5], "XID 79", Significance.UNKNOWN_DEVICE)),
-        (FaultReported(Source.DOUBLE_BIT_ECC, None), Note(None, "double-bit-ecc", Significance.UNKNOWN_DEVICE)),
-        (XidReported(79, OTHER), Note(OTHER, "XID 79", Significance.FURTHER)),
+        (EvidenceReported(xid_kind(63), GPU), Note(GPU, "XID 63", Significance.IGNORED)),
+        (EvidenceReported(xid_kind(31), GPU), Note(GPU, "XID 31", Significance.REPORTED)),
+        (EvidenceReported(xid_kind(31), None), Note(None, "XID 31", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), None), Note(None, "XID 79", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), IDS[5]), Note(IDS[5], "XID 79", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(DOUBLE_BIT_ECC, None), Note(None, "double-bit-ecc", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), OTHER), Note(OTHER, "XID 79", Significance.FURTHER)),
     ],
 )
 def test_an_event_that_changes_no_stage_says_why(observation: Observation, note: Note) -> None:
-    story = Story().see(XidReported(48, OTHER), observation)
+    story = Story().see(EvidenceReported(xid_kind(48), OTHER), observation)
     assert story.changes == Changes(notes=(note,))
 
 
 def test_the_same_evidence_again_is_not_told_again() -> None:
-    assert Story().see(XidReported(79, GPU), XidReported(79, GPU)).changes == Changes()
+    assert Story().see(EvidenceReported(xid_kind(79), GPU), EvidenceReported(xid_kind(79), GPU)).changes == Changes()
 
 
 def test_before_the_first_inventory_no_device_is_known() -> None:
-    state, changes = advance(State(), XidReported(79, GPU), at(1), POLICY)
+    state, changes = advance(State(), EvidenceReported(xid_kind(79), GPU), at(1), POLICY)
     assert state == State()
     assert changes.notes == (Note(GPU, "XID 79", Significance.UNKNOWN_DEVICE),)
 
 
 def test_a_device_that_vanished_and_came_back_is_still_unhealthy() -> None:
-    story = Story().see(XidReported(79, GPU), InventorySeen(inventory()), SEEN)
+    story = Story().see(EvidenceReported(xid_kind(79), GPU), InventorySeen(inventory()), SEEN)
     assert story.stage is Stage.UNHEALTHY
 
 
 def test_an_xid_that_only_counts_is_over_after_a_check_and_a_quiet_time() -> None:
-    story = Story().see(XidReported(1000, GPU)).sleep(600)
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU)).sleep(600)
     assert story.stage is Stage.UNHEALTHY, "time alone is no proof"
     assert story.check().stage is Stage.PROBATION
     assert story.changes.health[0].lacks == "a quiet time"
@@ -316,12 +327,14 @@ def test_an_xid_that_only_counts_is_over_after_a_check_and_a_quiet_time() -> Non
 
 
 def test_a_check_from_before_the_evidence_proves_nothing() -> None:
-    story = Story().check().see(XidReported(1000, GPU)).sleep(600)
+    story = Story().check().see(EvidenceReported(xid_kind(1000), GPU)).sleep(600)
     assert story.stage is Stage.UNHEALTHY
 
 
 def test_new_evidence_ends_the_probation_and_its_time_begins_anew() -> None:
-    story = Story().see(XidReported(1000, GPU)).check().sleep(59).see(XidReported(1001, GPU))
+    story = (
+        Story().see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(59).see(EvidenceReported(xid_kind(1001), GPU))
+    )
     assert story.stage is Stage.UNHEALTHY
     assert [evidence.what for evidence in story.fault.evidence] == ["XID 1000", "XID 1001"]
     assert story.check().sleep(59.9).stage is Stage.PROBATION
@@ -329,13 +342,13 @@ def test_new_evidence_ends_the_probation_and_its_time_begins_anew() -> None:
 
 
 def test_what_needs_a_reset_does_not_come_back_by_quiet_alone() -> None:
-    story = Story().see(XidReported(48, GPU)).check().sleep(7200).check()
+    story = Story().see(EvidenceReported(xid_kind(48), GPU)).check().sleep(7200).check()
     assert story.stage is Stage.UNHEALTHY
     assert story.fault.lacks == "a reset that the driver reports, a reboot, or an operator's word"
 
 
 def test_a_recovery_action_that_is_back_to_none_is_a_reset() -> None:
-    story = Story().see(XidReported(48, GPU)).check(ASKING)
+    story = Story().see(EvidenceReported(xid_kind(48), GPU)).check(ASKING)
     assert [evidence.what for evidence in story.fault.evidence] == [
         "XID 48",
         "GPU reset",
@@ -345,19 +358,19 @@ def test_a_recovery_action_that_is_back_to_none_is_a_reset() -> None:
 
 
 def test_a_reset_is_seen_although_the_device_did_not_answer_in_between() -> None:
-    story = Story().see(XidReported(62, GPU)).check(ASKING).check(LOST).check()
+    story = Story().see(EvidenceReported(xid_kind(62), GPU)).check(ASKING).check(LOST).check()
     assert story.stage is Stage.PROBATION
 
 
 def test_a_reset_is_seen_although_the_recovery_action_itself_is_only_reported() -> None:
-    sources = {**POLICY.sources, Source.RECOVERY_ACTION: Decision(Action.REPORT, "file:3")}
-    story = Story(HealthPolicy(sources=sources)).see(XidReported(62, GPU)).check(ASKING)
+    policy = POLICY.with_decisions({RECOVERY_ACTION: Decision(Action.REPORT, "file:3")})
+    story = Story(policy).see(EvidenceReported(xid_kind(62), GPU)).check(ASKING)
     assert story.fault.lacks.startswith("a reset")
     assert story.check().stage is Stage.PROBATION
 
 
 def test_what_another_boot_left_is_forgotten_of_a_device_that_stayed_away_for_a_whole_one() -> None:
-    story = Story().see(XidReported(79, GPU), XidReported(79, OTHER))
+    story = Story().see(EvidenceReported(xid_kind(79), GPU), EvidenceReported(xid_kind(79), OTHER))
     second = recall(remember(story.state, "first"), "second")
     second, _ = advance(second, InventorySeen(inventory(device(1))), at(20), POLICY)
     assert set(second.faults) == {GPU, OTHER}, "it may come late"
@@ -367,7 +380,7 @@ def test_what_another_boot_left_is_forgotten_of_a_device_that_stayed_away_for_a_
 
 
 def test_a_device_that_comes_late_after_a_reboot_has_to_be_checked_and_quiet_as_every_other() -> None:
-    story = Story(state=recall(remember(Story().see(XidReported(79, GPU)).state, "boot"), "another"))
+    story = Story(state=recall(remember(Story().see(EvidenceReported(xid_kind(79), GPU)).state, "boot"), "another"))
     story.see(InventorySeen(inventory(device(1)))).sleep(600).see(SEEN)
     assert story.stage is Stage.UNHEALTHY
     assert story.check().sleep(60).stage is Stage.HEALTHY
@@ -375,7 +388,7 @@ def test_a_device_that_comes_late_after_a_reboot_has_to_be_checked_and_quiet_as_
 
 def test_what_a_check_could_not_find_out_is_as_it_was() -> None:
     story = Story().check(ASKING)
-    silent = Checkup({}, unanswered=frozenset({Source.RECOVERY_ACTION}))
+    silent = Checkup({}, unanswered=frozenset({RECOVERY_ACTION}))
     assert story.check(silent).sleep(600).stage is Stage.UNHEALTHY
     assert story.fault.problems == ASKING.problems
     assert story.check().sleep(60).stage is Stage.HEALTHY
@@ -383,26 +396,35 @@ def test_what_a_check_could_not_find_out_is_as_it_was() -> None:
 
 
 def test_a_recovery_action_that_was_there_for_a_moment_costs_a_probation() -> None:
-    story = Story().see(FaultReported(Source.RECOVERY_ACTION, GPU))
+    story = Story().see(EvidenceReported(RECOVERY_ACTION, GPU))
     assert story.stage is Stage.UNHEALTHY
     assert story.check().stage is Stage.PROBATION
     assert story.sleep(60).stage is Stage.HEALTHY
 
 
 def test_no_probation_ends_while_the_device_is_away() -> None:
-    story = Story().see(XidReported(1000, GPU)).check().see(InventorySeen(inventory(device(1)))).sleep(600)
+    story = (
+        Story().see(EvidenceReported(xid_kind(1000), GPU)).check().see(InventorySeen(inventory(device(1)))).sleep(600)
+    )
     assert story.see(SEEN).stage is Stage.UNHEALTHY
     assert story.check().sleep(60).stage is Stage.HEALTHY
 
 
 def test_no_probation_goes_on_while_the_events_of_the_driver_go_unseen() -> None:
-    story = Story().see(XidReported(1000, GPU)).check().see(EventsAwaited("unknown error")).check().sleep(600)
+    story = (
+        Story()
+        .see(EvidenceReported(xid_kind(1000), GPU))
+        .check()
+        .see(EventsAwaited("unknown error"))
+        .check()
+        .sleep(600)
+    )
     assert story.stage is Stage.UNHEALTHY
     assert story.see(EventsAwaited(None)).check().sleep(60).stage is Stage.HEALTHY
 
 
 def test_a_probation_ends_only_when_the_driver_gave_a_sign_since_it_was_over() -> None:
-    story = Story().see(XidReported(1000, GPU)).check()
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check()
     held, _ = wait(story.state, at(65), POLICY, silence=5.5)
     assert held.stage_of(GPU) is Stage.PROBATION, "the driver may have hung since the 59.5th second"
     released, _ = wait(held, at(65), POLICY, silence=5.0)
@@ -417,8 +439,8 @@ def test_what_strikes_every_device_at_once_is_no_flapping_of_any() -> None:
 
 
 def test_a_driver_that_is_gone_can_be_no_more_than_reported() -> None:
-    sources = {**POLICY.sources, Source.DRIVER_GONE: Decision(Action.REPORT, "file:3")}
-    story = Story(HealthPolicy(sources=sources)).see(DriverSilence(31.0))
+    policy = POLICY.with_decisions({DRIVER_GONE: Decision(Action.REPORT, "file:3")})
+    story = Story(policy).see(DriverSilence(31.0))
     assert story.changes.notes == (Note(None, "the driver does not answer", Significance.REPORTED),)
     assert story.see(DriverSilence(36.0)).changes == Changes()
     assert story.stage is Stage.HEALTHY
@@ -432,7 +454,7 @@ def test_an_operator_can_talk_away_a_device_that_is_not_there() -> None:
 
 
 def test_a_probation_that_ends_says_what_ended_it() -> None:
-    story = Story().see(XidReported(1000, GPU)).check().see(XidReported(79, GPU))
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check().see(EvidenceReported(xid_kind(79), GPU))
     assert story.changes.health[0].reason == "XID 79"
     assert story.fault.reason == "XID 1000"
 
@@ -445,12 +467,12 @@ def test_a_driver_that_comes_and_goes_is_no_flapping_of_its_devices() -> None:
 
 
 def test_a_recovery_action_that_is_not_told_any_more_is_no_reset() -> None:
-    story = Story().see(XidReported(48, GPU)).check(ASKING).check(Checkup({}))
+    story = Story().see(EvidenceReported(xid_kind(48), GPU)).check(ASKING).check(Checkup({}))
     assert story.stage is Stage.UNHEALTHY
 
 
 def test_a_new_driver_instance_is_a_reset_and_another_version_alone_is_none() -> None:
-    story = Story().see(DriverSeen("570", "1"), XidReported(48, GPU), DriverSeen("575", "1")).check()
+    story = Story().see(DriverSeen("570", "1"), EvidenceReported(xid_kind(48), GPU), DriverSeen("575", "1")).check()
     assert story.stage is Stage.UNHEALTHY
     assert story.see(DriverSeen("575", "2")).stage is Stage.UNHEALTHY
     assert story.check().stage is Stage.PROBATION
@@ -459,12 +481,17 @@ def test_a_new_driver_instance_is_a_reset_and_another_version_alone_is_none() ->
 @pytest.mark.parametrize("instances", [(None, "1"), ("1", None), (None, None)])
 def test_an_instance_that_cannot_be_told_is_no_new_one(instances: tuple[str | None, str | None]) -> None:
     before, now = instances
-    story = Story().see(DriverSeen("575", before), XidReported(48, GPU), DriverSeen("575", now)).check()
+    story = Story().see(DriverSeen("575", before), EvidenceReported(xid_kind(48), GPU), DriverSeen("575", now)).check()
     assert story.stage is Stage.UNHEALTHY
 
 
 def test_a_reset_does_not_count_for_evidence_that_comes_later() -> None:
-    story = Story().see(DriverSeen("575", "1"), XidReported(48, GPU), DriverSeen("575", "2"), XidReported(95, GPU))
+    story = Story().see(
+        DriverSeen("575", "1"),
+        EvidenceReported(xid_kind(48), GPU),
+        DriverSeen("575", "2"),
+        EvidenceReported(xid_kind(95), GPU),
+    )
     assert story.check().stage is Stage.UNHEALTHY
 
 
@@ -474,8 +501,8 @@ def test_a_reset_does_not_count_for_evidence_that_comes_later() -> None:
         LOST,
         ASKING,
         PENDING,
-        Checkup({Source.ROW_REMAP_FAILURE: "a row"}, asks_for_recovery=False),
-        Checkup({Source.ROW_REMAP_FAILURE: "a row", Source.PENDING_RETIREMENT: "memory"}),
+        Checkup({ROW_REMAP_FAILURE: "a row"}, asks_for_recovery=False),
+        Checkup({ROW_REMAP_FAILURE: "a row", PENDING_RETIREMENT: "memory"}),
     ],
 )
 def test_what_a_check_finds_lasts_until_another_does_not_find_it(checkup: Checkup) -> None:
@@ -490,7 +517,12 @@ def test_what_a_check_finds_lasts_until_another_does_not_find_it(checkup: Checku
 
 
 def test_what_needs_a_reboot_waits_for_another_boot() -> None:
-    story = Story().see(DriverSeen("575", "1"), XidReported(79, GPU), DriverSeen("575", "2")).check().sleep(7200)
+    story = (
+        Story()
+        .see(DriverSeen("575", "1"), EvidenceReported(xid_kind(79), GPU), DriverSeen("575", "2"))
+        .check()
+        .sleep(7200)
+    )
     assert story.stage is Stage.UNHEALTHY
     assert story.restart().check().sleep(7200).stage is Stage.UNHEALTHY
     assert story.restart(boot="another").stage is Stage.UNHEALTHY
@@ -499,23 +531,23 @@ def test_what_needs_a_reboot_waits_for_another_boot() -> None:
 
 
 def test_a_restart_in_probation_begins_the_quiet_time_anew() -> None:
-    story = Story().see(XidReported(1000, GPU)).check().sleep(59).restart()
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(59).restart()
     assert story.stage is Stage.UNHEALTHY
     assert story.check().sleep(59).stage is Stage.PROBATION
     assert story.sleep(1).stage is Stage.HEALTHY
 
 
 def test_a_restart_does_not_forget_a_reset_that_was_asked_for() -> None:
-    story = Story().check(ASKING).see(XidReported(48, GPU)).restart().check()
+    story = Story().check(ASKING).see(EvidenceReported(xid_kind(48), GPU)).restart().check()
     assert story.stage is Stage.PROBATION
 
 
 def test_a_device_that_comes_and_goes_stays_out_the_third_time() -> None:
     story = Story()
     for _ in range(2):
-        story.see(XidReported(1000, GPU)).check().sleep(60)
+        story.see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(60)
         assert story.stage is Stage.HEALTHY
-    story.see(XidReported(1000, GPU)).check().sleep(600)
+    story.see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(600)
     assert story.stage is Stage.UNHEALTHY
     assert "taken out too often" in story.fault.lacks
     assert story.restart().check().sleep(600).stage is Stage.UNHEALTHY
@@ -526,22 +558,22 @@ def test_a_device_that_comes_and_goes_stays_out_the_third_time() -> None:
 def test_faults_that_are_further_apart_than_the_window_are_no_flapping() -> None:
     story = Story()
     for _ in range(10):
-        story.see(XidReported(1000, GPU)).check().sleep(1801)
+        story.see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(1801)
         assert story.stage is Stage.HEALTHY
 
 
 def test_an_operators_word_counts_at_once_and_ends_the_damping() -> None:
     story = Story()
     for _ in range(3):
-        story.see(XidReported(79, GPU)).clear()
+        story.see(EvidenceReported(xid_kind(79), GPU)).clear()
         assert story.stage is Stage.HEALTHY
     assert story.changes.health[0].after is Stage.HEALTHY
-    story.see(XidReported(1000, GPU)).check().sleep(60)
+    story.see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(60)
     assert story.stage is Stage.HEALTHY
 
 
 def test_an_operator_cannot_talk_away_what_lasts() -> None:
-    story = Story().see(XidReported(79, GPU)).check(LOST).clear()
+    story = Story().see(EvidenceReported(xid_kind(79), GPU)).check(LOST).clear()
     assert story.stage is Stage.UNHEALTHY
     assert story.fault.reason == "does not answer"
     assert story.check().sleep(60).stage is Stage.HEALTHY
@@ -558,7 +590,7 @@ def test_a_driver_that_is_gone_for_a_moment_takes_no_device_along() -> None:
 
 @pytest.mark.parametrize("away", [DriverUnavailable("no library"), DriverSilence(11.0)])
 def test_a_time_in_which_the_driver_says_nothing_is_no_quiet_time(away: Observation) -> None:
-    story = Story().see(XidReported(1000, GPU)).check().sleep(59).see(away)
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(59).see(away)
     assert story.stage is Stage.UNHEALTHY
     assert story.see(SEEN, DriverSilence(0.0)).sleep(600).stage is Stage.UNHEALTHY
     assert story.check().sleep(59).stage is Stage.PROBATION
@@ -597,8 +629,8 @@ def test_a_driver_that_hangs_takes_every_device_along_until_it_answers() -> None
 
 
 def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> None:
-    sources = {**POLICY.sources, Source.PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")}
-    story = Story(HealthPolicy(sources=sources)).check(PENDING)
+    policy = POLICY.with_decisions({PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")})
+    story = Story(policy).check(PENDING)
     assert story.stage is Stage.HEALTHY
     told = (Note(GPU, "memory waits", Significance.REPORTED),)
     assert story.changes == Changes(notes=told)
@@ -608,12 +640,12 @@ def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> Non
 
 def test_a_decision_of_the_admin_counts_from_the_next_evidence_on() -> None:
     story = Story()
-    story.policy = POLICY.with_rules([XidRule(79, 79, Action.REPORT, "file:2")])
-    assert story.see(XidReported(79, GPU)).stage is Stage.HEALTHY
+    story.policy = POLICY.with_decisions({xid_kind(79): Decision(Action.REPORT, "file:2")})
+    assert story.see(EvidenceReported(xid_kind(79), GPU)).stage is Stage.HEALTHY
 
 
 def test_of_much_evidence_the_first_and_the_latest_are_kept() -> None:
-    story = Story().see(*(XidReported(1000 + number, GPU) for number in range(30)))
+    story = Story().see(*(EvidenceReported(xid_kind(1000 + number), GPU) for number in range(30)))
     kept = [evidence.what for evidence in story.fault.evidence]
     assert kept == ["XID 1000", *(f"XID {number}" for number in range(1023, 1030))]
 

@@ -17,10 +17,11 @@ from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, XidReported
-from plugin_gateway.core.health.policy import DEFAULT_POLICY, HealthPolicy
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
+from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.policy import AllocationPolicy
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 WELL = Checkup({}, asks_for_recovery=False)
 RESOURCE = DEFAULT_RESOURCE
@@ -50,7 +51,7 @@ class Node:
         *,
         allowed: Sequence[Dialect] = DIALECTS,
         rules: tuple[ResourceRule, ...] = EVERYTHING,
-        health: HealthPolicy = DEFAULT_POLICY,
+        health: HealthPolicy = HEALTH_POLICY,
     ) -> None:
         self.mailbox = Mailbox()
         self.silence = 0.0
@@ -68,7 +69,7 @@ class Node:
         self.mailbox.put(DevicesChecked({device(index).id: checkup for index in indexes or range(8)}))
 
     def fail(self, index: int, xid: int = 79) -> None:
-        self.mailbox.put(XidReported(xid, device(index).id))
+        self.mailbox.put(EvidenceReported(xid_kind(xid), device(index).id))
 
 
 @asynccontextmanager

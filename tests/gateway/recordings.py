@@ -11,8 +11,8 @@ from plugin_gateway.adapters.recording.recorder import VERSION
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.observations import InventorySeen, Observation
-from plugin_gateway.core.health.policy import DEFAULT_POLICY
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 Line = dict[str, Any]
 VARIABLE = "NVIDIA_VISIBLE_DEVICES"
@@ -30,7 +30,7 @@ def head(**others: object) -> Line:
         "pass_device_specs": True,
         "device_id_strategy": "uuid",
         "dev_root": "/",
-        "health": plain(DEFAULT_POLICY),
+        "health": plain(HEALTH_POLICY),
         **others,
     }
 

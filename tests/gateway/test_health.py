@@ -20,9 +20,10 @@ from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.nvidia.backend import NvmlBackend
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 from plugin_gateway.nvidia.pace import Pace
 
-SHORT = HealthPolicy(quiet_time=0.3, driver_timeout=0.5, flap_count=50)
+SHORT = replace(HEALTH_POLICY, quiet_time=0.3, driver_timeout=0.5, flap_count=50)
 DRIVER_NOT_LOADED = 9
 
 

@@ -55,10 +55,11 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.memory import Memory
-from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, InventorySeen, XidReported
-from plugin_gateway.core.health.policy import DEFAULT_POLICY, HealthPolicy, Source
+from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, EvidenceReported, InventorySeen
+from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ async def test_one_difference_is_one(recording: Path) -> None:
 
 
 ENDED = line("ended", 9.0, stream="1", by="kubelet")
-UNWELL = seen(XidReported(1000, DEVICES[1].id), 5.0)
+UNWELL = seen(EvidenceReported(xid_kind(1000), DEVICES[1].id), 5.0)
 PLAYED = "lines played, "
 
 
@@ -208,7 +209,7 @@ PLAYED = "lines played, "
     [
         (conversation(UNWELL, ENDED), ":9: a list is sent now that was not sent then\n--- then\n"),
         (
-            conversation(UNWELL, seen(XidReported(1000, DEVICES[0].id), 6.0), ENDED),
+            conversation(UNWELL, seen(EvidenceReported(xid_kind(1000), DEVICES[0].id), 6.0), ENDED),
             ":10: 2 more lists than then\n--- then\n",
         ),
         (conversation(UNWELL, line("end", 9.0))[:-1], ":9: a list is sent now that was not sent then\n"),
@@ -407,11 +408,11 @@ async def test_a_kubelet_that_was_there_before_may_know_the_devices_whatever_was
     assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")
 
 
-PROBATION = replace(DEFAULT_POLICY, quiet_time=1.0)
+PROBATION = replace(HEALTH_POLICY, quiet_time=1.0)
 
 
 def again(index: int, t: float) -> Line:
-    return seen(XidReported(1000, DEVICES[index].id), t)
+    return seen(EvidenceReported(xid_kind(1000), DEVICES[index].id), t)
 
 
 WELL_AGAIN = seen(DevicesChecked({each.id: WELL for each in DEVICES}), 5.0)
@@ -434,7 +435,9 @@ def conversation_with(policy: HealthPolicy, *more: Line) -> list[Line]:
     ],
 )
 async def test_the_driver_is_as_silent_as_it_was(more: tuple[Line, ...], differs: bool, recording: Path) -> None:
-    lines = conversation_with(PROBATION, seen(XidReported(1000, DEVICES[1].id), 4.0), listed(1, t=4.001), WELL_AGAIN)
+    lines = conversation_with(
+        PROBATION, seen(EvidenceReported(xid_kind(1000), DEVICES[1].id), 4.0), listed(1, t=4.001), WELL_AGAIN
+    )
     status, output, errors = await run_to_end(
         "replay", str(write(recording, [*lines[:-1], *more, line("end", more[-1]["t"] + 0.01)]))
     )
@@ -444,7 +447,7 @@ async def test_the_driver_is_as_silent_as_it_was(more: tuple[Line, ...], differs
 
 async def test_what_a_device_did_not_answer_is_not_an_answer(recording: Path) -> None:
     """Its problem lasts for as long as it does not say that there is none."""
-    source = Source.ROW_REMAP_FAILURE
+    source = ROW_REMAP_FAILURE
     broken = seen(DevicesChecked({DEVICES[1].id: Checkup({source: "broken"}, None)}), 1.0)
     unsaid = seen(DevicesChecked({DEVICES[1].id: Checkup({}, None, frozenset({source}))}), 5.0)
     later = seen(DevicesChecked({DEVICES[1].id: Checkup({}, None, frozenset({source}))}), 10.0)
@@ -468,7 +471,7 @@ async def test_a_kubelet_that_lived_for_a_moment_need_not_have_been_registered_w
 
 
 async def test_two_things_that_were_told_together_are_so_again(recording: Path) -> None:
-    both = [seen(XidReported(1000, each.id), 3.0 + each.index / 1000) for each in DEVICES]
+    both = [seen(EvidenceReported(xid_kind(1000), each.id), 3.0 + each.index / 1000) for each in DEVICES]
     lines = conversation(*both, listed(0, 1, t=3.002), ENDED)
     status, output, errors = await run_to_end("replay", str(write(recording, lines)))
     assert (output, status, errors) == (f"{len(lines) - 1} {PLAYED}no difference\n", 0, "")

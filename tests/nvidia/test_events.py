@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from driver.driver import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, STRANGER, XID_CRITICAL, Call, Driver
+from driver import driver as stand_in
+from driver.driver import STRANGER, XID_CRITICAL, Call, Driver
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -13,11 +14,18 @@ from plugin_gateway.core.health.observations import (
     DriverSeen,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind, number_of
+from plugin_gateway.nvidia.evidence import (
+    DOUBLE_BIT_ECC,
+    GPU_UNAVAILABLE,
+    PENDING_RETIREMENT,
+    ROW_REMAP_FAILURE,
+    XID,
+    xid_kind,
+)
 
 from .test_inventory import NOT_SUPPORTED, UNKNOWN_TO_PYNVML, ids, uuid
 from .watcher import Watcher, eventually, watch
@@ -30,15 +38,15 @@ UNKNOWN = 999
 OTHER_KIND = 4
 NOWHERE = "an address that the driver does not tell"
 ASKED = {
-    Call.FIELDS: frozenset({Source.RECOVERY_ACTION}),
-    Call.REMAPPED: frozenset({Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT}),
-    Call.RETIRED: frozenset({Source.PENDING_RETIREMENT}),
+    Call.FIELDS: frozenset({RECOVERY_ACTION}),
+    Call.REMAPPED: frozenset({ROW_REMAP_FAILURE, PENDING_RETIREMENT}),
+    Call.RETIRED: frozenset({PENDING_RETIREMENT}),
 }
 """What each call of a checkup tells about."""
 
 
-def xids(watcher: Watcher) -> list[tuple[int, str | None]]:
-    return [(event.xid, event.device) for event in watcher.of(XidReported)]
+def xids(watcher: Watcher) -> list[tuple[int | None, str | None]]:
+    return [(number_of(event.kind, XID), event.device) for event in watcher.of(EvidenceReported)]
 
 
 def test_xids_are_reported_in_their_order_with_their_device(driver: Driver) -> None:
@@ -47,7 +55,7 @@ def test_xids_are_reported_in_their_order_with_their_device(driver: Driver) -> N
         driver.xid(1, 31)
         driver.xid(0, 79)
         driver.xid(1, 48)
-        watcher.next(XidReported, 3)
+        watcher.next(EvidenceReported, 3)
         assert xids(watcher) == [(31, uuid(1)), (79, uuid(0)), (48, uuid(1))]
 
 
@@ -60,7 +68,7 @@ def test_an_xid_reaches_the_report_at_once(driver: Driver) -> None:
             time.sleep(0.005)
             began = time.monotonic()
             driver.xid(0, 79)
-            watcher.next(XidReported, number)
+            watcher.next(EvidenceReported, number)
             taken.append(watcher.times[-1] - began)
     assert statistics.median(taken) < 0.02
 
@@ -69,7 +77,7 @@ def test_an_event_of_a_device_that_is_not_ours_names_none(driver: Driver) -> Non
     with watch(driver, rescan_seconds=60) as watcher:
         watcher.next(InventorySeen)
         driver.xid(STRANGER, 79)
-        assert watcher.next(XidReported) == XidReported(79, None, NOWHERE)
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), None, NOWHERE)
 
 
 def test_an_event_of_a_rejected_gpu_names_no_device(driver: Driver) -> None:
@@ -77,7 +85,7 @@ def test_an_event_of_a_rejected_gpu_names_no_device(driver: Driver) -> None:
     with watch(driver, rescan_seconds=60) as watcher:
         watcher.next(InventorySeen)
         driver.xid(1, 79)
-        assert watcher.next(XidReported) == XidReported(79, None, "0000:11:00.0")
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), None, "0000:11:00.0")
 
 
 def test_an_event_of_another_kind_is_no_xid(driver: Driver) -> None:
@@ -85,7 +93,7 @@ def test_an_event_of_another_kind_is_no_xid(driver: Driver) -> None:
         watcher.next(InventorySeen)
         driver.xid(0, 1, kind=OTHER_KIND)
         driver.xid(0, 79)
-        watcher.next(XidReported)
+        watcher.next(EvidenceReported)
         assert xids(watcher) == [(79, uuid(0))]
 
 
@@ -94,7 +102,7 @@ def test_the_xid_of_a_gpu_that_fell_off_the_bus_names_it_though_it_answers_nothi
         watcher.next(InventorySeen)
         driver.lose(0)
         driver.xid(0, 79)
-        assert watcher.next(XidReported) == XidReported(79, DeviceId(uuid(0)))
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), DeviceId(uuid(0)))
 
 
 def test_a_gpu_without_events_is_offered_and_the_others_are_heard(driver: Driver) -> None:
@@ -105,7 +113,7 @@ def test_a_gpu_without_events_is_offered_and_the_others_are_heard(driver: Driver
         assert [device.reports_faults for device in devices] == [False, True]
         driver.xid(0, 79)
         driver.xid(1, 48)
-        watcher.next(XidReported)
+        watcher.next(EvidenceReported)
         assert xids(watcher) == [(48, uuid(1))]
 
 
@@ -123,7 +131,7 @@ def test_a_lost_gpu_is_told_and_stays_in_the_inventory(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(1)
-        assert watcher.checked(uuid(1), Source.NOT_ANSWERING) == "does not answer: GPU is lost"
+        assert watcher.checked(uuid(1), NOT_ANSWERING) == "does not answer: GPU is lost"
         watcher.checked(uuid(0))
         assert len(watcher.of(InventorySeen)) == 1
         assert driver.sessions == 1
@@ -133,26 +141,26 @@ def test_a_lost_gpu_stays_as_it_was_when_everything_is_read_again(driver: Driver
     with watch(driver) as watcher:
         before = watcher.next(InventorySeen).inventory
         driver.lose(0)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
         driver.add(2)
         assert watcher.next(InventorySeen, 2).inventory.devices[:2] == before.devices
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
 
 
 def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(0)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
         seen = len(watcher.of(DevicesChecked))  # the first can have found it lost in the middle of a check
         eventually(lambda: len(watcher.of(DevicesChecked)) > seen + 1)
         driver.find(0)
         eventually(lambda: driver.calls(Call.REGISTER) == 4)
         eventually(lambda: driver.calls(Call.WAIT) > 2)
         driver.xid(0, 48)
-        assert watcher.next(XidReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).device == uuid(0)
         driver.lose(0)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
 
 
 @pytest.mark.parametrize("error", [RESET_REQUIRED, UNKNOWN, UNKNOWN_TO_PYNVML])
@@ -160,7 +168,7 @@ def test_a_gpu_that_fails_otherwise_is_lost_once_a_new_session_agrees(driver: Dr
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(0, error)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
         eventually(lambda: driver.sessions == 2)
         watcher.checked(uuid(1))
         assert len(watcher.of(InventorySeen)) == 1
@@ -178,7 +186,7 @@ def test_a_wait_that_fails_condemns_nobody_and_events_come_again(driver: Driver,
         sessions = driver.sessions
         eventually(lambda: driver.calls(Call.COUNT) > 2 * sessions + 4)
         driver.xid(0, 79)
-        watcher.next(XidReported)
+        watcher.next(EvidenceReported)
         assert all(not checkup.problems for seen in watcher.of(DevicesChecked) for checkup in seen.checkups.values())
         assert not watcher.of(DriverUnavailable)
 
@@ -188,7 +196,7 @@ def test_a_wait_that_fails_because_of_a_lost_gpu_has_it_found_at_once(driver: Dr
         watcher.next(InventorySeen)
         driver.lose(1)
         driver.fail(Call.WAIT, GPU_IS_LOST)
-        watcher.checked(uuid(1), Source.NOT_ANSWERING)
+        watcher.checked(uuid(1), NOT_ANSWERING)
 
 
 def test_a_wait_that_fails_as_the_gpus_change_has_everything_read_again(driver: Driver) -> None:
@@ -200,16 +208,16 @@ def test_a_wait_that_fails_as_the_gpus_change_has_everything_read_again(driver: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "source"), [(DOUBLE_BIT_ECC, Source.DOUBLE_BIT_ECC), (GPU_UNAVAILABLE, Source.GPU_UNAVAILABLE)]
+    ("event", "kind"), [(stand_in.DOUBLE_BIT_ECC, DOUBLE_BIT_ECC), (stand_in.GPU_UNAVAILABLE, GPU_UNAVAILABLE)]
 )
-def test_a_fault_that_is_no_xid_is_told_with_its_gpu(driver: Driver, kind: int, source: Source) -> None:
+def test_a_fault_that_is_no_xid_is_told_with_its_gpu(driver: Driver, event: int, kind: EvidenceKind) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         eventually(lambda: driver.calls(Call.WAIT) > 0)
-        driver.xid(1, 0, kind)
-        driver.xid(STRANGER, 0, kind)
-        assert watcher.next(FaultReported, 2) == FaultReported(source, None, NOWHERE)
-        assert watcher.of(FaultReported)[0] == FaultReported(source, DeviceId(uuid(1)))
+        driver.xid(1, 0, event)
+        driver.xid(STRANGER, 0, event)
+        assert watcher.next(EvidenceReported, 2) == EvidenceReported(kind, None, NOWHERE)
+        assert watcher.of(EvidenceReported)[0] == EvidenceReported(kind, DeviceId(uuid(1)))
 
 
 def test_an_event_of_another_kind_is_no_fault(driver: Driver) -> None:
@@ -218,8 +226,8 @@ def test_an_event_of_another_kind_is_no_fault(driver: Driver) -> None:
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.xid(STRANGER, 1, SINGLE_BIT_ECC)
         driver.xid(0, 31)
-        assert watcher.next(XidReported) == XidReported(31, DeviceId(uuid(0)))
-        assert not watcher.of(FaultReported)
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(31), DeviceId(uuid(0)))
+        assert len(watcher.of(EvidenceReported)) == 1
 
 
 def test_a_gpu_that_reports_nothing_but_xids_is_heard(driver: Driver) -> None:
@@ -228,7 +236,7 @@ def test_a_gpu_that_reports_nothing_but_xids_is_heard(driver: Driver) -> None:
         assert watcher.next(InventorySeen).inventory.devices[0].reports_faults
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.xid(0, 79)
-        assert watcher.next(XidReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).device == uuid(0)
 
 
 def test_a_change_of_the_recovery_action_is_looked_at_at_once(driver: Driver) -> None:
@@ -236,11 +244,11 @@ def test_a_change_of_the_recovery_action_is_looked_at_at_once(driver: Driver) ->
         watcher.next(DevicesChecked)
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.ask_for_recovery(1, 4)
-        words = watcher.checked(uuid(1), Source.RECOVERY_ACTION)
+        words = watcher.checked(uuid(1), RECOVERY_ACTION)
         assert words == "the driver asks for recovery: drain and reset"
         driver.ask_for_recovery(1, 99)
         eventually(lambda: driver.calls(Call.FIELDS) > 2)
-        assert watcher.checked(uuid(1), Source.RECOVERY_ACTION)
+        assert watcher.checked(uuid(1), RECOVERY_ACTION)
         driver.ask_for_recovery(1, 0)
         watcher.checked(uuid(1))
 
@@ -248,11 +256,11 @@ def test_a_change_of_the_recovery_action_is_looked_at_at_once(driver: Driver) ->
 def test_a_check_tells_what_is_wrong_with_the_memory(driver: Driver) -> None:
     with watch(driver) as watcher:
         driver.fail_memory(0, remap_failed=True)
-        watcher.checked(uuid(0), Source.ROW_REMAP_FAILURE)
+        watcher.checked(uuid(0), ROW_REMAP_FAILURE)
         driver.fail_memory(0, pending=True)
-        watcher.checked(uuid(0), Source.PENDING_RETIREMENT)
+        watcher.checked(uuid(0), PENDING_RETIREMENT)
         driver.fail_memory(0, pending=True, old=True)
-        watcher.checked(uuid(0), Source.PENDING_RETIREMENT)
+        watcher.checked(uuid(0), PENDING_RETIREMENT)
         driver.recover(0)
         watcher.checked(uuid(0))
 
@@ -274,7 +282,7 @@ def test_a_gpu_that_answers_no_question_with_more_than_an_error_does_not_answer(
     driver.fail(Call.REMAPPED, UNKNOWN)
     driver.fail(Call.RETIRED, NOT_SUPPORTED)
     with watch(driver) as watcher:
-        assert watcher.checked(uuid(0), Source.NOT_ANSWERING) == "does not answer: Unknown Error"
+        assert watcher.checked(uuid(0), NOT_ANSWERING) == "does not answer: Unknown Error"
 
 
 def test_a_gpu_that_has_nothing_to_say_about_its_health_is_well(driver: Driver) -> None:
@@ -288,7 +296,7 @@ def test_a_gpu_that_has_nothing_to_say_about_its_health_is_well(driver: Driver) 
 def test_a_gpu_that_has_to_be_reset_does_not_answer(driver: Driver) -> None:
     with watch(driver) as watcher:
         driver.fail(Call.REMAPPED, RESET_REQUIRED)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
 
 
 def test_a_recovery_action_that_is_over_before_anybody_looks_is_told(driver: Driver) -> None:
@@ -296,7 +304,7 @@ def test_a_recovery_action_that_is_over_before_anybody_looks_is_told(driver: Dri
         watcher.next(DevicesChecked)
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.ask_for_recovery(1, 1)
-        assert watcher.next(FaultReported) == FaultReported(Source.RECOVERY_ACTION, DeviceId(uuid(1)))
+        assert watcher.next(EvidenceReported) == EvidenceReported(RECOVERY_ACTION, DeviceId(uuid(1)))
 
 
 def test_nothing_is_offered_before_it_is_known_how_it_is(driver: Driver) -> None:
@@ -313,7 +321,7 @@ def test_nothing_is_offered_before_it_is_known_how_it_is(driver: Driver) -> None
 def test_a_gpu_that_is_lost_while_it_is_checked_does_not_answer(driver: Driver, call: Call) -> None:
     with watch(driver) as watcher:
         driver.fail(call, GPU_IS_LOST)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
 
 
 def test_a_driver_without_a_recovery_action_tells_none(driver: Driver) -> None:

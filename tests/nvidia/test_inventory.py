@@ -4,7 +4,8 @@ import pytest
 
 from driver.driver import Call, Driver
 from plugin_gateway.core.devices import Device, DeviceId
-from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, XidReported
+from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
+from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.library import FOLDERS
 
 from .conftest import MakeDriver
@@ -139,7 +140,7 @@ def test_a_driver_that_has_only_the_older_names_is_read_and_heard(make_driver: M
             "0000:11:00.0",
         ]
         driver.xid(1, 79)
-        assert watcher.next(XidReported) == XidReported(79, DeviceId(uuid(1)))
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), DeviceId(uuid(1)))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

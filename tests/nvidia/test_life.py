@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from driver.driver import Call, Driver, built
-from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation, XidReported
+from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen, Observation
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.library import FOLDERS
@@ -174,9 +174,9 @@ def test_a_driver_that_hung_is_watched_on_when_it_is_released(driver: Driver) ->
         driver.hang()
         driver.xid(1, 79)
         time.sleep(0.1)
-        assert not watcher.of(XidReported)
+        assert not watcher.of(EvidenceReported)
         driver.release()
-        watcher.next(XidReported)
+        watcher.next(EvidenceReported)
 
 
 def test_an_exception_nobody_thought_of_is_told_and_the_session_opened_again(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from driver.driver import Call, Driver
 from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.nvidia.evidence import ROW_REMAP_FAILURE
 
 from .test_inventory import ids, uuid
 from .watcher import eventually, watch
@@ -29,7 +30,7 @@ def test_after_an_event_every_rescan_looks_at_the_gpus_until_they_are_well(drive
         watcher.next(DevicesChecked)
         driver.fail_memory(0, remap_failed=True)
         driver.xid(0, 64)
-        watcher.checked(uuid(0), Source.ROW_REMAP_FAILURE)
+        watcher.checked(uuid(0), ROW_REMAP_FAILURE)
         driver.recover(0)
         watcher.checked(uuid(0))
         seen = len(watcher.of(DevicesChecked))
@@ -42,7 +43,7 @@ def test_a_gpu_that_does_not_answer_is_told_at_the_next_rescan(driver: Driver) -
     with watch(driver, checkup_seconds=60) as watcher:
         watcher.next(DevicesChecked)
         driver.lose(0)
-        watcher.checked(uuid(0), Source.NOT_ANSWERING)
+        watcher.checked(uuid(0), NOT_ANSWERING)
 
 
 def test_a_gpu_that_appears_is_seen_through_a_new_session(driver: Driver) -> None:

@@ -4,8 +4,9 @@ import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, XidReported
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
+from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
 
 
@@ -43,15 +44,11 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     added = backend.add("T4")
     backend.reset(1)
     assert seen[1:4] == [
-        XidReported(79, second.id),
+        EvidenceReported(xid_kind(79), second.id),
         DevicesChecked(
-            {
-                second.id: Checkup(
-                    {Source.RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True
-                )
-            }
+            {second.id: Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)}
         ),
-        XidReported(79, None),
+        EvidenceReported(xid_kind(79), None),
     ]
     assert seen[6] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
     inventories = [each.inventory.devices for each in seen if isinstance(each, InventorySeen)]

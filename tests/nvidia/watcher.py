@@ -14,19 +14,24 @@ from plugin_gateway.core.health.observations import (
     DriverSeen,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
 from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
 Kind = TypeVar(
-    "Kind", InventorySeen, XidReported, FaultReported, DevicesChecked, DriverSeen, DriverUnavailable, EventsAwaited
+    "Kind",
+    InventorySeen,
+    EvidenceReported,
+    DevicesChecked,
+    DriverSeen,
+    DriverUnavailable,
+    EventsAwaited,
 )
 
 
@@ -65,10 +70,10 @@ class Watcher:
             assert self._more.wait_for(lambda: len(self.of(kind)) >= number, LIMIT), self.seen
         return self.of(kind)[number - 1]
 
-    def checked(self, device: str, problem: Source | None = None) -> str | None:
+    def checked(self, device: str, problem: EvidenceKind | None = None) -> str | None:
         """Wait until the latest check finds this problem of a device, or none; tells it in words."""
 
-        def latest() -> Mapping[Source, str] | None:
+        def latest() -> Mapping[EvidenceKind, str] | None:
             found = self.of(DevicesChecked)
             checkup = found[-1].checkups.get(DeviceId(device)) if found else None
             return checkup.problems if checkup is not None else None

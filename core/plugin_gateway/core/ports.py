@@ -18,6 +18,9 @@ class Backend(Protocol):
     A node has one backend at a time: an inventory is everything there is to offer.
     """
 
+    device_word: str
+    """What people call one of its devices, in the singular."""
+
     def start(self, report: Report, after: Callable[[], object] = ...) -> None:
         """Begin to look, and report whole inventories and events from then on; returns at once.
 

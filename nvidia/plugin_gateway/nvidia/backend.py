@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
+from plugin_gateway.nvidia.naming import DEVICE_WORD
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def _at_once() -> None:
 
 class NvmlBackend:
     """Watches NVIDIA's driver; comes alive by itself when the driver does."""
+
+    device_word = DEVICE_WORD
 
     def __init__(
         self,

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind
 from plugin_gateway.nvidia import nvml
+from plugin_gateway.nvidia.evidence import PENDING_RETIREMENT, ROW_REMAP_FAILURE
 from plugin_gateway.nvidia.snapshot import Answer
 
 RECOVERY_ACTIONS: Mapping[int, str] = {
@@ -25,9 +26,9 @@ def check_up(answer: Answer) -> Checkup:
     if answer.handle is None or answer.error is not None:
         return not_answering(str(answer.error))
     asked = _Questions(answer.handle)
-    action = asked.ask(nvml.recovery_action, Source.RECOVERY_ACTION)
+    action = asked.ask(nvml.recovery_action, RECOVERY_ACTION)
     failed, rows_pending = asked.ask(nvml.row_remapping, *_MEMORY) or (False, False)
-    pages_pending = asked.ask(nvml.is_retirement_pending, Source.PENDING_RETIREMENT)
+    pages_pending = asked.ask(nvml.is_retirement_pending, PENDING_RETIREMENT)
     if asked.refusal is not None:
         return not_answering(str(asked.refusal))
     told = report(
@@ -36,7 +37,7 @@ def check_up(answer: Answer) -> Checkup:
     return told._replace(unanswered=frozenset(asked.unanswered))
 
 
-_MEMORY = (Source.ROW_REMAP_FAILURE, Source.PENDING_RETIREMENT)
+_MEMORY = (ROW_REMAP_FAILURE, PENDING_RETIREMENT)
 _Answer = TypeVar("_Answer")
 
 
@@ -47,9 +48,9 @@ class _Questions:
         self._handle = handle
         self._errors: list[nvml.NvmlError] = []
         self._has_answered = False
-        self.unanswered: set[Source] = set()
+        self.unanswered: set[EvidenceKind] = set()
 
-    def ask(self, question: Callable[[nvml.Handle], _Answer], *about: Source) -> _Answer | None:
+    def ask(self, question: Callable[[nvml.Handle], _Answer], *about: EvidenceKind) -> _Answer | None:
         """Ask one; None where the GPU does not have it, or does not say."""
         try:
             answer = question(self._handle)
@@ -70,17 +71,17 @@ class _Questions:
 
 def not_answering(words: str) -> Checkup:
     """Say so, with the driver's words."""
-    return Checkup({Source.NOT_ANSWERING: f"does not answer: {words}"})
+    return Checkup({NOT_ANSWERING: f"does not answer: {words}"})
 
 
 def report(*, recovery_action: int | None, row_remap_failed: bool = False, retirement_pending: bool = False) -> Checkup:
     """Say how a GPU is that answers."""
-    problems: dict[Source, str] = {}
+    problems: dict[EvidenceKind, str] = {}
     if recovery_action:
         name = RECOVERY_ACTIONS.get(recovery_action, f"number {recovery_action}")
-        problems[Source.RECOVERY_ACTION] = f"the driver asks for recovery: {name}"
+        problems[RECOVERY_ACTION] = f"the driver asks for recovery: {name}"
     if row_remap_failed:
-        problems[Source.ROW_REMAP_FAILURE] = "a row of memory could not be remapped"
+        problems[ROW_REMAP_FAILURE] = "a row of memory could not be remapped"
     if retirement_pending:
-        problems[Source.PENDING_RETIREMENT] = "memory waits for a reset to be retired"
+        problems[PENDING_RETIREMENT] = "memory waits for a reset to be retired"
     return Checkup(problems, None if recovery_action is None else bool(recovery_action))

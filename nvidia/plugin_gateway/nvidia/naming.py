@@ -1,5 +1,6 @@
 """The names that NVIDIA's driver and container runtime go by."""
 
+DEVICE_WORD = "GPU"
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 
 SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DriverSeen, FaultReported, XidReported
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
+from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.checkup import check_up
+from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, xid_kind
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
 
@@ -29,15 +30,15 @@ class Check(NamedTuple):
 class Happening(NamedTuple):
     """What an event means."""
 
-    observation: XidReported | FaultReported
+    observation: EvidenceReported
     asks_for_check: bool = False
     """Whether only a check tells what happened."""
 
 
 _FAULTS = {
-    nvml.EventKind.DOUBLE_BIT_ECC: Source.DOUBLE_BIT_ECC,
-    nvml.EventKind.GPU_UNAVAILABLE: Source.GPU_UNAVAILABLE,
-    nvml.EventKind.RECOVERY_ACTION: Source.RECOVERY_ACTION,
+    nvml.EventKind.DOUBLE_BIT_ECC: DOUBLE_BIT_ECC,
+    nvml.EventKind.GPU_UNAVAILABLE: GPU_UNAVAILABLE,
+    nvml.EventKind.RECOVERY_ACTION: RECOVERY_ACTION,
 }
 
 
@@ -81,9 +82,9 @@ class Session:
         device = self._device_of(event.handle)
         place = "" if device is not None else _place_of(event.handle)
         if event.kind is nvml.EventKind.XID:
-            return Happening(XidReported(event.data, device, place))
+            return Happening(EvidenceReported(xid_kind(event.data), device, place))
         is_recovery = event.kind is nvml.EventKind.RECOVERY_ACTION
-        return Happening(FaultReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
+        return Happening(EvidenceReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
 
     def check(self) -> Check:
         """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.

@@ -8,16 +8,17 @@ from dataclasses import replace
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, XidReported
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
+from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.core.ports import Report
-from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE
+from plugin_gateway.nvidia.evidence import xid_kind
+from plugin_gateway.nvidia.naming import DEVICE_WORD, SHARED_NODES, VISIBILITY_VARIABLE
 
 MAX_GPUS = 50_000
 NUMA_NODES = 2
 _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
-_ASKING = Checkup({Source.RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
+_ASKING = Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 
 MODELS: dict[str, tuple[str, int]] = {
@@ -70,6 +71,8 @@ def _gpu(index: int, count: int, model: str) -> Device:
 class SimulatedBackend:
     """A driver whose GPUs fail, vanish and appear as its owner says."""
 
+    device_word = DEVICE_WORD
+
     def __init__(self, spec: str) -> None:
         self._devices = parse_spec(spec)
         self._lock = threading.Lock()
@@ -104,7 +107,7 @@ class SimulatedBackend:
         with self._lock:
             device = next((device.id for device in self._devices if device.index == index), None)
             if self._report is not None:
-                self._report(XidReported(xid, device))
+                self._report(EvidenceReported(xid_kind(xid), device))
             if self._report is not None and device is not None:
                 self._report(DevicesChecked({device: _ASKING}))
 

@@ -10,6 +10,7 @@ from plugin_gateway.adapters.configuration.options import GivenFlag, run_options
 from plugin_gateway.adapters.configuration.parsers import one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), one_of(("nvml", "simulated:8xH100")))
 
@@ -39,7 +40,7 @@ def read(config_file: Path) -> Read:
         if file is not None:
             config_file.write_bytes(file if isinstance(file, bytes) else file.encode())
             given["config_file"] = GivenFlag("--config-file", str(config_file))
-        return make_settings(decide(OPTIONS, given, environment or {}))
+        return make_settings(decide(OPTIONS, given, environment or {}, lambda: HEALTH_POLICY))
 
     return read
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Source
+from plugin_gateway.core.health.policy import NOT_ANSWERING, Action, Decision, family_of
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, PENDING_RETIREMENT, xid_kind
 
 from .conftest import Read
 
@@ -32,13 +33,15 @@ def test_every_key_is_read(read: Read, config_file: Path) -> None:
     policy = read((), {}, WHOLE).health
     times = policy.quiet_time, policy.driver_timeout, policy.flap_count, policy.flap_window
     assert times == (90.0, 45.5, 5, 600.0)
-    assert policy.about_xid(79) == Decision(Action.UNTIL_RESET, f"file {config_file}:9")
-    assert policy.about_xid(48) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:11")
-    assert {policy.about_xid(xid) for xid in range(126, 136)} == {Decision(Action.IGNORE, f"file {config_file}:10")}
-    assert policy.about_xid(136) == HealthPolicy().about_xid(136)
-    assert policy.about_xid(4000) == Decision(Action.REPORT, f"file {config_file}:7")
-    assert policy.about(Source.PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:13")
-    assert policy.about(Source.NOT_ANSWERING) == HealthPolicy().about(Source.NOT_ANSWERING)
+    assert policy.about(xid_kind(79)) == Decision(Action.UNTIL_RESET, f"file {config_file}:9")
+    assert policy.about(xid_kind(48)) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:11")
+    assert {policy.about(xid_kind(xid)) for xid in range(126, 136)} == {
+        Decision(Action.IGNORE, f"file {config_file}:10")
+    }
+    assert policy.about(xid_kind(136)) == HEALTH_POLICY.about(xid_kind(136))
+    assert policy.about(xid_kind(4000)) == Decision(Action.REPORT, f"file {config_file}:7")
+    assert policy.about(PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:13")
+    assert policy.about(NOT_ANSWERING) == HEALTH_POLICY.about(NOT_ANSWERING)
 
 
 def health(text: str) -> str:
@@ -91,38 +94,39 @@ def test_a_mistake_is_told_with_its_place(text: str, words: str, read: Read, con
 
 @pytest.mark.parametrize("section", ["", "{}", "{xids: {}}"])
 def test_an_empty_section_decides_nothing(section: str, read: Read) -> None:
-    assert read((), {}, f"version: v1\nhealth: {section}\n").health == HealthPolicy()
+    assert read((), {}, f"version: v1\nhealth: {section}\n").health == HEALTH_POLICY
 
 
 def test_disabled_xids_are_ignored_and_enabled_ones_count(read: Read) -> None:
     policy = read((), {"DP_DISABLE_HEALTHCHECKS": "79, 31", "DP_ENABLE_HEALTHCHECKS": "13,31,48"}).health
-    assert policy.about_xid(79) == Decision(Action.IGNORE, "environment DP_DISABLE_HEALTHCHECKS")
-    assert policy.about_xid(31) == Decision(Action.UNHEALTHY, "environment DP_ENABLE_HEALTHCHECKS")
-    assert policy.about_xid(13).action is Action.UNHEALTHY
-    assert policy.about_xid(48).action is Action.UNTIL_RESET
-    assert policy.sources == HealthPolicy().sources
+    assert policy.about(xid_kind(79)) == Decision(Action.IGNORE, "environment DP_DISABLE_HEALTHCHECKS")
+    assert policy.about(xid_kind(31)) == Decision(Action.UNHEALTHY, "environment DP_ENABLE_HEALTHCHECKS")
+    assert policy.about(xid_kind(13)).action is Action.UNHEALTHY
+    assert policy.about(xid_kind(48)).action is Action.UNTIL_RESET
+    others = [kind for kind in HEALTH_POLICY.kinds if family_of(kind) is None]
+    assert [policy.about(kind) for kind in others] == [HEALTH_POLICY.about(kind) for kind in others]
 
 
 @pytest.mark.parametrize("word", ["all", "ALL", "xids", "1,xids"])
 def test_an_enabled_xid_counts_although_all_are_disabled(word: str, read: Read) -> None:
     """NVIDIA's own comment says so; its code does not."""
     policy = read((), {"DP_DISABLE_HEALTHCHECKS": word, "DP_ENABLE_HEALTHCHECKS": "79"}).health
-    assert policy.about_xid(79).action is Action.UNTIL_REBOOT
-    others = {policy.about_xid(xid).action for xid in range(1, 200) if xid != 79}
+    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT
+    others = {policy.about(xid_kind(xid)).action for xid in range(1, 200) if xid != 79}
     assert others == {Action.IGNORE}
-    assert {decision.action for decision in policy.sources.values()} == {Action.IGNORE}
+    assert {policy.about(kind).action for kind in policy.kinds if family_of(kind) is None} == {Action.IGNORE}
 
 
 def test_all_can_be_enabled(read: Read) -> None:
     policy = read((), {"DP_ENABLE_HEALTHCHECKS": "all"}).health
-    assert all(policy.about_xid(xid).action.needs is not None for xid in range(1, 200))
+    assert all(policy.about(xid_kind(xid)).action.needs is not None for xid in range(1, 200))
 
 
 def test_the_environment_beats_the_file(read: Read) -> None:
     text = health("  xids: {79: ignore}")
-    assert read((), {"DP_ENABLE_HEALTHCHECKS": "79"}, text).health.about_xid(79).action is Action.UNTIL_REBOOT
+    assert read((), {"DP_ENABLE_HEALTHCHECKS": "79"}, text).health.about(xid_kind(79)).action is Action.UNTIL_REBOOT
     text = health("  xids: {31: unhealthy}")
-    assert read((), {"DP_DISABLE_HEALTHCHECKS": "31"}, text).health.about_xid(31).action is Action.IGNORE
+    assert read((), {"DP_DISABLE_HEALTHCHECKS": "31"}, text).health.about(xid_kind(31)).action is Action.IGNORE
 
 
 @pytest.mark.parametrize("word", ["some", "-1", "1;2", "1 2", "٣", "9" * 99])

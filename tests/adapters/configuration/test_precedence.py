@@ -16,6 +16,7 @@ from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 from .conftest import OPTIONS, Read
 
@@ -65,7 +66,7 @@ def test_every_option_is_tried_here() -> None:
     assert {option.name for option in OPTIONS} == VALUES.keys() | special
     made = {field.name for field in fields(Settings)} | {field.name for field in fields(HealthPolicy)}
     assert made >= VALUES.keys()
-    assert made - VALUES.keys() == {"resources", "config_file", "sources", "health", "xids", "unknown_xid"}
+    assert made - VALUES.keys() == {"resources", "config_file", "sources", "health", "kinds", "families", "others"}
 
 
 @pytest.mark.parametrize("option", ORDINARY, ids=lambda option: option.name)
@@ -105,7 +106,7 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         pass_device_specs=True,
         device_id_strategy=DeviceIdStrategy.UUID,
         resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
-        health=HealthPolicy(),
+        health=HEALTH_POLICY,
         state_dir=Path("/run/plugin-gateway"),
         listen=ListenAddress("", 0),
         record="",
@@ -168,7 +169,7 @@ def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None
 
 def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
     with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
-        decide(run_options(("v9",), one_of(("nvml",))), {}, {})
+        decide(run_options(("v9",), one_of(("nvml",))), {}, {}, HealthPolicy)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ MOST_NOTES = 100
 """Kinds of reported evidence that wait for the API server; a node whose API is away for long has others to read."""
 LONGEST_MESSAGE = 1024
 """Characters of an Event's message that the API server takes."""
-_REASONS = {Stage.HEALTHY: "GpuHealthy", Stage.UNHEALTHY: "GpuUnhealthy", Stage.PROBATION: "GpuOnProbation"}
+_REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
+"""After the word for a device."""
 
 
 class Target(NamedTuple):
@@ -27,6 +28,8 @@ class Target(NamedTuple):
     events: bool
     condition: str
     """Its type; empty where there is to be none."""
+    device_word: str
+    """What people call a device of this node, in the singular."""
 
 
 class ClusterReports:
@@ -35,6 +38,8 @@ class ClusterReports:
     def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
         """``known`` is what an earlier instance reported already."""
         self._target = target
+        self._subject = target.device_word.capitalize()
+        """As the reason of an Event begins, which has no blanks."""
         self._api = api
         self._reported: Mapping[DeviceId, Fault] = known.faults
         self._latest: State = known
@@ -83,7 +88,7 @@ class ClusterReports:
         for note in list(self._notes):
             if self._target.events:
                 await self._make_event(
-                    "GpuEvidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning"
+                    f"{self._subject}Evidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning"
                 )
             self._notes.pop(note)
         if self._target.condition:
@@ -99,7 +104,9 @@ class ClusterReports:
             message = f"{device}: {after.reason}; it needs {after.lacks}"
         else:
             message = f"{device} is healthy again" + (f" after {before.reason}" if before is not None else "")
-        await self._make_event(_REASONS[_stage(after)], message, "Normal" if after is None else "Warning")
+        await self._make_event(
+            f"{self._subject}{_REASONS[_stage(after)]}", message, "Normal" if after is None else "Warning"
+        )
 
     async def _make_event(self, reason: str, message: str, kind: str) -> None:
         now = _timestamp(time.time())
@@ -132,8 +139,8 @@ class ClusterReports:
                         {
                             "type": self._target.condition,
                             "status": status,
-                            "reason": "GpuUnhealthy" if faults else "GpusHealthy",
-                            "message": _message(faults)[:LONGEST_MESSAGE],
+                            "reason": f"{self._subject}Unhealthy" if faults else f"{self._subject}sHealthy",
+                            "message": self._message(faults)[:LONGEST_MESSAGE],
                             "lastHeartbeatTime": _timestamp(now),
                             "lastTransitionTime": _timestamp(transition),
                         }
@@ -142,6 +149,11 @@ class ClusterReports:
             },
         )
         self._condition, self._transition = status, transition
+
+    def _message(self, faults: Mapping[DeviceId, Fault]) -> str:
+        if not faults:
+            return f"every {self._target.device_word} is healthy"
+        return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
 
     def _tell(self, problem: str | None) -> None:
         """Log a problem once for as long as it stays the same."""
@@ -161,12 +173,6 @@ def _stage(fault: Fault | None) -> Stage:
 def _unhealthy(state: State) -> Sequence[Device]:
     """Those that are there: what was taken out of the machine is no problem of the node."""
     return [device for device in state.devices if device.id in state.faults]
-
-
-def _message(faults: Mapping[DeviceId, Fault]) -> str:
-    if not faults:
-        return "every GPU is healthy"
-    return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
 
 
 def _timestamp(epoch: float) -> str:

@@ -9,10 +9,10 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -32,9 +32,11 @@ from plugin_gateway.adapters.support.console import PlainConsole
 from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.assignment import Health, ResourceRule
 from plugin_gateway.core.resources.policy import AllocationPolicy
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.commands.parts import SimulatedBackend
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 DEVICES = 8
@@ -63,28 +65,18 @@ class Row:
     seen: bool
 
 
-class SimulatedBackend(Backend, Protocol):
-    """A backend whose devices fail when told to."""
-
-    def fail(self, index: int, xid: int) -> None:
-        """Make the GPU of this index fail with an XID."""
-        ...
-
-    def reset(self, index: int) -> None:
-        """Reset the GPU of this index."""
-        ...
-
-
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command, which takes no arguments."""
-    return SubCommand(lambda _parser: None, lambda _parsed: run(parts.dialects(), parts.simulate(DEVICES)))
+    return SubCommand(
+        lambda _parser: None, lambda _parsed: run(parts.dialects(), parts.simulate(DEVICES), parts.default_health())
+    )
 
 
-def run(dialects: Sequence[Dialect], backend: SimulatedBackend) -> int:
+def run(dialects: Sequence[Dialect], backend: "SimulatedBackend", health: HealthPolicy) -> int:
     """Show it; 0 only if every step was seen."""
     set_up_logs("error", LogFormat.TEXT)
     console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
-    return asyncio.run(_show(_Node(dialects, backend), console))
+    return asyncio.run(_show(_Node(dialects, backend, replace(health, quiet_time=QUIET_TIME)), console))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,8 @@ class _Node:
     """What the demonstration is made of."""
 
     dialects: Sequence[Dialect]
-    backend: SimulatedBackend
+    backend: "SimulatedBackend"
+    health: HealthPolicy
 
 
 async def _show(node: _Node, console: Console) -> int:
@@ -125,9 +118,7 @@ async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
     gateway = Gateway(
         mailbox=mailbox,
         registrar=registrar,
-        offering=Offering(
-            rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=HealthPolicy(quiet_time=QUIET_TIME)
-        ),
+        offering=Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=node.health),
         silent_for=node.backend.silent_for,
     )
     node.backend.start(mailbox.put)

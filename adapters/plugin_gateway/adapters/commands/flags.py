@@ -82,7 +82,7 @@ def add_json_flag(parser: Any) -> None:
 
 def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
     """Return what flags, environment and file decide."""
-    return decide(options(parts), given_flags(options(parts), parsed), os.environ)
+    return decide(options(parts), given_flags(options(parts), parsed), os.environ, parts.default_health)
 
 
 def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path":
@@ -105,4 +105,4 @@ def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisio
     add_run_options(parser, parts)
     known, _ = parser.parse_known_args(told.flags)  # a gateway of another version may have others
     flags = {**given_flags(options(parts), known), **given}
-    return decide(options(parts), flags, {**told.environment, **os.environ})
+    return decide(options(parts), flags, {**told.environment, **os.environ}, parts.default_health)

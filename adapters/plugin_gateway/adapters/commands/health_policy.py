@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from plugin_gateway.adapters.commands.command_line import SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_all
 from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.configuration.health_section import range_name
+from plugin_gateway.adapters.configuration.parsers import XID
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
-from plugin_gateway.core.health.policy import Decision, HealthPolicy, Source, range_name
+from plugin_gateway.core.health.policy import DRIVER_GONE, Decision, HealthPolicy, number_of
 
 
 def make(parts: Parts) -> SubCommand:
@@ -29,11 +31,12 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
 def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
     """Show what follows from which evidence, and where it was decided."""
     xids = _ranges(policy)
-    others = [(source.value, decision) for source, decision in policy.sources.items()]
+    others = [(kind, decision) for kind, decision in policy.kinds.items() if number_of(kind, XID) is None]
+    unknown = policy.families[XID]
     if as_json:
         decisions = [
             *({"xids": [first, last], **_decision(decision)} for first, last, decision in xids),
-            {"xids": None, **_decision(policy.unknown_xid)},
+            {"xids": None, **_decision(unknown)},
             *({"evidence": name, **_decision(decision)} for name, decision in others),
         ]
         times = {name: getattr(policy, name) for name in ("quiet_time", "driver_timeout", "flap_count", "flap_window")}
@@ -43,7 +46,7 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
     rows += [
         (f"XID {range_name(first, last)}", decision.action.value, decision.origin) for first, last, decision in xids
     ]
-    rows.append(("any other XID", policy.unknown_xid.action.value, policy.unknown_xid.origin))
+    rows.append(("any other XID", unknown.action.value, unknown.origin))
     rows += [(name, decision.action.value, decision.origin) for name, decision in others]
     gone = f"A driver that is gone for {policy.driver_timeout:g} s takes every device out."
     flapping = f"{policy.flap_count} times within {policy.flap_window:g} s"
@@ -53,7 +56,7 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
             "",
             f"One is given out again once it has what its action asks for and was well for {policy.quiet_time:g} s.",
             f"One that is taken out {flapping} needs a reset, a reboot, or plugin-gateway health clear.",
-            *([gone] if policy.about(Source.DRIVER_GONE).action.needs is not None else []),
+            *([gone] if policy.about(DRIVER_GONE).action.needs is not None else []),
         )
     )
     return 0
@@ -62,7 +65,8 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
 def _ranges(policy: HealthPolicy) -> Sequence[tuple[int, int, Decision]]:
     """Take neighbours together about which the same was decided in the same place."""
     found: list[tuple[int, int, Decision]] = []
-    for xid, decision in sorted(policy.xids.items()):
+    numbers = {kind: number_of(kind, XID) for kind in policy.kinds}
+    for xid, decision in sorted((xid, policy.kinds[kind]) for kind, xid in numbers.items() if xid is not None):
         if found and found[-1][1] == xid - 1 and found[-1][2] == decision:
             found[-1] = (found[-1][0], xid, decision)
         else:

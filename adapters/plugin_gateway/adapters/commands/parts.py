@@ -4,10 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.commands.demo import SimulatedBackend
+    from typing import Protocol
+
     from plugin_gateway.adapters.configuration.parsers import Parse
     from plugin_gateway.adapters.dialects.dialect import Dialect
+    from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.ports import Backend
+
+    class SimulatedBackend(Backend, Protocol):
+        """A backend whose devices fail when told to."""
+
+        def fail(self, index: int, xid: int) -> None:
+            """Make the GPU of this index fail with an XID."""
+            ...
+
+        def reset(self, index: int) -> None:
+            """Reset the GPU of this index."""
+            ...
 
 
 class Parts(NamedTuple):
@@ -20,5 +33,7 @@ class Parts(NamedTuple):
     parse_backend: "Parse"
     make_backend: "Callable[[str, str], Backend]"
     """Makes the backend of this name, with the driver below this folder; it looks at nothing before it is started."""
+    default_health: "Callable[[], HealthPolicy]"
+    """Makes what follows from each kind of evidence unless an admin decides otherwise."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Makes a backend with so many devices that fail when told to."""

@@ -1,6 +1,6 @@
 """The configuration file: NVIDIA's keys, read strictly, every complaint with line and column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_
 from plugin_gateway.adapters.configuration.options import Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 
@@ -52,19 +53,20 @@ class FileContent:
     health: FileHealth
 
 
-def read_file(path: str, options: Sequence[Option]) -> FileContent:
-    """Read a configuration file.
+def read_file(path: str, options: Sequence[Option], kinds: Collection[EvidenceKind]) -> FileContent:
+    """Read a configuration file; ``kinds`` are those of the evidence that it may decide about.
 
     Raises:
         InvalidValueError: it cannot be read, or says anything that is not known here; with file, line and column.
     """
-    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}).read()
+    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}, kinds).read()
 
 
 class _Reader:
-    def __init__(self, path: Path, options: Mapping[str, Option]) -> None:
+    def __init__(self, path: Path, options: Mapping[str, Option], kinds: Collection[EvidenceKind]) -> None:
         self._document = Document(path)
         self._options = options
+        self._kinds = kinds
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*options, RESOURCES)}
         self._values: dict[str, FileValue] = {}
         self._resources: FileRules | None = None
@@ -111,7 +113,7 @@ class _Reader:
         for full, key, value in self._document.entries(node, HEALTH):
             (own if full in HEALTH_KEYS else rest).value.append((key, value))
         self._mapping(rest, HEALTH)
-        return read_health(self._document, own)
+        return read_health(self._document, own, self._kinds)
 
     def _known(self, full: str) -> str:
         """Tell the key that was probably meant, or all that there are."""

@@ -1,14 +1,17 @@
 """The section of the configuration file that decides what evidence means for a GPU."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import yaml
 
 from plugin_gateway.adapters.configuration.document import NUMBER, STRING, Document
+from plugin_gateway.adapters.configuration.parsers import XID
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import HIGHEST_XID, Action, Decision, Source, XidRule
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, numbered
 
+HIGHEST_XID = 9999
+"""The catalog ends at 162; a rule may go far beyond, and is not meant for numbers that no driver has."""
 HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"
@@ -20,46 +23,53 @@ HEALTH_KEYS = (XIDS, UNKNOWN_XID, EVIDENCE)
 class FileHealth:
     """What a file decides about health."""
 
-    rules: Sequence[XidRule] = ()
-    unknown_xid: Decision | None = None
-    sources: Mapping[Source, Decision]
+    kinds: Mapping[EvidenceKind, Decision]
+    families: Mapping[str, Decision]
 
 
-NO_HEALTH = FileHealth(sources={})
+NO_HEALTH = FileHealth(kinds={}, families={})
 
 
-def read_health(document: Document, node: yaml.Node) -> FileHealth:
-    """Read the keys of the section that are no options.
+def read_health(document: Document, node: yaml.Node, known: Collection[EvidenceKind]) -> FileHealth:
+    """Read the keys of the section that are no options; ``known`` are the kinds of evidence that there are.
 
     Raises:
         InvalidValueError: it says anything that is not known here; with file, line and column.
     """
-    rules: Sequence[XidRule] = ()
-    unknown_xid: Decision | None = None
-    sources: Mapping[Source, Decision] = {}
+    xids: Mapping[EvidenceKind, Decision] = {}
+    others: Mapping[EvidenceKind, Decision] = {}
+    families: Mapping[str, Decision] = {}
     for full, _, value in document.entries(node, HEALTH):
         if full == XIDS:
-            rules = _read_xids(document, value)
+            xids = _read_xids(document, value)
         elif full == UNKNOWN_XID:
-            unknown_xid = _decision(document, value, full)
+            families = {XID: _decision(document, value, full)}
         else:
-            sources = _read_evidence(document, value)
-    return FileHealth(rules=rules, unknown_xid=unknown_xid, sources=sources)
+            others = _read_evidence(document, value, known)
+    return FileHealth(kinds={**xids, **others}, families=families)
 
 
-def _read_xids(document: Document, node: yaml.Node) -> Sequence[XidRule]:
-    rules: list[XidRule] = []
+def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Decision]:
+    decisions: dict[EvidenceKind, Decision] = {}
+    ranges: list[tuple[int, int]] = []
     for full, key, value in document.entries(node, XIDS):
         first, last = _range(document, key)
         decision = _decision(document, value, full)
-        for rule in rules:
-            if first <= rule.last and rule.first <= last:
-                both = max(first, rule.first)
+        for before in ranges:
+            if first <= before[1] and before[0] <= last:
+                both = max(first, before[0])
                 raise InvalidValueError(
-                    f"{document.place(key)}: {full}: XID {both} was decided about before, by {XIDS}.{rule.name}"
+                    f"{document.place(key)}: {full}: XID {both} was decided about before, "
+                    f"by {XIDS}.{range_name(*before)}"
                 )
-        rules.append(XidRule(first, last, *decision))
-    return rules
+        ranges.append((first, last))
+        decisions |= dict.fromkeys((numbered(XID, xid) for xid in range(first, last + 1)), decision)
+    return decisions
+
+
+def range_name(first: int, last: int) -> str:
+    """Return numbers that follow each other as people write them."""
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def _range(document: Document, key: yaml.Node) -> tuple[int, int]:
@@ -79,15 +89,17 @@ def _is_xid(word: str) -> bool:
     return is_number and 1 <= int(word) <= HIGHEST_XID
 
 
-def _read_evidence(document: Document, node: yaml.Node) -> Mapping[Source, Decision]:
-    known = {source.value: source for source in Source}
-    sources: dict[Source, Decision] = {}
+def _read_evidence(
+    document: Document, node: yaml.Node, known: Collection[EvidenceKind]
+) -> Mapping[EvidenceKind, Decision]:
+    names = [kind for kind in known if family_of(kind) is None]
+    decisions: dict[EvidenceKind, Decision] = {}
     for full, key, value in document.entries(node, EVIDENCE):
-        name = full.removeprefix(f"{EVIDENCE}.")
-        if name not in known:
-            raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(known)}")
-        sources[known[name]] = _decision(document, value, full)
-    return sources
+        kind = EvidenceKind(full.removeprefix(f"{EVIDENCE}."))
+        if kind not in names:
+            raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(names)}")
+        decisions[kind] = _decision(document, value, full)
+    return decisions
 
 
 def _decision(document: Document, node: yaml.Node, full: str) -> Decision:

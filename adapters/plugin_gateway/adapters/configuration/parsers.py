@@ -116,6 +116,10 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
 
 
+XID = "xid"
+"""The family of evidence that flags, variables and file decide about by number."""
+
+
 class Healthchecks(NamedTuple):
     """What DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS names."""
 

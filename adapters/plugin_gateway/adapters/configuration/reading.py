@@ -1,6 +1,6 @@
 """Decides every option: flag before environment before file before default, each parsed once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.configuration.options import GivenFlag, Option
@@ -10,6 +10,9 @@ from plugin_gateway.core.errors import InvalidValueError
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.file import FileContent, FileRules
     from plugin_gateway.adapters.configuration.health_section import FileHealth
+    from plugin_gateway.core.health.policy import HealthPolicy
+
+    DefaultHealth = Callable[[], HealthPolicy]
 
 DEFAULT = "default"
 
@@ -23,10 +26,16 @@ class Decisions(NamedTuple):
     """Where each value came from, by the name of the option."""
     file_rules: "FileRules | None"
     file_health: "FileHealth | None"
+    default_health: "DefaultHealth"
 
 
-def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Decisions:
-    """Decide every option.
+def decide(
+    options: Sequence[Option],
+    flags: Mapping[str, GivenFlag],
+    environment: Mapping[str, str],
+    default_health: "DefaultHealth",
+) -> Decisions:
+    """Decide every option; ``default_health`` makes what is decided about health by default.
 
     ``flags`` has those that were given, by the name of the option, or their own where NVIDIA's plugin alone has them.
     An empty variable counts as not set.
@@ -35,7 +44,7 @@ def decide(options: Sequence[Option], flags: Mapping[str, GivenFlag], environmen
         InvalidValueError: it names the flag, the variable or the place in the file, the value, and what is allowed.
     """
     refuse_unsupported(flags, environment)
-    return _Reading(options, flags, environment).decide()
+    return _Reading(options, flags, environment).decide(default_health)
 
 
 def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Any:
@@ -65,12 +74,12 @@ class _Reading:
         self._content: FileContent | None = None
         self._sources: dict[str, str] = {}
 
-    def decide(self) -> Decisions:
+    def decide(self, default_health: "DefaultHealth") -> Decisions:
         config_file = self.read("config_file")
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
-            self._content = read_file(config_file, list(self._options.values()))
+            self._content = read_file(config_file, list(self._options.values()), default_health().kinds)
         values = {name: self.read(name) for name in self._options if name != "config_file"}
         values["dev_root"] = values["dev_root"] or values["driver_root"]
         values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]
@@ -79,6 +88,7 @@ class _Reading:
             sources=self._sources,
             file_rules=self._content.resources if self._content else None,
             file_health=self._content.health if self._content else None,
+            default_health=default_health,
         )
 
     def read(self, name: str) -> Any:

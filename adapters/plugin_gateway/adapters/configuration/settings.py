@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
-from plugin_gateway.adapters.configuration.parsers import ListenAddress
+from plugin_gateway.adapters.configuration.parsers import XID, ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, HealthPolicy
+from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
-from plugin_gateway.nvidia.xid_catalog import XID_CATALOG
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.health_section import FileHealth
@@ -89,7 +88,7 @@ def make_settings(decisions: Decisions) -> Settings:
     config_file = values.pop("config_file")
     if (values["kubernetes_events"] or values["node_condition"]) and not values["node_name"]:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
-    health = _health(values, sources, decisions.file_health)
+    health = _health(values, sources, decisions.file_health, decisions.default_health())
     return Settings(
         kubelet_dir=Path(values.pop("kubelet_dir")),
         resources=rules,
@@ -101,20 +100,24 @@ def make_settings(decisions: Decisions) -> Settings:
     )
 
 
-def _health(values: dict[str, Any], sources: Mapping[str, str], file: "FileHealth | None") -> HealthPolicy:
-    """Take the decisions about health together: the catalog, then the file, then what is disabled, then enabled."""
-    policy = HealthPolicy(
+def _health(
+    values: dict[str, Any], sources: Mapping[str, str], file: "FileHealth | None", by_default: HealthPolicy
+) -> HealthPolicy:
+    """Take the decisions about health together: the defaults, then the file, then what is disabled, then enabled."""
+    policy = replace(
+        by_default,
         quiet_time=values.pop("quiet_time"),
         driver_timeout=values.pop("driver_timeout"),
         flap_count=values.pop("flap_count"),
         flap_window=values.pop("flap_window"),
     )
     if file is not None:
-        policy = policy.with_rules(file.rules).with_sources(file.sources)
-        policy = policy if file.unknown_xid is None else replace(policy, unknown_xid=file.unknown_xid)
+        policy = replace(policy.with_decisions(file.kinds), families={**policy.families, **file.families})
     disabled, enabled = values.pop("disabled_healthchecks"), values.pop("enabled_healthchecks")
     if disabled.everything:
         policy = policy.without_checks(sources["disabled_healthchecks"])
-    policy = policy.with_xids(disabled.xids, Action.IGNORE, sources["disabled_healthchecks"])
-    every = XID_CATALOG if enabled.everything else ()
-    return policy.enabling((*every, *enabled.xids), sources["enabled_healthchecks"])
+    ignored = Decision(Action.IGNORE, sources["disabled_healthchecks"])
+    policy = policy.with_decisions({numbered(XID, xid): ignored for xid in disabled.xids})
+    every = [kind for kind in by_default.kinds if family_of(kind) == XID] if enabled.everything else []
+    counting = [*every, *(numbered(XID, xid) for xid in enabled.xids)]
+    return policy.enabling(counting, sources["enabled_healthchecks"], by_default)

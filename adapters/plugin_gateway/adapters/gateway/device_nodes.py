@@ -15,7 +15,7 @@ class DeviceNodes:
         self._folders: dict[str, _Folder] = {}
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
-        """Tell everything that is there now in the folders of these paths, such as ``/dev/nvidia0``."""
+        """Tell everything that is there now in the folders of these paths, such as ``/dev/x0``."""
         folders = {path[: path.rindex("/")] for path in paths}
         return frozenset().union(*[self._look(folder) for folder in folders])
 

@@ -17,7 +17,7 @@ from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, Observation
-from plugin_gateway.core.health.policy import DEFAULT_POLICY, HealthPolicy
+from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.state import Changes, Significance, State, advance, clear, due, wait
 from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
@@ -45,9 +45,9 @@ class Offering(NamedTuple):
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
     nodes: HostNodes
+    health: HealthPolicy
     fail_on_init_error: bool = False
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
-    health: HealthPolicy = DEFAULT_POLICY
 
     def offer(self, resource: ResourceName, advertisement: Advertisement) -> Offer:
         """Offer one more resource."""

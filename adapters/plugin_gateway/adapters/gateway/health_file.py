@@ -14,7 +14,7 @@ from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.health.faults import Evidence, Fault
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
-from plugin_gateway.core.health.policy import Needs, Source
+from plugin_gateway.core.health.policy import EvidenceKind, Needs
 
 VERSION = 1
 MAX_BYTES = 16 * 1024 * 1024
@@ -130,7 +130,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
         "since": fault.since,
         "evidence": [{"what": _plain(evidence.what), "at": evidence.at} for evidence in fault.evidence],
         "needs": fault.needs.name.lower(),
-        "problems": {source.value: _plain(what) for source, what in fault.problems.items()},
+        "problems": {kind: _plain(what) for kind, what in fault.problems.items()},
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_damped,
@@ -169,10 +169,7 @@ def _decode_fault(value: object) -> Fault:
         since=_number(found["since"]),
         evidence=tuple(_decode_evidence(each) for each in _list(found["evidence"])),
         needs=_one_of({needs.name.lower(): needs for needs in Needs}, found["needs"]),
-        problems={
-            _one_of({source.value: source for source in Source}, source): _text(what)
-            for source, what in _mapping(found["problems"]).items()
-        },
+        problems={EvidenceKind(_text(kind)): _text(what) for kind, what in _mapping(found["problems"]).items()},
         asked_for_recovery=_switch(found["asked_for_recovery"]),
         was_reset=_switch(found["was_reset"]),
         is_damped=_switch(found["is_damped"]),

@@ -1,10 +1,10 @@
 """Values of the core as JSON has them, and back: what comes from a file is read strictly."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
@@ -12,6 +12,7 @@ from plugin_gateway.adapters.support.strict_json import (
     fields,
     list_of,
     mapping,
+    name,
     names,
     null_or,
     number,
@@ -23,6 +24,7 @@ from plugin_gateway.adapters.support.strict_json import (
     written_whole,
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
+from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -30,12 +32,13 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Source
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, number_of, numbered
+
+_Value = TypeVar("_Value")
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
@@ -44,6 +47,10 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
         return value.hex()
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, EvidenceReported):
+        return _plain_evidence(value)
+    if isinstance(value, HealthPolicy):
+        return _plain_policy(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields_of(value) if field.init}
     if isinstance(value, tuple) and (parts := getattr(value, "_fields", None)) is not None:
@@ -55,8 +62,50 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     return value
 
 
-def _device_id(value: object) -> DeviceId:
-    return parse_device_id(text(value))
+_FAMILY, _NUMBERED, _OTHER = "xid", "XidReported", "FaultReported"
+"""How the form of versions 1 and 2 names evidence: of one family by number, all else by its kind."""
+
+
+def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
+    where = {"device": evidence.device, "place": evidence.place}
+    number = number_of(evidence.kind, _FAMILY)
+    if number is None:
+        return {"kind": _OTHER, "source": evidence.kind, **where}
+    return {"kind": _NUMBERED, _FAMILY: number, **where}
+
+
+def _plain_policy(policy: HealthPolicy) -> Mapping[str, Any]:
+    numbers = {kind: number_of(kind, _FAMILY) for kind in policy.kinds}
+    return {
+        f"{_FAMILY}s": {str(numbers[kind]): plain(policy.kinds[kind]) for kind in numbers if numbers[kind] is not None},
+        f"unknown_{_FAMILY}": plain(policy.families.get(_FAMILY, policy.others)),
+        "sources": {kind: plain(policy.kinds[kind]) for kind in numbers if numbers[kind] is None},
+        "quiet_time": policy.quiet_time,
+        "driver_timeout": policy.driver_timeout,
+        "flap_count": policy.flap_count,
+        "flap_window": policy.flap_window,
+    }
+
+
+def _evidence_kind(value: object) -> EvidenceKind:
+    return EvidenceKind(name(value))
+
+
+def accepted(make: Callable[..., _Value]) -> Callable[..., _Value]:
+    """Have what the core refuses be told with its place, like everything else that is wrong with a file."""
+
+    def make_or_misfit(*arguments: Any, **parts: Any) -> _Value:
+        try:
+            return make(*arguments, **parts)
+        except InvalidValueError as error:
+            raise MisfitError(str(error)) from error
+
+    return make_or_misfit
+
+
+def device_id(value: object) -> DeviceId:
+    """Read the id of a device."""
+    return accepted(parse_device_id)(text(value))
 
 
 def _path(value: object) -> str:
@@ -72,36 +121,48 @@ def _kind(kind: type, **parts: Read[Any]) -> Read[Any]:
     def make(value: object) -> Any:
         found = read(value)
         del found["kind"]
-        return kind(**found)
+        return accepted(kind)(**found)
 
     return make
 
 
 def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
     read = fields(parts)
-    return lambda value: kind(**read(value))
+    return lambda value: accepted(kind)(**read(value))
+
+
+def _evidence(named: str, by: str, kind: Read[EvidenceKind]) -> Read[Observation]:
+    """Read evidence that is written under this name."""
+    read = fields({"kind": one_of((named,)), by: kind, "device": null_or(device_id), "place": text})
+
+    def make(value: object) -> EvidenceReported:
+        found = read(value)
+        return EvidenceReported(found[by], found["device"], found["place"])
+
+    return make
 
 
 _DECISION = _kind(Decision, action=one_of(Action), origin=text)
-_POLICY = _dataclass(
-    HealthPolicy,
-    xids=mapping(written_whole, _DECISION),
-    unknown_xid=_DECISION,
-    sources=mapping(one_of(Source), _DECISION),
-    quiet_time=number,
-    driver_timeout=number,
-    flap_count=whole,
-    flap_window=number,
+_POLICY = fields(
+    {
+        f"{_FAMILY}s": mapping(written_whole, _DECISION),
+        f"unknown_{_FAMILY}": _DECISION,
+        "sources": mapping(_evidence_kind, _DECISION),
+        "quiet_time": number,
+        "driver_timeout": number,
+        "flap_count": whole,
+        "flap_window": number,
+    }
 )
 _CHECKUP = _kind(
     Checkup,
-    problems=mapping(one_of(Source), text),
+    problems=mapping(_evidence_kind, text),
     asks_for_recovery=null_or(truth),
-    unanswered=lambda value: frozenset(list_of(one_of(Source))(value)),
+    unanswered=lambda value: frozenset(list_of(_evidence_kind)(value)),
 )
 _DEVICE = _dataclass(
     Device,
-    id=_device_id,
+    id=device_id,
     index=whole,
     minor=null_or(whole),
     pci_address=text,
@@ -120,9 +181,9 @@ _INVENTORY = _dataclass(
 )
 _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
-    "XidReported": _kind(XidReported, xid=whole, device=null_or(_device_id), place=text),
-    "FaultReported": _kind(FaultReported, source=one_of(Source), device=null_or(_device_id), place=text),
-    "DevicesChecked": _kind(DevicesChecked, checkups=mapping(_device_id, _CHECKUP)),
+    _NUMBERED: _evidence(_NUMBERED, _FAMILY, lambda value: numbered(_FAMILY, whole(value))),
+    _OTHER: _evidence(_OTHER, "source", _evidence_kind),
+    "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP)),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
     "DriverUnavailable": _kind(DriverUnavailable, problem=text),
     "DriverSilence": _kind(DriverSilence, seconds=number),
@@ -134,7 +195,7 @@ def read_observation(value: object) -> Observation:
     """Make an observation of what `plain` made of one.
 
     Raises:
-        InvalidValueError: it is of a kind that this version does not know, or not whole; with the place.
+        MisfitError: it is of a kind that this version does not know, or not whole; with the place.
     """
     kind = names(value).get("kind")
     if not isinstance(kind, str) or kind not in _OBSERVATIONS:
@@ -146,7 +207,9 @@ def read_policy(value: object) -> HealthPolicy:
     """Make a policy of what `plain` made of one.
 
     Raises:
-        InvalidValueError: it is not whole, or decides what cannot be; with the place.
+        MisfitError: it is not whole, or decides what cannot be; with the place.
     """
-    policy: HealthPolicy = _POLICY(value)
-    return policy
+    found = _POLICY(value)
+    by_number = {numbered(_FAMILY, each): decision for each, decision in found.pop(f"{_FAMILY}s").items()}
+    kinds = {**by_number, **found.pop("sources")}
+    return accepted(HealthPolicy)(kinds=kinds, families={_FAMILY: found.pop(f"unknown_{_FAMILY}")}, **found)

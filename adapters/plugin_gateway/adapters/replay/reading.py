@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from plugin_gateway.adapters.gateway.health_file import decode
 from plugin_gateway.adapters.recording.recorder import VERSION
-from plugin_gateway.adapters.recording.values import read_observation, read_policy
+from plugin_gateway.adapters.recording.values import accepted, device_id, read_observation, read_policy
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
@@ -32,7 +32,6 @@ from plugin_gateway.adapters.support.strict_json import (
     within,
 )
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.devices import parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
@@ -115,15 +114,15 @@ def _status(value: object) -> grpc.StatusCode:
 
 
 def _rule(value: object) -> ResourceRule:
-    found = fields({"pattern": text, "name": lambda each: parse_resource_name(text(each))})(value)
-    return ResourceRule(**found)
+    found = fields({"pattern": text, "name": lambda each: accepted(parse_resource_name)(text(each))})(value)
+    return accepted(ResourceRule)(**found)
 
 
 _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "kubelet": {"is_there": truth},
     "replaced": {"is_same_file": truth},
-    "recalled": {"uptime": number, "memory": decode},
-    "cleared": {"device": lambda value: parse_device_id(text(value))},
+    "recalled": {"uptime": number, "memory": accepted(decode)},
+    "cleared": {"device": device_id},
     "waited": {"silence": number},
     "configured": {"configuration": lambda value: value},
     "seen": {"observation": read_observation},
@@ -197,7 +196,7 @@ def _placed(path: Path, place: int) -> Iterator[None]:
     """Tell what is wrong with a line together with its place."""
     try:
         yield
-    except InvalidValueError as error:
+    except MisfitError as error:
         raise InvalidValueError(f"{path}:{place}: {error}") from error
 
 

@@ -5,8 +5,6 @@ from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-from plugin_gateway.core.errors import InvalidValueError
-
 LONGEST_TEXT = 16 * 1024
 """Characters; gRPC takes no status with more, and nothing else that is a text comes near."""
 LARGEST = 1e11
@@ -18,10 +16,10 @@ _LONGEST_SHOWN = 60
 _Value = TypeVar("_Value")
 _Name = TypeVar("_Name")
 Read = Callable[[Any], _Value]
-"""Makes a value of what JSON has; raises InvalidValueError."""
+"""Makes a value of what JSON has; raises MisfitError."""
 
 
-class MisfitError(InvalidValueError):
+class MisfitError(Exception):
     """A value that is not what belongs there; the message names the place."""
 
     def __init__(self, problem: str, place: str = "") -> None:
@@ -37,8 +35,6 @@ def within(place: str, read: Read[_Value], value: object) -> _Value:
     except MisfitError as error:
         link = "." if error.place and not error.place.startswith("[") else ""
         raise MisfitError(error.problem, f"{place}{link}{error.place}") from error
-    except InvalidValueError as error:
-        raise MisfitError(str(error), place) from error
 
 
 def text(value: object) -> str:

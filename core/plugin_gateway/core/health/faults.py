@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import HealthPolicy, Needs, Source
+from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy, Needs
 
 MOST_EVIDENCE = 8
 """Pieces that are kept of a device: the first, and the latest."""
@@ -40,11 +40,11 @@ class Evidence(NamedTuple):
 class Checkup(NamedTuple):
     """What a device answered when it was asked how it is."""
 
-    problems: Mapping[Source, str]
+    problems: Mapping[EvidenceKind, str]
     """What speaks against it for as long as it lasts, in words."""
     asks_for_recovery: bool | None = None
     """Whether its driver asks for a reset or a reboot; None where that cannot be told."""
-    unanswered: frozenset[Source] = frozenset()
+    unanswered: frozenset[EvidenceKind] = frozenset()
     """What it was asked about and did not say, although it says other things."""
 
 
@@ -58,7 +58,7 @@ class Fault:
     """What took it out first, then what came last."""
     needs: Needs
     """Of what took it out, the most that has to happen."""
-    problems: Mapping[Source, str] = field(default_factory=dict)
+    problems: Mapping[EvidenceKind, str] = field(default_factory=dict)
     """What the last check found, or lasts for other reasons."""
     asked_for_recovery: bool = False
     """Whether the driver asked for a reset or a reboot when it last told; to ask no more is to report one."""
@@ -134,15 +134,15 @@ def _with(known: tuple[Evidence, ...], latest: Evidence) -> tuple[Evidence, ...]
     return (known[0], *others[-(MOST_EVIDENCE - 2) :], latest)
 
 
-def burden(fault: Fault | None, source: Source, what: str, needs: Needs, now: Moment) -> Fault:
+def burden(fault: Fault | None, kind: EvidenceKind, what: str, needs: Needs, now: Moment) -> Fault:
     """Add a problem that lasts until a check does not find it any more; one that lasts already is nothing new."""
-    if fault is not None and fault.problems.get(source) == what:
+    if fault is not None and fault.problems.get(kind) == what:
         return replace(fault, was_checked=False, quiet_from=None)
     accused = accuse(fault, what, needs, now)
-    return replace(accused, problems={**accused.problems, source: what}, was_checked=False)
+    return replace(accused, problems={**accused.problems, kind: what}, was_checked=False)
 
 
-def examine(fault: Fault, checkup: Checkup, lasting: Mapping[Source, str], now: Moment) -> Fault:
+def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment) -> Fault:
     """Draw the conclusion from a check, of which these problems count; each of them was added before."""
     asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
     examined = replace(

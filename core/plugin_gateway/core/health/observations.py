@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.policy import Source
+from plugin_gateway.core.health.policy import EvidenceKind
 
 
 class InventorySeen(NamedTuple):
@@ -19,34 +19,19 @@ class InventorySeen(NamedTuple):
         return None
 
 
-class XidReported(NamedTuple):
-    """The driver reported an XID."""
+class EvidenceReported(NamedTuple):
+    """The driver reported something that speaks against a device and does not last by itself."""
 
-    xid: int
+    kind: EvidenceKind
     device: DeviceId | None
     """None where the driver named no device that the backend knows."""
     place: str = ""
-    """The PCI address of one that the backend does not know, as far as the driver tells it."""
+    """The PCI address of one that the backend does not know, as far as the driver names it."""
 
     @property
     def topic(self) -> Hashable | None:
-        """Each XID of each device."""
-        return self.device, self.place, self.xid
-
-
-class FaultReported(NamedTuple):
-    """The driver reported a fault that is no XID."""
-
-    source: Source
-    device: DeviceId | None
-    """None where the driver named no device that the backend knows."""
-    place: str = ""
-    """The PCI address of one that the backend does not know, as far as the driver tells it."""
-
-    @property
-    def topic(self) -> Hashable | None:
-        """Each kind of fault of each device."""
-        return self.device, self.place, self.source
+        """Each kind of evidence against each device."""
+        return self.device, self.place, self.kind
 
 
 class DevicesChecked(NamedTuple):
@@ -111,12 +96,5 @@ class EventsAwaited(NamedTuple):
 
 
 Observation = (
-    InventorySeen
-    | XidReported
-    | FaultReported
-    | DevicesChecked
-    | DriverSeen
-    | DriverUnavailable
-    | DriverSilence
-    | EventsAwaited
+    InventorySeen | EvidenceReported | DevicesChecked | DriverSeen | DriverUnavailable | DriverSilence | EventsAwaited
 )

@@ -15,12 +15,18 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
-    FaultReported,
+    EvidenceReported,
     InventorySeen,
     Observation,
-    XidReported,
 )
-from plugin_gateway.core.health.policy import Decision, HealthPolicy, Source
+from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
+    RECOVERY_ACTION,
+    Decision,
+    EvidenceKind,
+    HealthPolicy,
+    words_of,
+)
 
 LONGEST_SILENCE = 10.0
 """Seconds without any sign of the driver after which it is said not to answer; it is waited for 5 s on purpose."""
@@ -36,7 +42,7 @@ class State:
     """Of the devices that are not healthy; kept for one that vanished, since coming back is not being well."""
     taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
     """When each device was taken out within the window in which flapping counts, on the clock of the uptime."""
-    reported: Mapping[DeviceId, Mapping[Source, str]] = field(default_factory=dict)
+    reported: Mapping[DeviceId, Mapping[EvidenceKind, str]] = field(default_factory=dict)
     """Lasting problems that by policy are no more than reported, so that they are reported once."""
     driver: DriverSeen | None = None
     """The driver that answered last."""
@@ -170,11 +176,9 @@ def _apply(  # noqa: PLR0911 - one for each kind
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
-        case XidReported(xid, device, place):
-            return _report(state, device, f"XID {xid}{_at(place)}", policy.about_xid(xid), now)
-        case FaultReported(source, device, place):
-            asks = source is Source.RECOVERY_ACTION
-            return _report(state, device, f"{source.value}{_at(place)}", policy.about(source), now, asks=asks)
+        case EvidenceReported(kind, device, place):
+            what, asks = f"{words_of(kind)}{_at(place)}", kind == RECOVERY_ACTION
+            return _report(state, device, what, policy.about(kind), now, asks=asks)
         case DevicesChecked(checkups):
             return _check(state, checkups, now, policy)
         case DriverSeen():
@@ -237,21 +241,21 @@ def _check(
     held: dict[DeviceId, Fault] = {}
     reported = dict(state.reported)
     for device, checkup in checkups.items():
-        decided = {source: (what, policy.about(source)) for source, what in checkup.problems.items()}
+        decided = {kind: (what, policy.about(kind)) for kind, what in checkup.problems.items()}
         known = reported.pop(device, {})
-        if only := {source: what for source, (what, decision) in decided.items() if decision.is_reported}:
+        if only := {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}:
             reported[device] = only
-            notes += [Note(device, what, Significance.REPORTED) for source, what in only.items() if source not in known]
+            notes += [Note(device, what, Significance.REPORTED) for kind, what in only.items() if kind not in known]
         fault = state.faults.get(device)
-        lasting = {source: what for source, (what, decision) in decided.items() if decision.action.needs is not None}
-        for source, what in lasting.items():
-            needs = decided[source][1].action.needs
+        lasting = {kind: what for kind, (what, decision) in decided.items() if decision.action.needs is not None}
+        for kind, what in lasting.items():
+            needs = decided[kind][1].action.needs
             assert needs is not None
             notes += _further(fault, device, what)
-            fault = faults.burden(fault, source, what, needs, now)
+            fault = faults.burden(fault, kind, what, needs, now)
         if fault is not None:
             # What the device was not able to say this time is as it was.
-            unsaid = {source: what for source, what in fault.problems.items() if source in checkup.unanswered}
+            unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
     after = replace(_hold(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
@@ -300,15 +304,15 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
     """Hold it against every device, once, that the driver is gone: nobody would see what happens to them."""
     if state.inventory is None:
         return state, ()
-    decision = policy.about(Source.DRIVER_GONE)
+    decision = policy.about(DRIVER_GONE)
     notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
     known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
     if (needs := decision.action.needs) is None:
         return replace(state, driver_is_gone=True), notes
     held = {
-        device: faults.burden(fault, Source.DRIVER_GONE, what, needs, now)
+        device: faults.burden(fault, DRIVER_GONE, what, needs, now)
         for device, fault in known.items()
-        if fault is None or Source.DRIVER_GONE not in fault.problems
+        if fault is None or DRIVER_GONE not in fault.problems
     }
     return replace(_hold(state, held), driver_is_gone=True), notes
 
@@ -351,7 +355,7 @@ def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> Sta
         return after
     taken_out, held = dict(after.taken_out), {}
     for device in new:
-        if Source.DRIVER_GONE in after.faults[device].problems:
+        if DRIVER_GONE in after.faults[device].problems:
             continue  # that is no fault of the device
         recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
         taken_out[device] = (*recent, now.uptime)

@@ -110,7 +110,10 @@ class Daemon:
         from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
 
-        target = Target(self._settings.node_name, self._settings.kubernetes_events, self._settings.node_condition)
+        settings = self._settings
+        target = Target(
+            settings.node_name, settings.kubernetes_events, settings.node_condition, self._backend.device_word
+        )
         self._reports = ClusterReports(target, KubernetesApi(os.environ), known=self._before)
         self._reports.keep(self._gateway.state)
         await self._reports.run()
