@@ -71,13 +71,15 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
+	$(BIN)/python docs/packages.py
 	$(BIN)/python deploy/generate.py
-	git diff --exit-code --stat -- api docs/health.md deploy/manifests
+	git diff --exit-code --stat -- api docs/health.md docs/architecture.md deploy/manifests
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
+	$(BIN)/python docs/packages.py
 	$(BIN)/python deploy/generate.py
 
 bench: $(READY)
