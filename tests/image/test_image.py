@@ -163,6 +163,9 @@ def test_it_says_on_which_terms_its_parts_are_given() -> None:
     assert {"libc6", "libssl3t64", "python3.13-minimal", "libpython3.13-minimal"} <= texts
     wheels = (ROOTFS / "opt/plugin-gateway").glob("grpcio-*.dist-info")
     assert [path for wheel in wheels for path in wheel.rglob("LICENSE*")]
+    (ours,) = (ROOTFS / "opt/plugin-gateway").glob("plugin_gateway-*.dist-info/licenses")
+    for name in ("LICENSE", "NOTICE"):
+        assert (ours / name).read_bytes() == (PROJECT / name).read_bytes()
 
 
 def test_it_says_what_it_is_and_what_it_wants_of_nvidias_runtime() -> None:
