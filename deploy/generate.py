@@ -1,12 +1,26 @@
-"""Makes the manifests: ``make generate``. One text, and what a release wants otherwise."""
+"""Makes the manifests, and puts the project's version where it is told: ``make generate``.
 
+The manifests are one text, and what a release wants otherwise. The version is that of pyproject.toml.
+"""
+
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-FOLDER = Path(__file__).with_name("manifests")
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+DEPLOY = Path(__file__).resolve().parent
+FOLDER = DEPLOY / "manifests"
+PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+
+_IMAGE = r"(?<=\bplugin-gateway:)\d+\.\d+\.\d+[0-9A-Za-z.-]*(?<![.-])"
+TOLD: Mapping[str, re.Pattern[str]] = {
+    "Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),
+    "README.md": re.compile(_IMAGE),
+    "helm/plugin-gateway/Chart.yaml": re.compile(r'(?<=^version: ).*|(?<=^appVersion: ")[^"]*', re.MULTILINE),
+}
+"""Files that people write and that tell the version, and where in them it is."""
 
 
 class Variant(NamedTuple):
@@ -149,11 +163,18 @@ def text_of(variant: Variant) -> str:
     return TEXT.substitute(variant._asdict(), version=PROJECT["version"])
 
 
+def tell_version(path: Path, place: re.Pattern[str]) -> None:
+    """Put the version into every place of a file that is for it."""
+    path.write_text(place.sub(PROJECT["version"], path.read_text()))
+
+
 def main() -> None:
     """Write them all."""
     FOLDER.mkdir(exist_ok=True)
     for variant in (NEWER, OLDEST):
         (FOLDER / variant.file).write_text(text_of(variant))
+    for name, place in TOLD.items():
+        tell_version(DEPLOY / name, place)
 
 
 if __name__ == "__main__":
