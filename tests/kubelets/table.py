@@ -1,13 +1,13 @@
-"""What the suite found, as a table: a row for each release, a column for each scenario."""
+"""What the suite found, as a page: for every scenario which releases passed, and what did not by its name."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "kubelets.md"
+PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 GATEWAY = "The gateway with each kubelet"
 COMPARED = "The fake kubelet beside the genuine one"
 EVERY_RELEASE = "all"
@@ -28,18 +28,43 @@ class Column(Enum):
     GIVEN_BACK = "given back and taken"
 
 
-_ABOUT = """# Kubelets that it was tried with
+_ABOUT = """# Compatibility
 
-Made by `make test-kubelets`, which rewrites this page when every test has passed. A genuine kubelet is the device
-manager and the admission of that release, from its own Go module, with the grpc-go of its time, as a process; the fake
-one is `plugin-gateway fake-kubelet` of the same release.
+`make test-kubelets` writes this page when every test has passed.
+
+## Kubernetes releases
+
+The device plugin API has had three versions, which this documentation calls dialects. In 1.25 the kubelet also began
+to connect to a plugin before it answers the registration.
+
+| Kubernetes | API version | gRPC service | What the gateway does |
+| --- | --- | --- | --- |
+| 1.8 | `0.1` | `deviceplugin.DevicePlugin` | One spec for each allocated device. One resource after the other. |
+| 1.9 | `v1alpha2` | `deviceplugin.DevicePlugin` | The same names as 1.8, another `Allocate` response. |
+| 1.10 to 1.24 | `v1beta1` | `v1beta1.DevicePlugin` | Options are sent with `Register`. |
+| 1.25 and later | `v1beta1` | `v1beta1.DevicePlugin` | Serves first: the kubelet connects during `Register`. |
+
+The gateway finds out the dialect at every registration. `--api-version` sets it instead:
+see [Configure](configure.md#flags-environment-variables-and-file).
+
+## How it was tested
+
+A genuine kubelet is a process with the device manager and the admission code of that release. It is built from that
+release's own Go module, with the grpc-go version of its time. The fake kubelet is `plugin-gateway fake-kubelet` of
+the same release. [A real cluster](cluster.md) describes the tests in a whole Kubernetes.
 """
 _EXPLAINED = {
-    GATEWAY: "The process that an admin starts, with a stand-in for the NVML library. Each cell: genuine / fake.",
-    COMPARED: "A plugin that is not ours plays the same scenario to both. *same*: every answer, error text, count, "
-    "container and call was the same.",
+    GATEWAY: "`plugin-gateway run` was tested with a stand-in for the NVML library. It ran with the genuine and with "
+    "the fake kubelet of each release.",
+    COMPARED: "A test plugin, separate from the gateway, played each scenario to both kubelets of a release. "
+    "Their answers, error texts, device counts, containers and calls were compared.",
 }
-_PASSED, _FAILED = "passed", "FAILED"
+_CLAIMS = {
+    GATEWAY: "Every scenario passed with both kubelets of every release.",
+    COMPARED: "In every scenario and release both kubelets behaved the same.",
+}
+_LEGEND = "✓ passed, ✗ failed, ○ not run completely."
+_OUTCOMES = {None: "not run", True: "passed", False: "FAILED"}
 
 
 class Cell(NamedTuple):
@@ -67,43 +92,65 @@ class Table:
                 self._outcomes[cell] = self._outcomes.get(cell, True) and report.passed
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show the tables, and keep them if nothing is missing and nothing failed."""
+        """Show what was found, and keep it if nothing is missing and nothing failed."""
         if not self._outcomes:
             return
-        text = "\n".join(self._lines(name) for name in _EXPLAINED if any(cell.table == name for cell in self._outcomes))
+        tables = [name for name in _EXPLAINED if any(cell.table == name for cell in self._outcomes)]
+        text = "\n".join(self._section(name) for name in tables)
         terminalreporter.write_line(f"\n{text}")
         if self._outcomes.keys() == self._expected.keys() and all(self._outcomes.values()):
             PAGE.parent.mkdir(exist_ok=True)
             PAGE.write_text(f"{_ABOUT}\n{text}")
 
-    def _lines(self, name: str) -> str:
-        cells = {cell: outcome for cell, outcome in self._outcomes.items() if cell.table == name}
-        rows = sorted({cell.release for cell in cells if cell.release != EVERY_RELEASE}, key=_by_number)
-        known = [cell.column for cell in self._expected if cell.table == name and cell.release != EVERY_RELEASE]
-        columns = [column for column in dict.fromkeys(known) if any(cell.column == column for cell in cells)]
-        lines = [f"## {name}", "", _EXPLAINED[name], "", _row(["", *columns]), _row(["---"] * (len(columns) + 1))]
-        lines += [_row([row, *(_words(cells, name, row, column) for column in columns)]) for row in rows]
-        lines += [
-            f"\n{cell.column}: {_words(cells, name, EVERY_RELEASE, cell.column)}"
-            for cell in sorted(cells)
-            if cell.release == EVERY_RELEASE and cell.kind != "fake"
-        ]
-        return "\n".join([*lines, ""])
+    def _section(self, name: str) -> str:
+        outcomes = {cell: outcome for cell, outcome in self._outcomes.items() if cell.table == name}
+        places = list(dict.fromkeys(cell for cell in (*self._expected, *outcomes) if cell.table == name))
+        each = [cell for cell in places if cell.release != EVERY_RELEASE]
+        releases = sorted({cell.release for cell in each}, key=_by_number)
+        scenarios = list(dict.fromkeys(cell.column for cell in each))
+        counts = f"{_count(scenarios, 'scenario')} and {_count(releases, 'release')}"
+        is_whole = len(outcomes) == len(places) and all(outcomes.values())
+        lines = [f"## {name}", "", _EXPLAINED[name], "", f"{counts}. {_CLAIMS[name] if is_whole else _LEGEND}", ""]
+        lines += [" · ".join(f"{_shown(release)} {_mark(release, each, outcomes)}" for release in releases), ""]
+        lines += ["Scenarios:", "", *(f"- {scenario}" for scenario in scenarios), ""]
+        for cell in (cell for cell in places if cell.release == EVERY_RELEASE and cell.kind != "fake"):
+            lines += [f"{_sentence(cell.column)}: {_words(outcomes, cell)}.", ""]
+        failed = dict.fromkeys(cell._replace(kind="") for cell, passed in outcomes.items() if not passed)
+        if failed:
+            lines += ["Failed:", ""]
+            lines += [f"- {cell.column}, {_shown(cell.release)}: {_words(outcomes, cell)}" for cell in failed]
+            lines += [""]
+        if len(outcomes) < len(places):
+            lines += [f"Not run: {len(places) - len(outcomes)} of {len(places)}.", ""]
+        return "\n".join(lines)
 
 
 def _by_number(release: str) -> list[int]:
     return [int(part) for part in release.removeprefix("v").split(".")]
 
 
-def _row(words: Sequence[str]) -> str:
-    return f"| {' | '.join(words)} |"
+def _shown(release: str) -> str:
+    return "all releases" if release == EVERY_RELEASE else release.removeprefix("v")
 
 
-def _words(cells: Mapping[Cell, bool], table: str, row: str, column: str) -> str:
-    """Say what came of one cell, or of one that has a half for each kind; nothing where it was not tried."""
-    both, genuine, fake = (cells.get(Cell(table, row, column, kind)) for kind in ("", "genuine", "fake"))
+def _mark(release: str, cells: Collection[Cell], outcomes: Mapping[Cell, bool]) -> str:
+    """Mark a release as good only where every scenario was run there and passed."""
+    found = [outcomes.get(cell) for cell in cells if cell.release == release]
+    return "✗" if False in found else "○" if None in found else "✓"
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _count(things: Collection[str], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+
+
+def _words(outcomes: Mapping[Cell, bool], cell: Cell) -> str:
+    """Say what came of one scenario, for each kind of kubelet where it has both."""
+    both, genuine, fake = (outcomes.get(cell._replace(kind=kind)) for kind in ("", "genuine", "fake"))
     if both is not None:
         return "same" if both else "DIFFERENT"
-    if genuine is None and fake is None:
-        return ""
-    return " / ".join("—" if each is None else _PASSED if each else _FAILED for each in (genuine, fake))
+    found = (("genuine", genuine), ("fake", fake))
+    return ", ".join(f"{kind} kubelet {_OUTCOMES[outcome]}" for kind, outcome in found)

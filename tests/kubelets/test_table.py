@@ -1,5 +1,6 @@
-"""The page is written by a run that filled every cell, and by no other."""
+"""The page is written by a run that filled every cell, and by no other; whatever failed is named."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,31 +8,76 @@ from typing import Any, cast
 import pytest
 
 from kubelets import table
-from kubelets.table import COMPARED, Cell, Table
+from kubelets.table import COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Table
 
-FIRST, SECOND = Cell(COMPARED, "v1.8.15", "basics", ""), Cell(COMPARED, "v1.8.15", "lists", "")
+BASICS, LISTS = Cell(COMPARED, "v1.8.15", "basics", ""), Cell(COMPARED, "v1.8.15", "lists", "")
+NEWER = Cell(COMPARED, "v1.37.2", "basics", "")
+GENUINE, FAKE = (Cell(GATEWAY, "v1.8.15", "stream dropped", kind) for kind in ("genuine", "fake"))
+UPGRADES = tuple(Cell(GATEWAY, EVERY_RELEASE, UPGRADE, kind) for kind in ("genuine", "fake"))
+EXPECTED = (GENUINE, FAKE, *UPGRADES, BASICS, LISTS, NEWER)
 
 
 def report(cell: Cell, *, passed: bool = True) -> Any:
     return SimpleNamespace(user_properties=[("cell", tuple(cell))], passed=passed)
 
 
-@pytest.mark.parametrize(
-    ("reports", "is_written"),
-    [
-        ((report(FIRST), report(SECOND)), True),
-        ((report(FIRST),), False),
-        ((report(FIRST), report(SECOND, passed=False)), False),
-    ],
-)
-def test_a_whole_run_without_a_failure_is_kept(
-    reports: Any, is_written: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(table, "PAGE", tmp_path / "page.md")
-    collected = Table((FIRST, SECOND))
+    return table.PAGE
+
+
+def show(reports: Sequence[Any]) -> str:
+    collected = Table(EXPECTED)
     for each in reports:
         collected.pytest_runtest_logreport(each)
     shown: list[str] = []
     collected.pytest_terminal_summary(cast("Any", SimpleNamespace(write_line=shown.append)))
-    assert table.PAGE.exists() is is_written
-    assert "| v1.8.15 |" in shown[0]
+    return "\n".join(shown)
+
+
+def test_a_whole_run_without_a_failure_is_kept(page: Path) -> None:
+    shown = show([report(cell) for cell in EXPECTED])
+    text = page.read_text()
+    assert shown.strip() in text
+    assert "2 scenarios and 2 releases. In every scenario and release both kubelets behaved the same." in text
+    assert "1 scenario and 1 release. Every scenario passed with both kubelets of every release." in text
+    assert "1.8.15 ✓ · 1.37.2 ✓" in text
+    assert "\n- basics\n- lists\n" in text
+    assert "Upgrade through all and back: genuine kubelet passed, fake kubelet passed." in text
+    assert "Failed" not in text
+
+
+def test_a_run_that_misses_a_cell_is_not_kept(page: Path) -> None:
+    shown = show([report(cell) for cell in EXPECTED if cell != LISTS])
+    assert not page.exists()
+    assert "1.8.15 ○ · 1.37.2 ✓" in shown
+    assert "Not run: 1 of 3." in shown
+    assert "behaved the same" not in shown
+
+
+def test_a_difference_is_named_and_not_kept(page: Path) -> None:
+    shown = show([report(cell, passed=cell != NEWER) for cell in EXPECTED])
+    assert not page.exists()
+    assert "1.8.15 ✓ · 1.37.2 ✗" in shown
+    assert "- basics, 1.37.2: DIFFERENT" in shown
+    assert "behaved the same" not in shown
+
+
+@pytest.mark.parametrize(
+    ("failing", "line"),
+    [
+        (FAKE, "- stream dropped, 1.8.15: genuine kubelet passed, fake kubelet FAILED"),
+        (UPGRADES[0], "- upgrade through all and back, all releases: genuine kubelet FAILED, fake kubelet passed"),
+    ],
+)
+def test_a_failure_of_the_gateway_is_named_with_its_kubelet(failing: Cell, line: str, page: Path) -> None:
+    shown = show([report(cell, passed=cell != failing) for cell in EXPECTED])
+    assert not page.exists()
+    assert line in shown
+    assert "Every scenario passed" not in shown
+
+
+def test_an_end_that_fails_fails_the_cell(page: Path) -> None:
+    show([*(report(cell) for cell in EXPECTED), report(LISTS, passed=False), report(LISTS)])
+    assert not page.exists()
