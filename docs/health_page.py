@@ -153,40 +153,62 @@ def row(cells: Sequence[str]) -> str:
 
 TEXT = """# Health
 
-Made from the code by `make generate`; each cell of the first table is what the state function did.
+`make generate` makes this page from the code. Each cell of the first table is what the state function did.
 
-The kubelet is told `Healthy` of a device in the stage Healthy and `Unhealthy` of every other. A device that is taken
-out is given back when nothing speaks against it any more: it has what its evidence asks for (a reset is a new instance
-of the kernel module, or the driver's recovery action back to none), it answers, the driver asks for no recovery, and it
-was quiet for {quiet:g} s (`--quiet-time`). One that is taken out {count} times within {window:g} s stays out until it
-is reset, the node reboots, or an operator says `plugin-gateway health clear`; what strikes all devices at once does not
-count there. Containers that hold a device keep it.
+## When a GPU is unhealthy, and when it is healthy again
 
-A quiet time counts only while somebody would see a fault: the driver answers, its events can be waited for, and the
-device is there; it ends with the first sign of the driver after it (one comes every 5 s). What a check cannot find out,
-because the driver answers one of its questions with an error, is taken to be as it was. Before the first check nothing
-is offered.
+A device is in one of three stages: Healthy, Unhealthy or Probation. The kubelet sees `Healthy` in the first stage and
+`Unhealthy` in the other two. Containers that hold a device keep it.
 
-A reset is seen in two ways: the kernel module is loaded again (another inode of /sys/module/nvidia), or the driver
-asked for recovery and does so no more (565 and later). A single GPU that is reset under an older driver is seen by
-neither: say `plugin-gateway health clear` then.
+A device that became unhealthy is healthy again when all of this is true:
 
-What is held against a device is kept in `health.json` below `--state-dir` with the kernel's boot id; in a container
-that has to be a folder of the host, or a restart of the pod forgets it. A file that somebody deletes is written again
-within 30 s. After a reboot every device has to be checked and quiet, also one that appears late; one that stays away
-for a whole boot is forgotten.
+- It has what its evidence asks for. A reset is a new instance of the kernel module, or a change of the driver's
+  recovery action back to none.
+- It answers.
+- The driver does not ask for recovery.
+- It was quiet for {quiet:g} s (`--quiet-time`).
+
+A device that becomes unhealthy {count} times within {window:g} s (`--flap-count`, `--flap-window`) stays unhealthy. It
+needs a reset, a reboot of the node, or `plugin-gateway health clear`. What affects all devices at once is not counted.
+
+The quiet time counts only while a fault would be noticed. The driver has to answer, its events have to be readable, and
+the device has to be there. The quiet time ends with the first sign of the driver after it; there is one every 5 s.
+
+If the driver answers a question with an error, the gateway assumes that nothing changed there. Before the first check
+no device is offered.
+
+## How a reset is noticed
+
+There are two ways:
+
+- The kernel module is loaded again: `/sys/module/nvidia` has another inode.
+- The driver asked for recovery, and no longer does (driver 565 and later).
+
+With an older driver, a reset of a single GPU is not visible in either way. Use `plugin-gateway health clear` then.
+
+## What is kept
+
+The gateway keeps what it knows about unhealthy devices in `health.json` in `--state-dir`, with the kernel's boot id. In
+a container this has to be a folder of the host. Otherwise a restart of the pod loses it. If somebody deletes the file,
+the gateway writes it again within 30 s.
+
+After a reboot every device in the file has to be checked and quiet first, even if it appears late. The gateway forgets
+a device that was absent for a whole boot.
 
 ## From one stage to the next
 
-Rows are what happens, columns the stage before; — means that the device stays as it is.
+A row is what happens. A column is the stage before. — means that the stage does not change.
 
 {states}
 
 ## What follows from which evidence
 
-`plugin-gateway health-policy` shows what the flags, the environment and the file that it is given decide, and where.
-`ignore` is logged, `report` is logged as a warning and told to the cluster where that is asked for; neither changes the
-health. A decision counts from the next evidence on: what took a device out before is not weighed again.
+The actions `unhealthy`, `unhealthy-until-reset` and `unhealthy-until-reboot` make a device unhealthy. They differ in
+what it needs to become healthy again: a check, a reset or a reboot. The other two do not change the health. `ignore`
+writes a line to the log. `report` writes a warning to the log, and an Event with `--kubernetes-events`.
+
+`plugin-gateway health-policy` shows the decisions for its flags, environment and file, and where each was made. A
+decision applies to the next evidence. It does not change what already made a device unhealthy.
 
 {evidence}
 
@@ -205,8 +227,8 @@ health:
     pending-retirement: report
 ```
 
-`DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS` mean what they mean to NVIDIA's device plugin, and come after the
-file: XIDs to ignore, or `all`; XIDs that count in spite of that.
+`DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS` mean the same as for NVIDIA's device plugin. They are applied
+after the file. The first lists XIDs to ignore, or says `all`. The second lists XIDs that count in spite of that.
 """
 
 
