@@ -123,13 +123,13 @@ async def test_metrics_follow_what_happens(kubelet_dir: Path, driver: Driver) ->
         assert any("|v1alpha2|" in name for name in counts)
 
 
-async def test_the_readme_names_every_metric_and_no_other(kubelet_dir: Path, driver: Driver) -> None:
+async def test_the_page_about_metrics_names_every_metric_and_no_other(kubelet_dir: Path, driver: Driver) -> None:
     async with listening(kubelet_dir, driver) as (port, process):
         await process.wait_for_event("resource added")
         text = (await get(port, "/metrics")).body
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert set(re.findall(r"`(plugin_gateway_\w+)`", readme)) == served
+    page = (Path(__file__).parents[2] / "docs" / "observe.md").read_text()
+    assert set(re.findall(r"`(plugin_gateway_\w+)`", page)) == served
 
 
 async def test_failed_registrations_are_counted_by_cause(kubelet_dir: Path, driver: Driver) -> None:
