@@ -177,6 +177,17 @@ the device has to be there. The quiet time ends with the first sign of the drive
 If the driver answers a question with an error, the gateway assumes that nothing changed there. Before the first check
 no device is offered.
 
+## What counts as evidence
+
+- XIDs. By default NVIDIA's catalog decides what follows from each.
+- `double-bit-ecc`: an error in memory that ECC could not correct.
+- `gpu-unavailable`: NVML reports that the GPU is unavailable.
+- `recovery-action`: the driver asks for a recovery action (driver 565 and later).
+- `not-answering`: the GPU does not answer, or is lost.
+- `row-remap-failure`: a row of memory could not be remapped.
+- `pending-retirement`: memory waits for a reset to be retired.
+- `driver-gone`: the driver was gone, or did not answer, for `--driver-timeout` seconds.
+
 ## How a reset is noticed
 
 There are two ways:
