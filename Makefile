@@ -61,7 +61,7 @@ test-browser: $(READY)
 # Faults in any order, at random and for hours; make test has a fixed sample of them.
 SOAK_EXAMPLES ?= 2000
 soak: $(READY)
-	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/gateway/test_any_order.py $(PYTEST_ARGS)
+	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/adapters/registration/test_any_order.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check
@@ -73,7 +73,7 @@ check: $(READY)
 	$(BIN)/python docs/health_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python deploy/generate.py
-	git diff --exit-code --stat -- api docs/health.md docs/architecture.md deploy/manifests deploy/Containerfile deploy/README.md deploy/helm/plugin-gateway/Chart.yaml
+	git diff --exit-code --stat -- api docs/health.md docs/architecture.md deploy/manifests deploy/Containerfile deploy/README.md README.md deploy/helm/plugin-gateway/Chart.yaml
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)

@@ -16,9 +16,10 @@ PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project
 
 _IMAGE = r"(?<=\bplugin-gateway:)\d+\.\d+\.\d+[0-9A-Za-z.-]*(?<![.-])"
 TOLD: Mapping[str, re.Pattern[str]] = {
-    "Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),
     "README.md": re.compile(_IMAGE),
-    "helm/plugin-gateway/Chart.yaml": re.compile(r'(?<=^version: ).*|(?<=^appVersion: ")[^"]*', re.MULTILINE),
+    "deploy/Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),
+    "deploy/README.md": re.compile(_IMAGE),
+    "deploy/helm/plugin-gateway/Chart.yaml": re.compile(r'(?<=^version: ).*|(?<=^appVersion: ")[^"]*', re.MULTILINE),
 }
 """Files that people write and that tell the version, and where in them it is."""
 
@@ -174,7 +175,7 @@ def main() -> None:
     for variant in (NEWER, OLDEST):
         (FOLDER / variant.file).write_text(text_of(variant))
     for name, place in TOLD.items():
-        tell_version(DEPLOY / name, place)
+        tell_version(DEPLOY.parent / name, place)
 
 
 if __name__ == "__main__":

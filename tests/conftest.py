@@ -5,10 +5,12 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from driver.driver import Driver
+from plugin_gateway.adapters.support.logs import log
 
 os.environ["GRPC_VERBOSITY"] = "NONE"
 
@@ -42,3 +44,13 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
     made = Driver(tmp_path, gpus=8)
     yield made
     made.close()
+
+
+@pytest.fixture
+def told() -> Iterator[list[dict[str, Any]]]:
+    """The log lines of the test, as fields."""
+    lines: list[dict[str, Any]] = []
+    log.write_to(lambda level, line: lines.append({"level": level, **line}))
+    lines.clear()  # of the tests before
+    yield lines
+    log.write_to(None)

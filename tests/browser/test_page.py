@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from adapters.monitoring.test_listen import listening
 from driver.driver import Driver
-from gateway.node import RESOURCE, device
-from gateway.test_listen import listening
+from harness.node import RESOURCE, device
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 BROWSER = "chromium"

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.process import Process
+from harness.process import Process
 from image.build import BUILT, IMAGE, buildah
 
 KUBELET_DIR, STATE_DIR = "/var/lib/kubelet/device-plugins", "/run/plugin-gateway"

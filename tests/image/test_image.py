@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adapters.monitoring.test_listen import free_port
 from driver.driver import Driver, built
-from gateway.api_server import api_server
-from gateway.node import RESOURCE, until
-from gateway.process import Process
-from gateway.test_listen import free_port
+from harness.api_server import api_server
+from harness.node import RESOURCE, until
+from harness.process import Process
 from image.build import BUILT, PROJECT
 from image.container import KUBELET_DIR, STATE_DIR, Mount, running, settings
 from plugin_gateway.adapters.cluster.kubernetes_api import SERVICE_ACCOUNT

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import grpc.aio
 
-from fake_kubelet.plugin import healthy
+from adapters.fake_kubelet.plugin import healthy
 from kubelets.scenarios import ASK, PAUSE, Scenarios
 from kubelets.scene import Scene
 from plugin_gateway.api.v1beta1 import api_pb2 as wire

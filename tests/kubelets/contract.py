@@ -7,7 +7,7 @@ kubelet chooses is left to chance in genuine ones, so no line names them.
 import asyncio
 from collections.abc import Sequence
 
-from fake_kubelet.plugin import healthy, not_utf8
+from adapters.fake_kubelet.plugin import healthy, not_utf8
 from kubelets.scenarios import ASK, PAUSE, Scenarios
 from kubelets.scene import Scene
 from plugin_gateway.api.v1beta1 import api_pb2 as wire

@@ -10,7 +10,7 @@ from typing import Any, Protocol, Self
 import grpc
 import grpc.aio
 
-from fake_kubelet.plugin import KUBELET, RESOURCE, Plugin
+from adapters.fake_kubelet.plugin import KUBELET, RESOURCE, Plugin
 from kubelets.genuine import KubeletProgramError
 from plugin_gateway.adapters.fake_kubelet import AdmissionError
 from plugin_gateway.adapters.fake_kubelet.events import Container, KubeletPanicError

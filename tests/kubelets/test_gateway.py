@@ -11,8 +11,8 @@ from typing import TypeAlias
 import pytest
 
 from driver.driver import Driver
-from gateway.node import RESOURCE, until
-from gateway.process import Process, run_to_end, started
+from harness.node import RESOURCE, until
+from harness.process import Process, run_to_end, started
 from kubelets.fake import played
 from kubelets.genuine import GENUINE
 from kubelets.scene import Kubelet

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.node import RESOURCE, Node, device, running
+from harness.node import RESOURCE, Node, device, running
 from kubelets.genuine import GENUINE, GenuineKubelet
 from plugin_gateway.adapters.serving import resource as offers
 from plugin_gateway.core.resources.allocation import allocate

@@ -9,7 +9,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from plugin_gateway.__main__ import COMMANDS
-from plugin_gateway.adapters.command_line import main
+from plugin_gateway.adapters.commands.command_line import main
 
 PROJECT = Path(__file__).parents[2]
 GITHUB = PROJECT / ".github"

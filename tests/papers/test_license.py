@@ -37,18 +37,20 @@ def test_whoever_gets_it_gets_its_terms() -> None:
         assert name in copied.split()
 
 
-@pytest.mark.parametrize("room", ["api", "core", "deploy/helm", "tests/kubelets/programs", "tests/cluster/programs"])
-def test_what_the_notice_speaks_of_is_there(room: str) -> None:
-    assert room in (ROOT / "NOTICE").read_text()
-    assert (ROOT / room).is_dir()
+@pytest.mark.parametrize(
+    "folder", ["api", "nvidia", "deploy/helm", "tests/kubelets/programs", "tests/cluster/programs"]
+)
+def test_what_the_notice_speaks_of_is_there(folder: str) -> None:
+    assert folder in (ROOT / "NOTICE").read_text()
+    assert (ROOT / folder).is_dir()
 
 
 @pytest.mark.parametrize(
-    ("room", "name"), [("core", "xid_catalog.py"), ("tests", "xid-actions.csv"), ("docs", "health.md")]
+    ("folder", "name"), [("nvidia", "xid_catalog.py"), ("tests", "xid-actions.csv"), ("docs", "health.md")]
 )
-def test_files_that_have_something_of_others_are_named_rightly(room: str, name: str) -> None:
+def test_files_that_have_something_of_others_are_named_rightly(folder: str, name: str) -> None:
     assert name in (ROOT / "NOTICE").read_text()
-    assert len(list((ROOT / room).rglob(name))) == 1
+    assert len(list((ROOT / folder).rglob(name))) == 1
 
 
 def test_every_message_file_says_where_it_comes_from() -> None:

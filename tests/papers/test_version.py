@@ -22,6 +22,7 @@ WRITTEN = re.compile(rf"(?<![\w.]){re.escape(VERSION)}(?![\w.]*\d)")
 def bumped(tmp_path: Path) -> Path:
     """A copy of deploy/ beside a pyproject.toml of the next version, after `make generate`."""
     shutil.copytree(PROJECT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "README.md", tmp_path)
     project = (PROJECT / "pyproject.toml").read_text()
     (tmp_path / "pyproject.toml").write_text(project.replace(f'\nversion = "{VERSION}"\n', f'\nversion = "{NEXT}"\n'))
     generate(tmp_path)
@@ -78,6 +79,10 @@ def test_the_guide_may_be_written_anew(bumped: Path, sentence: str, expected: st
     assert (bumped / "README.md").read_text() == expected.format(NEXT)
 
 
+def test_the_readme_tells_the_new_version(bumped: Path) -> None:
+    assert f"plugin-gateway:{NEXT} " in (bumped.parent / "README.md").read_text()
+
+
 def test_generating_twice_changes_nothing(bumped: Path) -> None:
     before = {path: path.read_bytes() for path in files(bumped)}
     generate(bumped.parent)
@@ -89,7 +94,7 @@ def test_it_stands_nowhere_else() -> None:
     rooms = {room: telling(PROJECT / room, WRITTEN) for room in ("api", "adapters", "core", "nvidia", "docs")}
     assert {room: found for room, found in rooms.items() if found} == {}
     beside = {path.name for path in PROJECT.iterdir() if path.is_file() and WRITTEN.search(text(path))}
-    assert beside <= {"pyproject.toml", "CHANGELOG.md", "requirements-dev.txt", ".coverage"}
+    assert beside <= {"pyproject.toml", "README.md", "CHANGELOG.md", "requirements-dev.txt", ".coverage"}
 
 
 def test_the_check_looks_at_every_generated_file(bumped: Path) -> None:

@@ -1,0 +1,211 @@
+"""What the cluster is told about health, over real TLS; and that an API server that fails holds nobody up."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.api_server import ApiServer, api_server
+from harness.node import device, until
+from plugin_gateway.adapters.cluster import kubernetes_api
+from plugin_gateway.adapters.cluster import reports as cluster_reports
+from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.health.faults import Checkup, Moment
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
+from plugin_gateway.core.health.state import Note, Significance, State, advance, clear
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
+
+GPU, OTHER = device(0).id, device(1).id
+SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
+BOTH = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
+
+
+def after(*observations: Observation, state: State | None = None) -> State:
+    state = state or State()
+    for observation in observations:
+        state, _ = advance(state, observation, Moment(1.0, 1.0), HEALTH_POLICY)
+    return state
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with api_server(tmp_path / "service-account") as server:
+        yield server
+
+
+@pytest.fixture
+def told() -> Iterator[list[dict[str, Any]]]:
+    lines: list[dict[str, Any]] = []
+    log.write_to(lambda level, line: lines.append({"level": level, **line}))
+    lines.clear()
+    yield lines
+    log.write_to(None)
+
+
+@asynccontextmanager
+async def reporting(
+    server: ApiServer, target: Target = BOTH, known: State | None = None
+) -> AsyncIterator[ClusterReports]:
+    api = KubernetesApi(server.environment, server.service_account)
+    reports = ClusterReports(target, api, known or State())
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reports.run())
+        try:
+            yield reports
+        finally:
+            task.cancel()
+
+
+async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
+    async with reporting(server) as reports:
+        state = after(SEEN, EvidenceReported(xid_kind(1000), GPU))
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 1, "an Event")
+        state = after(DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}), state=state)
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 2, "another Event")
+        state, _ = clear(state, GPU, Moment(2.0, 2.0), HEALTH_POLICY)
+        reports.keep(state)
+        await until(lambda: len(server.events()) == 3, "the last Event")
+    first, second, third = server.events()
+    assert first["involvedObject"] == {"kind": "Node", "name": "node-1", "uid": "node-1"}
+    assert first["metadata"]["namespace"] == "default"
+    assert len({event["metadata"]["name"] for event in server.events()}) == 3
+    assert [event["reason"] for event in server.events()] == ["GpuUnhealthy", "GpuOnProbation", "GpuHealthy"]
+    assert [event["type"] for event in server.events()] == ["Warning", "Warning", "Normal"]
+    assert first["message"] == f"{GPU}: XID 1000; it needs a check that finds nothing"
+    assert second["message"] == f"{GPU}: XID 1000; it needs a quiet time"
+    assert third["message"] == f"{GPU} is healthy again after XID 1000"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["firstTimestamp"])
+    assert server.calls[0].path == "/api/v1/namespaces/default/events"
+
+
+async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer) -> None:
+    async with reporting(server) as reports:
+        state, changes = advance(after(SEEN), EvidenceReported(xid_kind(31), GPU), Moment(1.0, 1.0), HEALTH_POLICY)
+        reports.keep(state, (*changes.notes, Note(GPU, "XID 63", Significance.IGNORED)))
+        await until(lambda: len(server.events()) == 1, "an Event")
+    assert server.events()[0]["reason"] == "GpuEvidence"
+    assert server.events()[0]["message"] == f"{GPU}: XID 31; reported by policy, the device stays as it is"
+
+
+async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiServer) -> None:
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        reports.keep(after(SEEN))
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
+        await until(lambda: len(server.conditions()) == 2, "another one")
+    assert not server.events()
+    first, second = server.conditions()
+    assert (first["type"], first["status"], first["message"]) == ("GpuProblem", "False", "every GPU is healthy")
+    assert (second["status"], second["reason"], second["message"]) == ("True", "GpuUnhealthy", f"{GPU}: XID 79")
+    call = server.calls[0]
+    assert (call.method, call.path) == ("PATCH", "/api/v1/nodes/node-1/status")
+    assert call.content_type == "application/strategic-merge-patch+json"
+
+
+async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:
+    known = after(SEEN, EvidenceReported(xid_kind(79), GPU))
+    async with reporting(server, known=State(faults=known.faults)) as reports:
+        reports.keep(after(EvidenceReported(xid_kind(79), OTHER), state=known))
+        await until(lambda: len(server.events()) == 1, "an Event")
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+    assert server.events()[0]["message"].startswith(OTHER)
+    assert server.conditions()[0]["message"] == f"{GPU}: XID 79; {OTHER}: XID 79"
+
+
+async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_true_then(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(cluster_reports, "FIRST_RETRY", 0.05)
+    server.status = 403
+    async with reporting(server) as reports:
+        state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
+        reports.keep(state)
+        await until(lambda: len(told) == 1, "the complaint")
+        await asyncio.sleep(0.3)
+        reports.keep(after(EvidenceReported(xid_kind(79), OTHER), state=state))
+        server.status = 201
+        await until(lambda: len(server.events()) == 2, "both Events")
+        await until(lambda: len(told) == 2, "the end of the complaint")
+    assert told[0]["problem"] == ("POST /api/v1/namespaces/default/events: 403 Forbidden: words of the server")
+    assert [line["level"] for line in told] == ["warning", "info"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda server: server.environment.clear(), "no API server is known: KUBERNETES_SERVICE_HOST is not set"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="x"), "no API server is known"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_PORT="1"), "Connection refused"),
+        (lambda server: (server.service_account / "token").unlink(), "the service account cannot be used: .*token"),
+        (lambda server: (server.service_account / "token").write_text("a\nb"), "its token is not one line of text"),
+        (lambda server: (server.service_account / "token").write_text("other"), "401 Unauthorized"),
+        (lambda server: (server.service_account / "ca.crt").write_text(""), "the service account cannot be used"),
+        (lambda server: server.environment.update(KUBERNETES_SERVICE_HOST="localhost"), "certificate verify failed"),
+    ],
+)
+async def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, server: ApiServer) -> None:
+    spoil(server)
+    with pytest.raises(ApiError, match=words):
+        await KubernetesApi(server.environment, server.service_account).post("/x", {})
+    assert not server.calls
+
+
+async def test_a_device_that_is_not_there_is_no_problem_of_the_node(server: ApiServer) -> None:
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
+        reports.keep(state)
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        without = InventorySeen(Inventory(devices=(device(1),), visibility_variable="X"))
+        reports.keep(after(without, state=state))
+        await until(lambda: len(server.conditions()) == 2, "another one")
+    assert [each["status"] for each in server.conditions()] == ["True", "False"]
+
+
+@asynccontextmanager
+async def dripping(server: ApiServer, words: bytes) -> AsyncIterator[None]:
+    """An API server that says this, a byte at a time, and never ends."""
+    ended = asyncio.Event()
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            for each in itertools.cycle(words):
+                writer.write(bytes([each]))
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.transport.abort()
+        ended.set()
+
+    listener = await asyncio.start_server(drip, "127.0.0.1", 0, ssl=server.context)
+    server.environment["KUBERNETES_SERVICE_PORT"] = str(listener.sockets[0].getsockname()[1])
+    async with listener:
+        yield
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_a_server_that_never_ends_its_answer_has_a_limit(
+    words: bytes, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes_api, "PATIENCE", 0.5)
+    async with dripping(server, words):
+        with pytest.raises(ApiError, match="POST /x: no answer within 0 s"):
+            await KubernetesApi(server.environment, server.service_account).post("/x", {})
+
+
+async def test_nobody_waits_for_a_server_that_never_ends_its_answer(server: ApiServer) -> None:
+    began = asyncio.get_running_loop().time()
+    async with dripping(server, b"HTTP/1.1 200 OK\r\n\r\n"), reporting(server) as reports:
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
+        await asyncio.sleep(0.2)
+    assert asyncio.get_running_loop().time() - began < 2

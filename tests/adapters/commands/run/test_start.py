@@ -1,0 +1,75 @@
+"""What a start costs: everything that is imported before the kubelet knows of us delays a container."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+from driver.driver import Driver
+from harness.node import RESOURCE
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+NEVER = (
+    "_ssl",
+    "difflib",
+    "google.protobuf.text_format",
+    "grpc_reflection.v1alpha.reflection",
+    "importlib.metadata",
+    "rich",
+    "yaml",
+)
+"""Of other commands, of rare cases, and of libraries for what this process never does."""
+
+
+RUN = (
+    "import sys\n"
+    "from plugin_gateway.__main__ import main\n"
+    "status = main(sys.argv[1:])\n"
+    "print(*[name for name, module in sys.modules.items() if type(module).__name__ != '_LazyModule'])\n"
+    "sys.exit(status)\n"
+)
+"""Tells at its end what it imported and looked into."""
+
+
+async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, driver: Driver) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", RUN, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root),
+            env=driver.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        child.terminate()
+        output, _ = await asyncio.wait_for(child.communicate(), 10)
+        assert child.returncode == 0
+    imported = set(output.decode().split())
+    assert {"pynvml", "grpc", "plugin_gateway.api.v1beta1.api_pb2"} <= imported
+    assert not imported & set(NEVER)
+
+
+def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred() -> None:
+    code = (
+        "import sys\n"
+        "from plugin_gateway.adapters.support.lean_imports import deferred\n"
+        "with deferred('difflib'):\n"
+        "    import difflib, textwrap\n"
+        "print(type(difflib).__name__, type(textwrap).__name__, difflib.get_close_matches('ab', ['abc']))\n"
+        "with deferred('nothing.at.all'):\n"
+        "    pass\n"
+        "print(sys.meta_path[0].__module__ != 'plugin_gateway.adapters.support.lean_imports')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("_LazyModule module ['abc']\nTrue\n", "")
+
+
+def test_a_module_that_was_left_out_can_be_imported_afterwards() -> None:
+    code = (
+        "from plugin_gateway.adapters.support.lean_imports import left_out\n"
+        "with left_out('ssl'):\n"
+        "    import asyncio.sslproto\n"
+        "with left_out('os'):\n"
+        "    import os\n"
+        "import ssl\n"
+        "print(asyncio.sslproto.ssl, ssl.create_default_context() is not None, os.sep)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("None True /\n", "")

@@ -1,0 +1,75 @@
+"""Observations that are left for the event loop."""
+
+import threading
+
+from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverUnavailable,
+    EventsAwaited,
+    EvidenceReported,
+    InventorySeen,
+    Observation,
+)
+from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, xid_kind
+
+INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
+GPU = DeviceId("GPU-0")
+
+
+def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
+    mailbox = Mailbox()
+    gone, ecc = DriverUnavailable("gone"), EvidenceReported(DOUBLE_BIT_ECC, GPU)
+    for observation in (
+        EvidenceReported(xid_kind(79), GPU),
+        gone,
+        ecc,
+        INVENTORY,
+        EvidenceReported(xid_kind(79), GPU),
+    ):
+        mailbox.put(observation)
+    assert mailbox.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU)]
+    assert mailbox.take() == []
+
+
+def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
+    mailbox, driver = Mailbox(), DriverSeen("575", "1")
+    well = DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)})
+    story: list[Observation] = [
+        INVENTORY,
+        driver,
+        well,
+        DriverUnavailable("gone"),
+        INVENTORY,
+        driver,
+        EventsAwaited("deaf"),
+    ]
+    for observation in story:
+        mailbox.put(observation)
+    assert mailbox.take() == story
+
+
+def test_a_problem_that_was_there_for_a_moment_is_read_and_the_same_again_needs_no_room() -> None:
+    mailbox = Mailbox()
+    well, asking = (DevicesChecked({GPU: Checkup({}, asks_for_recovery=asks)}) for asks in (False, True))
+    for observation in (well, asking, well, well):
+        mailbox.put(observation)
+    assert mailbox.take() == [asking, well]
+
+
+def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
+    mailbox, woken = Mailbox(), list[str]()
+    mailbox.put(INVENTORY)
+    mailbox.attach(lambda: woken.append(threading.current_thread().name))
+    thread = threading.Thread(target=mailbox.put, args=(EvidenceReported(xid_kind(1), None),), name="driver")
+    thread.start()
+    thread.join(5)
+    mailbox.detach()
+    mailbox.put(EvidenceReported(xid_kind(2), None))
+    assert woken == [threading.current_thread().name, "driver"]
+    mailbox.attach(lambda: woken.append("again"))
+    assert woken[-1] == "again"
+    assert len(mailbox.take()) == 3

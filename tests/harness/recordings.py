@@ -1,0 +1,82 @@
+"""Recordings that are made by hand: one kubelet of 1.10 or later, one resource, two devices."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.node import RESOURCE, device
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.recording.recorder import VERSION
+from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.health.observations import InventorySeen, Observation
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
+
+Line = dict[str, Any]
+VARIABLE = "NVIDIA_VISIBLE_DEVICES"
+DEVICES = (device(0), device(1))
+CALLED: Line = {"service": V1BETA1.service, "resource": RESOURCE, "agent": "grpc-go/1.54.0"}
+
+
+def head(**others: object) -> Line:
+    return {
+        "recording": VERSION,
+        "at": 1.7e9,
+        "api_version": "auto",
+        "rules": [{"pattern": "*", "name": RESOURCE}],
+        "unhealthy_first": "auto",
+        "pass_device_specs": True,
+        "device_id_strategy": "uuid",
+        "dev_root": "/",
+        "health": plain(HEALTH_POLICY),
+        **others,
+    }
+
+
+def line(what: str, t: float = 0.0, **fields: object) -> Line:
+    return {"t": t, "what": what, **fields}
+
+
+def seen(observation: Observation, t: float = 0.0) -> Line:
+    return line("seen", t, observation=plain(observation))
+
+
+def inventory(devices: Sequence[Device] = DEVICES, t: float = 0.0) -> Line:
+    return seen(InventorySeen(Inventory(devices=tuple(devices), visibility_variable=VARIABLE)), t)
+
+
+def registration(resource: str = RESOURCE, t: float = 0.0, code: str = "OK", words: str = "") -> list[Line]:
+    request = V1BETA1.registration("then.sock", resource).hex()  # type: ignore[arg-type]
+    told = {"api_version": V1BETA1.version, "request": request}
+    return [line("register", t, **told), line("answered", t, **told, code=code, words=words)]
+
+
+def opened(stream: str = "1", resource: str = RESOURCE, t: float = 0.0) -> Line:
+    return line("opened", t, stream=stream, **{**CALLED, "resource": resource})
+
+
+def listed(*unhealthy: int, devices: Sequence[Device] = DEVICES, stream: str = "1", t: float = 0.0) -> Line:
+    ids = frozenset(DeviceId(device(index).id) for index in unhealthy)
+    told = Advertisement(devices=tuple(devices), unhealthy=ids, visibility_variable=VARIABLE)
+    return line("list", t, stream=stream, message=V1BETA1.device_list(told).hex())
+
+
+def conversation(*more: Line) -> list[Line]:
+    """A kubelet is there, takes the registration and listens; then whatever follows."""
+    return [
+        head(),
+        line("kubelet", is_there=True),
+        inventory(),
+        *registration(),
+        opened(),
+        listed(),
+        *more,
+        line("end"),
+    ]
+
+
+def write(path: Path, lines: Sequence[Line | str]) -> Path:
+    path.write_text("".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines))
+    return path
