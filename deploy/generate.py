@@ -15,7 +15,7 @@ FOLDER = DEPLOY / "manifests"
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
 
 _IMAGE = r"(?<=\bplugin-gateway:)\d+\.\d+\.\d+[0-9A-Za-z.-]*(?<![.-])"
-TOLD: Mapping[str, re.Pattern[str]] = {
+VERSIONED: Mapping[str, re.Pattern[str]] = {
     "README.md": re.compile(_IMAGE),
     "deploy/Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),
     "deploy/README.md": re.compile(_IMAGE),
@@ -164,7 +164,7 @@ def text_of(variant: Variant) -> str:
     return TEXT.substitute(variant._asdict(), version=PROJECT["version"])
 
 
-def tell_version(path: Path, place: re.Pattern[str]) -> None:
+def put_version(path: Path, place: re.Pattern[str]) -> None:
     """Put the version into every place of a file that is for it."""
     path.write_text(place.sub(PROJECT["version"], path.read_text()))
 
@@ -174,8 +174,8 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for variant in (NEWER, OLDEST):
         (FOLDER / variant.file).write_text(text_of(variant))
-    for name, place in TOLD.items():
-        tell_version(DEPLOY.parent / name, place)
+    for name, place in VERSIONED.items():
+        put_version(DEPLOY.parent / name, place)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
@@ -40,6 +40,6 @@ class EveryNode:
         return paths
 
 
-def offer(count: int = 4, unhealthy: tuple[int, ...] = ()) -> Offer:
+def served(count: int = 4, unhealthy: tuple[int, ...] = ()) -> ServedResource:
     """An offer whose device nodes all exist."""
-    return Offer(DEFAULT_RESOURCE, advertisement(count, unhealthy), AllocationPolicy(), EveryNode())
+    return ServedResource(DEFAULT_RESOURCE, advertisement(count, unhealthy), AllocationPolicy(), EveryNode())

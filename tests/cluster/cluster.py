@@ -13,7 +13,7 @@ import yaml
 from cluster import images
 from cluster.build import BUILT, RELEASE
 from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, VOLUME_PLUGINS, Configuration
-from cluster.machine import ADDRESS, PATIENCE, Machine, MachineError, Service, run, wait_until
+from cluster.machine import ADDRESS, TIMEOUT, Machine, MachineError, Service, run, wait_until
 from cluster.stand_in import StandIn
 
 KUBECTL = BUILT / RELEASE / "kubectl"
@@ -88,7 +88,7 @@ class Cluster:
             version: grpc.UnaryUnaryMultiCallable[bytes, bytes]
             version = channel.unary_unary("/runtime.v1.RuntimeService/Version")
             try:
-                version(b"", timeout=PATIENCE)
+                version(b"", timeout=TIMEOUT)
             except grpc.RpcError:
                 return False
         return True

@@ -21,7 +21,7 @@ _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
 _BOOT = Path(__file__).with_name("boot.sh")
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = "plugin-gateway-cluster"
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds for what takes a fraction of one on a quiet machine."""
 _POLL = 0.02
 _KERNEL_SETTINGS = (
@@ -40,7 +40,7 @@ class MachineError(Exception):
     """It does not do what it should."""
 
 
-def wait_until(what: Callable[[], object], saying: str | Callable[[], str], limit: float = PATIENCE) -> None:
+def wait_until(what: Callable[[], object], saying: str | Callable[[], str], limit: float = TIMEOUT) -> None:
     """Wait until something is so; what to say if it is not may be asked for then.
 
     Raises:
@@ -78,7 +78,7 @@ class Service:
 
     def wait(self) -> None:
         """Wait for its end."""
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
     def leave(self) -> None:
         """Let it run on after this process."""
@@ -251,7 +251,7 @@ def _is_removed(group: Path) -> bool:
     return not group.exists()
 
 
-def run(*command: str, stdin: str = "", limit: float = 10 * PATIENCE) -> str:
+def run(*command: str, stdin: str = "", limit: float = 10 * TIMEOUT) -> str:
     """Run a program here to its end; tells what it wrote.
 
     Raises:

@@ -15,7 +15,7 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING
-from plugin_gateway.core.health.state import LONGEST_SILENCE
+from plugin_gateway.core.health.state import MAX_SILENCE
 from plugin_gateway.nvidia.evidence import (
     DOUBLE_BIT_ECC,
     GPU_UNAVAILABLE,
@@ -94,7 +94,7 @@ OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(DevicesChecked, st.dictionaries(st.sampled_from(IDS), CHECKUPS)),
     st.builds(DriverSeen, st.just("575.57.08"), st.sampled_from((None, "1", "2"))),
     st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
-    st.builds(DriverSilence, st.sampled_from((0.0, LONGEST_SILENCE, 99.0))),
+    st.builds(DriverSilence, st.sampled_from((0.0, MAX_SILENCE, 99.0))),
     st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),
 )
 HISTORIES = st.lists(OBSERVATIONS, max_size=12)

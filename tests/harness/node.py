@@ -11,8 +11,8 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
-from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
@@ -53,23 +53,28 @@ class Node:
         rules: tuple[ResourceRule, ...] = EVERYTHING,
         health: HealthPolicy = HEALTH_POLICY,
     ) -> None:
-        self.mailbox = Mailbox()
+        self.observations = ObservationQueue()
         self.silence = 0.0
-        self.offering = Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=health)
+        self.serving_policy = ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=health)
         self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
         self.gateway = Gateway(
-            mailbox=self.mailbox, registrar=self.registrar, offering=self.offering, silent_for=lambda: self.silence
+            observations=self.observations,
+            registrar=self.registrar,
+            serving_policy=self.serving_policy,
+            silent_for=lambda: self.silence,
         )
 
     def see(self, devices: Sequence[Device]) -> None:
-        self.mailbox.put(InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES")))
+        self.observations.put(
+            InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES"))
+        )
 
     def check(self, checkup: Checkup = WELL, *indexes: int) -> None:
         """Have the driver say how these devices are."""
-        self.mailbox.put(DevicesChecked({device(index).id: checkup for index in indexes or range(8)}))
+        self.observations.put(DevicesChecked({device(index).id: checkup for index in indexes or range(8)}))
 
     def fail(self, index: int, xid: int = 79) -> None:
-        self.mailbox.put(EvidenceReported(xid_kind(xid), device(index).id))
+        self.observations.put(EvidenceReported(xid_kind(xid), device(index).id))
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ from plugin_gateway.adapters.fake_kubelet.releases import RELEASES
 
 ROOTFS = BUILT / "rootfs"
 MIB = 1024 * 1024
-MOST_BYTES, MOST_RSS = 120 * MIB, 64 * MIB
+MAX_BYTES, MAX_RSS = 120 * MIB, 64 * MIB
 """The manifest's request of memory is the second."""
 
 
@@ -131,7 +131,7 @@ async def test_its_memory_is_what_the_manifest_asks_for(
 ) -> None:
     manifest = yaml.safe_load((PROJECT / "deploy/manifests/plugin-gateway.yaml").read_text())
     (container,) = manifest["spec"]["template"]["spec"]["containers"]
-    assert container["resources"]["requests"]["memory"] == f"{MOST_RSS // MIB}Mi"
+    assert container["resources"]["requests"]["memory"] == f"{MAX_RSS // MIB}Mi"
     async with (
         FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
         deployed(kubelet_dir, state_dir, driver, tmp_path, f"--listen={free_port()}") as process,
@@ -142,14 +142,14 @@ async def test_its_memory_is_what_the_manifest_asks_for(
         status = Path(f"/proc/{gateway}/status").read_text()
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
     print(f"resident: {resident / MIB:.1f} MiB")
-    assert resident < MOST_RSS
+    assert resident < MAX_RSS
     assert re.search(r"CapEff:\s+0{16}$", status, re.MULTILINE)
 
 
 def test_it_is_small_and_has_no_shell() -> None:
     size = sum(path.lstat().st_size for path in ROOTFS.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
     print(f"unpacked: {size / MIB:.1f} MiB")
-    assert size < MOST_BYTES
+    assert size < MAX_BYTES
     assert {path.name for path in (ROOTFS / "usr/bin").iterdir()} == {"plugin-gateway", "python3", "python3.13"}
     assert not list(ROOTFS.rglob("pip"))
     as_somebody_else = [

@@ -274,7 +274,7 @@ async def option_errors(scene: Scene) -> None:
 async def slow_options(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         plugin.delays = {ASK: 0.6}
-        code, _ = await plugin.register(patience=0.3)
+        code, _ = await plugin.register(seconds=0.3)
         scene.tell("register", "OK" if code.name == "OK" else "failed")  # by either side's deadline
         await scene.counts("then")
         scene.tell("streams", plugin.streams)

@@ -8,7 +8,7 @@ import pytest
 
 from harness.node import RESOURCE, Node, device, running
 from kubelets.genuine import GENUINE, GenuineKubelet
-from plugin_gateway.adapters.serving import resource as offers
+from plugin_gateway.adapters.serving import resource as served
 from plugin_gateway.core.resources.allocation import allocate
 
 TIMES = 10
@@ -20,13 +20,13 @@ async def test_a_device_that_vanishes_as_it_is_granted_ends_no_kubelet(
     name: str, kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = Node(kubelet_dir)
-    monkeypatch.setattr(offers, "GRANT_IN_FLIGHT", 0.5)
+    monkeypatch.setattr(served, "GRANT_GRACE", 0.5)
 
     def allocate_and_lose(advertised: Any, ids: Sequence[str], *others: Any) -> Any:
         node.see([device(index) for index in range(2) if device(index).id not in ids])
         return allocate(advertised, ids, *others)
 
-    monkeypatch.setattr(offers, "allocate", allocate_and_lose)
+    monkeypatch.setattr(served, "allocate", allocate_and_lose)
     async with GenuineKubelet(kubelet_dir, name) as kubelet, running(node, devices=2):
         for time in range(TIMES):
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 2, what="two devices")

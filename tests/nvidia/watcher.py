@@ -95,7 +95,7 @@ def watch(
             driver_root=str(driver.root),
             sysfs=str(driver.sysfs),
             proc=str(driver.proc),
-            pace=Pace(rescan=rescan_seconds, checkup=checkup_seconds, retry=retry_seconds, longest_wait=0.2),
+            pace=Pace(rescan=rescan_seconds, checkup=checkup_seconds, retry=retry_seconds, max_wait=0.2),
         )
     )
 

@@ -90,7 +90,7 @@ def test_generating_twice_changes_nothing(bumped: Path) -> None:
 
 
 def test_it_stands_nowhere_else() -> None:
-    """Another place belongs into TOLD of deploy/generate.py, and into the `git diff` of `make check`."""
+    """Another place belongs into VERSIONED of deploy/generate.py, and into the `git diff` of `make check`."""
     rooms = {room: telling(PROJECT / room, WRITTEN) for room in ("api", "adapters", "core", "nvidia", "docs")}
     assert {room: found for room, found in rooms.items() if found} == {}
     beside = {path.name for path in PROJECT.iterdir() if path.is_file() and WRITTEN.search(text(path))}

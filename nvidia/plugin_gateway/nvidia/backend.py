@@ -39,7 +39,7 @@ class NvmlBackend:
         self._proc = proc
         self._pace = pace
         self._stopping = threading.Event()
-        self._telling = threading.RLock()
+        self._reporting = threading.RLock()
         self._thread: threading.Thread | None = None
         self._report: Report | None = None
         self._after: Callable[[], object] = _at_once
@@ -59,7 +59,7 @@ class NvmlBackend:
 
     def stop(self) -> None:
         """Report nothing more; the thread ends after its present wait, or when the driver lets it go."""
-        with self._telling:
+        with self._reporting:
             self._stopping.set()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -108,7 +108,7 @@ class NvmlBackend:
                     sysfs=self._sysfs,
                     proc=self._proc,
                     pace=self._pace,
-                    tell=self._tell,
+                    report=self._forward,
                     give_sign=self._give_sign,
                     stopping=self._stopping,
                 )
@@ -124,9 +124,9 @@ class NvmlBackend:
             self._watch.inventory_is_old = True
         if problem != self._problem or told_since:
             self._problem = problem
-            self._tell(DriverUnavailable(problem))
+            self._forward(DriverUnavailable(problem))
 
-    def _tell(self, observation: "Observation") -> None:
-        with self._telling:
+    def _forward(self, observation: "Observation") -> None:
+        with self._reporting:
             if self._report is not None and not self._stopping.is_set():
                 self._report(observation)

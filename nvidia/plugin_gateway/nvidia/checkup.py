@@ -31,10 +31,10 @@ def check_up(answer: Answer) -> Checkup:
     pages_pending = asked.ask(nvml.is_retirement_pending, PENDING_RETIREMENT)
     if asked.refusal is not None:
         return not_answering(str(asked.refusal))
-    told = report(
+    checkup = report(
         recovery_action=action, row_remap_failed=failed, retirement_pending=rows_pending or bool(pages_pending)
     )
-    return told._replace(unanswered=frozenset(asked.unanswered))
+    return checkup._replace(unanswered=frozenset(asked.unanswered))
 
 
 _MEMORY = (ROW_REMAP_FAILURE, PENDING_RETIREMENT)

@@ -49,12 +49,12 @@ _HAS_NONE = {
     pynvml.NVML_ERROR_INVALID_ARGUMENT,
     pynvml.NVML_ERROR_NO_PERMISSION,
 }
-_LONGEST_WORDS = 200
+_MAX_WORDS_LENGTH = 200
 
 
 def plain(words: str) -> str:
     """Make words of the driver fit for one line of a log and of a file."""
-    return "".join(each if each.isprintable() else " " for each in words[:_LONGEST_WORDS])
+    return "".join(each if each.isprintable() else " " for each in words[:_MAX_WORDS_LENGTH])
 
 
 class EventKind(Enum):

@@ -12,7 +12,7 @@ class Pace(NamedTuple):
     """Between two looks at how the GPUs are while all are well; otherwise they are looked at with every rescan."""
     retry: float = 3.0
     """Between two attempts to reach a driver that is not there."""
-    longest_wait: float = 5.0
+    max_wait: float = 5.0
     """For an event at most: then the thread sees whether it is to end, for which nobody waits."""
 
 

@@ -27,7 +27,7 @@ class Watch:
         sysfs: str,
         proc: str,
         pace: Pace,
-        tell: Report,
+        report: Report,
         give_sign: Callable[[], None],
         stopping: threading.Event,
     ) -> None:
@@ -36,7 +36,7 @@ class Watch:
         self._sysfs = Path(sysfs)
         self._proc = Path(proc)
         self._pace = pace
-        self._tell = tell
+        self._report = report
         self._give_sign = give_sign
         self._stopping = stopping
         self._inventory: Inventory | None = None
@@ -66,9 +66,9 @@ class Watch:
         checkups = self._check_up(session)
         if inventory != self._inventory or self.inventory_is_old:
             self._inventory, self.inventory_is_old = inventory, False
-            self._tell(InventorySeen(inventory))
-        self._tell(driver)
-        self._tell(checkups)
+            self._report(InventorySeen(inventory))
+        self._report(driver)
+        self._report(checkups)
 
     def _miss(self, empty: Inventory) -> None:
         """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
@@ -78,7 +78,7 @@ class Watch:
         if self._inventory is None or self._inventory == empty:
             raise DriverMissingError("the driver is there but has no GPU")
         self._inventory = empty
-        self._tell(InventorySeen(empty))
+        self._report(InventorySeen(empty))
         self._stopping.wait(self._pace.rescan)
 
     def _rest(self, session: Session) -> bool:
@@ -88,35 +88,35 @@ class Watch:
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
             self._give_sign()
             try:
-                happening = session.wait(min(max(left, 0), self._pace.longest_wait), self._stopping)
+                happening = session.wait(min(max(left, 0), self._pace.max_wait), self._stopping)
             except nvml.NvmlError as error:
                 # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
                 # the events in between, is the last resort.
-                self._tell_events(str(error))
+                self._report_events(str(error))
                 if self._differs(session) or left <= 0:
                     return False
                 deaf = True
                 self._stopping.wait(min(WAIT_ERROR_PAUSE, left))
             else:
                 deaf = False
-                self._tell_events(None)
+                self._report_events(None)
                 if happening is not None:
                     self._is_uneasy = True
-                    self._tell(happening.observation)
+                    self._report(happening.observation)
                     if happening.asks_for_check:
                         break
         return not self._stopping.is_set() and not self._differs(session)
 
-    def _tell_events(self, problem: str | None) -> None:
+    def _report_events(self, problem: str | None) -> None:
         if problem != self._events_problem:
             self._events_problem = problem
-            self._tell(EventsAwaited(problem))
+            self._report(EventsAwaited(problem))
 
     def _differs(self, session: Session) -> bool:
         """Look again; True where everything has to be read again."""
         check = session.check()
         if check.fails or self._is_uneasy or time.monotonic() >= self._next_checkup:
-            self._tell(self._check_up(session))
+            self._report(self._check_up(session))
         return check.differs
 
     def _check_up(self, session: Session) -> DevicesChecked:

@@ -126,7 +126,7 @@ async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer
 async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_true_then(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(cluster_reports, "FIRST_RETRY", 0.05)
+    monkeypatch.setattr(cluster_reports, "MIN_RETRY", 0.05)
     server.status = 403
     async with reporting(server) as reports:
         state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
@@ -197,7 +197,7 @@ async def dripping(server: ApiServer, words: bytes) -> AsyncIterator[None]:
 async def test_a_server_that_never_ends_its_answer_has_a_limit(
     words: bytes, server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kubernetes_api, "PATIENCE", 0.5)
+    monkeypatch.setattr(kubernetes_api, "TIMEOUT", 0.5)
     async with dripping(server, words):
         with pytest.raises(ApiError, match="POST /x: no answer within 0 s"):
             await KubernetesApi(server.environment, server.service_account).post("/x", {})

@@ -105,7 +105,7 @@ async def test_a_preference_can_be_asked_for(kubelet_dir: Path, capsys: pytest.C
 async def test_a_plugin_that_never_answers_is_let_go(
     kubelet_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_client, "PATIENCE", 0.3)
+    monkeypatch.setattr(plugin_client, "TIMEOUT", 0.3)
     async with Plugin(kubelet_dir, release("1.36")) as plugin:
         plugin.delays = {"GetDevicePluginOptions": 5.0}
         status, report, errors = await inspected(capsys, kubelet_dir / plugin.name)
@@ -116,7 +116,7 @@ async def test_a_plugin_that_never_answers_is_let_go(
 async def test_a_listener_that_never_says_a_word_is_let_go(
     kubelet_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugin_client, "PATIENCE", 0.3)
+    monkeypatch.setattr(plugin_client, "TIMEOUT", 0.3)
     path = kubelet_dir / "mute.sock"
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(path))

@@ -12,7 +12,7 @@ import pytest
 
 from harness.node import until
 from plugin_gateway.adapters.control import control_socket
-from plugin_gateway.adapters.control.control_socket import MOST_CLIENTS, ControlError, ControlServer, ask
+from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, ControlError, ControlServer, ask
 from plugin_gateway.core.errors import GatewayError
 
 
@@ -94,9 +94,9 @@ async def test_what_is_no_request_is_told_so(request_line: bytes, words: bytes, 
 async def test_clients_that_say_nothing_are_let_go_and_keep_nobody_out_for_long(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_socket, "PATIENCE", 0.3)
+    monkeypatch.setattr(control_socket, "TIMEOUT", 0.3)
     async with serving(state_dir) as path, AsyncExitStack() as clients:
-        for _ in range(3 * MOST_CLIENTS):
+        for _ in range(3 * MAX_CLIENTS):
             await clients.enter_async_context(connected(path))
         await asyncio.sleep(0.5)
         assert await asked(state_dir, {}) == {"got": {}}
@@ -177,7 +177,7 @@ async def test_what_is_no_gateway_is_told_so(line: bytes, words: str, state_dir:
 async def test_a_gateway_that_does_not_answer_is_not_waited_for_for_ever(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_socket, "PATIENCE", 0.2)
+    monkeypatch.setattr(control_socket, "TIMEOUT", 0.2)
     state_dir.mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(state_dir / "control.sock"))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pytest
 
 import plugin_gateway.__main__ as root
-from adapters.builders import VARIABLE, EveryNode, advertisement, offer
+from adapters.builders import VARIABLE, EveryNode, advertisement, served
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedRequestError
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -21,14 +21,14 @@ from plugin_gateway.core.resources.policy import AllocationPolicy
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 
 
-def allocate(dialect: Dialect, ids: Sequence[str], of: Offer) -> bytes:
+def allocate(dialect: Dialect, ids: Sequence[str], of: ServedResource) -> bytes:
     request: wire.AllocateRequest | wire19.AllocateRequest = wire19.AllocateRequest(devicesIDs=ids)
     if dialect is V1BETA1:
         request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
     return dialect.calls["Allocate"](request.SerializeToString(), of)
 
 
-class EverythingOffer(Offer):
+class EverythingOffer(ServedResource):
     """Answers with one of each that a container can get."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ def test_register_names_version_endpoint_and_resource(dialect: Dialect) -> None:
 
 def test_options_are_the_same_in_register_and_when_asked_for() -> None:
     registered = wire.RegisterRequest.FromString(V1BETA1.registration("a.sock", DEFAULT_RESOURCE)).options
-    asked = wire.DevicePluginOptions.FromString(V1BETA1.calls["GetDevicePluginOptions"](b"", offer()))
+    asked = wire.DevicePluginOptions.FromString(V1BETA1.calls["GetDevicePluginOptions"](b"", served()))
     assert registered == asked
     assert asked.get_preferred_allocation_available
     assert not asked.pre_start_required
@@ -89,30 +89,30 @@ def test_a_numa_node_0_is_there_and_no_node_is_no_topology() -> None:
 def test_each_container_request_gets_one_response() -> None:
     containers = [wire.ContainerAllocateRequest(devices_ids=ids) for ids in (["GPU-1", "GPU-0"], ["GPU-2"], [])]
     request = wire.AllocateRequest(container_requests=containers).SerializeToString()
-    answer = wire.AllocateResponse.FromString(V1BETA1.calls["Allocate"](request, offer()))
+    answer = wire.AllocateResponse.FromString(V1BETA1.calls["Allocate"](request, served()))
     assert [container.envs.get(VARIABLE) for container in answer.container_responses] == ["GPU-0,GPU-1", "GPU-2", None]
 
 
 def test_no_container_gets_one_empty_response_because_1_10_would_crash() -> None:
-    answer = wire.AllocateResponse.FromString(V1BETA1.calls["Allocate"](b"", offer()))
+    answer = wire.AllocateResponse.FromString(V1BETA1.calls["Allocate"](b"", served()))
     assert list(answer.container_responses) == [wire.ContainerAllocateResponse()]
 
 
 def test_1_8_gets_everything_in_one_spec() -> None:
-    answer = wire18.AllocateResponse.FromString(allocate(V0_1, ["GPU-2", "GPU-0"], offer()))
+    answer = wire18.AllocateResponse.FromString(allocate(V0_1, ["GPU-2", "GPU-0"], served()))
     (spec,) = answer.spec
     assert dict(spec.envs) == {VARIABLE: "GPU-0,GPU-2"}
     assert [node.container_path for node in spec.devices] == ["/dev/nvidia0", "/dev/nvidia2", "/dev/nvidiactl"]
 
 
 def test_1_9_gets_the_same_at_the_top_level() -> None:
-    answer = wire19.AllocateResponse.FromString(allocate(V1ALPHA2, ["GPU-2", "GPU-0"], offer()))
+    answer = wire19.AllocateResponse.FromString(allocate(V1ALPHA2, ["GPU-2", "GPU-0"], served()))
     assert dict(answer.envs) == {VARIABLE: "GPU-0,GPU-2"}
     assert len(answer.devices) == 3
 
 
 def test_no_ids_are_answered_with_nothing() -> None:
-    assert allocate(V0_1, [], offer()) == allocate(V1ALPHA2, [], offer()) == b""
+    assert allocate(V0_1, [], served()) == allocate(V1ALPHA2, [], served()) == b""
 
 
 def test_whatever_a_dialect_knows_is_written() -> None:
@@ -129,11 +129,11 @@ def test_whatever_a_dialect_knows_is_written() -> None:
 @pytest.mark.parametrize("dialect", ALL)
 def test_ids_that_cannot_be_granted_are_named(dialect: Dialect) -> None:
     with pytest.raises(UnknownDeviceError, match="GPU-9"):
-        allocate(dialect, ["GPU-0", "GPU-9"], offer())
+        allocate(dialect, ["GPU-0", "GPU-9"], served())
     with pytest.raises(RepeatedDeviceError, match="GPU-1"):
-        allocate(dialect, ["GPU-1", "GPU-1"], offer())
+        allocate(dialect, ["GPU-1", "GPU-1"], served())
     with pytest.raises(UnhealthyDeviceError, match="GPU-3"):
-        allocate(dialect, ["GPU-3"], offer(unhealthy=(3,)))
+        allocate(dialect, ["GPU-3"], served(unhealthy=(3,)))
 
 
 def test_a_preference_is_answered_for_each_container() -> None:
@@ -141,11 +141,11 @@ def test_a_preference_is_answered_for_each_container() -> None:
         available_deviceIDs=["GPU-3", "GPU-1"], must_include_deviceIDs=["GPU-3"], allocation_size=2
     )
     request = wire.PreferredAllocationRequest(container_requests=[container, container]).SerializeToString()
-    answer = wire.PreferredAllocationResponse.FromString(V1BETA1.calls["GetPreferredAllocation"](request, offer()))
+    answer = wire.PreferredAllocationResponse.FromString(V1BETA1.calls["GetPreferredAllocation"](request, served()))
     assert [list(each.deviceIDs) for each in answer.container_responses] == [["GPU-3", "GPU-1"]] * 2
 
 
 @pytest.mark.parametrize(("dialect", "method"), [(dialect, name) for dialect in ALL for name in dialect.calls])
 def test_bytes_that_are_no_message_are_refused(dialect: Dialect, method: str) -> None:
     with pytest.raises(MalformedRequestError, match="not a "):
-        dialect.calls[method](b"\xff\xff", offer())
+        dialect.calls[method](b"\xff\xff", served())

@@ -103,7 +103,7 @@ class Plugin:
         name: str = RESOURCE,
         package: str | None = None,
         method: str = "Register",
-        patience: float = 10,
+        seconds: float = 10,
     ) -> tuple[grpc.StatusCode, str]:
         """Register as a genuine plugin does; tells code and words of the answer."""
         request = wire.RegisterRequest(
@@ -114,7 +114,7 @@ class Plugin:
         async with grpc.aio.insecure_channel(f"unix:{self._kubelet}", options=KUBELET) as channel:
             call: Any = channel.unary_unary(f"/{package or self.release.package}.Registration/{method}")
             try:
-                await call(request.SerializeToString(), timeout=patience)
+                await call(request.SerializeToString(), timeout=seconds)
             except grpc.aio.AioRpcError as refused:
                 return refused.code(), refused.details() or ""
         return grpc.StatusCode.OK, ""

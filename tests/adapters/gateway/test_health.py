@@ -48,18 +48,18 @@ class Machine:
             driver_root=str(self.driver.root),
             sysfs=str(self.driver.sysfs),
             proc=str(self.driver.proc),
-            pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, longest_wait=0.05),
+            pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, max_wait=0.05),
         )
         memory = HealthMemory(self._state_dir, self.boot_id)
         self.gateway = Gateway(
-            mailbox=node.mailbox,
+            observations=node.observations,
             registrar=node.registrar,
-            offering=node.offering,
+            serving_policy=node.serving_policy,
             silent_for=backend.silent_for,
             state=memory.recall(),
             keep=lambda state, _: memory.keep(state),
         )
-        backend.start(node.mailbox.put)
+        backend.start(node.observations.put)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self.gateway.run()), tasks.create_task(memory.run())]

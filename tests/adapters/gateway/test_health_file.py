@@ -32,7 +32,7 @@ FAULTS = st.builds(
     needs=st.sampled_from(Needs),
     problems=st.dictionaries(st.sampled_from((NOT_ANSWERING, DRIVER_GONE, EvidenceKind("link-down"))), WORDS),
     was_reset=st.booleans(),
-    is_damped=st.booleans(),
+    is_flapping=st.booleans(),
 )
 MEMORIES = st.builds(
     Memory,

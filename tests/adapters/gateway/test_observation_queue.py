@@ -2,7 +2,7 @@
 
 import threading
 
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -21,7 +21,7 @@ GPU = DeviceId("GPU-0")
 
 
 def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
-    mailbox = Mailbox()
+    observations = ObservationQueue()
     gone, ecc = DriverUnavailable("gone"), EvidenceReported(DOUBLE_BIT_ECC, GPU)
     for observation in (
         EvidenceReported(xid_kind(79), GPU),
@@ -30,13 +30,13 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it
         INVENTORY,
         EvidenceReported(xid_kind(79), GPU),
     ):
-        mailbox.put(observation)
-    assert mailbox.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU)]
-    assert mailbox.take() == []
+        observations.put(observation)
+    assert observations.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU)]
+    assert observations.take() == []
 
 
 def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
-    mailbox, driver = Mailbox(), DriverSeen("575", "1")
+    observations, driver = ObservationQueue(), DriverSeen("575", "1")
     well = DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)})
     story: list[Observation] = [
         INVENTORY,
@@ -48,28 +48,28 @@ def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
         EventsAwaited("deaf"),
     ]
     for observation in story:
-        mailbox.put(observation)
-    assert mailbox.take() == story
+        observations.put(observation)
+    assert observations.take() == story
 
 
 def test_a_problem_that_was_there_for_a_moment_is_read_and_the_same_again_needs_no_room() -> None:
-    mailbox = Mailbox()
+    observations = ObservationQueue()
     well, asking = (DevicesChecked({GPU: Checkup({}, asks_for_recovery=asks)}) for asks in (False, True))
     for observation in (well, asking, well, well):
-        mailbox.put(observation)
-    assert mailbox.take() == [asking, well]
+        observations.put(observation)
+    assert observations.take() == [asking, well]
 
 
 def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
-    mailbox, woken = Mailbox(), list[str]()
-    mailbox.put(INVENTORY)
-    mailbox.attach(lambda: woken.append(threading.current_thread().name))
-    thread = threading.Thread(target=mailbox.put, args=(EvidenceReported(xid_kind(1), None),), name="driver")
+    observations, woken = ObservationQueue(), list[str]()
+    observations.put(INVENTORY)
+    observations.attach(lambda: woken.append(threading.current_thread().name))
+    thread = threading.Thread(target=observations.put, args=(EvidenceReported(xid_kind(1), None),), name="driver")
     thread.start()
     thread.join(5)
-    mailbox.detach()
-    mailbox.put(EvidenceReported(xid_kind(2), None))
+    observations.detach()
+    observations.put(EvidenceReported(xid_kind(2), None))
     assert woken == [threading.current_thread().name, "driver"]
-    mailbox.attach(lambda: woken.append("again"))
+    observations.attach(lambda: woken.append("again"))
     assert woken[-1] == "again"
-    assert len(mailbox.take()) == 3
+    assert len(observations.take()) == 3

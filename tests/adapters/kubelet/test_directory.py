@@ -18,13 +18,18 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.kubelet.plugin_sockets import (
     _FORM,
-    HELD,
-    LONGEST_DIRECTORY,
+    MAX_DIRECTORY_LENGTH,
     PREFIX,
+    STREAM_OPEN,
     OwnSockets,
     checksum,
 )
-from plugin_gateway.adapters.registration.other_gateways import PATIENCE, TAKE_OVER, YIELD, Rivalry
+from plugin_gateway.adapters.registration.other_gateways import (
+    ELDER_TIMEOUT,
+    TAKE_OVER_DELAY,
+    YIELD_DELAY,
+    OtherGateways,
+)
 from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.unix_files import MAX_PATH, find_listener, identify_directory, identify_socket
 from plugin_gateway.core.resources.names import ResourceName
@@ -198,7 +203,7 @@ def test_who_listens_is_told_with_its_pid(kubelet_dir: Path) -> None:
     assert find_listener(kubelet_dir / "b.sock") is None
 
 
-@given(NAMES, st.integers(1, LONGEST_DIRECTORY))
+@given(NAMES, st.integers(1, MAX_DIRECTORY_LENGTH))
 def test_names_fit_and_lead_back_to_their_resource(resource: ResourceName, length: int) -> None:
     sockets = OwnSockets(Path("/" + "d" * (length - 1)))
     paths = [sockets.fresh_path(resource) for _ in range(3)]
@@ -222,93 +227,93 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
     for path in (mine, gone, *strangers):
         leftover(path)
     assert sockets.has_newcomers()
-    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert sockets.find_others(DEFAULT_RESOURCE) == []
     assert gone.exists(), "it may be bound by now and listen in a moment"
     os.utime(gone, (time.time() - 2, time.time() - 2))
-    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert sockets.find_others(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
     assert not sockets.has_newcomers()
     leftover(gone)
     os.utime(gone, (time.time() + 3600, time.time() + 3600))
-    assert sockets.find_rivals(DEFAULT_RESOURCE) == []
+    assert sockets.find_others(DEFAULT_RESOURCE) == []
     assert not gone.exists(), "the clock was set back since it was made"
 
 
 def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(kubelet_dir: Path) -> None:
-    sockets, other = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)
-    path = other.fresh_path(DEFAULT_RESOURCE)
+    sockets, theirs = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)
+    path = theirs.fresh_path(DEFAULT_RESOURCE)
     with listening(path):
-        (rival,) = sockets.find_rivals(DEFAULT_RESOURCE)
-        assert rival == (other.instance, path.name, os.getpid(), False)
-        path.chmod(0o755 | HELD)
-        assert sockets.find_rivals(DEFAULT_RESOURCE)[0].holds
-        assert sockets.find_rivals(ResourceName("nvidia.com/other")) == []
+        (other,) = sockets.find_others(DEFAULT_RESOURCE)
+        assert other == (theirs.instance, path.name, os.getpid(), False)
+        path.chmod(0o755 | STREAM_OPEN)
+        assert sockets.find_others(DEFAULT_RESOURCE)[0].has_stream
+        assert sockets.find_others(ResourceName("nvidia.com/other")) == []
 
 
 def test_the_elder_goes_on_and_the_younger_waits_until_it_is_gone_for_a_while(kubelet_dir: Path) -> None:
     elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = Rivalry(younger, DEFAULT_RESOURCE)
+    ours = OtherGateways(younger, DEFAULT_RESOURCE)
     with listening(elder.fresh_path(DEFAULT_RESOURCE)):
-        assert ours.look(100.0) == TAKE_OVER
-    assert ours.look(200.5) == TAKE_OVER
-    assert ours.look(201.0) == pytest.approx(TAKE_OVER - 0.5)
-    assert ours.look(200.5 + TAKE_OVER) == 0
+        assert ours.look(100.0) == TAKE_OVER_DELAY
+    assert ours.look(200.5) == TAKE_OVER_DELAY
+    assert ours.look(201.0) == pytest.approx(TAKE_OVER_DELAY - 0.5)
+    assert ours.look(200.5 + TAKE_OVER_DELAY) == 0
     assert ours.takes_over()
     assert not ours.takes_over()
     with listening(younger.fresh_path(DEFAULT_RESOURCE)):
-        assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == 0
+        assert OtherGateways(elder, DEFAULT_RESOURCE).look(100.0) == 0
 
 
 def test_whoever_holds_the_stream_goes_on_and_of_two_the_elder(kubelet_dir: Path) -> None:
     elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
     path = younger.fresh_path(DEFAULT_RESOURCE)
     with listening(path):
-        path.chmod(0o755 | HELD)
-        assert Rivalry(elder, DEFAULT_RESOURCE).look(100.0) == TAKE_OVER
+        path.chmod(0o755 | STREAM_OPEN)
+        assert OtherGateways(elder, DEFAULT_RESOURCE).look(100.0) == TAKE_OVER_DELAY
     path = elder.fresh_path(DEFAULT_RESOURCE)
-    ours = Rivalry(younger, DEFAULT_RESOURCE)
+    ours = OtherGateways(younger, DEFAULT_RESOURCE)
     with listening(path):
         assert ours.reason_to_end(100.0) is None
         assert ours.reason_to_end(110.0) is None
-        path.chmod(0o755 | HELD)
+        path.chmod(0o755 | STREAM_OPEN)
         assert ours.reason_to_end(120.0) is None
-        assert ours.reason_to_end(120.0 + YIELD) is Reason.OTHER_GATEWAY_CAME
+        assert ours.reason_to_end(120.0 + YIELD_DELAY) is Reason.OTHER_GATEWAY_CAME
 
 
 def test_an_elder_that_never_gets_a_stream_goes_first_for_a_while_only(kubelet_dir: Path) -> None:
     elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = Rivalry(younger, DEFAULT_RESOURCE)
+    ours = OtherGateways(younger, DEFAULT_RESOURCE)
     with listening(elder.fresh_path(DEFAULT_RESOURCE)):
-        assert ours.look(100.0) == TAKE_OVER
-        assert ours.look(99.0 + PATIENCE) == TAKE_OVER
+        assert ours.look(100.0) == TAKE_OVER_DELAY
+        assert ours.look(99.0 + ELDER_TIMEOUT) == TAKE_OVER_DELAY
         ours.start_over()
-        assert ours.look(101.0 + PATIENCE) == TAKE_OVER
-        assert ours.look(101.0 + 2 * PATIENCE) == TAKE_OVER
-        assert ours.look(101.0 + 2 * PATIENCE + TAKE_OVER) == 0
+        assert ours.look(101.0 + ELDER_TIMEOUT) == TAKE_OVER_DELAY
+        assert ours.look(101.0 + 2 * ELDER_TIMEOUT) == TAKE_OVER_DELAY
+        assert ours.look(101.0 + 2 * ELDER_TIMEOUT + TAKE_OVER_DELAY) == 0
         assert ours.takes_over()
 
 
 def test_an_elder_registers_again_once_the_younger_gave_up_the_stream_that_it_held(kubelet_dir: Path) -> None:
     elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = Rivalry(elder, DEFAULT_RESOURCE)
+    ours = OtherGateways(elder, DEFAULT_RESOURCE)
     path = younger.fresh_path(DEFAULT_RESOURCE)
     with listening(path):
-        path.chmod(0o755 | HELD)
+        path.chmod(0o755 | STREAM_OPEN)
         assert ours.reason_to_end(100.0) is None
         assert ours.reason_to_end(110.0) is None
         path.chmod(0o755)
         assert ours.reason_to_end(111.0) is Reason.OTHER_GATEWAY_LEFT
         assert ours.reason_to_end(112.0) is None
-        path.chmod(0o755 | HELD)
+        path.chmod(0o755 | STREAM_OPEN)
         assert ours.reason_to_end(113.0) is None
     assert ours.reason_to_end(114.0) is Reason.OTHER_GATEWAY_LEFT
 
 
 def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:
-    short, long = OwnSockets(Path("/d")), OwnSockets(Path("/" + "d" * (LONGEST_DIRECTORY - 1)))
+    short, long = OwnSockets(Path("/d")), OwnSockets(Path("/" + "d" * (MAX_DIRECTORY_LENGTH - 1)))
     forms = [_FORM.fullmatch(sockets.fresh_path(DEFAULT_RESOURCE).name) for sockets in (short, long)]
     assert [form.group(1) for form in forms if form] == [checksum(DEFAULT_RESOURCE)] * 2
 
 
 def test_a_directory_that_cannot_be_read_has_no_rivals(tmp_path: Path) -> None:
-    assert OwnSockets(tmp_path / "gone").find_rivals(DEFAULT_RESOURCE) == []
+    assert OwnSockets(tmp_path / "gone").find_others(DEFAULT_RESOURCE) == []

@@ -13,13 +13,13 @@ import grpc.aio
 import pytest
 
 from plugin_gateway.adapters.kubelet import pod_resources
-from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holding, read_checkpoint
-from plugin_gateway.adapters.kubelet.holders import find_holdings
-from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holdings
+from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
+from plugin_gateway.adapters.kubelet.holders import find_holders
+from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
 from plugin_gateway.api.podresources import api_pb2 as wire
 
 RESOURCE = "nvidia.com/gpu"
-HELD = Holding("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
+STREAM_OPEN = Holder("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
 REGISTERED = {RESOURCE: frozenset({"GPU-1", "GPU-2", "GPU-3"})}
 
 
@@ -39,19 +39,19 @@ LAYOUTS: Mapping[str, tuple[object, Checkpoint]] = {
                 for name in ("GPU-1", "GPU-2")
             ]
         },
-        Checkpoint((HELD,), {}),
+        Checkpoint((STREAM_OPEN,), {}),
     ),
-    "1.9 and 1.10": (content(["GPU-1", "GPU-2"]), Checkpoint((HELD,), REGISTERED)),
+    "1.9 and 1.10": (content(["GPU-1", "GPU-2"]), Checkpoint((STREAM_OPEN,), REGISTERED)),
     "1.9 without pods": (
         {"PodDeviceEntries": None, "RegisteredDevices": {RESOURCE: None}},
         Checkpoint((), {RESOURCE: frozenset()}),
     ),
-    "1.11": ({"Data": content(["GPU-1", "GPU-2"]), "Checksum": 5}, Checkpoint((HELD,), REGISTERED)),
+    "1.11": ({"Data": content(["GPU-1", "GPU-2"]), "Checksum": 5}, Checkpoint((STREAM_OPEN,), REGISTERED)),
     "1.20": (
         {"Data": content({"0": ["GPU-1"], "1": ["GPU-1", "GPU-2"]}), "Checksum": 5},
-        Checkpoint((HELD,), REGISTERED),
+        Checkpoint((STREAM_OPEN,), REGISTERED),
     ),
-    "1.23": ({"Data": content({"-1": ["GPU-1", "GPU-2"]}), "Checksum": 5}, Checkpoint((HELD,), REGISTERED)),
+    "1.23": ({"Data": content({"-1": ["GPU-1", "GPU-2"]}), "Checksum": 5}, Checkpoint((STREAM_OPEN,), REGISTERED)),
 }
 
 
@@ -81,12 +81,12 @@ def test_a_checkpoint_that_is_none_is_told(text: str, words: str, tmp_path: Path
     (tmp_path / "kubelet_internal_checkpoint").write_text(text)
     with pytest.raises(CheckpointError, match=words):
         read_checkpoint(tmp_path)
-    assert words in find_holdings(tmp_path).source
+    assert words in find_holders(tmp_path).source
 
 
 def test_without_a_checkpoint_nothing_is_known(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
-    assert find_holdings(tmp_path) == ((), "no kubelet tells by pod-resources, and there is no checkpoint")
+    assert find_holders(tmp_path) == ((), "no kubelet tells by pod-resources, and there is no checkpoint")
     (tmp_path / "kubelet_internal_checkpoint").mkdir()
     with pytest.raises(CheckpointError, match="Is a directory"):
         read_checkpoint(tmp_path)
@@ -147,8 +147,8 @@ def root(kubelet_dir: Path) -> Path:
 @pytest.mark.parametrize("package", ["v1", "v1alpha1"])
 async def test_the_kubelets_word_is_taken_in_both_versions(package: str, root: Path) -> None:
     async with kubelet(root, package, pods().SerializeToString()):
-        found = await asyncio.to_thread(find_holdings, root / "device-plugins")
-    holding = Holding("default/pod", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
+        found = await asyncio.to_thread(find_holders, root / "device-plugins")
+    holding = Holder("default/pod", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
     assert found == ((holding,), "told by the kubelet")
 
 
@@ -165,20 +165,20 @@ async def test_a_kubelet_that_does_not_tell_says_why_and_its_checkpoint_is_read(
 ) -> None:
     async with kubelet(root, package, answer, code) as path:
         with pytest.raises(PodResourcesError, match=words):
-            await asyncio.to_thread(list_holdings, path)
-        assert words in (await asyncio.to_thread(find_holdings, root / "device-plugins")).source
+            await asyncio.to_thread(list_holders, path)
+        assert words in (await asyncio.to_thread(find_holders, root / "device-plugins")).source
         (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(content(["GPU-1", "GPU-2"])))
-        found = await asyncio.to_thread(find_holdings, root / "device-plugins")
-    assert found.holdings == (HELD,)
+        found = await asyncio.to_thread(find_holders, root / "device-plugins")
+    assert found.holders == (STREAM_OPEN,)
     assert found.source.startswith("from the kubelet's checkpoint")
 
 
 async def test_a_kubelet_that_never_answers_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pod_resources, "PATIENCE", 0.2)
+    monkeypatch.setattr(pod_resources, "TIMEOUT", 0.2)
     path = root / "pod-resources" / "kubelet.sock"
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
         with pytest.raises(PodResourcesError, match="DEADLINE_EXCEEDED"):
-            await asyncio.to_thread(list_holdings, path)
+            await asyncio.to_thread(list_holders, path)

@@ -17,7 +17,7 @@ from driver.driver import Driver
 from harness.node import RESOURCE
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.monitoring.http_listener import MOST_CLIENTS, Page, serve
+from plugin_gateway.adapters.monitoring.http_listener import MAX_CLIENTS, Page, serve
 
 
 class Answer(NamedTuple):
@@ -226,7 +226,7 @@ async def test_five_hundred_stuck_clients_do_not_disturb_the_kubelet(kubelet_dir
             await kubelet.remove(f"p{number}")
         assert time.monotonic() - began < 5
         open_files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
-        assert open_files < 64 + MOST_CLIENTS
+        assert open_files < 64 + MAX_CLIENTS
         driver.xid(3, 79)
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
 
@@ -235,7 +235,7 @@ async def test_a_probe_is_answered_while_stuck_clients_hold_every_place(kubelet_
     async with listening(kubelet_dir, driver) as (port, process):
         await process.wait_for_event("resource added")
         with ExitStack() as stuck:
-            for _ in range(2 * MOST_CLIENTS):
+            for _ in range(2 * MAX_CLIENTS):
                 stuck.callback(socket.create_connection(("127.0.0.1", port)).close)
             assert (await get(port, "/healthz")).status == 200
 
@@ -243,7 +243,7 @@ async def test_a_probe_is_answered_while_stuck_clients_hold_every_place(kubelet_
 async def test_the_listener_is_there_again_once_the_stuck_clients_are_gone(kubelet_dir: Path, driver: Driver) -> None:
     async with listening(kubelet_dir, driver) as (port, process):
         await process.wait_for_event("resource added")
-        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(2 * MOST_CLIENTS)]
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(2 * MAX_CLIENTS)]
         for client in clients:
             client.close()
 

@@ -26,7 +26,7 @@ from plugin_gateway.core.resources.names import ResourceName, parse_resource_nam
 
 AGREED = 2.0
 """Seconds after the last disturbance by which both must know the same."""
-MOST_REFUSALS = 3
+MAX_REFUSALS = 3
 DIAL = 0.5
 """Seconds that the kubelet dials; genuine ones take 10, which are theirs."""
 GPUS = range(4)
@@ -175,7 +175,7 @@ class AnyOrder(RuleBasedStateMachine):
     def _streams(self) -> list[ResourceName]:
         return [name for name in (RESOURCE, A100) if self.kubelet.open_streams(name)]
 
-    @rule(count=st.integers(1, MOST_REFUSALS))
+    @rule(count=st.integers(1, MAX_REFUSALS))
     def refuse(self, count: int) -> None:
         self.refusals = count
 
@@ -192,8 +192,8 @@ class AnyOrder(RuleBasedStateMachine):
     def hang_up(self) -> None:
         """What SIGHUP leads to, when the file has other rules."""
         self.in_force = TWO if self.in_force is ONE else ONE
-        self.node.offering = self.node.offering._replace(rules=self.in_force)
-        self.node.gateway.apply(self.node.offering)
+        self.node.serving_policy = self.node.serving_policy._replace(rules=self.in_force)
+        self.node.gateway.apply(self.node.serving_policy)
 
     @precondition(lambda self: not self.node.silence)
     @rule()

@@ -18,8 +18,8 @@ from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
-from plugin_gateway.adapters.kubelet.plugin_sockets import HELD, PREFIX
-from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER
+from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, STREAM_OPEN
+from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER_DELAY
 from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -36,7 +36,7 @@ async def allocatable(kubelet: FakeKubelet, count: int = 8, resource: ResourceNa
 
 
 def reason(node: Node, resource: ResourceName = RESOURCE) -> Reason:
-    return node.registrar._candidacies[resource].schedule.reason
+    return node.registrar._registrations[resource].schedule.reason
 
 
 def see_both(node: Node) -> None:
@@ -115,8 +115,8 @@ async def test_a_resource_that_comes_back_at_once_is_registered_after_the_pause(
         await allocatable(kubelet, 1, A100)
         await allocatable(kubelet, 1)
         known = len(kubelet.registrations)
-        node.gateway.apply(node.offering._replace(rules=EVERYTHING))
-        node.gateway.apply(node.offering)
+        node.gateway.apply(node.serving_policy._replace(rules=EVERYTHING))
+        node.gateway.apply(node.serving_policy)
         await kubelet.wait_for(lambda: len(kubelet.registrations) > known, what="a registration")
         (ended,) = [event.time for event in events if event.kind is EventKind.STREAM_ENDED]
         assert kubelet.registrations[known].time - ended >= 0.06
@@ -130,7 +130,7 @@ async def test_removed_resources_say_that_they_have_no_devices_and_end(kubelet_d
         await allocatable(kubelet, 1, A100)
         await allocatable(kubelet, 1)
         third = ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/all"))
-        node.gateway.apply(node.offering._replace(rules=(third,)))
+        node.gateway.apply(node.serving_policy._replace(rules=(third,)))
         await allocatable(kubelet, 2, third.name)
         await kubelet.wait_for(
             lambda: not kubelet.open_streams(A100) and not kubelet.open_streams(RESOURCE), what="the end of both"
@@ -152,7 +152,7 @@ async def test_a_resource_can_be_removed_while_it_registers(kubelet_dir: Path) -
             node.see([device(1, "NVIDIA A100-SXM4-80GB")])
             await kubelet.wait_for(lambda: bool(kubelet.registrations), what="a registration")
             see_both(node)
-            node.gateway.apply(node.offering._replace(rules=EVERYTHING))
+            node.gateway.apply(node.serving_policy._replace(rules=EVERYTHING))
             await allocatable(kubelet, 2)
 
 
@@ -217,8 +217,8 @@ async def test_a_resource_removed_during_its_registration_comes_back_when_the_ku
         node = Node(kubelet_dir)
         async with running(node):
             await entered.wait()
-            node.gateway.apply(node.offering._replace(rules=(ResourceRule(pattern="*", name=A100),)))
-            node.gateway.apply(node.offering)
+            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(pattern="*", name=A100),)))
+            node.gateway.apply(node.serving_policy)
             await allocatable(kubelet)
         await allocatable(kubelet, 0)
 
@@ -232,8 +232,8 @@ async def test_a_kubelet_that_has_no_time_to_notice_the_end_of_a_stream_gets_a_s
         node = Node(kubelet_dir)
         async with running(node):
             await allocatable(kubelet)
-            node.gateway.apply(node.offering._replace(rules=(ResourceRule(pattern="*", name=A100),)))
-            node.gateway.apply(node.offering)
+            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(pattern="*", name=A100),)))
+            node.gateway.apply(node.serving_policy)
             left = time.monotonic()
             await kubelet.wait_for(lambda: len(kubelet.registrations) == 2, what="the second registration")
             assert time.monotonic() - left > 0.9
@@ -369,7 +369,7 @@ async def test_an_elder_whose_devices_come_late_leaves_the_stream_to_the_younger
                 assert len(kubelet.registrations) == known
             left = time.monotonic()
             await kubelet.wait_for(lambda: len(kubelet.registrations) > known, what="the elder's registration")
-            assert time.monotonic() - left >= TAKE_OVER - 0.1
+            assert time.monotonic() - left >= TAKE_OVER_DELAY - 0.1
             await allocatable(kubelet)
             assert reason(elder) is Reason.OTHER_GATEWAY_LEFT
             assert not kubelet.overlaps
@@ -384,7 +384,7 @@ async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
         await asyncio.sleep(0.01)
         younger = Node(kubelet_dir)
         with monkeypatch.context() as blind:
-            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.find_rivals", lambda *_: [])
+            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.find_others", lambda *_: [])
             blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.has_newcomers", lambda _: False)
             async with running(elder):
                 await allocatable(kubelet)
@@ -403,7 +403,7 @@ async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
 
 def held_sockets(directory: Path) -> list[Path]:
     """Find those that show that a stream is held."""
-    return [path for path in directory.glob(f"{PREFIX}*") if path.stat().st_mode & HELD]
+    return [path for path in directory.glob(f"{PREFIX}*") if path.stat().st_mode & STREAM_OPEN]
 
 
 async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(kubelet_dir: Path) -> None:
@@ -418,7 +418,7 @@ async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(
             (held,) = held_sockets(kubelet_dir)
             held.unlink()
             await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the socket in place of it")
-            await asyncio.sleep(TAKE_OVER + 1.1)
+            await asyncio.sleep(TAKE_OVER_DELAY + 1.1)
             assert kubelet.open_streams(RESOURCE) == 1
             assert len(kubelet.registrations) == 1
 
@@ -430,7 +430,7 @@ async def test_a_socket_whose_mode_somebody_changes_shows_again_that_a_stream_is
         (held,) = held_sockets(kubelet_dir)
         held.chmod(0o755)
         async with running(Node(kubelet_dir)):
-            await until(lambda: bool(held.stat().st_mode & HELD), "the bit that says so")
+            await until(lambda: bool(held.stat().st_mode & STREAM_OPEN), "the bit that says so")
         assert len(kubelet.registrations) == 1
 
 

@@ -29,7 +29,7 @@ def own_sockets(directory: Path) -> list[Path]:
 
 
 def failures(node: Node) -> int:
-    (candidate,) = node.registrar._candidacies.values()
+    (candidate,) = node.registrar._registrations.values()
     return candidate.schedule.failures
 
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from plugin_gateway.adapters.registration.client import Failure
 from plugin_gateway.adapters.registration.retry import (
     BIND_RETRY,
-    FIRST_RETRY,
     JITTER,
-    LAST_RETRY,
-    LAST_STREAM_RETRY,
+    MAX_RETRY,
+    MAX_STREAM_RETRY,
+    MIN_RETRY,
     Reason,
     Schedule,
 )
@@ -35,7 +35,7 @@ def test_waits_double_up_to_a_limit_and_leave_some_of_it_to_chance(
     schedule.start_over(Reason.KUBELET_APPEARED, now)
     for number, (failure, chance) in enumerate(failed):
         schedule.failed(failure, now, chance)
-        expected = min(FIRST_RETRY * 2**number, LAST_RETRY)
+        expected = min(MIN_RETRY * 2**number, MAX_RETRY)
         wait = schedule.not_before - now
         assert expected * (1 - JITTER) - 1e-6 <= wait <= expected * (1 + JITTER) + 1e-6
 
@@ -66,7 +66,7 @@ def test_streams_that_never_last_are_registered_again_ever_more_slowly() -> None
         now = schedule.not_before
     assert [round(wait, 3) for wait in waits] == sorted(round(wait, 3) for wait in waits)
     assert waits[0] < 0.12
-    assert waits[-1] == pytest.approx(LAST_STREAM_RETRY)
+    assert waits[-1] == pytest.approx(MAX_STREAM_RETRY)
 
 
 def test_a_socket_that_is_just_being_made_is_tried_again_within_milliseconds() -> None:
@@ -76,9 +76,9 @@ def test_a_socket_that_is_just_being_made_is_tried_again_within_milliseconds() -
     assert schedule.not_before - 10.001 < 0.01
     for _ in range(20):
         schedule.failed(Failure.NOBODY_LISTENS, 10.5, 0.5)
-    assert schedule.not_before - 10.5 == pytest.approx(FIRST_RETRY)
+    assert schedule.not_before - 10.5 == pytest.approx(MIN_RETRY)
     schedule.failed(Failure.NOBODY_LISTENS, 12.0, 0.5)
-    assert schedule.not_before - 12.0 >= FIRST_RETRY * (1 - JITTER)
+    assert schedule.not_before - 12.0 >= MIN_RETRY * (1 - JITTER)
 
 
 @given(TIMES, CHANCES)

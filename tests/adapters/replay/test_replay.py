@@ -43,12 +43,12 @@ from plugin_gateway.adapters.gateway.health_file import encode
 from plugin_gateway.adapters.recording import recorder
 from plugin_gateway.adapters.recording.recorder import Recorder
 from plugin_gateway.adapters.recording.values import plain
-from plugin_gateway.adapters.registration.retry import JITTER, LAST_RETRY
+from plugin_gateway.adapters.registration.retry import JITTER, MAX_RETRY
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
 from plugin_gateway.adapters.replay.pace import Pace
 from plugin_gateway.adapters.replay.reading import Happening
 from plugin_gateway.adapters.replay.report import socket_folder
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.signals import Interruption
 from plugin_gateway.api.v1beta1.api_pb2 import AllocateRequest, ContainerAllocateRequest, RegisterRequest
 from plugin_gateway.core.devices import Inventory
@@ -489,7 +489,7 @@ def granted(index: int, shared: tuple[str, ...] = (), t: float = 0.0) -> Line:
     told = Advertisement(devices=DEVICES, unhealthy=frozenset(), shared_nodes=shared, visibility_variable=VARIABLE)
     asked = AllocateRequest(container_requests=[ContainerAllocateRequest(devices_ids=[DEVICES[index].id])])
     request = asked.SerializeToString()
-    answer = V1BETA1.calls["Allocate"](request, Offer(RESOURCE, told, AllocationPolicy(), Nodes()))
+    answer = V1BETA1.calls["Allocate"](request, ServedResource(RESOURCE, told, AllocationPolicy(), Nodes()))
     return line("call", t, **CALLED, method="Allocate", request=request.hex(), answer=answer.hex(), error=None)
 
 
@@ -522,10 +522,10 @@ async def test_two_resources_register_in_the_order_of_then(order: tuple[str, str
 def test_a_registration_is_waited_for_as_long_as_its_pause_can_last() -> None:
     pace = Pace()
     pace.note(Happening(2, 100.0, "answered", {}))
-    shortest = LAST_RETRY * (1 - JITTER)
-    assert pace.patience(100.0 + shortest) > LAST_RETRY * (1 + JITTER)
-    assert pace.patience(100.0) < 10
-    assert pace.patience(1e9) <= 40
+    shortest = MAX_RETRY * (1 - JITTER)
+    assert pace.timeout(100.0 + shortest) > MAX_RETRY * (1 + JITTER)
+    assert pace.timeout(100.0) < 10
+    assert pace.timeout(1e9) <= 40
 
 
 async def test_lists_that_never_come_are_not_waited_for_one_by_one(recording: Path) -> None:
@@ -625,9 +625,9 @@ async def test_a_registration_that_was_given_up_takes_no_answer_of_the_next(kube
         f"unix:{kubelet_dir}/kubelet.sock", options=(("grpc.default_authority", "localhost"),)
     ) as channel:
         register: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/v1beta1.Registration/Register")
-        given_up = register(request, timeout=10)
+        pending_dial = register(request, timeout=10)
         await side.expect_register("v1beta1", expected)
-        given_up.cancel()
+        pending_dial.cancel()
         await asyncio.sleep(0.2)
         side.answer(RESOURCE, grpc.StatusCode.DEADLINE_EXCEEDED, "")
         call = register(request, timeout=10)
@@ -703,7 +703,7 @@ class Slow(Recorder):
 def test_lines_that_were_lost_are_counted_and_told_where(
     recording: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MOST_WAITING", 3)
+    monkeypatch.setattr(recorder, "MAX_WAITING", 3)
     slow = Slow(recording)
     for number in range(5):
         slow.note("list", number=number)
@@ -725,7 +725,7 @@ def test_lines_that_were_lost_are_counted_and_told_where(
 def test_a_disk_that_stands_still_holds_nobody_up_and_what_is_not_written_is_counted(
     recording: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "JOIN_PATIENCE", 0.05)
+    monkeypatch.setattr(recorder, "JOIN_TIMEOUT", 0.05)
     slow = Slow(recording)
     for number in range(5):
         slow.note("list", number=number)

@@ -13,13 +13,13 @@ import pytest
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from adapters.builders import advertisement, offer
+from adapters.builders import advertisement, served
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Turns
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.pacing import Pacing
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -33,16 +33,16 @@ KUBELET = (*LOCAL, ("grpc.primary_user_agent", "grpc-go/1.79.3"))
 Options = tuple[tuple[str, str | int], ...]
 
 
-def make(directory: Path, of: Offer, dialect: Dialect = V1BETA1) -> Endpoint:
+def make(directory: Path, of: ServedResource, dialect: Dialect = V1BETA1) -> Endpoint:
     stream = KubeletStream(StreamHistory(), lambda: None)
     stream.kubelet = FileIdentity(0, 0, 0)
     return Endpoint(
-        path=directory / "a.sock", dialect=dialect, dialects=DIALECTS, offer=of, turns=Turns(), stream=stream
+        path=directory / "a.sock", dialect=dialect, dialects=DIALECTS, served=of, pacing=Pacing(), stream=stream
     )
 
 
 @asynccontextmanager
-async def serving(directory: Path, of: Offer, dialect: Dialect = V1BETA1) -> AsyncIterator[Endpoint]:
+async def serving(directory: Path, of: ServedResource, dialect: Dialect = V1BETA1) -> AsyncIterator[Endpoint]:
     endpoint = make(directory, of, dialect)
     await endpoint.bind()
     try:
@@ -102,7 +102,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_a_refused_allocation_names_the_id(
     ids: tuple[str, ...], code: grpc.StatusCode, kubelet_dir: Path
 ) -> None:
-    async with serving(kubelet_dir, offer(unhealthy=(1,))) as endpoint, connected(endpoint) as channel:
+    async with serving(kubelet_dir, served(unhealthy=(1,))) as endpoint, connected(endpoint) as channel:
         refused = await refusal(channel, ALLOCATE, requested(*ids))
         assert refused[0] is code
         assert ids[0] in refused[1]
@@ -110,18 +110,18 @@ async def test_a_refused_allocation_names_the_id(
 
 
 async def test_malformed_and_unknown_requests_are_refused(kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, offer()) as endpoint, connected(endpoint) as channel:
+    async with serving(kubelet_dir, served()) as endpoint, connected(endpoint) as channel:
         assert (await refusal(channel, ALLOCATE, b"\xff"))[0] is grpc.StatusCode.INVALID_ARGUMENT
         assert (await refusal(channel, "/v1beta1.DevicePlugin/No", b""))[0] is grpc.StatusCode.UNIMPLEMENTED
         assert (await refusal(channel, "/v1.DevicePlugin/Allocate", b""))[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_a_fault_of_ours_does_not_tell_its_text(kubelet_dir: Path) -> None:
-    class Faulty(Offer):
+    class Faulty(ServedResource):
         def allocate(self, ids: object) -> object:  # type: ignore[override]  # noqa: ARG002
             raise RuntimeError("a secret")
 
-    good = offer()
+    good = served()
     faulty = Faulty(good.resource, good.advertisement.value, good.policy, good.nodes)
     async with serving(kubelet_dir, faulty) as endpoint, connected(endpoint) as channel:
         code, words = await refusal(channel, ALLOCATE, requested("GPU-0"))
@@ -132,12 +132,12 @@ async def test_a_fault_of_ours_does_not_tell_its_text(kubelet_dir: Path) -> None
 @pytest.mark.parametrize("authority", ["localhost", "/var/lib/kubelet/a.sock", "%2Fvar%2Flib%2Fa.sock", "[::1]:80"])
 async def test_any_authority_is_answered(authority: str, kubelet_dir: Path) -> None:
     options: Options = (("grpc.default_authority", authority), ("grpc.use_local_subchannel_pool", 1))
-    async with serving(kubelet_dir, offer()) as endpoint, connected(endpoint, options) as channel:
+    async with serving(kubelet_dir, served()) as endpoint, connected(endpoint, options) as channel:
         assert await call(channel, ALLOCATE, requested("GPU-0"))
 
 
 async def test_every_stream_gets_every_change_and_the_slow_one_only_the_latest(kubelet_dir: Path) -> None:
-    of = offer()
+    of = served()
     async with serving(kubelet_dir, of) as endpoint, connected(endpoint) as one, connected(endpoint) as two:
         streams = [watch(one), watch(two)]
         assert [await next_list(stream) for stream in streams] == [4, 4]
@@ -149,7 +149,7 @@ async def test_every_stream_gets_every_change_and_the_slow_one_only_the_latest(k
 
 
 async def test_only_a_kubelets_stream_counts_and_it_ends_with_its_client(kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, offer()) as endpoint:
+    async with serving(kubelet_dir, served()) as endpoint:
         async with connected(endpoint) as observer, connected(endpoint, KUBELET) as kubelet:
             assert await next_list(watch(observer)) == 4
             assert not endpoint.stream.is_open
@@ -159,7 +159,7 @@ async def test_only_a_kubelets_stream_counts_and_it_ends_with_its_client(kubelet
 
 
 async def test_a_kubelet_opens_one_stream_and_other_go_programs_do_not_count(kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, offer()) as endpoint:
+    async with serving(kubelet_dir, served()) as endpoint:
         endpoint.stream.kubelet = None
         async with connected(endpoint, KUBELET) as too_early:
             assert await next_list(watch(too_early)) == 4
@@ -175,7 +175,7 @@ async def test_a_kubelet_opens_one_stream_and_other_go_programs_do_not_count(kub
 
 
 async def test_when_nothing_more_is_published_the_stream_ends_in_order(kubelet_dir: Path) -> None:
-    of = offer()
+    of = served()
     async with serving(kubelet_dir, of) as endpoint, connected(endpoint, KUBELET) as channel:
         stream = watch(channel)
         assert await next_list(stream) == 4
@@ -184,10 +184,10 @@ async def test_when_nothing_more_is_published_the_stream_ends_in_order(kubelet_d
 
 
 async def test_1_8_gets_the_changes_of_two_resources_one_after_the_other() -> None:
-    turns, times = Turns(gap=0.05), list[float]()
+    pacing, times = Pacing(gap=0.05), list[float]()
     loop = asyncio.get_running_loop()
     for name in ("a.b/x", "a.b/x", "a.b/y", "a.b/x"):
-        await turns.take(parse_resource_name(name))
+        await pacing.take(parse_resource_name(name))
         times.append(loop.time())
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert gaps[0] < 0.04
@@ -213,7 +213,7 @@ async def reflected(endpoint: Endpoint) -> tuple[set[str], DescriptorPool]:
 
 @pytest.mark.parametrize(("dialect", "field"), [(V0_1, "spec"), (V1ALPHA2, "envs"), (V1BETA1, "envs")])
 async def test_reflection_shows_the_dialect_in_force(dialect: Dialect, field: str, kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, offer(), dialect) as endpoint:
+    async with serving(kubelet_dir, served(), dialect) as endpoint:
         services, pool = await reflected(endpoint)
         assert services == {
             "v1beta1.DevicePlugin",
@@ -228,7 +228,7 @@ async def test_reflection_shows_the_dialect_in_force(dialect: Dialect, field: st
 
 
 async def test_garbage_and_crowds_do_not_disturb_the_kubelet(kubelet_dir: Path) -> None:
-    of = offer()
+    of = served()
     async with serving(kubelet_dir, of) as endpoint, connected(endpoint, KUBELET) as channel:
         stream = watch(channel)
         assert await next_list(stream) == 4
@@ -249,7 +249,7 @@ async def test_garbage_and_crowds_do_not_disturb_the_kubelet(kubelet_dir: Path) 
 
 
 async def test_a_request_of_100_mb_is_refused_and_the_stream_goes_on(kubelet_dir: Path) -> None:
-    of = offer()
+    of = served()
     options: Options = (*LOCAL, ("grpc.max_send_message_length", -1))
     async with serving(kubelet_dir, of) as endpoint, connected(endpoint, KUBELET) as kubelet:
         stream = watch(kubelet)
@@ -261,14 +261,14 @@ async def test_a_request_of_100_mb_is_refused_and_the_stream_goes_on(kubelet_dir
 
 
 async def test_a_directory_that_is_gone_is_told_by_name(kubelet_dir: Path) -> None:
-    endpoint = make(kubelet_dir / "gone", offer())
+    endpoint = make(kubelet_dir / "gone", served())
     with pytest.raises(BindError, match=r"gone: No such file or directory"):
         await endpoint.bind()
     await endpoint.close()
 
 
 async def test_an_endpoint_knows_whether_its_name_still_leads_to_it(kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, offer()) as endpoint:
+    async with serving(kubelet_dir, served()) as endpoint:
         assert endpoint.is_in_place()
         endpoint.path.rename(kubelet_dir / "b.sock")
         assert not endpoint.is_in_place()
@@ -277,8 +277,8 @@ async def test_an_endpoint_knows_whether_its_name_still_leads_to_it(kubelet_dir:
 
 
 async def test_of_more_devices_than_fit_in_a_message_as_many_as_fit_are_told(kubelet_dir: Path) -> None:
-    small = V1BETA1._replace(longest_list=100)
-    async with serving(kubelet_dir, offer(), small) as endpoint, connected(endpoint) as channel:
+    small = V1BETA1._replace(max_list_size=100)
+    async with serving(kubelet_dir, served(), small) as endpoint, connected(endpoint) as channel:
         data = await asyncio.wait_for(watch(channel).read(), 5)
         assert isinstance(data, bytes)
         assert 50 < len(data) <= 100
@@ -294,7 +294,7 @@ async def test_a_preference_among_more_devices_than_4_mib_is_answered(kubelet_di
     ).SerializeToString()
     assert len(request) > 5 * 2**20
     options: Options = (*LOCAL, ("grpc.max_send_message_length", -1))
-    async with serving(kubelet_dir, offer()) as endpoint, connected(endpoint, options) as channel:
+    async with serving(kubelet_dir, served()) as endpoint, connected(endpoint, options) as channel:
         data = await call(channel, "/v1beta1.DevicePlugin/GetPreferredAllocation", request)
         (container,) = wire.PreferredAllocationResponse.FromString(data).container_responses
         assert list(container.deviceIDs) == available[:2]

@@ -9,7 +9,7 @@ import pytest
 from harness.node import RESOURCE, Node, device, running
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.registration.registration import NEWBORN
+from plugin_gateway.adapters.registration.registration import JUST_STARTED
 from plugin_gateway.core.resources.policy import UnhealthyFirst
 
 FORGETFUL = ("1.9.7", "1.10.0", "1.10.1", "1.10.2")
@@ -31,7 +31,7 @@ def begins_unhealthy(kubelet: FakeKubelet) -> list[bool]:
 
 def gateway(kubelet_dir: Path, choice: UnhealthyFirst = UnhealthyFirst.AUTO) -> Node:
     node = Node(kubelet_dir)
-    node.gateway.apply(node.offering._replace(unhealthy_first=choice))
+    node.gateway.apply(node.serving_policy._replace(unhealthy_first=choice))
     return node
 
 
@@ -102,7 +102,7 @@ async def test_devices_that_come_late_may_be_known_from_another_plugin(name: str
             async with running(gateway(kubelet_dir)):
                 await allocatable(kubelet)
             await allocatable(kubelet, 0)
-            await asyncio.sleep(NEWBORN)
+            await asyncio.sleep(JUST_STARTED)
             late.see([device(index) for index in range(8)])
             await allocatable(kubelet)
 
@@ -143,7 +143,7 @@ async def test_it_can_be_changed_while_the_gateway_runs(kubelet_dir: Path) -> No
     node = gateway(kubelet_dir, UnhealthyFirst.NEVER)
     async with FakeKubelet(kubelet_dir, release("1.10.2")) as kubelet, running(node):
         await allocatable(kubelet)
-        node.gateway.apply(node.offering._replace(unhealthy_first=UnhealthyFirst.AUTO))
+        node.gateway.apply(node.serving_policy._replace(unhealthy_first=UnhealthyFirst.AUTO))
         await kubelet.drop_stream(RESOURCE)
         await allocatable(kubelet, 0)
         await allocatable(kubelet)

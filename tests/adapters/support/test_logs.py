@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.adapters.support.logs import MOST_KEPT, Log, LogFormat, log, set_up_logs
+from plugin_gateway.adapters.support.logs import MAX_KEPT, Log, LogFormat, log, set_up_logs
 
 
 @pytest.fixture(autouse=True)
@@ -94,8 +94,8 @@ def test_logs_that_are_set_up_again_and_again_open_nothing_more(monkeypatch: pyt
 
 def test_not_more_than_a_limit_is_kept() -> None:
     kept = Log()
-    for number in range(MOST_KEPT + 5):
+    for number in range(MAX_KEPT + 5):
         kept.error("line", number=number)
     written: list[int] = []
     kept.write_to(lambda _, line: written.append(line["number"]))
-    assert (len(written), written[0]) == (MOST_KEPT, 5)
+    assert (len(written), written[0]) == (MAX_KEPT, 5)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from core.strategies import IDS, INVENTORIES, VARIABLE, device, inventory
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Moment, accuse
+from plugin_gateway.core.health.faults import Moment, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, Health, ResourceRule, advertise, unmatched
 from plugin_gateway.core.resources.names import parse_resource_name
 
-LONGEST_DOMAIN = "d" * (253 - len("requests."))
+MAX_DOMAIN_LENGTH = "d" * (253 - len("requests."))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ LONGEST_DOMAIN = "d" * (253 - len("requests."))
         "1.2/3_4",
         "x-y.example.com/A-b_c.D",
         "example.com/" + "n" * 63,
-        LONGEST_DOMAIN + "/gpu",
+        MAX_DOMAIN_LENGTH + "/gpu",
         "d" * 64 + ".example/gpu",
         "kubernetes.io.example.com/gpu",
         "requests/gpu",
@@ -50,7 +50,7 @@ def test_a_name_that_every_release_takes(text: str) -> None:
         ("mykubernetes.io/gpu", "kubelets refuse every name that contains kubernetes.io/"),
         ("pod.alpha.kubernetes.io/opaque-int-resource-x", "kubelets refuse every name that contains kubernetes.io/"),
         ("requests.nvidia.com/gpu", "it must not start with requests."),
-        (LONGEST_DOMAIN + "d/gpu", "the domain has 245 characters, allowed are 244"),
+        (MAX_DOMAIN_LENGTH + "d/gpu", "the domain has 245 characters, allowed are 244"),
         ("/gpu", "the domain must be lower-case DNS labels"),
         ("NVIDIA.com/gpu", "the domain must be lower-case DNS labels"),
         ("nvidia..com/gpu", "the domain must be lower-case DNS labels"),
@@ -134,7 +134,7 @@ RULES = st.lists(
 def test_every_device_is_offered_under_the_first_rule_that_matches_and_no_other(
     seen: Inventory, unhealthy: set[str], rules: Sequence[ResourceRule]
 ) -> None:
-    held = {name: accuse(None, "XID 79", Needs.REBOOT, Moment(0.0, 0.0)) for name in IDS if name in unhealthy}
+    held = {name: add_evidence(None, "XID 79", Needs.REBOOT, Moment(0.0, 0.0)) for name in IDS if name in unhealthy}
     offered = advertise(State(inventory=seen, faults=held), rules)
     assert all(advertisement.devices for advertisement in offered.values())
     for known in seen.devices:

@@ -15,7 +15,7 @@ import h11
 from plugin_gateway.core.errors import GatewayError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds that the API server gets for a whole call."""
 MAX_ANSWER = 1024 * 1024
 _CHUNK = 64 * 1024
@@ -66,10 +66,10 @@ class KubernetesApi:
         except (OSError, ValueError) as error:
             raise ApiError(f"the service account cannot be used: {error}") from error
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 answer = await self._exchange(context, method, path, headers, json.dumps(body).encode())
         except TimeoutError as error:
-            raise ApiError(f"{method} {path}: no answer within {PATIENCE:.0f} s") from error
+            raise ApiError(f"{method} {path}: no answer within {TIMEOUT:.0f} s") from error
         except ConnectionError as error:
             raise ApiError(f"{method} {path}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
         except (OSError, ValueError, h11.ProtocolError) as error:

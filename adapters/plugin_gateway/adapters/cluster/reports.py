@@ -12,10 +12,10 @@ from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.state import Note, Significance, State
 
-FIRST_RETRY, LAST_RETRY = 1.0, 60.0
-MOST_NOTES = 100
+MIN_RETRY, MAX_RETRY = 1.0, 60.0
+MAX_NOTES = 100
 """Kinds of reported evidence that wait for the API server; a node whose API is away for long has others to read."""
-LONGEST_MESSAGE = 1024
+MAX_MESSAGE_LENGTH = 1024
 """Characters of an Event's message that the API server takes."""
 _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
 """After the word for a device."""
@@ -53,7 +53,7 @@ class ClusterReports:
     def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
         """Take a state, and what was only reported; returns at once."""
         for note in notes:
-            if note.significance is Significance.REPORTED and len(self._notes) < MOST_NOTES:
+            if note.significance is Significance.REPORTED and len(self._notes) < MAX_NOTES:
                 self._notes[note] = None
                 self._changed.set()
         if state.inventory is not self._latest.inventory or state.faults is not self._latest.faults:
@@ -62,20 +62,20 @@ class ClusterReports:
 
     async def run(self) -> None:
         """Report until cancelled."""
-        retry = FIRST_RETRY
+        retry = MIN_RETRY
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
                 await self._report(self._latest)
             except ApiError as error:
-                self._tell(str(error))
+                self._log_problem(str(error))
                 await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY)
+                retry = min(2 * retry, MAX_RETRY)
                 self._changed.set()
             else:
-                self._tell(None)
-                retry = FIRST_RETRY
+                self._log_problem(None)
+                retry = MIN_RETRY
 
     async def _report(self, state: State) -> None:
         if state.inventory is None:
@@ -118,7 +118,7 @@ class ClusterReports:
                 "metadata": {"name": f"{self._target.node}.{os.urandom(8).hex()}", "namespace": "default"},
                 "involvedObject": {"kind": "Node", "name": self._target.node, "uid": self._target.node},
                 "reason": reason,
-                "message": message[:LONGEST_MESSAGE],
+                "message": message[:MAX_MESSAGE_LENGTH],
                 "type": kind,
                 "source": {"component": "plugin-gateway", "host": self._target.node},
                 "firstTimestamp": now,
@@ -140,7 +140,7 @@ class ClusterReports:
                             "type": self._target.condition,
                             "status": status,
                             "reason": f"{self._subject}Unhealthy" if faults else f"{self._subject}sHealthy",
-                            "message": self._message(faults)[:LONGEST_MESSAGE],
+                            "message": self._message(faults)[:MAX_MESSAGE_LENGTH],
                             "lastHeartbeatTime": _timestamp(now),
                             "lastTransitionTime": _timestamp(transition),
                         }
@@ -155,7 +155,7 @@ class ClusterReports:
             return f"every {self._target.device_word} is healthy"
         return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
 
-    def _tell(self, problem: str | None) -> None:
+    def _log_problem(self, problem: str | None) -> None:
         """Log a problem once for as long as it stays the same."""
         if problem == self._problem:
             return

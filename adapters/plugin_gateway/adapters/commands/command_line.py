@@ -16,7 +16,7 @@ PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
 INTERRUPTED = 128 + 2
 _OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
-_LARGEST_WIDTH = 100
+_MAX_WIDTH = 100
 _DEFAULT_WIDTH = 80
 
 
@@ -194,4 +194,4 @@ def _columns() -> int:
         width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
     except (ValueError, OSError):
         width = _DEFAULT_WIDTH
-    return max(20, min(width, _LARGEST_WIDTH) - 2)
+    return max(20, min(width, _MAX_WIDTH) - 2)

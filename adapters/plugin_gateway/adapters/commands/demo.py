@@ -24,8 +24,8 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
-from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.console import PlainConsole
@@ -112,16 +112,16 @@ async def _show(node: _Node, console: Console) -> int:
 
 @asynccontextmanager
 async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
-    mailbox = Mailbox()
+    observations = ObservationQueue()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=node.dialects, allowed=node.dialects)
     rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
     gateway = Gateway(
-        mailbox=mailbox,
+        observations=observations,
         registrar=registrar,
-        offering=Offering(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=node.health),
+        serving_policy=ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=node.health),
         silent_for=node.backend.silent_for,
     )
-    node.backend.start(mailbox.put)
+    node.backend.start(observations.put)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(gateway.run())
         try:

@@ -95,14 +95,14 @@ def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path"
 
 def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
     """Return what the gateway that runs here decided, unless a flag is given here that makes it another question."""
-    from plugin_gateway.adapters.control.running_gateway import find_told  # noqa: PLC0415 - `run` needs none of it
+    from plugin_gateway.adapters.control.running_gateway import find_start  # noqa: PLC0415 - `run` needs none of it
 
     given = given_flags(options(parts), parsed)
     if given.keys() - {"state_dir"}:
         return decide_all(parsed, parts)
-    told = find_told(decide_path(parsed, parts, "state_dir"))
+    start = find_start(decide_path(parsed, parts, "state_dir"))
     parser = argparse.ArgumentParser(add_help=False)
     add_run_options(parser, parts)
-    known, _ = parser.parse_known_args(told.flags)  # a gateway of another version may have others
+    known, _ = parser.parse_known_args(start.flags)  # a gateway of another version may have others
     flags = {**given_flags(options(parts), known), **given}
-    return decide(options(parts), flags, {**told.environment, **os.environ}, parts.default_health)
+    return decide(options(parts), flags, {**start.environment, **os.environ}, parts.default_health)

@@ -12,10 +12,10 @@ from plugin_gateway.adapters.commands.command_line import SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
 from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.control.control_socket import ControlError, ask
-from plugin_gateway.adapters.kubelet.holders import find_holdings
+from plugin_gateway.adapters.kubelet.holders import find_holders
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 
-MOST_REGISTRATIONS = 8
+MAX_REGISTRATIONS = 8
 """Of each resource, the latest."""
 WATCH_INTERVAL = 1.0
 """Seconds between two looks of ``--watch``."""
@@ -67,8 +67,8 @@ def watch_status(state_dir: Path) -> int:
 def _ask(state_dir: Path) -> Mapping[str, Any]:
     """Ask the gateway, and find out who holds its devices."""
     status = ask(state_dir, {"command": "status"})
-    found = find_holdings(Path(status["kubelet_dir"]))
-    holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holdings]
+    found = find_holders(Path(status["kubelet_dir"]))
+    holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
     return {**status, "holders": holders, "holders_known": found.source}
 
 
@@ -116,7 +116,7 @@ def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
     events += [
         (each["at"], ": ".join(filter(None, ("failed", each["cause"], each["words"])))) for each in resource["failures"]
     ]
-    return lines + [f"  {_time(at)}  {what}" for at, what in sorted(events)[-MOST_REGISTRATIONS:]]
+    return lines + [f"  {_time(at)}  {what}" for at, what in sorted(events)[-MAX_REGISTRATIONS:]]
 
 
 def _row(device: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from plugin_gateway.adapters.configuration.parsers import XID
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, numbered
 
-HIGHEST_XID = 9999
+MAX_XID = 9999
 """The catalog ends at 162; a rule may go far beyond, and is not meant for numbers that no driver has."""
 HEALTH = "health"
 XIDS = "health.xids"
@@ -80,13 +80,13 @@ def _range(document: Document, key: yaml.Node) -> tuple[int, int]:
         return int(first), int(last or first)
     raise InvalidValueError(
         f"{document.place(key)}: {XIDS}: {key.value[:80]!r} is no XID, "
-        f"allowed are 1 to {HIGHEST_XID} and ranges such as 126-135"
+        f"allowed are 1 to {MAX_XID} and ranges such as 126-135"
     )
 
 
 def _is_xid(word: str) -> bool:
-    is_number = word.isascii() and word.isdigit() and len(word) <= len(str(HIGHEST_XID))
-    return is_number and 1 <= int(word) <= HIGHEST_XID
+    is_number = word.isascii() and word.isdigit() and len(word) <= len(str(MAX_XID))
+    return is_number and 1 <= int(word) <= MAX_XID
 
 
 def _read_evidence(

@@ -9,12 +9,12 @@ from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirs
 
 Parse = Callable[[str], Any]
 
-LONGEST_TIME = 10_000_000
+MAX_TIME = 10_000_000
 """Seconds; a third of a year."""
-MOST_TIMES = 1000
-LONGEST_NODE_NAME = 253
-LONGEST_CONDITION = 63
-HIGHEST_PORT = 65535
+MAX_TIMES = 1000
+MAX_NODE_NAME_LENGTH = 253
+MAX_CONDITION_LENGTH = 63
+MAX_PORT = 65535
 KUBELETS_CONDITIONS = (
     "Ready",
     "MemoryPressure",
@@ -24,7 +24,7 @@ KUBELETS_CONDITIONS = (
     "OutOfDisk",
     "ConfigOK",
 )
-_LONGEST_NUMBER = 16
+_MAX_NUMBER_LENGTH = 16
 _EVERY_HEALTHCHECK = ("all", "xids")
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
@@ -55,8 +55,8 @@ def seconds(*, at_least: float) -> Parse:
 
     def parse(text: str) -> float:
         value = _number(text)
-        if value is None or not at_least <= value <= LONGEST_TIME:
-            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {LONGEST_TIME} seconds")
+        if value is None or not at_least <= value <= MAX_TIME:
+            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {MAX_TIME} seconds")
         return value
 
     return parse
@@ -64,22 +64,22 @@ def seconds(*, at_least: float) -> Parse:
 
 def _number(text: str) -> float | None:
     try:
-        return float(text) if len(text) <= _LONGEST_NUMBER and text.isascii() and "_" not in text else None
+        return float(text) if len(text) <= _MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
 
 def parse_count(text: str) -> int:
     """Read how many times."""
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _LONGEST_NUMBER and 1 <= int(text) <= MOST_TIMES):
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MOST_TIMES}")
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
     return int(text)
 
 
 def parse_node_name(text: str) -> str:
     """Read the name of a node; empty where it is not known."""
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-.")
-    if not set(text) <= allowed or len(text) > LONGEST_NODE_NAME:
+    if not set(text) <= allowed or len(text) > MAX_NODE_NAME_LENGTH:
         raise InvalidValueError(f"{text[:80]!r}, allowed are lower case letters, digits, - and .")
     return text
 
@@ -88,7 +88,7 @@ def parse_condition(text: str) -> str:
     """Read the type of a node's condition; empty for none."""
     if text in KUBELETS_CONDITIONS:
         raise InvalidValueError(f"{text!r} is the kubelet's own condition, allowed is another one such as GpuProblem")
-    if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= LONGEST_CONDITION):
+    if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= MAX_CONDITION_LENGTH):
         raise InvalidValueError(f"{text[:80]!r}, allowed are letters and digits, such as GpuProblem")
     return text
 
@@ -108,10 +108,8 @@ def parse_listen(text: str) -> ListenAddress:
     if not text:
         return ListenAddress("", 0)
     host, _, port = text.rpartition(":")
-    is_port = (
-        port.isascii() and port.isdigit() and len(port) <= len(str(HIGHEST_PORT)) and 1 <= int(port) <= HIGHEST_PORT
-    )
-    if not is_port or len(host) > LONGEST_NODE_NAME or any(not each.isprintable() or each in " /" for each in host):
+    is_port = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT)) and 1 <= int(port) <= MAX_PORT
+    if not is_port or len(host) > MAX_NODE_NAME_LENGTH or any(not each.isprintable() or each in " /" for each in host):
         raise InvalidValueError(f"{text[:80]!r}, allowed are a port such as 9400, and HOST:PORT")
     return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
 
@@ -132,7 +130,7 @@ def parse_healthchecks(text: str) -> Healthchecks:
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
     numbers = [word for word in words if word not in _EVERY_HEALTHCHECK]
     for word in numbers:
-        if not (word.isascii() and word.isdigit() and len(word) <= _LONGEST_NUMBER):
+        if not (word.isascii() and word.isdigit() and len(word) <= _MAX_NUMBER_LENGTH):
             raise InvalidValueError(
                 f"{word[:80]!r}, allowed are XIDs with commas between them, or {' or '.join(_EVERY_HEALTHCHECK)}"
             )

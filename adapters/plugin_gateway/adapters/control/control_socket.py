@@ -18,11 +18,11 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.errors import GatewayError
 
 NAME = "control.sock"
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that either side gives the other."""
 MAX_REQUEST = 4096
 MAX_ANSWER = 64 * 1024 * 1024
-MOST_CLIENTS = 8
+MAX_CLIENTS = 8
 LOOK_INTERVAL = 10.0
 """Seconds between two looks at whether the socket is still there."""
 _PEER = struct.Struct("3i")
@@ -49,23 +49,23 @@ class ControlServer:
 
     async def run(self) -> None:
         """Serve until cancelled; without a socket the gateway does its work all the same, and tries again."""
-        told: str | None = None
+        logged: str | None = None
         while True:
             try:
                 listener, inode = _listen(self._path)
             except OSError as error:
                 problem = error.strerror or str(error)
-                if problem != told:
+                if problem != logged:
                     log.warning("operators cannot reach this gateway", socket=str(self._path), problem=problem)
-                told = problem
+                logged = problem
                 await asyncio.sleep(LOOK_INTERVAL)
             else:
-                told = None
+                logged = None
                 await self._serve(listener, inode)
 
     async def _serve(self, listener: socket.socket, inode: int) -> None:
         """Serve until the place is empty; one that another gateway took is left to it."""
-        clients = Clients(most=MOST_CLIENTS, patience=PATIENCE, is_allowed=_is_allowed)
+        clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=_is_allowed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(clients.serve(listener, self._converse), name="operators' socket")
@@ -109,7 +109,7 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
     try:
         listener.bind(os.fspath(hidden))
         hidden.chmod(0o600)
-        listener.listen(MOST_CLIENTS)
+        listener.listen(MAX_CLIENTS)
         hidden.rename(path)
         return listener, path.lstat().st_ino
     except OSError:
@@ -133,13 +133,13 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
     path = directory / NAME
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
+            client.settimeout(TIMEOUT)
             client.connect(os.fspath(path))
             client.sendall(json.dumps(request).encode() + b"\n")
             with client.makefile("rb") as file:
                 data = file.readline(MAX_ANSWER)
     except TimeoutError as error:
-        raise NoAnswerError(f"the gateway at {path} did not answer within {PATIENCE:.0f} s") from error
+        raise NoAnswerError(f"the gateway at {path} did not answer within {TIMEOUT:.0f} s") from error
     except OSError as error:
         raise ControlError(f"no gateway can be asked at {path}: {error.strerror or error}{_hint(error)}") from error
     return _parse(path, data)

@@ -9,7 +9,7 @@ from plugin_gateway.adapters.control.control_socket import NAME
 from plugin_gateway.adapters.support.unix_files import find_listener
 
 
-class Told(NamedTuple):
+class Start(NamedTuple):
     """How a gateway was started."""
 
     flags: Sequence[str] = ()
@@ -17,7 +17,7 @@ class Told(NamedTuple):
     environment: Mapping[str, str] = {}
 
 
-def find_told(state_dir: Path) -> Told:
+def find_start(state_dir: Path) -> Start:
     """Tell how the gateway was started whose control socket is in this directory.
 
     Nothing where none runs, where this user may not know, or where it is in a container and this is not: its paths
@@ -26,15 +26,15 @@ def find_told(state_dir: Path) -> Told:
     try:
         listener = find_listener(state_dir / NAME)
         if listener is None or not listener.pid:
-            return Told()
+            return Start()
         process = Path(f"/proc/{listener.pid}")
         if not os.path.samestat((process / "ns/mnt").stat(), Path("/proc/self/ns/mnt").stat()):
-            return Told()
+            return Start()
         words = (process / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
         pairs = (process / "environ").read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError:
-        return Told()
+        return Start()
     if "run" not in words:
-        return Told()
+        return Start()
     environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return Told(words[words.index("run") + 1 :], environment)
+    return Start(words[words.index("run") + 1 :], environment)

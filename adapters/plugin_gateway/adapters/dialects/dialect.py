@@ -53,13 +53,13 @@ class Dialect(NamedTuple):
     """Makes one message of the ListAndWatch stream."""
     calls: Mapping[str, Call]
     """Every other method of the DevicePlugin service."""
-    longest_list: int | None = None
+    max_list_size: int | None = None
     """Bytes of the longest message that its kubelets take; a longer one ends the stream, again and again."""
     stream_deadline: float = 15.0
     """Seconds from an accepted Register to the stream: those of 1.10 to 1.24 allow themselves 10 s to dial."""
     forgetful_agent: str | None = None
     """How the user agent begins of the kubelets that may overlook a list of healthy devices; None where none does."""
-    greeting: str | None = None
+    options_method: str | None = None
     """The method that its newer kubelets call before they answer Register; after that they open the stream at once."""
     one_resource_at_a_time: bool = False
     """Its kubelet can crash when two resources register or update at the same instant."""

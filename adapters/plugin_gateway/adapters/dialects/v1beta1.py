@@ -79,9 +79,9 @@ V1BETA1 = Dialect(
     file=wire.DESCRIPTOR,
     registration=_registration,
     device_list=_device_list,
-    longest_list=4 * 1024 * 1024,
+    max_list_size=4 * 1024 * 1024,
     forgetful_agent="grpc-go/1.7.",
-    greeting="GetDevicePluginOptions",
+    options_method="GetDevicePluginOptions",
     calls={
         "GetDevicePluginOptions": _get_options,
         "GetPreferredAllocation": _prefer,

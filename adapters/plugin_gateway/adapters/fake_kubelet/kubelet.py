@@ -99,7 +99,9 @@ class FakeKubelet:
         self._resources, self._gone = self._restored(), set()
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)))
-        self._server.add_generic_rpc_handlers((RegistrationService(self.release, self._register, self._tell_unknown),))
+        self._server.add_generic_rpc_handlers(
+            (RegistrationService(self.release, self._register, self._emit_unknown_method),)
+        )
         # Bound under another name and linked, so that ending the server leaves the file behind, as kill -9 does.
         hidden = self.directory / f".{SOCKET}-{os.getpid()}-{next(_numbers)}"
         self._server.add_insecure_port(f"unix:{hidden}")
@@ -108,7 +110,7 @@ class FakeKubelet:
         hidden.unlink()
         for name, resource in self._resources.items():
             self._stopped(name, resource)
-        self._tell(EventKind.STARTED, "", f"kubelet {self.release.name}")
+        self._emit(EventKind.STARTED, "", f"kubelet {self.release.name}")
 
     def _restored(self) -> dict[str, Resource]:
         """Make of the resources of an earlier life what this release finds in its checkpoint."""
@@ -148,7 +150,7 @@ class FakeKubelet:
             for endpoint in filter(None, {resource.endpoint, *resource.streams}):
                 await endpoint.close()
         if server is not None:
-            self._tell(EventKind.STOPPED, "", f"kubelet {self.release.name}")
+            self._emit(EventKind.STOPPED, "", f"kubelet {self.release.name}")
 
     async def restart(self, kubelet: Release | None = None, *, kill: bool = False) -> None:
         """End and start again, perhaps as another release."""
@@ -201,7 +203,7 @@ class FakeKubelet:
             await self.kill()
             raise
         self._write_checkpoint()
-        self._tell(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
+        self._emit(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
         return started
 
     async def start_container(self, pod: str, container: str = "main") -> Container:
@@ -292,14 +294,14 @@ class FakeKubelet:
         self._resources.pop(name)
         if self.release.gone_stays:
             self._gone.add(name)
-        self._tell(EventKind.GIVEN_UP, name, f"no registration for {self._grace:g} s")
+        self._emit(EventKind.GIVEN_UP, name, f"no registration for {self._grace:g} s")
 
     def _shown(self, resource: str) -> Resource | None:
         held = self._resources.get(resource)
         hidden = held is None or not held.is_known or (self.release.zero_is_unknown and not held.healthy)
         return None if hidden else held
 
-    def _tell(self, kind: EventKind, resource: str, text: str) -> None:
+    def _emit(self, kind: EventKind, resource: str, text: str) -> None:
         self._wake()
         if self._on_event is not None:
             self._on_event(Event(kind, time.monotonic(), resource, text))
@@ -308,8 +310,8 @@ class FakeKubelet:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _tell_unknown(self, method: str) -> None:
-        self._tell(EventKind.UNKNOWN_METHOD, "", method)
+    def _emit_unknown_method(self, method: str) -> None:
+        self._emit(EventKind.UNKNOWN_METHOD, "", method)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -329,14 +331,14 @@ class FakeKubelet:
             resource=request.resource_name,
         )
         self.registrations.append(call)
-        self._tell(EventKind.REGISTER, call.resource, f"{call.version} {call.endpoint}")
+        self._emit(EventKind.REGISTER, call.resource, f"{call.version} {call.endpoint}")
         if self.on_register is not None:
             call.error = await self.on_register(call)
         call.error = call.error or refusal(self.release, request)
         if call.error is None:
             call.error = await self._dial_back(request)
         kind = EventKind.REGISTERED if call.error is None else EventKind.REGISTER_REFUSED
-        self._tell(kind, call.resource, f"{call.version} {call.endpoint}: {call.error or 'accepted'}")
+        self._emit(kind, call.resource, f"{call.version} {call.endpoint}: {call.error or 'accepted'}")
         return call.error
 
     async def _dial_back(self, request: wire.RegisterRequest) -> str | None:
@@ -392,7 +394,7 @@ class FakeKubelet:
         """Dial after Register was answered; whatever fails is told to nobody but the kubelet's log."""
         patient = self.release.dial_back is DialBack.AFTER_PATIENTLY
         if patient and not await endpoint.dial(self._dial_timeout):
-            self._tell(EventKind.DIAL_BACK_FAILED, request.resource_name, request.endpoint)
+            self._emit(EventKind.DIAL_BACK_FAILED, request.resource_name, request.endpoint)
             await endpoint.close()
             return
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
@@ -418,7 +420,7 @@ class FakeKubelet:
         try:
             await self._follow(resource, endpoint, stream)
             if not endpoint.streaming:
-                self._tell(EventKind.DIAL_BACK_FAILED, resource.name, endpoint.path.name)
+                self._emit(EventKind.DIAL_BACK_FAILED, resource.name, endpoint.path.name)
             self._stream_ended(resource, endpoint)
             await asyncio.sleep(self.release.end_noticed_after)
         finally:
@@ -428,7 +430,7 @@ class FakeKubelet:
             if self._server is None:
                 self._wake()
             else:
-                self._tell(EventKind.END_NOTICED, resource.name, endpoint.path.name)
+                self._emit(EventKind.END_NOTICED, resource.name, endpoint.path.name)
 
     async def _follow(self, resource: Resource, endpoint: PluginEndpoint, stream: ListStream) -> None:
         """Take what comes; the end is told by what follows from it, however it came."""
@@ -444,7 +446,7 @@ class FakeKubelet:
         if resource.streams:
             self.overlaps.append(Overlap(now, resource.name))
         resource.streams.append(endpoint)
-        self._tell(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
+        self._emit(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
 
     async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
         devices = read_list(readable(data, wire.ListAndWatchResponse, self.release))
@@ -458,14 +460,14 @@ class FakeKubelet:
         else:
             resource.take(listed)
         self._write_checkpoint()
-        self._tell(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
+        self._emit(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
 
     def _stream_ended(self, resource: Resource, endpoint: PluginEndpoint) -> None:
         """Note that a stream is no more. A second time does nothing."""
         if endpoint.streaming:
             endpoint.streaming = False
             resource.streams.remove(endpoint)
-            self._tell(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
+            self._emit(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
 
     async def _conclude(self, resource: Resource, endpoint: PluginEndpoint) -> None:
         """Draw the release's conclusion from the end of a stream."""

@@ -10,28 +10,28 @@ from plugin_gateway.core.devices import Device
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.state import Changes, HealthChange, Note, Significance, SilenceChange
 
-MOST_DEVICES_TOLD = 32
+MAX_DEVICES_LOGGED = 32
 REPEAT_INTERVAL = 60.0
 """Seconds after which the same evidence is told again."""
-MOST_EVIDENCE_REMEMBERED = 1000
+MAX_EVIDENCE_REMEMBERED = 1000
 
 
 class _Evidence:
     """Tells each piece of evidence once, and how often it came when a minute has passed: some come by the thousand."""
 
     def __init__(self) -> None:
-        self._told: dict[Note, float] = {}
+        self._logged_at: dict[Note, float] = {}
         self._repeated: Counter[Note] = Counter()
 
-    def tell(self, note: Note) -> None:
+    def log_changes(self, note: Note) -> None:
         """Log it, unless it was logged a moment ago."""
         now = time.monotonic()
-        if now - self._told.get(note, -math.inf) < REPEAT_INTERVAL:
+        if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
             self._repeated[note] += 1
             return
-        if len(self._told) >= MOST_EVIDENCE_REMEMBERED:
-            self._told.clear()
-        self._told[note] = now
+        if len(self._logged_at) >= MAX_EVIDENCE_REMEMBERED:
+            self._logged_at.clear()
+        self._logged_at[note] = now
         level = log.info if note.significance is Significance.IGNORED else log.warning
         level(
             "evidence",
@@ -45,29 +45,29 @@ class _Evidence:
 _evidence = _Evidence()
 
 
-def tell(changes: Changes) -> None:
+def log_changes(changes: Changes) -> None:
     """Log one line for each change of state."""
-    _tell_devices("device added", changes.added)
-    _tell_deaf(changes.added)
-    _tell_devices("device removed", changes.removed)
-    _tell_devices("device changed", changes.altered)
+    _log_devices("device added", changes.added)
+    _log_without_reports(changes.added)
+    _log_devices("device removed", changes.removed)
+    _log_devices("device changed", changes.altered)
     for rejected in changes.rejected:
         log.error("device cannot be offered", device=rejected.place, problem=rejected.problem)
     for change in changes.health:
-        _tell_health(change)
+        _log_health(change)
     for note in changes.notes:
-        _evidence.tell(note)
+        _evidence.log_changes(note)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:
-        _tell_driver(changes.driver.problem)
+        _log_driver(changes.driver.problem)
     if changes.silence:
-        _tell_silence(changes.silence)
+        _log_silence(changes.silence)
     if changes.events:
-        _tell_events(changes.events.problem)
+        _log_events(changes.events.problem)
 
 
-def _tell_health(change: HealthChange) -> None:
+def _log_health(change: HealthChange) -> None:
     level = log.info if change.after is Stage.HEALTHY else log.warning
     level(
         "device changed its health",
@@ -79,36 +79,36 @@ def _tell_health(change: HealthChange) -> None:
     )
 
 
-def _tell_devices(event: str, devices: Sequence[Device]) -> None:
+def _log_devices(event: str, devices: Sequence[Device]) -> None:
     """Log each device; of more than any machine has, only how many."""
-    if len(devices) > MOST_DEVICES_TOLD:
+    if len(devices) > MAX_DEVICES_LOGGED:
         log.info(event, count=len(devices))
         return
     for device in devices:
         log.info(event, device=device.id, index=device.index, product=device.product, pci_address=device.pci_address)
 
 
-def _tell_deaf(devices: Sequence[Device]) -> None:
+def _log_without_reports(devices: Sequence[Device]) -> None:
     deaf = [device.id for device in devices if not device.reports_faults]
     if deaf:
         log.warning("devices whose faults the driver does not report by itself, only a check finds them", devices=deaf)
 
 
-def _tell_driver(problem: str | None) -> None:
+def _log_driver(problem: str | None) -> None:
     if problem is None:
         log.info("driver is available")
     else:
         log.warning("waiting for the driver", problem=problem)
 
 
-def _tell_silence(change: SilenceChange) -> None:
+def _log_silence(change: SilenceChange) -> None:
     if change.silent:
         log.warning("the driver does not answer, faults of its devices go unseen", seconds=round(change.seconds))
     else:
         log.info("the driver answers again")
 
 
-def _tell_events(problem: str | None) -> None:
+def _log_events(problem: str | None) -> None:
     if problem is None:
         log.info("the driver's events are seen again")
     else:

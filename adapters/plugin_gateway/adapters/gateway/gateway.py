@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.adapters.gateway.change_log import tell
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.change_log import log_changes
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.registration.registrar import Registrar
-from plugin_gateway.adapters.serving.resource import Offer, Timings
+from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Moment, Stage
@@ -39,7 +39,7 @@ class DriverUnavailableError(GatewayError):
     """The driver or its devices are not there, and the admin asked to fail then."""
 
 
-class Offering(NamedTuple):
+class ServingPolicy(NamedTuple):
     """What the admin decided about resources and containers; can be changed while the gateway runs."""
 
     rules: tuple[ResourceRule, ...]
@@ -49,9 +49,9 @@ class Offering(NamedTuple):
     fail_on_init_error: bool = False
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
 
-    def offer(self, resource: ResourceName, advertisement: Advertisement) -> Offer:
-        """Offer one more resource."""
-        return Offer(resource, advertisement, self.policy, self.nodes, self.unhealthy_first)
+    def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
+        """Serve one more resource."""
+        return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first)
 
 
 class Gateway:
@@ -60,23 +60,23 @@ class Gateway:
     def __init__(
         self,
         *,
-        mailbox: Mailbox,
+        observations: ObservationQueue,
         registrar: Registrar,
-        offering: Offering,
+        serving_policy: ServingPolicy,
         silent_for: Callable[[], float],
         now: Callable[[], Moment] = _now,
         state: State | None = None,
         keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
     ) -> None:
         """``state`` is what an earlier instance left; ``keep`` is told every state, and what changed with it."""
-        self._mailbox = mailbox
+        self._observations = observations
         self._registrar = registrar
-        self._offering = offering
+        self._serving_policy = serving_policy
         self._silent_for = silent_for
         self._state = state if state is not None else State()
         self._keep = keep
         self._now = now
-        self._offers: dict[ResourceName, Offer] = {}
+        self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
         self.transitions: Counter[tuple[Stage, str]] = Counter()
         """Changes of health, by the stage they led to and by what took the device out."""
@@ -85,7 +85,7 @@ class Gateway:
         """Evidence that changed the health of no device, and what it meant."""
 
     async def run(self) -> None:
-        """Offer the devices until cancelled.
+        """Serve the devices until cancelled.
 
         Raises:
             DriverUnavailableError: ``fail_on_init_error`` is set and the first look found no driver or no device.
@@ -95,18 +95,18 @@ class Gateway:
             tasks.create_task(self._observe(), name="inventory")
             tasks.create_task(self._listen(), name="silence of the driver")
 
-    def apply(self, offering: Offering) -> None:
+    def apply(self, serving_policy: ServingPolicy) -> None:
         """Change what is offered and how; what stays the same is not touched."""
-        self._offering = offering
-        for offer in self._offers.values():
-            offer.policy, offer.nodes = offering.policy, offering.nodes
-            offer.unhealthy_first = offering.unhealthy_first
+        self._serving_policy = serving_policy
+        for served in self._served.values():
+            served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
+            served.unhealthy_first = serving_policy.unhealthy_first
         self._publish()
-        self._mailbox.ring()  # something may be due at another time than before
+        self._observations.wake()  # something may be due at another time than before
 
     async def _observe(self) -> None:
         loop, filled = asyncio.get_running_loop(), asyncio.Event()
-        self._mailbox.attach(lambda: loop.call_soon_threadsafe(filled.set))
+        self._observations.attach(lambda: loop.call_soon_threadsafe(filled.set))
         try:
             while True:
                 await self._wait_for(filled)
@@ -114,12 +114,14 @@ class Gateway:
                 self._take()
                 self._publish()
         finally:
-            self._mailbox.detach()
+            self._observations.detach()
 
     async def _wait_for(self, filled: asyncio.Event) -> None:
         """Wait until something was observed, or falls due without."""
-        next_due, now = due(self._state, self._offering.health), time.monotonic()
-        waits = [offer.publish_again_at - now for offer in self._offers.values() if offer.publish_again_at is not None]
+        next_due, now = due(self._state, self._serving_policy.health), time.monotonic()
+        waits = [
+            served.publish_again_at - now for served in self._served.values() if served.publish_again_at is not None
+        ]
         if next_due is not None:
             left = next_due - self._now().uptime
             waits.append(left if left > 0 else OVERDUE_PAUSE)
@@ -130,21 +132,21 @@ class Gateway:
     async def _listen(self) -> None:
         """Notice when the driver does not answer: its own thread cannot tell."""
         while True:
-            interval, began = min(LISTEN_INTERVAL, self._offering.health.driver_timeout / 4), time.monotonic()
+            interval, began = min(LISTEN_INTERVAL, self._serving_policy.health.driver_timeout / 4), time.monotonic()
             await asyncio.sleep(interval)
             if time.monotonic() - began > 2 * interval:
                 continue  # it is us who stood still, and the driver's thread with us
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
-                self._mailbox.ring()
+                self._observations.wake()
 
     def clear(self, device: DeviceId) -> None:
         """Take an operator's word that a device is well; what lasts is held against it all the same."""
-        if conversation.note is not None:
-            conversation.note("cleared", device=device)
-        self._conclude(*clear(self._state, device, self._now(), self._offering.health))
+        if tap.note is not None:
+            tap.note("cleared", device=device)
+        self._conclude(*clear(self._state, device, self._now(), self._serving_policy.health))
         self._publish()
-        self._mailbox.ring()
+        self._observations.wake()
 
     @property
     def state(self) -> State:
@@ -165,28 +167,30 @@ class Gateway:
     def timings(self) -> Mapping[tuple[ResourceName, str], Timings]:
         """How long the answers to the kubelet took, by resource and method."""
         return {
-            (name, method): timings for name, offer in self._offers.items() for method, timings in offer.timings.items()
+            (name, method): timings
+            for name, served in self._served.items()
+            for method, timings in served.timings.items()
         }
 
     @property
     def rules(self) -> Sequence[ResourceRule]:
         """What decides which device is offered under which name."""
-        return self._offering.rules
+        return self._serving_policy.rules
 
     def _take(self) -> None:
-        for observation in self._mailbox.take():
+        for observation in self._observations.take():
             self._advance(observation)
         silence = self._silent_for()
-        changes = self._conclude(*wait(self._state, self._now(), self._offering.health, silence))
-        if conversation.note is not None and changes.health:
-            conversation.note("waited", silence=silence)
+        changes = self._conclude(*wait(self._state, self._now(), self._serving_policy.health, silence))
+        if tap.note is not None and changes.health:
+            tap.note("waited", silence=silence)
 
     def _advance(self, observation: Observation) -> bool:
         """Apply an observation; tells whether it changed the health of a device."""
-        if conversation.note is not None:
-            conversation.note("seen", observation=observation)
-        changes = self._conclude(*advance(self._state, observation, self._now(), self._offering.health))
-        if self._offering.fail_on_init_error and self._state.inventory is None:
+        if tap.note is not None:
+            tap.note("seen", observation=observation)
+        changes = self._conclude(*advance(self._state, observation, self._now(), self._serving_policy.health))
+        if self._serving_policy.fail_on_init_error and self._state.inventory is None:
             if self._state.driver_problem:
                 raise DriverUnavailableError(self._state.driver_problem)
             if self._state.driver_is_silent:
@@ -200,26 +204,26 @@ class Gateway:
             self.transitions[change.after, change.reason] += 1
         for note in changes.notes:
             self.evidence[note.event, note.significance] += 1
-        tell(changes)
+        log_changes(changes)
         return changes
 
     def _publish(self) -> None:
-        self._tell_unmatched()
-        wanted = advertise(self._state, self._offering.rules)
-        names = {rule.name for rule in self._offering.rules}
-        for name, offer in list(self._offers.items()):
-            offer.publish(wanted.get(name) or _without_devices(offer.advertisement.value))
-            if name not in names and offer.publish_again_at is None:
-                self._withdraw(name)
+        self._log_unmatched()
+        wanted = advertise(self._state, self._serving_policy.rules)
+        names = {rule.name for rule in self._serving_policy.rules}
+        for name, served in list(self._served.items()):
+            served.publish(wanted.get(name) or _without_devices(served.advertisement.value))
+            if name not in names and served.publish_again_at is None:
+                self._remove(name)
         for name, advertisement in wanted.items():
-            if name not in self._offers:
-                self._offers[name] = self._offering.offer(name, advertisement)
+            if name not in self._served:
+                self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
-                self._registrar.add(self._offers[name])
+                self._registrar.add(self._served[name])
 
-    def _tell_unmatched(self) -> None:
+    def _log_unmatched(self) -> None:
         """Log the devices that no rule matches, whenever they are others than before."""
-        before, self._unmatched = self._unmatched, unmatched(self._state, self._offering.rules)
+        before, self._unmatched = self._unmatched, unmatched(self._state, self._serving_policy.rules)
         if self._unmatched and self._unmatched != before:
             log.warning(
                 "devices match no pattern under resources, they are not offered",
@@ -227,9 +231,9 @@ class Gateway:
                 products=sorted({device.product for device in self._unmatched}),
             )
 
-    def _withdraw(self, name: ResourceName) -> None:
+    def _remove(self, name: ResourceName) -> None:
         """Leave, now that the kubelet is told that the resource has no devices any more."""
-        self._offers.pop(name)
+        self._served.pop(name)
         log.info("resource removed", resource=name)
         self._registrar.remove(name)
 

@@ -20,7 +20,7 @@ VERSION = 1
 MAX_BYTES = 16 * 1024 * 1024
 """Far more than the devices of any node need."""
 MAX_TEXT = 4096
-LATEST = 1e11
+MAX_EPOCH = 1e11
 """Seconds since the epoch; three thousand years from now."""
 _Value = TypeVar("_Value")
 
@@ -133,7 +133,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
         "problems": {kind: _plain(what) for kind, what in fault.problems.items()},
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
-        "is_damped": fault.is_damped,
+        "is_damped": fault.is_flapping,
     }
 
 
@@ -172,7 +172,7 @@ def _decode_fault(value: object) -> Fault:
         problems={EvidenceKind(_text(kind)): _text(what) for kind, what in _mapping(found["problems"]).items()},
         asked_for_recovery=_switch(found["asked_for_recovery"]),
         was_reset=_switch(found["was_reset"]),
-        is_damped=_switch(found["is_damped"]),
+        is_flapping=_switch(found["is_damped"]),
     )
 
 
@@ -215,7 +215,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_EPOCH:
         raise InvalidValueError(f"{_shown(value)} where a number belongs")
     return float(value)
 

@@ -89,12 +89,12 @@ class HealthMemory:
         try:
             self._written = health_file.write(self._path, latest)
         except OSError as error:
-            self._tell(f"{self._path}: {error.strerror}")
+            self._log_problem(f"{self._path}: {error.strerror}")
         else:
             self._kept = latest
-            self._tell(None)
+            self._log_problem(None)
 
-    def _tell(self, problem: str | None) -> None:
+    def _log_problem(self, problem: str | None) -> None:
         """Log a problem once for as long as it stays the same."""
         if problem == self._problem:
             return

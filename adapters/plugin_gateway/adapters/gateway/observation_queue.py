@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.observations import Observation
 
 
-class Mailbox:
+class ObservationQueue:
     """Takes observations from any thread without waiting; works before there is an event loop.
 
     An event that says the same again replaces what was there, so a storm of them needs no more room than its kinds. All
@@ -36,7 +36,7 @@ class Mailbox:
             if self._pending:
                 wake()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake the reader although nothing is here: the time may have passed."""
         with self._lock:
             if self._wake is not None:

@@ -16,7 +16,7 @@ class CheckpointError(GatewayError):
     """It is there, and cannot be read."""
 
 
-class Holding(NamedTuple):
+class Holder(NamedTuple):
     """Devices of one resource that a container holds."""
 
     pod: str
@@ -29,7 +29,7 @@ class Holding(NamedTuple):
 class Checkpoint(NamedTuple):
     """What a kubelet wrote down."""
 
-    holdings: tuple[Holding, ...]
+    holders: tuple[Holder, ...]
     registered: Mapping[str, frozenset[str]]
     """Healthy devices by resource; empty on 1.8, which writes none."""
 
@@ -70,23 +70,23 @@ def _decode(value: Any) -> Checkpoint:
     )
 
 
-def _entries_of_1_8(content: Any) -> Iterator[Holding]:
+def _entries_of_1_8(content: Any) -> Iterator[Holder]:
     for entry in content["Entries"] or ():
-        yield Holding(
+        yield Holder(
             entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset({str(entry["DeviceID"])})
         )
 
 
-def _entries(entries: Any) -> Iterator[Holding]:
+def _entries(entries: Any) -> Iterator[Holder]:
     for entry in entries:
         ids = entry["DeviceIDs"]
         listed = ids if isinstance(ids, list) else [each for node in ids.values() for each in node]  # by node from 1.20
-        yield Holding(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset(map(str, listed)))
+        yield Holder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset(map(str, listed)))
 
 
-def _merged(holdings: Iterator[Holding]) -> tuple[Holding, ...]:
+def _merged(holders: Iterator[Holder]) -> tuple[Holder, ...]:
     merged: dict[tuple[str, str, str], frozenset[str]] = {}
-    for pod, container, resource, devices in holdings:
+    for pod, container, resource, devices in holders:
         key = (str(pod), str(container), str(resource))
         merged[key] = merged.get(key, frozenset()) | devices
-    return tuple(Holding(*key, devices) for key, devices in merged.items())
+    return tuple(Holder(*key, devices) for key, devices in merged.items())

@@ -11,7 +11,7 @@ from pathlib import Path
 import inotify_simple
 from inotify_simple import INotify, flags
 
-from plugin_gateway.adapters.kubelet.plugin_sockets import LONGEST_DIRECTORY
+from plugin_gateway.adapters.kubelet.plugin_sockets import MAX_DIRECTORY_LENGTH
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.unix_files import (
     MAX_PATH,
@@ -139,9 +139,9 @@ def check_directory(path: Path) -> None:
     Raises:
         InvalidValueError: it is too long for a unix socket, no directory, or not writable.
     """
-    if len(os.fsencode(path)) > LONGEST_DIRECTORY:
+    if len(os.fsencode(path)) > MAX_DIRECTORY_LENGTH:
         raise InvalidValueError(
-            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {LONGEST_DIRECTORY}: "
+            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {MAX_DIRECTORY_LENGTH}: "
             f"the path of a unix socket in it has at most {MAX_PATH}"
         )
     try:

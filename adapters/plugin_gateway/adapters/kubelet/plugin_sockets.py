@@ -16,12 +16,12 @@ from plugin_gateway.core.resources.names import ResourceName
 
 PREFIX = "plugin-gateway-"
 _SUFFIX = ".sock"
-_LONGEST_READABLE = 16
+_MAX_READABLE_LENGTH = 16
 _CHECKSUM_LENGTH = 8
 _REST_LENGTH = len(PREFIX) + len("-0123456789-abcd-ffffff") + len(_SUFFIX)
-LONGEST_DIRECTORY = MAX_PATH - 1 - _CHECKSUM_LENGTH - _REST_LENGTH
+MAX_DIRECTORY_LENGTH = MAX_PATH - 1 - _CHECKSUM_LENGTH - _REST_LENGTH
 """Bytes of a kubelet directory's path that leave room for our names."""
-HELD = stat.S_ISVTX
+STREAM_OPEN = stat.S_ISVTX
 """The bit of a socket's mode that says: a kubelet holds a stream on it."""
 _FORM = re.compile(rf"{PREFIX}(?:.+-)?([0-9a-f]{{8}})-([0-9a-f]{{10}}-[0-9a-f]{{4}})-[0-9a-f]+{re.escape(_SUFFIX)}")
 
@@ -51,7 +51,7 @@ def checksum(resource: ResourceName) -> str:
 
 def slug(resource: ResourceName, room: int) -> str:
     """Make the part of a file name that stands for a resource: its checksum, after as much of it as there is room."""
-    readable = resource.replace("/", "_")[: max(min(room - _CHECKSUM_LENGTH - 1, _LONGEST_READABLE), 0)]
+    readable = resource.replace("/", "_")[: max(min(room - _CHECKSUM_LENGTH - 1, _MAX_READABLE_LENGTH), 0)]
     return f"{readable}-{checksum(resource)}" if readable else checksum(resource)
 
 
@@ -61,13 +61,13 @@ def new_instance() -> str:
     return f"{milliseconds:010x}-{os.urandom(2).hex()}"
 
 
-class Rival(NamedTuple):
+class OtherGateway(NamedTuple):
     """Another gateway that offers the same resource on this node."""
 
     instance: str
     socket: str
     pid: int
-    holds: bool
+    has_stream: bool
     """Whether a kubelet holds a stream on it."""
 
 
@@ -93,12 +93,12 @@ class OwnSockets:
         self._seen = names
         return bool(newcomers)
 
-    def find_rivals(self, resource: ResourceName) -> list[Rival]:
+    def find_others(self, resource: ResourceName) -> list[OtherGateway]:
         """List the living gateways of this resource, the eldest first, and remove the sockets of dead ones.
 
         Only names of our own form are looked at; sockets of others are never touched.
         """
-        rivals = []
+        others = []
         for name, (of_resource, instance) in self._others():
             path = self._directory / name
             try:
@@ -110,8 +110,8 @@ class OwnSockets:
                 if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # or the clock was set back
                     _remove_leftover(path)
             elif of_resource == checksum(resource):
-                rivals.append(Rival(instance, name, listener.pid, holds=bool(found.st_mode & HELD)))
-        return sorted(rivals, key=lambda rival: rival.instance)
+                others.append(OtherGateway(instance, name, listener.pid, has_stream=bool(found.st_mode & STREAM_OPEN)))
+        return sorted(others, key=lambda other: other.instance)
 
     def _others(self) -> list[tuple[str, SocketName]]:
         """List the sockets of other instances."""
@@ -119,8 +119,8 @@ class OwnSockets:
             names = os.listdir(self._directory)  # noqa: PTH208 - asked whenever something changes there
         except OSError:
             return []
-        found = [(name, told) for name in names if (told := parse_name(name)) is not None]
-        return [(name, told) for name, told in found if told.instance != self.instance]
+        found = [(name, name_parts) for name in names if (name_parts := parse_name(name)) is not None]
+        return [(name, name_parts) for name, name_parts in found if name_parts.instance != self.instance]
 
 
 def _remove_leftover(path: Path) -> None:

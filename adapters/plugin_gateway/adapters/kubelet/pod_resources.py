@@ -5,33 +5,33 @@ from pathlib import Path
 import grpc
 from google.protobuf.message import DecodeError
 
-from plugin_gateway.adapters.kubelet.checkpoint import Holding
+from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.api.podresources import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 PACKAGES = ("v1", "v1alpha1")
 """The newest first; their messages are the same as far as they are read."""
-LONGEST_ANSWER = 16 * 1024 * 1024
+MAX_ANSWER_LENGTH = 16 * 1024 * 1024
 
 
 class PodResourcesError(GatewayError):
     """The kubelet does not tell."""
 
 
-def list_holdings(path: Path) -> tuple[Holding, ...]:
+def list_holders(path: Path) -> tuple[Holder, ...]:
     """Ask the kubelet.
 
     Raises:
         PodResourcesError: it does not answer, or has no such service.
     """
-    options = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", LONGEST_ANSWER))
+    options = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER_LENGTH))
     with grpc.insecure_channel(f"unix:{path}", options=options) as channel:
         for package in PACKAGES:
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes]
             call = channel.unary_unary(f"/{package}.PodResourcesLister/List")
             try:
-                return _read(wire.ListPodResourcesResponse.FromString(call(b"", timeout=PATIENCE)))
+                return _read(wire.ListPodResourcesResponse.FromString(call(b"", timeout=TIMEOUT)))
             except DecodeError as error:
                 raise PodResourcesError(f"{path}: the kubelet's answer is no list of pods") from error
             except grpc.RpcError as error:
@@ -40,11 +40,11 @@ def list_holdings(path: Path) -> tuple[Holding, ...]:
     raise PodResourcesError(f"{path}: the kubelet serves neither of {' and '.join(PACKAGES)}.PodResourcesLister")
 
 
-def _read(answer: wire.ListPodResourcesResponse) -> tuple[Holding, ...]:
+def _read(answer: wire.ListPodResourcesResponse) -> tuple[Holder, ...]:
     held: dict[tuple[str, str, str], set[str]] = {}
     for pod in answer.pod_resources:
         for container in pod.containers:
             for entry in container.devices:
                 key = (f"{pod.namespace}/{pod.name}", container.name, entry.resource_name)
                 held.setdefault(key, set()).update(entry.device_ids)
-    return tuple(Holding(*key, frozenset(devices)) for key, devices in held.items())
+    return tuple(Holder(*key, frozenset(devices)) for key, devices in held.items())

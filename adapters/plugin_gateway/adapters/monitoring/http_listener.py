@@ -9,9 +9,9 @@ import h11
 
 from plugin_gateway.adapters.support.connections import Clients
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds for a request and its answer together."""
-MOST_CLIENTS = 32
+MAX_CLIENTS = 32
 MAX_REQUEST = 16 * 1024
 """Bytes of a request line and its headers."""
 _CHUNK = 4096
@@ -37,7 +37,7 @@ async def serve(listener: socket.socket, pages: Pages) -> None:
         await _answer(client, pages)
 
     with listener:
-        clients = Clients(most=MOST_CLIENTS, patience=PATIENCE, is_allowed=lambda _: True)
+        clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=lambda _: True)
         await clients.serve(listener, converse)
 
 

@@ -40,8 +40,8 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the driver's events", driver["events_problem"]),
         ("the configuration file", status["configuration_problem"]),
     ]
-    told = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
-    return [f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>", *told]
+    paragraphs = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
+    return [f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>", *paragraphs]
 
 
 def _devices(devices: Sequence[Mapping[str, Any]]) -> str:

@@ -12,18 +12,18 @@ from typing import Any
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.state import State
 
 VERSION = 2
 """Of the form; that of 1 did not say who ended a stream, nor that the recording ends."""
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Lines that wait for the file; a disk that is slower than that loses some, and log and recording say so."""
-MOST_FILES = 100
+MAX_FILES = 100
 """Recordings beside each other: a gateway that ends soon after every start must not fill the disk with them."""
-JOIN_PATIENCE = 1.0
+JOIN_TIMEOUT = 1.0
 SOME_BOOT = "this"
 """Stands for the boot id, which is nobody's business: what another boot did away with is done away with already."""
 
@@ -58,13 +58,13 @@ def begin_recording(settings: Settings, before: State) -> "Recorder | None":
     recorder = Recorder(path, descriptor, about(settings))
     if before != State():
         recorder.note_recalled(before)
-    conversation.note = recorder.note
+    tap.note = recorder.note
     return recorder
 
 
 def _create(path: str) -> tuple[str, int] | None:
     """Make the file, or the first of its name with a number that is not there yet; None where all of them are."""
-    for number in range(MOST_FILES):
+    for number in range(MAX_FILES):
         name = f"{path}.{number}" if number else path
         with contextlib.suppress(FileExistsError):
             return name, os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -110,7 +110,7 @@ class Recorder:
         with self._lock:
             if self._is_closing:
                 return
-            is_taken = not self._is_over and len(self._waiting) < MOST_WAITING
+            is_taken = not self._is_over and len(self._waiting) < MAX_WAITING
             is_first = not is_taken and not self._lost
             if is_taken:
                 self._append(line)
@@ -137,7 +137,7 @@ class Recorder:
                 self._append(self._line("end"))
             self._is_closing = True
             self._lock.notify()
-        self._thread.join(JOIN_PATIENCE)
+        self._thread.join(JOIN_TIMEOUT)
         with self._lock:
             self._is_over = True
             self._lost += len(self._waiting)

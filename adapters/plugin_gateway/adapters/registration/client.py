@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.adapters.support.tap import tap
 
 DEADLINE = 25.0
 """Seconds for one Register. Kubelets of 1.25 and later dial back within it, for which they allow themselves 10 s."""
@@ -83,15 +83,15 @@ class RegistrationClient:
     async def register(self, dialect: Dialect, request: bytes, deadline: float = DEADLINE) -> Refusal | None:
         """Send one Register; None where the kubelet accepted it."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
-        if conversation.note is not None:
-            conversation.note("register", api_version=dialect.version, request=request)
+        if tap.note is not None:
+            tap.note("register", api_version=dialect.version, request=request)
         code, words = grpc.StatusCode.OK, ""
         try:
             await call(request, timeout=deadline)
         except grpc.aio.AioRpcError as error:
             code, words = error.code(), error.details() or ""
-        if conversation.note is not None:
-            conversation.note("answered", api_version=dialect.version, request=request, code=code.name, words=words)
+        if tap.note is not None:
+            tap.note("answered", api_version=dialect.version, request=request, code=code.name, words=words)
         return None if code is grpc.StatusCode.OK else _classify(code, words)
 
     async def close(self) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.plugin_sockets import OwnSockets
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Turns
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.pacing import Pacing
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.support.logs import log
 
-RETIREMENT = 0.25
+CLOSE_DELAY = 0.25
 """Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -26,26 +26,26 @@ class ResourceEndpoints:
     def __init__(
         self,
         *,
-        offer: Offer,
+        served: ServedResource,
         dialects: Sequence[Dialect],
         own_sockets: OwnSockets,
-        turns: Turns,
+        pacing: Pacing,
         history: StreamHistory,
         on_stream: Callable[[], None],
         spawn: Spawn,
     ) -> None:
-        self._offer = offer
+        self._served = served
         self._dialects = dialects
         self._own_sockets = own_sockets
-        self._turns = turns
+        self._pacing = pacing
         self._history = history
         self._on_stream = on_stream
         self._spawn = spawn
         self._current: Endpoint | None = None
         self._older: list[Endpoint] = []
         self._prepared: Endpoint | None = None
-        self._retiring: set[Endpoint] = set()
-        self._next_retires = asyncio.Event()
+        self._closing: set[Endpoint] = set()
+        self._close_next_now = asyncio.Event()
 
     async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
         """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
@@ -55,7 +55,7 @@ class ResourceEndpoints:
         """
         for idle in [each for each in self._older if not each.stream.is_open and each is not in_use]:
             self._older.remove(idle)
-            self._retire(idle)
+            self._close_soon(idle)
         current = self._current
         if current is None:
             self._current = await self._bind(dialect)
@@ -64,7 +64,7 @@ class ResourceEndpoints:
             if current.stream.is_open:  # without a stream it is a kubelet that restarts and empties its directory
                 log.info(
                     "own socket was gone, bound again",
-                    resource=self._offer.resource,
+                    resource=self._served.resource,
                     endpoint=self._current.path.name,
                 )
         elif current.stream.kubelet is not None and not current.stream.is_open and current is not in_use:
@@ -94,41 +94,41 @@ class ResourceEndpoints:
         if self._prepared is None:
             self._prepared = self._make(dialect)
 
-    def abandon(self, endpoint: Endpoint) -> None:
+    def close_endpoint(self, endpoint: Endpoint) -> None:
         """End it now: a kubelet that still comes is to find nobody."""
         if endpoint is self._current:
             self._current = None
         else:
             self._older.remove(endpoint)
-        self._retire(endpoint)
-        self._next_retires.set()
+        self._close_soon(endpoint)
+        self._close_next_now.set()
 
-    def show_held(self) -> None:
+    def show_stream(self) -> None:
         """Let other gateways see on each socket whether a kubelet holds a stream of this resource."""
-        held = any(each.stream.is_open for each in self._all())
+        is_open = any(each.stream.is_open for each in self._all())
         for each in self._all():
-            each.show_held(held=held)
+            each.show_stream(is_open=is_open)
 
     async def close(self, grace: float) -> None:
         """End everything, streams first. A second time does nothing."""
-        self._offer.advertisement.close()
-        everything = [*self._all(), *self._retiring, *([self._prepared] if self._prepared else [])]
+        self._served.advertisement.close()
+        everything = [*self._all(), *self._closing, *([self._prepared] if self._prepared else [])]
         self._current, self._older, self._prepared = None, [], None
         for endpoint in everything:
             await endpoint.close(grace)
 
-    def _retire(self, idle: Endpoint) -> None:
+    def _close_soon(self, idle: Endpoint) -> None:
         """End it when nobody is in a hurry, or when the next one is to end: ending costs as much as making one."""
-        self._next_retires.set()
-        self._next_retires = asyncio.Event()
-        self._retiring.add(idle)
-        self._spawn(self._end(idle, self._next_retires))
+        self._close_next_now.set()
+        self._close_next_now = asyncio.Event()
+        self._closing.add(idle)
+        self._spawn(self._close_later(idle, self._close_next_now))
 
-    async def _end(self, idle: Endpoint, at_once: asyncio.Event) -> None:
+    async def _close_later(self, idle: Endpoint, at_once: asyncio.Event) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(at_once.wait(), RETIREMENT)
+            await asyncio.wait_for(at_once.wait(), CLOSE_DELAY)
         await idle.close()
-        self._retiring.discard(idle)
+        self._closing.discard(idle)
 
     def _all(self) -> list[Endpoint]:
         return [*self._older, *([self._current] if self._current else [])]
@@ -136,13 +136,13 @@ class ResourceEndpoints:
     async def _replace(self, old: Endpoint, dialect: Dialect) -> Endpoint:
         new = await self._bind(dialect)
         self._older.append(old)
-        new.show_held(held=any(each.stream.is_open for each in self._all()))
+        new.show_stream(is_open=any(each.stream.is_open for each in self._all()))
         return new
 
     async def _bind(self, dialect: Dialect) -> Endpoint:
         endpoint, self._prepared = self._prepared, None
         if endpoint is not None and endpoint.dialect is not dialect:
-            self._retire(endpoint)
+            self._close_soon(endpoint)
             endpoint = None
         endpoint = endpoint or self._make(dialect)
         try:
@@ -154,10 +154,10 @@ class ResourceEndpoints:
 
     def _make(self, dialect: Dialect) -> Endpoint:
         return Endpoint(
-            path=self._own_sockets.fresh_path(self._offer.resource),
+            path=self._own_sockets.fresh_path(self._served.resource),
             dialect=dialect,
             dialects=self._dialects,
-            offer=self._offer,
-            turns=self._turns,
+            served=self._served,
+            pacing=self._pacing,
             stream=KubeletStream(self._history, self._on_stream),
         )

@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from typing import NamedTuple
 
-MOST_KEPT = 32
+MAX_KEPT = 32
 
 
 class Registered(NamedTuple):
@@ -31,8 +31,8 @@ class RegistrationRecords:
     """Of one resource, the latest; the counts are of all."""
 
     def __init__(self) -> None:
-        self.registered: deque[Registered] = deque(maxlen=MOST_KEPT)
-        self.failed: deque[Failed] = deque(maxlen=MOST_KEPT)
+        self.registered: deque[Registered] = deque(maxlen=MAX_KEPT)
+        self.failed: deque[Failed] = deque(maxlen=MAX_KEPT)
         self.registrations: Counter[tuple[str, str]] = Counter()
         """By version string and reason."""
         self.failures: Counter[str] = Counter()

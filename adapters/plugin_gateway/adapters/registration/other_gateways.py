@@ -7,26 +7,26 @@ younger's stream for the end of the resource.
 
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.kubelet.plugin_sockets import OwnSockets, Rival
+from plugin_gateway.adapters.kubelet.plugin_sockets import OtherGateway, OwnSockets
 from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.resources.names import ResourceName
 
-TAKE_OVER = 1.5
+TAKE_OVER_DELAY = 1.5
 """Seconds for which the other must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
-PATIENCE = 15.0
+ELDER_TIMEOUT = 15.0
 """Seconds for which an elder that holds no stream goes first: it may be one that the kubelet refuses."""
-YIELD = 1.5
+YIELD_DELAY = 1.5
 """Seconds for which both hold a stream before the younger yields: time enough for the elder to see that, too."""
 
 
-class Rivalry:
+class OtherGateways:
     """What is known of other gateways for one resource."""
 
     def __init__(self, own_sockets: OwnSockets, resource: ResourceName) -> None:
         self._own_sockets = own_sockets
         self._resource = resource
-        self._told: dict[str, bool] = {}
+        self._known: dict[str, bool] = {}
         """For each instance that lives, whether it was said to go first."""
         self._gone_since: float | None = None
         self._both_hold_since: float | None = None
@@ -39,19 +39,19 @@ class Rivalry:
     @property
     def is_known(self) -> bool:
         """Whether another gateway of this resource lived at the last look."""
-        return bool(self._told)
+        return bool(self._known)
 
     def look(self, now: float) -> float:
         """Tell how many seconds the next registration has to wait for another gateway; 0 where there is none."""
         self._both_hold_since = None
         self._find(now, holding=False)
-        if any(self._told.values()):
+        if any(self._known.values()):
             self._standing_by, self._took_over, self._gone_since = True, False, None
-            return TAKE_OVER
+            return TAKE_OVER_DELAY
         if not self._standing_by:
             return 0.0
         self._gone_since = now if self._gone_since is None else self._gone_since
-        wait = max(self._gone_since + TAKE_OVER - now, 0.0)
+        wait = max(self._gone_since + TAKE_OVER_DELAY - now, 0.0)
         if not wait:
             self._standing_by, self._took_over, self._gone_since = False, True, None
         return wait
@@ -68,50 +68,50 @@ class Rivalry:
     def reason_to_end(self, now: float) -> Reason | None:
         """Tell, while we hold a stream, why it has to end: an elder holds one too, or another held one until now."""
         before = self._both_hold_since
-        both_hold = any(rival.holds for rival in self._find(now, holding=True))
+        both_hold = any(other.has_stream for other in self._find(now, holding=True))
         self._both_hold_since = (now if before is None else before) if both_hold else None
         if self._both_hold_since is None:
             return None if before is None else Reason.OTHER_GATEWAY_LEFT
-        must_yield = any(self._told.values()) and now - self._both_hold_since >= YIELD
+        must_yield = any(self._known.values()) and now - self._both_hold_since >= YIELD_DELAY
         return Reason.OTHER_GATEWAY_CAME if must_yield else None
 
     def has_lost_one(self, now: float) -> bool:
         """Whether another gateway left since the last look: what it registered can have cost us the kubelet's dial."""
-        before = set(self._told)
+        before = set(self._known)
         self._find(now, holding=True)
-        return bool(before - set(self._told))
+        return bool(before - set(self._known))
 
-    def _find(self, now: float, *, holding: bool) -> list[Rival]:
+    def _find(self, now: float, *, holding: bool) -> list[OtherGateway]:
         """List the living gateways, note of each whether it goes first, and log what is new of that."""
         goes_first: dict[str, bool] = {}
-        rivals = self._own_sockets.find_rivals(self._resource)
-        self._note_idle(rivals, now)
-        for rival in rivals:
-            already = goes_first.get(rival.instance, False)
-            goes_first[rival.instance] = already or self._goes_first(rival, now, holding=holding)
-        for rival in rivals:
-            if self._told.get(rival.instance) is not goes_first[rival.instance]:
-                self._told[rival.instance] = goes_first[rival.instance]
-                self._tell(rival, goes_first=goes_first[rival.instance])
-        self._told = goes_first
-        return rivals
+        others = self._own_sockets.find_others(self._resource)
+        self._note_idle(others, now)
+        for other in others:
+            already = goes_first.get(other.instance, False)
+            goes_first[other.instance] = already or self._goes_first(other, now, holding=holding)
+        for other in others:
+            if self._known.get(other.instance) is not goes_first[other.instance]:
+                self._known[other.instance] = goes_first[other.instance]
+                self._log(other, goes_first=goes_first[other.instance])
+        self._known = goes_first
+        return others
 
-    def _note_idle(self, rivals: Sequence[Rival], now: float) -> None:
-        holding = {rival.instance for rival in rivals if rival.holds}
-        idle = {rival.instance for rival in rivals} - holding
+    def _note_idle(self, others: Sequence[OtherGateway], now: float) -> None:
+        holding = {other.instance for other in others if other.has_stream}
+        idle = {other.instance for other in others} - holding
         self._idle_since = {instance: self._idle_since.get(instance, now) for instance in idle}
 
-    def _goes_first(self, rival: Rival, now: float, *, holding: bool) -> bool:
-        idle_for = now - self._idle_since.get(rival.instance, now)
-        is_elder = rival.instance < self._own_sockets.instance and idle_for < PATIENCE
-        return rival.holds and is_elder if holding else rival.holds or is_elder
+    def _goes_first(self, other: OtherGateway, now: float, *, holding: bool) -> bool:
+        idle_for = now - self._idle_since.get(other.instance, now)
+        is_older = other.instance < self._own_sockets.instance and idle_for < ELDER_TIMEOUT
+        return other.has_stream and is_older if holding else other.has_stream or is_older
 
-    def _tell(self, rival: Rival, *, goes_first: bool) -> None:
+    def _log(self, other: OtherGateway, *, goes_first: bool) -> None:
         log.warning(
             "another gateway offers this resource, standing by"
             if goes_first
             else "another gateway offers this resource and has to stand by",
             resource=self._resource,
-            socket=rival.socket,
-            pid=rival.pid or None,
+            socket=other.socket,
+            pid=other.pid or None,
         )

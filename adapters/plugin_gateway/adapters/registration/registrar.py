@@ -17,15 +17,15 @@ from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
-from plugin_gateway.adapters.registration.other_gateways import Rivalry
-from plugin_gateway.adapters.registration.registration import Candidacy, Kubelet
+from plugin_gateway.adapters.registration.other_gateways import OtherGateways
+from plugin_gateway.adapters.registration.registration import Kubelet, Registration
 from plugin_gateway.adapters.registration.retry import BIND_RETRY, Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Turns
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.serving.pacing import Pacing
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.serving.stream import StreamHistory
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -42,7 +42,7 @@ CLOSING_GRACE = 1.0
 class _Attempt:
     """A registration in progress: the ladder of dialects, climbed with one kubelet."""
 
-    candidacy: Candidacy
+    registration: Registration
     kubelet: Kubelet
     client: RegistrationClient
     endpoint: Endpoint | None = None
@@ -59,11 +59,11 @@ class Registrar:
         self._dialects = tuple(dialects)
         self._directory = directory
         self._own_sockets = OwnSockets(directory.path)
-        self._turns = Turns()
+        self._pacing = Pacing()
         self._wake = asyncio.Event()
-        self._candidacies: dict[ResourceName, Candidacy] = {}
-        self._withdrawn: list[Candidacy] = []
-        self._closing: list[Candidacy] = []
+        self._registrations: dict[ResourceName, Registration] = {}
+        self._removed: list[Registration] = []
+        self._closing: list[Registration] = []
         self._histories: dict[ResourceName, StreamHistory] = {}
         self._records: dict[ResourceName, RegistrationRecords] = {}
         self.kubelets_seen = 0
@@ -78,7 +78,7 @@ class Registrar:
         self._client: RegistrationClient | None = None
         """Made ahead for the next attempt."""
         self._tasks: asyncio.TaskGroup | None = None
-        self._told_absent: str | None = None
+        self._logged_absent: str | None = None
         """What all resources waited for at the last look."""
         self._newcomers = False
         """Whether sockets of other instances came since the last comparison."""
@@ -96,8 +96,8 @@ class Registrar:
                     self._wake.clear()
                     await self._wait(until=await self._reconcile())
         finally:
-            if conversation.note is not None:
-                conversation.note("stopping")
+            if tap.note is not None:
+                tap.note("stopping")
             for timer in (self._next_look, self._next_preparation):
                 if timer is not None:
                     timer.cancel()
@@ -105,7 +105,7 @@ class Registrar:
             for client in (self._client, self._attempt.client if self._attempt is not None else None):
                 if client is not None:
                     await client.close()
-            await _close([*self._candidacies.values(), *self._withdrawn, *self._closing])
+            await _close([*self._registrations.values(), *self._removed, *self._closing])
 
     async def _wait(self, until: float) -> None:
         """Wait for a wake-up, or for a time on the monotonic clock."""
@@ -121,54 +121,54 @@ class Registrar:
     def _look(self) -> None:
         """See whether anything changed that nobody told us; once a second, so it does no more than it must."""
         self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
-        self._tell_absence()
+        self._log_absence()
         changed = self._directory.has_changed()
         self._newcomers |= changed and self._own_sockets.has_newcomers()
-        if changed or self._newcomers or any(each.rivalry.is_known for each in self._candidacies.values()):
+        if changed or self._newcomers or any(each.other_gateways.is_known for each in self._registrations.values()):
             self.wake()
 
     def _prepare(self) -> None:
         """Make ahead what the next registration needs: a third of the time that it takes."""
         self._client = self._client or RegistrationClient(self._directory.kubelet_socket)
-        for candidacy in self._candidacies.values():
-            candidacy.endpoints.prepare(self._next_dialect())
+        for registration in self._registrations.values():
+            registration.endpoints.prepare(self._next_dialect())
 
     def wake(self) -> None:
         """Compare again now."""
         self._wake.set()
 
-    def add(self, offer: Offer) -> None:
-        """Offer one more resource."""
-        history = self._histories.setdefault(offer.resource, StreamHistory())
+    def add(self, served: ServedResource) -> None:
+        """Serve one more resource."""
+        history = self._histories.setdefault(served.resource, StreamHistory())
         endpoints = ResourceEndpoints(
-            offer=offer,
+            served=served,
             dialects=self._dialects,
             own_sockets=self._own_sockets,
-            turns=self._turns,
+            pacing=self._pacing,
             history=history,
             on_stream=self.wake,
             spawn=self._spawn,
         )
-        rivalry = Rivalry(self._own_sockets, offer.resource)
-        records = self._records.setdefault(offer.resource, RegistrationRecords())
-        self._candidacies[offer.resource] = Candidacy(offer, endpoints, rivalry, history, records)
+        other_gateways = OtherGateways(self._own_sockets, served.resource)
+        records = self._records.setdefault(served.resource, RegistrationRecords())
+        self._registrations[served.resource] = Registration(served, endpoints, other_gateways, history, records)
         self.wake()
 
     def status(self) -> Sequence[ResourceStatus]:
         """Tell of every resource how far it is."""
-        return [candidacy.status() for candidacy in self._candidacies.values()]
+        return [registration.status() for registration in self._registrations.values()]
 
     def without_socket(self) -> Sequence[ResourceName]:
         """Name the resources that no kubelet could reach, although its directory is there."""
         if not self._directory.exists():
             return []
-        return [name for name, candidacy in self._candidacies.items() if not candidacy.endpoints.is_in_place]
+        return [name for name, registration in self._registrations.items() if not registration.endpoints.is_in_place]
 
     def remove(self, resource: ResourceName) -> None:
-        """Offer it no more: its streams end after its last list, and its socket goes."""
-        candidacy = self._candidacies.pop(resource)
-        candidacy.withdraw()
-        self._withdrawn.append(candidacy)
+        """Serve it no more: its streams end after its last list, and its socket goes."""
+        registration = self._registrations.pop(resource)
+        registration.remove()
+        self._removed.append(registration)
         self.wake()
 
     def allow(self, dialects: Sequence[Dialect]) -> None:
@@ -185,83 +185,83 @@ class Registrar:
         exists = self._directory.exists()
         found = self._directory.kubelet() if exists else None
         await self._follow_attempt(found)
-        self._close_withdrawn()
+        self._close_removed()
         self._follow_kubelet(found)
         self._follow_streams()
-        self._heed_rivals()
+        self._follow_other_gateways()
         again = [await self._register_next()]
         if exists:
             again.append(await self._keep_in_place())
         if self._attempt is not None:
-            again.append(self._attempt.candidacy.answer_deadline)
-        return min([*again, *(candidacy.deadline for candidacy in self._candidacies.values())])
+            again.append(self._attempt.registration.answer_deadline)
+        return min([*again, *(registration.deadline for registration in self._registrations.values())])
 
-    def _close_withdrawn(self) -> None:
+    def _close_removed(self) -> None:
         """Close what is offered no more, beside everything else: its last call may take a moment.
 
         What is just being registered stays until the kubelet has answered, which gives us an end to count from.
         """
-        leaving = [candidacy for candidacy in self._withdrawn if not self._is_attempted(candidacy)]
-        self._withdrawn = [candidacy for candidacy in self._withdrawn if candidacy not in leaving]
-        for candidacy in leaving:
-            self._closing.append(candidacy)
-            self._spawn(self._close(candidacy))
+        leaving = [registration for registration in self._removed if not self._is_attempted(registration)]
+        self._removed = [registration for registration in self._removed if registration not in leaving]
+        for registration in leaving:
+            self._closing.append(registration)
+            self._spawn(self._close(registration))
 
-    async def _close(self, candidacy: Candidacy) -> None:
-        await candidacy.endpoints.close(CLOSING_GRACE)
-        self._closing.remove(candidacy)
+    async def _close(self, registration: Registration) -> None:
+        await registration.endpoints.close(CLOSING_GRACE)
+        self._closing.remove(registration)
 
     def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """Follow the kubelet from one life to the next."""
         was_present, self._is_present = self._is_present, found is not None
-        if conversation.note is not None and was_present is not self._is_present:
-            conversation.note("kubelet", is_there=self._is_present)
-        elif conversation.note is not None and found and self._kubelet and self._kubelet.identity != found:
-            conversation.note("replaced", is_same_file=self._kubelet.identity.shares_inode(found))
+        if tap.note is not None and was_present is not self._is_present:
+            tap.note("kubelet", is_there=self._is_present)
+        elif tap.note is not None and found and self._kubelet and self._kubelet.identity != found:
+            tap.note("replaced", is_same_file=self._kubelet.identity.shares_inode(found))
         if found is None:
             return
         if self._kubelet is not None and self._kubelet.identity == found and was_present:
             return
         if self._kubelet is None or self._kubelet.identity != found:
-            is_newborn = was_present is False
-            self._kubelet = Kubelet(found, time.monotonic(), is_newborn)
+            just_started = was_present is False
+            self._kubelet = Kubelet(found, time.monotonic(), just_started)
             self.kubelets_seen += 1
-        for candidacy in self._candidacies.values():
-            candidacy.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
+        for registration in self._registrations.values():
+            registration.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
 
     def _follow_streams(self) -> None:
         """Draw the conclusions from streams that opened, ended, or did not come."""
         now = time.monotonic()
-        for candidacy in self._candidacies.values():
-            if self._is_attempted(candidacy):
+        for registration in self._registrations.values():
+            if self._is_attempted(registration):
                 continue
-            if candidacy.endpoint is not None and candidacy.endpoint.dialect not in self._allowed:
-                candidacy.end(Reason.SETTINGS_CHANGED)
-            candidacy.follow(now, is_kubelet_present=bool(self._is_present))
+            if registration.endpoint is not None and registration.endpoint.dialect not in self._allowed:
+                registration.renew(Reason.SETTINGS_CHANGED)
+            registration.follow(now, is_kubelet_present=bool(self._is_present))
 
-    def _heed_rivals(self) -> None:
+    def _follow_other_gateways(self) -> None:
         """Look at other gateways where some came, or are known to be there."""
         came, self._newcomers = self._newcomers, False
         now = time.monotonic()
-        for candidacy in self._candidacies.values():
-            if not (came or candidacy.rivalry.is_known):
+        for registration in self._registrations.values():
+            if not (came or registration.other_gateways.is_known):
                 continue
-            candidacy.endpoints.show_held()  # somebody may have changed a socket's mode, and now it counts
-            if candidacy.endpoint is None:
-                candidacy.rivalry.look(now)
-            elif candidacy.is_expected and candidacy.rivalry.has_lost_one(now):
-                candidacy.end(Reason.OTHER_GATEWAY_LEFT)
-            elif candidacy.endpoint.stream.is_open and (reason := candidacy.rivalry.reason_to_end(now)):
-                candidacy.end(reason)
+            registration.endpoints.show_stream()  # somebody may have changed a socket's mode, and now it counts
+            if registration.endpoint is None:
+                registration.other_gateways.look(now)
+            elif registration.is_expected and registration.other_gateways.has_lost_one(now):
+                registration.renew(Reason.OTHER_GATEWAY_LEFT)
+            elif registration.endpoint.stream.is_open and (reason := registration.other_gateways.reason_to_end(now)):
+                registration.renew(reason)
 
     async def _keep_in_place(self) -> float:
         """Have every resource a socket in its place; tell when to try again where one cannot be made."""
         again = math.inf
-        for candidacy in list(self._candidacies.values()):
+        for registration in list(self._registrations.values()):
             try:
-                await candidacy.endpoints.keep_in_place(self._next_dialect(), in_use=candidacy.endpoint)
+                await registration.endpoints.keep_in_place(self._next_dialect(), in_use=registration.endpoint)
             except BindError as error:
-                candidacy.tell(Refusal(Failure.CANNOT_SERVE, str(error)))
+                registration.log_failure(Refusal(Failure.CANNOT_SERVE, str(error)))
                 again = time.monotonic() + BIND_RETRY
         return again
 
@@ -278,10 +278,10 @@ class Registrar:
         first = min(waiting, key=lambda each: each.due(kubelet))
         if first.due(kubelet) > now:
             return first.due(kubelet)
-        first.schedule.not_before = now + first.rivalry.look(now)
+        first.schedule.not_before = now + first.other_gateways.look(now)
         if first.schedule.not_before > now:
             return min(each.due(kubelet) for each in waiting)
-        if first.rivalry.takes_over():
+        if first.other_gateways.takes_over():
             first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
         first.begin()
         client, self._client = self._client or RegistrationClient(self._directory.kubelet_socket), None
@@ -289,16 +289,16 @@ class Registrar:
         await self._try_next_dialect(self._attempt)
         return math.inf
 
-    def _waiting(self) -> list[Candidacy]:
+    def _waiting(self) -> list[Registration]:
         """List those that are to be registered."""
-        return [each for each in self._candidacies.values() if each.endpoint is None]
+        return [each for each in self._registrations.values() if each.endpoint is None]
 
     def _is_kubelet_busy(self) -> bool:
         """Whether no other resource may be registered now."""
-        return self._attempt is not None or any(each.keeps_kubelet_busy for each in self._candidacies.values())
+        return self._attempt is not None or any(each.keeps_kubelet_busy for each in self._registrations.values())
 
-    def _is_attempted(self, candidacy: Candidacy) -> bool:
-        return self._attempt is not None and self._attempt.candidacy is candidacy
+    def _is_attempted(self, registration: Registration) -> bool:
+        return self._attempt is not None and self._attempt.registration is registration
 
     async def _follow_attempt(self, found: FileIdentity | None) -> None:
         """Take the kubelet's answer, or give the attempt up with its kubelet."""
@@ -306,57 +306,59 @@ class Registrar:
         if attempt is None or attempt.endpoint is None or attempt.answer is None:
             return
         if attempt.kubelet.identity != found:
-            await self._end_attempt(attempt)
-            attempt.candidacy.drop()
+            await self._close_attempt(attempt)
+            attempt.registration.close()
         elif attempt.answer.done():
             await self._take_answer(attempt, attempt.endpoint, attempt.answer.result())
-        elif time.monotonic() >= attempt.candidacy.answer_deadline:
-            await self._end_attempt(attempt)
-            attempt.candidacy.give_up()
+        elif time.monotonic() >= attempt.registration.answer_deadline:
+            await self._close_attempt(attempt)
+            attempt.registration.close_unanswered()
 
     async def _take_answer(self, attempt: _Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
         if refusal is None or endpoint.stream.opened is not None:
             self._last = endpoint.dialect
-            attempt.candidacy.accepted()
-            await self._end_attempt(attempt)
-            if attempt.candidacy.is_withdrawn and not endpoint.stream.is_open:
-                attempt.candidacy.drop()
-        elif refusal.asks_for_another_dialect and not attempt.candidacy.is_withdrawn:
+            attempt.registration.accepted()
+            await self._close_attempt(attempt)
+            if attempt.registration.is_removed and not endpoint.stream.is_open:
+                attempt.registration.close()
+        elif refusal.asks_for_another_dialect and not attempt.registration.is_removed:
             attempt.refused.append((endpoint.dialect, refusal))
             await self._try_next_dialect(attempt)
-        elif attempt.candidacy.is_withdrawn:
-            await self._end_attempt(attempt)
-            attempt.candidacy.drop()
+        elif attempt.registration.is_removed:
+            await self._close_attempt(attempt)
+            attempt.registration.close()
         else:
-            await self._end_attempt(attempt)
-            attempt.candidacy.fail(refusal)
+            await self._close_attempt(attempt)
+            attempt.registration.fail(refusal)
 
     async def _try_next_dialect(self, attempt: _Attempt) -> None:
         tried = [dialect for dialect, _ in attempt.refused]
         left = [dialect for dialect in ladder(self._allowed, self._last) if dialect not in tried]
-        candidacy = attempt.candidacy
+        registration = attempt.registration
         if not left:
-            await self._end_attempt(attempt)
-            candidacy.fail(_most_telling([refusal for _, refusal in attempt.refused]), self._hint())
+            await self._close_attempt(attempt)
+            registration.fail(_most_telling([refusal for _, refusal in attempt.refused]), self._hint())
             return
         try:
-            endpoint = await candidacy.endpoints.fresh(left[0])
+            endpoint = await registration.endpoints.fresh(left[0])
         except BindError as error:
-            await self._end_attempt(attempt)
-            candidacy.fail(Refusal(Failure.CANNOT_SERVE, str(error)))
+            await self._close_attempt(attempt)
+            registration.fail(Refusal(Failure.CANNOT_SERVE, str(error)))
             return
-        candidacy.name(endpoint, attempt.kubelet)
-        attempt.endpoint, attempt.answer = endpoint, self._spawn(self._register(attempt.client, endpoint, candidacy))
+        registration.name(endpoint, attempt.kubelet)
+        attempt.endpoint, attempt.answer = endpoint, self._spawn(self._register(attempt.client, endpoint, registration))
         attempt.answer.add_done_callback(lambda _: self.wake())
 
-    async def _register(self, client: RegistrationClient, endpoint: Endpoint, candidacy: Candidacy) -> Refusal | None:
+    async def _register(
+        self, client: RegistrationClient, endpoint: Endpoint, registration: Registration
+    ) -> Refusal | None:
         """Tell the kubelet; everything that follows from its answer is for the comparison to decide."""
-        resource = candidacy.offer.resource
+        resource = registration.served.resource
         if endpoint.dialect.one_resource_at_a_time:
-            await self._turns.take(resource)
+            await self._pacing.take(resource)
         return await client.register(endpoint.dialect, endpoint.dialect.registration(endpoint.path.name, resource))
 
-    async def _end_attempt(self, attempt: _Attempt) -> None:
+    async def _close_attempt(self, attempt: _Attempt) -> None:
         """Give the connection up, and the question with it if it is still open."""
         if attempt.answer is not None and not attempt.answer.done():
             attempt.answer.cancel()
@@ -372,18 +374,18 @@ class Registrar:
             return None
         return f"--api-version allows only {', '.join(dialect.version for dialect in self._allowed)}"
 
-    def _tell_absence(self) -> None:
+    def _log_absence(self) -> None:
         """Log what all resources wait for, once; not at every restart of a kubelet, which takes a moment only."""
         absent = self._directory.explain_absence() if self._is_present is False else None
-        if absent is not None and absent != self._told_absent:
+        if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
-        self._told_absent = absent
+        self._logged_absent = absent
 
 
-async def _close(candidacies: Sequence[Candidacy]) -> None:
+async def _close(registrations: Sequence[Registration]) -> None:
     async with asyncio.TaskGroup() as closing:
-        for candidacy in candidacies:
-            closing.create_task(candidacy.endpoints.close(CLOSING_GRACE))
+        for registration in registrations:
+            closing.create_task(registration.endpoints.close(CLOSING_GRACE))
 
 
 def _most_telling(refusals: Sequence[Refusal]) -> Refusal:

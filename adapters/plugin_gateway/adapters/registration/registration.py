@@ -8,25 +8,25 @@ from typing import NamedTuple
 from plugin_gateway.adapters.registration.client import Failure, Refusal
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
-from plugin_gateway.adapters.registration.other_gateways import Rivalry
+from plugin_gateway.adapters.registration.other_gateways import OtherGateways
 from plugin_gateway.adapters.registration.retry import SAME_KUBELET_PAUSE, Reason, Schedule
 from plugin_gateway.adapters.serving.endpoint import Endpoint
-from plugin_gateway.adapters.serving.resource import Offer
-from plugin_gateway.adapters.serving.stream import GivenUp, StreamHistory
+from plugin_gateway.adapters.serving.resource import ServedResource
+from plugin_gateway.adapters.serving.stream import PendingDial, StreamHistory
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 
-LEFT_STREAM_PAUSE = 1.0
+CLOSED_STREAM_PAUSE = 1.0
 """Seconds between the end of a stream that we ended and the next Register to the same kubelet of 1.25 or later: one
 that had no time to notice the end, and finds both at once, takes the new stream for the old one."""
-LAST_ANSWER = 1.0
+REMOVED_ANSWER_TIMEOUT = 1.0
 """Seconds that the kubelet gets to answer a Register after its resource was removed."""
-LONGEST_DIAL = 10.5
+MAX_DIAL_TIME = 10.5
 """Seconds for which kubelets of 1.25 to 1.34 dial on after we gave a Register up; then they forget whoever registered
 meanwhile."""
-GREETED_DEADLINE = 3.0
+DIALED_STREAM_TIMEOUT = 3.0
 """Seconds from an accepted Register to the stream where the kubelet has dialed already (1.25 and later)."""
-NEWBORN = 0.2
+JUST_STARTED = 0.2
 """Seconds for which a kubelet that was seen to start can have heard of a resource from nobody."""
 OLD_STREAM_GRACE = 1.0
 """Seconds that the stream of an earlier kubelet gets to end before its successor is registered with."""
@@ -38,28 +38,28 @@ class Kubelet(NamedTuple):
     identity: FileIdentity
     since: float
     """When it was first seen, on the monotonic clock."""
-    is_newborn: bool
+    just_started: bool
     """Whether its start was seen; one that was there before us may know our resources from an earlier gateway."""
 
 
-class Candidacy:
+class Registration:
     """Knows how far a resource got with the kubelet; it is moved by the registrar alone."""
 
     def __init__(
         self,
-        offer: Offer,
+        served: ServedResource,
         endpoints: ResourceEndpoints,
-        rivalry: Rivalry,
+        other_gateways: OtherGateways,
         history: StreamHistory,
         records: RegistrationRecords,
     ) -> None:
-        self.offer = offer
+        self.served = served
         self.endpoints = endpoints
-        self.rivalry = rivalry
+        self.other_gateways = other_gateways
         self.schedule = Schedule()
         self.endpoint: Endpoint | None = None
         """The one whose name the kubelet was told last; None where that led to nothing or is over."""
-        self.is_withdrawn = False
+        self.is_removed = False
         self.deadline = math.inf
         """When the kubelet must have opened the stream; before its answer and once the stream is open, never."""
         self.answer_deadline = math.inf
@@ -67,9 +67,9 @@ class Candidacy:
         self._history = history
         self._records = records
         self._began = 0.0
-        self._patience = 0.0
+        self._timeout = 0.0
         """Seconds that the kubelet has for the stream."""
-        self._told: tuple[Failure, str] | None = None
+        self._logged: tuple[Failure, str] | None = None
         """The problem that was logged last, so that it is not said again."""
 
     @property
@@ -88,11 +88,11 @@ class Candidacy:
         is_open = stream is not None and stream.is_open
         opened = stream.opened if stream is not None and is_open else None
         return ResourceStatus(
-            resource=self.offer.resource,
+            resource=self.served.resource,
             api_version=self.endpoint.dialect.version if self.endpoint is not None and is_open else None,
             endpoint=self.endpoint.path.name if self.endpoint is not None else None,
             stream_opened=time.time() - (time.monotonic() - opened) if opened is not None else None,
-            stands_by=self.endpoint is None and self.rivalry.is_known,
+            stands_by=self.endpoint is None and self.other_gateways.is_known,
             records=self._records,
         )
 
@@ -105,29 +105,31 @@ class Candidacy:
             return math.inf
         if self._history.open:
             return max(self.schedule.not_before, kubelet.since + OLD_STREAM_GRACE)
-        return max(self.schedule.not_before, self._pause_ends(kubelet), self._given_up_ends(kubelet))
+        return max(self.schedule.not_before, self._pause_ends(kubelet), self._pending_dial_ends(kubelet))
 
     def _pause_ends(self, kubelet: Kubelet) -> float:
         last = self._history.last
         if last is None or last.ended is None or (last.ended < kubelet.since and last.kubelet != kubelet.identity):
             return 0.0
-        return last.ended + (LEFT_STREAM_PAUSE if last.is_left and last.was_greeted else SAME_KUBELET_PAUSE)
+        return last.ended + (
+            CLOSED_STREAM_PAUSE if last.is_closed_by_us and last.asked_for_options else SAME_KUBELET_PAUSE
+        )
 
-    def _given_up_ends(self, kubelet: Kubelet) -> float:
-        given_up = self._history.given_up
-        return given_up.until if given_up and given_up.kubelet == kubelet.identity else 0.0
+    def _pending_dial_ends(self, kubelet: Kubelet) -> float:
+        pending_dial = self._history.pending_dial
+        return pending_dial.until if pending_dial and pending_dial.kubelet == kubelet.identity else 0.0
 
     def meet(self, kubelet: Kubelet, reason: Reason) -> None:
         """Register with a kubelet that was not there before, unless it turns out to be the one that was."""
-        self.rivalry.start_over()
+        self.other_gateways.start_over()
         stream = self.endpoint.stream if self.endpoint else None
         if stream is not None and stream.kubelet is not None:
             if stream.is_open and stream.kubelet.shares_inode(kubelet.identity):
                 stream.kubelet = kubelet.identity
             if stream.kubelet == kubelet.identity:
                 return
-        self._leave()
-        self._told = None
+        self._forget_endpoint()
+        self._logged = None
         self.schedule.start_over(reason, kubelet.since)
 
     def begin(self) -> None:
@@ -138,16 +140,18 @@ class Candidacy:
         """Note that this kubelet is about to be told this endpoint."""
         self.endpoint = endpoint
         endpoint.stream.kubelet = kubelet.identity
-        is_newborn = kubelet.is_newborn and time.monotonic() - kubelet.since < NEWBORN
+        just_started = kubelet.just_started and time.monotonic() - kubelet.since < JUST_STARTED
         knows_us = self._history.last is not None and self._history.last.kubelet == kubelet.identity
         after_another = self.schedule.reason is Reason.OTHER_GATEWAY_LEFT
-        endpoint.stream.may_be_known = knows_us or after_another or not is_newborn
+        endpoint.stream.may_be_known = knows_us or after_another or not just_started
 
     def accepted(self) -> None:
         """Note that the kubelet accepted the registration: now it has to open the stream."""
         assert self.endpoint is not None
-        self._patience = GREETED_DEADLINE if self.endpoint.stream.was_greeted else self.endpoint.dialect.stream_deadline
-        self.deadline = time.monotonic() + self._patience
+        self._timeout = (
+            DIALED_STREAM_TIMEOUT if self.endpoint.stream.asked_for_options else self.endpoint.dialect.stream_deadline
+        )
+        self.deadline = time.monotonic() + self._timeout
 
     def follow(self, now: float, *, is_kubelet_present: bool) -> None:
         """Draw the conclusion from what became of the stream."""
@@ -162,75 +166,75 @@ class Candidacy:
         elif is_kubelet_present and not endpoint.is_in_place():
             self.fail(Refusal(Failure.SOCKET_DELETED))
         elif now >= self.deadline:
-            self.fail(Refusal(Failure.NO_STREAM, f"none within {self._patience:.0f} s"))
+            self.fail(Refusal(Failure.NO_STREAM, f"none within {self._timeout:.0f} s"))
 
     def fail(self, refusal: Refusal, hint: str | None = None) -> None:
         """Try again later, with another name if this one may be known."""
-        endpoint = self._leave()
+        endpoint = self._forget_endpoint()
         if endpoint is not None and refusal.reached_nobody:
             endpoint.stream.kubelet = None
         elif endpoint is not None:
-            self.endpoints.abandon(endpoint)
+            self.endpoints.close_endpoint(endpoint)
         self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
         self._records.note_failed(refusal.failure.value, refusal.words)
-        self.tell(refusal, endpoint, hint)
+        self.log_failure(refusal, endpoint, hint)
 
-    def drop(self) -> None:
+    def close(self) -> None:
         """Have nothing more to do with the endpoint that was told."""
-        endpoint = self._leave()
+        endpoint = self._forget_endpoint()
         if endpoint is None:
             return
         stream = endpoint.stream
-        stream.is_left = True
-        if stream.was_greeted and stream.opened is None and stream.kubelet is not None:
-            self._history.given_up = GivenUp(stream.kubelet, time.monotonic() + LEFT_STREAM_PAUSE)
-        self.endpoints.abandon(endpoint)
+        stream.is_closed_by_us = True
+        if stream.asked_for_options and stream.opened is None and stream.kubelet is not None:
+            self._history.pending_dial = PendingDial(stream.kubelet, time.monotonic() + CLOSED_STREAM_PAUSE)
+        self.endpoints.close_endpoint(endpoint)
 
-    def give_up(self) -> None:
+    def close_unanswered(self) -> None:
         """Wait for the kubelet's answer no longer, although the kubelet may still be at it."""
         endpoint = self.endpoint
-        self.drop()
-        if endpoint is not None and endpoint.stream.kubelet is not None and endpoint.dialect.greeting is not None:
-            self._history.given_up = GivenUp(endpoint.stream.kubelet, time.monotonic() + LONGEST_DIAL)
+        self.close()
+        if endpoint is not None and endpoint.stream.kubelet is not None and endpoint.dialect.options_method is not None:
+            self._history.pending_dial = PendingDial(endpoint.stream.kubelet, time.monotonic() + MAX_DIAL_TIME)
 
-    def end(self, reason: Reason) -> None:
+    def renew(self, reason: Reason) -> None:
         """End the registration, and make another one as soon as that is harmless."""
-        self.drop()
+        self.close()
         now = time.monotonic()
         self.schedule.start_over(reason, now)
         self.schedule.not_before = now + SAME_KUBELET_PAUSE
 
-    def withdraw(self) -> None:
-        """Offer the resource no more: the streams end with its last list."""
-        self.is_withdrawn = True
-        self.answer_deadline = time.monotonic() + LAST_ANSWER
+    def remove(self) -> None:
+        """Serve the resource no more: the streams end with its last list."""
+        self.is_removed = True
+        self.answer_deadline = time.monotonic() + REMOVED_ANSWER_TIMEOUT
         if self.endpoint is not None:
-            self.endpoint.stream.is_left = True
-        self.offer.advertisement.close()
+            self.endpoint.stream.is_closed_by_us = True
+        self.served.advertisement.close()
 
-    def tell(self, refusal: Refusal, endpoint: Endpoint | None = None, hint: str | None = None) -> None:
+    def log_failure(self, refusal: Refusal, endpoint: Endpoint | None = None, hint: str | None = None) -> None:
         """Log why the resource is not registered, once for each problem."""
         same = refusal.words.replace(endpoint.path.name, "") if endpoint is not None else refusal.words
-        if self._told == (refusal.failure, same):
+        if self._logged == (refusal.failure, same):
             return
-        self._told = (refusal.failure, same)
+        self._logged = (refusal.failure, same)
         log.warning(
             "registration failed",
-            resource=self.offer.resource,
+            resource=self.served.resource,
             cause=refusal.failure.value,
             words=refusal.words or None,
             hint=hint,
         )
 
-    def _leave(self) -> Endpoint | None:
+    def _forget_endpoint(self) -> Endpoint | None:
         endpoint, self.endpoint, self.deadline = self.endpoint, None, math.inf
         return endpoint
 
     def _conclude(self, endpoint: Endpoint) -> None:
         self.deadline = math.inf
-        self._told = None
+        self._logged = None
         self.schedule.succeeded()
-        self.endpoints.show_held()
+        self.endpoints.show_stream()
         what = {
             "api_version": endpoint.dialect.version,
             "reason": self.schedule.reason.value,
@@ -240,19 +244,19 @@ class Candidacy:
         self._records.note_registered(**what, took_ms=took_ms)
         log.info(
             "registered",
-            resource=self.offer.resource,
+            resource=self.served.resource,
             kubernetes=endpoint.dialect.kubernetes,
             took_ms=took_ms,
             **what,
         )
 
     def _stream_ended(self, endpoint: Endpoint, opened: float, ended: float) -> None:
-        self._leave()
-        self.endpoints.show_held()
+        self._forget_endpoint()
+        self.endpoints.show_stream()
         self.schedule.stream_ended(opened=opened, ended=ended)
         log.warning(
             "the kubelet ended the stream",
-            resource=self.offer.resource,
+            resource=self.served.resource,
             endpoint=endpoint.path.name,
             lasted_s=round(ended - opened, 3),
         )

@@ -8,10 +8,10 @@ from plugin_gateway.adapters.registration.client import Failure
 SAME_KUBELET_PAUSE = 0.07
 """Seconds between the end of a stream and the next Register to a kubelet that lives on: with less than 60 ms those of
 1.25 to 1.36 lose track of the new connection."""
-FIRST_RETRY, LAST_RETRY = 0.1, 10.0
-LAST_STREAM_RETRY = 1.0
+MIN_RETRY, MAX_RETRY = 0.1, 10.0
+MAX_STREAM_RETRY = 1.0
 """Seconds at most to the next Register where a kubelet ends every stream soon: it accepts us, so it may well listen."""
-FIRST_CONNECT_RETRY = 0.002
+MIN_CONNECT_RETRY = 0.002
 """Seconds: a kubelet binds its socket a moment before it listens, and on 1.8 every millisecond counts."""
 BIND_RETRY = 1.0
 """Seconds after which a socket of ours that could not be made is tried again: it costs the kubelet nothing."""
@@ -61,7 +61,7 @@ class Schedule:
     def stream_ended(self, *, opened: float, ended: float) -> None:
         """Register again with the same kubelet: after the pause it needs, later where streams never last."""
         self.reason = Reason.STREAM_ENDED
-        wait = _doubled(self._streams_ended, LAST_STREAM_RETRY) if ended - opened < SETTLED else 0.0
+        wait = _doubled(self._streams_ended, MAX_STREAM_RETRY) if ended - opened < SETTLED else 0.0
         self._streams_ended = self._streams_ended + 1 if ended - opened < SETTLED else 1
         self.not_before = ended + max(SAME_KUBELET_PAUSE, wait)
 
@@ -69,7 +69,7 @@ class Schedule:
         """Try again later; ``chance`` is between 0 and 1."""
         if failure is Failure.NOBODY_LISTENS and now - self._fresh_since < FRESH_SOCKET:
             self._refused_connections += 1
-            self.not_before = now + min(FIRST_CONNECT_RETRY * 2**self._refused_connections, FIRST_RETRY)
+            self.not_before = now + min(MIN_CONNECT_RETRY * 2**self._refused_connections, MIN_RETRY)
             return
         if failure is Failure.CANNOT_SERVE:
             self.not_before = now + BIND_RETRY
@@ -77,7 +77,7 @@ class Schedule:
         self.failures += 1
         if failure is Failure.NOBODY_LISTENS:
             self.failures = max(self.failures, ABANDONED)
-        self.not_before = now + _doubled(self.failures, LAST_RETRY) * (1 + JITTER * (2 * chance - 1))
+        self.not_before = now + _doubled(self.failures, MAX_RETRY) * (1 + JITTER * (2 * chance - 1))
 
     def succeeded(self) -> None:
         """Expect no more refused connections from this kubelet; whether the stream lasts is yet to be seen."""
@@ -87,4 +87,4 @@ class Schedule:
 
 def _doubled(times: int, limit: float) -> float:
     """Tell how long to wait after so many failures."""
-    return float(min(FIRST_RETRY * 2 ** min(times - 1, 30), limit)) if times else 0.0
+    return float(min(MIN_RETRY * 2 ** min(times - 1, 30), limit)) if times else 0.0

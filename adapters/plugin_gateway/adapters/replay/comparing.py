@@ -46,7 +46,7 @@ def compare_registers(then: wire.RegisterRequest, now: wire.RegisterRequest) -> 
     """
     before, after = (wire.RegisterRequest.FromString(each.SerializeToString()) for each in (then, now))
     before.endpoint = after.endpoint = ""
-    _tell_difference("Register", before.SerializeToString(), after.SerializeToString(), wire.RegisterRequest)
+    _describe_difference("Register", before.SerializeToString(), after.SerializeToString(), wire.RegisterRequest)
 
 
 def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) -> None:
@@ -55,7 +55,7 @@ def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) 
     Raises:
         MissedError: it is not; with the difference.
     """
-    _tell_difference(method, then, now, _answer_of(api_version, method))
+    _describe_difference(method, then, now, _answer_of(api_version, method))
 
 
 def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) -> MissedError:
@@ -69,7 +69,7 @@ def _answer_of(api_version: str, method: str) -> type[Message] | None:
     return _ANSWERS.get(api_version, {}).get(method)
 
 
-def _tell_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
+def _describe_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
     if then == now:
         return
     before, after = _lines(kind, then), _lines(kind, now)

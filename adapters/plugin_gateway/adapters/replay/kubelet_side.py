@@ -18,12 +18,12 @@ from plugin_gateway.adapters.support.unix_files import explain_bind
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 
-PATIENCE = 7.0
+TIMEOUT = 7.0
 """Seconds in which the gateway has to do what it did then: its own clock does not run faster, and a device that was
 granted stays in the list for 5 s."""
-LAST_LOOK = 0.05
+LAST_LOOK_TIMEOUT = 0.05
 """Seconds in which a list that is under way arrives."""
-LONGEST_MESSAGE = 64 * 1024 * 1024
+MAX_MESSAGE_LENGTH = 64 * 1024 * 1024
 
 
 class Register(NamedTuple):
@@ -67,12 +67,12 @@ class Stream:
             words = _words(error)
         self.coming.put_nowait(StreamEnd(words))
 
-    async def take(self, patience: float) -> bytes | StreamEnd | None:
+    async def take(self, seconds: float) -> bytes | StreamEnd | None:
         """Take what came next; None where nothing does in time."""
         if self.end is not None:
             return self.end
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 taken = await self.coming.get()
         except TimeoutError:
             return None
@@ -94,7 +94,7 @@ class KubeletSide:
         self._coming: asyncio.Queue[Register] = asyncio.Queue()
         self._pending: dict[str, list[Register]] = defaultdict(list)
         """By resource, those that wait for their answer."""
-        self._told: dict[str, Register] = {}
+        self._registers: dict[str, Register] = {}
         """What was registered last of each resource."""
         self._streams: dict[str, Stream] = {}
         self._unopened: set[str] = set()
@@ -148,7 +148,7 @@ class KubeletSide:
         await self.vanish()
 
     async def expect_register(
-        self, api_version: str, expected: wire.RegisterRequest, patience: float = PATIENCE
+        self, api_version: str, expected: wire.RegisterRequest, seconds: float = TIMEOUT
     ) -> wire.RegisterRequest:
         """Wait for the gateway to register the resource that it registered then; tells with what.
 
@@ -159,14 +159,14 @@ class KubeletSide:
         if self._server is None:
             raise LeftOutError("no kubelet in this recording")
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(seconds):
                 register = await self._coming.get()
         except TimeoutError:
             raise MissedError(
                 f"{expected.resource_name} was registered as {api_version} then, and is not now"
             ) from None
         self._pending[register.request.resource_name].append(register)
-        self._told[register.request.resource_name] = register
+        self._registers[register.request.resource_name] = register
         now = register.request
         if (now.version, now.resource_name) != (api_version, expected.resource_name):
             raise MissedError(
@@ -205,12 +205,12 @@ class KubeletSide:
         self._unopened.discard(stream)
         listen: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/{service}/ListAndWatch")
         await self._drop(stream)
-        opened = self._streams[stream] = Stream(channel, listen(b""), self.api_version_told(resource))
+        opened = self._streams[stream] = Stream(channel, listen(b""), self.api_version_registered(resource))
         opened.reading = asyncio.get_running_loop().create_task(opened.read(), name="lists")
 
-    def api_version_told(self, resource: str) -> str:
+    def api_version_registered(self, resource: str) -> str:
         """Tell in which version a resource was registered last; empty where it was not."""
-        return self._told[resource].request.version if resource in self._told else ""
+        return self._registers[resource].request.version if resource in self._registers else ""
 
     def api_version_of(self, stream: str) -> str:
         """Tell in which version the resource of a stream was registered."""
@@ -224,7 +224,7 @@ class KubeletSide:
             LeftOutError: the stream was not opened.
         """
         found = self._followed(stream)
-        taken = await found.take(LAST_LOOK if found.is_behind else PATIENCE)
+        taken = await found.take(LAST_LOOK_TIMEOUT if found.is_behind else TIMEOUT)
         found.is_behind = taken is None
         match taken:
             case bytes(message):
@@ -241,7 +241,7 @@ class KubeletSide:
         """
         found = self._followed(stream)
         lists = []
-        while isinstance(message := await found.take(LAST_LOOK), bytes):
+        while isinstance(message := await found.take(LAST_LOOK_TIMEOUT), bytes):
             lists.append(message)
         return lists
 
@@ -254,7 +254,7 @@ class KubeletSide:
         """
         found = self._followed(stream)
         if by == "gateway" and found.end is None:
-            await found.take(PATIENCE)
+            await found.take(TIMEOUT)
         try:
             if by == "gateway" and found.end is None:
                 raise MissedError("the gateway ended the stream then, and does not now")
@@ -292,7 +292,7 @@ class KubeletSide:
         channel = self._channel(resource, agent)
         unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{service}/{method}")
         try:
-            return await unary(request, timeout=PATIENCE)
+            return await unary(request, timeout=TIMEOUT)
         except grpc.aio.AioRpcError as error:
             return _words(error)
         finally:
@@ -304,14 +304,14 @@ class KubeletSide:
         Raises:
             MissedError: it was not registered.
         """
-        if resource not in self._told:
+        if resource not in self._registers:
             raise MissedError(f"the kubelet called {resource} then, which is not registered now")
         return grpc.aio.insecure_channel(
-            f"unix:{self._directory / self._told[resource].request.endpoint}",
+            f"unix:{self._directory / self._registers[resource].request.endpoint}",
             options=(
                 ("grpc.default_authority", "localhost"),
                 ("grpc.primary_user_agent", agent.split(maxsplit=1)[0]),
-                ("grpc.max_receive_message_length", LONGEST_MESSAGE),
+                ("grpc.max_receive_message_length", MAX_MESSAGE_LENGTH),
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.enable_retries", 0),
             ),

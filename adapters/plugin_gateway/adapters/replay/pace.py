@@ -3,15 +3,15 @@
 import time
 from typing import NamedTuple
 
-from plugin_gateway.adapters.registration.registration import NEWBORN
+from plugin_gateway.adapters.registration.registration import JUST_STARTED
 from plugin_gateway.adapters.registration.retry import SAME_KUBELET_PAUSE
-from plugin_gateway.adapters.replay.kubelet_side import PATIENCE
+from plugin_gateway.adapters.replay.kubelet_side import TIMEOUT
 from plugin_gateway.adapters.replay.reading import Happening
-from plugin_gateway.adapters.serving.resource import GRANT_IN_FLIGHT
+from plugin_gateway.adapters.serving.resource import GRANT_GRACE
 from plugin_gateway.core.health.observations import InventorySeen
 
 MARGIN = 1.25
-LONGEST_PATIENCE = 40.0
+MAX_TIMEOUT = 40.0
 """Seconds; a Register that nobody answers is given up after 25."""
 FURTHER = SAME_KUBELET_PAUSE + 0.1
 """Seconds in which the gateway registers again with the same kubelet, if it does."""
@@ -55,12 +55,12 @@ class Pace:
         is_inventory = happening.what == "seen" and isinstance(happening.fields["observation"], InventorySeen)
         if not is_inventory and happening.what != "configured":
             return 0.0
-        limits = ((self._kubelet, NEWBORN), (self._grant, GRANT_IN_FLIGHT))
+        limits = ((self._kubelet, JUST_STARTED), (self._grant, GRANT_GRACE))
         return max([0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None)])
 
-    def patience(self, at: float) -> float:
+    def timeout(self, at: float) -> float:
         """Tell for how many seconds to wait for a registration: the pause before it is left to chance in part."""
-        return min(PATIENCE + max(at - self._registration.at, 0.0) * 1.5, LONGEST_PATIENCE)
+        return min(TIMEOUT + max(at - self._registration.at, 0.0) * 1.5, MAX_TIMEOUT)
 
 
 def _left(mark: _Mark, at: float, limit: float) -> float:

@@ -12,7 +12,7 @@ from plugin_gateway.adapters.replay.reading import Happening, Recording
 from plugin_gateway.adapters.replay.stage import Stage
 
 
-class Told(NamedTuple):
+class Remark(NamedTuple):
     """What is to be told of one line: a difference, or a remark."""
 
     line: int
@@ -40,13 +40,13 @@ class Player:
         recording: Recording,
         dialects: Sequence[Dialect],
         api_versions: Mapping[str, Sequence[str]],
-        tell: Callable[[Told], None],
+        write: Callable[[Remark], None],
     ) -> None:
         """``tell`` is told everything as soon as it is found."""
         self._recording = recording
         self._dialects = dialects
         self._api_versions = api_versions
-        self._tell = tell
+        self._write = write
         self._incomparable: str | None = None
         """Why the rest cannot be compared."""
         self.tally = Tally()
@@ -84,35 +84,35 @@ class Player:
         if await self._try(happening.line, stage.play(happening)):
             self.tally.played += 1
         if happening.what in {"kubelet", "replaced"}:
-            self._tell_further_registrations(stage, happening.line)
+            self._write_further_registrations(stage, happening.line)
         if happening.what == "lost":
             lost = happening.fields["lines"]
-            self._tell(Told(happening.line, f"{lost} lines were lost here: nothing after them can be compared"))
+            self._write(Remark(happening.line, f"{lost} lines were lost here: nothing after them can be compared"))
             self._incomparable = "after lines that were lost"
 
     async def _find_what_follows(self, stage: Stage, line: int) -> None:
         for stream in stage.side.open_streams():
             await self._try(line, stage.find_further_lists(stream))
-        self._tell_further_registrations(stage, line)
+        self._write_further_registrations(stage, line)
 
     async def _try(self, line: int, playing: Coroutine[Any, Any, None]) -> bool:
         """Play a part and tell what differs; False where it cannot be played."""
         try:
             await playing
         except MissedError as error:
-            self._tell_difference(line, error.what, error.details)
+            self._write_difference(line, error.what, error.details)
         except LeftOutError as error:
             self.tally.left_out[str(error)] += 1
             return False
         return True
 
-    def _tell_further_registrations(self, stage: Stage, line: int) -> None:
+    def _write_further_registrations(self, stage: Stage, line: int) -> None:
         for extra in stage.further_registrations():
-            self._tell_difference(line, extra)
+            self._write_difference(line, extra)
 
-    def _tell_difference(self, line: int, what: str, details: Sequence[str] = ()) -> None:
+    def _write_difference(self, line: int, what: str, details: Sequence[str] = ()) -> None:
         self.tally.differences += 1
-        self._tell(Told(line, what, details))
+        self._write(Remark(line, what, details))
 
 
 def _turns(happenings: Sequence[Happening]) -> list[str | None]:

@@ -41,7 +41,7 @@ from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrat
 KNOWN = (1, VERSION)
 CUT = "cut"
 """What the beginning of a line is, which no recorder writes."""
-LONGEST_LINE = 64 * 1024 * 1024
+MAX_LINE_LENGTH = 64 * 1024 * 1024
 """Bytes; the longest list that a kubelet takes has 8 MiB here."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -219,10 +219,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     place = 0
-    while data := file.readline(LONGEST_LINE + 1):
+    while data := file.readline(MAX_LINE_LENGTH + 1):
         place += 1
-        if len(data) > LONGEST_LINE:
-            raise InvalidValueError(f"{path}:{place}: the line has more than {LONGEST_LINE} bytes")
+        if len(data) > MAX_LINE_LENGTH:
+            raise InvalidValueError(f"{path}:{place}: the line has more than {MAX_LINE_LENGTH} bytes")
         yield place, data
 
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.kubelet.plugin_sockets import LONGEST_DIRECTORY
-from plugin_gateway.adapters.replay.player import Player, Tally, Told
+from plugin_gateway.adapters.kubelet.plugin_sockets import MAX_DIRECTORY_LENGTH
+from plugin_gateway.adapters.replay.player import Player, Remark, Tally
 from plugin_gateway.adapters.replay.reading import Recording, read_recording
 from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
 from plugin_gateway.adapters.support.signals import Interruption
@@ -34,7 +34,7 @@ def replay(
     set_up_logs("error", LogFormat.TEXT)
     recording = read_recording(path, tuple(api_versions))
     report = _Report(path)
-    player = Player(recording, dialects, api_versions, report.tell)
+    player = Player(recording, dialects, api_versions, report.show)
     try:
         with socket_folder(interruption) as folder:
             asyncio.run(_play(player, folder, interruption))
@@ -53,9 +53,9 @@ class _Report:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def tell(self, told: Told) -> None:
+    def show(self, remark: Remark) -> None:
         """Write one."""
-        self._write(told.line, told.what, *told.details)
+        self._write(remark.line, remark.what, *remark.details)
 
     def conclude(self, recording: Recording, tally: Tally, *, is_interrupted: bool) -> None:
         """Write what the whole came to."""
@@ -121,9 +121,9 @@ def socket_folder(interruption: Interruption) -> Iterator[Path]:
             raise InvalidValueError(f"no folder for the sockets: {error.strerror}; set TMPDIR to one") from error
         with made as folder:
             length = len(os.fsencode(folder))
-            if length > LONGEST_DIRECTORY:
+            if length > MAX_DIRECTORY_LENGTH:
                 raise InvalidValueError(
-                    f"temporary folder {folder}: {length} bytes, allowed are {LONGEST_DIRECTORY}, since the path of a "
-                    f"unix socket in it has at most {MAX_PATH}; set TMPDIR to a shorter one, such as /tmp"
+                    f"temporary folder {folder}: {length} bytes, allowed are {MAX_DIRECTORY_LENGTH}, since the path of "
+                    f"a unix socket in it has at most {MAX_PATH}; set TMPDIR to a shorter one, such as /tmp"
                 )
             yield Path(folder)

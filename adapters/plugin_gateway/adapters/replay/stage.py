@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.gateway.gateway import Offering
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.gateway import ServingPolicy
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.replay.comparing import (
     LeftOutError,
@@ -59,15 +59,15 @@ class Stage:
         self._api_versions = api_versions
         self._signs_are_written = recording.version > 1
         self._clock, state = _beginning(recording)
-        self._mailbox = Mailbox()
+        self._observations = ObservationQueue()
         self._nodes = RecordedNodes()
         self.registrar = PlayedRegistrar(
             directory=KubeletDirectory(folder), dialects=dialects, allowed=self._allowed(recording.configuration)
         )
         self._gateway = PlayedGateway(
-            mailbox=self._mailbox,
+            observations=self._observations,
             registrar=self.registrar,
-            offering=self._offering(recording.configuration),
+            serving_policy=self._serving_policy(recording.configuration),
             silent_for=self._clock.silent_for,
             now=self._clock.now,
             state=state,
@@ -133,7 +133,7 @@ class Stage:
         self._clock.at = happening.at
         if not self._signs_are_written and happening.what != "seen":
             self._clock.sign_at = happening.at  # nobody knows better
-        self._mailbox.ring()
+        self._observations.wake()
         await self._settle()
 
     async def find_further_lists(self, stream: str) -> None:
@@ -155,8 +155,8 @@ class Stage:
         versions = self._api_versions[configuration.api_version]
         return [each for each in self._dialects if each.version in versions]
 
-    def _offering(self, configuration: Configuration) -> Offering:
-        return Offering(
+    def _serving_policy(self, configuration: Configuration) -> ServingPolicy:
+        return ServingPolicy(
             rules=configuration.rules,
             policy=configuration.policy,
             nodes=self._nodes,
@@ -182,12 +182,12 @@ class Stage:
         silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
         self._clock.sign_at = max(self._clock.sign_at, self._clock.at - silence)
         self._seen_at = self._clock.at
-        self._mailbox.put(observation)
+        self._observations.put(observation)
 
     async def _wait(self, fields: Fields) -> None:
         """Have the gateway conclude what it concluded then from nothing but the time."""
         self._clock.sign_at = max(self._clock.sign_at, self._clock.at - fields["silence"])
-        self._mailbox.ring()
+        self._observations.wake()
         await self._settle()
 
     async def _clear(self, fields: Fields) -> None:
@@ -195,7 +195,7 @@ class Stage:
 
     async def _configure(self, fields: Fields) -> None:
         self.registrar.allow(self._allowed(fields["configuration"]))
-        self._gateway.apply(self._offering(fields["configuration"]))
+        self._gateway.apply(self._serving_policy(fields["configuration"]))
 
     async def _replace_kubelet(self, fields: Fields) -> None:
         await self.side.replace(is_same_file=fields["is_same_file"])
@@ -204,8 +204,8 @@ class Stage:
         await (self.side.appear() if fields["is_there"] else self.side.vanish())
 
     async def _expect_register(self, fields: Fields) -> None:
-        patience = self._pace.patience(self._clock.at)
-        now = await self.side.expect_register(fields["api_version"], fields["request"], patience)
+        timeout = self._pace.timeout(self._clock.at)
+        now = await self.side.expect_register(fields["api_version"], fields["request"], timeout)
         self.compared += 1
         compare_registers(fields["request"], now)
 
@@ -228,11 +228,11 @@ class Stage:
 
     async def _call(self, fields: Fields) -> None:
         resource, method = fields["resource"], fields["method"]
-        self._nodes.named = named_nodes(self.side.api_version_told(resource), fields["answer"])
+        self._nodes.named = named_nodes(self.side.api_version_registered(resource), fields["answer"])
         now = await self.side.call(fields["service"], method, resource, fields["agent"], fields["request"])
         then = fields["answer"] if fields["answer"] is not None else fields["error"]
         self.compared += 1
-        compare(self.side.api_version_told(resource), method, then, now)
+        compare(self.side.api_version_registered(resource), method, then, now)
 
     async def _leave_cut(self, _fields: Fields) -> None:
         raise LeftOutError("cut")

@@ -5,7 +5,7 @@ from typing import Any
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.registrar import Registrar
-from plugin_gateway.adapters.registration.registration import Candidacy
+from plugin_gateway.adapters.registration.registration import Registration
 from plugin_gateway.core.health.faults import Moment
 
 
@@ -60,6 +60,6 @@ class PlayedRegistrar(Registrar):
             self._turn = resource
             self.wake()
 
-    def _waiting(self) -> list[Candidacy]:
+    def _waiting(self) -> list[Registration]:
         waiting = super()._waiting()
-        return [each for each in waiting if self._turn in {None, each.offer.resource}]
+        return [each for each in waiting if self._turn in {None, each.served.resource}]

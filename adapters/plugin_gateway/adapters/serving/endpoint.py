@@ -9,9 +9,9 @@ from pathlib import Path
 import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.kubelet.plugin_sockets import HELD
-from plugin_gateway.adapters.serving.pacing import Turns
-from plugin_gateway.adapters.serving.resource import Offer
+from plugin_gateway.adapters.kubelet.plugin_sockets import STREAM_OPEN
+from plugin_gateway.adapters.serving.pacing import Pacing
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.serving.service import Serving
 from plugin_gateway.adapters.serving.stream import KubeletStream
 from plugin_gateway.adapters.support.tasks import to_its_end
@@ -43,8 +43,8 @@ class Endpoint:
         path: Path,
         dialect: Dialect,
         dialects: Sequence[Dialect],
-        offer: Offer,
-        turns: Turns,
+        served: ServedResource,
+        pacing: Pacing,
         stream: KubeletStream,
     ) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class Endpoint:
         self._identity: FileIdentity | None = None
         self._started = False
         self._server = grpc.aio.server(options=_SERVER_OPTIONS)
-        self._serving = Serving(dialect=dialect, dialects=dialects, offer=offer, stream=stream, turns=turns)
+        self._serving = Serving(dialect=dialect, dialects=dialects, served=served, stream=stream, pacing=pacing)
         self._server.add_generic_rpc_handlers((self._serving,))
 
     async def bind(self) -> None:
@@ -77,11 +77,11 @@ class Endpoint:
         """Whether the name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
 
-    def show_held(self, *, held: bool) -> None:
+    def show_stream(self, *, is_open: bool) -> None:
         """Let other gateways see whether a kubelet holds a stream: by the sticky bit, which means nothing else here."""
         with contextlib.suppress(OSError):
             before = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
-            after = before | HELD if held else before & ~HELD
+            after = before | STREAM_OPEN if is_open else before & ~STREAM_OPEN
             if after != before:
                 self.path.chmod(after)
 

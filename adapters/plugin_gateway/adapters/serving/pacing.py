@@ -6,7 +6,7 @@ import time
 from plugin_gateway.core.resources.names import ResourceName
 
 
-class Turns:
+class Pacing:
     """Keeps messages to a kubelet apart that can crash when two resources change at the same instant (1.8)."""
 
     def __init__(self, gap: float = 0.05) -> None:

@@ -39,12 +39,12 @@ class Timings:
         return listed
 
 
-GRANT_IN_FLIGHT = 5.0
+GRANT_GRACE = 5.0
 """Seconds for which a granted device stays in the list, whatever becomes of it. A kubelet from 1.34 on crashes over a
 list without a device whose grant it has not written down yet; it does so within milliseconds of the answer."""
 
 
-class Offer:
+class ServedResource:
     """A resource, what it advertises at the moment, and how its devices are handed out."""
 
     def __init__(
@@ -70,9 +70,9 @@ class Offer:
     def publish(self, wanted: Advertisement) -> None:
         """Advertise this; a device that was granted a moment ago stays for another one, as unhealthy."""
         now, known = time.monotonic(), self.advertisement.value.by_id
-        self._granted = {each: at for each, at in self._granted.items() if now < at + GRANT_IN_FLIGHT}
+        self._granted = {each: at for each, at in self._granted.items() if now < at + GRANT_GRACE}
         leaving = [each for each in self._granted if each in known and each not in wanted.by_id]
-        self.publish_again_at = min((self._granted[each] + GRANT_IN_FLIGHT for each in leaving), default=None)
+        self.publish_again_at = min((self._granted[each] + GRANT_GRACE for each in leaving), default=None)
         self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:

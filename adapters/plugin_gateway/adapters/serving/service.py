@@ -9,11 +9,11 @@ import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Call, Dialect, MalformedRequestError
-from plugin_gateway.adapters.serving.pacing import Turns
-from plugin_gateway.adapters.serving.resource import Offer, Timings
+from plugin_gateway.adapters.serving.pacing import Pacing
+from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.serving.stream import Context, KubeletStream, user_agent
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import conversation
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import PublicationClosed
 from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
 from plugin_gateway.core.resources.assignment import Advertisement
@@ -35,16 +35,22 @@ class Serving(grpc.GenericRpcHandler):
     """Finds the method for a request; the dialect in force decides where two dialects share a name."""
 
     def __init__(
-        self, *, dialect: Dialect, dialects: Sequence[Dialect], offer: Offer, stream: KubeletStream, turns: Turns
+        self,
+        *,
+        dialect: Dialect,
+        dialects: Sequence[Dialect],
+        served: ServedResource,
+        stream: KubeletStream,
+        pacing: Pacing,
     ) -> None:
         shown = {other.package: other for other in reversed(dialects)} | {dialect.package: dialect}
         self._dialects = tuple(shown.values())
-        self._offer = offer
+        self._served = served
         self._stream = stream
-        self._turns = turns
+        self._pacing = pacing
         self._methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
-        for served in self._dialects:
-            self._add(served)
+        for each in self._dialects:
+            self._add(each)
         self._dialect = dialect
         self.is_ending = False
         """Whether it is us who end what is left of the calls."""
@@ -57,21 +63,21 @@ class Serving(grpc.GenericRpcHandler):
 
     def _add(self, dialect: Dialect) -> None:
         for name, call in dialect.calls.items():
-            answering = _answering(name, call, self._offer)
-            if name == dialect.greeting:
-                answering = self._greeted(answering)
-            if conversation.note is not None:
-                answering = self._tapped(answering, conversation.note, dialect, name)
+            answering = _answering(name, call, self._served)
+            if name == dialect.options_method:
+                answering = self._noting_options(answering)
+            if tap.note is not None:
+                answering = self._tapped(answering, tap.note, dialect, name)
             self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(answering)
         listing = self._listing(dialect)
-        if conversation.note is not None:
+        if tap.note is not None:
             from plugin_gateway.adapters.serving.recorded import tapped_listing  # noqa: PLC0415 - only where it is recorded
 
             listing = tapped_listing(
                 listing,
-                conversation.note,
+                tap.note,
                 service=dialect.service,
-                resource=self._offer.resource,
+                resource=self._served.resource,
                 is_ending=lambda: self.is_ending,
             )
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
@@ -79,7 +85,7 @@ class Serving(grpc.GenericRpcHandler):
     def _tapped(self, answering: _Unary, note: Callable[..., None], dialect: Dialect, method: str) -> _Unary:
         from plugin_gateway.adapters.serving.recorded import tapped_unary  # noqa: PLC0415 - only where it is recorded
 
-        return tapped_unary(answering, note, service=dialect.service, method=method, resource=self._offer.resource)
+        return tapped_unary(answering, note, service=dialect.service, method=method, resource=self._served.resource)
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
         async def list_and_watch(_request: bytes, context: Context) -> AsyncIterator[bytes]:
@@ -87,38 +93,38 @@ class Serving(grpc.GenericRpcHandler):
             of_kubelet = self._stream.claim(agent)
             try:
                 if of_kubelet and self._is_unhealthy_first(dialect, agent):
-                    unhealthy = self._offer.advertisement.value.with_all_unhealthy()
-                    yield _device_list(dialect, unhealthy, self._offer.resource)
+                    unhealthy = self._served.advertisement.value.with_all_unhealthy()
+                    yield _device_list(dialect, unhealthy, self._served.resource)
                 with contextlib.suppress(PublicationClosed):
                     async for advertisement in self._follow(paced=of_kubelet and dialect.one_resource_at_a_time):
-                        yield _device_list(dialect, advertisement, self._offer.resource)
+                        yield _device_list(dialect, advertisement, self._served.resource)
             finally:
                 if of_kubelet:
                     self._stream.end()
 
         return list_and_watch
 
-    def _greeted(self, answering: _Unary) -> _Unary:
+    def _noting_options(self, answering: _Unary) -> _Unary:
         async def answer(request: bytes, context: Context) -> bytes:
-            self._stream.greet(user_agent(context))
+            self._stream.note_options_asked(user_agent(context))
             return await answering(request, context)
 
         return answer
 
     def _is_unhealthy_first(self, dialect: Dialect, user_agent: str) -> bool:
-        applies = self._offer.unhealthy_first.applies(
+        applies = self._served.unhealthy_first.applies(
             forgetful_agent=dialect.forgetful_agent, user_agent=user_agent, may_be_known=self._stream.may_be_known
         )
         if applies:
-            log.debug("every device is unhealthy for a moment", resource=self._offer.resource)
+            log.debug("every device is unhealthy for a moment", resource=self._served.resource)
         return applies
 
     async def _follow(self, *, paced: bool) -> AsyncIterator[Advertisement]:
         version = -1
         while True:
-            version, advertisement = await self._offer.advertisement.newer_than(version)
+            version, advertisement = await self._served.advertisement.newer_than(version)
             if paced:
-                await self._turns.take(self._offer.resource)
+                await self._pacing.take(self._served.resource)
             yield advertisement
 
     async def _check_health(self, request: bytes, context: Context) -> bytes:
@@ -142,29 +148,29 @@ class Serving(grpc.GenericRpcHandler):
 
 def _device_list(dialect: Dialect, advertisement: Advertisement, resource: ResourceName) -> bytes:
     """Write the list; of more devices than fit as many as do, because a list that is refused is worth nothing."""
-    data, told = dialect.device_list(advertisement), advertisement
-    while dialect.longest_list is not None and len(data) > dialect.longest_list:
-        fitting = len(told.devices) * dialect.longest_list // len(data)
-        told = replace(told, devices=told.devices[: min(fitting, len(told.devices) - 1)])
-        data = dialect.device_list(told)
-    if told is not advertisement:
-        missing = len(advertisement.devices) - len(told.devices)
+    data, listed = dialect.device_list(advertisement), advertisement
+    while dialect.max_list_size is not None and len(data) > dialect.max_list_size:
+        fitting = len(listed.devices) * dialect.max_list_size // len(data)
+        listed = replace(listed, devices=listed.devices[: min(fitting, len(listed.devices) - 1)])
+        data = dialect.device_list(listed)
+    if listed is not advertisement:
+        missing = len(advertisement.devices) - len(listed.devices)
         log.error("more devices than fit in a list for the kubelet", resource=resource, left_out=missing)
     return data
 
 
-def _answering(name: str, call: Call, offer: Offer) -> _Unary:
-    timings = offer.timings.setdefault(name, Timings())
+def _answering(name: str, call: Call, served: ServedResource) -> _Unary:
+    timings = served.timings.setdefault(name, Timings())
 
     async def answer(request: bytes, context: Context) -> bytes:
         began = time.perf_counter()
         try:
-            return call(request, offer)
+            return call(request, served)
         except tuple(_STATUS) as error:
-            log.warning("request refused", method=name, resource=offer.resource, problem=str(error))
+            log.warning("request refused", method=name, resource=served.resource, problem=str(error))
             await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
         except Exception as error:  # noqa: BLE001 - gRPC would send the exception's own text to the kubelet
-            log.exception("request failed", error, method=name, resource=offer.resource)
+            log.exception("request failed", error, method=name, resource=served.resource)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
         finally:
             timings.note(time.perf_counter() - began)

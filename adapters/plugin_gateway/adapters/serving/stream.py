@@ -15,7 +15,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 """A call of one of our sockets, whose requests and answers are bytes."""
 
 
-class GivenUp(NamedTuple):
+class PendingDial(NamedTuple):
     """A registration that we left before its stream was there; the kubelet may still be opening it."""
 
     kubelet: FileIdentity
@@ -30,7 +30,7 @@ class StreamHistory:
         self.open: list[KubeletStream] = []
         self.last: KubeletStream | None = None
         """The one that ended last."""
-        self.given_up: GivenUp | None = None
+        self.pending_dial: PendingDial | None = None
         """The last registration whose stream we did not wait for."""
 
 
@@ -42,9 +42,9 @@ class KubeletStream:
         """The kubelet that was or is told the endpoint's name; None while the name is fresh."""
         self.may_be_known = False
         """Whether this kubelet may have heard of the resource before."""
-        self.was_greeted = False
+        self.asked_for_options = False
         """Whether the kubelet asked for the options, as those of 1.25 and later do inside Register."""
-        self.is_left = False
+        self.is_closed_by_us = False
         """Whether it is us who end it."""
         self.opened: float | None = None
         self.ended: float | None = None
@@ -65,9 +65,9 @@ class KubeletStream:
         self._on_change()
         return True
 
-    def greet(self, user_agent: str) -> None:
+    def note_options_asked(self, user_agent: str) -> None:
         """Note that somebody asked for the options."""
-        self.was_greeted |= self.kubelet is not None and user_agent.startswith(KUBELET_AGENT)
+        self.asked_for_options |= self.kubelet is not None and user_agent.startswith(KUBELET_AGENT)
 
     def end(self) -> None:
         """Note that the claimed stream is over."""

@@ -18,9 +18,9 @@ Converse = Callable[[socket.socket], Awaitable[None]]
 class Clients:
     """Those who are connected at this moment."""
 
-    def __init__(self, *, most: int, patience: float, is_allowed: Callable[[socket.socket], bool]) -> None:
-        self._most = most
-        self._patience = patience
+    def __init__(self, *, max_clients: int, timeout: float, is_allowed: Callable[[socket.socket], bool]) -> None:
+        self._max_clients = max_clients
+        self._timeout = timeout
         self._is_allowed = is_allowed
         self._tasks: dict[asyncio.Task[None], None] = {}
         """The eldest first."""
@@ -38,7 +38,7 @@ class Clients:
                 if not self._is_allowed(client):
                     client.close()
                     continue
-                if len(self._tasks) >= self._most:
+                if len(self._tasks) >= self._max_clients:
                     self._send_away(next(iter(self._tasks)))
                 task = tasks.create_task(self._serve(client, converse), name="client")
                 self._tasks[task] = None
@@ -55,7 +55,7 @@ class Clients:
     async def _serve(self, client: socket.socket, converse: Converse) -> None:
         try:
             with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._timeout):
                     await converse(client)
         except Exception as error:  # noqa: BLE001 - a fault in one answer is no reason to leave the kubelet
             log.exception("answer failed", error)

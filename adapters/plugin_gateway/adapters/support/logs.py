@@ -18,7 +18,7 @@ from plugin_gateway.adapters.support.standard_streams import StandardError
 if TYPE_CHECKING:
     import structlog
 
-MOST_KEPT = 1000
+MAX_KEPT = 1000
 """Lines that are kept until there is somebody to write them."""
 
 _Write = Callable[[str, dict[str, Any]], None]
@@ -37,7 +37,7 @@ class Log:
 
     def __init__(self) -> None:
         self._write: _Write | None = None
-        self._kept: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MOST_KEPT)
+        self._kept: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_KEPT)
 
     def debug(self, event: str, **fields: Any) -> None:
         """Tell what helps to understand a fault."""

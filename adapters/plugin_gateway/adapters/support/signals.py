@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LAST_RESORT = 5
+END_TIMEOUT = 5
 """Seconds for an orderly end; after that the process leaves anyway."""
 
 
@@ -45,5 +45,5 @@ class Interruption:
             os._exit(128 + number)
         self.number = number
         signal.signal(signal.SIGALRM, lambda *_: os._exit(128 + number))
-        signal.alarm(LAST_RESORT)
+        signal.alarm(END_TIMEOUT)
         self._end()

@@ -5,13 +5,13 @@ from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
-LONGEST_TEXT = 16 * 1024
+MAX_TEXT_LENGTH = 16 * 1024
 """Characters; gRPC takes no status with more, and nothing else that is a text comes near."""
-LARGEST = 1e11
+MAX_NUMBER = 1e11
 """Seconds since the epoch, three thousand years from now; more than anything else that is measured."""
-LARGEST_WHOLE = 2**63 - 1
+MAX_WHOLE = 2**63 - 1
 """What a protobuf message has room for."""
-_LONGEST_SHOWN = 60
+_MAX_SHOWN_LENGTH = 60
 
 _Value = TypeVar("_Value")
 _Name = TypeVar("_Name")
@@ -41,8 +41,8 @@ def text(value: object) -> str:
     """Read a text that can be written again."""
     if not isinstance(value, str):
         raise MisfitError(f"{shown(value)} is no text")
-    if len(value) > LONGEST_TEXT:
-        raise MisfitError(f"{len(value)} characters, allowed are {LONGEST_TEXT}")
+    if len(value) > MAX_TEXT_LENGTH:
+        raise MisfitError(f"{len(value)} characters, allowed are {MAX_TEXT_LENGTH}")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise MisfitError(f"{shown(value)} has half a surrogate pair")
     return value
@@ -65,14 +65,14 @@ def truth(value: object) -> bool:
 def number(value: object) -> float:
     """Read a number that is not negative: JSON as Python writes it has NaN and Infinity too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= LARGEST:  # type: ignore[operator]
-        raise MisfitError(f"{shown(value)} is no number from 0 to {LARGEST:.0e}")
+    if not is_number or not 0 <= value <= MAX_NUMBER:  # type: ignore[operator]
+        raise MisfitError(f"{shown(value)} is no number from 0 to {MAX_NUMBER:.0e}")
     return float(value)  # type: ignore[arg-type]
 
 
 def whole(value: object) -> int:
     """Read a whole number that is not negative."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= LARGEST_WHOLE:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_WHOLE:
         raise MisfitError(f"{shown(value)} is no whole number from 0 to 2^63 - 1")
     return value
 
@@ -80,7 +80,7 @@ def whole(value: object) -> int:
 def written_whole(value: object) -> int:
     """Read a whole number that is the name of a field."""
     digits = text(value)
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(LARGEST_WHOLE)):
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(MAX_WHOLE)):
         raise MisfitError(f"{shown(value)} is no whole number")
     return whole(int(digits))
 
@@ -150,7 +150,7 @@ def names(value: object) -> dict[str, Any]:
 
 def shown(value: object) -> str:
     """Show a value that is wrong, or its beginning."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST_WHOLE:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_WHOLE:
         return f"a number of {math.floor(math.log10(abs(value))) + 1} digits"
     words = repr(value)
-    return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
+    return words if len(words) <= _MAX_SHOWN_LENGTH else f"{words[:_MAX_SHOWN_LENGTH]}…"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 
-class Conversation:
+class Tap:
     """What is said to and by the kubelet, and what the driver tells meanwhile."""
 
     def __init__(self) -> None:
@@ -11,5 +11,5 @@ class Conversation:
         """Takes what happened and its fields, at once; None while nobody records."""
 
 
-conversation = Conversation()
+tap = Tap()
 """The one of this process."""

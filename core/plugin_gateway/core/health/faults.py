@@ -8,7 +8,7 @@ from typing import NamedTuple
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy, Needs
 
-MOST_EVIDENCE = 8
+MAX_EVIDENCE = 8
 """Pieces that are kept of a device: the first, and the latest."""
 
 
@@ -66,7 +66,7 @@ class Fault:
     """Whether the driver reported a reset after the evidence that asks for one."""
     was_checked: bool = False
     """Whether a check after all evidence found nothing."""
-    is_damped: bool = False
+    is_flapping: bool = False
     """Whether it was taken out so often that more than a quiet time is needed."""
     quiet_from: float | None = None
     """Since when it is on probation, on the clock of the uptime; None where it is not."""
@@ -96,7 +96,7 @@ class Fault:
         if self.needs is Needs.REBOOT:
             return "a reboot of the node, or an operator's word"
         if self.needs is Needs.RESET and not self.was_reset:
-            often = " (it was taken out too often)" if self.is_damped else ""
+            often = " (it was taken out too often)" if self.is_flapping else ""
             return f"a reset that the driver reports, a reboot, or an operator's word{often}"
         if self.problems:
             return f"an end of: {'; '.join(self.problems.values())}"
@@ -113,7 +113,7 @@ class Fault:
         return self.quiet_from is not None and uptime - self.quiet_from >= policy.quiet_time
 
 
-def accuse(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
+def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
     """Add evidence that does not last by itself; a probation ends."""
     evidence = Evidence(what, now.epoch)
     if fault is None:
@@ -131,15 +131,15 @@ def accuse(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
 def _with(known: tuple[Evidence, ...], latest: Evidence) -> tuple[Evidence, ...]:
     """Add the latest, in the place of what said the same before; the first one stays."""
     others = tuple(each for each in known[1:] if each.what != latest.what)
-    return (known[0], *others[-(MOST_EVIDENCE - 2) :], latest)
+    return (known[0], *others[-(MAX_EVIDENCE - 2) :], latest)
 
 
-def burden(fault: Fault | None, kind: EvidenceKind, what: str, needs: Needs, now: Moment) -> Fault:
+def add_lasting_evidence(fault: Fault | None, kind: EvidenceKind, what: str, needs: Needs, now: Moment) -> Fault:
     """Add a problem that lasts until a check does not find it any more; one that lasts already is nothing new."""
     if fault is not None and fault.problems.get(kind) == what:
         return replace(fault, was_checked=False, quiet_from=None)
-    accused = accuse(fault, what, needs, now)
-    return replace(accused, problems={**accused.problems, kind: what}, was_checked=False)
+    updated = add_evidence(fault, what, needs, now)
+    return replace(updated, problems={**updated.problems, kind: what}, was_checked=False)
 
 
 def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment) -> Fault:
@@ -177,7 +177,7 @@ def reboot(fault: Fault) -> Fault:
         asked_for_recovery=False,
         was_reset=True,
         was_checked=False,
-        is_damped=False,
+        is_flapping=False,
         quiet_from=None,
     )
 
@@ -192,9 +192,9 @@ def clear(fault: Fault) -> Fault | None:
     if not fault.problems:
         return None
     lasting = tuple(each for each in fault.evidence if each.what in fault.problems.values())
-    return replace(fault, evidence=lasting or fault.evidence, needs=Needs.CHECK, is_damped=False)
+    return replace(fault, evidence=lasting or fault.evidence, needs=Needs.CHECK, is_flapping=False)
 
 
-def damp(fault: Fault) -> Fault:
+def require_reset(fault: Fault) -> Fault:
     """Have it stay out until more than a quiet time has passed."""
-    return replace(fault, needs=max(fault.needs, Needs.RESET), is_damped=True, quiet_from=None)
+    return replace(fault, needs=max(fault.needs, Needs.RESET), is_flapping=True, quiet_from=None)

@@ -28,7 +28,7 @@ from plugin_gateway.core.health.policy import (
     words_of,
 )
 
-LONGEST_SILENCE = 10.0
+MAX_SILENCE = 10.0
 """Seconds without any sign of the driver after which it is said not to answer; it is waited for 5 s on purpose."""
 
 
@@ -224,8 +224,8 @@ def _report(
     if needs is None:
         return state, Changes(notes=(Note(device, what, _significance(decision)),))
     before = state.faults.get(device)
-    accused = faults.accuse(before, what, needs, now)
-    held = _hold(state, {device: faults.ask(accused) if asks else accused})
+    updated = faults.add_evidence(before, what, needs, now)
+    held = _with_faults(state, {device: faults.ask(updated) if asks else updated})
     return held, Changes(notes=tuple(_further(before, device, what)))
 
 
@@ -252,12 +252,12 @@ def _check(
             needs = decided[kind][1].action.needs
             assert needs is not None
             notes += _further(fault, device, what)
-            fault = faults.burden(fault, kind, what, needs, now)
+            fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
         if fault is not None:
             # What the device was not able to say this time is as it was.
             unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
-    after = replace(_hold(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
+    after = replace(_with_faults(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
 
 
@@ -272,7 +272,7 @@ def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
     is_new = None not in {before, driver.instance} and before != driver.instance
     held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
     seen = driver if driver != state.driver else None
-    return replace(_hold(state, held), driver=driver), Changes(seen=seen)
+    return replace(_with_faults(state, held), driver=driver), Changes(seen=seen)
 
 
 def _miss(state: State, problem: str, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
@@ -291,7 +291,7 @@ def _miss_driver(state: State, now: Moment, policy: HealthPolicy) -> tuple[State
 
 
 def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    silent = seconds >= LONGEST_SILENCE
+    silent = seconds >= MAX_SILENCE
     change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
     heard = replace(state, driver_is_silent=silent)
     notes: tuple[Note, ...] = ()
@@ -310,11 +310,11 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
     if (needs := decision.action.needs) is None:
         return replace(state, driver_is_gone=True), notes
     held = {
-        device: faults.burden(fault, DRIVER_GONE, what, needs, now)
+        device: faults.add_lasting_evidence(fault, DRIVER_GONE, what, needs, now)
         for device, fault in known.items()
         if fault is None or DRIVER_GONE not in fault.problems
     }
-    return replace(_hold(state, held), driver_is_gone=True), notes
+    return replace(_with_faults(state, held), driver_is_gone=True), notes
 
 
 def _clear(state: State, device: DeviceId) -> State:
@@ -327,7 +327,7 @@ def _clear(state: State, device: DeviceId) -> State:
     return replace(state, faults=held, taken_out=taken_out)
 
 
-def _hold(state: State, held: Mapping[DeviceId, Fault]) -> State:
+def _with_faults(state: State, held: Mapping[DeviceId, Fault]) -> State:
     return replace(state, faults={**state.faults, **held}) if held else state
 
 
@@ -335,7 +335,7 @@ def _conclude(
     before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
 ) -> tuple[State, Changes]:
     """Draw the conclusions that do not depend on what was observed."""
-    after = _release(_interrupt(_damp(before, after, now, policy)), now.uptime - silence, policy)
+    after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
 
 
@@ -345,10 +345,12 @@ def _interrupt(state: State) -> State:
     if not on_probation:
         return state
     here = {device.id for device in state.devices} if state.is_watched else frozenset()
-    return _hold(state, {device: faults.resume(state.faults[device]) for device in on_probation if device not in here})
+    return _with_faults(
+        state, {device: faults.resume(state.faults[device]) for device in on_probation if device not in here}
+    )
 
 
-def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
+def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
     """Count which devices were taken out just now, and keep those out that come and go."""
     new = [device for device in after.faults if device not in before.faults]
     if not new or _strikes_all(before, after, new):
@@ -360,8 +362,8 @@ def _damp(before: State, after: State, now: Moment, policy: HealthPolicy) -> Sta
         recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
         taken_out[device] = (*recent, now.uptime)
         if len(taken_out[device]) >= policy.flap_count:
-            held[device] = faults.damp(after.faults[device])
-    return replace(_hold(after, held), taken_out=taken_out)
+            held[device] = faults.require_reset(after.faults[device])
+    return replace(_with_faults(after, held), taken_out=taken_out)
 
 
 def _strikes_all(before: State, after: State, new: Sequence[DeviceId]) -> bool:
@@ -387,8 +389,10 @@ def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
         was, is_now = before.stage_of(device), after.stage_of(device)
         if was is not is_now:
             fault = after.faults.get(device)
-            told = fault if fault is not None else before.faults[device]
-            reason = told.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else told.reason
+            explained = fault if fault is not None else before.faults[device]
+            reason = (
+                explained.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else explained.reason
+            )
             changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
     return tuple(changes)
 

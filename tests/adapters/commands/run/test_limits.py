@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.process import run_to_end
-from plugin_gateway.adapters.commands.run.limits import LEAST_THREADS, ProcessLimitError, claim_limits
+from plugin_gateway.adapters.commands.run.limits import MIN_THREADS, ProcessLimitError, claim_limits
 
 
 def test_it_takes_every_descriptor_that_it_may_have() -> None:
@@ -21,7 +21,7 @@ def test_it_takes_every_descriptor_that_it_may_have() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-@pytest.mark.parametrize("possible", [0, LEAST_THREADS - 1])
+@pytest.mark.parametrize("possible", [0, MIN_THREADS - 1])
 def test_too_few_threads_are_told_with_their_number_and_none_stays(
     possible: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -34,7 +34,7 @@ def test_too_few_threads_are_told_with_their_number_and_none_stays(
         return started[-1]
 
     monkeypatch.setattr(_thread, "start_new_thread", limited)
-    with pytest.raises(ProcessLimitError, match=f"^{possible} more threads are allowed, needed are {LEAST_THREADS}"):
+    with pytest.raises(ProcessLimitError, match=f"^{possible} more threads are allowed, needed are {MIN_THREADS}"):
         claim_limits()
 
 

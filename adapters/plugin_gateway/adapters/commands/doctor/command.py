@@ -46,8 +46,8 @@ def diagnose(settings: Settings, backend: Backend, *, as_json: bool) -> int:
         if not as_json:
             _show(finding)
     if as_json:
-        told = [{"verdict": each.verdict.name.lower(), "what": each.what, "todo": each.todo} for each in findings]
-        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+        found = [{"verdict": each.verdict.name.lower(), "what": each.what, "todo": each.todo} for each in findings]
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return _status(findings)
 
 

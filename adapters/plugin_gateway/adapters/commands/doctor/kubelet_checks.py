@@ -107,7 +107,7 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
         return
     gone = [
         (holding.pod, sorted(holding.devices - present))
-        for holding in checkpoint.holdings
+        for holding in checkpoint.holders
         if holding.resource in resources and holding.devices - present
     ]
     for pod, devices in gone:

@@ -103,15 +103,15 @@ async def _play(directory: Path, like: Release, grace: float) -> int:
     view: Picture | Lines = Picture(console, HELP) if console.is_terminal else Lines(console)
     over, unwritten = asyncio.Event(), list[OSError]()
 
-    def tell(event: Event) -> None:
+    def show(event: Event) -> None:
         """Show an event; an output that cannot be written ends the session, not what the kubelet is just doing."""
         try:
-            view.tell(event)
+            view.show(event)
         except OSError as error:
             unwritten.append(error)
             over.set()
 
-    kubelet = FakeKubelet(directory, like, grace=grace, on_event=tell)
+    kubelet = FakeKubelet(directory, like, grace=grace, on_event=show)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, over.set)

@@ -15,8 +15,8 @@ from plugin_gateway.adapters.fake_kubelet.registration import is_valid
 from plugin_gateway.adapters.fake_kubelet.releases import release
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
-MOST_DEVICES = 100_000
-_DIGITS = len(str(MOST_DEVICES))
+MAX_DEVICES = 100_000
+_DIGITS = len(str(MAX_DEVICES))
 HELP = "allocate RESOURCE [COUNT [POD]] | devices RESOURCE | remove POD | drop RESOURCE | restart [RELEASE] | quit"
 
 
@@ -58,8 +58,8 @@ class Commands:
         await command(*arguments)
 
     async def _allocate(self, resource: str, wanted: str = "1", pod: str | None = None) -> None:
-        if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= _DIGITS and int(wanted) <= MOST_DEVICES):
-            raise InvalidValueError(f"{wanted[:40]!r} is no number of devices, allowed are 0 to {MOST_DEVICES}")
+        if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= _DIGITS and int(wanted) <= MAX_DEVICES):
+            raise InvalidValueError(f"{wanted[:40]!r} is no number of devices, allowed are 0 to {MAX_DEVICES}")
         if not is_valid(self._kubelet.release, resource):
             raise InvalidValueError(
                 f"no plugin can offer {resource[:80]!r}: a resource's name is a domain and a name, as nvidia.com/gpu"

@@ -45,7 +45,7 @@ class Lines:
         self._kubelet = kubelet
         yield
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Show an event."""
         self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
 
@@ -75,7 +75,7 @@ class Picture:
         with self._live:
             yield
 
-    def tell(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Show an event."""
         self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
 

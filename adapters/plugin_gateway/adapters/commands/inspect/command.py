@@ -122,7 +122,7 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
             "package": service.package,
             "kubernetes": _KUBERNETES.get(service.package),
             "methods": _methods(service),
-            "messages": _messages(service) if service.is_told else {},
+            "messages": _messages(service) if service.is_reflected else {},
             "options": _plain(options) if options is not None else None,
             "devices": [_device(device) for device in devices],
             "preferred": _preferred(client, service, devices, wish.prefer),
@@ -226,8 +226,8 @@ def _allocation(service: PluginService, ids: Sequence[str]) -> Mapping[str, Any]
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     in_force = report["in_force"]
     yield f"socket       {report['socket']}"
-    told = "told by reflection" if report["reflection"] else "found out by calling; it has no reflection"
-    yield f"services     {', '.join(report['services'])} ({told})"
+    known_by = "told by reflection" if report["reflection"] else "found out by calling; it has no reflection"
+    yield f"services     {', '.join(report['services'])} ({known_by})"
     if in_force:
         yield f"in force     {', '.join(in_force)}"
     elif report["reflection"]:

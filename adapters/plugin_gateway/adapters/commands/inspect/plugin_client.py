@@ -17,7 +17,7 @@ from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that a plugin gets for each answer."""
 PACKAGES = ("v1beta1", "deviceplugin")
 """The newest first."""
@@ -36,7 +36,7 @@ class PluginService(NamedTuple):
     """One DevicePlugin service."""
 
     descriptor: ServiceDescriptor
-    is_told: bool
+    is_reflected: bool
     """Whether the plugin itself told its shape, through reflection."""
     is_in_force: bool | None
     """Whether the kubelet uses it; None where nobody says."""
@@ -62,9 +62,9 @@ class _Limit(grpc.StreamStreamClientInterceptor):
     """Gives a call the time that a plugin gets."""
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
-        told = client_call_details
+        details = client_call_details
         details = _Details(
-            told.method, PATIENCE, told.metadata, told.credentials, told.wait_for_ready, told.compression
+            details.method, TIMEOUT, details.metadata, details.credentials, details.wait_for_ready, details.compression
         )
         return continuation(details, request_iterator)
 
@@ -121,7 +121,7 @@ class PluginClient:
         names = [name for name in reflected if name.endswith(".DevicePlugin")]
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._limited))
         found = [
-            PluginService(pool.FindServiceByName(name), is_told=True, is_in_force=self._is_in_force(name))
+            PluginService(pool.FindServiceByName(name), is_reflected=True, is_in_force=self._is_in_force(name))
             for name in names
         ]
         if not found:
@@ -131,7 +131,7 @@ class PluginClient:
     def _services_by_calling(self) -> Sequence[PluginService]:
         for package in PACKAGES:
             descriptor = _OURS[package].DESCRIPTOR.services_by_name["DevicePlugin"]
-            service = PluginService(descriptor, is_told=False, is_in_force=None)
+            service = PluginService(descriptor, is_reflected=False, is_in_force=None)
             try:
                 self.snapshot(service)
             except AbsentError:
@@ -142,7 +142,7 @@ class PluginClient:
     def _is_in_force(self, service: str) -> bool | None:
         request = health_pb2.HealthCheckRequest(service=service)
         try:
-            data = self._unary(HEALTH_CHECK)(request.SerializeToString(), timeout=PATIENCE)
+            data = self._unary(HEALTH_CHECK)(request.SerializeToString(), timeout=TIMEOUT)
             answer = health_pb2.HealthCheckResponse.FromString(data)
         except (grpc.RpcError, DecodeError):
             return None
@@ -157,7 +157,7 @@ class PluginClient:
         """
         listen: grpc.UnaryStreamMultiCallable[bytes, bytes]
         listen = self._channel.unary_stream(f"/{service.descriptor.full_name}/ListAndWatch")
-        stream = listen(b"", timeout=PATIENCE)
+        stream = listen(b"", timeout=TIMEOUT)
         try:
             data = next(stream, None)
         except grpc.RpcError as error:
@@ -182,7 +182,7 @@ class PluginClient:
         request = _message(described.input_type, fields)
         path = f"/{service.descriptor.full_name}/{method}"
         try:
-            data = self._unary(path)(request.SerializeToString(), timeout=PATIENCE)
+            data = self._unary(path)(request.SerializeToString(), timeout=TIMEOUT)
         except grpc.RpcError as error:
             if error.code() in _ABSENT:
                 return None
@@ -201,7 +201,7 @@ class PluginClient:
 
     def _failed(self, what: str, error: grpc.RpcError) -> InspectionError:
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return InspectionError(f"{self.path}: no answer to {what} within {PATIENCE:.0f} s")
+            return InspectionError(f"{self.path}: no answer to {what} within {TIMEOUT:.0f} s")
         return InspectionError(f"{self.path}: {what}: {error.code().name}: {error.details()}")
 
 

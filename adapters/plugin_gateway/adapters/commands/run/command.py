@@ -24,16 +24,16 @@ def make(parts: Parts) -> SubCommand:
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the gateway. What it needs is imported while the driver initialises in its own thread."""
-    _leave_at_once_if_told_to()
+    _leave_at_once_on_signals()
     gc.disable()  # until it runs: what is imported stays, and looking through it again and again takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
-    from plugin_gateway.adapters.gateway.observation_queue import Mailbox  # noqa: PLC0415
+    from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     claim_limits()
-    decisions, mailbox = decide_all(parsed, parts), Mailbox()
+    decisions, observations = decide_all(parsed, parts), ObservationQueue()
     backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
-    backend.start(mailbox.put)
+    backend.start(observations.put)
     talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]
     with nullcontext() if talks_to_cluster else left_out("ssl"):
         import asyncio  # noqa: F401, PLC0415 - it takes ssl along where it can: a twentieth of the start
@@ -45,7 +45,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     return Daemon(
         settings=make_settings(decisions),
         read_settings=lambda: make_settings(decide_all(parsed, parts)),
-        mailbox=mailbox,
+        observations=observations,
         backend=backend,
         make_backend=parts.make_backend,
         dialects=parts.dialects(),
@@ -53,7 +53,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     ).run()
 
 
-def _leave_at_once_if_told_to() -> None:
+def _leave_at_once_on_signals() -> None:
     """Heed signals before there is anything to tidy up; a request to read the configuration again waits until then."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))

@@ -15,9 +15,9 @@ from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
-from plugin_gateway.adapters.gateway.gateway import Gateway, Offering
+from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
-from plugin_gateway.adapters.gateway.observation_queue import Mailbox
+from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
@@ -40,7 +40,7 @@ class Daemon:
         *,
         settings: Settings,
         read_settings: Callable[[], Settings],
-        mailbox: Mailbox,
+        observations: ObservationQueue,
         backend: Backend,
         make_backend: Callable[[str, str], Backend],
         dialects: Sequence[Dialect],
@@ -50,7 +50,7 @@ class Daemon:
         self._listener = _listen(settings.listen) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
-        self._mailbox = mailbox
+        self._observations = observations
         self._backend = backend
         self._make_backend = make_backend
         self._dialects = dialects
@@ -60,9 +60,9 @@ class Daemon:
         )
         self._memory = HealthMemory(settings.state_dir)
         self._gateway = Gateway(
-            mailbox=mailbox,
+            observations=observations,
             registrar=self._registrar,
-            offering=_offering(settings),
+            serving_policy=_serving_policy(settings),
             silent_for=self._silent_for,
             state=self._memory.recall(),
             keep=self._keep,
@@ -77,7 +77,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal ends it; returns the exit status."""
-        log.info("started", **_told(self._settings))
+        log.info("started", **_decided(self._settings))
         try:
             return run_process(self._work, self._reload, self._finish_start)
         finally:
@@ -144,7 +144,7 @@ class Daemon:
             "kubelet_dir": str(settings.kubelet_dir),
             "configuration_problem": self._configuration_problem,
             "configuration": {
-                name: {"value": _as_told(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
+                name: {"value": _as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
                 for name, source in decided.items()
             },
         }
@@ -184,7 +184,7 @@ class Daemon:
         if settings.container_driver_root != before.container_driver_root:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
-        self._gateway.apply(_offering(settings))
+        self._gateway.apply(_serving_policy(settings))
 
     def _replace_backend(self, settings: Settings) -> None:
         """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
@@ -192,7 +192,7 @@ class Daemon:
         before = self._backend
         before.stop()
         self._backend = self._make_backend(settings.backend, settings.container_driver_root)
-        self._backend.start(self._mailbox.put, after=before.join)
+        self._backend.start(self._observations.put, after=before.join)
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
@@ -229,8 +229,8 @@ async def _import_later(module: str) -> None:
     await asyncio.to_thread(import_module, module)
 
 
-def _offering(settings: Settings) -> Offering:
-    return Offering(
+def _serving_policy(settings: Settings) -> ServingPolicy:
+    return ServingPolicy(
         rules=settings.resources,
         policy=AllocationPolicy(
             pass_device_specs=settings.pass_device_specs,
@@ -247,18 +247,18 @@ def _offering(settings: Settings) -> Offering:
 def _changed(before: Settings, after: Settings) -> list[str]:
     """Tell each decision that is another one now."""
     names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
-    told = {name: (_as_told(getattr(before, name)), _as_told(getattr(after, name))) for name in names}
+    shown = {name: (_as_text(getattr(before, name)), _as_text(getattr(after, name))) for name in names}
     health = ["health"] if before.health != after.health else []
-    return [f"{name}: {old} -> {new}" for name, (old, new) in told.items() if old != new] + health
+    return [f"{name}: {old} -> {new}" for name, (old, new) in shown.items() if old != new] + health
 
 
-def _as_told(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, tuple) and not isinstance(value, ListenAddress):
         return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
     return str(value.value if isinstance(value, Enum) else value)
 
 
-def _told(settings: Settings) -> dict[str, object]:
+def _decided(settings: Settings) -> dict[str, object]:
     """What is in force, as log fields; only what somebody decided."""
     return {
         "kubelet_dir": str(settings.kubelet_dir),

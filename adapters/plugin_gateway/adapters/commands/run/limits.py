@@ -7,9 +7,9 @@ import resource
 
 from plugin_gateway.core.errors import GatewayError
 
-LEAST_THREADS = 12
+MIN_THREADS = 12
 """Threads beside the main one: eight are gRPC's and ours, measured with the simulated GPUs; the rest are for more."""
-LEAST_DESCRIPTORS = 64
+MIN_DESCRIPTORS = 64
 """Open files: sixteen with one resource and one kubelet, measured; the rest are for more of both."""
 
 
@@ -24,13 +24,13 @@ def claim_limits() -> None:
         ProcessLimitError: there are not.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most < LEAST_DESCRIPTORS:
-        raise ProcessLimitError(f"{most} open files are allowed (ulimit -Hn), needed are {LEAST_DESCRIPTORS}")
+    if most < MIN_DESCRIPTORS:
+        raise ProcessLimitError(f"{most} open files are allowed (ulimit -Hn), needed are {MIN_DESCRIPTORS}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a crowd of connections must not keep the kubelet's out
     possible = _count_possible_threads()
-    if possible < LEAST_THREADS:
+    if possible < MIN_THREADS:
         raise ProcessLimitError(
-            f"{possible} more threads are allowed, needed are {LEAST_THREADS}: raise the limit of processes "
+            f"{possible} more threads are allowed, needed are {MIN_THREADS}: raise the limit of processes "
             "(pids.max of the container's cgroup, --pod-max-pids of the kubelet, ulimit -u)"
         )
 
@@ -49,7 +49,7 @@ def _count_possible_threads() -> int:
 
     started = 0
     with contextlib.suppress(RuntimeError):  # Python's word for a thread that cannot be started
-        for _ in range(LEAST_THREADS):
+        for _ in range(MIN_THREADS):
             _thread.start_new_thread(wait, ())
             started += 1
     gate.release()

@@ -59,7 +59,7 @@ class _Life:
             log.info("stopped")
             return 0
         except BaseExceptionGroup as group:
-            _tell_end(group)
+            _log_end(group)
         finally:
             self._finishing.cancel()
             self._finishing.join(STOP_DEADLINE)
@@ -87,7 +87,7 @@ class _Life:
             await self._reload()
 
 
-def _tell_end(group: BaseExceptionGroup) -> None:
+def _log_end(group: BaseExceptionGroup) -> None:
     """Say why the process ends: in one line where we know, with a traceback where it is a fault of ours."""
     for error in leaves(group):
         if isinstance(error, GatewayError):
