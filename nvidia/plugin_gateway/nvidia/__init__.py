@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: NVML in a thread of its own, what its evidence means, and simulated GPUs."""

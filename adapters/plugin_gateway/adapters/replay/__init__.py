@@ -1,1 +1,1 @@
-"""`run --record` and `plugin-gateway replay`: a conversation as a file, and its other side played again."""
+"""Plays a recording: the kubelet's side is repeated to a gateway with the same devices; compares the answers."""
