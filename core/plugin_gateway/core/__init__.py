@@ -1,8 +1,9 @@
 """The device model: frozen values and pure functions.
 
-Time and facts come in as arguments, outcomes go out as values.
-Nothing here knows a vendor, gRPC, protobuf, a driver, a clock or a task.
+Time and facts come in as arguments, and results are returned as values. No module of this package knows a vendor, gRPC,
+protobuf, a driver, a clock or an asyncio task.
 
-A value that checks itself is a frozen dataclass; one without a rule of its own is a named tuple, which costs a sixth of
-that to define, and on Kubernetes 1.8 the time from process start to registration is correctness.
+A value that checks itself is a frozen dataclass. A value without a rule of its own is a named tuple, because defining a
+named tuple takes a sixth of the time. Import time matters here: with a kubelet of 1.8, a container that starts before
+the resource is registered gets no devices and no error.
 """

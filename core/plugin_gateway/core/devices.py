@@ -1,4 +1,4 @@
-"""What a backend saw: devices, the whole inventory of a node, and how two inventories differ."""
+"""Devices, the inventory of a node, and the difference between two inventories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,20 @@ from typing import NamedTuple, NewType
 from plugin_gateway.core.errors import InvalidValueError
 
 DeviceId = NewType("DeviceId", str)
+"""The id under which the kubelet knows a device. `parse_device_id` makes one."""
 
 MAX_ID_LENGTH = 63
-"""The device plugin API asks for ids of at most 63 characters; no kubelet enforces it."""
+"""Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
 
 
 def parse_device_id(text: str) -> DeviceId:
-    """Accept an id that every kubelet and every consumer of a comma list can take.
+    """Return the text as a device id that every kubelet and every reader of a comma-separated list accepts.
+
+    A comma would split the id in the visibility variable. Kubelets of 1.34 and later end the stream if an id is not
+    valid UTF-8.
 
     Raises:
-        InvalidValueError: it is empty, too long, not valid UTF-8, or has blanks, commas or control characters.
+        InvalidValueError: it is empty, too long, not valid UTF-8, or contains blanks, commas or control characters.
     """
     if not 0 < len(text) <= MAX_ID_LENGTH:
         raise InvalidValueError(f"device id {text!r} has {len(text)} characters, allowed are 1 to {MAX_ID_LENGTH}")
@@ -32,22 +36,23 @@ class Device:
 
     id: DeviceId
     index: int
-    """The driver's number for it; the order in which people count."""
+    """The number that the driver gives the device, from 0. People count devices by it."""
     minor: int | None
-    """The number of its device node; None where the driver has none."""
+    """The number of the device node. None if the driver reports none."""
     pci_address: str
-    """As sysfs writes it: 0000:1b:00.0."""
+    """In the form that sysfs uses, for example 0000:1b:00.0."""
     product: str
+    """The product name as the driver reports it. Empty if the driver reports none."""
     memory_bytes: int
     numa_node: int | None
-    """None where the machine tells no node (sysfs says -1)."""
+    """None if the machine reports no NUMA node (sysfs shows -1)."""
     nodes: tuple[str, ...]
-    """The device nodes of this device alone, as absolute paths."""
+    """The device nodes that belong to this device alone, as absolute paths."""
     reports_faults: bool = True
-    """Whether its driver tells when something goes wrong with it; without, only a check finds it."""
+    """Whether the driver reports faults of this device as events. If not, only a check finds them."""
 
     def __post_init__(self) -> None:
-        """Refuse an id that nobody could take, and numbers that only stand for "none" elsewhere."""
+        """Reject an invalid id, relative paths and negative numbers. A missing number has to be None."""
         parse_device_id(self.id)
         if self.memory_bytes < 0 or not all(node.startswith("/") for node in self.nodes):
             raise InvalidValueError(f"device {self.id}: memory {self.memory_bytes}, nodes {self.nodes}")
@@ -60,27 +65,28 @@ class Device:
 
 
 class RejectedDevice(NamedTuple):
-    """A device that is there and cannot be offered."""
+    """A device that exists but cannot be offered."""
 
     place: str
-    """Which one it is, in words that lead to it: index and PCI address."""
+    """Index and PCI address, as far as they are known, so that people can find the device."""
     problem: str
+    """Why it cannot be offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """Everything a backend sees at one moment."""
+    """All devices that a backend sees at one moment."""
 
     devices: tuple[Device, ...]
-    """In the order of their index, no id and no index twice."""
+    """In the order of their index. No id and no index occurs twice."""
     rejected: tuple[RejectedDevice, ...] = ()
     shared_nodes: tuple[str, ...] = ()
-    """Device nodes that every container with one of the devices needs, where they exist."""
+    """The device nodes that every container with one of the devices needs, if they exist."""
     visibility_variable: str
-    """The environment variable that tells the vendor's container runtime which devices to show."""
+    """The environment variable that names the devices for the vendor's container runtime."""
 
     def __post_init__(self) -> None:
-        """Refuse an inventory that names one device twice or out of order."""
+        """Reject an inventory with a repeated id, a repeated index or a wrong order."""
         if len({device.id for device in self.devices}) != len(self.devices):
             raise InvalidValueError(f"a device id occurs twice: {', '.join(device.id for device in self.devices)}")
         indexes = [device.index for device in self.devices]
@@ -89,16 +95,16 @@ class Inventory:
 
 
 class Difference(NamedTuple):
-    """Devices by what became of them, each in the order of its list."""
+    """The difference between two lists of devices. Each field keeps the order of its list."""
 
     added: tuple[Device, ...]
     removed: tuple[Device, ...]
     altered: tuple[Device, ...]
-    """Same id, other attributes; as they are afterwards."""
+    """Devices with the same id but other attributes, as they are in the new list."""
 
 
 def diff(before: Sequence[Device], after: Sequence[Device]) -> Difference:
-    """Compare by device id."""
+    """Return which devices were added, removed or altered. Devices are compared by id."""
     old = {device.id: device for device in before}
     new = {device.id for device in after}
     return Difference(

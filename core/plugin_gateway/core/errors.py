@@ -1,20 +1,21 @@
-"""The errors of the device model."""
+"""The errors of the device model, and the base class of all errors of the gateway."""
 
 from collections.abc import Sequence
 
 
 class GatewayError(Exception):
-    """Whatever the gateway itself can say is wrong."""
+    """Base class of every error that the gateway raises itself. Its message is for the administrator."""
 
 
 class InvalidValueError(GatewayError):
-    """A value from outside that no rule allows; the message names the value and what is allowed."""
+    """A value from outside breaks a rule. The message names the value and what is allowed."""
 
 
 class AllocationError(GatewayError):
-    """An allocation that cannot be granted; the message names the device ids."""
+    """An allocation that cannot be granted. The message names the device ids."""
 
     problem = "cannot be allocated"
+    """What is wrong with the ids. The message begins with these words."""
 
     def __init__(self, ids: Sequence[str]) -> None:
         super().__init__(f"{self.problem}: {', '.join(ids)}")
@@ -22,18 +23,18 @@ class AllocationError(GatewayError):
 
 
 class UnknownDeviceError(AllocationError):
-    """Ids that the resource does not have."""
+    """The resource has no devices with these ids."""
 
     problem = "no such device in this resource"
 
 
 class RepeatedDeviceError(AllocationError):
-    """Ids that were asked for more than once for one container."""
+    """These ids occur more than once in the request of one container."""
 
     problem = "device asked for more than once"
 
 
 class UnhealthyDeviceError(AllocationError):
-    """Ids of devices that are unhealthy at the moment."""
+    """The devices with these ids are unhealthy at the moment."""
 
     problem = "device is unhealthy"

@@ -1,4 +1,4 @@
-"""What the gateway needs from the world outside: a vendor's driver, and the host's device nodes."""
+"""Interfaces to the outside: a vendor's driver (`Backend`) and the host's device nodes (`HostNodes`)."""
 
 from collections.abc import Callable, Container, Sequence
 from typing import Protocol
@@ -6,43 +6,48 @@ from typing import Protocol
 from plugin_gateway.core.health.observations import Observation
 
 Report = Callable[[Observation], None]
-"""Takes an observation from any thread, at once, without waiting for anybody.
+"""Accepts an observation from any thread and returns at once.
 
-Of several observations on one topic (`Observation.topic`) that come before anybody looks, only the last may be seen.
+Several observations with the same topic (`Observation.topic`) can arrive before anybody reads them. The reader may then
+see only the last of them.
 """
 
 
 class Backend(Protocol):
-    """One vendor's driver, for one life. Whatever may wait for the driver happens in a thread of the backend's own.
+    """A connection to the driver of one vendor. It is started once and stopped once.
 
-    A node has one backend at a time: an inventory is everything there is to offer.
+    Every call that may wait for the driver happens in a thread that the backend owns. A node has one backend at a time,
+    so an inventory contains everything that the node can offer.
     """
 
     device_word: str
-    """What people call one of its devices, in the singular."""
+    """The common word for one of the devices, in the singular."""
 
     def start(self, report: Report, after: Callable[[], object] = ...) -> None:
-        """Begin to look, and report whole inventories and events from then on; returns at once.
+        """Start the thread and report inventories and events through ``report``. Returns at once.
 
-        ``after`` is called before the driver is, and may wait for as long as it likes: for the thread of a backend that
-        asked it before.
+        The thread calls ``after`` before it calls the driver. ``after`` may block, for example until the thread of an
+        earlier backend has ended.
         """
         ...
 
     def stop(self) -> None:
-        """Report nothing more; returns at once, also while the driver hangs. Calling it again does nothing."""
+        """Stop reporting. Returns at once, even if the driver hangs. Another call has no effect."""
         ...
 
     def silent_for(self) -> float:
-        """Tell for how many seconds the driver has not given any sign; 0 where nobody is waiting for it."""
+        """Return the seconds since the last sign of the driver. 0 if nothing waits for the driver."""
         ...
 
     def is_watching(self) -> bool:
-        """Whether the driver is watched, or waited for; False once whoever did so is gone."""
+        """Whether the thread that watches the driver, or waits for it, is running."""
         ...
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread to end after ``stop``, at most ``timeout`` seconds; False where it still hangs."""
+        """Wait for the thread to end after ``stop``, at most ``timeout`` seconds.
+
+        Returns False if the thread has not ended by then, because a call of the driver still hangs.
+        """
         ...
 
 
@@ -50,5 +55,8 @@ class HostNodes(Protocol):
     """The device nodes of the host."""
 
     def present(self, paths: Sequence[str]) -> Container[str]:
-        """Tell which of these paths, as a container would see them, are device nodes of the host now."""
+        """Return which of these paths are device nodes of the host now.
+
+        The paths are those that a container sees, such as ``/dev/x0``. The result may contain other paths too.
+        """
         ...

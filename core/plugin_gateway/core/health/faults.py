@@ -1,4 +1,7 @@
-"""What is held against a device, and how it comes to be given out again: Healthy, Unhealthy, Probation, Healthy."""
+"""The fault of one device, and the functions that move it from unhealthy to probation.
+
+The package's docstring describes the whole way from evidence to healthy.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,20 +12,20 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy, Needs
 
 MAX_EVIDENCE = 8
-"""Pieces that are kept of a device: the first, and the latest."""
+"""Number of pieces of evidence kept for a device: the first one and the latest ones."""
 
 
 class Moment(NamedTuple):
-    """A time on two clocks."""
+    """One moment on two clocks."""
 
     uptime: float
-    """Seconds since the boot, in which durations are measured: nobody sets this clock."""
+    """Seconds since the boot, including suspend. Durations use this clock, because nobody can set it."""
     epoch: float
-    """Seconds since the epoch, for people."""
+    """Seconds since the epoch. For people only."""
 
 
 class Stage(Enum):
-    """How far a device is from being given out. The kubelet is told Healthy of the first alone."""
+    """The stage of a device. The kubelet sees ``Healthy`` only for the first stage."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
@@ -30,49 +33,55 @@ class Stage(Enum):
 
 
 class Evidence(NamedTuple):
-    """One thing that speaks against a device."""
+    """One piece of evidence against a device."""
 
     what: str
+    """What was reported or found, for people."""
     at: float
     """Seconds since the epoch."""
 
 
 class Checkup(NamedTuple):
-    """What a device answered when it was asked how it is."""
+    """The result of checking one device."""
 
     problems: Mapping[EvidenceKind, str]
-    """What speaks against it for as long as it lasts, in words."""
+    """The problems that the check found, by kind, in words. They last until a check no longer finds them."""
     asks_for_recovery: bool | None = None
-    """Whether its driver asks for a reset or a reboot; None where that cannot be told."""
+    """Whether the driver asks for a reset or a reboot of the device. None if it is unknown."""
     unanswered: frozenset[EvidenceKind] = frozenset()
-    """What it was asked about and did not say, although it says other things."""
+    """The kinds of problems that the device gave no answer about, although it answered other questions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Why a device is not given out, and what it still needs."""
+    """Why a device is unhealthy, and what it still needs."""
 
     since: float
-    """When it was taken out, in seconds since the epoch."""
+    """When the device became unhealthy, in seconds since the epoch."""
     evidence: tuple[Evidence, ...]
-    """What took it out first, then what came last."""
+    """The evidence that made the device unhealthy, then the latest evidence. At most `MAX_EVIDENCE`."""
     needs: Needs
-    """Of what took it out, the most that has to happen."""
+    """The highest need of all the evidence."""
     problems: Mapping[EvidenceKind, str] = field(default_factory=dict)
-    """What the last check found, or lasts for other reasons."""
+    """The problems that last: those of the last check, and a driver that is gone."""
     asked_for_recovery: bool = False
-    """Whether the driver asked for a reset or a reboot when it last told; to ask no more is to report one."""
+    """Whether the driver asked for a reset or a reboot. If it no longer asks, a reset has happened."""
     was_reset: bool = False
-    """Whether the driver reported a reset after the evidence that asks for one."""
+    """Whether a reset was reported after the last evidence that requires a reset."""
     was_checked: bool = False
-    """Whether a check after all evidence found nothing."""
+    """Whether a check after the last evidence found no problem."""
     is_flapping: bool = False
-    """Whether it was taken out so often that more than a quiet time is needed."""
+    """Whether the device became unhealthy so often that it needs a reset."""
     quiet_from: float | None = None
-    """Since when it is on probation, on the clock of the uptime; None where it is not."""
+    """Since when the device is on probation, on the uptime clock. None if it is not on probation."""
 
     def __post_init__(self) -> None:
-        """Refuse a fault without a reason, and a probation that nothing allows."""
+        """Reject a fault that contradicts itself.
+
+        Raises:
+            InvalidValueError: it has no evidence, is on probation too early, or has problems after a check that found
+                none.
+        """
         if not self.evidence:
             raise InvalidValueError("a device is unhealthy for no reason")
         if self.quiet_from is not None and not self.may_be_on_probation:
@@ -82,17 +91,17 @@ class Fault:
 
     @property
     def reason(self) -> str:
-        """What took the device out."""
+        """The evidence that made the device unhealthy."""
         return self.evidence[0].what
 
     @property
     def stage(self) -> Stage:
-        """Unhealthy or on probation."""
+        """Unhealthy, or on probation."""
         return Stage.UNHEALTHY if self.quiet_from is None else Stage.PROBATION
 
     @property
     def lacks(self) -> str:
-        """Tell what it waits for, for people."""
+        """What the device still needs, in words for people."""
         if self.needs is Needs.REBOOT:
             return "a reboot of the node, or an operator's word"
         if self.needs is Needs.RESET and not self.was_reset:
@@ -104,17 +113,20 @@ class Fault:
 
     @property
     def may_be_on_probation(self) -> bool:
-        """Whether nothing but time is wanting."""
+        """Whether only the quiet time is missing."""
         is_satisfied = self.needs is Needs.CHECK or (self.needs is Needs.RESET and self.was_reset)
         return is_satisfied and self.was_checked and not self.problems
 
     def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
-        """Whether the device had been quiet for long enough at this time on the clock of the uptime."""
+        """Whether the device had been quiet for the quiet time at this time of the uptime clock."""
         return self.quiet_from is not None and uptime - self.quiet_from >= policy.quiet_time
 
 
 def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
-    """Add evidence that does not last by itself; a probation ends."""
+    """Return the fault with evidence that does not last by itself. A probation ends.
+
+    A reset from before this evidence no longer counts if the evidence requires one itself.
+    """
     evidence = Evidence(what, now.epoch)
     if fault is None:
         return Fault(since=now.epoch, evidence=(evidence,), needs=needs)
@@ -129,13 +141,16 @@ def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> F
 
 
 def _with(known: tuple[Evidence, ...], latest: Evidence) -> tuple[Evidence, ...]:
-    """Add the latest, in the place of what said the same before; the first one stays."""
+    """Return the evidence with the latest piece at the end. It replaces an equal piece, except the first one."""
     others = tuple(each for each in known[1:] if each.what != latest.what)
     return (known[0], *others[-(MAX_EVIDENCE - 2) :], latest)
 
 
 def add_lasting_evidence(fault: Fault | None, kind: EvidenceKind, what: str, needs: Needs, now: Moment) -> Fault:
-    """Add a problem that lasts until a check does not find it any more; one that lasts already is nothing new."""
+    """Return the fault with a problem that lasts until a check no longer finds it.
+
+    If the same problem lasts already, no new evidence is added, but a probation still ends.
+    """
     if fault is not None and fault.problems.get(kind) == what:
         return replace(fault, was_checked=False, quiet_from=None)
     updated = add_evidence(fault, what, needs, now)
@@ -143,7 +158,11 @@ def add_lasting_evidence(fault: Fault | None, kind: EvidenceKind, what: str, nee
 
 
 def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment) -> Fault:
-    """Draw the conclusion from a check, of which these problems count; each of them was added before."""
+    """Return the fault after a check.
+
+    ``lasting`` contains the problems of the check that count by the policy. Each of them was added to the fault before.
+    Probation begins here if nothing but the quiet time is missing.
+    """
     asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
     examined = replace(
         fault,
@@ -159,17 +178,17 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
 
 
 def ask(fault: Fault) -> Fault:
-    """Note that the driver asked for a reset or a reboot, however briefly."""
+    """Return the fault with the note that the driver asked for a reset or a reboot, even if only briefly."""
     return replace(fault, asked_for_recovery=True)
 
 
 def reset(fault: Fault) -> Fault:
-    """Note that the driver reported a reset; what it did is for the next check to say."""
+    """Return the fault after a reset that the driver reported. The next check decides whether the reset helped."""
     return replace(fault, was_reset=True, was_checked=False, quiet_from=None)
 
 
 def reboot(fault: Fault) -> Fault:
-    """Note that the node booted; all clocks and the driver began anew."""
+    """Return the fault after a reboot of the node. Only a check is still needed."""
     return replace(
         fault,
         needs=Needs.CHECK,
@@ -183,12 +202,12 @@ def reboot(fault: Fault) -> Fault:
 
 
 def resume(fault: Fault) -> Fault:
-    """Go on after a time in which nobody watched: what was quiet before has to be quiet again."""
+    """Return the fault after a time without observation. It needs another check and the whole quiet time."""
     return replace(fault, was_checked=False, quiet_from=None)
 
 
 def clear(fault: Fault) -> Fault | None:
-    """Take an operator's word for it; only what still lasts is held against the device."""
+    """Return the fault after an operator's `health clear`. None if no problem lasts, so the device is healthy."""
     if not fault.problems:
         return None
     lasting = tuple(each for each in fault.evidence if each.what in fault.problems.values())
@@ -196,5 +215,5 @@ def clear(fault: Fault) -> Fault | None:
 
 
 def require_reset(fault: Fault) -> Fault:
-    """Have it stay out until more than a quiet time has passed."""
+    """Return the fault of a flapping device. It needs a reset in addition."""
     return replace(fault, needs=max(fault.needs, Needs.RESET), is_flapping=True, quiet_from=None)

@@ -1,4 +1,4 @@
-"""What has to outlive the process, so that a restart does not whitewash a device."""
+"""The part of the state that has to survive a restart of the gateway, so that faults are not forgotten."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,19 +11,21 @@ from plugin_gateway.core.health.state import State
 
 
 class Memory(NamedTuple):
-    """What is held against devices, on which boot and with which driver."""
+    """The faults of all devices, with the boot and the driver that they belong to."""
 
     boot_id: str
     """The kernel's random/boot_id."""
     driver: DriverSeen | None
+    """The driver that answered last. None if no driver has answered."""
     faults: Mapping[DeviceId, Fault]
     taken_out: Mapping[DeviceId, tuple[float, ...]]
+    """When each device became unhealthy, on the uptime clock of this boot. It is used to detect flapping."""
     unseen: frozenset[DeviceId]
-    """Devices with faults that were not there in this boot; somebody may have taken them out of the machine."""
+    """Devices with faults that have not appeared in this boot. They may have been removed from the machine."""
 
 
 def remember(state: State, boot_id: str) -> Memory:
-    """Take out of the state what has to be kept."""
+    """Return the part of the state that has to be kept."""
     return Memory(
         boot_id=boot_id,
         driver=state.driver,
@@ -34,7 +36,11 @@ def remember(state: State, boot_id: str) -> Memory:
 
 
 def recall(memory: Memory, boot_id: str) -> State:
-    """Begin with what was kept; what another boot did away with is forgotten, and who stayed away all that time."""
+    """Return the state to start with.
+
+    After a restart in the same boot, every device that was on probation needs a new check. After a reboot, each fault
+    needs only a check. Faults of devices that did not appear in the whole previous boot are dropped.
+    """
     if memory.boot_id != boot_id:
         left = {device: faults.reboot(fault) for device, fault in memory.faults.items() if device not in memory.unseen}
         return State(faults=left, unseen=frozenset(left))

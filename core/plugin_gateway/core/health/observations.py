@@ -1,4 +1,8 @@
-"""What a backend can report: the inputs of the state function."""
+"""The observations that a backend can report. They are the inputs of the state function.
+
+Each observation has a topic. A queue of observations keeps only the latest one of each topic, because a later one
+repeats the earlier one. An observation whose topic is None is always kept, in its place in the order.
+"""
 
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
@@ -9,39 +13,43 @@ from plugin_gateway.core.health.policy import EvidenceKind
 
 
 class InventorySeen(NamedTuple):
-    """A whole snapshot."""
+    """A complete inventory of the node."""
 
     inventory: Inventory
 
     @property
     def topic(self) -> Hashable | None:
-        """What it is about: a later word on the same topic says it again. None for what has its place in a story."""
+        """None, because the order relative to other observations matters."""
         return None
 
 
 class EvidenceReported(NamedTuple):
-    """The driver reported something that speaks against a device and does not last by itself."""
+    """The driver reported evidence against a device that does not last by itself."""
 
     kind: EvidenceKind
     device: DeviceId | None
-    """None where the driver named no device that the backend knows."""
+    """None if the driver named no device that the backend knows."""
     place: str = ""
-    """The PCI address of one that the backend does not know, as far as the driver names it."""
+    """The PCI address of an unknown device, if the driver reports it. Empty otherwise."""
 
     @property
     def topic(self) -> Hashable | None:
-        """Each kind of evidence against each device."""
+        """The device, its place and the kind of evidence."""
         return self.device, self.place, self.kind
 
 
 class DevicesChecked(NamedTuple):
-    """What devices answered when they were asked how they are."""
+    """The results of a check of devices."""
 
     checkups: Mapping[DeviceId, Checkup]
 
     @property
     def topic(self) -> Hashable | None:
-        """The same devices, with the same to say: a problem that was there for a moment was there."""
+        """The devices and the result of each, without the wording.
+
+        Only a check with the same result replaces an earlier one. A problem that was present for a moment is therefore
+        not lost.
+        """
         return frozenset(
             (device, frozenset(checkup.problems), checkup.asks_for_recovery, checkup.unanswered)
             for device, checkup in self.checkups.items()
@@ -49,16 +57,16 @@ class DevicesChecked(NamedTuple):
 
 
 class DriverSeen(NamedTuple):
-    """Which driver answers."""
+    """The driver answered and identified itself."""
 
     version: str | None
-    """None where it does not say."""
+    """None if the driver does not report its version."""
     instance: str | None
-    """Another one after the kernel module was loaded again; None where that cannot be told."""
+    """Changes when the kernel module is loaded again. None if the instance is unknown."""
 
     @property
     def topic(self) -> Hashable | None:
-        """None: what came before and after it counts."""
+        """None, because the order relative to other observations matters."""
         return None
 
 
@@ -66,32 +74,34 @@ class DriverUnavailable(NamedTuple):
     """The driver cannot be asked at all."""
 
     problem: str
+    """The reason, for people."""
 
     @property
     def topic(self) -> Hashable | None:
-        """None: what came before and after it counts."""
+        """None, because the order relative to other observations matters."""
         return None
 
 
 class DriverSilence(NamedTuple):
-    """For how long the driver has not given any sign."""
+    """How long the driver has given no sign."""
 
     seconds: float
 
     @property
     def topic(self) -> Hashable | None:
-        """The silence."""
+        """The same for every silence: only the latest duration matters."""
         return "silence"
 
 
 class EventsAwaited(NamedTuple):
-    """Whether the driver's events can be waited for; what it says where they cannot."""
+    """Whether the backend can receive events of the driver."""
 
     problem: str | None
+    """The driver's error if events cannot be received, otherwise None."""
 
     @property
     def topic(self) -> Hashable | None:
-        """None: what came before and after it counts."""
+        """None, because the order relative to other observations matters."""
         return None
 
 

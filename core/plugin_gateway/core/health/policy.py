@@ -1,4 +1,4 @@
-"""What follows from each kind of evidence: the backend's defaults, and what an admin decided otherwise."""
+"""The action for each kind of evidence: the defaults of the backend, and the administrator's changes."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from typing import NamedTuple, NewType
 from plugin_gateway.core.errors import InvalidValueError
 
 EvidenceKind = NewType("EvidenceKind", str)
-"""What speaks against a device, in a word such as ``link-down``, or as one of a numbered family: ``code-79``."""
+"""A kind of evidence: a word such as ``link-down``, or a number of a family such as ``code-79``."""
 
 NOT_ANSWERING = EvidenceKind("not-answering")
 """The device does not answer its driver, or answers with an error."""
@@ -20,51 +20,56 @@ DRIVER_GONE = EvidenceKind("driver-gone")
 
 
 def numbered(family: str, number: int) -> EvidenceKind:
-    """Return the kind of this number in a family."""
+    """Return the kind of evidence for a number of a family."""
     return EvidenceKind(f"{family}-{number}")
 
 
 def number_of(kind: EvidenceKind, family: str) -> int | None:
-    """Return the number of a kind in a family; None where it belongs to none or another one."""
+    """Return the number of a kind in this family. None if the kind does not belong to the family."""
     of_family, _, number = kind.rpartition("-")
     return int(number) if of_family == family and number.isdecimal() else None
 
 
 def family_of(kind: EvidenceKind) -> str | None:
-    """Return the family of a kind with a number; None for one without."""
+    """Return the family of a kind with a number. None for a kind without a number."""
     family, _, number = kind.rpartition("-")
     return family if number.isdecimal() else None
 
 
 def words_of(kind: EvidenceKind) -> str:
-    """Return the kind as people write it: ``CODE 79`` for a number of a family, else the word itself."""
+    """Return the kind in its usual spelling: ``CODE 79`` for a number of a family, otherwise the word itself."""
     family = family_of(kind)
     return kind if family is None else f"{family.upper()} {kind.removeprefix(family)[1:]}"
 
 
 class Needs(IntEnum):
-    """What has to happen to an unhealthy device before it may be on probation; a higher one includes the lower."""
+    """What has to happen before an unhealthy device may be on probation. A higher need includes the lower ones."""
 
     CHECK = 0
-    """A check that finds nothing."""
+    """A check that finds no problem."""
     RESET = 1
-    """The driver reports a reset: a new driver instance, or its recovery action back to none."""
+    """A reset: the driver has a new instance, or it no longer asks for recovery."""
     REBOOT = 2
-    """Another boot id."""
+    """A reboot of the node: the kernel has another boot id."""
 
 
 class Action(Enum):
-    """What follows from evidence."""
+    """What the gateway does when it sees a kind of evidence."""
 
     IGNORE = "ignore"
+    """Writes a line to the log."""
     REPORT = "report"
+    """Writes a warning to the log, and an Event if Events are enabled."""
     UNHEALTHY = "unhealthy"
+    """Makes the device unhealthy until a check finds no problem."""
     UNTIL_RESET = "unhealthy-until-reset"
+    """Makes the device unhealthy until a reset."""
     UNTIL_REBOOT = "unhealthy-until-reboot"
+    """Makes the device unhealthy until a reboot."""
 
     @property
     def needs(self) -> Needs | None:
-        """What the device needs then; None where it stays healthy."""
+        """What the device needs after this action. None if the device stays healthy."""
         return _NEEDS.get(self)
 
 
@@ -72,14 +77,15 @@ _NEEDS = {Action.UNHEALTHY: Needs.CHECK, Action.UNTIL_RESET: Needs.RESET, Action
 
 
 class Decision(NamedTuple):
-    """An action, and where it was decided."""
+    """An action and its origin."""
 
     action: Action
     origin: str
+    """Where the decision was made, for people: the default, a flag, a variable or the file."""
 
     @property
     def is_reported(self) -> bool:
-        """Whether it is told, and changes nothing."""
+        """Whether the evidence is reported and the health stays the same."""
         return self.action is Action.REPORT
 
 
@@ -88,24 +94,28 @@ _BY_DEFAULT = Decision(Action.UNHEALTHY, "default")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthPolicy:
-    """Everything decided about health. Times are seconds."""
+    """All decisions about health. Times are in seconds."""
 
     kinds: Mapping[EvidenceKind, Decision] = field(default_factory=dict)
-    """Decisions about kinds that somebody knows."""
+    """Decisions about single kinds of evidence."""
     families: Mapping[str, Decision] = field(default_factory=dict)
-    """The decision about every other number of a family."""
+    """For each family, the decision about the numbers that are not in ``kinds``."""
     others: Decision = _BY_DEFAULT
-    """The decision about whatever is left."""
+    """The decision about all other evidence."""
     quiet_time: float = 60.0
-    """How long a device has to be well, and without new evidence, before it is given out again."""
+    """How long a device has to stay without new evidence before it is healthy again."""
     driver_timeout: float = 30.0
-    """How long the driver may give no answer before every device is unhealthy."""
+    """How long the driver may give no answer before all devices become unhealthy."""
     flap_count: int = 3
-    """So many times within the window a device may be taken out; the last time it stays out until it was reset."""
+    """A device that becomes unhealthy this many times within ``flap_window`` needs a reset."""
     flap_window: float = 3600.0
 
     def __post_init__(self) -> None:
-        """Refuse times that end before they begin, and a device that would never be taken back."""
+        """Reject negative and infinite numbers. Only the quiet time may be 0.
+
+        Raises:
+            InvalidValueError: one of the numbers is not allowed.
+        """
         times = (self.driver_timeout, self.flap_window, self.flap_count)
         if not (0 <= self.quiet_time < math.inf and all(0 < each < math.inf for each in times)):
             raise InvalidValueError(
@@ -114,16 +124,16 @@ class HealthPolicy:
             )
 
     def about(self, kind: EvidenceKind) -> Decision:
-        """Return what follows from evidence of this kind."""
+        """Return the decision about a kind of evidence."""
         decision = self.kinds.get(kind)
         return decision if decision is not None else self.families.get(family_of(kind) or "", self.others)
 
     def with_decisions(self, decisions: Mapping[EvidenceKind, Decision]) -> "HealthPolicy":
-        """Return a policy that decides otherwise about some kinds."""
+        """Return a copy of the policy with these decisions."""
         return replace(self, kinds={**self.kinds, **decisions})
 
     def without_checks(self, origin: str) -> "HealthPolicy":
-        """Return a policy in which no evidence means anything."""
+        """Return a copy of the policy that ignores all evidence."""
         ignored = Decision(Action.IGNORE, origin)
         return replace(
             self,
@@ -133,7 +143,11 @@ class HealthPolicy:
         )
 
     def enabling(self, kinds: Iterable[EvidenceKind], origin: str, by_default: "HealthPolicy") -> "HealthPolicy":
-        """Return a policy in which those of these kinds count that do not: as by default, or until a check is clean."""
+        """Return a copy in which evidence of these kinds makes a device unhealthy.
+
+        A kind that already does so keeps its decision. For the others, the action of ``by_default`` applies if it makes
+        a device unhealthy. Otherwise the device is unhealthy until a check finds no problem.
+        """
 
         def counting(kind: EvidenceKind) -> Action:
             action = by_default.about(kind).action

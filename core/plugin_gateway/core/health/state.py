@@ -59,21 +59,21 @@ class State:
 
     @property
     def devices(self) -> tuple[Device, ...]:
-        """Those of the inventory."""
+        """The devices of the inventory."""
         return self.inventory.devices if self.inventory is not None else ()
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known what the node has, or that the driver does not tell."""
+        """Whether the inventory is known, or the driver is known not to answer."""
         return self.inventory is not None or self.driver_problem is not None or self.driver_is_silent
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody would see it if a device failed now."""
+        """Whether a fault of a device would be noticed now."""
         return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
 
     def stage_of(self, device: DeviceId) -> Stage:
-        """Tell how far a device is from being given out."""
+        """Return the stage of a device."""
         fault = self.faults.get(device)
         return Stage.HEALTHY if fault is None else fault.stage
 
@@ -145,25 +145,31 @@ class Changes(NamedTuple):
 
 
 def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    """Apply one observation."""
+    """Return the state after an observation, and what changed."""
     after, changes = _apply(state, observation, now, policy)
     silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
     return _conclude(state, after, changes, now, policy, silence)
 
 
 def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) -> tuple[State, Changes]:
-    """Do what is due although nothing was observed; ``silence`` is for how long the driver has not given any sign."""
+    """Return the state after time has passed without an observation, and what changed.
+
+    ``silence`` is the number of seconds since the driver's last sign.
+    """
     after, notes = _miss_driver(state, now, policy)
     return _conclude(state, after, Changes(notes=notes), now, policy, silence)
 
 
 def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    """Take an operator's word for a device, and forget how often it was taken out."""
+    """Return the state after an operator's `health clear` for a device, and what changed.
+
+    The flapping count of the device starts again.
+    """
     return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
 
 
 def due(state: State, policy: HealthPolicy) -> float | None:
-    """Tell when something changes although nothing is observed, on the clock of the uptime."""
+    """Return the time of the next change without an observation, on the uptime clock. None if there is none."""
     times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
     if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
         times.append(state.driver_missing_since + policy.driver_timeout)
@@ -217,7 +223,10 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
 def _report(
     state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment, *, asks: bool = False
 ) -> tuple[State, Changes]:
-    """Take in an event that does not last by itself; with one that asks for recovery the next check tells whether."""
+    """Apply evidence that does not last by itself.
+
+    ``asks`` is set if the driver asked for recovery. The next check then finds out whether it still does.
+    """
     needs = decision.action.needs
     if device is None or not _has(state.inventory, device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE),))
@@ -236,7 +245,7 @@ def _significance(decision: Decision) -> Significance:
 def _check(
     state: State, checkups: Mapping[DeviceId, Checkup], now: Moment, policy: HealthPolicy
 ) -> tuple[State, Changes]:
-    """Take in what devices answered: it stands for as long as the next check does not find otherwise."""
+    """Apply the results of a check. They stay valid until the next check."""
     notes: list[Note] = []
     held: dict[DeviceId, Fault] = {}
     reported = dict(state.reported)
@@ -254,7 +263,7 @@ def _check(
             notes += _further(fault, device, what)
             fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
         if fault is not None:
-            # What the device was not able to say this time is as it was.
+            # A question without an answer does not end a problem.
             unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
     after = replace(_with_faults(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
@@ -267,7 +276,7 @@ def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
 
 
 def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
-    """Take in which driver answers; a new instance of it has reset every device."""
+    """Apply which driver answers. A new instance of the driver has reset every device."""
     before = state.driver.instance if state.driver is not None else None
     is_new = None not in {before, driver.instance} and before != driver.instance
     held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
@@ -301,7 +310,10 @@ def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> 
 
 
 def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
-    """Hold it against every device, once, that the driver is gone: nobody would see what happens to them."""
+    """Make every device unhealthy because the driver is gone.
+
+    Without the driver, no fault of a device would be noticed.
+    """
     if state.inventory is None:
         return state, ()
     decision = policy.about(DRIVER_GONE)
@@ -318,7 +330,7 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
 
 
 def _clear(state: State, device: DeviceId) -> State:
-    """Forget what an operator talks away; a device that is not there cannot show that anything lasts."""
+    """Clear the fault of a device. Lasting problems remain, unless the device is not in the inventory."""
     taken_out = {name: times for name, times in state.taken_out.items() if name != device}
     held = {name: fault for name, fault in state.faults.items() if name != device}
     left = faults.clear(state.faults[device]) if device in state.faults and _has(state.inventory, device) else None
@@ -334,13 +346,13 @@ def _with_faults(state: State, held: Mapping[DeviceId, Fault]) -> State:
 def _conclude(
     before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
 ) -> tuple[State, Changes]:
-    """Draw the conclusions that do not depend on what was observed."""
+    """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
     after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
 
 
 def _interrupt(state: State) -> State:
-    """End the probation of every device of which nobody knows whether it is quiet: the driver says nothing of it."""
+    """End the probation of every device that is not being watched at the moment."""
     on_probation = [device for device, fault in state.faults.items() if fault.stage is Stage.PROBATION]
     if not on_probation:
         return state
@@ -351,14 +363,14 @@ def _interrupt(state: State) -> State:
 
 
 def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
-    """Count which devices were taken out just now, and keep those out that come and go."""
+    """Count the devices that have just become unhealthy. Require a reset for those that flap."""
     new = [device for device in after.faults if device not in before.faults]
     if not new or _strikes_all(before, after, new):
         return after
     taken_out, held = dict(after.taken_out), {}
     for device in new:
         if DRIVER_GONE in after.faults[device].problems:
-            continue  # that is no fault of the device
+            continue  # the cause is the driver, not the device
         recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
         taken_out[device] = (*recent, now.uptime)
         if len(taken_out[device]) >= policy.flap_count:
@@ -367,13 +379,16 @@ def _require_reset_of_flapping(before: State, after: State, now: Moment, policy:
 
 
 def _strikes_all(before: State, after: State, new: Sequence[DeviceId]) -> bool:
-    """Whether several devices were taken out at once for one reason that spared none: then it is not theirs."""
+    """Return whether several devices became unhealthy at once, for one reason, and none stayed healthy.
+
+    Then the cause is not a single device.
+    """
     well_before = {device.id for device in after.devices} - before.faults.keys()
     return len(new) > 1 and well_before <= set(new) and len({after.faults[device].reason for device in new}) == 1
 
 
 def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
-    """Give those back whose probation was over when the driver gave its last sign: until then they were watched."""
+    """Make devices healthy whose quiet time was over at ``last_sign``, the last moment in which they were watched."""
     over = {device for device, fault in state.faults.items() if fault.is_over(policy, last_sign)}
     if not over:
         return state
@@ -381,7 +396,7 @@ def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
 
 
 def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
-    """List the devices whose stage is another one."""
+    """Return the devices whose stage changed."""
     if before.faults is after.faults:
         return ()
     changes = []

@@ -1,1 +1,10 @@
-"""Which device is offered as what, and what a container gets that was given some."""
+"""Assignment of devices to resources, and what a container gets for its devices.
+
+- Rules: each resource rule has a shell pattern and a resource name. The first rule whose pattern matches the product
+  name of a device decides under which name it is offered. A device without a matching rule is not offered.
+- Assignment: the devices of one resource form an advertisement. It contains all of them, with those that are unhealthy.
+- Allocation: the kubelet chooses device ids, and the advertisement provides the environment variable and the device
+  nodes for the container. Unknown, repeated and unhealthy ids are refused.
+- Preference: kubelets of 1.19 and later ask which of the available devices they should choose. The answer prefers
+  devices on as few NUMA nodes as possible.
+"""

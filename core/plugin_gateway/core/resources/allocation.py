@@ -1,4 +1,4 @@
-"""What a container gets that was given devices."""
+"""What a container gets for the devices that the kubelet allocates to it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,13 @@ from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
 READ_WRITE = "rw"
+"""The permissions of a device node in the container, as the device plugin API writes them."""
 _INDEX = attrgetter("index")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class DeviceNode(NamedTuple):
-    """A device node that the container runtime makes in the container."""
+    """A device node that the container runtime creates in the container."""
 
     container_path: str
     host_path: str
@@ -26,7 +27,7 @@ class DeviceNode(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A file or folder of the host that the container sees."""
+    """A file or folder of the host that is mounted into the container."""
 
     container_path: str
     host_path: str
@@ -34,7 +35,7 @@ class Mount(NamedTuple):
 
 
 class ContainerEdits(NamedTuple):
-    """Everything the kubelet adds to a container; a dialect writes those parts that it knows."""
+    """Everything that the kubelet adds to a container. Each dialect writes the parts that it supports."""
 
     environment: Mapping[str, str] = _NOTHING
     mounts: tuple[Mount, ...] = ()
@@ -42,7 +43,7 @@ class ContainerEdits(NamedTuple):
     annotations: Mapping[str, str] = _NOTHING
     cdi_devices: tuple[str, ...] = ()
     absent_nodes: tuple[str, ...] = ()
-    """What the devices need and the host does not have now: no part of an answer, but worth a warning."""
+    """Device nodes that the devices need but the host lacks. They are logged, not sent."""
 
 
 NO_EDITS = ContainerEdits()
@@ -54,9 +55,9 @@ def allocate(
     policy: AllocationPolicy,
     host: HostNodes,
 ) -> ContainerEdits:
-    """Grant these devices to one container.
+    """Return what one container gets for these devices.
 
-    ``host`` tells which device nodes are there now: with some drivers they come late.
+    ``host`` knows which device nodes exist now. Some drivers create them late, so this is checked at every allocation.
 
     Raises:
         UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
@@ -80,6 +81,7 @@ def allocate(
 
 
 def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
+    """Return the devices with these ids, ordered by index, because kubelets send ids in random order."""
     by_id = advertised.by_id
     try:
         devices = [by_id[name] for name in ids]

@@ -12,7 +12,7 @@ from plugin_gateway.core.resources.names import ResourceName
 
 
 class Health(Enum):
-    """The two words that every kubelet knows; it takes any other for the second."""
+    """The two health values that every kubelet knows. A kubelet treats any other value as unhealthy."""
 
     HEALTHY = "Healthy"
     UNHEALTHY = "Unhealthy"
@@ -20,55 +20,58 @@ class Health(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceRule:
-    """Devices whose product name matches the pattern are offered under this name."""
+    """Devices whose product name matches the pattern are offered under this resource name."""
 
     pattern: str
     """A shell pattern for the whole product name, such as ``*H100*``."""
     name: ResourceName
 
     def __post_init__(self) -> None:
-        """Refuse a pattern that matches nothing."""
+        """Reject an empty pattern, because it matches no product."""
         if not self.pattern:
             raise InvalidValueError("resource pattern '' matches no product; '*' matches every one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertisement:
-    """The devices of one resource, as they are at one moment: what its list shows and its allocations are made of."""
+    """The devices of one resource at one moment. Device lists and allocations are made from it."""
 
     devices: tuple[Device, ...]
     unhealthy: frozenset[DeviceId]
     shared_nodes: tuple[str, ...] = ()
+    """The device nodes that every container with one of the devices needs, if they exist."""
     visibility_variable: str
+    """The environment variable that names the devices for the vendor's container runtime."""
     by_id: Mapping[str, Device] = field(init=False, repr=False, compare=False)
+    """The devices by id."""
 
     def __post_init__(self) -> None:
-        """Index the devices once, for every allocation that follows."""
+        """Build the index of devices once, so that each allocation is fast."""
         object.__setattr__(self, "by_id", {device.id: device for device in self.devices})
 
     def with_all_unhealthy(self) -> "Advertisement":
-        """The same devices, none of them healthy."""
+        """Return the same devices, all of them unhealthy."""
         return replace(self, unhealthy=frozenset(device.id for device in self.devices))
 
     def with_unhealthy(self, others: Sequence[Device]) -> "Advertisement":
-        """The same devices, and others that are not healthy."""
+        """Return the same devices together with other devices that are unhealthy."""
         devices = sorted([*self.devices, *others], key=lambda device: device.index)
         return replace(self, devices=tuple(devices), unhealthy=self.unhealthy | {device.id for device in others})
 
     def health_of(self, device: DeviceId) -> Health:
-        """Tell the health that the kubelet is told."""
+        """Return the health of a device as the kubelet sees it."""
         return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
 
 
 def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
-    """Name the devices that no rule matches."""
+    """Return the devices that no rule matches."""
     return tuple(device for device in state.devices if _rule_for(device, rules) is None)
 
 
 def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceName, Advertisement]:
-    """Sort the devices into resources by the first rule that matches.
+    """Return the advertisement of each resource. The first matching rule decides the resource of a device.
 
-    A device that no rule matches is not offered; a resource without devices is left out.
+    A device that no rule matches is not offered. A resource without devices is left out.
     """
     if state.inventory is None:
         return {}

@@ -1,4 +1,4 @@
-"""The names under which devices are offered."""
+"""Names of resources."""
 
 import re
 from typing import NewType
@@ -6,9 +6,11 @@ from typing import NewType
 from plugin_gateway.core.errors import InvalidValueError
 
 ResourceName = NewType("ResourceName", str)
+"""The name of a resource, such as ``example.com/device``. `parse_resource_name` makes one."""
 
 
 _QUOTA_PREFIX = "requests."
+"""A quota for the resource has this prefix before its name. The length limit includes the prefix."""
 _MAX_DOMAIN = 253 - len(_QUOTA_PREFIX)
 _MAX_NAME = 63
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -16,12 +18,13 @@ _NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 
 
 def parse_resource_name(text: str) -> ResourceName:
-    """Accept a name that every kubelet registers and every API server lets a pod ask for.
+    """Return the text as a resource name that every kubelet registers and every pod can request.
 
-    The rules are those of 1.10 to the newest; 1.8 and 1.9 check less, but a pod could not ask for such a name.
+    The rules are those of kubelets of 1.10 and later. Kubelets of 1.8 and 1.9 check less, but the API server then
+    rejects pods that ask for such a name.
 
     Raises:
-        InvalidValueError: the message says which rule it breaks.
+        InvalidValueError: the message says which rule the name breaks.
     """
     domain, slash, name = text.partition("/")
     rules = (

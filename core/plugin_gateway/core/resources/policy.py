@@ -1,36 +1,42 @@
-"""What the admin decided about the devices of a resource: what a container gets, and how a list begins."""
+"""The administrator's decisions about resources: what a container gets, and how a device list starts."""
 
 from enum import Enum
 from typing import NamedTuple
 
 
 class DeviceIdStrategy(Enum):
-    """How the visibility variable names a device."""
+    """How the visibility variable names a device: by its id or by its index."""
 
     UUID = "uuid"
     INDEX = "index"
 
 
 class AllocationPolicy(NamedTuple):
-    """What every container gets that was given devices."""
+    """What every container with devices gets."""
 
     pass_device_specs: bool = True
+    """Whether the answer to the kubelet lists the device nodes."""
     device_id_strategy: DeviceIdStrategy = DeviceIdStrategy.UUID
     dev_root: str = "/"
-    """The folder on the host below which the device nodes lie."""
+    """The folder on the host that contains the device nodes."""
 
 
 class UnhealthyFirst(Enum):
-    """On which streams every device is unhealthy for a moment."""
+    """Which streams start with a list in which every device is unhealthy.
+
+    Kubelets of 1.9.7 and 1.10.0 to 1.10.2 need it. When the stream of a resource ends, they mark its devices unhealthy.
+    They then treat a list of healthy devices as no change, and the resource stays at 0 devices. Seen with genuine
+    kubelets of 1.9.7 and 1.10.2.
+    """
 
     AUTO = "auto"
-    """Where the kubelet may be one of these releases and may know the resource."""
+    """Only if the kubelet may be one of these releases and may already know the resource."""
     ALWAYS = "always"
-    """On every one of a dialect that these releases speak."""
+    """On every stream of a dialect that one of these releases uses."""
     NEVER = "never"
 
     def applies(self, *, forgetful_agent: str | None, user_agent: str, may_be_known: bool) -> bool:
-        """Tell for a stream that the kubelet with this user agent has just opened."""
+        """Return whether it applies to a stream that a kubelet with this user agent has just opened."""
         if self is UnhealthyFirst.NEVER or forgetful_agent is None:
             return False
         return self is UnhealthyFirst.ALWAYS or (may_be_known and user_agent.startswith(forgetful_agent))

@@ -1,6 +1,6 @@
-"""Which of the available devices a container should rather get.
+"""Which of the available devices a container should get.
 
-The place of the policy: today NUMA nodes and index, later the links between the devices.
+Devices on the same NUMA node are preferred, then devices with a low index. Links between devices are not considered.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from plugin_gateway.core.devices import Device
 from plugin_gateway.core.resources.assignment import Advertisement
 
 _MAX_NODES_COMPARED = 12
-"""Above this number of NUMA nodes the largest ones are taken instead of the best combination of all."""
+"""With more NUMA nodes than this, the largest ones are taken instead of the best combination."""
 
 _Nodes = tuple[int | None, ...]
 
@@ -18,10 +18,10 @@ _Nodes = tuple[int | None, ...]
 def prefer(
     advertised: Advertisement, available: Sequence[str], must_include: Sequence[str], size: int
 ) -> tuple[str, ...]:
-    """Choose ``size`` ids: what must be included, then as few NUMA nodes as possible, then the lowest index.
+    """Return ``size`` ids: those of ``must_include`` first, then few NUMA nodes, then low indexes.
 
-    Never fails: an error here would fail the pod's admission. Ids that are unknown by now come last; where there are
-    too few ids all are chosen, and more than ``size`` only where that many must be included.
+    The function never fails, because an error would fail the admission of the pod. Unknown ids come last. If there are
+    too few ids, all are returned. More than ``size`` ids are returned only if ``must_include`` has more.
     """
     chosen = tuple(dict.fromkeys(must_include))
     free = [name for name in dict.fromkeys(available) if name not in set(chosen)]
@@ -40,7 +40,7 @@ def _index(device: Device) -> int:
 
 
 def _closest(devices: Sequence[Device], held: Iterable[int | None], missing: int) -> list[Device]:
-    """Order the devices so that the first ``missing`` of them add as few NUMA nodes as possible."""
+    """Return the devices, ordered so that the first ``missing`` of them add as few NUMA nodes as possible."""
     by_node: dict[int | None, list[Device]] = {}
     for device in devices:
         by_node.setdefault(device.numa_node, []).append(device)
@@ -54,7 +54,7 @@ def _closest(devices: Sequence[Device], held: Iterable[int | None], missing: int
 
 
 def _fewest_nodes(by_node: dict[int | None, list[Device]], missing: int) -> _Nodes:
-    """Find the smallest set of NUMA nodes with enough devices; of equal ones that with the lowest indexes."""
+    """Return the smallest set of NUMA nodes with enough devices. Of equal sets, the one with the lowest indexes."""
     largest_first = sorted(by_node, key=lambda node: (-len(by_node[node]), by_node[node][0].index))
     count, devices_in_them = 0, 0
     while count < len(largest_first) and devices_in_them < missing:
@@ -63,6 +63,6 @@ def _fewest_nodes(by_node: dict[int | None, list[Device]], missing: int) -> _Nod
     if devices_in_them < missing or len(by_node) > _MAX_NODES_COMPARED:
         return tuple(largest_first[:count])
 
-    # The nodes stand in the order of their lowest index, and so do their combinations.
+    # ``by_node`` is ordered by the lowest index, so the combinations are as well.
     combined: Iterable[_Nodes] = combinations(by_node, count)
     return next(nodes for nodes in combined if sum(len(by_node[node]) for node in nodes) >= missing)
