@@ -1,4 +1,4 @@
-"""The NVML backend: one thread that owns the driver, tells what it sees, and is waited for by nobody."""
+"""The NVML backend. It owns the thread that calls the driver."""
 
 import threading
 import time
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 
 def _at_once() -> None:
-    """Wait for nobody."""
+    """Do nothing. The driver is then asked without a wait."""
 
 
 class NvmlBackend:
-    """Watches NVIDIA's driver; comes alive by itself when the driver does."""
+    """Watches NVIDIA's driver.
+
+    If there is no driver yet, the thread tries again until there is one.
+    """
 
     device_word = DEVICE_WORD
 
@@ -48,9 +51,9 @@ class NvmlBackend:
         self._last_sign = time.monotonic()
 
     def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
-        """Begin to look, in the backend's own thread, once ``after`` has returned.
+        """Start the thread. It calls ``after`` first, and then the driver.
 
-        Another one imports pynvml while the driver initialises, which takes it 100 ms and more; it calls nothing.
+        A second thread imports pynvml while the driver initialises, which takes 100 ms or more. It calls nothing.
         """
         self._report, self._after = report, after
         self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
@@ -58,30 +61,33 @@ class NvmlBackend:
         threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
-        """Report nothing more; the thread ends after its present wait, or when the driver lets it go."""
+        """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""
         with self._reporting:
             self._stopping.set()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread, so many seconds at most; False where the driver still holds it."""
+        """Wait for the thread, at most ``timeout`` seconds. Returns False if it has not ended by then."""
         if self._thread is None:
             return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def silent_for(self) -> float:
-        """Tell for how many seconds the thread has not come back from the driver, or from who held it before."""
+        """Return the seconds since the thread's last sign of life. 0 if the thread is not running.
+
+        The thread may be blocked in the driver, or in ``after``.
+        """
         return time.monotonic() - self._last_sign if self._thread is not None and self._thread.is_alive() else 0.0
 
     def is_watching(self) -> bool:
-        """Whether the thread lives."""
+        """Whether the thread is running."""
         return self._thread is not None and self._thread.is_alive()
 
     def _give_sign(self) -> None:
         self._last_sign = time.monotonic()
 
     def _run(self) -> None:
-        """Hold one session after the other. Nothing ends this loop but ``stop``."""
+        """Hold one session after the other until ``stop``. No error ends this loop."""
         self._after()
         while not self._stopping.is_set():
             self._give_sign()
@@ -89,7 +95,7 @@ class NvmlBackend:
                 self._hold_session()
             except DriverMissingError as error:
                 problem = str(error)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the node must not stay without a watch
+            except Exception as error:  # noqa: BLE001 - the GPUs have to be watched after any error
                 problem = f"{type(error).__name__}: {error}"
             else:
                 continue
@@ -98,11 +104,11 @@ class NvmlBackend:
             self._stopping.wait(self._pace.retry)
 
     def _hold_session(self) -> None:
-        """Initialise the driver, then watch it until something asks for a new look from the start."""
+        """Initialise NVML, then watch the GPUs until a new session is needed."""
         with loaded_library(self._driver_root) as library:
             result = int(library.nvmlInit_v2())
             if self._watch is None:
-                from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - pynvml, which nobody needs before
+                from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - imports pynvml, not needed before
 
                 self._watch = Watch(
                     sysfs=self._sysfs,
@@ -116,7 +122,7 @@ class NvmlBackend:
             self._watch.hold_session(library, result)
 
     def _complain(self, problem: str) -> None:
-        """Tell a problem, once for as long as it stays the same and no inventory was told in between."""
+        """Report a problem of the driver. An equal problem is reported again only after an inventory."""
         from plugin_gateway.core.health.observations import DriverUnavailable  # noqa: PLC0415 - after the first look
 
         told_since = self._watch is not None and not self._watch.inventory_is_old

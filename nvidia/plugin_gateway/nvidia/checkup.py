@@ -1,4 +1,4 @@
-"""How a GPU is: what it answers when it is asked, in words."""
+"""Checks one GPU: asks it for problems that last, and describes them in words."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -18,11 +18,11 @@ RECOVERY_ACTIONS: Mapping[int, str] = {
     6: "bus reset",
     7: "system reboot",
 }
-"""NVML's names for the values of field 230, other than none (0)."""
+"""NVML's names for the values of field 230 (GPU recovery action). 0 means none."""
 
 
 def check_up(answer: Answer) -> Checkup:
-    """Ask a GPU how it is; of one that does not answer nothing else is known."""
+    """Return the result of checking a GPU. If it does not answer, that is the only problem."""
     if answer.handle is None or answer.error is not None:
         return not_answering(str(answer.error))
     asked = _Questions(answer.handle)
@@ -38,20 +38,22 @@ def check_up(answer: Answer) -> Checkup:
 
 
 _MEMORY = (ROW_REMAP_FAILURE, PENDING_RETIREMENT)
+"""The kinds of evidence that the row remapping is asked about."""
 _Answer = TypeVar("_Answer")
 
 
 class _Questions:
-    """Questions to one GPU, of which it may not have an answer to each."""
+    """Asks one GPU several questions, and records which of them failed."""
 
     def __init__(self, handle: nvml.Handle) -> None:
         self._handle = handle
         self._errors: list[nvml.NvmlError] = []
         self._has_answered = False
         self.unanswered: set[EvidenceKind] = set()
+        """The kinds of evidence whose question failed with an error."""
 
     def ask(self, question: Callable[[nvml.Handle], _Answer], *about: EvidenceKind) -> _Answer | None:
-        """Ask one; None where the GPU does not have it, or does not say."""
+        """Return the answer. None if the GPU does not support the question, or answers with an error."""
         try:
             answer = question(self._handle)
         except nvml.NvmlError as error:
@@ -64,18 +66,24 @@ class _Questions:
 
     @property
     def refusal(self) -> nvml.NvmlError | None:
-        """Why the GPU is of no use now; None where it says anything, and not that it is lost or has to be reset."""
+        """Return the error that shows that the GPU does not answer. None if it answers.
+
+        An error counts if the GPU is lost or needs a reset. Any other error counts only if every question failed.
+        """
         grave = [error for error in self._errors if error.is_gpu_lost or error.asks_for_reset]
         return next(iter(grave if self._has_answered else [*grave, *self._errors]), None)
 
 
 def not_answering(words: str) -> Checkup:
-    """Say so, with the driver's words."""
+    """Return the result for a GPU that does not answer, with NVML's error text."""
     return Checkup({NOT_ANSWERING: f"does not answer: {words}"})
 
 
 def report(*, recovery_action: int | None, row_remap_failed: bool = False, retirement_pending: bool = False) -> Checkup:
-    """Say how a GPU is that answers."""
+    """Return the result for a GPU that answers.
+
+    ``recovery_action`` is the value of field 230. None if the driver does not have the field.
+    """
     problems: dict[EvidenceKind, str] = {}
     if recovery_action:
         name = RECOVERY_ACTIONS.get(recovery_action, f"number {recovery_action}")

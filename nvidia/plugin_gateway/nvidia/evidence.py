@@ -1,4 +1,4 @@
-"""What can speak against an NVIDIA GPU, and what follows from each by default."""
+"""The kinds of evidence against an NVIDIA GPU, and the default action for each."""
 
 from collections.abc import Mapping
 
@@ -15,15 +15,15 @@ from plugin_gateway.core.health.policy import (
 from plugin_gateway.nvidia.xid_catalog import XID_CATALOG, Advice
 
 XID = "xid"
-"""The family of the XIDs."""
+"""The family of the XIDs. An XID is a number with which the driver reports an error of a GPU."""
 DOUBLE_BIT_ECC = EvidenceKind("double-bit-ecc")
-"""NVML's event of that name: an error that ECC could not correct."""
+"""NVML's event of this name: an error in memory that ECC could not correct."""
 GPU_UNAVAILABLE = EvidenceKind("gpu-unavailable")
-"""NVML's event of that name."""
+"""NVML's event of this name: the GPU is unavailable."""
 ROW_REMAP_FAILURE = EvidenceKind("row-remap-failure")
-"""A broken row of memory could not be replaced (Ampere and later)."""
+"""A defective row of memory could not be replaced by a spare one (Ampere and later)."""
 PENDING_RETIREMENT = EvidenceKind("pending-retirement")
-"""A broken page or row of memory is in use until the next reset."""
+"""A defective page or row of memory is in use until the next reset."""
 
 _ADVISED: Mapping[Advice, Action] = {
     Advice.IGNORE: Action.IGNORE,
@@ -41,11 +41,12 @@ _ADVISED: Mapping[Advice, Action] = {
     Advice.REBOOT_NODE: Action.UNTIL_REBOOT,
     Advice.RESTART_VM: Action.UNTIL_REBOOT,
 }
+"""The action for each immediate action of NVIDIA's catalog."""
 _BY_DEFAULT = "default"
 
 
 def xid_kind(xid: int) -> EvidenceKind:
-    """Return the kind of evidence that an XID is."""
+    """Return the kind of evidence for an XID."""
     return numbered(XID, xid)
 
 
@@ -65,4 +66,4 @@ HEALTH_POLICY = HealthPolicy(
     },
     families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT)},
 )
-"""NVIDIA's catalog, and what other evidence means by default."""
+"""The default policy: NVIDIA's catalog for the XIDs, and one action for each other kind of evidence."""

@@ -1,4 +1,4 @@
-"""Finds NVIDIA's management library and loads it, before anything heavy is imported."""
+"""Finds and loads NVIDIA's management library (NVML). It does not import pynvml, so that it starts fast."""
 
 import _ctypes
 import ctypes
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from plugin_gateway.core.errors import GatewayError
 
 LIBRARY = "libnvidia-ml.so.1"
+"""File name of the library."""
 FOLDERS = (
     "usr/lib64",
     "usr/lib/x86_64-linux-gnu",
@@ -19,34 +20,36 @@ FOLDERS = (
     "usr/lib",
     "lib",
 )
-"""Where distributions put it, below the driver root."""
+"""Folders below the driver root in which distributions install the library."""
 
 
 class DriverMissingError(GatewayError):
-    """The driver, or its devices, cannot be used; the message is for an admin."""
+    """The driver or its GPUs cannot be used. The message is for the administrator."""
 
 
 @contextmanager
 def loaded_library(driver_root: str) -> Iterator[ctypes.CDLL]:
-    """Load the library, and let go of it at the end: who loads it again gets the file that is there then.
+    """Load the library, and unload it at the end.
+
+    The next session then loads the file that is installed at that time, for example that of an upgraded driver.
 
     Raises:
-        DriverMissingError: it is nowhere, or cannot be loaded.
+        DriverMissingError: it was not found, or cannot be loaded.
     """
     library = _load(driver_root)
     try:
         yield library
     finally:
-        _ctypes.dlclose(library._handle)  # noqa: SLF001 - ctypes never does it, and an upgraded driver would stay unseen
+        _ctypes.dlclose(library._handle)  # noqa: SLF001 - ctypes never unloads a library
 
 
 def _load(driver_root: str) -> ctypes.CDLL:
-    """Load the library from the loader's path, else from below the driver root."""
+    """Load the library by its name, otherwise from a folder below the driver root."""
     try:
         return ctypes.CDLL(LIBRARY)
     except OSError:
-        pass  # the ordinary case in a container without NVIDIA's runtime
-    places = [os.path.join(driver_root, folder, LIBRARY) for folder in FOLDERS]  # noqa: PTH118 - no pathlib before the driver
+        pass  # usual in a container without NVIDIA's runtime
+    places = [os.path.join(driver_root, folder, LIBRARY) for folder in FOLDERS]  # noqa: PTH118 - pathlib is slow to import
     found = [place for place in places if os.access(place, os.F_OK)]
     if not found:
         raise DriverMissingError(

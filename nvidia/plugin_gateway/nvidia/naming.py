@@ -1,12 +1,14 @@
-"""The names that NVIDIA's driver and container runtime go by."""
+"""Names that NVIDIA's driver and container runtime use."""
 
 DEVICE_WORD = "GPU"
+"""The common word for a device."""
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
+"""The environment variable that names the GPUs of a container."""
 
 SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
-"""What every container with a GPU needs, as far as the driver made it."""
+"""Device nodes that every container with a GPU needs, if the driver has created them."""
 
 
 def device_node(minor: int) -> str:
-    """Name the device node of one GPU."""
+    """Return the path of the device node of a GPU."""
     return f"/dev/nvidia{minor}"

@@ -1,4 +1,7 @@
-"""NVML as typed functions: the one module that knows pynvml. Called in the owner thread only."""
+"""NVML as typed functions. No other module uses pynvml, except to import it early.
+
+Only the thread that owns NVML may call these functions.
+"""
 
 import contextlib
 import ctypes
@@ -12,11 +15,13 @@ import pynvml
 from plugin_gateway.nvidia.library import DriverMissingError
 
 Handle = NewType("Handle", object)
+"""NVML's handle of a GPU, valid in one session."""
 EventSet = NewType("EventSet", object)
+"""NVML's handle of a set of events, valid in one session."""
 
 
 class NvmlError(Exception):
-    """A call that the driver failed; the message is NVML's own."""
+    """A call of NVML failed. The message is NVML's own."""
 
     def __init__(self, error: Any) -> None:
         super().__init__(plain(str(error)))
@@ -24,22 +29,22 @@ class NvmlError(Exception):
 
     @property
     def is_gpu_lost(self) -> bool:
-        """Whether the GPU fell off the bus."""
+        """Whether the GPU is lost: it has fallen off the bus, or cannot be reached any more."""
         return bool(self.code == pynvml.NVML_ERROR_GPU_IS_LOST)
 
     @property
     def asks_for_reset(self) -> bool:
-        """Whether nothing but a reset helps the GPU."""
+        """Whether the GPU needs a reset before it can be used again."""
         return bool(self.code == pynvml.NVML_ERROR_RESET_REQUIRED)
 
     @property
     def says_there_is_none(self) -> bool:
-        """Whether the GPU or its driver does not have what was asked for, or we may not see it."""
+        """Whether the GPU or the driver does not support the call, or forbids it."""
         return self.code in _HAS_NONE
 
     @property
     def is_timeout(self) -> bool:
-        """Whether nothing happened while waiting."""
+        """Whether no event came in time."""
         return bool(self.code == pynvml.NVML_ERROR_TIMEOUT)
 
 
@@ -50,40 +55,45 @@ _HAS_NONE = {
     pynvml.NVML_ERROR_NO_PERMISSION,
 }
 _MAX_WORDS_LENGTH = 200
+"""Characters that are kept of a text of the driver."""
 
 
 def plain(words: str) -> str:
-    """Make words of the driver fit for one line of a log and of a file."""
+    """Return the text of the driver without control characters and not too long, for one line of a log or a file."""
     return "".join(each if each.isprintable() else " " for each in words[:_MAX_WORDS_LENGTH])
 
 
 class EventKind(Enum):
-    """The events that say something about a GPU's health, by NVML's bit; not every driver has them all."""
+    """The events about a GPU's health, with NVML's bit of each. Not every driver has all of them."""
 
     XID = pynvml.nvmlEventTypeXidCriticalError
     DOUBLE_BIT_ECC = pynvml.nvmlEventTypeDoubleBitEccError
     GPU_UNAVAILABLE = pynvml.nvmlEventTypeGpuUnavailableError
     RECOVERY_ACTION = pynvml.nvmlEventTypeGpuRecoveryAction
-    """Field 230 has another value."""
+    """The value of field 230 has changed."""
 
 
 class Event(NamedTuple):
-    """One event."""
+    """One event of a GPU."""
 
     handle: Handle
     kind: EventKind
     data: int
-    """Of an XID its number."""
+    """The number of the XID, for an XID."""
 
 
 _EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
 
 
 _OLDER_NAMES = {"nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2", "nvmlEventSetWait_v2": "nvmlEventSetWait"}
-"""What pynvml calls, and what older drivers have instead; what is read of the answer lies in the same place."""
+"""Functions that pynvml calls, and their names in older drivers.
+
+The older functions write the fields that are read here to the same positions.
+"""
 
 
 def _call(name: str, *arguments: Any) -> Any:
+    """Call a function of pynvml, with its errors as `NvmlError`."""
     try:
         return getattr(pynvml, name)(*arguments)
     except pynvml.NVMLError as error:
@@ -91,13 +101,15 @@ def _call(name: str, *arguments: Any) -> Any:
 
 
 def adopt(library: ctypes.CDLL, init_result: int) -> None:
-    """Have pynvml use a library that is loaded, and was asked to initialise with this result.
+    """Make pynvml use a library that is already loaded.
+
+    ``init_result`` is what nvmlInit_v2 returned.
 
     Raises:
-        DriverMissingError: it could not reach the driver.
+        DriverMissingError: NVML could not be initialised.
     """
     pynvml.nvmlLib = library
-    pointers = pynvml._nvmlGetFunctionPointer_cache  # noqa: SLF001 - or calls would go on to the library before
+    pointers = pynvml._nvmlGetFunctionPointer_cache  # noqa: SLF001 - it refers to the library before
     pointers.clear()
     for name, older in _OLDER_NAMES.items():
         if not hasattr(library, name) and hasattr(library, older):
@@ -109,44 +121,47 @@ def adopt(library: ctypes.CDLL, init_result: int) -> None:
 
 
 def shut_down() -> None:
-    """Close NVML; a driver that is gone does not mind. pynvml then forgets the library, which may be unloaded."""
+    """Shut NVML down. pynvml then no longer refers to the library, which may be unloaded."""
     with contextlib.suppress(NvmlError):
         _call("nvmlShutdown")
     abandon()
 
 
 def abandon() -> None:
-    """Have pynvml forget the library."""
+    """Make pynvml forget the library and its functions."""
     pynvml.nvmlLib = None
-    pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - they point into the library
+    pynvml._nvmlGetFunctionPointer_cache.clear()  # noqa: SLF001 - it refers to the library
 
 
 def device_count() -> int:
-    """Count the GPUs that this session knows."""
+    """Return the number of GPUs in this session."""
     return int(_call("nvmlDeviceGetCount"))
 
 
 def handle_by_index(index: int) -> Handle:
-    """Find a GPU."""
+    """Return the handle of the GPU with this index."""
     return Handle(_call("nvmlDeviceGetHandleByIndex", index))
 
 
 def address_of(handle: Handle) -> int:
-    """Tell which GPU a handle means, without asking the driver: in one session, equal addresses are one GPU."""
+    """Return a number that identifies the GPU of a handle within one session.
+
+    This asks the driver nothing, so it works even if the GPU is lost.
+    """
     return ctypes.cast(handle, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
 
 
 def uuid_of(handle: Handle) -> str:
-    """Tell the UUID.
+    """Return the UUID.
 
     Raises:
-        UnicodeDecodeError: the driver gave bytes that are no text.
+        UnicodeDecodeError: the bytes from the driver are not text.
     """
     return str(_call("nvmlDeviceGetUUID", handle))
 
 
 def minor_number(handle: Handle) -> int | None:
-    """Tell the number of the device node; None where the driver does not say."""
+    """Return the number of the device node. None if the driver does not report it."""
     try:
         return int(_call("nvmlDeviceGetMinorNumber", handle))
     except NvmlError:
@@ -154,13 +169,13 @@ def minor_number(handle: Handle) -> int | None:
 
 
 def pci_address(handle: Handle) -> str:
-    """Tell the PCI address as sysfs writes it; a GPU is always function 0."""
+    """Return the PCI address in the form that sysfs uses. The function of a GPU is always 0."""
     info = _call("nvmlDeviceGetPciInfo", handle)
     return f"{int(info.domain):04x}:{int(info.bus):02x}:{int(info.device):02x}.0"
 
 
 def product_name(handle: Handle) -> str:
-    """Tell the product name; '' where the driver does not say."""
+    """Return the product name. Empty if the driver does not report it."""
     try:
         return plain(str(_call("nvmlDeviceGetName", handle)))
     except (NvmlError, UnicodeDecodeError):
@@ -168,7 +183,7 @@ def product_name(handle: Handle) -> str:
 
 
 def memory_bytes(handle: Handle) -> int:
-    """Tell the memory in bytes; 0 where the driver does not say."""
+    """Return the size of the memory in bytes. 0 if the driver does not report it."""
     try:
         return int(_call("nvmlDeviceGetMemoryInfo", handle).total)
     except NvmlError:
@@ -176,10 +191,10 @@ def memory_bytes(handle: Handle) -> int:
 
 
 def make_event_set() -> EventSet | None:
-    """Make a set for the events of any number of GPUs; None where the driver has no events.
+    """Return a new set for the events of any number of GPUs. None if the driver does not support events.
 
     Raises:
-        NvmlError: it has them, and failed.
+        NvmlError: it supports them, but the call failed.
     """
     try:
         return EventSet(_call("nvmlEventSetCreate"))
@@ -190,20 +205,20 @@ def make_event_set() -> EventSet | None:
 
 
 def free_event_set(events: EventSet) -> None:
-    """Give it back."""
+    """Free the set."""
     with contextlib.suppress(NvmlError):
         _call("nvmlEventSetFree", events)
 
 
 def watch_events(handle: Handle, events: EventSet) -> bool:
-    """Have what happens to a GPU reported; False where the GPU or its driver does not even report XIDs."""
+    """Add the events of a GPU to the set. Returns False if the GPU or the driver does not report XIDs."""
     try:
         supported = int(_call("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
         if not supported & EventKind.XID.value:
             return False
         try:
             _call("nvmlDeviceRegisterEvents", handle, supported, events)
-        except NvmlError:  # some drivers name kinds that they then refuse
+        except NvmlError:  # some drivers list kinds of events that they then refuse
             _call("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
     except NvmlError:
         return False
@@ -211,10 +226,10 @@ def watch_events(handle: Handle, events: EventSet) -> bool:
 
 
 def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
-    """Wait for the next event; None where none came in time, or one of another kind.
+    """Return the next event. None if none came in time, or it is of another kind.
 
     Raises:
-        NvmlError: the wait itself failed.
+        NvmlError: the wait failed.
     """
     try:
         data = _call("nvmlEventSetWait_v2", events, milliseconds)
@@ -230,10 +245,10 @@ def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
 
 
 def recovery_action(handle: Handle) -> int:
-    """Read field 230, which drivers have from 565 on.
+    """Return field 230, the recovery action that the driver asks for. Drivers of 565 and later have it.
 
     Raises:
-        NvmlError: it is not told.
+        NvmlError: the driver does not report it.
     """
     field = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
     (value,) = _call("nvmlDeviceGetFieldValues", handle, [field])
@@ -243,26 +258,28 @@ def recovery_action(handle: Handle) -> int:
 
 
 def row_remapping(handle: Handle) -> tuple[bool, bool]:
-    """Tell whether a row of memory could not be remapped, and whether one waits for a reset (Ampere and later).
+    """Return whether a row of memory could not be remapped, and whether one waits for a reset.
+
+    GPUs of Ampere and later have row remapping.
 
     Raises:
-        NvmlError: it is not told.
+        NvmlError: the driver does not report it.
     """
     _, _, pending, failed = _call("nvmlDeviceGetRemappedRows", handle)
     return bool(failed), bool(pending)
 
 
 def is_retirement_pending(handle: Handle) -> bool:
-    """Tell whether a page of memory waits for a reset to be retired (before Ampere).
+    """Return whether a page of memory waits for a reset to be retired. For GPUs before Ampere.
 
     Raises:
-        NvmlError: it is not told.
+        NvmlError: the driver does not report it.
     """
     return bool(_call("nvmlDeviceGetRetiredPagesPendingStatus", handle))
 
 
 def driver_version() -> str | None:
-    """Tell the driver's version; None where it does not say."""
+    """Return the version of the driver. None if it does not report it."""
     try:
         return plain(str(_call("nvmlSystemGetDriverVersion")))
     except (NvmlError, UnicodeDecodeError):

@@ -4,16 +4,17 @@ from typing import NamedTuple
 
 
 class Pace(NamedTuple):
-    """Seconds between one question and the next."""
+    """Intervals in seconds."""
 
     rescan: float = 5.0
-    """Between two looks at which GPUs there are."""
+    """Between two looks at which GPUs exist."""
     checkup: float = 15.0
-    """Between two looks at how the GPUs are while all are well; otherwise they are looked at with every rescan."""
+    """Between two checks of the GPUs, while all are healthy. Otherwise they are checked with every rescan."""
     retry: float = 3.0
-    """Between two attempts to reach a driver that is not there."""
+    """Between two attempts to initialise a driver that is missing."""
     max_wait: float = 5.0
-    """For an event at most: then the thread sees whether it is to end, for which nobody waits."""
+    """Longest wait for an event. After it, the thread sees whether it has to end."""
 
 
 USUAL_PACE = Pace()
+"""The intervals in production. Tests use shorter ones."""

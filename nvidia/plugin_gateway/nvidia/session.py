@@ -1,4 +1,7 @@
-"""One life of NVML: from its initialisation to its shutdown. Real NVML shows new GPUs only to a new session."""
+"""One session of NVML, from its initialisation to its shutdown.
+
+NVML shows a new GPU only in a new session.
+"""
 
 import ctypes
 import threading
@@ -19,20 +22,20 @@ from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
 
 
 class Check(NamedTuple):
-    """What a rescan found."""
+    """The result of a rescan."""
 
     differs: bool
-    """Whether everything has to be read again."""
+    """Whether the GPUs differ from the snapshot, so that a new session is needed."""
     fails: bool
-    """Whether a device did not answer."""
+    """Whether a device of the inventory did not answer."""
 
 
 class Happening(NamedTuple):
-    """What an event means."""
+    """The meaning of an event."""
 
     observation: EvidenceReported
     asks_for_check: bool = False
-    """Whether only a check tells what happened."""
+    """Whether only a check can find out what has happened."""
 
 
 _FAULTS = {
@@ -40,6 +43,7 @@ _FAULTS = {
     nvml.EventKind.GPU_UNAVAILABLE: GPU_UNAVAILABLE,
     nvml.EventKind.RECOVERY_ACTION: RECOVERY_ACTION,
 }
+"""The kind of evidence for each event except XIDs."""
 
 
 class Session:
@@ -53,7 +57,11 @@ class Session:
         gpu_folders: frozenset[str],
         give_sign: Callable[[], None],
     ) -> None:
-        """``give_sign`` is called between two GPUs: only a driver that hangs in one of them does not answer."""
+        """Create a session from a snapshot.
+
+        ``give_sign`` records a sign of life. It is called between two GPUs, so the sign gets old only if the driver
+        hangs in the calls for one GPU.
+        """
         self.snapshot = snapshot
         self._give_sign = give_sign
         self._proc = proc
@@ -68,10 +76,10 @@ class Session:
         }
 
     def wait(self, seconds: float, stopping: threading.Event) -> Happening | None:
-        """Wait for an event, so many seconds at most.
+        """Wait for an event, at most ``seconds``. None if none came.
 
         Raises:
-            NvmlError: the wait failed, which says nothing against any one GPU.
+            NvmlError: the wait failed. This says nothing about a single GPU.
         """
         if self._events is None:
             stopping.wait(seconds)
@@ -87,10 +95,10 @@ class Session:
         return Happening(EvidenceReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
 
     def check(self) -> Check:
-        """See whether the GPUs are still those of the snapshot: one call, and two for each GPU.
+        """Compare the GPUs with the snapshot: one call, and two more for each GPU.
 
         Raises:
-            NvmlError: the GPUs cannot be counted any more.
+            NvmlError: the GPUs can no longer be counted.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
         fails = False
@@ -100,13 +108,13 @@ class Session:
             is_device = index in self.snapshot.by_index
             fails |= is_device and now.error is not None
             if is_device and now.error is not None and now.error.is_gpu_lost:
-                self._answers[index] = now  # so that its coming back is a difference
+                self._answers[index] = now  # if it comes back, that is a difference
             elif not now.agrees_with(before):
                 differs = True
         return Check(differs, fails)
 
     def check_up(self) -> Mapping[DeviceId, Checkup]:
-        """Ask every device that answered at the last look how it is: three calls for each."""
+        """Check every device of the inventory, with at most three calls for each."""
         checkups: dict[DeviceId, Checkup] = {}
         for index, device in self.snapshot.by_index.items():
             self._give_sign()
@@ -114,7 +122,11 @@ class Session:
         return checkups
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
-        """Find the device of an event. A GPU that fell off the bus reports that and answers nothing any more."""
+        """Return the device of an event. None if it is not in the inventory.
+
+        A GPU that has fallen off the bus still sends its XID but answers no question. The handle is therefore compared
+        first.
+        """
         address = nvml.address_of(handle)
         if address in self._by_address:
             return self._by_address[address]
@@ -126,6 +138,7 @@ class Session:
 
 
 def _place_of(handle: nvml.Handle) -> str:
+    """Return the PCI address of a GPU that is not in the inventory."""
     try:
         return nvml.pci_address(handle)
     except nvml.NvmlError:
@@ -133,7 +146,7 @@ def _place_of(handle: nvml.Handle) -> str:
 
 
 def driver_seen(sysfs: Path) -> DriverSeen:
-    """Tell which driver this session talks to; its instance is the kernel module, as sysfs shows it."""
+    """Return which driver answers. Its instance is the inode of the kernel module in sysfs."""
     try:
         instance = str((sysfs / "module/nvidia").stat().st_ino)
     except OSError:
@@ -142,7 +155,7 @@ def driver_seen(sysfs: Path) -> DriverSeen:
 
 
 def list_gpu_folders(proc: Path) -> frozenset[str]:
-    """List what the kernel module has bound, which changes before a new session would show it."""
+    """Return the GPUs that the kernel module uses. This list changes before NVML's list does."""
     try:
         return frozenset(path.name for path in (proc / "driver/nvidia/gpus").iterdir())
     except OSError:
@@ -158,12 +171,13 @@ def open_session(
     known: Inventory | None,
     give_sign: Callable[[], None],
 ) -> Iterator[Session]:
-    """Read everything from a driver that was initialised; shut it down at the end.
+    """Open a session of a driver that was initialised, and shut it down at the end.
 
     Raises:
-        DriverMissingError: the driver cannot be reached, now or any more.
+        DriverMissingError: the driver cannot be reached, now or later in the session.
     """
-    gpu_folders = list_gpu_folders(proc)  # before all else: what changes while reading is then seen by the first check
+    # Read first, so that the first rescan notices a change during the snapshot.
+    gpu_folders = list_gpu_folders(proc)
     nvml.adopt(library, init_result)
     try:
         events = nvml.make_event_set()

@@ -1,4 +1,4 @@
-"""GPUs that are not there, for a demonstration, a benchmark or a test on a machine without any."""
+"""Simulated GPUs for demonstrations, benchmarks and tests on a machine without GPUs."""
 
 import threading
 import uuid
@@ -15,11 +15,14 @@ from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.naming import DEVICE_WORD, SHARED_NODES, VISIBILITY_VARIABLE
 
 MAX_GPUS = 50_000
+"""Largest number of simulated GPUs."""
 NUMA_NODES = 2
+"""The simulated GPUs are spread over this many NUMA nodes."""
 _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
+"""The UUIDs are derived from it, so that the same GPU has the same UUID every time."""
 
 MODELS: dict[str, tuple[str, int]] = {
     "T4": ("Tesla T4", 16 * _GIB),
@@ -30,14 +33,14 @@ MODELS: dict[str, tuple[str, int]] = {
     "H200": ("NVIDIA H200", 141 * _GIB),
     "B200": ("NVIDIA B200", 180 * _GIB),
 }
-"""Product names as NVML gives them, and memory in bytes."""
+"""Product names as NVML returns them, and memory in bytes."""
 
 
 def parse_spec(spec: str) -> tuple[Device, ...]:
-    """Make the GPUs of a spec such as ``8xH100``.
+    """Return the GPUs of a specification such as ``8xH100``.
 
     Raises:
-        InvalidValueError: it names the value and what is allowed.
+        InvalidValueError: the message names the value and what is allowed.
     """
     count, x, model = spec.partition("x")
     if not x or not _is_count(count) or model not in MODELS:
@@ -49,7 +52,7 @@ def parse_spec(spec: str) -> tuple[Device, ...]:
 
 
 def _is_count(text: str) -> bool:
-    """Look at the length first: Python refuses to read a number of thousands of digits."""
+    """Return whether the text is an allowed number. Its length is checked first: int() refuses very long texts."""
     short = len(text) <= len(str(MAX_GPUS))
     return short and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_GPUS
 
@@ -69,7 +72,7 @@ def _gpu(index: int, count: int, model: str) -> Device:
 
 
 class SimulatedBackend:
-    """A driver whose GPUs fail, vanish and appear as its owner says."""
+    """A backend whose GPUs fail, vanish and appear when a method is called."""
 
     device_word = DEVICE_WORD
 
@@ -79,31 +82,31 @@ class SimulatedBackend:
         self._report: Report | None = None
 
     def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:
-        """Report the inventory at once; there is no driver that could be asked too early."""
+        """Report the inventory at once, after a call of ``after``."""
         after()
         with self._lock:
             self._report = report
             self._report_inventory()
 
     def stop(self) -> None:
-        """Report nothing more."""
+        """Stop reporting."""
         with self._lock:
             self._report = None
 
     def join(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - there is no thread to wait for
-        """Tell that nothing is left to wait for."""
+        """Return True, because there is no thread."""
         return True
 
     def silent_for(self) -> float:
-        """Tell that nobody waits for a driver."""
+        """Return 0, because there is no driver."""
         return 0.0
 
     def is_watching(self) -> bool:
-        """Whether it was started and not stopped."""
+        """Whether the backend was started and not stopped."""
         return self._report is not None
 
     def fail(self, index: int, xid: int) -> None:
-        """Have the GPU of this index report an XID, and ask for a reset."""
+        """Let the GPU with this index report an XID and ask for a reset."""
         with self._lock:
             device = next((device.id for device in self._devices if device.index == index), None)
             if self._report is not None:
@@ -112,20 +115,20 @@ class SimulatedBackend:
                 self._report(DevicesChecked({device: _ASKING}))
 
     def reset(self, index: int) -> None:
-        """Reset the GPU of this index: it is well again."""
+        """Reset the GPU with this index. A check then finds no problem."""
         with self._lock:
             devices = [device.id for device in self._devices if device.index == index]
             if self._report is not None:
                 self._report(DevicesChecked(dict.fromkeys(devices, _WELL)))
 
     def remove(self, index: int) -> None:
-        """Take a GPU out of the machine."""
+        """Remove the GPU with this index from the machine."""
         with self._lock:
             self._devices = tuple(device for device in self._devices if device.index != index)
             self._report_inventory()
 
     def add(self, model: str) -> DeviceId:
-        """Put one more GPU in, behind the last; tells its id."""
+        """Add a GPU after the last one. Returns its id."""
         with self._lock:
             index = max((device.index for device in self._devices), default=-1) + 1
             added = replace(_gpu(index, index + 1, model), numa_node=0)

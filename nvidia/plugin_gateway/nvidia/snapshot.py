@@ -1,4 +1,4 @@
-"""Reads everything NVML and sysfs tell of the GPUs into one inventory."""
+"""Reads the inventory from NVML and sysfs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, devi
 
 
 class Answer(NamedTuple):
-    """What the driver says when asked which GPU has an index."""
+    """The driver's answer to the question which GPU has an index."""
 
     handle: nvml.Handle | None
     uuid: str | bytes | None
-    """Bytes where they are no text; None where there was an error instead."""
+    """Bytes if they are not text. None if there was an error."""
     error: nvml.NvmlError | None
 
     def agrees_with(self, other: "Answer") -> bool:
-        """Whether the driver said the same another time."""
+        """Whether the two answers have the same UUID and the same error."""
         return self.uuid == other.uuid and _code(self.error) == _code(other.error)
 
 
@@ -28,7 +28,7 @@ def _code(error: nvml.NvmlError | None) -> int | None:
 
 
 def ask(index: int) -> Answer:
-    """Ask which GPU has this index: two cheap calls."""
+    """Return which GPU has this index. This takes two fast calls."""
     handle: nvml.Handle | None = None
     try:
         handle = nvml.handle_by_index(index)
@@ -40,23 +40,26 @@ def ask(index: int) -> Answer:
 
 
 class Snapshot(NamedTuple):
-    """An inventory, and how the driver answered for it."""
+    """An inventory, together with the driver's answers."""
 
     inventory: Inventory
     answers: Sequence[Answer]
-    """By index."""
+    """In the order of the index."""
     by_index: Mapping[int, DeviceId]
+    """The devices of the inventory by their index."""
     heard: bool
-    """Whether any GPU has its XIDs reported."""
+    """Whether XIDs are reported for at least one GPU."""
 
 
 def read_snapshot(
     sysfs: Path, known: Inventory | None, events: nvml.EventSet | None, give_sign: Callable[[], None]
 ) -> Snapshot:
-    """Look at every GPU and have its XIDs reported; one that is lost stays as it was known.
+    """Read every GPU, and register for its events.
+
+    ``known`` is the previous inventory. A GPU that does not answer keeps its entry there.
 
     Raises:
-        NvmlError: the GPUs cannot even be counted.
+        NvmlError: the GPUs cannot be counted.
     """
     answers = [ask(index) for index in range(nvml.device_count())]
     reading = _Reading(sysfs, events)
@@ -68,6 +71,8 @@ def read_snapshot(
 
 
 class _Reading:
+    """Collects the GPUs of one snapshot."""
+
     def __init__(self, sysfs: Path, events: nvml.EventSet | None) -> None:
         self._sysfs = sysfs
         self._events = events
@@ -77,6 +82,7 @@ class _Reading:
         self._rejected: list[RejectedDevice] = []
 
     def snapshot(self, answers: Sequence[Answer]) -> Snapshot:
+        """Return the snapshot of all GPUs that were read."""
         devices = sorted(self._devices.values(), key=lambda device: device.index)
         inventory = Inventory(
             devices=tuple(devices),
@@ -87,7 +93,7 @@ class _Reading:
         return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._heard)
 
     def read(self, index: int, answer: Answer) -> None:
-        """Take one GPU in; one that cannot be offered is heard all the same."""
+        """Read one GPU. Its events are registered even if it cannot be offered."""
         heard = self._listen_to(answer.handle)
         self._heard |= heard
         where = _locate(answer)
@@ -105,9 +111,15 @@ class _Reading:
         self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where), reports_faults=heard)
 
     def _listen_to(self, handle: nvml.Handle | None) -> bool:
+        """Register for the events of a GPU. Returns whether it reports XIDs."""
         return handle is not None and self._events is not None and nvml.watch_events(handle, self._events)
 
     def _parse(self, uuid: str | bytes | None) -> DeviceId:
+        """Return the UUID as a device id.
+
+        Raises:
+            InvalidValueError: it is not a valid device id, or another GPU has it too.
+        """
         if not isinstance(uuid, str):
             raise InvalidValueError(f"device id {uuid!r} is not valid UTF-8")
         device_id = parse_device_id(uuid)
@@ -116,10 +128,13 @@ class _Reading:
         return device_id
 
     def keep_lost(self, known: Mapping[int, Device]) -> None:
-        """Keep the devices that had the index of one that does not answer now, unless they answered elsewhere."""
+        """Keep the known device for each index that does not answer now.
+
+        It is not kept if the device answered at another index. An unknown device is rejected.
+        """
         for index, place, error in self._silent:
             device = known.get(index)
-            if device is not None and device.id not in self._devices:
+            if device is not None and device.id not in self._devices:  # a lost GPU must not vanish: it is unhealthy
                 self._devices[device.id] = device
             else:
                 problem = f"the driver does not tell what it is: {error}"
@@ -143,7 +158,7 @@ class _Reading:
 
 
 def _locate(answer: Answer) -> str | nvml.NvmlError | None:
-    """Find the PCI address, or the reason why there is none; None where the GPU could not be asked at all."""
+    """Return the PCI address, or the error of the call. None if there is no handle to ask with."""
     if answer.handle is None:
         return None
     try:
@@ -153,7 +168,7 @@ def _locate(answer: Answer) -> str | nvml.NvmlError | None:
 
 
 def _numa_node(sysfs: Path, pci_address: str) -> int | None:
-    """Read the NUMA node of a PCI device; the kernel writes -1 where there is none."""
+    """Return the NUMA node of a PCI device. None if there is none (sysfs shows -1) or it is unknown."""
     try:
         node = int((sysfs / "bus/pci/devices" / pci_address / "numa_node").read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the owner thread does with a session: tells what it sees, waits for events, looks again."""
+"""What the thread does in a session: it reports the inventory, waits for events, and rescans."""
 
 import ctypes
 import threading
@@ -15,11 +15,11 @@ from plugin_gateway.nvidia.pace import Pace
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 WAIT_ERROR_PAUSE = 1.0
-"""Seconds before waiting again after the wait itself failed."""
+"""Seconds before the next wait for events after a wait failed."""
 
 
 class Watch:
-    """Remembers what was told, from one session to the next."""
+    """Reports the observations, and remembers from one session to the next what was reported."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Watch:
         stopping: threading.Event,
     ) -> None:
         self.inventory_is_old = True
-        """Whether none was told yet, or the driver was away since then."""
+        """Whether no inventory was reported yet, or the driver has been missing since the last one."""
         self._sysfs = Path(sysfs)
         self._proc = Path(proc)
         self._pace = pace
@@ -43,13 +43,13 @@ class Watch:
         self._events_problem: str | None = None
         self._next_checkup = 0.0
         self._is_uneasy = False
-        """Whether something happened since the last checkup, or that found a problem."""
+        """Whether an event has come since the last check, or that check found a problem."""
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
-        """Look once, then watch until the GPUs differ from what was seen.
+        """Report the GPUs, then watch them until they differ from the snapshot.
 
         Raises:
-            DriverMissingError: the driver cannot be reached, now or any more, or has no GPU.
+            DriverMissingError: the driver cannot be reached, now or later, or has no GPU.
         """
         with open_session(library, init_result, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
             inventory = session.snapshot.inventory
@@ -61,7 +61,10 @@ class Watch:
                 pass
 
     def _look(self, session: Session) -> None:
-        """Tell what there is only once it is known how it is: a GPU of which nobody knows is not offered."""
+        """Report the inventory, the driver and the result of a check.
+
+        The check runs first, so that no GPU is offered before its health is known.
+        """
         inventory, driver = session.snapshot.inventory, driver_seen(self._sysfs)
         checkups = self._check_up(session)
         if inventory != self._inventory or self.inventory_is_old:
@@ -71,9 +74,12 @@ class Watch:
         self._report(checkups)
 
     def _miss(self, empty: Inventory) -> None:
-        """Tell that there is no GPU: at first as an inventory, where there were some, and from then on as a problem.
+        """Report that there is no GPU.
 
-        Not both at once: the reader keeps the newer of two words about the driver.
+        If there were GPUs before, an empty inventory is reported now. The next session then raises the error.
+
+        Raises:
+            DriverMissingError: there was no GPU before either.
         """
         if self._inventory is None or self._inventory == empty:
             raise DriverMissingError("the driver is there but has no GPU")
@@ -82,7 +88,7 @@ class Watch:
         self._stopping.wait(self._pace.rescan)
 
     def _rest(self, session: Session) -> bool:
-        """Wait for events until the next check is due, then make it; False where everything has to be read again."""
+        """Wait for events until the next rescan, then rescan. Returns False if a new session is needed."""
         due = time.monotonic() + self._pace.rescan
         deaf = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
@@ -90,8 +96,8 @@ class Watch:
             try:
                 happening = session.wait(min(max(left, 0), self._pace.max_wait), self._stopping)
             except nvml.NvmlError as error:
-                # Says nothing against any one GPU: a rescan tells which of them answer. A new session, which loses
-                # the events in between, is the last resort.
+                # The error does not belong to a single GPU. A rescan finds out which GPUs answer. A new session is
+                # only started if this does not help, because the events between two sessions are lost.
                 self._report_events(str(error))
                 if self._differs(session) or left <= 0:
                     return False
@@ -108,19 +114,20 @@ class Watch:
         return not self._stopping.is_set() and not self._differs(session)
 
     def _report_events(self, problem: str | None) -> None:
+        """Report whether events can be received, if that has changed."""
         if problem != self._events_problem:
             self._events_problem = problem
             self._report(EventsAwaited(problem))
 
     def _differs(self, session: Session) -> bool:
-        """Look again; True where everything has to be read again."""
+        """Rescan, and check the GPUs if it is time. Returns whether a new session is needed."""
         check = session.check()
         if check.fails or self._is_uneasy or time.monotonic() >= self._next_checkup:
             self._report(self._check_up(session))
         return check.differs
 
     def _check_up(self, session: Session) -> DevicesChecked:
-        """Find out how the devices are."""
+        """Check all devices."""
         checkups = session.check_up()
         self._next_checkup = time.monotonic() + self._pace.checkup
         self._is_uneasy = any(checkup.problems or checkup.unanswered for checkup in checkups.values())

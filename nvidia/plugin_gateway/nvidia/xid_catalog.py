@@ -1,11 +1,11 @@
-"""NVIDIA's catalog of XIDs: what it asks an operator to do at once."""
+"""NVIDIA's catalog of XIDs: the immediate action that it recommends for each."""
 
 from collections.abc import Mapping
 from enum import Enum
 
 
 class Advice(Enum):
-    """The immediate action of a row, in the catalog's own words."""
+    """The immediate action of an XID, in the catalog's own words."""
 
     IGNORE = "IGNORE"
     RESTART_APP = "RESTART_APP"
@@ -45,6 +45,7 @@ _ROWS: Mapping[Advice, tuple[int | tuple[int, int], ...]] = {
     Advice.REBOOT_NODE: (79, 160),
     Advice.RESTART_VM: (151,),
 }  # fmt: skip
+"""XIDs by immediate action. A pair is a range, including both ends."""
 
 
 def _numbers(row: int | tuple[int, int]) -> range:
@@ -55,4 +56,4 @@ def _numbers(row: int | tuple[int, int]) -> range:
 XID_CATALOG: Mapping[int, Advice] = {
     xid: advice for advice, rows in _ROWS.items() for row in rows for xid in _numbers(row)
 }
-"""What the catalog asks for, by XID. Source: NVIDIA's catalog, as NVSentinel maps it (162 rows)."""
+"""The immediate action of each XID. Source: NVIDIA's catalog, as used by NVSentinel (162 rows)."""
