@@ -1,6 +1,6 @@
-"""What a protocol adapter is: one dialect as functions between bytes and the device model.
+"""A dialect as a value: functions between bytes and the device model.
 
-A dialect is a value. Serving it, registering with it and choosing it know nothing of its messages.
+The code that registers, serves and selects dialects does not know their messages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,75 +16,88 @@ from plugin_gateway.core.resources.names import ResourceName
 
 
 class Allocator(Protocol):
-    """What answers a call: one resource, from memory and at once."""
+    """The resource that answers a call. It answers from memory, without waiting."""
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
-        """Grant devices to one container, or raise AllocationError."""
+        """Return what one container gets for these devices.
+
+        Raises:
+            AllocationError: with the ids that cannot be allocated.
+        """
         ...
 
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> Sequence[str]:
-        """Return which of the available devices to grant."""
+        """Return which of the available devices the kubelet should choose."""
         ...
 
 
 Call = Callable[[bytes, Allocator], bytes]
-"""Answers one request."""
+"""Answers one request: the encoded request and the resource give the encoded response."""
 
 
 Request = TypeVar("Request", bound=Message)
 
 
 class MalformedRequestError(GatewayError):
-    """Bytes that are no message of this dialect."""
+    """The bytes are not a message of this dialect."""
 
 
 class Dialect(NamedTuple):
     """One version of the device plugin protocol."""
 
     version: str
-    """The version string of RegisterRequest, by which a kubelet accepts or refuses it."""
+    """The version string in Register. A kubelet accepts or refuses the dialect by it."""
     kubernetes: str
-    """The releases whose kubelets speak it, for people."""
+    """The Kubernetes releases that use the dialect, for people."""
     file: FileDescriptor
-    """The description of the services and messages, as reflection shows it."""
+    """The protobuf description of services and messages. Server reflection shows it."""
     registration: Callable[[str, ResourceName], bytes]
-    """Makes the RegisterRequest for an endpoint name."""
+    """Returns the encoded RegisterRequest for an endpoint name and a resource."""
     device_list: Callable[[Advertisement], bytes]
-    """Makes one message of the ListAndWatch stream."""
+    """Returns one encoded message of the ListAndWatch stream."""
     calls: Mapping[str, Call]
-    """Every other method of the DevicePlugin service."""
+    """The methods of the DevicePlugin service, except ListAndWatch."""
     max_list_size: int | None = None
-    """Bytes of the longest message that its kubelets take; a longer one ends the stream, again and again."""
+    """Largest message of the ListAndWatch stream, in bytes. None if there is no limit.
+
+    A larger message ends the stream, every time.
+    """
     stream_deadline: float = 15.0
-    """Seconds from an accepted Register to the stream: those of 1.10 to 1.24 allow themselves 10 s to dial."""
+    """Seconds from an accepted Register to the stream. Kubelets of 1.10 to 1.24 dial for up to 10 s."""
     forgetful_agent: str | None = None
-    """How the user agent begins of the kubelets that may overlook a list of healthy devices; None where none does."""
+    """How the user agent of kubelets begins that may ignore a list of healthy devices.
+
+    None if no kubelet of this dialect does so. See `UnhealthyFirst`.
+    """
     options_method: str | None = None
-    """The method that its newer kubelets call before they answer Register; after that they open the stream at once."""
+    """The method that kubelets of 1.25 and later call before they answer Register.
+
+    They open the stream at once after that. None if no kubelet of this dialect does so.
+    """
     one_resource_at_a_time: bool = False
-    """Its kubelet can crash when two resources register or update at the same instant."""
+    """Whether a kubelet can crash if two resources register or change at the same instant."""
 
     @property
     def package(self) -> str:
-        """The protobuf package, the first part of every service name."""
+        """The protobuf package. Every service name begins with it."""
         return self.file.package
 
     @property
     def service(self) -> str:
-        """The service that the device plugin serves."""
+        """The full name of the service of the device plugin."""
         return f"{self.package}.DevicePlugin"
 
     @property
     def register_method(self) -> str:
-        """The full name of the kubelet's Register method."""
+        """The path of the kubelet's Register method."""
         return f"/{self.package}.Registration/Register"
 
 
 def parse(message: type[Request], data: bytes) -> Request:
-    """Read a request.
+    """Return the decoded request.
 
     Raises:
-        MalformedRequestError: it is not one.
+        MalformedRequestError: the bytes are not such a message.
     """
     try:
         return message.FromString(data)

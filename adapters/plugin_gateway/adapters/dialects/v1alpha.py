@@ -1,4 +1,7 @@
-"""The protocol of Kubernetes 1.8 and 1.9: one set of names, two dialects that differ in what Allocate answers."""
+"""The dialects of Kubernetes 1.8 and 1.9.
+
+They have the same package, services and methods, and differ in the response to Allocate.
+"""
 
 from functools import partial
 
@@ -14,7 +17,10 @@ VERSION_1_8 = "0.1"
 
 
 _STREAM_DEADLINE = 3.0
-"""Seconds: these kubelets dial at once and only once, and a registration whose dial fails is lost without a word."""
+"""Seconds from an accepted Register to the stream.
+
+These kubelets dial at once and only once. If it fails, they do not report it.
+"""
 
 
 def _registration(version: str, endpoint: str, resource: ResourceName) -> bytes:
@@ -35,7 +41,10 @@ def _allocate_1_9(request: bytes, allocator: Allocator) -> bytes:
 
 
 def _allocate_1_8(request: bytes, allocator: Allocator) -> bytes:
-    """Put everything in one spec: of an environment variable that stands in two, the kubelet keeps the first value."""
+    """Answer Allocate with one spec for all devices.
+
+    If an environment variable occurs in two specs, the kubelet keeps the first value.
+    """
     answer = wire18.AllocateResponse()
     ids = tuple(parse(wire18.AllocateRequest, request).devicesIDs)
     edits = allocator.allocate(ids)
@@ -45,6 +54,7 @@ def _allocate_1_8(request: bytes, allocator: Allocator) -> bytes:
 
 
 def _write(edits: ContainerEdits, response: wire19.AllocateResponse | wire18.DeviceRuntimeSpec) -> None:
+    """Write the parts of the answer that 1.8 and 1.9 support. They have no annotations and no CDI devices."""
     for name, value in edits.environment.items():
         response.envs[name] = value
     for mount in edits.mounts:
@@ -61,7 +71,7 @@ V1ALPHA2 = Dialect(
     device_list=_device_list,
     calls={"Allocate": _allocate_1_9},
     stream_deadline=_STREAM_DEADLINE,
-    forgetful_agent="grpc-go/",
+    forgetful_agent="grpc-go/",  # all releases of 1.9 use the same grpc-go
 )
 
 V0_1 = Dialect(

@@ -1,4 +1,4 @@
-"""The protocol of Kubernetes 1.10 and later."""
+"""The dialect of Kubernetes 1.10 and later."""
 
 from plugin_gateway.adapters.dialects.dialect import Allocator, Dialect, parse
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -9,7 +9,7 @@ from plugin_gateway.core.resources.names import ResourceName
 VERSION = "v1beta1"
 
 OPTIONS = wire.DevicePluginOptions(pre_start_required=False, get_preferred_allocation_available=True)
-"""The one source: 1.10 to 1.24 read them in Register, 1.25 and later ask for them."""
+"""The options of every resource. 1.10 to 1.24 read them from Register, 1.25 and later call GetDevicePluginOptions."""
 
 
 def _registration(endpoint: str, resource: ResourceName) -> bytes:
@@ -19,11 +19,12 @@ def _registration(endpoint: str, resource: ResourceName) -> bytes:
 
 
 def _device_list(advertisement: Advertisement) -> bytes:
+    """Return the encoded list. The topology is omitted for a device without a NUMA node (it must not be empty)."""
     answer = wire.ListAndWatchResponse()
     for device in advertisement.devices:
         entry = answer.devices.add(ID=device.id, health=advertisement.health_of(device.id).value)
         if device.numa_node is not None:
-            entry.topology.nodes.add(ID=device.numa_node)
+            entry.topology.nodes.add(ID=device.numa_node)  # node 0 is an empty message, but has to be present
     return answer.SerializeToString()
 
 
@@ -33,6 +34,7 @@ def _get_options(request: bytes, _allocator: Allocator) -> bytes:
 
 
 def _prefer(request: bytes, allocator: Allocator) -> bytes:
+    """Answer each container request with the preferred ids."""
     answer = wire.PreferredAllocationResponse()
     for container in parse(wire.PreferredAllocationRequest, request).container_requests:
         answer.container_responses.add(
@@ -46,7 +48,8 @@ def _prefer(request: bytes, allocator: Allocator) -> bytes:
 def _allocate(request: bytes, allocator: Allocator) -> bytes:
     """Answer each container request with one response.
 
-    A request without containers gets one response too: the kubelets of 1.10 and 1.11 crash on an answer without any.
+    A request without containers gets one response too, because kubelets of 1.10 and 1.11 crash on an answer without
+    any.
     """
     answer = wire.AllocateResponse()
     for container in parse(wire.AllocateRequest, request).container_requests:
@@ -69,6 +72,7 @@ def _write(edits: ContainerEdits, response: wire.ContainerAllocateResponse) -> N
 
 
 def _pre_start(request: bytes, _allocator: Allocator) -> bytes:
+    """Answer PreStartContainer. Kubelets do not call it, because the options do not ask for it."""
     parse(wire.PreStartContainerRequest, request)
     return wire.PreStartContainerResponse().SerializeToString()
 
@@ -80,7 +84,7 @@ V1BETA1 = Dialect(
     registration=_registration,
     device_list=_device_list,
     max_list_size=4 * 1024 * 1024,
-    forgetful_agent="grpc-go/1.7.",
+    forgetful_agent="grpc-go/1.7.",  # the grpc-go release of 1.10 to 1.12
     options_method="GetDevicePluginOptions",
     calls={
         "GetDevicePluginOptions": _get_options,
