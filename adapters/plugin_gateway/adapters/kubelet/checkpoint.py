@@ -1,4 +1,13 @@
-"""The kubelet's checkpoint of devices, in each of its five layouts; it is read and never touched."""
+"""Reads the kubelet's checkpoint of allocated devices. Nothing is ever written.
+
+The file has had five layouts:
+
+- 1.8: a list with one entry for each device, and no registered devices
+- 1.9: an entry for each pod, container and resource, with a list of device ids
+- 1.10: the same, with other answers to Allocate, which are not read here
+- 1.11 to 1.19: the same inside "Data", with a checksum that only Go can compute
+- 1.20 and later: the device ids are grouped by NUMA node
+"""
 
 import json
 import os
@@ -10,35 +19,38 @@ from plugin_gateway.core.errors import GatewayError
 
 NAME = "kubelet_internal_checkpoint"
 MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of the file that are read. A longer file is not valid JSON then."""
 
 
 class CheckpointError(GatewayError):
-    """It is there, and cannot be read."""
+    """The checkpoint exists but cannot be read."""
 
 
 class Holder(NamedTuple):
     """Devices of one resource that a container holds."""
 
     pod: str
-    """Namespace and name; from a checkpoint the UID alone."""
+    """Namespace and name of the pod. In a checkpoint there is only its UID."""
     container: str
     resource: str
     devices: frozenset[str]
+    """The device ids."""
 
 
 class Checkpoint(NamedTuple):
-    """What a kubelet wrote down."""
+    """The content of a checkpoint."""
 
     holders: tuple[Holder, ...]
+    """The containers with devices. Some may have ended already."""
     registered: Mapping[str, frozenset[str]]
-    """Healthy devices by resource; empty on 1.8, which writes none."""
+    """The healthy devices by resource. Empty on 1.8, which does not store them."""
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
-    """Read it; None where there is none.
+    """Return the checkpoint in the kubelet's directory. None if there is none.
 
     Raises:
-        CheckpointError: it cannot be read, or is of no layout that a kubelet has.
+        CheckpointError: it cannot be read, or has none of the known layouts.
     """
     path = directory / NAME
     try:
@@ -56,13 +68,13 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
 
 
 def _open_now(path: str, flags: int) -> int:
-    """Open a file as it is: a pipe would wait for a writer."""
+    """Open the file without blocking. Otherwise a named pipe in its place would block until somebody writes."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _decode(value: Any) -> Checkpoint:
-    content = value.get("Data", value)  # from 1.11 on with a checksum around it, which only Go can make
-    if "Entries" in content:  # 1.8: an entry for each device
+    content = value.get("Data", value)  # "Data" from 1.11 on
+    if "Entries" in content:  # 1.8
         return Checkpoint(_merged(_entries_of_1_8(content)), {})
     return Checkpoint(
         _merged(_entries(content["PodDeviceEntries"] or ())),
@@ -80,11 +92,13 @@ def _entries_of_1_8(content: Any) -> Iterator[Holder]:
 def _entries(entries: Any) -> Iterator[Holder]:
     for entry in entries:
         ids = entry["DeviceIDs"]
-        listed = ids if isinstance(ids, list) else [each for node in ids.values() for each in node]  # by node from 1.20
+        # A list up to 1.19, a map from NUMA node to list from 1.20 on.
+        listed = ids if isinstance(ids, list) else [each for node in ids.values() for each in node]
         yield Holder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset(map(str, listed)))
 
 
 def _merged(holders: Iterator[Holder]) -> tuple[Holder, ...]:
+    """Return one holder for each pod, container and resource, because 1.8 has one entry for each device."""
     merged: dict[tuple[str, str, str], frozenset[str]] = {}
     for pod, container, resource, devices in holders:
         key = (str(pod), str(container), str(resource))

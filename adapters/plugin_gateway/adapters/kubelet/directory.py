@@ -1,4 +1,4 @@
-"""The kubelet's device plugin directory: what is there, and a wake-up when it changes."""
+"""The kubelet's device plugin directory: what is in it, and a wake-up when it changes."""
 
 import asyncio
 import contextlib
@@ -34,12 +34,16 @@ _WATCHED = (
     | flags.ONLYDIR
 )
 
-# Otherwise the library starts a program to find the C library: 3 ms at every start.
-inotify_simple._libc = ctypes.CDLL(None, use_errno=True)  # noqa: SLF001 - it has no other way in
+# The library would start a program to find the C library, which takes 3 ms at every start.
+inotify_simple._libc = ctypes.CDLL(None, use_errno=True)  # noqa: SLF001 - there is no public setting
 
 
 class KubeletDirectory:
-    """Looks at the directory and watches it; looking is the truth, watching only wakes."""
+    """Looks at the directory and watches it.
+
+    Every decision is based on a look at the directory. The watch with inotify only triggers the next look, so a missed
+    event does no harm.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -52,7 +56,11 @@ class KubeletDirectory:
         self._wake: Callable[[], None] = lambda: None
 
     def open(self, own_prefix: str, wake: Callable[[], None]) -> None:
-        """Begin to watch; of all files only the kubelet's socket and those with our prefix wake."""
+        """Start to watch the directory, and call ``wake`` after changes.
+
+        Only the kubelet's socket, files that begin with ``own_prefix`` and the directory itself count. Without inotify,
+        a warning is logged and nothing is watched.
+        """
         self._own_prefix, self._wake = own_prefix, wake
         try:
             self._inotify = INotify(nonblocking=True)
@@ -66,14 +74,14 @@ class KubeletDirectory:
         asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._on_readable)
 
     def close(self) -> None:
-        """Watch no more. A second time does nothing."""
+        """Stop watching. Another call has no effect."""
         if self._inotify is not None:
             asyncio.get_running_loop().remove_reader(self._inotify.fileno())
             self._inotify.close()
             self._inotify = None
 
     def exists(self) -> bool:
-        """Whether the directory is there; watches it from then on."""
+        """Whether the directory exists. If it is a new directory, it is watched from now on."""
         found = identify_directory(self.path)
         if found != self._watched:
             self._watched = found
@@ -81,11 +89,11 @@ class KubeletDirectory:
         return found is not None
 
     def kubelet(self) -> FileIdentity | None:
-        """Tell which kubelet is there, by its socket; None where it has none."""
+        """Return the identity of the kubelet's socket. None if there is no socket."""
         return identify_socket(self.kubelet_socket)
 
     def explain_absence(self) -> str | None:
-        """Tell what there is to wait for while no kubelet is there; None where one is."""
+        """Return what is missing, for the log. None if there is a kubelet socket."""
         if self.kubelet() is not None:
             return None
         if identify_directory(self.path) is None:
@@ -95,18 +103,18 @@ class KubeletDirectory:
         return f"waiting for the kubelet: {'kubelet.sock is no socket' if is_taken else 'no kubelet.sock'}"
 
     def has_changed(self) -> bool:
-        """Whether it is another directory, or anything came or went in it, since this was last asked."""
+        """Whether the directory was replaced, or its content changed, since the last call."""
         return self._changes.any()
 
     def _watch(self) -> None:
-        """Watch the directory that has the name now, and its parent where that can be seen."""
+        """Watch the present directory, and its parent if that is visible."""
         if self._inotify is None:
             return
         before = self._watches
         found = (self._add_watch(self._inotify, path) for path in (self.path, self.path.parent))
         self._watches = {number for number in found if number is not None}
         for number in before - self._watches:
-            with contextlib.suppress(OSError):  # it ended with its directory
+            with contextlib.suppress(OSError):  # the watch ended when the directory was removed
                 self._inotify.rm_watch(number)
 
     def _add_watch(self, inotify: INotify, path: Path) -> int | None:
@@ -125,7 +133,7 @@ class KubeletDirectory:
             self._wake()
 
     def _drain(self) -> bool:
-        """Read what has happened; True where any of it concerns us."""
+        """Read all inotify events. Returns whether one of them matters."""
         concerns_us = False
         events = self._inotify.read(timeout=0) if self._inotify is not None else ()
         for event in events:
@@ -134,10 +142,10 @@ class KubeletDirectory:
 
 
 def check_directory(path: Path) -> None:
-    """Refuse a directory with which waiting cannot help; one that is not there yet can still come.
+    """Reject a directory that can never work. A directory that does not exist yet is accepted.
 
     Raises:
-        InvalidValueError: it is too long for a unix socket, no directory, or not writable.
+        InvalidValueError: its path is too long for a unix socket, it is not a directory, or it is not writable.
     """
     if len(os.fsencode(path)) > MAX_DIRECTORY_LENGTH:
         raise InvalidValueError(

@@ -1,4 +1,4 @@
-"""Finds the best word on who holds what: the kubelet's, else its checkpoint."""
+"""Finds out which container holds which device: from the kubelet, or from its checkpoint."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,15 +8,19 @@ from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, lis
 
 
 class Found(NamedTuple):
-    """Who holds what, and how that is known."""
+    """The containers with devices, and the source."""
 
     holders: tuple[Holder, ...]
     source: str
-    """In words; why nothing is known where that is so."""
+    """The source in words. If nothing is known, the reason."""
 
 
 def find_holders(kubelet_dir: Path) -> Found:
-    """Ask the kubelet whose device plugin directory this is, or read what it wrote."""
+    """Return the containers that hold devices of this kubelet.
+
+    ``kubelet_dir`` is its device plugin directory. The kubelet is asked first. If it does not answer, its checkpoint is
+    read.
+    """
     path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
     problem = "no kubelet tells by pod-resources"
     if path.is_socket():

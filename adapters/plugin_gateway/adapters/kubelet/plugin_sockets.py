@@ -1,4 +1,11 @@
-"""The names of our sockets, and what they tell: leftovers of earlier instances, and other gateways that live."""
+"""The names of the gateway's sockets, and what they say about other gateways.
+
+A name consists of a prefix, a readable part of the resource name, a checksum of the whole name, the instance and a
+number. Each registration uses a new number, because kubelets of 1.37 must never see a name twice.
+
+The directory is shared with other gateways and other device plugins. A socket of a gateway that nobody listens on is a
+leftover and is removed. Sockets of other device plugins are never touched.
+"""
 
 import contextlib
 import os
@@ -15,64 +22,71 @@ from plugin_gateway.adapters.support.unix_files import MAX_PATH, find_listener
 from plugin_gateway.core.resources.names import ResourceName
 
 PREFIX = "plugin-gateway-"
+"""Beginning of the name of every socket of the gateway."""
 _SUFFIX = ".sock"
 _MAX_READABLE_LENGTH = 16
 _CHECKSUM_LENGTH = 8
 _REST_LENGTH = len(PREFIX) + len("-0123456789-abcd-ffffff") + len(_SUFFIX)
 MAX_DIRECTORY_LENGTH = MAX_PATH - 1 - _CHECKSUM_LENGTH - _REST_LENGTH
-"""Bytes of a kubelet directory's path that leave room for our names."""
+"""Longest path of a kubelet directory, in bytes, that leaves room for the gateway's socket names."""
 STREAM_OPEN = stat.S_ISVTX
-"""The bit of a socket's mode that says: a kubelet holds a stream on it."""
+"""The sticky bit of a socket. It shows other gateways that a kubelet holds a stream on the socket."""
 _FORM = re.compile(rf"{PREFIX}(?:.+-)?([0-9a-f]{{8}})-([0-9a-f]{{10}}-[0-9a-f]{{4}})-[0-9a-f]+{re.escape(_SUFFIX)}")
 
 
 class SocketName(NamedTuple):
-    """What the name of a gateway's socket tells."""
+    """The parts of a gateway's socket name."""
 
     resource: str
-    """The checksum of its name."""
+    """The checksum of the resource name."""
     instance: str
+    """See `new_instance`."""
 
 
 def parse_name(name: str) -> SocketName | None:
-    """Read a name; None where it is none of ours."""
+    """Return the parts of a socket name. None if it is not a name of a gateway's socket."""
     form = _FORM.fullmatch(name)
     return SocketName(*form.groups()) if form else None
 
 
 _LEFTOVER_AGE = 1.0
-"""Seconds after which a socket that nobody listens on is a leftover; one that is just being made is younger."""
+"""Seconds after which a socket that nobody listens on is removed. Younger ones may just be starting."""
 
 
 def checksum(resource: ResourceName) -> str:
-    """Shorten a resource name to what two gateways know it by, whatever their directory is called for each."""
+    """Return the part of a socket name by which two gateways recognise that they have the same resource."""
     return f"{zlib.crc32(resource.encode()):0{_CHECKSUM_LENGTH}x}"
 
 
 def slug(resource: ResourceName, room: int) -> str:
-    """Make the part of a file name that stands for a resource: its checksum, after as much of it as there is room."""
+    """Return the part of a socket name for a resource: readable characters and a checksum.
+
+    ``room`` is the number of available bytes. Without room for readable characters there is only the checksum.
+    """
     readable = resource.replace("/", "_")[: max(min(room - _CHECKSUM_LENGTH - 1, _MAX_READABLE_LENGTH), 0)]
     return f"{readable}-{checksum(resource)}" if readable else checksum(resource)
 
 
 def new_instance() -> str:
-    """Name this process: of two names the smaller one is the elder on this boot."""
+    """Return a name for this process. Of two names, the smaller one belongs to the process that started first."""
     milliseconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     return f"{milliseconds:010x}-{os.urandom(2).hex()}"
 
 
 class OtherGateway(NamedTuple):
-    """Another gateway that offers the same resource on this node."""
+    """Another running gateway that offers the same resource on this node."""
 
     instance: str
     socket: str
+    """The name of its socket."""
     pid: int
+    """Its process id. 0 if it is in a PID namespace that is not visible here."""
     has_stream: bool
     """Whether a kubelet holds a stream on it."""
 
 
 class OwnSockets:
-    """Makes endpoint names, each of them once, and looks after those of other instances."""
+    """Makes unique socket names, and finds the sockets of other gateways."""
 
     def __init__(self, directory: Path) -> None:
         self.instance = new_instance()
@@ -82,21 +96,21 @@ class OwnSockets:
         self._seen: set[str] = set()
 
     def fresh_path(self, resource: ResourceName) -> Path:
-        """Make a path that no registration has named before."""
+        """Return the path of a socket that was never used before."""
         name = f"{PREFIX}{slug(resource, self._room)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
         return self._directory / name
 
     def has_newcomers(self) -> bool:
-        """Whether there are names of other instances that were not there at the last question."""
+        """Whether sockets of other gateways have appeared since the last call."""
         names = {name for name, _ in self._others()}
         newcomers = names - self._seen
         self._seen = names
         return bool(newcomers)
 
     def find_others(self, resource: ResourceName) -> list[OtherGateway]:
-        """List the living gateways of this resource, the eldest first, and remove the sockets of dead ones.
+        """Return the other running gateways with this resource, the oldest first. Leftover sockets are removed.
 
-        Only names of our own form are looked at; sockets of others are never touched.
+        Only names of gateways are considered. Sockets of other device plugins are never touched.
         """
         others = []
         for name, (of_resource, instance) in self._others():
@@ -105,18 +119,18 @@ class OwnSockets:
                 found = path.stat()
                 listener = find_listener(path)
             except OSError:
-                continue  # it cannot be told who that is, so it is left alone
+                continue  # it may belong to somebody, so it stays
             if listener is None:
-                if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # or the clock was set back
+                if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # abs: the clock may have been set back
                     _remove_leftover(path)
             elif of_resource == checksum(resource):
                 others.append(OtherGateway(instance, name, listener.pid, has_stream=bool(found.st_mode & STREAM_OPEN)))
         return sorted(others, key=lambda other: other.instance)
 
     def _others(self) -> list[tuple[str, SocketName]]:
-        """List the sockets of other instances."""
+        """Return the sockets of other gateways, whether they are running or not."""
         try:
-            names = os.listdir(self._directory)  # noqa: PTH208 - asked whenever something changes there
+            names = os.listdir(self._directory)  # noqa: PTH208 - faster, and called often
         except OSError:
             return []
         found = [(name, name_parts) for name in names if (name_parts := parse_name(name)) is not None]

@@ -1,4 +1,7 @@
-"""The kubelet's own word on which pod holds which device (1.13 and later)."""
+"""Asks the kubelet which pod holds which device, with the PodResources API.
+
+The API exists from 1.13 on. It is off by default in 1.13 and 1.14.
+"""
 
 from pathlib import Path
 
@@ -10,20 +13,22 @@ from plugin_gateway.api.podresources import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
 TIMEOUT = 5.0
+"""Seconds for one call."""
 PACKAGES = ("v1", "v1alpha1")
-"""The newest first; their messages are the same as far as they are read."""
+"""The packages of the service, newest first. The fields that are read here are the same in both."""
 MAX_ANSWER_LENGTH = 16 * 1024 * 1024
+"""Bytes. The response lists every pod of the node."""
 
 
 class PodResourcesError(GatewayError):
-    """The kubelet does not tell."""
+    """The kubelet gives no answer."""
 
 
 def list_holders(path: Path) -> tuple[Holder, ...]:
-    """Ask the kubelet.
+    """Return the containers that hold devices, as the kubelet reports them.
 
     Raises:
-        PodResourcesError: it does not answer, or has no such service.
+        PodResourcesError: the kubelet does not answer, or has no such service.
     """
     options = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER_LENGTH))
     with grpc.insecure_channel(f"unix:{path}", options=options) as channel:
