@@ -1,4 +1,4 @@
-"""One unix socket with its gRPC server: bound once under a name of its own, for one registration at most."""
+"""One unix socket with its gRPC server. It has a name of its own and is used for one registration at most."""
 
 import contextlib
 import os
@@ -19,23 +19,26 @@ from plugin_gateway.adapters.support.unix_files import FileIdentity, explain_bin
 from plugin_gateway.core.errors import GatewayError
 
 _MAX_REQUEST = 16 * 1024 * 1024
-"""GetPreferredAllocation names every available id, of which a list has up to 4 MiB (1.10 and later), and then some."""
+"""Bytes. GetPreferredAllocation sends every available id.
+
+A device list may have 4 MiB on 1.10 and later, so gRPC's own limit of 4 MiB for requests could be too small.
+"""
 
 _SERVER_OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MAX_REQUEST),
-    ("grpc.max_send_message_length", -1),
+    ("grpc.max_send_message_length", -1),  # the dialect limits the list
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_connection_idle_ms", 300_000),
 )
 
 
 class BindError(GatewayError):
-    """The socket could not be made; the message names the directory and the reason."""
+    """The socket cannot be created. The message names the directory and the reason."""
 
 
 class Endpoint:
-    """A socket, once it is bound. The dialect in force is settled with it and never changes."""
+    """A unix socket with its gRPC server. Its dialect never changes."""
 
     def __init__(
         self,
@@ -57,10 +60,10 @@ class Endpoint:
         self._server.add_generic_rpc_handlers((self._serving,))
 
     async def bind(self) -> None:
-        """Make the socket and serve.
+        """Create the socket and start to serve.
 
         Raises:
-            BindError: the directory is gone, not writable, or the like.
+            BindError: for example, the directory does not exist or is not writable.
         """
         try:
             self._server.add_insecure_port(f"unix:{self.path}")
@@ -74,11 +77,14 @@ class Endpoint:
         await to_its_end(self._server.start())
 
     def is_in_place(self) -> bool:
-        """Whether the name still leads to this socket."""
+        """Whether the file name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity
 
     def show_stream(self, *, is_open: bool) -> None:
-        """Let other gateways see whether a kubelet holds a stream: by the sticky bit, which means nothing else here."""
+        """Mark on the socket whether a kubelet holds a stream, for other gateways.
+
+        The mark is the sticky bit, which has no other meaning for a socket.
+        """
         with contextlib.suppress(OSError):
             before = stat.S_IMODE(os.stat(self.path).st_mode)  # noqa: PTH116 - the same call, without building a Path
             after = before | STREAM_OPEN if is_open else before & ~STREAM_OPEN
@@ -86,10 +92,13 @@ class Endpoint:
                 self.path.chmod(after)
 
     async def close(self, grace: float | None = None) -> None:
-        """End the streams and remove the socket. A second time does nothing."""
+        """End the streams and remove the socket. Another call has no effect.
+
+        ``grace`` is the number of seconds that running calls get to finish.
+        """
         self._serving.is_ending = True
         if not self._started:
-            await self._start()  # gRPC keeps for ever what it made for a server that it never had to stop
+            await self._start()  # gRPC only frees a server that was started and stopped
         await self._server.stop(grace)
         if self.is_in_place():
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""gRPC's health service on the plugin's socket: which dialect is in force, and whether the kubelet listens."""
+"""The gRPC health service of an endpoint: which dialect the kubelet uses, and whether its stream is open."""
 
 from collections.abc import Collection
 
@@ -12,10 +12,12 @@ DESCRIPTOR = health_pb2.DESCRIPTOR
 
 
 def check(request: bytes, *, served: Collection[str], in_force: str | None) -> bytes | None:
-    """Answer Check: the whole serves always, a dialect while the kubelet's stream is open; None where it is unknown.
+    """Return the answer to Check. None if the service is unknown.
+
+    The server as a whole is always SERVING. A dialect is SERVING while the kubelet has a stream open in it.
 
     Raises:
-        MalformedRequestError: it is no request.
+        MalformedRequestError: the bytes are not a HealthCheckRequest.
     """
     try:
         service = health_pb2.HealthCheckRequest.FromString(request).service

@@ -1,4 +1,4 @@
-"""Listens in on the calls of one endpoint, for a recording."""
+"""Wrappers that record the calls of one endpoint for `run --record`."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
@@ -8,12 +8,15 @@ from plugin_gateway.adapters.serving.stream import user_agent
 
 _numbers = count(1)
 Note = Callable[..., None]
+"""Receives a kind of event and its fields."""
 Unary = Callable[[bytes, Any], Awaitable[bytes]]
+"""A method with one request and one response."""
 Listing = Callable[[bytes, Any], AsyncIterator[bytes]]
+"""ListAndWatch: one request and a stream of responses."""
 
 
 def tapped_unary(answering: Unary, note: Note, *, service: str, method: str, resource: str) -> Unary:
-    """Note each call and what was answered."""
+    """Return the method, wrapped so that each call and its answer are recorded."""
 
     async def answer(request: bytes, context: Any) -> bytes:
         about = {"service": service, "method": method, "resource": resource, "agent": user_agent(context)}
@@ -33,7 +36,10 @@ def tapped_unary(answering: Unary, note: Note, *, service: str, method: str, res
 def tapped_listing(
     listing: Listing, note: Note, *, service: str, resource: str, is_ending: Callable[[], bool]
 ) -> Listing:
-    """Note the stream from its beginning to its end, and whose end it is: ``is_ending`` is asked whether it is ours."""
+    """Return the stream, wrapped so that its beginning, its messages and its end are recorded.
+
+    The record of the end says which side ended it. ``is_ending`` returns whether the gateway is closing the endpoint.
+    """
 
     async def list_and_watch(request: bytes, context: Any) -> AsyncIterator[bytes]:
         stream, by_us = str(next(_numbers)), False

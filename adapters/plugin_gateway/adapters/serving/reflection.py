@@ -1,4 +1,4 @@
-"""gRPC server reflection: shows the services of an endpoint in the form of the dialect in force."""
+"""gRPC server reflection of an endpoint, for tools such as grpcurl."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from plugin_gateway.adapters.serving import grpc_health as endpoint_health
 
 
 def _pool(dialects: Sequence[Dialect]) -> DescriptorPool:
-    """Put the chosen dialects and the reflection service itself into one pool; no two of them share a package."""
+    """Return a descriptor pool with these dialects and the services of every endpoint. No two may share a package."""
     pool = DescriptorPool()
     for file in (reflection_pb2.DESCRIPTOR, endpoint_health.DESCRIPTOR, *(dialect.file for dialect in dialects)):
         description = descriptor_pb2.FileDescriptorProto()

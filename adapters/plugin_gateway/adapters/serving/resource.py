@@ -1,4 +1,4 @@
-"""One resource as the protocol adapters see it: its latest devices, and answers from memory."""
+"""One resource as the dialects see it: its current devices, and its answers to the kubelet."""
 
 import time
 from bisect import bisect_left
@@ -14,24 +14,24 @@ from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirs
 from plugin_gateway.core.resources.preference import prefer
 
 BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
-"""Seconds; an answer from memory takes about 20 µs."""
+"""Upper bounds in seconds for counting durations. An answer from memory takes about 20 µs."""
 
 
 class Timings:
-    """Counts by duration."""
+    """A histogram of durations."""
 
     def __init__(self) -> None:
         self.total = 0.0
-        """Seconds of all together."""
+        """Sum of all durations in seconds."""
         self._counts = [0] * (len(BOUNDS) + 1)
 
     def note(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration in seconds."""
         self.total += seconds
         self._counts[bisect_left(BOUNDS, seconds)] += 1
 
     def buckets(self) -> Sequence[tuple[str, float]]:
-        """List for each bound how many took that long at most, the last for all."""
+        """Return for each bound how many durations were at most that long. The last bound is infinity."""
         cumulative, listed = 0, []
         for bound, count in zip((*map(str, BOUNDS), "+Inf"), self._counts, strict=True):
             cumulative += count
@@ -40,12 +40,15 @@ class Timings:
 
 
 GRANT_GRACE = 5.0
-"""Seconds for which a granted device stays in the list, whatever becomes of it. A kubelet from 1.34 on crashes over a
-list without a device whose grant it has not written down yet; it does so within milliseconds of the answer."""
+"""Seconds for which an allocated device stays in the list, even if it has vanished.
+
+Kubelets of 1.34 and later crash if a device vanishes from the list before the kubelet has stored its allocation. That
+takes milliseconds. Seen with genuine kubelets of 1.36.3 and 1.37.2.
+"""
 
 
 class ServedResource:
-    """A resource, what it advertises at the moment, and how its devices are handed out."""
+    """A resource, its current advertisement, and the allocation of its devices."""
 
     def __init__(
         self,
@@ -63,12 +66,15 @@ class ServedResource:
         self.timings: dict[str, Timings] = {}
         """How long the answers took, by method."""
         self.publish_again_at: float | None = None
-        """When a device leaves the list that would have left already, on the monotonic clock."""
+        """When to publish again without a device that is still listed, on the monotonic clock."""
         self._granted: dict[str, float] = {}
-        """When each device was granted last."""
+        """When each device was allocated last, on the monotonic clock."""
 
     def publish(self, wanted: Advertisement) -> None:
-        """Advertise this; a device that was granted a moment ago stays for another one, as unhealthy."""
+        """Advertise these devices.
+
+        A vanished device that was allocated within the last `GRANT_GRACE` seconds stays in the list as unhealthy.
+        """
         now, known = time.monotonic(), self.advertisement.value.by_id
         self._granted = {each: at for each, at in self._granted.items() if now < at + GRANT_GRACE}
         leaving = [each for each in self._granted if each in known and each not in wanted.by_id]
@@ -76,10 +82,10 @@ class ServedResource:
         self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
-        """Grant devices to one container.
+        """Return what one container gets for these devices, and remember the allocation.
 
         Raises:
-            AllocationError: with the ids that cannot be granted.
+            AllocationError: with the ids that cannot be allocated.
         """
         edits = allocate(self.advertisement.value, ids, self.policy, self.nodes)
         now = time.monotonic()
@@ -92,5 +98,5 @@ class ServedResource:
         return edits
 
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
-        """Choose among the available devices; never fails."""
+        """Return which of the available devices the kubelet should choose. Never fails."""
         return prefer(self.advertisement.value, available, must_include, size)

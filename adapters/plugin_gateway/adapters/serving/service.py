@@ -1,4 +1,4 @@
-"""The gRPC methods of one endpoint: requests go in as bytes, answers from memory go out as bytes."""
+"""The gRPC methods of one endpoint. Requests and responses are bytes, and all answers come from memory."""
 
 import contextlib
 import time
@@ -27,12 +27,16 @@ _STATUS: dict[type[Exception], grpc.StatusCode] = {
     UnhealthyDeviceError: grpc.StatusCode.FAILED_PRECONDITION,
     AllocationError: grpc.StatusCode.INVALID_ARGUMENT,
 }
+"""The gRPC status for each refusal. From 1.9 on, the status of the pod shows the error text."""
 
 _Unary = Callable[[bytes, Context], Awaitable[bytes]]
 
 
 class Serving(grpc.GenericRpcHandler):
-    """Finds the method for a request; the dialect in force decides where two dialects share a name."""
+    """Finds the method for a request.
+
+    If two dialects share a package, as 1.8 and 1.9 do, the dialect of the endpoint is served.
+    """
 
     def __init__(
         self,
@@ -53,12 +57,12 @@ class Serving(grpc.GenericRpcHandler):
             self._add(each)
         self._dialect = dialect
         self.is_ending = False
-        """Whether it is us who end what is left of the calls."""
+        """Whether the gateway is closing the endpoint, so that it is the side that ends the calls."""
         self._methods[f"/{HEALTH}/Check"] = grpc.unary_unary_rpc_method_handler(self._check_health)
         self._methods[f"/{REFLECTION}/ServerReflectionInfo"] = grpc.stream_stream_rpc_method_handler(self._reflect)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
-        """Look the method up; None makes gRPC answer UNIMPLEMENTED."""
+        """Return the method. None makes gRPC answer UNIMPLEMENTED."""
         return self._methods.get(handler_call_details.method)
 
     def _add(self, dialect: Dialect) -> None:
@@ -71,7 +75,7 @@ class Serving(grpc.GenericRpcHandler):
             self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(answering)
         listing = self._listing(dialect)
         if tap.note is not None:
-            from plugin_gateway.adapters.serving.recorded import tapped_listing  # noqa: PLC0415 - only where it is recorded
+            from plugin_gateway.adapters.serving.recorded import tapped_listing  # noqa: PLC0415 - only for a recording
 
             listing = tapped_listing(
                 listing,
@@ -83,11 +87,14 @@ class Serving(grpc.GenericRpcHandler):
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
 
     def _tapped(self, answering: _Unary, note: Callable[..., None], dialect: Dialect, method: str) -> _Unary:
-        from plugin_gateway.adapters.serving.recorded import tapped_unary  # noqa: PLC0415 - only where it is recorded
+        """Return the method, wrapped for a recording."""
+        from plugin_gateway.adapters.serving.recorded import tapped_unary  # noqa: PLC0415 - only for a recording
 
         return tapped_unary(answering, note, service=dialect.service, method=method, resource=self._served.resource)
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+        """Return the ListAndWatch method of a dialect."""
+
         async def list_and_watch(_request: bytes, context: Context) -> AsyncIterator[bytes]:
             agent = user_agent(context)
             of_kubelet = self._stream.claim(agent)
@@ -105,6 +112,8 @@ class Serving(grpc.GenericRpcHandler):
         return list_and_watch
 
     def _noting_options(self, answering: _Unary) -> _Unary:
+        """Return the method, wrapped so that the stream records that the kubelet called it."""
+
         async def answer(request: bytes, context: Context) -> bytes:
             self._stream.note_options_asked(user_agent(context))
             return await answering(request, context)
@@ -112,6 +121,7 @@ class Serving(grpc.GenericRpcHandler):
         return answer
 
     def _is_unhealthy_first(self, dialect: Dialect, user_agent: str) -> bool:
+        """Whether this stream starts with a list in which every device is unhealthy."""
         applies = self._served.unhealthy_first.applies(
             forgetful_agent=dialect.forgetful_agent, user_agent=user_agent, may_be_known=self._stream.may_be_known
         )
@@ -120,6 +130,7 @@ class Serving(grpc.GenericRpcHandler):
         return applies
 
     async def _follow(self, *, paced: bool) -> AsyncIterator[Advertisement]:
+        """Yield the current advertisement and every later one."""
         version = -1
         while True:
             version, advertisement = await self._served.advertisement.newer_than(version)
@@ -128,7 +139,7 @@ class Serving(grpc.GenericRpcHandler):
             yield advertisement
 
     async def _check_health(self, request: bytes, context: Context) -> bytes:
-        from plugin_gateway.adapters.serving.grpc_health import check  # noqa: PLC0415 - costs nothing until somebody asks
+        from plugin_gateway.adapters.serving.grpc_health import check  # noqa: PLC0415 - not needed for the kubelet
 
         in_force = self._dialect.service if self._stream.is_open else None
         try:
@@ -140,14 +151,17 @@ class Serving(grpc.GenericRpcHandler):
         return answer
 
     async def _reflect(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        from plugin_gateway.adapters.serving.reflection import reflect  # noqa: PLC0415 - costs nothing until somebody asks
+        from plugin_gateway.adapters.serving.reflection import reflect  # noqa: PLC0415 - not needed for the kubelet
 
         async for answer in reflect(self._dialects, requests, context):
             yield answer
 
 
 def _device_list(dialect: Dialect, advertisement: Advertisement, resource: ResourceName) -> bytes:
-    """Write the list; of more devices than fit as many as do, because a list that is refused is worth nothing."""
+    """Return the encoded device list. If it is too long, the last devices are left out.
+
+    A kubelet of 1.10 or later ends the stream after a message of more than 4 MiB, and then no device is available.
+    """
     data, listed = dialect.device_list(advertisement), advertisement
     while dialect.max_list_size is not None and len(data) > dialect.max_list_size:
         fitting = len(listed.devices) * dialect.max_list_size // len(data)
@@ -160,6 +174,7 @@ def _device_list(dialect: Dialect, advertisement: Advertisement, resource: Resou
 
 
 def _answering(name: str, call: Call, served: ServedResource) -> _Unary:
+    """Return the method with its errors turned into gRPC statuses, and its duration counted."""
     timings = served.timings.setdefault(name, Timings())
 
     async def answer(request: bytes, context: Context) -> bytes:
@@ -169,7 +184,7 @@ def _answering(name: str, call: Call, served: ServedResource) -> _Unary:
         except tuple(_STATUS) as error:
             log.warning("request refused", method=name, resource=served.resource, problem=str(error))
             await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
-        except Exception as error:  # noqa: BLE001 - gRPC would send the exception's own text to the kubelet
+        except Exception as error:  # noqa: BLE001 - gRPC would send its text to the kubelet
             log.exception("request failed", error, method=name, resource=served.resource)
             await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
         finally:
