@@ -1,4 +1,9 @@
-"""One registration: the ladder of dialects, and what a kubelet's answer means."""
+"""Sends Register to a kubelet, and interprets the answer.
+
+A kubelet accepts exactly one dialect, so the gateway tries one dialect after the other. All kubelets answer a refused
+Register with the gRPC status UNKNOWN, and only the text of the error shows the cause. An unknown service is answered
+with UNIMPLEMENTED.
+"""
 
 from collections.abc import Sequence
 from enum import Enum
@@ -12,17 +17,17 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.support.tap import tap
 
 DEADLINE = 25.0
-"""Seconds for one Register. Kubelets of 1.25 and later dial back within it, for which they allow themselves 10 s."""
+"""Seconds for one Register. Kubelets of 1.25 and later dial back for up to 10 s before they answer."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),
-    ("grpc.use_local_subchannel_pool", 1),  # or a refused connection would delay the next attempt
-    ("grpc.enable_retries", 0),  # a Register is never sent twice behind our back
+    ("grpc.use_local_subchannel_pool", 1),  # a shared one delays the next attempt after a refusal
+    ("grpc.enable_retries", 0),  # gRPC must not repeat a Register: 1.37 fails on a repeated path
 )
 
 
 class Failure(Enum):
-    """Why a registration failed."""
+    """Why a registration failed. The value is the text in the log."""
 
     NO_KUBELET_SOCKET = "no kubelet.sock"
     NOBODY_LISTENS = "kubelet.sock is there but nobody listens"
@@ -39,19 +44,20 @@ class Failure(Enum):
 
 
 class Refusal(NamedTuple):
-    """A failed registration, with the words of the other side."""
+    """A failed registration, with the kubelet's error text."""
 
     failure: Failure
     words: str = ""
+    """The kubelet's error text. Empty if there is none."""
 
     @property
     def asks_for_another_dialect(self) -> bool:
-        """Whether the kubelet may still take an older dialect."""
+        """Whether the kubelet may still accept another dialect."""
         return self.failure in {Failure.PACKAGE_UNKNOWN, Failure.VERSION_REFUSED}
 
     @property
     def reached_nobody(self) -> bool:
-        """Whether no kubelet can have seen the endpoint's name."""
+        """Whether it is certain that no kubelet received the name of the endpoint."""
         return self.failure in {Failure.NO_KUBELET_SOCKET, Failure.NOBODY_LISTENS}
 
 
@@ -62,26 +68,31 @@ _WORDS = (
     ("failed to dial device plugin", Failure.DIAL_BACK_FAILED),  # 1.25 and later
     ("failed to get device plugin options", Failure.DIAL_BACK_FAILED),
 )
+"""Parts of the error texts of kubelets, in the order in which they are looked for.
+
+1.8 has a text of its own for an unsupported version. The texts are otherwise the same in all releases. 1.25 and later
+add errors of dialing back.
+"""
 
 
 def ladder(dialects: Sequence[Dialect], last: Dialect | None) -> tuple[Dialect, ...]:
-    """Order the dialects for one registration: what the last kubelet took, then the newest first.
+    """Return the dialects in the order in which to try them: the last accepted one, then the newest first.
 
-    Every wrong guess is refused with an answer of its own, so the order decides nothing but the time it takes; on 1.8
-    a container that starts before the registration gets no device.
+    A kubelet refuses every other dialect, so the order only affects how long the registration takes. On 1.8, a
+    container that starts before the registration gets no devices.
     """
     first = (last,) if last in dialects and last is not None else ()
     return (*first, *(dialect for dialect in dialects if dialect is not last))
 
 
 class RegistrationClient:
-    """A connection to one kubelet, for one climb of the ladder."""
+    """A connection to one kubelet, used for all dialects of one registration."""
 
     def __init__(self, socket: Path) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
 
     async def register(self, dialect: Dialect, request: bytes, deadline: float = DEADLINE) -> Refusal | None:
-        """Send one Register; None where the kubelet accepted it."""
+        """Send one Register. Returns None if the kubelet accepted it."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
         if tap.note is not None:
             tap.note("register", api_version=dialect.version, request=request)
@@ -95,11 +106,12 @@ class RegistrationClient:
         return None if code is grpc.StatusCode.OK else _classify(code, words)
 
     async def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         await self._channel.close()
 
 
 def _classify(code: grpc.StatusCode, words: str) -> Refusal:
+    """Return the refusal for a gRPC status and error text."""
     match code:
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refusal(Failure.PACKAGE_UNKNOWN, words)

@@ -1,4 +1,8 @@
-"""The sockets of one resource: always one in its place, older ones only while the kubelet holds a stream on them."""
+"""The endpoints of one resource.
+
+There is always one current endpoint whose socket is in the directory. Older endpoints stay only as long as the kubelet
+holds a stream on them.
+"""
 
 import asyncio
 import contextlib
@@ -14,14 +18,17 @@ from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.support.logs import log
 
 CLOSE_DELAY = 0.25
-"""Seconds that an endpoint nobody needs lives on: by then a kubelet that is just starting has its registration."""
+"""Seconds before an unused endpoint is closed.
+
+Closing takes as long as binding. After this time, a kubelet that has just started has its registration.
+"""
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
-"""Starts a task that has an owner."""
+"""Starts a coroutine as a task of a task group."""
 
 
 class ResourceEndpoints:
-    """Binds, replaces and ends the endpoints of one resource."""
+    """Binds, replaces and closes the endpoints of one resource."""
 
     def __init__(
         self,
@@ -48,10 +55,13 @@ class ResourceEndpoints:
         self._close_next_now = asyncio.Event()
 
     async def keep_in_place(self, dialect: Dialect, in_use: Endpoint | None) -> None:
-        """Bind again what is gone and end what nobody needs; ``in_use`` is named in a registration right now.
+        """Bind a missing socket again, and close endpoints that are no longer used.
+
+        ``in_use`` is the endpoint of the present registration. It is neither closed nor replaced, unless its socket is
+        gone.
 
         Raises:
-            BindError: the socket cannot be made at the moment.
+            BindError: the socket cannot be created at the moment.
         """
         for idle in [each for each in self._older if not each.stream.is_open and each is not in_use]:
             self._older.remove(idle)
@@ -61,20 +71,21 @@ class ResourceEndpoints:
             self._current = await self._bind(dialect)
         elif not current.is_in_place():
             self._current = await self._replace(current, current.dialect)
-            if current.stream.is_open:  # without a stream it is a kubelet that restarts and empties its directory
+            if current.stream.is_open:  # otherwise a kubelet is starting, which deletes all sockets
                 log.info(
                     "own socket was gone, bound again",
                     resource=self._served.resource,
                     endpoint=self._current.path.name,
                 )
         elif current.stream.kubelet is not None and not current.stream.is_open and current is not in_use:
+            # A kubelet knows this name already, so the next registration needs another one.
             self._current = await self._replace(current, dialect)
 
     async def fresh(self, dialect: Dialect) -> Endpoint:
-        """Give an endpoint of this dialect whose name no kubelet was ever told.
+        """Return an endpoint of this dialect whose name was never sent to a kubelet.
 
         Raises:
-            BindError: the socket cannot be made at the moment.
+            BindError: the socket cannot be created at the moment.
         """
         current = self._current
         if current is None:
@@ -86,16 +97,19 @@ class ResourceEndpoints:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether there is a socket, and its name leads to it."""
+        """Whether there is a current endpoint and its socket is still in the directory."""
         return self._current is not None and self._current.is_in_place()
 
     def prepare(self, dialect: Dialect) -> None:
-        """Make the next endpoint, unbound: nearly half of the work that is due when a kubelet restarts."""
+        """Create the next endpoint without binding it.
+
+        This is nearly half of the work that has to be done when a kubelet restarts.
+        """
         if self._prepared is None:
             self._prepared = self._make(dialect)
 
     def close_endpoint(self, endpoint: Endpoint) -> None:
-        """End it now: a kubelet that still comes is to find nobody."""
+        """Close an endpoint without a delay, so that a kubelet that dials late finds no socket."""
         if endpoint is self._current:
             self._current = None
         else:
@@ -104,13 +118,16 @@ class ResourceEndpoints:
         self._close_next_now.set()
 
     def show_stream(self) -> None:
-        """Let other gateways see on each socket whether a kubelet holds a stream of this resource."""
+        """Mark on each socket whether a kubelet holds a stream, for other gateways."""
         is_open = any(each.stream.is_open for each in self._all())
         for each in self._all():
             each.show_stream(is_open=is_open)
 
     async def close(self, grace: float) -> None:
-        """End everything, streams first. A second time does nothing."""
+        """Close all endpoints, first their streams. Calls get ``grace`` seconds to finish.
+
+        Another call has no effect.
+        """
         self._served.advertisement.close()
         everything = [*self._all(), *self._closing, *([self._prepared] if self._prepared else [])]
         self._current, self._older, self._prepared = None, [], None
@@ -118,7 +135,10 @@ class ResourceEndpoints:
             await endpoint.close(grace)
 
     def _close_soon(self, idle: Endpoint) -> None:
-        """End it when nobody is in a hurry, or when the next one is to end: ending costs as much as making one."""
+        """Close an endpoint after a delay, or as soon as another endpoint has to be closed.
+
+        The delay keeps the work away from a registration. Closing an endpoint takes as long as creating one.
+        """
         self._close_next_now.set()
         self._close_next_now = asyncio.Event()
         self._closing.add(idle)

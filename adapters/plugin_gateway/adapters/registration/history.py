@@ -1,50 +1,53 @@
-"""What became of every registration of a resource: for people who look, and for metrics."""
+"""The history of the registrations of each resource, for status, doctor and metrics."""
 
 import time
 from collections import Counter, deque
 from typing import NamedTuple
 
 MAX_KEPT = 32
+"""Entries kept for each resource."""
 
 
 class Registered(NamedTuple):
-    """A registration that led to a stream."""
+    """A registration for which the kubelet opened the stream."""
 
     at: float
-    """When the stream was seen, in seconds since the epoch."""
+    """When the stream was opened, in seconds since the epoch."""
     api_version: str
     reason: str
     endpoint: str
     took_ms: float
+    """Milliseconds from the beginning of the registration to the stream."""
 
 
 class Failed(NamedTuple):
-    """A registration that led to nothing."""
+    """A registration that failed."""
 
     at: float
+    """In seconds since the epoch."""
     cause: str
     words: str
-    """The kubelet's own, where it said something."""
+    """The kubelet's error text. Empty if there is none."""
 
 
 class RegistrationRecords:
-    """Of one resource, the latest; the counts are of all."""
+    """The latest registrations of one resource, and counters of all."""
 
     def __init__(self) -> None:
         self.registered: deque[Registered] = deque(maxlen=MAX_KEPT)
         self.failed: deque[Failed] = deque(maxlen=MAX_KEPT)
         self.registrations: Counter[tuple[str, str]] = Counter()
-        """By version string and reason."""
+        """Number of registrations, by API version and reason."""
         self.failures: Counter[str] = Counter()
-        """By cause."""
+        """Number of failures, by cause."""
 
     def note_registered(self, *, api_version: str, reason: str, endpoint: str, took_ms: float) -> None:
-        """Note a stream that was opened."""
+        """Record a registration for which the kubelet opened the stream."""
         self.registered.append(Registered(time.time(), api_version, reason, endpoint, took_ms))
         self.registrations[api_version, reason] += 1
 
     def note_failed(self, cause: str, words: str) -> None:
-        """Note an attempt that led to nothing; one for the same cause takes the place of the one before."""
+        """Record a failed attempt. It replaces the previous entry if that has the same cause."""
         if self.failed and self.failed[-1].cause == cause:
             self.failed.pop()
         self.failed.append(Failed(time.time(), cause, words))
@@ -52,14 +55,15 @@ class RegistrationRecords:
 
 
 class ResourceStatus(NamedTuple):
-    """How far a resource is with the kubelet."""
+    """The state of the registration of one resource."""
 
     resource: str
     api_version: str | None
-    """Of the dialect in force; None while it is not registered."""
+    """The API version of the open stream. None if no stream is open."""
     endpoint: str | None
+    """The socket name that was sent to the kubelet last. None if there is none."""
     stream_opened: float | None
-    """When the kubelet opened the stream that is open, in seconds since the epoch."""
+    """When the open stream was opened, in seconds since the epoch. None if no stream is open."""
     stands_by: bool
-    """Whether another gateway of this node has the resource."""
+    """Whether another gateway on this node serves the resource."""
     records: RegistrationRecords

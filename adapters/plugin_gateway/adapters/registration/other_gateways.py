@@ -1,8 +1,19 @@
-"""Two gateways for one resource: one registers, the other says so and stands by.
+"""Two gateways on one node with the same resource: only one of them registers.
 
-Whoever holds a kubelet's stream goes on. Where nobody does, the elder goes first. Where both do, having begun at the
-same instant, the younger yields, and the elder registers again: a kubelet of 1.12 and later takes the end of the
-younger's stream for the end of the resource.
+This happens, for example, when a DaemonSet is updated, or when a gateway runs twice by mistake. If both registered, the
+kubelet would mix up their streams: from 1.12 on, the end of one stream can make the devices of the other one
+unavailable.
+
+The gateways see each other by their sockets in the kubelet's directory. A socket name contains the instance, which
+sorts by start time. The sticky bit of a socket shows that a kubelet holds a stream on it. Precedence is as follows:
+
+- A gateway with a stream continues.
+- If no gateway has a stream, the older one registers first. It loses this precedence after 15 s without a stream,
+  because the kubelet may refuse it.
+- If both have a stream, they started at the same time. The younger one ends its stream after 1.5 s. The older one then
+  registers again, because the kubelet may have lost its stream when the other one ended.
+
+A gateway that does not register stands by. It takes over when the other gateway has been gone for 1.5 s.
 """
 
 from collections.abc import Sequence
@@ -13,36 +24,45 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.resources.names import ResourceName
 
 TAKE_OVER_DELAY = 1.5
-"""Seconds for which the other must be gone: when a kubelet empties its directory, everybody is gone for a moment."""
+"""Seconds for which the other gateway has to be gone before this one takes over.
+
+A kubelet that starts empties its directory, so the sockets of all gateways are gone for a moment.
+"""
 ELDER_TIMEOUT = 15.0
-"""Seconds for which an elder that holds no stream goes first: it may be one that the kubelet refuses."""
+"""Seconds for which an older gateway without a stream has precedence. The kubelet may refuse it."""
 YIELD_DELAY = 1.5
-"""Seconds for which both hold a stream before the younger yields: time enough for the elder to see that, too."""
+"""Seconds for which both gateways have to hold a stream before the younger one ends its own.
+
+In this time the older gateway notices the other stream too.
+"""
 
 
 class OtherGateways:
-    """What is known of other gateways for one resource."""
+    """The other gateways on this node that offer one resource."""
 
     def __init__(self, own_sockets: OwnSockets, resource: ResourceName) -> None:
         self._own_sockets = own_sockets
         self._resource = resource
         self._known: dict[str, bool] = {}
-        """For each instance that lives, whether it was said to go first."""
+        """For each running instance, whether it has precedence."""
         self._gone_since: float | None = None
         self._both_hold_since: float | None = None
         self._standing_by = False
-        """Whether another gateway has the resource, or had it a moment ago."""
+        """Whether another gateway serves the resource, or did so a moment ago."""
         self._took_over = False
         self._idle_since: dict[str, float] = {}
-        """Since when each living gateway holds no stream although it was let go first."""
+        """Since when each running gateway holds no stream, on the monotonic clock."""
 
     @property
     def is_known(self) -> bool:
-        """Whether another gateway of this resource lived at the last look."""
+        """Whether another gateway of this resource was running at the last look."""
         return bool(self._known)
 
     def look(self, now: float) -> float:
-        """Tell how many seconds the next registration has to wait for another gateway; 0 where there is none."""
+        """Look for other gateways. Returns how many seconds the next registration has to wait.
+
+        Returns 0 if no other gateway has precedence.
+        """
         self._both_hold_since = None
         self._find(now, holding=False)
         if any(self._known.values()):
@@ -57,16 +77,20 @@ class OtherGateways:
         return wait
 
     def start_over(self) -> None:
-        """Let whoever is the elder go first again: the kubelet is new."""
+        """Give the older gateway precedence again, because the kubelet is new."""
         self._idle_since.clear()
 
     def takes_over(self) -> bool:
-        """Tell once whether the registration that begins now follows that of another gateway."""
+        """Return whether this registration follows that of another gateway. True only once."""
         took_over, self._took_over = self._took_over, False
         return took_over
 
     def reason_to_end(self, now: float) -> Reason | None:
-        """Tell, while we hold a stream, why it has to end: an elder holds one too, or another held one until now."""
+        """Return why this gateway has to end its stream. None if it does not have to.
+
+        There are two reasons. An older gateway also holds a stream. Or another gateway held one until now, so that the
+        kubelet may have lost the stream of this gateway.
+        """
         before = self._both_hold_since
         both_hold = any(other.has_stream for other in self._find(now, holding=True))
         self._both_hold_since = (now if before is None else before) if both_hold else None
@@ -76,13 +100,16 @@ class OtherGateways:
         return Reason.OTHER_GATEWAY_CAME if must_yield else None
 
     def has_lost_one(self, now: float) -> bool:
-        """Whether another gateway left since the last look: what it registered can have cost us the kubelet's dial."""
+        """Return whether another gateway has left since the last look.
+
+        Its registration may have replaced the one of this gateway while the kubelet was dialing.
+        """
         before = set(self._known)
         self._find(now, holding=True)
         return bool(before - set(self._known))
 
     def _find(self, now: float, *, holding: bool) -> list[OtherGateway]:
-        """List the living gateways, note of each whether it goes first, and log what is new of that."""
+        """Return the other running gateways. Logs each one that is new or whose precedence changed."""
         goes_first: dict[str, bool] = {}
         others = self._own_sockets.find_others(self._resource)
         self._note_idle(others, now)

@@ -1,7 +1,7 @@
-"""The one place where registrations are made: one at a time, for every reason, and again after a failure.
+"""The task that makes all registrations, one at a time.
 
-One task compares what is with what should be whenever something happened, and it alone changes anything; the only thing
-that it leaves to another task is to wait for the kubelet's answer.
+The task compares the actual state with the desired state whenever something happened. It alone changes anything. Only
+two things run in other tasks: waiting for the kubelet's answer to Register, and closing endpoints.
 """
 
 import asyncio
@@ -30,29 +30,28 @@ from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.core.resources.names import ResourceName
 
 LOOK_INTERVAL = 1.0
-"""Seconds after which the directory is looked at although nothing woke us: the safety net, and all there is without
-inotify."""
+"""Seconds between two looks at the directory. They are the only way to notice changes without inotify."""
 PREPARATION_DELAY = 0.2
-"""Seconds after a registration: by then the kubelet has its list, and nobody waits for us."""
+"""Seconds from a registration until the next one is prepared. The kubelet has its list by then."""
 CLOSING_GRACE = 1.0
-"""Seconds that a call in progress gets when its endpoint ends."""
+"""Seconds for a running call to finish when its endpoint is closed."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """A registration in progress: the ladder of dialects, climbed with one kubelet."""
+    """A registration in progress, with one kubelet. It tries one dialect after the other."""
 
     registration: Registration
     kubelet: Kubelet
     client: RegistrationClient
     endpoint: Endpoint | None = None
-    """The one that the kubelet is being told."""
+    """The endpoint of the Register call in progress."""
     answer: asyncio.Task[Refusal | None] | None = None
     refused: list[tuple[Dialect, Refusal]] = field(default_factory=list)
 
 
 class Registrar:
-    """Keeps every resource registered with whatever kubelet is there."""
+    """Keeps every resource registered with the kubelet of the node."""
 
     def __init__(self, *, directory: KubeletDirectory, dialects: Sequence[Dialect], allowed: Sequence[Dialect]) -> None:
         self._allowed = tuple(allowed)
@@ -67,26 +66,26 @@ class Registrar:
         self._histories: dict[ResourceName, StreamHistory] = {}
         self._records: dict[ResourceName, RegistrationRecords] = {}
         self.kubelets_seen = 0
-        """How many lives of a kubelet there were."""
+        """Number of kubelet processes seen so far. A restarted kubelet counts again."""
         self._kubelet: Kubelet | None = None
-        """The last one that was there."""
+        """The kubelet that was seen last."""
         self._is_present: bool | None = None
-        """Whether there was one at the last look; None before the first."""
+        """Whether there was a kubelet at the last look. None before the first look."""
         self._last: Dialect | None = None
-        """What the last kubelet took."""
+        """The dialect that a kubelet accepted last."""
         self._attempt: _Attempt | None = None
         self._client: RegistrationClient | None = None
-        """Made ahead for the next attempt."""
+        """Prepared for the next attempt."""
         self._tasks: asyncio.TaskGroup | None = None
         self._logged_absent: str | None = None
-        """What all resources waited for at the last look."""
+        """What was missing at the last look. It is not logged again."""
         self._newcomers = False
-        """Whether sockets of other instances came since the last comparison."""
+        """Whether sockets of other gateways have appeared since the last comparison."""
         self._next_look: asyncio.TimerHandle | None = None
         self._next_preparation: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """Register and keep registered until cancelled; then remove the sockets."""
+        """Register all resources and keep them registered until cancelled. Then close their sockets."""
         self._directory.open(PREFIX, self.wake)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -119,7 +118,7 @@ class Registrar:
             due.cancel()
 
     def _look(self) -> None:
-        """See whether anything changed that nobody told us; once a second, so it does no more than it must."""
+        """Look for changes that inotify did not report. It runs once a second, so it does little work."""
         self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         self._log_absence()
         changed = self._directory.has_changed()
@@ -128,17 +127,17 @@ class Registrar:
             self.wake()
 
     def _prepare(self) -> None:
-        """Make ahead what the next registration needs: a third of the time that it takes."""
+        """Prepare what the next registration needs. This saves a third of its time."""
         self._client = self._client or RegistrationClient(self._directory.kubelet_socket)
         for registration in self._registrations.values():
             registration.endpoints.prepare(self._next_dialect())
 
     def wake(self) -> None:
-        """Compare again now."""
+        """Compare the actual state with the desired state now."""
         self._wake.set()
 
     def add(self, served: ServedResource) -> None:
-        """Serve one more resource."""
+        """Start to serve a resource."""
         history = self._histories.setdefault(served.resource, StreamHistory())
         endpoints = ResourceEndpoints(
             served=served,
@@ -155,24 +154,24 @@ class Registrar:
         self.wake()
 
     def status(self) -> Sequence[ResourceStatus]:
-        """Tell of every resource how far it is."""
+        """Return the state of the registration of each resource."""
         return [registration.status() for registration in self._registrations.values()]
 
     def without_socket(self) -> Sequence[ResourceName]:
-        """Name the resources that no kubelet could reach, although its directory is there."""
+        """Return the resources without a socket in the directory. Empty if there is no directory."""
         if not self._directory.exists():
             return []
         return [name for name, registration in self._registrations.items() if not registration.endpoints.is_in_place]
 
     def remove(self, resource: ResourceName) -> None:
-        """Serve it no more: its streams end after its last list, and its socket goes."""
+        """Stop serving a resource. Its streams end after the last list, and its socket is removed."""
         registration = self._registrations.pop(resource)
         registration.remove()
         self._removed.append(registration)
         self.wake()
 
     def allow(self, dialects: Sequence[Dialect]) -> None:
-        """Try only these dialects from now on; a registration in another one ends, others are not touched."""
+        """Use only these dialects from now on. A registration in another dialect ends."""
         self._allowed = tuple(dialects)
         self.wake()
 
@@ -181,7 +180,7 @@ class Registrar:
         return self._tasks.create_task(work)
 
     async def _reconcile(self) -> float:
-        """Compare what is with what should be; tell when to do so again although nothing happened."""
+        """Compare the actual state with the desired state. Returns when to compare again at the latest."""
         exists = self._directory.exists()
         found = self._directory.kubelet() if exists else None
         await self._follow_attempt(found)
@@ -197,9 +196,9 @@ class Registrar:
         return min([*again, *(registration.deadline for registration in self._registrations.values())])
 
     def _close_removed(self) -> None:
-        """Close what is offered no more, beside everything else: its last call may take a moment.
+        """Close the endpoints of removed resources in tasks of their own, because calls may still run.
 
-        What is just being registered stays until the kubelet has answered, which gives us an end to count from.
+        A resource whose Register is in progress is closed after the answer. The next pause is counted from that time.
         """
         leaving = [registration for registration in self._removed if not self._is_attempted(registration)]
         self._removed = [registration for registration in self._removed if registration not in leaving]
@@ -212,7 +211,7 @@ class Registrar:
         self._closing.remove(registration)
 
     def _follow_kubelet(self, found: FileIdentity | None) -> None:
-        """Follow the kubelet from one life to the next."""
+        """React to a kubelet that has appeared, ended or been replaced."""
         was_present, self._is_present = self._is_present, found is not None
         if tap.note is not None and was_present is not self._is_present:
             tap.note("kubelet", is_there=self._is_present)
@@ -230,7 +229,7 @@ class Registrar:
             registration.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
 
     def _follow_streams(self) -> None:
-        """Draw the conclusions from streams that opened, ended, or did not come."""
+        """React to streams that have opened or ended, or have not opened in time."""
         now = time.monotonic()
         for registration in self._registrations.values():
             if self._is_attempted(registration):
@@ -240,13 +239,13 @@ class Registrar:
             registration.follow(now, is_kubelet_present=bool(self._is_present))
 
     def _follow_other_gateways(self) -> None:
-        """Look at other gateways where some came, or are known to be there."""
+        """Look for other gateways if some are known, or new sockets have appeared."""
         came, self._newcomers = self._newcomers, False
         now = time.monotonic()
         for registration in self._registrations.values():
             if not (came or registration.other_gateways.is_known):
                 continue
-            registration.endpoints.show_stream()  # somebody may have changed a socket's mode, and now it counts
+            registration.endpoints.show_stream()  # restores the sticky bit if somebody changed the mode
             if registration.endpoint is None:
                 registration.other_gateways.look(now)
             elif registration.is_expected and registration.other_gateways.has_lost_one(now):
@@ -255,7 +254,7 @@ class Registrar:
                 registration.renew(reason)
 
     async def _keep_in_place(self) -> float:
-        """Have every resource a socket in its place; tell when to try again where one cannot be made."""
+        """Make sure that every resource has its socket. Returns when to try again, infinity if all have one."""
         again = math.inf
         for registration in list(self._registrations.values()):
             try:
@@ -266,11 +265,11 @@ class Registrar:
         return again
 
     def _next_dialect(self) -> Dialect:
-        """The dialect that the next registration tries first."""
+        """Return the dialect that the next registration tries first."""
         return ladder(self._allowed, self._last)[0]
 
     async def _register_next(self) -> float:
-        """Begin the registration that is due first, where none is in progress; else tell when one is due."""
+        """Start the registration that is due. Returns when the next one is due, infinity if none is waiting."""
         kubelet, now = self._kubelet, time.monotonic()
         waiting = self._waiting()
         if kubelet is None or not self._is_present or not waiting or self._is_kubelet_busy():
@@ -290,18 +289,18 @@ class Registrar:
         return math.inf
 
     def _waiting(self) -> list[Registration]:
-        """List those that are to be registered."""
+        """Return the registrations that have no endpoint yet."""
         return [each for each in self._registrations.values() if each.endpoint is None]
 
     def _is_kubelet_busy(self) -> bool:
-        """Whether no other resource may be registered now."""
+        """Whether no other resource may be registered at the moment."""
         return self._attempt is not None or any(each.keeps_kubelet_busy for each in self._registrations.values())
 
     def _is_attempted(self, registration: Registration) -> bool:
         return self._attempt is not None and self._attempt.registration is registration
 
     async def _follow_attempt(self, found: FileIdentity | None) -> None:
-        """Take the kubelet's answer, or give the attempt up with its kubelet."""
+        """Handle the kubelet's answer to Register, or end the attempt if the kubelet has gone."""
         attempt = self._attempt
         if attempt is None or attempt.endpoint is None or attempt.answer is None:
             return
@@ -315,6 +314,7 @@ class Registrar:
             attempt.registration.close_unanswered()
 
     async def _take_answer(self, attempt: _Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
+        """Handle the answer to Register. An open stream counts as acceptance, even if the answer was lost."""
         if refusal is None or endpoint.stream.opened is not None:
             self._last = endpoint.dialect
             attempt.registration.accepted()
@@ -332,6 +332,7 @@ class Registrar:
             attempt.registration.fail(refusal)
 
     async def _try_next_dialect(self, attempt: _Attempt) -> None:
+        """Send Register in the next dialect. The registration fails if none is left."""
         tried = [dialect for dialect, _ in attempt.refused]
         left = [dialect for dialect in ladder(self._allowed, self._last) if dialect not in tried]
         registration = attempt.registration
@@ -352,14 +353,14 @@ class Registrar:
     async def _register(
         self, client: RegistrationClient, endpoint: Endpoint, registration: Registration
     ) -> Refusal | None:
-        """Tell the kubelet; everything that follows from its answer is for the comparison to decide."""
+        """Send Register. The comparison handles the answer."""
         resource = registration.served.resource
         if endpoint.dialect.one_resource_at_a_time:
             await self._pacing.take(resource)
         return await client.register(endpoint.dialect, endpoint.dialect.registration(endpoint.path.name, resource))
 
     async def _close_attempt(self, attempt: _Attempt) -> None:
-        """Give the connection up, and the question with it if it is still open."""
+        """Cancel the Register call if it is still open, and close the connection."""
         if attempt.answer is not None and not attempt.answer.done():
             attempt.answer.cancel()
             await asyncio.wait({attempt.answer})
@@ -375,7 +376,7 @@ class Registrar:
         return f"--api-version allows only {', '.join(dialect.version for dialect in self._allowed)}"
 
     def _log_absence(self) -> None:
-        """Log what all resources wait for, once; not at every restart of a kubelet, which takes a moment only."""
+        """Log once what is missing. A restart of a kubelet is too short to be logged."""
         absent = self._directory.explain_absence() if self._is_present is False else None
         if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
@@ -389,6 +390,6 @@ async def _close(registrations: Sequence[Registration]) -> None:
 
 
 def _most_telling(refusals: Sequence[Refusal]) -> Refusal:
-    """Of several refused dialects, the version that was refused tells more than the packages that are unknown."""
+    """Return the refusal to log. A refused version says more than an unknown service."""
     refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
     return (refused or list(refusals))[-1]

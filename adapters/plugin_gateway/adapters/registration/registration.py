@@ -1,4 +1,4 @@
-"""One resource on its way to the kubelet, or there."""
+"""The registration of one resource: its endpoint, its deadlines and its pauses."""
 
 import math
 import random
@@ -17,33 +17,42 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 
 CLOSED_STREAM_PAUSE = 1.0
-"""Seconds between the end of a stream that we ended and the next Register to the same kubelet of 1.25 or later: one
-that had no time to notice the end, and finds both at once, takes the new stream for the old one."""
+"""Seconds from the end of a stream that the gateway ended to the next Register (1.25 and later).
+
+It applies if the kubelet dials back during Register and still runs. The kubelet needs time to notice the end of the old
+stream. If it finds the end and the new connection at the same time, it takes the new stream for the old one.
+"""
 REMOVED_ANSWER_TIMEOUT = 1.0
-"""Seconds that the kubelet gets to answer a Register after its resource was removed."""
+"""Seconds to wait for the kubelet's answer to a Register after its resource was removed."""
 MAX_DIAL_TIME = 10.5
-"""Seconds for which kubelets of 1.25 to 1.34 dial on after we gave a Register up; then they forget whoever registered
-meanwhile."""
+"""Seconds for which a kubelet of 1.25 to 1.34 may dial back after the gateway gave up a Register.
+
+These releases dial for up to 10 s, independently of the Register call. When the late connection ends, they close the
+newest connection of the resource. From 1.35 on, dialing ends together with the Register call.
+"""
 DIALED_STREAM_TIMEOUT = 3.0
-"""Seconds from an accepted Register to the stream where the kubelet has dialed already (1.25 and later)."""
+"""Seconds from an accepted Register to the stream, if the kubelet has already dialed back.
+
+Kubelets of 1.25 and later do so before they answer. They open the stream at once after that.
+"""
 JUST_STARTED = 0.2
-"""Seconds for which a kubelet that was seen to start can have heard of a resource from nobody."""
+"""Seconds after its start in which a kubelet cannot have learned of a resource from another gateway."""
 OLD_STREAM_GRACE = 1.0
-"""Seconds that the stream of an earlier kubelet gets to end before its successor is registered with."""
+"""Seconds for the stream of an ended kubelet to end before the gateway registers with the new one."""
 
 
 class Kubelet(NamedTuple):
-    """One life of a kubelet, as far as its socket tells: a new socket is a new kubelet."""
+    """One run of a kubelet process. It is recognised by its socket: a new socket means a new kubelet."""
 
     identity: FileIdentity
     since: float
     """When it was first seen, on the monotonic clock."""
     just_started: bool
-    """Whether its start was seen; one that was there before us may know our resources from an earlier gateway."""
+    """Whether its start was seen. Otherwise it may know the resources from an earlier gateway."""
 
 
 class Registration:
-    """Knows how far a resource got with the kubelet; it is moved by the registrar alone."""
+    """The state of the registration of one resource. Only the registrar changes it."""
 
     def __init__(
         self,
@@ -58,32 +67,32 @@ class Registration:
         self.other_gateways = other_gateways
         self.schedule = Schedule()
         self.endpoint: Endpoint | None = None
-        """The one whose name the kubelet was told last; None where that led to nothing or is over."""
+        """The endpoint whose name the kubelet has. None if the registration failed or has ended."""
         self.is_removed = False
         self.deadline = math.inf
-        """When the kubelet must have opened the stream; before its answer and once the stream is open, never."""
+        """When the kubelet must have opened the stream. Infinite unless the stream is expected."""
         self.answer_deadline = math.inf
-        """When its answer is waited for no longer; never, unless the resource was removed meanwhile."""
+        """Until when an answer to Register is awaited. Infinite unless the resource was removed."""
         self._history = history
         self._records = records
         self._began = 0.0
         self._timeout = 0.0
-        """Seconds that the kubelet has for the stream."""
+        """Seconds that the kubelet has to open the stream."""
         self._logged: tuple[Failure, str] | None = None
-        """The problem that was logged last, so that it is not said again."""
+        """The failure that was logged last. An equal one is not logged again."""
 
     @property
     def keeps_kubelet_busy(self) -> bool:
-        """Whether the kubelet must open this resource's stream before it may hear of another resource."""
+        """Whether the kubelet must open this stream before another resource is registered (1.8)."""
         return self.is_expected and self.endpoint is not None and self.endpoint.dialect.one_resource_at_a_time
 
     @property
     def is_expected(self) -> bool:
-        """Whether the kubelet accepted the registration and has yet to open the stream."""
+        """Whether the kubelet accepted the registration but has not opened the stream yet."""
         return self.deadline < math.inf
 
     def status(self) -> ResourceStatus:
-        """Tell how far it is."""
+        """Return the state for people and metrics."""
         stream = self.endpoint.stream if self.endpoint is not None else None
         is_open = stream is not None and stream.is_open
         opened = stream.opened if stream is not None and is_open else None
@@ -97,9 +106,10 @@ class Registration:
         )
 
     def due(self, kubelet: Kubelet) -> float:
-        """Tell when this kubelet can be registered with; never while it may hold a stream of this resource.
+        """Return the time from which the resource can be registered with this kubelet.
 
-        Kubelets of 1.25 and later lose track of a resource that is registered twice, and soon after a stream's end.
+        The time is infinite while the kubelet may hold a stream of this resource. Kubelets of 1.25 to 1.36 lose track
+        of a resource that is registered twice, or very soon after the end of its stream.
         """
         if any(stream.kubelet and stream.kubelet.shares_inode(kubelet.identity) for stream in self._history.open):
             return math.inf
@@ -108,6 +118,7 @@ class Registration:
         return max(self.schedule.not_before, self._pause_ends(kubelet), self._pending_dial_ends(kubelet))
 
     def _pause_ends(self, kubelet: Kubelet) -> float:
+        """Return the end of the pause after the last stream. 0 if that stream belonged to an earlier kubelet."""
         last = self._history.last
         if last is None or last.ended is None or (last.ended < kubelet.since and last.kubelet != kubelet.identity):
             return 0.0
@@ -116,14 +127,19 @@ class Registration:
         )
 
     def _pending_dial_ends(self, kubelet: Kubelet) -> float:
+        """Return until when this kubelet may still dial an endpoint that was given up."""
         pending_dial = self._history.pending_dial
         return pending_dial.until if pending_dial and pending_dial.kubelet == kubelet.identity else 0.0
 
     def meet(self, kubelet: Kubelet, reason: Reason) -> None:
-        """Register with a kubelet that was not there before, unless it turns out to be the one that was."""
+        """Register with a kubelet that has just appeared.
+
+        Nothing is done if it is the same kubelet as before, whose socket file only got another name or time.
+        """
         self.other_gateways.start_over()
         stream = self.endpoint.stream if self.endpoint else None
         if stream is not None and stream.kubelet is not None:
+            # The same inode with another time: somebody touched the socket file of the same kubelet.
             if stream.is_open and stream.kubelet.shares_inode(kubelet.identity):
                 stream.kubelet = kubelet.identity
             if stream.kubelet == kubelet.identity:
@@ -133,20 +149,21 @@ class Registration:
         self.schedule.start_over(reason, kubelet.since)
 
     def begin(self) -> None:
-        """Note when the registration began, for the log."""
+        """Record the beginning of the registration, for the log."""
         self._began = time.monotonic()
 
     def name(self, endpoint: Endpoint, kubelet: Kubelet) -> None:
-        """Note that this kubelet is about to be told this endpoint."""
+        """Record that the name of this endpoint is about to be sent to this kubelet."""
         self.endpoint = endpoint
         endpoint.stream.kubelet = kubelet.identity
         just_started = kubelet.just_started and time.monotonic() - kubelet.since < JUST_STARTED
         knows_us = self._history.last is not None and self._history.last.kubelet == kubelet.identity
+        # The resource may also be known from another gateway, or from one that ran before this one.
         after_another = self.schedule.reason is Reason.OTHER_GATEWAY_LEFT
         endpoint.stream.may_be_known = knows_us or after_another or not just_started
 
     def accepted(self) -> None:
-        """Note that the kubelet accepted the registration: now it has to open the stream."""
+        """Record that the kubelet accepted the registration. The stream is expected from now on."""
         assert self.endpoint is not None
         self._timeout = (
             DIALED_STREAM_TIMEOUT if self.endpoint.stream.asked_for_options else self.endpoint.dialect.stream_deadline
@@ -154,7 +171,10 @@ class Registration:
         self.deadline = time.monotonic() + self._timeout
 
     def follow(self, now: float, *, is_kubelet_present: bool) -> None:
-        """Draw the conclusion from what became of the stream."""
+        """React to the state of the stream.
+
+        The stream may have opened or ended, its socket may have been deleted, or it may not have opened in time.
+        """
         endpoint = self.endpoint
         if endpoint is None:
             return
@@ -169,18 +189,21 @@ class Registration:
             self.fail(Refusal(Failure.NO_STREAM, f"none within {self._timeout:.0f} s"))
 
     def fail(self, refusal: Refusal, hint: str | None = None) -> None:
-        """Try again later, with another name if this one may be known."""
+        """Record a failed attempt and schedule the next one.
+
+        The endpoint is closed if its name may have reached the kubelet. The next attempt then uses another name.
+        """
         endpoint = self._forget_endpoint()
         if endpoint is not None and refusal.reached_nobody:
             endpoint.stream.kubelet = None
         elif endpoint is not None:
             self.endpoints.close_endpoint(endpoint)
-        self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - no secret
+        self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - not a secret
         self._records.note_failed(refusal.failure.value, refusal.words)
         self.log_failure(refusal, endpoint, hint)
 
     def close(self) -> None:
-        """Have nothing more to do with the endpoint that was told."""
+        """Close the endpoint that the kubelet has. Does nothing if there is none."""
         endpoint = self._forget_endpoint()
         if endpoint is None:
             return
@@ -191,21 +214,21 @@ class Registration:
         self.endpoints.close_endpoint(endpoint)
 
     def close_unanswered(self) -> None:
-        """Wait for the kubelet's answer no longer, although the kubelet may still be at it."""
+        """Stop waiting for the answer to Register. The kubelet may still dial the endpoint."""
         endpoint = self.endpoint
         self.close()
         if endpoint is not None and endpoint.stream.kubelet is not None and endpoint.dialect.options_method is not None:
             self._history.pending_dial = PendingDial(endpoint.stream.kubelet, time.monotonic() + MAX_DIAL_TIME)
 
     def renew(self, reason: Reason) -> None:
-        """End the registration, and make another one as soon as that is harmless."""
+        """End the registration. The next one is due as soon as the pauses allow it."""
         self.close()
         now = time.monotonic()
         self.schedule.start_over(reason, now)
         self.schedule.not_before = now + SAME_KUBELET_PAUSE
 
     def remove(self) -> None:
-        """Serve the resource no more: the streams end with its last list."""
+        """Stop serving the resource. Its streams end after the last list."""
         self.is_removed = True
         self.answer_deadline = time.monotonic() + REMOVED_ANSWER_TIMEOUT
         if self.endpoint is not None:
@@ -213,7 +236,8 @@ class Registration:
         self.served.advertisement.close()
 
     def log_failure(self, refusal: Refusal, endpoint: Endpoint | None = None, hint: str | None = None) -> None:
-        """Log why the resource is not registered, once for each problem."""
+        """Log why the resource is not registered. A failure that repeats is logged once."""
+        # Each attempt has another endpoint name, which may be part of the text.
         same = refusal.words.replace(endpoint.path.name, "") if endpoint is not None else refusal.words
         if self._logged == (refusal.failure, same):
             return
@@ -231,6 +255,7 @@ class Registration:
         return endpoint
 
     def _conclude(self, endpoint: Endpoint) -> None:
+        """Record and log a successful registration."""
         self.deadline = math.inf
         self._logged = None
         self.schedule.succeeded()
