@@ -1,4 +1,4 @@
-"""What changed, as lines of the log."""
+"""Writes the changes of the state to the log."""
 
 import math
 import time
@@ -11,20 +11,22 @@ from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.state import Changes, HealthChange, Note, Significance, SilenceChange
 
 MAX_DEVICES_LOGGED = 32
+"""With more devices than this, only their number is logged."""
 REPEAT_INTERVAL = 60.0
-"""Seconds after which the same evidence is told again."""
+"""Seconds before the same evidence is logged again."""
 MAX_EVIDENCE_REMEMBERED = 1000
+"""Number of different pieces of evidence that are remembered as logged."""
 
 
 class _Evidence:
-    """Tells each piece of evidence once, and how often it came when a minute has passed: some come by the thousand."""
+    """Logs each piece of evidence at most once a minute, because a device can report thousands."""
 
     def __init__(self) -> None:
         self._logged_at: dict[Note, float] = {}
         self._repeated: Counter[Note] = Counter()
 
     def log_changes(self, note: Note) -> None:
-        """Log it, unless it was logged a moment ago."""
+        """Log the evidence, or count it if it was logged less than a minute ago."""
         now = time.monotonic()
         if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
             self._repeated[note] += 1
@@ -46,7 +48,7 @@ _evidence = _Evidence()
 
 
 def log_changes(changes: Changes) -> None:
-    """Log one line for each change of state."""
+    """Write one line for each change."""
     _log_devices("device added", changes.added)
     _log_without_reports(changes.added)
     _log_devices("device removed", changes.removed)
@@ -80,7 +82,7 @@ def _log_health(change: HealthChange) -> None:
 
 
 def _log_devices(event: str, devices: Sequence[Device]) -> None:
-    """Log each device; of more than any machine has, only how many."""
+    """Log each device, or only their number if there are very many."""
     if len(devices) > MAX_DEVICES_LOGGED:
         log.info(event, count=len(devices))
         return

@@ -1,4 +1,7 @@
-"""Which device nodes the host has at the moment: one question for a folder where nothing changed, not one for each."""
+"""The device nodes that exist on the host now.
+
+Each allocation asks for them. A folder is only listed again if it has changed, which is one system call.
+"""
 
 import os
 import stat
@@ -8,14 +11,14 @@ from plugin_gateway.adapters.support.unix_files import FolderChanges
 
 
 class DeviceNodes:
-    """The device nodes below a root, as this process sees it."""
+    """The device nodes below a root folder, as this process sees it."""
 
     def __init__(self, root: str = "/") -> None:
         self._root = root.rstrip("/")
         self._folders: dict[str, _Folder] = {}
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
-        """Tell everything that is there now in the folders of these paths, such as ``/dev/x0``."""
+        """Return everything that exists in the folders of these paths, such as ``/dev/x0``."""
         folders = {path[: path.rindex("/")] for path in paths}
         return frozenset().union(*[self._look(folder) for folder in folders])
 
@@ -27,6 +30,8 @@ class DeviceNodes:
 
 
 class _Folder:
+    """One folder with its cached content."""
+
     def __init__(self, root: str, folder: str) -> None:
         self._place, self._folder = root + folder, folder
         self._changes = FolderChanges(self._place)
@@ -38,7 +43,7 @@ class _Folder:
         return self._paths
 
     def _list(self) -> frozenset[str]:
-        """List everything but folders and links that lead nowhere; nothing where there is no folder."""
+        """Return all entries except folders and broken links. Empty if the folder does not exist."""
         try:
             with os.scandir(self._place) as entries:
                 return frozenset(f"{self._folder}/{entry.name}" for entry in entries if _is_node(entry))
@@ -47,7 +52,7 @@ class _Folder:
 
 
 def _is_node(entry: "os.DirEntry[str]") -> bool:
-    """Tell a node, or a file that stands for one, from the rest; only a link costs a question."""
+    """Return whether the entry is a device node, or a file in its place. Only a link needs a system call."""
     if not entry.is_symlink():
         return not entry.is_dir()
     try:

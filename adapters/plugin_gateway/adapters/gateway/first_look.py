@@ -1,4 +1,4 @@
-"""The first inventory of a backend, for commands that look once and end."""
+"""Reads the first inventory of a backend, for commands that end afterwards."""
 
 import queue
 
@@ -7,11 +7,11 @@ from plugin_gateway.core.health.observations import DriverUnavailable, Inventory
 from plugin_gateway.core.ports import Backend
 
 TIMEOUT = 15.0
-"""Seconds that the driver gets to answer."""
+"""Seconds for the driver to answer."""
 
 
 def ask_driver(backend: Backend) -> Inventory | str:
-    """Take the first inventory; the problem where none comes."""
+    """Return the first inventory. If there is none, return the problem in words."""
     seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
     backend.start(seen.put)
     try:

@@ -1,4 +1,4 @@
-"""The whole: what the backend sees goes through the state function, and every resource is offered to the kubelet."""
+"""Connects the backend, the state function and the registrar, for one node."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,10 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 
 OVERDUE_PAUSE = 0.5
-"""Seconds until another look at what is due and cannot be done yet: a probation that is over waits for the next sign of
-the driver, which comes every 5 s."""
+"""Seconds before the next look at a change that is due but cannot happen yet.
+
+A quiet time that is over needs one more sign of the driver, which comes every 5 s.
+"""
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
 
@@ -36,26 +38,27 @@ def _now() -> Moment:
 
 
 class DriverUnavailableError(GatewayError):
-    """The driver or its devices are not there, and the admin asked to fail then."""
+    """There is no driver or no device, and the gateway was told to fail in this case."""
 
 
 class ServingPolicy(NamedTuple):
-    """What the admin decided about resources and containers; can be changed while the gateway runs."""
+    """The administrator's decisions about resources and containers. They can change while the gateway runs."""
 
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
     nodes: HostNodes
     health: HealthPolicy
     fail_on_init_error: bool = False
+    """Whether to end if the first look finds no driver."""
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
 
     def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
-        """Serve one more resource."""
+        """Return a resource with this advertisement that follows the policy."""
         return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first)
 
 
 class Gateway:
-    """One node's devices, offered to its kubelet until cancelled."""
+    """Offers the devices of one node to its kubelet."""
 
     def __init__(
         self,
@@ -68,7 +71,11 @@ class Gateway:
         state: State | None = None,
         keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
     ) -> None:
-        """``state`` is what an earlier instance left; ``keep`` is told every state, and what changed with it."""
+        """Create a gateway. It starts with `run`.
+
+        ``state`` is what an earlier instance left. ``keep`` is called with every new state and its changes.
+        ``silent_for`` returns the seconds since the last sign of the driver.
+        """
         self._observations = observations
         self._registrar = registrar
         self._serving_policy = serving_policy
@@ -79,16 +86,16 @@ class Gateway:
         self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
         self.transitions: Counter[tuple[Stage, str]] = Counter()
-        """Changes of health, by the stage they led to and by what took the device out."""
+        """Number of changes of health, by the new stage and the reason."""
 
         self.evidence: Counter[tuple[str, Significance]] = Counter()
-        """Evidence that changed the health of no device, and what it meant."""
+        """Number of pieces of evidence that changed no health, by kind and meaning."""
 
     async def run(self) -> None:
-        """Serve the devices until cancelled.
+        """Offer the devices until cancelled.
 
         Raises:
-            DriverUnavailableError: ``fail_on_init_error`` is set and the first look found no driver or no device.
+            DriverUnavailableError: ``fail_on_init_error`` is set, and the first look found no driver or no device.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registrar.run(), name="registrar")
@@ -96,15 +103,16 @@ class Gateway:
             tasks.create_task(self._listen(), name="silence of the driver")
 
     def apply(self, serving_policy: ServingPolicy) -> None:
-        """Change what is offered and how; what stays the same is not touched."""
+        """Apply a new policy. Resources that stay the same are not registered again."""
         self._serving_policy = serving_policy
         for served in self._served.values():
             served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
             served.unhealthy_first = serving_policy.unhealthy_first
         self._publish()
-        self._observations.wake()  # something may be due at another time than before
+        self._observations.wake()  # with the new policy, changes may be due at another time
 
     async def _observe(self) -> None:
+        """Apply observations, and publish the resulting advertisements."""
         loop, filled = asyncio.get_running_loop(), asyncio.Event()
         self._observations.attach(lambda: loop.call_soon_threadsafe(filled.set))
         try:
@@ -117,7 +125,7 @@ class Gateway:
             self._observations.detach()
 
     async def _wait_for(self, filled: asyncio.Event) -> None:
-        """Wait until something was observed, or falls due without."""
+        """Wait until there is an observation, or until a change is due without one."""
         next_due, now = due(self._state, self._serving_policy.health), time.monotonic()
         waits = [
             served.publish_again_at - now for served in self._served.values() if served.publish_again_at is not None
@@ -130,18 +138,18 @@ class Gateway:
                 await filled.wait()
 
     async def _listen(self) -> None:
-        """Notice when the driver does not answer: its own thread cannot tell."""
+        """Check how long the driver has been silent. The backend's thread cannot do so while it is blocked."""
         while True:
             interval, began = min(LISTEN_INTERVAL, self._serving_policy.health.driver_timeout / 4), time.monotonic()
             await asyncio.sleep(interval)
             if time.monotonic() - began > 2 * interval:
-                continue  # it is us who stood still, and the driver's thread with us
+                continue  # the whole process was stopped, so the silence means nothing
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
                 self._observations.wake()
 
     def clear(self, device: DeviceId) -> None:
-        """Take an operator's word that a device is well; what lasts is held against it all the same."""
+        """Apply an operator's `health clear`. Problems that last still count."""
         if tap.note is not None:
             tap.note("cleared", device=device)
         self._conclude(*clear(self._state, device, self._now(), self._serving_policy.health))
@@ -150,17 +158,17 @@ class Gateway:
 
     @property
     def state(self) -> State:
-        """What is known of the devices now."""
+        """The current state of the devices."""
         return self._state
 
     @property
     def registrar(self) -> Registrar:
-        """Who keeps the resources registered."""
+        """The registrar of the resources."""
         return self._registrar
 
     @property
     def driver_silence(self) -> float:
-        """For how many seconds the driver gave no sign."""
+        """Seconds since the last sign of the driver."""
         return self._silent_for()
 
     @property
@@ -174,10 +182,11 @@ class Gateway:
 
     @property
     def rules(self) -> Sequence[ResourceRule]:
-        """What decides which device is offered under which name."""
+        """The rules that decide under which name a device is offered."""
         return self._serving_policy.rules
 
     def _take(self) -> None:
+        """Apply all waiting observations, then the changes that are due."""
         for observation in self._observations.take():
             self._advance(observation)
         silence = self._silent_for()
@@ -186,7 +195,7 @@ class Gateway:
             tap.note("waited", silence=silence)
 
     def _advance(self, observation: Observation) -> bool:
-        """Apply an observation; tells whether it changed the health of a device."""
+        """Apply an observation. Returns whether the health of a device changed."""
         if tap.note is not None:
             tap.note("seen", observation=observation)
         changes = self._conclude(*advance(self._state, observation, self._now(), self._serving_policy.health))
@@ -198,6 +207,7 @@ class Gateway:
         return bool(changes.health)
 
     def _conclude(self, state: State, changes: Changes) -> Changes:
+        """Store the new state, and keep, count and log its changes."""
         self._state = state
         self._keep(state, changes)
         for change in changes.health:
@@ -208,12 +218,16 @@ class Gateway:
         return changes
 
     def _publish(self) -> None:
+        """Publish the advertisement of each resource. Add and remove resources.
+
+        A resource without devices stays registered with an empty list, unless no rule names it any more.
+        """
         self._log_unmatched()
         wanted = advertise(self._state, self._serving_policy.rules)
         names = {rule.name for rule in self._serving_policy.rules}
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or _without_devices(served.advertisement.value))
-            if name not in names and served.publish_again_at is None:
+            if name not in names and served.publish_again_at is None:  # a recently allocated device stays listed
                 self._remove(name)
         for name, advertisement in wanted.items():
             if name not in self._served:
@@ -222,7 +236,7 @@ class Gateway:
                 self._registrar.add(self._served[name])
 
     def _log_unmatched(self) -> None:
-        """Log the devices that no rule matches, whenever they are others than before."""
+        """Log the devices that no rule matches, if they are not the same as before."""
         before, self._unmatched = self._unmatched, unmatched(self._state, self._serving_policy.rules)
         if self._unmatched and self._unmatched != before:
             log.warning(
@@ -232,7 +246,7 @@ class Gateway:
             )
 
     def _remove(self, name: ResourceName) -> None:
-        """Leave, now that the kubelet is told that the resource has no devices any more."""
+        """Remove a resource. The kubelet has received its empty list before."""
         self._served.pop(name)
         log.info("resource removed", resource=name)
         self._registrar.remove(name)

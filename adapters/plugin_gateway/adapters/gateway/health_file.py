@@ -1,4 +1,7 @@
-"""The file that keeps what is held against devices, so that another instance knows it; read strictly."""
+"""The file with the faults of the devices, as JSON. It is read strictly.
+
+A file that is incomplete, invalid or owned by another user is renamed, and the gateway starts without it.
+"""
 
 import contextlib
 import errno
@@ -17,23 +20,25 @@ from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
 
 VERSION = 1
+"""Version of the file format."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Far more than the devices of any node need."""
+"""Longest file that is read. The devices of a node need far less."""
 MAX_TEXT = 4096
+"""Characters of one text in the file."""
 MAX_EPOCH = 1e11
-"""Seconds since the epoch; three thousand years from now."""
+"""Largest number in the file: seconds since the epoch, about 3,000 years from now."""
 _Value = TypeVar("_Value")
 
 
 class DamagedFileError(GatewayError):
-    """The file is not one of ours, or not whole."""
+    """The file cannot be read, is incomplete, or was not written by a gateway."""
 
 
 def read(path: Path) -> Memory:
-    """Read it.
+    """Return the content of the file.
 
     Raises:
-        DamagedFileError: it cannot be read, or is not one of ours; then it was set aside if that was possible.
+        DamagedFileError: it cannot be read, or its content is invalid. In the second case it was renamed if possible.
     """
     try:
         return decode(_load(path))
@@ -46,6 +51,7 @@ def read(path: Path) -> Memory:
 
 
 def _set_aside(path: Path, problem: str) -> DamagedFileError:
+    """Rename the file, and return the error to raise."""
     aside = path.with_suffix(".damaged")
     try:
         path.replace(aside)
@@ -55,7 +61,7 @@ def _set_aside(path: Path, problem: str) -> DamagedFileError:
 
 
 class Written(NamedTuple):
-    """Which file was written: another one, or none, means that somebody else was here."""
+    """Identifies the file that was written. Another file, or none, means that somebody replaced or deleted it."""
 
     inode: int
     modified: int
@@ -63,7 +69,7 @@ class Written(NamedTuple):
 
 
 def find(path: Path) -> Written | None:
-    """Tell which file is there now."""
+    """Return the identity of the file. None if there is none."""
     try:
         there = path.stat(follow_symlinks=False)
     except OSError:
@@ -72,7 +78,7 @@ def find(path: Path) -> Written | None:
 
 
 def write(path: Path, memory: Memory) -> Written | None:
-    """Replace it as a whole.
+    """Replace the file as a whole. Returns its identity.
 
     Raises:
         OSError: it cannot be written.
@@ -91,6 +97,11 @@ def write(path: Path, memory: Memory) -> Written | None:
 
 
 def _load(path: Path) -> object:
+    """Return the decoded JSON. Links, pipes and files of other users are refused.
+
+    Raises:
+        InvalidValueError: it is not a regular file, is too long, or belongs to another user.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
@@ -105,7 +116,7 @@ def _load(path: Path) -> object:
 
 
 def encode(memory: Memory) -> Mapping[str, object]:
-    """Make it what JSON has."""
+    """Return the memory as values that JSON supports."""
     return {
         "version": VERSION,
         "boot_id": _plain(memory.boot_id),
@@ -121,7 +132,7 @@ def _encode_driver(driver: DriverSeen) -> Mapping[str, object]:
 
 
 def _plain(words: str) -> str:
-    """Write a driver's words as they can be read again."""
+    """Return a text without characters that `decode` would refuse."""
     return "".join(each if each.isprintable() else " " for each in words[:MAX_TEXT])
 
 
@@ -138,10 +149,10 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
 
 
 def decode(value: object) -> Memory:
-    """Make it of what JSON has, strictly.
+    """Return the memory from decoded JSON.
 
     Raises:
-        InvalidValueError: it is not whole.
+        InvalidValueError: a name or a value is missing, unknown or not allowed.
     """
     found = _keys(value, "version", "boot_id", "driver", "faults", "taken_out", "unseen")
     if found["version"] != VERSION:

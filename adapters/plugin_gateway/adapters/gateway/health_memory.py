@@ -1,4 +1,4 @@
-"""Keeps what the next instance has to know, whenever it changes, without holding anybody up."""
+"""Keeps the faults of the devices in a file, for the next start of the gateway."""
 
 import asyncio
 import contextlib
@@ -16,29 +16,33 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.health_file import Written
 
 NAME = "health.json"
+"""Name of the file in the state directory."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""The kernel file with the id of this boot."""
 RETRY = 10.0
-"""Seconds after which a file that could not be written is tried again."""
+"""Seconds before the file is written again after a failure."""
 LOOK_INTERVAL = 30.0
-"""Seconds between two looks at whether the file is still there: somebody may clean up where it lies."""
+"""Seconds between two checks that the file still exists. Somebody may have deleted it."""
 
 
 class HealthMemory:
-    """The latest state, and the file that it belongs in."""
+    """The latest faults, and the file that contains them."""
 
     def __init__(self, directory: Path, boot_id: Path = BOOT_ID) -> None:
         self._path = directory / NAME
         self._boot_id = _read_boot_id(boot_id)
         self._kept: Memory | None = None
-        """What the file has."""
+        """The content of the file."""
         self._written: Written | None = None
-        """Which file that is; None before the first was written by us."""
+        """The identity of the file. None if this instance has not written one yet."""
         self._latest: Memory | None = None
+        """What the file should contain. None if no device has ever been unhealthy."""
         self._changed = asyncio.Event()
         self._problem: str | None = None
+        """Why the last write failed. None if it succeeded."""
 
     def recall(self) -> State:
-        """Tell what an earlier instance left; a file that is no good is set aside and said."""
+        """Return the state that an earlier instance left. A damaged file is renamed and logged."""
         if os.path.lexists(self._path):
             self._read()
         state = recall(self._kept, self._boot_id) if self._kept is not None else State()
@@ -47,7 +51,7 @@ class HealthMemory:
         return state
 
     def _read(self) -> None:
-        from plugin_gateway.adapters.gateway import health_file  # noqa: PLC0415 - only where there is something to read
+        from plugin_gateway.adapters.gateway import health_file  # noqa: PLC0415 - only needed if there is a file
 
         try:
             self._kept = health_file.read(self._path)
@@ -55,16 +59,16 @@ class HealthMemory:
             log.warning("what was kept about unhealthy devices cannot be used", problem=str(error))
 
     def keep(self, state: State) -> None:
-        """Take a state; returns at once."""
+        """Remember the faults of a state for the next write. Returns at once."""
         memory = remember(state, self._boot_id)
         if self._latest is None and not state.faults and not state.taken_out:
-            return  # a node whose devices were always well needs no file
+            return  # no device was ever unhealthy, so no file is needed
         if memory != self._latest:
             self._latest = memory
             self._changed.set()
 
     async def run(self) -> None:
-        """Write what changes until cancelled, and what changed last before that."""
+        """Write the file after each change until cancelled, and once more at the end."""
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -79,10 +83,11 @@ class HealthMemory:
             self._write()
 
     def _write(self) -> None:
+        """Write the file, unless it already exists with the same content."""
         latest = self._latest
         if latest is None:
             return
-        from plugin_gateway.adapters.gateway import health_file  # noqa: PLC0415 - only where there is something to write
+        from plugin_gateway.adapters.gateway import health_file  # noqa: PLC0415 - only needed to write
 
         if latest == self._kept and self._written is not None and health_file.find(self._path) == self._written:
             return
@@ -95,7 +100,7 @@ class HealthMemory:
             self._log_problem(None)
 
     def _log_problem(self, problem: str | None) -> None:
-        """Log a problem once for as long as it stays the same."""
+        """Log a problem with the file once, and its end."""
         if problem == self._problem:
             return
         self._problem = problem
@@ -106,10 +111,10 @@ class HealthMemory:
 
 
 def _read_boot_id(path: Path) -> str:
-    """Read which boot this is.
+    """Return the id of this boot.
 
     Raises:
-        GatewayError: the kernel does not say.
+        GatewayError: the kernel does not provide it.
     """
     try:
         return path.read_text().strip()

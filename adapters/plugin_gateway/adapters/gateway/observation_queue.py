@@ -1,4 +1,4 @@
-"""Where a backend's thread leaves what it saw, and the event loop finds it."""
+"""The queue of observations between the backend's thread and the event loop."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class ObservationQueue:
-    """Takes observations from any thread without waiting; works before there is an event loop.
+    """A queue that accepts observations from any thread without waiting. It needs no event loop.
 
-    An event that says the same again replaces what was there, so a storm of them needs no more room than its kinds. All
-    is read in the order in which each came last.
+    An observation with the same topic as an earlier one replaces it, so thousands of equal observations need little
+    memory. Observations are read in the order in which each topic came last.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class ObservationQueue:
         self._wake: Callable[[], object] | None = None
 
     def put(self, observation: "Observation") -> None:
-        """Leave an observation."""
+        """Add an observation, and wake the reader."""
         topic = observation.topic
         with self._lock:
             self._pending.pop(topic, None)
@@ -30,25 +30,28 @@ class ObservationQueue:
                 self._wake()
 
     def attach(self, wake: Callable[[], object]) -> None:
-        """Have the reader woken by every observation, also those that are here already; any thread may call it."""
+        """Call ``wake`` after every observation from now on, and now if there are any already.
+
+        ``wake`` is called in any thread.
+        """
         with self._lock:
             self._wake = wake
             if self._pending:
                 wake()
 
     def wake(self) -> None:
-        """Wake the reader although nothing is here: the time may have passed."""
+        """Wake the reader without an observation, because something may be due at another time."""
         with self._lock:
             if self._wake is not None:
                 self._wake()
 
     def detach(self) -> None:
-        """Wake nobody any more: the reader is about to go."""
+        """Stop calling the reader."""
         with self._lock:
             self._wake = None
 
     def take(self) -> "list[Observation]":
-        """Take everything that is here."""
+        """Return all waiting observations, and remove them."""
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()
