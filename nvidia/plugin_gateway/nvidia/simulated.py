@@ -4,15 +4,18 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
-from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.naming import DEVICE_WORD, SHARED_NODES, VISIBILITY_VARIABLE
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.ports import Report
 
 MAX_GPUS = 50_000
 """Largest number of simulated GPUs."""
@@ -81,7 +84,7 @@ class SimulatedBackend:
         self._lock = threading.Lock()
         self._report: Report | None = None
 
-    def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:
+    def start(self, report: "Report", after: Callable[[], object] = lambda: None) -> None:
         """Report the inventory at once, after a call of ``after``."""
         after()
         with self._lock:

@@ -18,8 +18,7 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Pacing
-from plugin_gateway.adapters.serving.resource import ServedResource
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
 from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.api.v1beta1 import api_pb2 as wire

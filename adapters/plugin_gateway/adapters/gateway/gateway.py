@@ -5,7 +5,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_changes
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
@@ -19,10 +19,12 @@ from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.state import Changes, Significance, State, advance, clear, due, wait
-from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.ports import HostNodes
 
 OVERDUE_PAUSE = 0.5
 """Seconds before the next look at a change that is due but cannot happen yet.
@@ -46,7 +48,7 @@ class ServingPolicy(NamedTuple):
 
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
-    nodes: HostNodes
+    nodes: "HostNodes"
     health: HealthPolicy
     fail_on_init_error: bool = False
     """Whether to end if the first look finds no driver."""

@@ -12,8 +12,7 @@ from typing import Any
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.plugin_sockets import OwnSockets
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Pacing
-from plugin_gateway.adapters.serving.resource import ServedResource
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
 from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
 from plugin_gateway.adapters.support.logs import log
 

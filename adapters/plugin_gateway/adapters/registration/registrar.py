@@ -21,8 +21,7 @@ from plugin_gateway.adapters.registration.other_gateways import OtherGateways
 from plugin_gateway.adapters.registration.registration import Kubelet, Registration
 from plugin_gateway.adapters.registration.retry import BIND_RETRY, Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.pacing import Pacing
-from plugin_gateway.adapters.serving.resource import ServedResource
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
 from plugin_gateway.adapters.serving.stream import StreamHistory
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap

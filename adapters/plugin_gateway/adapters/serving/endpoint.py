@@ -10,8 +10,7 @@ import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.plugin_sockets import STREAM_OPEN
-from plugin_gateway.adapters.serving.pacing import Pacing
-from plugin_gateway.adapters.serving.resource import ServedResource
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
 from plugin_gateway.adapters.serving.service import Serving
 from plugin_gateway.adapters.serving.stream import KubeletStream
 from plugin_gateway.adapters.support.tasks import to_its_end

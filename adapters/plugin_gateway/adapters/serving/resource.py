@@ -1,17 +1,22 @@
 """One resource as the dialects see it: its current devices, and its answers to the kubelet."""
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tasks import Latest
-from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 from plugin_gateway.core.resources.preference import prefer
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.ports import HostNodes
+
 
 BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 """Upper bounds in seconds for counting durations. An answer from memory takes about 20 µs."""
@@ -55,7 +60,7 @@ class ServedResource:
         resource: ResourceName,
         advertisement: Advertisement,
         policy: AllocationPolicy,
-        nodes: HostNodes,
+        nodes: "HostNodes",
         unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO,
     ) -> None:
         self.resource = resource
@@ -100,3 +105,26 @@ class ServedResource:
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
         """Return which of the available devices the kubelet should choose. Never fails."""
         return prefer(self.advertisement.value, available, must_include, size)
+
+
+class Pacing:
+    """Keeps messages to the kubelet about different resources apart.
+
+    A kubelet of 1.8 updates its map of devices without a lock. It can crash if two resources register or change at the
+    same instant. Seen with a genuine kubelet of 1.8.15.
+    """
+
+    def __init__(self, gap: float = 0.05) -> None:
+        self.gap = gap
+        """Seconds between messages about two resources."""
+        self._turn = 0.0
+        """The time of the latest message that was permitted, on the monotonic clock. It can be in the future."""
+        self._last: ResourceName | None = None
+
+    async def take(self, resource: ResourceName) -> None:
+        """Wait until enough time has passed since the last message about another resource."""
+        now = time.monotonic()
+        self._turn = max(now, self._turn if resource == self._last else self._turn + self.gap)
+        self._last = resource
+        if self._turn > now:
+            await asyncio.sleep(self._turn - now)

@@ -9,8 +9,7 @@ import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Call, Dialect, MalformedRequestError
-from plugin_gateway.adapters.serving.pacing import Pacing
-from plugin_gateway.adapters.serving.resource import ServedResource, Timings
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource, Timings
 from plugin_gateway.adapters.serving.stream import Context, KubeletStream, user_agent
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap

@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
-from plugin_gateway.core.ports import HostNodes
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.ports import HostNodes
 
 READ_WRITE = "rw"
 """The permissions of a device node in the container, as the device plugin API writes them."""
@@ -53,7 +55,7 @@ def allocate(
     advertised: Advertisement,
     ids: Sequence[str],
     policy: AllocationPolicy,
-    host: HostNodes,
+    host: "HostNodes",
 ) -> ContainerEdits:
     """Return what one container gets for these devices.
 
