@@ -1,4 +1,4 @@
-"""The configuration file: NVIDIA's keys, read strictly, every complaint with line and column."""
+"""Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ RESOURCES = "resources.gpus"
 _RULE_KEYS = ("pattern", "name")
 _NVIDIA_DOMAIN = "nvidia.com/"
 _WORDS = (STRING, NUMBER, FRACTION)
-"""A version such as 0.1 is a number to YAML."""
+"""The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileRules:
-    """The rules as they were written, and where they begin."""
+    """The resource rules of a file, and the place of their key."""
 
     rules: tuple[ResourceRule, ...]
     place: Place
@@ -45,19 +45,21 @@ class FileRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileContent:
-    """What a file decides."""
+    """Everything that a file decides."""
 
     values: Mapping[str, FileValue]
-    """By the path of the key."""
+    """Values by the full path of their key, such as ``flags.plugin.apiVersion``."""
     resources: FileRules | None
+    """None where the file has no rules."""
     health: FileHealth
 
 
 def read_file(path: str, options: Sequence[Option], kinds: Collection[EvidenceKind]) -> FileContent:
-    """Read a configuration file; ``kinds`` are those of the evidence that it may decide about.
+    """Read a configuration file. ``kinds`` are the kinds of evidence that the section `health` may name.
 
     Raises:
-        InvalidValueError: it cannot be read, or says anything that is not known here; with file, line and column.
+        InvalidValueError: the file cannot be read, or has a key or value that is not allowed. The message names file,
+        line and column.
     """
     return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}, kinds).read()
 
@@ -79,7 +81,7 @@ class _Reader:
         return FileContent(values=self._values, resources=self._resources, health=self._health)
 
     def _check_version(self, root: yaml.Node) -> None:
-        """Look at it before all other keys: what they mean depends on it."""
+        """Check the version before all other keys, because it defines what they mean."""
         for full, _, value in self._document.entries(root, ""):
             if full == "version":
                 written = self._document.word(value, full, (STRING,)).text
@@ -91,6 +93,7 @@ class _Reader:
         raise InvalidValueError(f"{self._document.place(root)}: version is missing, allowed is {VERSION}")
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
+        """Read a mapping, and the groups of keys in it. ``path`` is its full path, and empty for the root."""
         for full, key, value in self._document.entries(node, path):
             if full in self._options:
                 self._values[full] = self._value(value, full)
@@ -107,7 +110,7 @@ class _Reader:
                 raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
 
     def _health_and_times(self, node: yaml.Node) -> FileHealth:
-        """Read the section, some of whose keys are options like others."""
+        """Read the section `health`. Its times and counts are options like others; the rest goes to `read_health`."""
         rest = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
         own = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
         for full, key, value in self._document.entries(node, HEALTH):
@@ -116,7 +119,7 @@ class _Reader:
         return read_health(self._document, own, self._kinds)
 
     def _known(self, full: str) -> str:
-        """Tell the key that was probably meant, or all that there are."""
+        """Return a hint for an unknown key: the key that was probably meant, or all keys."""
         from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
         keys = (*self._options, RESOURCES, *HEALTH_KEYS, "version")
@@ -126,6 +129,7 @@ class _Reader:
         return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(keys))}"
 
     def _check_not_asked_for(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
+        """Refuse an unsupported key of NVIDIA's plugin, unless its value (or each value of a list) asks for nothing."""
         row = UNSUPPORTED_KEYS[full]
         items = value.value if isinstance(value, yaml.SequenceNode) and value.value else [value]
         if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in row.neutral for item in items):

@@ -1,4 +1,4 @@
-"""The section of the configuration file that decides what evidence means for a GPU."""
+"""Reads the section `health` of the configuration file: which action follows from which evidence."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, numbered
 
 MAX_XID = 9999
-"""The catalog ends at 162; a rule may go far beyond, and is not meant for numbers that no driver has."""
+"""The largest XID that a rule may name. NVIDIA's catalog ends at 162; the rest is room for new ones."""
 HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"
@@ -21,7 +21,7 @@ HEALTH_KEYS = (XIDS, UNKNOWN_XID, EVIDENCE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHealth:
-    """What a file decides about health."""
+    """The decisions of the section: for single kinds of evidence, and for whole families, such as all other XIDs."""
 
     kinds: Mapping[EvidenceKind, Decision]
     families: Mapping[str, Decision]
@@ -31,10 +31,10 @@ NO_HEALTH = FileHealth(kinds={}, families={})
 
 
 def read_health(document: Document, node: yaml.Node, known: Collection[EvidenceKind]) -> FileHealth:
-    """Read the keys of the section that are no options; ``known`` are the kinds of evidence that there are.
+    """Read the keys of the section that are not options. ``known`` are the kinds of evidence that the backend has.
 
     Raises:
-        InvalidValueError: it says anything that is not known here; with file, line and column.
+        InvalidValueError: a key or a value is not allowed. The message names file, line and column.
     """
     xids: Mapping[EvidenceKind, Decision] = {}
     others: Mapping[EvidenceKind, Decision] = {}
@@ -50,6 +50,7 @@ def read_health(document: Document, node: yaml.Node, known: Collection[EvidenceK
 
 
 def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Decision]:
+    """Read `health.xids`, whose keys are XIDs and ranges of them. Two keys must not name the same XID."""
     decisions: dict[EvidenceKind, Decision] = {}
     ranges: list[tuple[int, int]] = []
     for full, key, value in document.entries(node, XIDS):
@@ -68,12 +69,12 @@ def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Dec
 
 
 def range_name(first: int, last: int) -> str:
-    """Return numbers that follow each other as people write them."""
+    """Return a range as people write it: ``48`` or ``126-135``."""
     return str(first) if first == last else f"{first}-{last}"
 
 
 def _range(document: Document, key: yaml.Node) -> tuple[int, int]:
-    """Read an XID, or a range of them."""
+    """Return the first and the last XID that a key names."""
     assert isinstance(key, yaml.ScalarNode)
     first, dash, last = key.value.partition("-")
     if _is_xid(first) and (_is_xid(last) if dash else True) and int(first) <= int(last or first):

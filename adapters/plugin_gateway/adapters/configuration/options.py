@@ -1,4 +1,4 @@
-"""The one table of options: it makes the flags, reads the environment and the file, and writes the help."""
+"""The table of options. The flags, their help, and the readers of environment and file are made from it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,37 +26,39 @@ DEFAULT_STATE_DIR = "/run/plugin-gateway"
 
 
 class GivenFlag(NamedTuple):
-    """A flag as it was written; an option can have several names."""
+    """A flag as the user wrote it, and its value. The name is kept because an option can have several flags."""
 
     flag: str
     text: str
 
 
 class Option(NamedTuple):
-    """One decision: where it can be made, and what is allowed."""
+    """One setting: where it can be given, what is allowed, and its default."""
 
     name: str
-    """The field of Settings."""
+    """The name of the field in `Settings`."""
     flags: tuple[str, ...]
     variables: tuple[str, ...]
-    """Of several that are set the first counts."""
+    """If several of them are set, the first one counts."""
     parse: Parse
-    """Raises InvalidValueError saying what is allowed."""
+    """Turns the text into the value. Raises InvalidValueError, whose message says what is allowed."""
     default: str | None
-    """None where it follows from another option."""
+    """As a text, like a value that was given. None where the value then follows from another option."""
     group: str
-    """The heading in the help."""
+    """The heading below which the help shows it."""
     help: str
     file_key: str | None = None
-    """The path in the file; None for what is decided at start."""
+    """The full path of the key in the file. None for a setting that the file cannot change."""
     is_switch: bool = False
+    """Whether it is true or false. A switch needs no value as a flag, and a boolean in the file."""
     metavar: str = "VALUE"
+    """The name of the value in the help."""
     example: str | None = None
-    """A value that shows what can be done with it."""
+    """A value that shows what the option can do. None where the default shows it."""
 
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:
-    """List the options of ``run``; what is allowed for two of them is known elsewhere."""
+    """Return the options of ``run``. The API versions and the parser of the backend come from the composition root."""
     return (
         *_kubelet_options(api_versions),
         *_gpu_options(parse_backend),

@@ -1,4 +1,4 @@
-"""Turns the text of a flag, a variable or a file into a value; each raises InvalidValueError saying what is allowed."""
+"""Parsers: each makes a value from a text, or raises InvalidValueError with a message that says what is allowed."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,12 +8,16 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
 Parse = Callable[[str], Any]
+"""Makes a value from the text of a flag, a variable or the file. Raises InvalidValueError."""
 
 MAX_TIME = 10_000_000
-"""Seconds; a third of a year."""
+"""Seconds; about four months."""
 MAX_TIMES = 1000
+"""The largest count."""
 MAX_NODE_NAME_LENGTH = 253
+"""Characters; the limit of Kubernetes for the name of an object, and of DNS for a host name."""
 MAX_CONDITION_LENGTH = 63
+"""Characters."""
 MAX_PORT = 65535
 KUBELETS_CONDITIONS = (
     "Ready",
@@ -24,14 +28,16 @@ KUBELETS_CONDITIONS = (
     "OutOfDisk",
     "ConfigOK",
 )
+"""Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
 _MAX_NUMBER_LENGTH = 16
 _EVERY_HEALTHCHECK = ("all", "xids")
+"""Words that stand for all XIDs in NVIDIA's plugin."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
 
 def parse_switch(text: str) -> bool:
-    """Read true or false in the ways of Go's flags and of YAML."""
+    """Return true or false; accepts the words of Go's flags and of YAML."""
     if text.lower() in _TRUE:
         return True
     if text.lower() in _FALSE:
@@ -40,7 +46,7 @@ def parse_switch(text: str) -> bool:
 
 
 def one_of(allowed: Sequence[str]) -> Parse:
-    """Make a parser for a word of a list."""
+    """Return a parser that accepts the words of a list."""
 
     def parse(text: str) -> str:
         if text not in allowed:
@@ -51,7 +57,7 @@ def one_of(allowed: Sequence[str]) -> Parse:
 
 
 def seconds(*, at_least: float) -> Parse:
-    """Make a parser for a time."""
+    """Return a parser for a time in seconds."""
 
     def parse(text: str) -> float:
         value = _number(text)
@@ -63,6 +69,7 @@ def seconds(*, at_least: float) -> Parse:
 
 
 def _number(text: str) -> float | None:
+    """Return the number, or None for anything that is not a short decimal number in ASCII."""
     try:
         return float(text) if len(text) <= _MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
     except ValueError:
@@ -70,14 +77,14 @@ def _number(text: str) -> float | None:
 
 
 def parse_count(text: str) -> int:
-    """Read how many times."""
+    """Return a number of times, from 1 to 1000."""
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
         raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
     return int(text)
 
 
 def parse_node_name(text: str) -> str:
-    """Read the name of a node; empty where it is not known."""
+    """Return the name of a node; an empty text is allowed and means that the name is not known."""
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-.")
     if not set(text) <= allowed or len(text) > MAX_NODE_NAME_LENGTH:
         raise InvalidValueError(f"{text[:80]!r}, allowed are lower case letters, digits, - and .")
@@ -85,7 +92,7 @@ def parse_node_name(text: str) -> str:
 
 
 def parse_condition(text: str) -> str:
-    """Read the type of a node's condition; empty for none."""
+    """Return the type of a node condition; an empty text is allowed and means that none is wanted."""
     if text in KUBELETS_CONDITIONS:
         raise InvalidValueError(f"{text!r} is the kubelet's own condition, allowed is another one such as GpuProblem")
     if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= MAX_CONDITION_LENGTH):
@@ -94,7 +101,7 @@ def parse_condition(text: str) -> str:
 
 
 class ListenAddress(NamedTuple):
-    """Where to listen; nowhere where the port is 0."""
+    """The address of the HTTP listener; port 0 means that there is none."""
 
     host: str
     port: int
@@ -104,7 +111,10 @@ class ListenAddress(NamedTuple):
 
 
 def parse_listen(text: str) -> ListenAddress:
-    """Read an address and a port; empty for nowhere."""
+    """Return the address of ``PORT`` or ``HOST:PORT``; the default host is localhost.
+
+    An empty text means that there is no listener.
+    """
     if not text:
         return ListenAddress("", 0)
     host, _, port = text.rpartition(":")
@@ -115,18 +125,19 @@ def parse_listen(text: str) -> ListenAddress:
 
 
 XID = "xid"
-"""The family of evidence that flags, variables and file decide about by number."""
+"""The family of evidence that has numbers. Flags, variables and the file decide about its members by number."""
 
 
 class Healthchecks(NamedTuple):
-    """What DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS names."""
+    """The value of DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS."""
 
     everything: bool
+    """Whether it contains a word that stands for all of them."""
     xids: frozenset[int]
 
 
 def parse_healthchecks(text: str) -> Healthchecks:
-    """Read XIDs with commas between them, or one of NVIDIA's words for all of them."""
+    """Return the XIDs of a list with commas; also accepts NVIDIA's words for all of them."""
     words = [word.strip().lower() for word in text.split(",") if word.strip()]
     numbers = [word for word in words if word not in _EVERY_HEALTHCHECK]
     for word in numbers:
@@ -138,19 +149,19 @@ def parse_healthchecks(text: str) -> Healthchecks:
 
 
 def parse_path(text: str) -> str:
-    """Read an absolute path; what it leads to is looked at by whoever uses it."""
+    """Return an absolute path without a slash at its end. Nothing is looked up in the file system."""
     if not text.startswith("/") or "\0" in text or not _can_be_named(text):
         raise InvalidValueError(f"{text!r}, allowed are absolute paths")
     return text.rstrip("/") or "/"
 
 
 def parse_new_file(text: str) -> str:
-    """Read a path, from the folder in which the process was started; empty for none."""
-    return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow links
+    """Return the absolute path of a file; a relative one begins at the working directory. Empty for none."""
+    return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow symbolic links
 
 
 def _can_be_named(text: str) -> bool:
-    """Whether it has bytes: YAML can write half a surrogate pair, which the file system cannot."""
+    """Return whether the file system can have this name. YAML can write half a surrogate pair, which has no bytes."""
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
@@ -159,10 +170,10 @@ def _can_be_named(text: str) -> bool:
 
 
 def parse_unhealthy_first(text: str) -> UnhealthyFirst:
-    """Read on which streams every device is unhealthy first."""
+    """Return in which cases the first list of a stream has every device unhealthy."""
     return UnhealthyFirst(one_of([choice.value for choice in UnhealthyFirst])(text))
 
 
 def parse_strategy(text: str) -> DeviceIdStrategy:
-    """Read how devices are named to the container runtime."""
+    """Return how the container runtime identifies the devices of a container: by UUID or by index."""
     return DeviceIdStrategy(one_of([strategy.value for strategy in DeviceIdStrategy])(text))

@@ -1,4 +1,4 @@
-"""Decides every option: flag before environment before file before default, each parsed once."""
+"""Decides each option: flag before environment before file before default. The text that decides is parsed once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,18 +15,21 @@ if TYPE_CHECKING:
     DefaultHealth = Callable[[], HealthPolicy]
 
 DEFAULT = "default"
+"""The source of a value that was given nowhere."""
 
 
 class Decisions(NamedTuple):
-    """What was decided: all that Settings are made of, before anything heavy is imported to make them."""
+    """The value of each option, and its source. `make_settings` makes Settings from it, which needs more imports."""
 
     values: Mapping[str, Any]
-    """As parsed, by the name of the option; None where it was decided nowhere and has no default."""
+    """Parsed values by the name of the option. None where it was given nowhere and has no default."""
     sources: Mapping[str, str]
-    """Where each value came from, by the name of the option."""
+    """The source of each value, by the name of the option: ``flag --x``, ``environment X``, ``file F:LINE`` or
+    ``default``."""
     file_rules: "FileRules | None"
     file_health: "FileHealth | None"
     default_health: "DefaultHealth"
+    """Returns the policy of the backend, which holds where nothing else was decided."""
 
 
 def decide(
@@ -35,29 +38,31 @@ def decide(
     environment: Mapping[str, str],
     default_health: "DefaultHealth",
 ) -> Decisions:
-    """Decide every option; ``default_health`` makes what is decided about health by default.
+    """Decide every option. ``default_health`` returns the health policy that holds by default.
 
-    ``flags`` has those that were given, by the name of the option, or their own where NVIDIA's plugin alone has them.
-    An empty variable counts as not set.
+    ``flags`` has the flags that were given, by the name of the option. A flag that only NVIDIA's plugin has stands
+    there by its own name. An empty environment variable counts as not set.
 
     Raises:
-        InvalidValueError: it names the flag, the variable or the place in the file, the value, and what is allowed.
+        InvalidValueError: a value is not allowed. The message names the flag, the variable or the place in the file,
+            the
+        value, and what is allowed.
     """
     refuse_unsupported(flags, environment)
     return _Reading(options, flags, environment).decide(default_health)
 
 
 def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Any:
-    """Decide an option by itself, without a file.
+    """Return the value of a single option, without reading a file.
 
     Raises:
-        InvalidValueError: as `decide`.
+        InvalidValueError: as for `decide`.
     """
     return _Reading((option,), flags, environment).read(option.name)
 
 
 class _Found(NamedTuple):
-    """The text that decides, and where it was found, in words for the log and in words for a complaint."""
+    """The text that decides, and its source: once as the log shows it, and once as an error message shows it."""
 
     text: str
     source: str
@@ -75,6 +80,7 @@ class _Reading:
         self._sources: dict[str, str] = {}
 
     def decide(self, default_health: "DefaultHealth") -> Decisions:
+        """Decide all options. The path of the file comes first, because the file has values for others."""
         config_file = self.read("config_file")
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
@@ -92,6 +98,7 @@ class _Reading:
         )
 
     def read(self, name: str) -> Any:
+        """Return the value of one option, and note its source."""
         option = self._options[name]
         found = self._find(option)
         self._sources[name] = found.source if found else DEFAULT
@@ -104,6 +111,7 @@ class _Reading:
             raise InvalidValueError(f"{found.culprit}: {error}" if found else str(error)) from error
 
     def _find(self, option: Option) -> _Found | None:
+        """Return the text from the place that takes precedence; None where only the default is left."""
         given = self._flags.get(option.name)
         if given is not None:
             return _Found(text=given.text, source=f"flag {given.flag}", culprit=given.flag)

@@ -1,4 +1,4 @@
-"""What an admin can decide about `plugin-gateway run`."""
+"""The settings of `plugin-gateway run`, with their final types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,69 +17,81 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.health_section import FileHealth
 
 EVERY_PRODUCT = "*"
+"""The pattern of a rule that matches each product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything decided, whatever it came from. The table in `options` has the defaults."""
+    """All settings. Their defaults are in the table of `options`."""
 
     kubelet_dir: Path
-    """The kubelet's device plugin directory, from which every path derives. Decided at start."""
+    """The kubelet's device plugin directory. All other paths of the kubelet derive from it. Decided at start."""
     backend: str
-    """``nvml``, or ``simulated`` with the GPUs to simulate. Decided at start."""
+    """``nvml``, or ``simulated:`` with the GPUs to simulate. Decided at start."""
     api_version: str
-    """Which dialects may be tried; ``auto`` by default, since a kubelet may be another release after its restart."""
+    """The dialects that may be tried. With ``auto`` all are, because the kubelet can have another release after a
+    restart."""
     unhealthy_first: UnhealthyFirst
-    """On which streams every device is unhealthy for a moment, for the sake of kubelets that forget healthy ones."""
+    """In which cases the first list of a stream has every device unhealthy. Some kubelets lose healthy devices
+    otherwise."""
     driver_root: str
-    """Where the driver is installed, as the host sees it."""
+    """The folder in which the driver is installed, as a path of the host."""
     dev_root: str
-    """Below which folder the device nodes lie, as the host sees it; by default where the driver is."""
+    """The folder that contains ``dev`` with the device nodes, as a path of the host. By default the driver root."""
     container_driver_root: str
-    """Where this process sees the driver root; by default at the same path, as when it runs outside a container."""
+    """The path at which this process sees the driver root. By default the same path as on the host."""
     fail_on_init_error: bool
-    """Whether a node without driver or device ends the process.
+    """Whether the process ends with an error on a node without driver or device.
 
-    NVIDIA's plugin does so by default; this one waits, because a driver that is installed later is no error.
+    NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later.
     """
     pass_device_specs: bool
-    """Whether containers get the device nodes. By default they do, unlike with NVIDIA's plugin, so that they work
-    without NVIDIA's container runtime and keep their devices when the kubelet's CPU manager rewrites the cgroup."""
+    """Whether containers get the device nodes. They do by default, unlike with NVIDIA's plugin. They then work without
+    NVIDIA's container runtime, and keep their devices when the kubelet's CPU manager writes the cgroup again."""
     device_id_strategy: DeviceIdStrategy
-    """How the container runtime is told which GPUs to show; by UUID, since an index can change at a reboot."""
+    """How the container runtime identifies the GPUs of a container. By default by UUID; an index can change at a
+    reboot."""
     resources: tuple[ResourceRule, ...]
-    """Which GPUs are offered under which name; the first rule that matches decides."""
+    """Which GPUs are offered under which name. The first rule that matches decides."""
     health: HealthPolicy
-    """What speaks against a GPU, and how it is given out again."""
+    """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
     state_dir: Path
-    """Where the gateway keeps what a restart must not forget, and its control socket. Decided at start."""
+    """The folder for the state that must survive a restart of the gateway, and for the control socket. Decided at
+    start."""
     listen: ListenAddress
-    """Where metrics, probes and the status are served over HTTP. Decided at start."""
+    """The address at which metrics, probes and the status are served over HTTP. Decided at start."""
     record: str
-    """The file into which the conversation with the kubelet is written; empty for none. Decided at start."""
+    """The file for a recording of the conversation with the kubelet; empty for none. Decided at start."""
     kubernetes_events: bool
-    """Whether the node gets an Event for each change of health. Decided at start."""
+    """Whether an Event is made for each change of health. Decided at start."""
     node_condition: str
-    """The type of the node's condition; empty for none. Decided at start."""
+    """The type of the node condition to keep; empty for none. Decided at start."""
     node_name: str
-    """Whose Events and condition these are; empty where nobody asked for them."""
+    """The name of the node that gets the Events and the condition; empty where neither is wanted."""
     log_level: str
-    """The least that is logged: debug, info, warning or error."""
+    """The lowest level that is logged: debug, info, warning or error."""
     log_format: str
-    """``json``, ``text``, or ``auto``: what suits the place where the lines go."""
+    """``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere."""
     config_file: Path | None
-    """The file that was read, and is read again at SIGHUP; None without one."""
+    """The configuration file, which is read again at SIGHUP; None without one."""
     sources: Mapping[str, str] = field(compare=False)
-    """Where each value came from, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+    """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
 
     @property
     def visible_dev_root(self) -> str:
-        """Below which folder this process sees the device nodes: where it sees the driver, if they lie there."""
+        """Return the folder that contains ``dev``, as a path of this process.
+
+        Where the device nodes are in the driver root, it is the path at which this process sees that one.
+        """
         return self.container_driver_root if self.dev_root == self.driver_root else self.dev_root
 
 
 def make_settings(decisions: Decisions) -> Settings:
-    """Make them of what was decided; a resource name for every GPU beats the rules of the file."""
+    """Make the settings from the decisions. `--resource-name` takes precedence over the rules of the file.
+
+    Raises:
+        InvalidValueError: two settings do not go together.
+    """
     values, sources = dict(decisions.values), dict(decisions.sources)
     name, source = values.pop("resource_name"), sources.pop("resource_name")
     rules: tuple[ResourceRule, ...] = (ResourceRule(pattern=EVERY_PRODUCT, name=name or DEFAULT_RESOURCE),)
@@ -103,7 +115,7 @@ def make_settings(decisions: Decisions) -> Settings:
 def _health(
     values: dict[str, Any], sources: Mapping[str, str], file: "FileHealth | None", by_default: HealthPolicy
 ) -> HealthPolicy:
-    """Take the decisions about health together: the defaults, then the file, then what is disabled, then enabled."""
+    """Return the health policy: the defaults, then the file, then what is disabled, then what is enabled."""
     policy = replace(
         by_default,
         quiet_time=values.pop("quiet_time"),

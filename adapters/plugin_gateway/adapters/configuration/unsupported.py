@@ -1,6 +1,7 @@
-"""What NVIDIA's plugin can be told and this one cannot: refused, unless it asks for what this one does anyway.
+"""Settings of NVIDIA's plugin that this one does not support. They are errors, unless their value asks for nothing.
 
-Silence would be worse: a DaemonSet that is swapped would lose what it asks for, and nobody would be told.
+If they were ignored, an administrator who replaces NVIDIA's plugin in a DaemonSet would lose a feature and not learn of
+it.
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from plugin_gateway.core.errors import InvalidValueError
 
 
 class Unsupported(NamedTuple):
-    """One decision of NVIDIA's plugin, under all the names that it has there."""
+    """One setting of NVIDIA's plugin, with the names that it has there."""
 
     file_key: str | None = None
     flag: str | None = None
     variable: str | None = None
     neutral: tuple[str, ...] = ()
-    """The values that change nothing, in lower case."""
+    """Values that ask for nothing, in lower case. They are accepted."""
 
 
 _OFF = ("false",)
@@ -59,10 +60,10 @@ UNSUPPORTED_FLAGS = {row.flag: row for row in UNSUPPORTED if row.flag}
 
 
 def refuse_unsupported(flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> None:
-    """Look at the flags, by their name, and at the environment.
+    """Refuse unsupported flags and environment variables. ``flags`` has them by their own name.
 
     Raises:
-        InvalidValueError: one of them asks for what is not there.
+        InvalidValueError: one of them asks for something.
     """
     for row in UNSUPPORTED:
         if row.flag and row.flag in flags:
@@ -72,15 +73,15 @@ def refuse_unsupported(flags: Mapping[str, GivenFlag], environment: Mapping[str,
 
 
 def refuse(row: Unsupported, culprit: str, text: str) -> None:
-    """Refuse one value, unless it changes nothing.
+    """Refuse one value, or each value of a list with commas, unless it asks for nothing.
 
     Raises:
-        InvalidValueError: it names the culprit, the value and what is allowed.
+        InvalidValueError: the message names the culprit, the value and what is allowed.
     """
     if not all(word.strip().lower() in row.neutral for word in text.split(",")):
         raise InvalidValueError(f"{culprit}: {text[:80]!r} is not supported by plugin-gateway{only(row)}")
 
 
 def only(row: Unsupported) -> str:
-    """Tell what is allowed instead."""
+    """Return the end of the error message: what is allowed instead."""
     return f", allowed is {' or '.join(row.neutral)}" if row.neutral else "; take it out"
