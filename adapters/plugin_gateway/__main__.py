@@ -1,6 +1,7 @@
-"""The composition root: the one place that may name every vendor and dialect; it decides nothing.
+"""The composition root: the only module that knows all vendors and dialects. It contains no logic of its own.
 
-A sub-command is imported when it is asked for.
+It hands them to the sub-commands as `Parts`. A sub-command and what it uses are imported only when it is called. That
+is why the imports here are inside functions: `run` must not wait for what only `demo` needs.
 """
 
 import os
@@ -27,8 +28,8 @@ API_VERSIONS: Mapping[str, tuple[str, ...]] = {
     "v1alpha2": ("v1alpha2",),
     "0.1": ("0.1",),
 }
-"""What ``--api-version`` takes, and the dialects it stands for, the newest first: as words, because the dialects
-themselves are imported while the driver initialises. A test compares the two."""
+"""The values of ``--api-version``, and the dialects that each stands for, the newest first. They are words here,
+because ``run`` imports the dialects themselves later, while the driver initialises. A test compares the two."""
 
 SIMULATED = "simulated"
 NVML = "nvml"
@@ -36,7 +37,7 @@ DEFAULT_SIMULATION = "8xH100"
 
 
 def dialects() -> "tuple[Dialect, ...]":
-    """Return every dialect there is, the newest first."""
+    """Return all dialects, the newest first."""
     from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
     from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 
@@ -44,7 +45,11 @@ def dialects() -> "tuple[Dialect, ...]":
 
 
 def parse_backend(text: str) -> str:
-    """Check the name of a backend, and the GPUs to simulate."""
+    """Return the text if it names a backend, and GPUs that can be simulated.
+
+    Raises:
+        InvalidValueError: there is no such backend, or its GPUs cannot be simulated.
+    """
     kind, colon, spec = text.partition(":")
     if kind == SIMULATED:
         from plugin_gateway.nvidia.simulated import parse_spec
@@ -56,7 +61,7 @@ def parse_backend(text: str) -> str:
 
 
 def make_backend(backend: str, driver_root: str) -> "Backend":
-    """Make the backend of this name; it looks at nothing before it is started."""
+    """Return the backend of this name. It does not open the driver before it is started."""
     kind, _, spec = backend.partition(":")
     if kind == SIMULATED:
         return simulate(spec or DEFAULT_SIMULATION)
@@ -66,14 +71,14 @@ def make_backend(backend: str, driver_root: str) -> "Backend":
 
 
 def default_health() -> "HealthPolicy":
-    """Return what follows from each kind of evidence unless an admin decides otherwise."""
+    """Return NVIDIA's health policy: the action for each kind of evidence unless an administrator decides otherwise."""
     from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
     return HEALTH_POLICY
 
 
 def simulate(spec: str) -> "SimulatedBackend":
-    """Make simulated GPUs, such as ``8xH100``."""
+    """Return a backend with simulated GPUs. ``spec`` is such as ``8xH100``."""
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
     return SimulatedBackend(spec)
@@ -90,7 +95,7 @@ PARTS = Parts(
 
 
 def _command(module: str, text: str) -> Command:
-    """Name a sub-command and the module that makes it."""
+    """Return the sub-command of a module, with its line in the overview. The module has `make(parts)`."""
     return Command(text, lambda: import_module(f"plugin_gateway.adapters.commands.{module}").make(PARTS))
 
 
@@ -119,8 +124,8 @@ def _version() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    # gRPC writes lines of its own to standard error; whatever matters comes back as an error anyway.
+    """Run the command line, and return the exit status."""
+    # gRPC would write its own lines to standard error. Errors that matter are returned to us, and we log them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return run_command_line(COMMANDS, sys.argv[1:] if arguments is None else arguments, _version)
 
