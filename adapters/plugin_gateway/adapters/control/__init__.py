@@ -1,1 +1,12 @@
-"""The operator's socket: who is asked, what is answered, and how a command finds the gateway."""
+"""The control socket: how `status`, `health clear` and `doctor` reach the gateway of this node.
+
+The gateway listens on the unix socket `control.sock` in its state directory. A client sends one line with a JSON object
+and gets one line back: `{"answer": ...}`, or `{"error": "..."}` with a text for the operator. Then the connection is
+closed. There are two requests: `{"command": "status"}` and `{"command": "clear", "devices": [...]}`.
+
+Only root and the user of the gateway may ask. The file has mode 0600, and the gateway asks the kernel for the user of
+each client.
+
+Answers are made in the event loop, from what the gateway knows at that moment. No request waits for the driver or the
+kubelet. Each side waits 5 s for the other.
+"""

@@ -1,6 +1,6 @@
-"""The socket by which an operator's commands reach the gateway: one line of JSON each way.
+"""Server and client of the control socket: a request and an answer, each one line of JSON.
 
-For root, and for the user that the gateway runs as.
+Only root and the user of the gateway may ask.
 """
 
 import asyncio
@@ -19,36 +19,38 @@ from plugin_gateway.core.errors import GatewayError
 
 NAME = "control.sock"
 TIMEOUT = 5.0
-"""Seconds that either side gives the other."""
+"""Seconds. The server gives a client so long in all; a client waits so long for each step."""
 MAX_REQUEST = 4096
+"""Bytes."""
 MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes."""
 MAX_CLIENTS = 8
 LOOK_INTERVAL = 10.0
-"""Seconds between two looks at whether the socket is still there."""
+"""Seconds between two checks that the socket file still exists, and between two attempts to make it."""
 _PEER = struct.Struct("3i")
-"""pid, uid and gid, as SO_PEERCRED has them."""
+"""pid, uid and gid, as the kernel returns them for SO_PEERCRED."""
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Answers a request at once; raises GatewayError with what the operator is told instead."""
+"""Returns the answer to a request, without waiting. Raises GatewayError with a message for the operator."""
 
 
 class ControlError(GatewayError):
-    """The gateway cannot be reached, or refuses; the message is for the operator."""
+    """The gateway cannot be reached, or refuses the command. The message is for the operator."""
 
 
 class NoAnswerError(ControlError):
-    """It is there and does not answer in time."""
+    """The gateway accepted the connection, but did not answer in time."""
 
 
 class ControlServer:
-    """Answers in the event loop, from what is known: no request waits for the driver or the kubelet."""
+    """Answers in the event loop from what the gateway knows. No request waits for the driver or the kubelet."""
 
     def __init__(self, directory: Path, answer: Answer) -> None:
         self._path = directory / NAME
         self._answer = answer
 
     async def run(self) -> None:
-        """Serve until cancelled; without a socket the gateway does its work all the same, and tries again."""
+        """Serve until cancelled. If the socket cannot be made, log it and try again; the gateway works without it."""
         logged: str | None = None
         while True:
             try:
@@ -64,21 +66,22 @@ class ControlServer:
                 await self._serve(listener, inode)
 
     async def _serve(self, listener: socket.socket, inode: int) -> None:
-        """Serve until the place is empty; one that another gateway took is left to it."""
+        """Serve while the socket file exists. If another gateway has replaced the file, do not remove it at the end."""
         clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=_is_allowed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(clients.serve(listener, self._converse), name="operators' socket")
-                while os.path.lexists(self._path):  # noqa: ASYNC110, ASYNC240 - nobody tells that a file is gone
+                while os.path.lexists(self._path):  # noqa: ASYNC110, ASYNC240 - there is no event for it
                     await asyncio.sleep(LOOK_INTERVAL)
                 serving.cancel()
         finally:
             listener.close()
             with contextlib.suppress(OSError):
-                if self._path.lstat().st_ino == inode:  # or it belongs to the gateway that came after
+                if self._path.lstat().st_ino == inode:  # otherwise it belongs to a newer gateway
                     self._path.unlink()
 
     async def _converse(self, client: socket.socket) -> None:
+        """Read one request, and send its answer."""
         loop, data = asyncio.get_running_loop(), b""
         while not data.endswith(b"\n") and len(data) < MAX_REQUEST:
             more = await loop.sock_recv(client, MAX_REQUEST)
@@ -101,7 +104,10 @@ class ControlServer:
 
 
 def _listen(path: Path) -> tuple[socket.socket, int]:
-    """Make the socket under another name, so that nobody meets it before its mode is right, and take the place."""
+    """Return a listening socket at this path, and its inode.
+
+    It is made under another name and renamed when its mode is 0600. So nobody can connect before the mode is set.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
     hidden.unlink(missing_ok=True)
@@ -120,15 +126,17 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
 
 
 def _is_allowed(client: socket.socket) -> bool:
+    """Return whether the process at the other end belongs to root or to our user."""
     _, uid, _ = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     return uid in {0, os.geteuid()}
 
 
 def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ask the gateway of this node.
+    """Send a request to the gateway of this node, and return its answer.
 
     Raises:
-        ControlError: it cannot be reached, does not answer, or refuses.
+        NoAnswerError: it does not answer in time.
+        ControlError: it cannot be reached, or refuses.
     """
     path = directory / NAME
     try:
@@ -146,6 +154,7 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _hint(error: OSError) -> str:
+    """Return a likely cause, for the end of the error message."""
     if isinstance(error, PermissionError):
         return "; only root may"
     if isinstance(error, ConnectionResetError):
@@ -154,6 +163,11 @@ def _hint(error: OSError) -> str:
 
 
 def _parse(path: Path, data: bytes) -> Mapping[str, Any]:
+    """Return the answer in a line of the gateway.
+
+    Raises:
+        ControlError: it is an error, or no answer at all.
+    """
     try:
         found = json.loads(data)
     except ValueError as error:

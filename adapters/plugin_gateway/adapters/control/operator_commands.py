@@ -1,4 +1,4 @@
-"""What an operator can ask of a running gateway, and tell it."""
+"""The commands that an operator can send to a running gateway: `status` and `clear`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,22 +13,22 @@ from plugin_gateway.core.resources.assignment import advertise
 
 
 class RefusedError(GatewayError):
-    """A command that cannot be carried out; the message is for the operator."""
+    """The command cannot be carried out. The message is for the operator."""
 
 
 class OperatorCommands:
     """Carries out commands on one gateway."""
 
     def __init__(self, gateway: Gateway, configuration: Callable[[], Mapping[str, Any]]) -> None:
-        """``configuration`` tells what is in force, as JSON has it."""
+        """``configuration`` returns what the status shows about the configuration, as JSON values."""
         self._gateway = gateway
         self._configuration = configuration
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Carry one out.
+        """Carry out one request, and return the answer.
 
         Raises:
-            RefusedError: it cannot be.
+            RefusedError: the command is unknown, or names a device that is unknown or healthy.
         """
         match request:
             case {"command": "status", **rest} if not rest:
@@ -38,7 +38,7 @@ class OperatorCommands:
         raise RefusedError("unknown command; is the gateway of another version?")
 
     def status(self) -> Mapping[str, Any]:
-        """Tell everything that is known, as JSON has it."""
+        """Return the state of driver, resources and devices, as JSON values. `status` and the status page show it."""
         state = self._gateway.state
         resources = {
             device.id: name
@@ -59,7 +59,7 @@ class OperatorCommands:
         }
 
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:
-        """List what is held against devices that are not there."""
+        """Return the health of devices that are unhealthy and not present now."""
         here = {device.id for device in devices}
         return [
             {"id": device, **_health(fault)}
@@ -68,10 +68,10 @@ class OperatorCommands:
         ]
 
     def _named(self, names: Sequence[object]) -> Sequence[DeviceId]:
-        """Find the devices that are not healthy, all of them where nobody is named.
+        """Return the unhealthy devices with these ids; all unhealthy devices if there are no ids.
 
         Raises:
-            RefusedError: one is not there, or healthy.
+            RefusedError: a device is unknown or healthy.
         """
         faults = self._gateway.state.faults
         if not names:
@@ -82,12 +82,14 @@ class OperatorCommands:
         return [device for device in faults if device in names]
 
     def _clear(self, device: DeviceId) -> Mapping[str, Any]:
+        """Clear one device, and return its health before and after."""
         before = self._gateway.state.faults[device]
         log.warning("an operator says that the device is well", device=device, reason=before.reason)
         self._gateway.clear(device)
         return {"id": device, "was": _health(before), **_health(self._gateway.state.faults.get(device))}
 
     def _explain(self, device: str) -> str:
+        """Return why a device cannot be cleared."""
         state = self._gateway.state
         if any(each.id == device for each in state.devices):
             return f"{device} is healthy already"

@@ -1,4 +1,4 @@
-"""What the gateway that runs here was told, for a command beside it that has to look with its eyes."""
+"""Finds the flags and the environment of the gateway that runs on this node, so that `doctor` uses the same."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from plugin_gateway.adapters.support.unix_files import find_listener
 
 
 class Start(NamedTuple):
-    """How a gateway was started."""
+    """The command line and the environment of a gateway process."""
 
     flags: Sequence[str] = ()
-    """What followed `run`."""
+    """The arguments after `run`."""
     environment: Mapping[str, str] = {}
 
 
 def find_start(state_dir: Path) -> Start:
-    """Tell how the gateway was started whose control socket is in this directory.
+    """Return how the gateway was started that listens on the control socket in this directory.
 
-    Nothing where none runs, where this user may not know, or where it is in a container and this is not: its paths
-    would be others here.
+    Both are empty if no gateway runs, if this user may not read its process, or if it has another mount namespace. In
+    the last case it runs in a container, and its paths mean something else here.
     """
     try:
         listener = find_listener(state_dir / NAME)
