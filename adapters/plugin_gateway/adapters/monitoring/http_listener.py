@@ -1,4 +1,4 @@
-"""A few pages over HTTP for probes, Prometheus and people: small answers from memory, GET alone, one per connection."""
+"""An HTTP listener for a few small pages: GET and HEAD only, one request per connection, limits for all of it."""
 
 import asyncio
 import socket
@@ -10,16 +10,17 @@ import h11
 from plugin_gateway.adapters.support.connections import Clients
 
 TIMEOUT = 5.0
-"""Seconds for a request and its answer together."""
+"""Seconds for a connection: request and answer together."""
 MAX_CLIENTS = 32
+"""Connections at a time. One more closes the oldest."""
 MAX_REQUEST = 16 * 1024
-"""Bytes of a request line and its headers."""
+"""Bytes of the request line and the headers together."""
 _CHUNK = 4096
 TEXT = "text/plain; charset=utf-8"
 
 
 class Page(NamedTuple):
-    """An answer."""
+    """An answer. The body is a text in UTF-8."""
 
     body: str
     content_type: str = TEXT
@@ -27,11 +28,11 @@ class Page(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Page]]
-"""By path; each makes its page at once."""
+"""Pages by path. Each function returns its page without waiting."""
 
 
 async def serve(listener: socket.socket, pages: Pages) -> None:
-    """Answer until cancelled."""
+    """Answer requests until cancelled. The listener is closed at the end."""
 
     async def converse(client: socket.socket) -> None:
         await _answer(client, pages)
@@ -42,6 +43,7 @@ async def serve(listener: socket.socket, pages: Pages) -> None:
 
 
 async def _answer(client: socket.socket, pages: Pages) -> None:
+    """Read one request, and send its answer."""
     loop, connection = asyncio.get_running_loop(), h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
     with_body = True
     try:
@@ -54,11 +56,11 @@ async def _answer(client: socket.socket, pages: Pages) -> None:
         await loop.sock_sendall(client, _written(connection, page, with_body=with_body))
         client.shutdown(socket.SHUT_WR)
         while await loop.sock_recv(client, _CHUNK):
-            pass  # what is left unread would have the kernel take the answer back
+            pass  # closing with unread bytes would reset the connection, and the client could lose the answer
 
 
 async def _request(client: socket.socket, connection: h11.Connection) -> h11.Request | None:
-    """Read the request; None where the client hung up."""
+    """Return the request; None if the client closed the connection before it was complete."""
     loop = asyncio.get_running_loop()
     while True:
         event = connection.next_event()

@@ -1,4 +1,4 @@
-"""The gateway in the text format of Prometheus, made of what is known whenever somebody asks."""
+"""Metrics in the text format of Prometheus. They are made from the state of the gateway at each request."""
 
 import platform
 from collections import Counter
@@ -17,13 +17,13 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class GatewayCollector:
-    """Collects from one gateway; nothing is counted for it that is not counted anyway."""
+    """Reads the counters that the gateway has anyway. Nothing is counted for the metrics alone."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def collect(self) -> Iterator[Metric]:
-        """Make every metric."""
+        """Yield all metrics."""
         yield self._build()
         yield self._devices()
         yield self._transitions()
@@ -108,12 +108,12 @@ class GatewayCollector:
 
 
 def make_registry(gateway: Gateway) -> CollectorRegistry:
-    """Make a registry that has the gateway alone."""
+    """Return a registry with this gateway only, without the process metrics of the library."""
     registry = CollectorRegistry()
     registry.register(GatewayCollector(gateway))
     return registry
 
 
 def written(registry: CollectorRegistry) -> str:
-    """Write them down."""
+    """Return the metrics as text."""
     return generate_latest(registry).decode()

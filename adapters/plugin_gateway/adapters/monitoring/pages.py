@@ -1,4 +1,4 @@
-"""What `--listen` serves: metrics, probes, and the status for programs and people."""
+"""The paths that `--listen` serves."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ JSON = "application/json"
 
 
 def make_pages(gateway: Gateway, status: Callable[[], Mapping[str, Any]], is_watching: Callable[[], bool]) -> Pages:
-    """Make the pages of one gateway."""
+    """Return the pages of one gateway. ``is_watching`` returns whether the thread that watches the driver is alive."""
     registry = metrics.make_registry(gateway)
     return {
         "/": lambda: Page(status_page.render(status()), HTML),
@@ -25,15 +25,16 @@ def make_pages(gateway: Gateway, status: Callable[[], Mapping[str, Any]], is_wat
 
 
 def _ailments(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
-    """List what a restart could mend; that somebody reads this shows that the event loop is well."""
+    """Return the problems that a restart could fix. That there is an answer at all shows that the event loop runs."""
     ailments = [] if is_watching() else ["nobody watches the driver"]
     return ailments + [f"{name} has no socket" for name in gateway.registrar.without_socket()]
 
 
 def _unready(gateway: Gateway) -> list[str]:
-    """List the resources whose stream is not open; a node without devices has none, and is ready."""
+    """Return the resources without an open stream. A node without devices has no resource, and is ready."""
     return [f"{each.resource} is not registered" for each in gateway.registrar.status() if each.stream_opened is None]
 
 
 def _verdict(problems: list[str]) -> Page:
+    """Return a page with the problems and status 503, or "ok" and status 200."""
     return Page("\n".join(problems or ["ok"]) + "\n", status=503 if problems else 200)

@@ -1,4 +1,4 @@
-"""The status as a page for people: no script, nothing from elsewhere."""
+"""The status as an HTML page for people. It has no script, and loads nothing."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ li { padding: .15rem 0 .15rem 1rem } time { opacity: .7; margin-right: .8rem }
 
 
 def render(status: Mapping[str, Any]) -> str:
-    """Write the page."""
+    """Return the page. ``status`` is what `OperatorCommands.status` returns."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>plugin-gateway</title><style>{_STYLE}</style><h1>plugin-gateway</h1>",
@@ -66,6 +66,7 @@ def _state(resource: Mapping[str, Any]) -> str:
 
 
 def _timeline(resource: Mapping[str, Any]) -> str:
+    """Return a list of the latest registrations and failures, the newest first."""
     events = [
         (each["at"], "open", f"registered as {each['api_version']}: {each['reason']}, {each['took_ms']:g} ms")
         for each in resource["registrations"]
@@ -81,4 +82,5 @@ def _timeline(resource: Mapping[str, Any]) -> str:
 
 
 def _time(epoch: float) -> str:
+    """Return a time in seconds since the epoch as people read it, in UTC."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
