@@ -1,4 +1,4 @@
-"""The few calls of the API server that a pod makes, with its service account."""
+"""The two calls of the Kubernetes API that the reports need, with the service account of the pod."""
 
 import asyncio
 import errno
@@ -16,14 +16,16 @@ from plugin_gateway.core.errors import GatewayError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TIMEOUT = 10.0
-"""Seconds that the API server gets for a whole call."""
+"""Seconds for a whole call."""
 MAX_ANSWER = 1024 * 1024
+"""Bytes."""
 _CHUNK = 64 * 1024
 _SHOWN = 200
+"""Characters of the API server's message that an error shows."""
 
 
 class ApiError(GatewayError):
-    """The API server cannot be reached, or refuses; the message is for an admin."""
+    """The API server cannot be reached, or refuses. The message is for an administrator."""
 
 
 class _Answer(NamedTuple):
@@ -32,7 +34,7 @@ class _Answer(NamedTuple):
 
 
 class KubernetesApi:
-    """The API server of this cluster, as a pod finds it."""
+    """The API server of this cluster. Address and service account are found where Kubernetes puts them for each pod."""
 
     def __init__(self, environment: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> None:
         self._host = environment.get("KUBERNETES_SERVICE_HOST", "").strip("[]")
@@ -50,7 +52,9 @@ class KubernetesApi:
         await self._call("POST", path, "application/json", body)
 
     async def patch_status(self, path: str, body: Mapping[str, Any]) -> None:
-        """Change a part of an object; lists are merged by their keys, as every release from 1.8 on does.
+        """Change a part of an object with a strategic merge patch.
+
+        It merges lists by their keys, so other conditions stay. Each release from 1.8 on does so.
 
         Raises:
             ApiError: it was not changed.
@@ -58,6 +62,11 @@ class KubernetesApi:
         await self._call("PATCH", path, "application/strategic-merge-patch+json", body)
 
     async def _call(self, method: str, path: str, content_type: str, body: Mapping[str, Any]) -> None:
+        """Send a request with a JSON body.
+
+        Raises:
+            ApiError: there is no service account, no answer in time, or an error from the server.
+        """
         if not self._host or not self._port.isdigit():
             raise ApiError("no API server is known: KUBERNETES_SERVICE_HOST is not set, so this is no pod")
         try:
@@ -90,10 +99,10 @@ class KubernetesApi:
             await writer.drain()
             return await _read(reader, connection)
         finally:
-            writer.transport.abort()  # an orderly end of TLS would have to wait for the other side
+            writer.transport.abort()  # close() would wait until the other side ends TLS as well
 
     def _token(self) -> str:
-        """Read it for every call: the kubelet renews it."""
+        """Read the token for each call, because the kubelet renews the file."""
         token = (self._service_account / "token").read_text().strip()
         if not token.isprintable():
             raise ValueError("its token is not one line of text")
@@ -126,7 +135,7 @@ def _named(status: int) -> str:
 
 
 def _explained(text: bytes) -> str:
-    """Take the words out of a Status object."""
+    """Return the message of a Status object, for the end of an error message."""
     try:
         words = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Says in the cluster which devices are not healthy: Events of the node, and a condition. Off unless asked for."""
+"""Reports changes of device health to the API server, as Events of the node and as a node condition."""
 
 import asyncio
 import os
@@ -13,45 +13,46 @@ from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.state import Note, Significance, State
 
 MIN_RETRY, MAX_RETRY = 1.0, 60.0
+"""Seconds between two attempts; the pause doubles after each error."""
 MAX_NOTES = 100
-"""Kinds of reported evidence that wait for the API server; a node whose API is away for long has others to read."""
+"""Pieces of reported evidence that wait for the API server. More than that are dropped."""
 MAX_MESSAGE_LENGTH = 1024
-"""Characters of an Event's message that the API server takes."""
+"""Characters; the API server refuses an Event with a longer message."""
 _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
-"""After the word for a device."""
+"""The end of an Event's reason, after the word for a device."""
 
 
 class Target(NamedTuple):
-    """What is wanted of the cluster."""
+    """What to report, and about which node."""
 
     node: str
     events: bool
     condition: str
-    """Its type; empty where there is to be none."""
+    """The type of the condition; empty for none."""
     device_word: str
-    """What people call a device of this node, in the singular."""
+    """The word for a device of this node, in the singular."""
 
 
 class ClusterReports:
-    """The latest state on its way to the API server, which may be slow or away: nobody waits for it."""
+    """Sends the latest state to the API server, which can be slow or away. The gateway never waits for it."""
 
     def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
-        """``known`` is what an earlier instance reported already."""
+        """``known`` is the state that an earlier instance has reported already."""
         self._target = target
         self._subject = target.device_word.capitalize()
-        """As the reason of an Event begins, which has no blanks."""
+        """The first word of an Event's reason. A reason has no blanks."""
         self._api = api
         self._reported: Mapping[DeviceId, Fault] = known.faults
         self._latest: State = known
         self._condition: str | None = None
         self._transition = 0.0
         self._notes: dict[Note, None] = {}
-        """Reported evidence that no Event was made of yet, each kind once."""
+        """Reported evidence that has no Event yet, each kind once. It is a dict to keep the order."""
         self._changed = asyncio.Event()
         self._problem: str | None = None
 
     def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
-        """Take a state, and what was only reported; returns at once."""
+        """Keep a state, and evidence that has no effect but its Event, until they are reported. Does not wait."""
         for note in notes:
             if note.significance is Significance.REPORTED and len(self._notes) < MAX_NOTES:
                 self._notes[note] = None
@@ -61,7 +62,7 @@ class ClusterReports:
         self._latest = state
 
     async def run(self) -> None:
-        """Report until cancelled."""
+        """Report until cancelled. After an error, try again after a pause."""
         retry = MIN_RETRY
         while True:
             await self._changed.wait()
@@ -78,6 +79,11 @@ class ClusterReports:
                 retry = MIN_RETRY
 
     async def _report(self, state: State) -> None:
+        """Send all Events and the condition that the state needs.
+
+        Raises:
+            ApiError: a call failed. What was sent before it is not sent again.
+        """
         if state.inventory is None:
             return
         for device in dict.fromkeys((*self._reported, *state.faults)):
@@ -95,7 +101,7 @@ class ClusterReports:
             await self._send_condition({device.id: state.faults[device.id] for device in _unhealthy(state)})
 
     def _note(self, device: DeviceId, fault: Fault | None) -> None:
-        """Remember what was sent, device by device: the next attempt goes on from there."""
+        """Note what was sent for one device, so that the next attempt continues after it."""
         others = {name: each for name, each in self._reported.items() if name != device}
         self._reported = others if fault is None else {**others, device: fault}
 
@@ -156,7 +162,7 @@ class ClusterReports:
         return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
 
     def _log_problem(self, problem: str | None) -> None:
-        """Log a problem once for as long as it stays the same."""
+        """Log a problem once, and once that it is over."""
         if problem == self._problem:
             return
         self._problem = problem
@@ -171,7 +177,7 @@ def _stage(fault: Fault | None) -> Stage:
 
 
 def _unhealthy(state: State) -> Sequence[Device]:
-    """Those that are there: what was taken out of the machine is no problem of the node."""
+    """Return the devices that are present and unhealthy. A device that was removed is no problem of the node."""
     return [device for device in state.devices if device.id in state.faults]
 
 
