@@ -1,1 +1,15 @@
-"""`run --record`: a conversation with a kubelet as a file."""
+"""`run --record`: writes the conversation with the kubelet, and what the driver reported, into a file.
+
+A recording has one JSON object per line. The first line has the version of the format, the time, and all settings that
+decide what the kubelet is sent. Each further line has `t`, the seconds since the beginning, `what`, the kind of the
+line, and fields of that kind. `replay.reading` has all kinds. Messages are in hexadecimal, as they were sent.
+
+Version 2 is written; versions 1 and 2 can be replayed. In version 1 the end of a stream does not say which side ended
+it, there is no line `waited`, and there is no last line `end`. So nothing can tell whether a recording of version 1 is
+complete.
+
+A thread writes the file, and nothing waits for the disk. Up to 10,000 lines wait for it. If there are more, lines are
+lost; the log says so, and a line `lost` says in the recording how many are missing. After an error of the disk nothing
+more is written. A line that could be written only in part is removed again. A recording that fails has no effect on the
+devices.
+"""

@@ -1,4 +1,4 @@
-"""Writes the conversation down as JSON lines, in a thread of its own: nobody waits for a disk."""
+"""Writes a recording as JSON lines. A thread writes the file, so that the gateway never waits for a disk."""
 
 import contextlib
 import json
@@ -18,30 +18,34 @@ from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.state import State
 
 VERSION = 2
-"""Of the form; that of 1 did not say who ended a stream, nor that the recording ends."""
+"""The version of the format that is written. The package's docstring says how version 1 differs."""
 MAX_WAITING = 10_000
-"""Lines that wait for the file; a disk that is slower than that loses some, and log and recording say so."""
+"""Lines that wait for the file. If the disk is slower than that, lines are lost; the log and the recording say so."""
 MAX_FILES = 100
-"""Recordings beside each other: a gateway that ends soon after every start must not fill the disk with them."""
+"""Recordings with the same name and different numbers. A gateway that ends soon after each start must not fill the
+disk."""
 JOIN_TIMEOUT = 1.0
+"""Seconds that the end of the gateway waits for the file."""
 SOME_BOOT = "this"
-"""Stands for the boot id, which is nobody's business: what another boot did away with is done away with already."""
+"""Stands for the boot id, which a recording should not reveal. It is not needed: what does not survive a reboot was
+removed when the state was read."""
 
 
 class RecordingError(GatewayError):
-    """The file cannot be made."""
+    """The file cannot be created."""
 
 
 def begin_recording(settings: Settings, before: State) -> "Recorder | None":
-    """Begin, with everything that decides what the kubelet is told; None where too many recordings are there already.
+    """Begin a recording, and return its recorder; None if there are too many recordings of this name.
 
-    ``before`` is what an earlier instance left.
+    ``before`` is the state that an earlier instance left. It is recorded too, because it decides what the kubelet is
+    sent.
 
-    A gateway that is started again offers its devices whatever became of the recording before: that one is never
-    written over, the new one gets the next number.
+    A file is never overwritten. If it exists, the new recording gets the next free number. A gateway that is restarted
+    can therefore always start.
 
     Raises:
-        RecordingError: the file cannot be made; with where its name came from.
+        RecordingError: the file cannot be created. The message names the flag or the variable that names it.
     """
     try:
         found = _create(settings.record)
@@ -63,7 +67,7 @@ def begin_recording(settings: Settings, before: State) -> "Recorder | None":
 
 
 def _create(path: str) -> tuple[str, int] | None:
-    """Make the file, or the first of its name with a number that is not there yet; None where all of them are."""
+    """Create the file, or the first one with a number that does not exist. Return None if all numbers are taken."""
     for number in range(MAX_FILES):
         name = f"{path}.{number}" if number else path
         with contextlib.suppress(FileExistsError):
@@ -72,7 +76,7 @@ def _create(path: str) -> tuple[str, int] | None:
 
 
 def about(settings: Settings) -> Mapping[str, Any]:
-    """Tell everything that decides what the kubelet is told."""
+    """Return all settings that decide what the kubelet is sent."""
     return {
         "api_version": settings.api_version,
         "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
@@ -88,24 +92,25 @@ class Recorder:
     """A recording in progress."""
 
     def __init__(self, path: str, descriptor: int, about: Mapping[str, Any]) -> None:
-        """Begin to write into a new file, which is closed at the end."""
+        """``descriptor`` is that of a new file. The thread closes it at the end."""
         self._path = path
         self._descriptor = descriptor
         self._began = time.monotonic()
         self._lock = threading.Condition()
         self._waiting: deque[Mapping[str, Any]] = deque([{"recording": VERSION, "at": time.time(), **about}])
-        """Lines that are not in the file yet; the first is just being written."""
+        """Lines that are not in the file yet. The thread is writing the first one."""
         self._missing = 0
-        """Lines that were lost since the last one that waits."""
+        """Lines that were lost after the last line in `_waiting`."""
         self._lost = 0
+        """Lines that were lost in all."""
         self._is_closing = False
         self._is_over = False
-        """Whether nothing more can be written."""
+        """Whether nothing more can be written, after an error or at the end."""
         self._thread = threading.Thread(target=self._write, name="recording", daemon=True)
         self._thread.start()
 
     def note(self, what: str, **fields: Any) -> None:
-        """Write one thing; returns at once."""
+        """Record one event. Returns at once; the line is lost if too many lines wait."""
         line = self._line(what, **fields)
         with self._lock:
             if self._is_closing:
@@ -121,17 +126,17 @@ class Recorder:
             log.warning("the recording loses lines", path=self._path, hint="record to a disk that is fast enough")
 
     def note_recalled(self, state: State) -> None:
-        """Write what an earlier instance left, and the clock that its times are on."""
+        """Record the state that an earlier instance left, with the uptime, because its times are uptimes."""
         from plugin_gateway.adapters.gateway.health_file import encode  # noqa: PLC0415 - only where something was left
 
         self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=encode(remember(state, SOME_BOOT)))
 
     def note_configured(self, settings: Settings) -> None:
-        """Write what is decided from now on."""
+        """Record the settings that are in force from now on."""
         self.note("configured", **about(settings))
 
     def close(self) -> None:
-        """End it, with a line that tells a whole recording from one that was cut."""
+        """End the recording with the line `end`, which shows that it is complete. Wait at most 1 s for the file."""
         with self._lock:
             if not self._is_over:
                 self._append(self._line("end"))
@@ -149,7 +154,7 @@ class Recorder:
         return {"t": round(time.monotonic() - self._began, 6), "what": what, **fields}
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        """Have it wait for the file, after a line that says how many are missing before it."""
+        """Add a line for the thread, and before it a line that says how many were lost since the last one."""
         if self._missing:
             self._waiting.append({"t": line["t"], "what": "lost", "lines": self._missing})
             self._missing = 0
@@ -168,14 +173,14 @@ class Recorder:
             os.close(self._descriptor)
 
     def _next(self) -> Mapping[str, Any] | None:
-        """Wait for the next line; None where none comes any more."""
+        """Wait for the next line, and return it; None at the end."""
         with self._lock:
             while not self._waiting and not self._is_closing:
                 self._lock.wait()
             return self._waiting[0] if self._waiting and not self._is_over else None
 
     def _write_line(self, data: bytes) -> None:
-        """Write it as a whole, or nothing of it."""
+        """Write a whole line. If only a part can be written, remove that part again."""
         before, left = os.lseek(self._descriptor, 0, os.SEEK_CUR), data
         try:
             while left:
@@ -186,6 +191,7 @@ class Recorder:
             raise
 
     def _give_up(self, error: OSError) -> None:
+        """Log that the recording ended, and count all waiting lines as lost."""
         with self._lock:
             self._is_over = True
             self._lost += len(self._waiting)

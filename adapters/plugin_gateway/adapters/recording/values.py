@@ -1,4 +1,4 @@
-"""Values of the core as JSON has them, and back: what comes from a file is read strictly."""
+"""Converts values of the core to JSON values and back. Reading is strict: a recording can come from anywhere."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
@@ -42,7 +42,7 @@ _Value = TypeVar("_Value")
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
-    """Make it something that JSON has; observations keep the name of their kind."""
+    """Return a value as JSON values. A NamedTuple, such as an observation, gets its class name as `kind`."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Enum):
@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
 
 
 _FAMILY, _NUMBERED, _OTHER = "xid", "XidReported", "FaultReported"
-"""How the form of versions 1 and 2 names evidence: of one family by number, all else by its kind."""
+"""Names in the format of versions 1 and 2. Evidence of the family with numbers has its own kind and field."""
 
 
 def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
@@ -92,7 +92,10 @@ def _evidence_kind(value: object) -> EvidenceKind:
 
 
 def accepted(make: Callable[..., _Value]) -> Callable[..., _Value]:
-    """Have what the core refuses be told with its place, like everything else that is wrong with a file."""
+    """Return the function with MisfitError instead of InvalidValueError.
+
+    The strict reader adds the place to a MisfitError. So a value that the core refuses is reported like all others.
+    """
 
     def make_or_misfit(*arguments: Any, **parts: Any) -> _Value:
         try:
@@ -104,7 +107,7 @@ def accepted(make: Callable[..., _Value]) -> Callable[..., _Value]:
 
 
 def device_id(value: object) -> DeviceId:
-    """Read the id of a device."""
+    """Return the id of a device."""
     return accepted(parse_device_id)(text(value))
 
 
@@ -115,7 +118,7 @@ def _path(value: object) -> str:
 
 
 def _kind(kind: type, **parts: Read[Any]) -> Read[Any]:
-    """Read a value that `plain` wrote with the name of its kind."""
+    """Return a reader for a NamedTuple that `plain` wrote, with its class name as `kind`."""
     read = fields({"kind": one_of((kind.__name__,)), **parts})
 
     def make(value: object) -> Any:
@@ -127,12 +130,13 @@ def _kind(kind: type, **parts: Read[Any]) -> Read[Any]:
 
 
 def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
+    """Return a reader for a dataclass. `plain` writes no kind for it."""
     read = fields(parts)
     return lambda value: accepted(kind)(**read(value))
 
 
 def _evidence(named: str, by: str, kind: Read[EvidenceKind]) -> Read[Observation]:
-    """Read evidence that is written under this name."""
+    """Return a reader for evidence that is written as the kind ``named``, where the field ``by`` says which it is."""
     read = fields({"kind": one_of((named,)), by: kind, "device": null_or(device_id), "place": text})
 
     def make(value: object) -> EvidenceReported:
@@ -192,10 +196,10 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
 
 
 def read_observation(value: object) -> Observation:
-    """Make an observation of what `plain` made of one.
+    """Return the observation of which `plain` made these JSON values.
 
     Raises:
-        MisfitError: it is of a kind that this version does not know, or not whole; with the place.
+        MisfitError: its kind is unknown to this version, or a field is wrong; with the place.
     """
     kind = names(value).get("kind")
     if not isinstance(kind, str) or kind not in _OBSERVATIONS:
@@ -204,10 +208,10 @@ def read_observation(value: object) -> Observation:
 
 
 def read_policy(value: object) -> HealthPolicy:
-    """Make a policy of what `plain` made of one.
+    """Return the health policy of which `plain` made these JSON values.
 
     Raises:
-        MisfitError: it is not whole, or decides what cannot be; with the place.
+        MisfitError: a field is wrong, or the policy contradicts itself; with the place.
     """
     found = _POLICY(value)
     by_number = {numbered(_FAMILY, each): decision for each, decision in found.pop(f"{_FAMILY}s").items()}
