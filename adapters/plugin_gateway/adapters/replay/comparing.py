@@ -1,4 +1,4 @@
-"""Then and now: whether the same was said, and what differs as people can read it."""
+"""Compares what was recorded with what the gateway does now, and describes the difference for people."""
 
 from collections.abc import Mapping, Sequence
 from difflib import unified_diff
@@ -21,28 +21,28 @@ _ANSWERS: Mapping[str, Mapping[str, type[Message]]] = {
     "v1alpha2": {"ListAndWatch": wire19.ListAndWatchResponse, "Allocate": wire19.AllocateResponse},
     "0.1": {"ListAndWatch": wire18.ListAndWatchResponse, "Allocate": wire18.AllocateResponse},
 }
-"""By version string and method."""
+"""The message type of each answer, by API version and method."""
 
 
 class MissedError(Exception):
-    """The gateway does not do what it did then."""
+    """The gateway does not do now what was recorded."""
 
     def __init__(self, what: str, details: Sequence[str] = ()) -> None:
         super().__init__(what)
         self.what = what
         self.details = details
-        """Further lines."""
+        """Further lines, with the difference."""
 
 
 class LeftOutError(Exception):
-    """A line that cannot be played; the message says why."""
+    """A line cannot be played. The message says why."""
 
 
 def compare_registers(then: wire.RegisterRequest, now: wire.RegisterRequest) -> None:
-    """See whether the same is told, but for the endpoint, whose name is always another one.
+    """Compare two registrations without their endpoints, whose names always differ.
 
     Raises:
-        MissedError: it is not; with the difference.
+        MissedError: they differ; with the difference.
     """
     before, after = (wire.RegisterRequest.FromString(each.SerializeToString()) for each in (then, now))
     before.endpoint = after.endpoint = ""
@@ -50,16 +50,16 @@ def compare_registers(then: wire.RegisterRequest, now: wire.RegisterRequest) -> 
 
 
 def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) -> None:
-    """See whether the same is said: an answer's bytes, or words where there was none.
+    """Compare two answers: messages as bytes, or errors as text.
 
     Raises:
-        MissedError: it is not; with the difference.
+        MissedError: they differ; with the difference.
     """
     _describe_difference(method, then, now, _answer_of(api_version, method))
 
 
 def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) -> MissedError:
-    """Tell of lists that were not sent then: what the last of them changes."""
+    """Return the error for lists that were not recorded. It shows what the last of them changes."""
     what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
     kind = _answer_of(api_version, "ListAndWatch")
     return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
@@ -70,6 +70,7 @@ def _answer_of(api_version: str, method: str) -> type[Message] | None:
 
 
 def _describe_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
+    """Raise MissedError if the two differ. Messages that look the same as JSON are shown in hexadecimal."""
     if then == now:
         return
     before, after = _lines(kind, then), _lines(kind, now)
@@ -83,6 +84,7 @@ def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
 
 
 def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
+    """Return a message as lines of JSON, or in hexadecimal if it cannot be decoded. An error stays a text."""
     if isinstance(said, str):
         return said.split("\n")
     try:
@@ -92,7 +94,7 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
 
 
 def named_nodes(api_version: str, answer: bytes | None) -> frozenset[str]:
-    """Tell which device nodes an answer to Allocate gives its container."""
+    """Return the device nodes in a recorded answer to Allocate."""
     kind: Any = _answer_of(api_version, "Allocate")
     try:
         found = kind.FromString(answer or b"") if kind is not None else None

@@ -1,4 +1,4 @@
-"""The kubelet's side of a recorded conversation: it says what was said then, to a gateway of today."""
+"""The kubelet's side of a recording. It says to the gateway what the recorded kubelet said."""
 
 import asyncio
 import os
@@ -19,46 +19,49 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 
 TIMEOUT = 7.0
-"""Seconds in which the gateway has to do what it did then: its own clock does not run faster, and a device that was
-granted stays in the list for 5 s."""
+"""Seconds for what the gateway has to do. Its own pauses are as long as ever: a device that was allocated stays in the
+list for 5 s."""
 LAST_LOOK_TIMEOUT = 0.05
-"""Seconds in which a list that is under way arrives."""
+"""Seconds in which a list that was sent arrives."""
 MAX_MESSAGE_LENGTH = 64 * 1024 * 1024
+"""Bytes."""
 
 
 class Register(NamedTuple):
-    """One Register that waits for its answer."""
+    """A Register call that waits for its answer."""
 
     request: wire.RegisterRequest
     answer: "asyncio.Future[tuple[grpc.StatusCode, str]]"
+    """The status code and its text."""
     at: float
-    """When it came, in the recording's time."""
+    """When it came: seconds since the recording began."""
 
 
 class StreamEnd(NamedTuple):
-    """A stream that the gateway ended, with its last words."""
+    """The gateway ended a stream. The text has the status."""
 
     words: str
 
 
 @dataclass(slots=True)
 class Stream:
-    """One ListAndWatch stream, and what came on it."""
+    """A ListAndWatch stream, and what was received on it."""
 
     channel: grpc.aio.Channel
     call: Any
     api_version: str
     coming: "asyncio.Queue[bytes | StreamEnd]" = field(default_factory=asyncio.Queue)
+    """What was received and not taken yet."""
     last: bytes = b""
     """The list that was taken last."""
     is_behind: bool = False
-    """Whether one was waited for in vain, and none came since."""
+    """Whether the last list that was waited for did not come. Then the next one is not waited for so long."""
     end: StreamEnd | None = None
-    """None until it was taken from what came."""
+    """None until the end was taken."""
     reading: "asyncio.Task[None] | None" = None
 
     async def read(self) -> None:
-        """Take everything that comes, at once."""
+        """Receive everything until the stream ends."""
         words = "OK"
         try:
             while isinstance(message := await self.call.read(), bytes):
@@ -68,7 +71,7 @@ class Stream:
         self.coming.put_nowait(StreamEnd(words))
 
     async def take(self, seconds: float) -> bytes | StreamEnd | None:
-        """Take what came next; None where nothing does in time."""
+        """Return what came next; None if nothing comes in time. After the end, return the end."""
         if self.end is not None:
             return self.end
         try:
@@ -84,36 +87,37 @@ class Stream:
 
 
 class KubeletSide:
-    """Serves Registration while the kubelet is there, and calls the gateway's endpoints."""
+    """Serves Registration while the recorded kubelet is there, and calls the endpoints of the gateway."""
 
     def __init__(self, directory: Path, now: Callable[[], float] = lambda: 0.0) -> None:
-        """``now`` tells the time in the recording."""
+        """``now`` returns the time of the recording, in seconds since it began."""
         self._directory = directory
         self._now = now
         self._server: grpc.aio.Server | None = None
         self._coming: asyncio.Queue[Register] = asyncio.Queue()
+        """Registrations that no recorded line has asked for yet."""
         self._pending: dict[str, list[Register]] = defaultdict(list)
-        """By resource, those that wait for their answer."""
+        """Registrations without an answer, by resource."""
         self._registers: dict[str, Register] = {}
-        """What was registered last of each resource."""
+        """The last registration of each resource."""
         self._streams: dict[str, Stream] = {}
         self._unopened: set[str] = set()
-        """Streams that could not be opened, since their resource is not registered now."""
+        """Streams that could not be opened, because their resource is not registered now."""
 
     async def appear(self) -> None:
-        """Listen, as a kubelet that starts; nothing where one listens already.
+        """Listen, as a kubelet that starts. Do nothing if one listens already.
 
         Raises:
-            InvalidValueError: the folder has no place for its socket.
+            InvalidValueError: the socket cannot be made in this folder.
         """
         if self._server is None:
             self._server = await self._listen()
 
     async def replace(self, *, is_same_file: bool) -> None:
-        """Be another kubelet under the same name, without a moment without one; or just touch the socket.
+        """Replace the socket by that of another kubelet, without a moment in between; or only change its time.
 
         Raises:
-            InvalidValueError: the folder has no place for its socket.
+            InvalidValueError: the socket cannot be made in this folder.
         """
         if is_same_file and self._server is not None:
             os.utime(self._directory / KUBELET_SOCKET)
@@ -135,14 +139,14 @@ class KubeletSide:
         return server
 
     async def vanish(self) -> None:
-        """Take registrations no more; streams end when the recording says so."""
+        """Stop to listen, as a kubelet that ends. Streams stay until the recording ends them."""
         server, self._server = self._server, None
         (self._directory / KUBELET_SOCKET).unlink(missing_ok=True)
         if server is not None:
             await to_its_end(server.stop(None))
 
     async def close(self) -> None:
-        """End everything."""
+        """End all streams, and stop to listen."""
         for stream in list(self._streams):
             await self._drop(stream)
         await self.vanish()
@@ -150,11 +154,11 @@ class KubeletSide:
     async def expect_register(
         self, api_version: str, expected: wire.RegisterRequest, seconds: float = TIMEOUT
     ) -> wire.RegisterRequest:
-        """Wait for the gateway to register the resource that it registered then; tells with what.
+        """Wait for a registration, and return its request.
 
         Raises:
-            MissedError: it does not, or another one.
-            LeftOutError: then nobody listened, and nobody does now.
+            MissedError: there is none, or it is of another resource or version.
+            LeftOutError: no kubelet listens at this point of the recording.
         """
         if self._server is None:
             raise LeftOutError("no kubelet in this recording")
@@ -176,15 +180,15 @@ class KubeletSide:
         return now
 
     def answer(self, resource: str, code: grpc.StatusCode, words: str) -> None:
-        """Answer as the kubelet did then."""
-        # Whose call ended, with the kubelet or by its deadline, waits no more.
+        """Answer the first registration of this resource that waits, as the recorded kubelet did."""
+        # Calls that ended, with their kubelet or by their deadline, need no answer.
         waiting = [each for each in self._pending[resource] if not each.answer.done()]
         if waiting:
             waiting.pop(0).answer.set_result((code, words))
         self._pending[resource] = waiting
 
     def left_over(self, until: float) -> list[str]:
-        """Set aside the registrations that were not made then, and list those that came until this time."""
+        """Take the registrations that no line asked for, and describe those that came until this time."""
         left = []
         while not self._coming.empty():
             left.append(self._coming.get_nowait())
@@ -195,10 +199,10 @@ class KubeletSide:
         ]
 
     async def open(self, stream: str, service: str, resource: str, agent: str) -> None:
-        """Open a stream to the endpoint that was told last.
+        """Open a stream to the last endpoint of the resource.
 
         Raises:
-            MissedError: the resource was not registered.
+            MissedError: the resource is not registered.
         """
         self._unopened.add(stream)
         channel = self._channel(resource, agent)
@@ -209,19 +213,23 @@ class KubeletSide:
         opened.reading = asyncio.get_running_loop().create_task(opened.read(), name="lists")
 
     def api_version_registered(self, resource: str) -> str:
-        """Tell in which version a resource was registered last; empty where it was not."""
+        """Return the version with which a resource was registered last; empty if it was not."""
         return self._registers[resource].request.version if resource in self._registers else ""
 
     def api_version_of(self, stream: str) -> str:
-        """Tell in which version the resource of a stream was registered."""
+        """Return the version of a stream.
+
+        Raises:
+            LeftOutError: the stream is not open.
+        """
         return self._followed(stream).api_version
 
     async def next_list(self, stream: str) -> bytes:
-        """Take the next list.
+        """Return the next list.
 
         Raises:
-            MissedError: none comes.
-            LeftOutError: the stream was not opened.
+            MissedError: there is none.
+            LeftOutError: the stream is not open.
         """
         found = self._followed(stream)
         taken = await found.take(LAST_LOOK_TIMEOUT if found.is_behind else TIMEOUT)
@@ -234,10 +242,10 @@ class KubeletSide:
         raise MissedError("a list was sent then, and none is now")
 
     async def further_lists(self, stream: str) -> list[bytes]:
-        """Take the lists that came, and were not taken.
+        """Return the lists that were received and not taken.
 
         Raises:
-            LeftOutError: the stream was not opened.
+            LeftOutError: the stream is not open.
         """
         found = self._followed(stream)
         lists = []
@@ -246,11 +254,11 @@ class KubeletSide:
         return lists
 
     async def end(self, stream: str, by: str | None) -> None:
-        """End a stream with its connection, as the kubelet or the gateway did then; None where that is not known.
+        """End a stream and its connection. ``by`` is the side that ended it, or None if that is not known.
 
         Raises:
-            MissedError: it is the other one who ends it now.
-            LeftOutError: the stream was not opened.
+            MissedError: the other side ends it now.
+            LeftOutError: the stream is not open.
         """
         found = self._followed(stream)
         if by == "gateway" and found.end is None:
@@ -264,11 +272,11 @@ class KubeletSide:
             await self._drop(stream)
 
     def last_list(self, stream: str) -> bytes:
-        """Tell the list that was taken last."""
+        """Return the list that was taken last."""
         return self._followed(stream).last
 
     def open_streams(self) -> list[str]:
-        """Name the streams that did not end."""
+        """Return the names of all open streams."""
         return list(self._streams)
 
     async def _drop(self, stream: str) -> None:
@@ -281,6 +289,11 @@ class KubeletSide:
         await found.channel.close()
 
     def _followed(self, stream: str) -> Stream:
+        """Return a stream.
+
+        Raises:
+            LeftOutError: it is not open.
+        """
         found = self._streams.get(stream)
         if found is None:
             is_missed = stream in self._unopened
@@ -288,7 +301,11 @@ class KubeletSide:
         return found
 
     async def call(self, service: str, method: str, resource: str, agent: str, request: bytes) -> bytes | str:
-        """Make a call; tells the error in words where there is one."""
+        """Make a call. Return the answer as bytes, or the error as text.
+
+        Raises:
+            MissedError: the resource is not registered.
+        """
         channel = self._channel(resource, agent)
         unary: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{service}/{method}")
         try:
@@ -299,10 +316,10 @@ class KubeletSide:
             await channel.close()
 
     def _channel(self, resource: str, agent: str) -> grpc.aio.Channel:
-        """Connect to a resource's endpoint.
+        """Return a channel to the last endpoint of a resource, with the kubelet's settings.
 
         Raises:
-            MissedError: it was not registered.
+            MissedError: the resource is not registered.
         """
         if resource not in self._registers:
             raise MissedError(f"the kubelet called {resource} then, which is not registered now")
@@ -319,11 +336,13 @@ class KubeletSide:
 
 
 def _words(error: grpc.aio.AioRpcError) -> str:
-    """Write a status as the recorder does."""
+    """Return a status as the recorder writes it."""
     return f"{error.code().name}: {error.details() or ''}"
 
 
 class _Registration(grpc.GenericRpcHandler):
+    """Puts each Register call into a queue, and answers when the recording says so."""
+
     def __init__(self, coming: "asyncio.Queue[Register]", now: Callable[[], float]) -> None:
         self._coming = coming
         self._now = now

@@ -1,4 +1,4 @@
-"""What of a recording cannot be played faster than it was: registration keeps the gateway's own clock."""
+"""Pauses of a replay. Most of a recording is played without any; registration uses the real clock, and needs them."""
 
 import time
 from typing import NamedTuple
@@ -11,23 +11,28 @@ from plugin_gateway.adapters.serving.resource import GRANT_GRACE
 from plugin_gateway.core.health.observations import InventorySeen
 
 MARGIN = 1.25
+"""The factor by which pauses are longer than the times of the gateway that they are for."""
 MAX_TIMEOUT = 40.0
-"""Seconds; a Register that nobody answers is given up after 25."""
+"""Seconds. A Register without an answer ends after 25."""
 FURTHER = SAME_KUBELET_PAUSE + 0.1
-"""Seconds in which the gateway registers again with the same kubelet, if it does."""
+"""Seconds after which the gateway has registered again with the same kubelet, if it does so at all."""
 _ENDS = frozenset({"kubelet", "replaced", "stopping", "end"})
+"""Kinds of lines that end a kubelet or the recording."""
 _OF_REGISTRATION = frozenset({"register", "answered", "opened", "ended", "kubelet", "replaced", "configured"})
+"""Kinds of lines on which the pauses of registration depend."""
 
 
 class _Mark(NamedTuple):
+    """A moment on two clocks."""
+
     at: float
     """Seconds since the recording began."""
     real: float
-    """On the monotonic clock."""
+    """Seconds of the monotonic clock now."""
 
 
 class Pace:
-    """Tells how long to wait before a line, and for what the gateway does by a clock of its own."""
+    """Returns how long to wait before a line, and how long to wait for a registration."""
 
     def __init__(self) -> None:
         self._grant: _Mark | None = None
@@ -35,7 +40,7 @@ class Pace:
         self._registration = _Mark(0.0, time.monotonic())
 
     def note(self, happening: Happening) -> None:
-        """Take a line that was just played."""
+        """Note the time of a line that was just played."""
         now = _Mark(happening.at, time.monotonic())
         if happening.what in _OF_REGISTRATION:
             self._registration = now
@@ -45,10 +50,11 @@ class Pace:
             self._grant = now
 
     def wait_for(self, happening: Happening) -> float:
-        """Tell how many seconds to wait before a line that means another thing soon after what went before it.
+        """Return how many seconds to wait before a line.
 
-        A kubelet that was just born knows no device yet; a device that was just granted leaves the list later; and
-        what is registered once more than then comes before the kubelet's end, or not at all.
+        Some lines mean something else if they come too soon after another one. A kubelet that has just started knows no
+        device yet, so the gateway treats it in another way. A device that was just allocated stays in the list for some
+        time. And a registration that was not recorded has to come before the kubelet's end, or it would not be found.
         """
         if happening.what in _ENDS:
             return max(_left(self._registration, happening.at, FURTHER), 0.0)
@@ -59,10 +65,10 @@ class Pace:
         return max([0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None)])
 
     def timeout(self, at: float) -> float:
-        """Tell for how many seconds to wait for a registration: the pause before it is left to chance in part."""
+        """Return how many seconds to wait for a registration. The pause before it is partly random."""
         return min(TIMEOUT + max(at - self._registration.at, 0.0) * 1.5, MAX_TIMEOUT)
 
 
 def _left(mark: _Mark, at: float, limit: float) -> float:
-    """Tell how much of the time that passed then, up to a limit, has yet to pass."""
+    """Return how much of the recorded pause since a mark, up to a limit, is left to wait."""
     return min(at - mark.at, limit) - (time.monotonic() - mark.real)

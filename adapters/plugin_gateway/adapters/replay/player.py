@@ -1,4 +1,4 @@
-"""Plays the kubelet's side of a recording to a gateway of today, and tells what differs."""
+"""Plays all lines of a recording, counts them, and passes on what differs."""
 
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -13,7 +13,7 @@ from plugin_gateway.adapters.replay.stage import Stage
 
 
 class Remark(NamedTuple):
-    """What is to be told of one line: a difference, or a remark."""
+    """Something to print about a line: a difference, or a note."""
 
     line: int
     what: str
@@ -22,18 +22,18 @@ class Remark(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines."""
+    """The counts of a replay."""
 
     played: int = 0
     compared: int = 0
-    """Registrations, lists and answers that were put beside those of then."""
+    """Registrations, lists and answers that were compared with the recorded ones."""
     differences: int = 0
     left_out: "Counter[str]" = field(default_factory=Counter)
     """Lines that could not be played, by reason."""
 
 
 class Player:
-    """One recording that is played."""
+    """Plays one recording."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class Player:
         api_versions: Mapping[str, Sequence[str]],
         write: Callable[[Remark], None],
     ) -> None:
-        """``tell`` is told everything as soon as it is found."""
+        """``write`` gets each remark as soon as it is found."""
         self._recording = recording
         self._dialects = dialects
         self._api_versions = api_versions
         self._write = write
         self._incomparable: str | None = None
-        """Why the rest cannot be compared."""
+        """Why the rest of the recording cannot be compared; None while it can."""
         self.tally = Tally()
 
     async def play(self, folder: Path) -> None:
-        """Play all of it; the folder is the kubelet's directory meanwhile."""
+        """Play the whole recording. ``folder`` is the kubelet's directory for this time."""
         stage = Stage(self._recording, self._dialects, self._api_versions, folder)
         try:
             await self._play_all(stage)
@@ -64,7 +64,7 @@ class Player:
         happenings = list(self._recording.happenings)
         first = next((each for each in happenings if each.what != "recalled"), None)
         if first is not None and first.what == "kubelet" and first.fields["is_there"]:
-            await stage.side.appear()  # it was there before the gateway, and may have known the devices
+            await stage.side.appear()  # it was there before the gateway, so it may already know the devices
             happenings.remove(first)
             self.tally.played += 1
         turns = _turns(happenings)
@@ -73,7 +73,7 @@ class Player:
             for happening, turn in zip(happenings, turns, strict=True):
                 stage.registrar.give_turn(turn)
                 await self._play(stage, happening)
-            # Of a recording that was cut nobody knows what followed.
+            # After the end of a recording that was cut, anything can have followed.
             if self._recording.ends_in_order and self._incomparable is None:
                 await self._find_what_follows(stage, self._recording.last_line)
 
@@ -91,12 +91,13 @@ class Player:
             self._incomparable = "after lines that were lost"
 
     async def _find_what_follows(self, stage: Stage, line: int) -> None:
+        """Report the lists and registrations that come after the last line."""
         for stream in stage.side.open_streams():
             await self._try(line, stage.find_further_lists(stream))
         self._write_further_registrations(stage, line)
 
     async def _try(self, line: int, playing: Coroutine[Any, Any, None]) -> bool:
-        """Play a part and tell what differs; False where it cannot be played."""
+        """Play a part, and write what differs. Return False if it cannot be played."""
         try:
             await playing
         except MissedError as error:
@@ -116,7 +117,7 @@ class Player:
 
 
 def _turns(happenings: Sequence[Happening]) -> list[str | None]:
-    """Tell for each line which resource the same kubelet is told of next; None where it is told of none any more."""
+    """Return for each line the next resource that is registered with the same kubelet; None if there is none."""
     turns: list[str | None] = []
     following = None
     for each in reversed(happenings):

@@ -1,4 +1,4 @@
-"""Reads a recording strictly: what a user sent may be cut, of another version, or no recording at all."""
+"""Reads a recording strictly. It can come from a user, and be cut, of another version, or no recording at all."""
 
 import json
 import os
@@ -39,19 +39,20 @@ from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
 KNOWN = (1, VERSION)
+"""Versions of the format that can be replayed."""
 CUT = "cut"
-"""What the beginning of a line is, which no recorder writes."""
+"""The kind of a line that is only the beginning of one. No recorder writes this kind."""
 MAX_LINE_LENGTH = 64 * 1024 * 1024
-"""Bytes; the longest list that a kubelet takes has 8 MiB here."""
+"""Bytes. The longest list that a kubelet accepts has 8 MiB as a line."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What decided then what the kubelet is told."""
+    """The recorded settings: all that decide what the kubelet is sent."""
 
     api_version: str
-    """One of the choices of ``--api-version``."""
+    """A value of ``--api-version``."""
     rules: tuple[ResourceRule, ...]
     unhealthy_first: UnhealthyFirst
     policy: AllocationPolicy
@@ -65,11 +66,12 @@ class Happening(NamedTuple):
     at: float
     """Seconds since the recording began."""
     what: str
+    """The kind of the line."""
     fields: Mapping[str, Any]
 
 
 class Recording(NamedTuple):
-    """A whole one."""
+    """A recording, checked and decoded."""
 
     version: int
     began: float
@@ -79,23 +81,23 @@ class Recording(NamedTuple):
 
     @property
     def ends_in_order(self) -> bool:
-        """Whether the recorder came to write its last line, as those of version 1 never did."""
+        """Return whether the last line is `end`. Recordings of version 1 never have it."""
         return bool(self.happenings) and self.happenings[-1].what == "end"
 
     @property
     def is_cut(self) -> bool:
-        """Whether its last line is not whole."""
+        """Return whether the last line is only the beginning of one."""
         return bool(self.happenings) and self.happenings[-1].what == CUT
 
     @property
     def last_line(self) -> int:
-        """The number of the last line."""
+        """Return the number of the last line; the first line is 1."""
         return self.happenings[-1].line if self.happenings else 1
 
 
 def _message(value: object) -> bytes:
     try:
-        return bytes.fromhex(value if isinstance(value, str) else text(value))  # may be longer than any text
+        return bytes.fromhex(value if isinstance(value, str) else text(value))  # not `text`, which limits the length
     except ValueError as error:
         raise MisfitError(f"{shown(value)} are no bytes in hexadecimal: {error}") from error
 
@@ -144,14 +146,14 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "stopping": {},
     "end": {},
 }
-"""What each kind of line has, and how it is read; a configuration is read as in the head."""
+"""The fields of each kind of line, and their readers. A configuration is read as in the first line."""
 
 
 def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
-    """Read a file; of the configuration's versions these are known.
+    """Read a file. ``api_versions`` are the values of ``--api-version`` that this gateway knows.
 
     Raises:
-        InvalidValueError: it cannot be read, or is no recording of this version; with the line.
+        InvalidValueError: the file cannot be read, or is no recording of a known version. The message has the line.
     """
     with _opened(path) as file:
         lines = _lines(path, file)
@@ -181,7 +183,7 @@ def _read_lines(
 
 
 def _is_cut(data: bytes) -> bool:
-    """Whether it is the beginning of a line: the disk was full, or the copy is not whole."""
+    """Return whether this is only the beginning of a line, from a full disk or an incomplete copy."""
     if data.endswith(b"\n"):
         return False
     try:
@@ -193,7 +195,7 @@ def _is_cut(data: bytes) -> bool:
 
 @contextmanager
 def _placed(path: Path, place: int) -> Iterator[None]:
-    """Tell what is wrong with a line together with its place."""
+    """Add file and line to each error of a reader."""
     try:
         yield
     except MisfitError as error:
@@ -202,10 +204,10 @@ def _placed(path: Path, place: int) -> Iterator[None]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file: anything else may never end.
+    """Open a regular file. A pipe or a device could block, or never end.
 
     Raises:
-        InvalidValueError: it is none, or cannot be read.
+        InvalidValueError: it is no regular file, or cannot be read.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -218,6 +220,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines with their numbers, from 1."""
     place = 0
     while data := file.readline(MAX_LINE_LENGTH + 1):
         place += 1
@@ -227,6 +230,7 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[int, float, Configuration]:
+    """Return version, time and configuration of the first line."""
     if "recording" not in value:
         raise MisfitError("no head of a recording, which its first line is")
     version = value.pop("recording")
@@ -257,7 +261,7 @@ def _happening(line: int, value: dict[str, Any], version: int, api_versions: Col
     what = within("what", one_of(_LINES), value.pop("what", None))
     at = within("t", number, value.pop("t", None))
     if what == "ended" and version == 1:
-        value["by"] = None  # that was not written down
+        value["by"] = None  # version 1 has no such field
     if what == "configured":
         value = {"configuration": _configuration(value, api_versions)}
     found = fields(_LINES[what])(value)

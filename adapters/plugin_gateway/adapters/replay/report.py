@@ -1,4 +1,4 @@
-"""`plugin-gateway replay`: what is told about a recording that is played, and how the command ends."""
+"""Runs a replay for the command line: prints the differences and the summary, and returns the exit status."""
 
 import asyncio
 import os
@@ -26,10 +26,12 @@ def replay(
     api_versions: Mapping[str, Sequence[str]],
     interruption: Interruption,
 ) -> int:
-    """Play it; 0 where nothing differs, 1 where something does or nothing could be compared.
+    """Play a recording. Return 0 without differences, and 1 if there are any or nothing could be compared.
+
+    After a signal return 128 and its number.
 
     Raises:
-        InvalidValueError: it is no recording of this version, or there is no place to play it.
+        InvalidValueError: the file is no recording of a known version, or there is no folder in which to play it.
     """
     set_up_logs("error", LogFormat.TEXT)
     recording = read_recording(path, tuple(api_versions))
@@ -48,17 +50,17 @@ def replay(
 
 
 class _Report:
-    """Writes everything as soon as it is found: it may take long until the next."""
+    """Prints each remark as soon as it is found, because the next one can take long."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def show(self, remark: Remark) -> None:
-        """Write one."""
+        """Print one remark."""
         self._write(remark.line, remark.what, *remark.details)
 
     def conclude(self, recording: Recording, tally: Tally, *, is_interrupted: bool) -> None:
-        """Write what the whole came to."""
+        """Print whether the recording is complete, and the summary."""
         if recording.is_cut:
             self._write(recording.last_line, "the line is cut: the disk was full, or this copy is not whole")
         elif recording.version == 1:
@@ -74,13 +76,14 @@ class _Report:
         sys.stdout.write(f"{', '.join(parts)}\n")
 
     def _write(self, line: int, *words: str) -> None:
-        """Write something about a line; what strangers said has no control over the terminal."""
+        """Print lines about one line of the recording, without control characters: the texts can be anybody's."""
         lines = (f"{self._path}:{line}: {words[0]}", *words[1:])
         sys.stdout.write("".join(f"{printable(each)}\n" for each in lines))
         sys.stdout.flush()
 
 
 def _reasons(tally: Tally) -> str:
+    """Return the reasons for lines that were not played; with numbers if there is more than one reason."""
     reasons = tally.left_out.most_common()
     return reasons[0][0] if len(reasons) == 1 else "; ".join(f"{number}: {reason}" for reason, number in reasons)
 
@@ -96,6 +99,7 @@ def _count(number: int, what: str) -> str:
 
 
 async def _play(player: Player, folder: Path, interruption: Interruption) -> None:
+    """Play the recording. A signal cancels it, and is no error."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     with interruption.ending(lambda: loop.call_soon_threadsafe(task.cancel)):
@@ -109,10 +113,10 @@ async def _play(player: Player, folder: Path, interruption: Interruption) -> Non
 
 @contextmanager
 def socket_folder(interruption: Interruption) -> Iterator[Path]:
-    """Make a folder for the sockets, and remove it whatever happens.
+    """Yield a temporary folder for the sockets. It is removed at the end, also after a signal.
 
     Raises:
-        InvalidValueError: there is no place for one, or its path is too long for a socket's.
+        InvalidValueError: there is no temporary folder, or its path is too long for a socket.
     """
     with interruption.ending(lambda: None):
         try:

@@ -1,4 +1,4 @@
-"""A gateway of today with a stand-in for everything around it, to which one recorded line after the other is played."""
+"""Runs a gateway with stand-ins for everything around it, and plays one recorded line at a time to it."""
 
 import asyncio
 import math
@@ -33,20 +33,21 @@ from plugin_gateway.core.health.observations import DriverSilence
 from plugin_gateway.core.health.state import State
 
 SETTLING = 0.002
-"""Seconds in which the gateway's tasks have their turn; the recorded time stands still meanwhile."""
+"""Seconds in which the tasks of the gateway do what is due. The recorded time stands still meanwhile."""
 UNDER_WAY = 0.1
-"""Seconds after something was seen in which its list may not have been sent yet: those of 1.8 and 1.9 are paced."""
+"""Seconds after an observation in which its list may not have been sent yet: those to 1.8 and 1.9 are paced."""
 REGISTERING = 0.05
 """Seconds in which a registration that is due may not have been made yet."""
 SAME_BREATH = 0.005
-"""Seconds between two things that the driver told and the gateway read at once, so that the kubelet was told once."""
+"""Seconds. Observations that came closer together than this were read at once, and led to one list."""
 
 Fields = Mapping[str, Any]
 Act = Callable[[Fields], Awaitable[None]]
+"""Plays a line of one kind."""
 
 
 class Stage:
-    """The gateway and the kubelet's side of it."""
+    """A gateway in a replay, and the kubelet's side of it."""
 
     def __init__(
         self,
@@ -76,12 +77,12 @@ class Stage:
         self._pace = Pace()
         self._previous: Happening | None = None
         self._seen_at = -math.inf
-        """When the driver told something last."""
+        """When the last observation was played; in seconds since the recording began."""
         self._of_others: set[str | None] = set()
-        """Streams that another client than the kubelet opened."""
+        """Streams that were opened by another client than the kubelet."""
         self.side = KubeletSide(folder, lambda: self._clock.at)
         self.compared = 0
-        """Registrations, lists and answers that were put beside those of then."""
+        """Registrations, lists and answers that were compared with the recorded ones."""
         self._acts: Mapping[str, Act] = {
             "seen": self._see,
             "waited": self._wait,
@@ -104,7 +105,7 @@ class Stage:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Have the gateway run meanwhile."""
+        """Run the gateway inside the block."""
         async with asyncio.TaskGroup() as tasks:
             self._running = tasks.create_task(self._gateway.run())
             try:
@@ -113,11 +114,11 @@ class Stage:
                 self._running.cancel()
 
     async def play(self, happening: Happening) -> None:
-        """Play one line, at its time.
+        """Play one line at its recorded time.
 
         Raises:
-            MissedError: the gateway does not do what it did then.
-            LeftOutError: it cannot be played.
+            MissedError: the gateway does not do what was recorded.
+            LeftOutError: the line cannot be played.
         """
         before, self._previous = self._previous, happening
         if before is None or not _is_same_breath(before, happening):
@@ -128,27 +129,32 @@ class Stage:
         self._pace.note(happening)
 
     async def _move_to(self, happening: Happening) -> None:
+        """Move the recorded time to that of a line, and let the gateway do what is due before it."""
         await self._settle()
         await asyncio.sleep(self._pace.wait_for(happening))
         self._clock.at = happening.at
         if not self._signs_are_written and happening.what != "seen":
-            self._clock.sign_at = happening.at  # nobody knows better
+            # Version 1 does not say when the driver gave a sign, so it is taken to answer all the time.
+            self._clock.sign_at = happening.at
         self._observations.wake()
         await self._settle()
 
     async def find_further_lists(self, stream: str) -> None:
-        """Look for lists that were not sent then; one that the end came before may have been just under way.
+        """Look for lists that were not recorded. One that may have been on its way at the recorded end does not count.
 
         Raises:
             MissedError: there are some.
-            LeftOutError: the stream was not opened.
+            LeftOutError: the stream is not open.
         """
         before, lists = self.side.last_list(stream), await self.side.further_lists(stream)
         if lists and self._clock.at - self._seen_at >= UNDER_WAY:
             raise describe_further(self.side.api_version_of(stream), before, lists)
 
     def further_registrations(self) -> list[str]:
-        """List the registrations that were not made then; one that its kubelet went before may have been under way."""
+        """Return descriptions of the registrations that were not recorded.
+
+        One that may have been on its way when its kubelet ended does not count.
+        """
         return self.side.left_over(until=self._clock.at - REGISTERING)
 
     def _allowed(self, configuration: Configuration) -> list[Dialect]:
@@ -165,11 +171,15 @@ class Stage:
         )
 
     async def _settle(self) -> None:
-        """Let the gateway do what is due at the time at which the clock stands, before that goes on."""
+        """Let the gateway do what is due before the recorded time moves on."""
         await asyncio.sleep(SETTLING)
 
     def _leave_others_out(self, fields: Fields) -> None:
-        """Leave out what other clients than the kubelet asked, and what they were told."""
+        """Leave out calls and streams of other clients than the kubelet.
+
+        Raises:
+            LeftOutError: the line is of another client.
+        """
         stream = fields.get("stream")
         is_of_another = "agent" in fields and not fields["agent"].startswith(KUBELET_AGENT)
         if is_of_another:
@@ -185,7 +195,7 @@ class Stage:
         self._observations.put(observation)
 
     async def _wait(self, fields: Fields) -> None:
-        """Have the gateway conclude what it concluded then from nothing but the time."""
+        """Let the gateway conclude what it concluded then because time had passed."""
         self._clock.sign_at = max(self._clock.sign_at, self._clock.at - fields["silence"])
         self._observations.wake()
         await self._settle()
@@ -238,7 +248,7 @@ class Stage:
         raise LeftOutError("cut")
 
     async def _pass_over(self, _fields: Fields) -> None:
-        """Do nothing: the line is for whoever reads the recording."""
+        """Do nothing. The line is only information for people, or was used at the beginning."""
 
     async def _stop(self, _fields: Fields) -> None:
         assert self._running is not None
@@ -246,11 +256,12 @@ class Stage:
 
 
 def _is_same_breath(before: Happening, happening: Happening) -> bool:
+    """Return whether both lines are observations that the gateway read at once."""
     return before.what == happening.what == "seen" and 0 <= happening.at - before.at < SAME_BREATH
 
 
 def _beginning(recording: Recording) -> tuple[RecordedClock, State]:
-    """Begin with what an earlier instance left, and on the clock that its times are on."""
+    """Return clock and state at the beginning. The state is what an earlier instance left, if that was recorded."""
     for each in recording.happenings:
         if each.what == "recalled":
             memory = each.fields["memory"]

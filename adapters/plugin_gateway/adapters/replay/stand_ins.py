@@ -1,4 +1,4 @@
-"""What a gateway that is played to has instead of a node and a driver."""
+"""Stand-ins for the node and the driver of a gateway in a replay."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,52 +10,53 @@ from plugin_gateway.core.health.faults import Moment
 
 
 class RecordedNodes:
-    """The device nodes that the answer named which is about to be given again: those were there then."""
+    """Device nodes. Present are those that the next recorded answer names; they were there at that time."""
 
     def __init__(self) -> None:
         self.named: frozenset[str] = frozenset()
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
-        """Tell which of these nodes were there."""
+        """Return which of these device nodes are present."""
         return self.named.intersection(paths)
 
 
 class RecordedClock:
-    """Stands where the recording stands; it knows as well when the driver gave a sign."""
+    """The clock of the recording. It also keeps when the driver gave its last sign."""
 
     def __init__(self, began: float, uptime: float) -> None:
-        """``began`` and ``uptime`` are its beginning on the clocks of the epoch and of the uptime."""
+        """``began`` and ``uptime`` are the time at the beginning: seconds since the epoch, and since the boot."""
         self._began = began
         self._uptime = uptime
         self.at = 0.0
+        """The time of the line that is played, in seconds since the recording began."""
         self.sign_at = 0.0
-        """When the driver gave its last sign that is known."""
+        """When the driver gave its last known sign, in the same seconds."""
 
     def now(self) -> Moment:
-        """Tell the time of the last line that was played."""
+        """Return the recorded time."""
         return Moment(uptime=self._uptime + self.at, epoch=self._began + self.at)
 
     def silent_for(self) -> float:
-        """Tell for how long the driver had given no sign, as far as the recording says."""
+        """Return for how many seconds the driver had given no sign, as far as that was recorded."""
         return max(self.at - self.sign_at, 0.0)
 
 
 class PlayedGateway(Gateway):
-    """Hears of the driver's silence from the recording alone."""
+    """A gateway that takes the driver's silence from the recording alone."""
 
     async def _listen(self) -> None:
-        """Listen to nobody: the recording has what was heard."""
+        """Do nothing. The recording has what the driver reported."""
 
 
 class PlayedRegistrar(Registrar):
-    """Registers in the order of the recording: of two resources whose time has come, milliseconds decide otherwise."""
+    """Registers in the order of the recording. When two resources are due, milliseconds would decide otherwise."""
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self._turn: str | None = None
 
     def give_turn(self, resource: str | None) -> None:
-        """Have this resource be the next; None where the order is of no account."""
+        """Let only this resource register next. With None, any can."""
         if resource != self._turn:
             self._turn = resource
             self.wake()
