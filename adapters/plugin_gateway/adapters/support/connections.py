@@ -1,6 +1,6 @@
-"""Connections to a listening socket: each for so long, and so many at a time; one more has the eldest leave.
+"""Serves the clients of a listening socket. Each has a limited time, and there is a limited number of them.
 
-Whoever is stuck keeps no probe of the kubelet out that way.
+If there are too many, the oldest connection is closed. So clients that hang cannot keep the kubelet's probes out.
 """
 
 import asyncio
@@ -11,28 +11,30 @@ from collections.abc import Awaitable, Callable
 from plugin_gateway.adapters.support.logs import log
 
 PAUSE = 0.1
-"""Seconds after a connection could not be taken."""
+"""Seconds to wait after a connection could not be accepted."""
 Converse = Callable[[socket.socket], Awaitable[None]]
+"""Talks to one client, and returns when the conversation is over."""
 
 
 class Clients:
-    """Those who are connected at this moment."""
+    """The connections of one listening socket."""
 
     def __init__(self, *, max_clients: int, timeout: float, is_allowed: Callable[[socket.socket], bool]) -> None:
+        """``timeout`` is the time in seconds that each client has. A client that is not allowed is disconnected."""
         self._max_clients = max_clients
         self._timeout = timeout
         self._is_allowed = is_allowed
         self._tasks: dict[asyncio.Task[None], None] = {}
-        """The eldest first."""
+        """The oldest first. It is a dict to keep the order."""
 
     async def serve(self, listener: socket.socket, converse: Converse) -> None:
-        """Let ``converse`` talk to each until cancelled."""
+        """Accept clients until cancelled, and call ``converse`` for each."""
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
                     client, _ = await loop.sock_accept(listener)
-                except OSError:  # no descriptor is left, or the client is gone already
+                except OSError:  # no file descriptor is left, or the client is gone already
                     await asyncio.sleep(PAUSE)
                     continue
                 if not self._is_allowed(client):
@@ -50,22 +52,22 @@ class Clients:
 
     def _forget(self, task: asyncio.Task[None], client: socket.socket) -> None:
         self._tasks.pop(task, None)
-        client.close()  # also of one that was sent away before it began
+        client.close()  # also if the task was cancelled before it began
 
     async def _serve(self, client: socket.socket, converse: Converse) -> None:
         try:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(self._timeout):
                     await converse(client)
-        except Exception as error:  # noqa: BLE001 - a fault in one answer is no reason to leave the kubelet
+        except Exception as error:  # noqa: BLE001 - a fault in one answer must not end the gateway
             log.exception("answer failed", error)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket whose clients are not accepted yet.
+    """Return a listening TCP socket. Its clients wait until they are accepted.
 
     Raises:
-        OSError: the address cannot be had.
+        OSError: the address cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

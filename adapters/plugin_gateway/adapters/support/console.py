@@ -1,4 +1,4 @@
-"""Output for people."""
+"""A console of rich for output that can be piped into another program."""
 
 from typing import NoReturn
 
@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 class PlainConsole(Console):
-    """rich's console, but a reader that went is an error like any other: rich exits from the midst of an event loop."""
+    """Raises an error when the reader of the output is gone. rich would exit, even inside an event loop."""
 
     def on_broken_pipe(self) -> NoReturn:
-        """Raise what rich has just caught."""
+        """Raise the error that rich has caught."""
         raise  # noqa: PLE0704 - rich calls this from its except clause

@@ -1,6 +1,7 @@
-"""Spares a process what its libraries import and it never uses: imports are most of the time to the first registration.
+"""Avoids imports that a process does not need. Imports take most of the time until the first registration.
 
-Both are for the time before other threads import the same; each module works as ever where it is used afterwards.
+Use both functions before another thread imports the same module: they change what every import in the process finds.
+Afterwards the module can be imported and used as usual.
 """
 
 import sys
@@ -12,7 +13,7 @@ from types import ModuleType
 
 
 class _Deferring:
-    """Finds one module as Python does, and has it executed when somebody first looks into it."""
+    """Finds one module as Python does, but delays its execution until an attribute of it is used."""
 
     def __init__(self, deferred: str) -> None:
         self._deferred = deferred
@@ -30,7 +31,7 @@ class _Deferring:
 
 @contextmanager
 def deferred(name: str) -> Iterator[None]:
-    """Defer a module that is imported meanwhile until it is looked into."""
+    """Delay the execution of a module that is imported inside the block until an attribute of it is used."""
     finder = _Deferring(name)
     sys.meta_path.insert(0, finder)
     try:
@@ -41,11 +42,14 @@ def deferred(name: str) -> Iterator[None]:
 
 @contextmanager
 def left_out(name: str) -> Iterator[None]:
-    """Make a module look as if it were not installed, to those who are imported meanwhile and can do without it."""
+    """Make a module look as if it were not installed, for imports inside the block.
+
+    It is for libraries that import another one only if it is there. A module that is imported already is left as it is.
+    """
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
+    sys.modules[name] = None  # type: ignore[assignment]  # to Python this means "cannot be imported"
     try:
         yield
     finally:

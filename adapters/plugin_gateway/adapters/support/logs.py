@@ -1,7 +1,7 @@
-"""Log lines: one event with fields for each change of state, as JSON for machines and as text for people.
+"""Log lines: an event with fields for each change of state, as JSON for machines or as text for people.
 
-structlog takes a tenth of the time from process start to registration, so it is imported when that is out of the way;
-what is said before is kept and written then, with its own time.
+To import structlog takes a tenth of the time from the start of the process to the first registration. So it is imported
+after that. Until then log lines are kept in memory, and then written with the time at which they were logged.
 """
 
 import logging
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     import structlog
 
 MAX_KEPT = 1000
-"""Lines that are kept until there is somebody to write them."""
+"""Lines that are kept in memory at most; the oldest are lost first."""
 
 _Write = Callable[[str, dict[str, Any]], None]
+"""Writes a line: its level, and its fields with the event and the time."""
 
 
 class LogFormat(Enum):
-    """How a line looks; auto is text on a terminal and JSON elsewhere."""
+    """The form of a line. AUTO is text on a terminal and JSON elsewhere."""
 
     AUTO = "auto"
     JSON = "json"
@@ -33,39 +34,40 @@ class LogFormat(Enum):
 
 
 class Log:
-    """What every module tells its changes of state."""
+    """The log of this process. Fields that are None are left out."""
 
     def __init__(self) -> None:
         self._write: _Write | None = None
         self._kept: deque[tuple[str, dict[str, Any]]] = deque(maxlen=MAX_KEPT)
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Tell what helps to understand a fault."""
+        """Log details that help to find a fault."""
         self._say("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Tell a change of state."""
+        """Log a change of state."""
         self._say("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Tell a change that somebody may have to do something about."""
+        """Log a change that may need action."""
         self._say("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Tell what cannot go on."""
+        """Log that something cannot continue."""
         self._say("error", event, fields)
 
     def exception(self, event: str, error: BaseException, **fields: Any) -> None:
-        """Tell a fault of ours, with its traceback."""
+        """Log a fault in the gateway itself, with its traceback."""
         self._say("error", event, {**fields, "exc_info": error})
 
     def write_to(self, write: _Write | None) -> None:
-        """Write what was kept, and everything from now on; None keeps it again."""
+        """Write the kept lines and all that follow. With None, keep lines again."""
         self._write_kept(write)
         self._write = write
         self._write_kept(write)
 
     def _write_kept(self, write: _Write | None) -> None:
+        """Write the kept lines, the oldest first."""
         while write is not None and self._kept:
             write(*self._kept.popleft())
 
@@ -81,7 +83,7 @@ log = Log()
 
 
 def set_up_logs(level: str, log_format: LogFormat) -> None:
-    """Send log lines of this level and above to standard error."""
+    """Write log lines of this level and above to standard error, from now on."""
     structlog = _import_structlog()
     as_text = log_format is LogFormat.TEXT or (log_format is LogFormat.AUTO and sys.stderr.isatty())
     logger = structlog.wrap_logger(
@@ -97,14 +99,14 @@ def set_up_logs(level: str, log_format: LogFormat) -> None:
 
 
 def _import_structlog() -> Any:
-    """Import structlog without rich, which it would print tracebacks with: that costs more than all the rest of us."""
+    """Import structlog without rich. rich takes longer than all other imports, and only formats tracebacks."""
     with left_out("rich"):
         import structlog  # noqa: PLC0415 - see above
     return structlog
 
 
 def _with_timestamp(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
-    """Turn the time at which it was said into UTC, to the millisecond."""
+    """Replace the time of the line by a timestamp in UTC with milliseconds."""
     said = line.pop("time")
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(said))
     return {"timestamp": f"{seconds}.{int(said % 1 * 1000):03d}Z", **line}

@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a command that has something to tidy up."""
+"""Handles SIGINT, SIGTERM and SIGHUP in commands that have something to clean up."""
 
 import os
 import signal
@@ -7,31 +7,31 @@ from contextlib import contextmanager
 from types import FrameType
 
 END_TIMEOUT = 5
-"""Seconds for an orderly end; after that the process leaves anyway."""
+"""Seconds for an orderly end. After that the process exits anyway."""
 
 
 class Interruption:
-    """Ends the process at once while nothing is there to tidy up, and in order while something is."""
+    """Ends the process at once, or in order inside a block of `ending`."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """The signal that asked for an orderly end; further ones change nothing."""
+        """The number of the first signal that asked for an orderly end. Further signals change nothing."""
         self._end: Callable[[], object] | None = None
 
     def heed(self) -> None:
-        """Heed them from now on; one that was ignored when the process began stays so, as with nohup."""
+        """Install the handlers. A signal that was ignored when the process started stays ignored, as with nohup."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._come)
 
     @property
     def status(self) -> int | None:
-        """The exit status of a process that a signal ended; None where none did."""
+        """Return the exit status after a signal: 128 and its number. None without a signal."""
         return None if self.number is None else 128 + self.number
 
     @contextmanager
     def ending(self, end: Callable[[], object]) -> Iterator[None]:
-        """Have ``end`` called instead of leaving at once."""
+        """Call ``end`` for a signal inside the block, instead of exiting at once."""
         before, self._end = self._end, end
         try:
             yield
@@ -39,6 +39,7 @@ class Interruption:
             self._end = before
 
     def _come(self, number: int, _frame: FrameType | None) -> None:
+        """Handle a signal. The alarm makes sure that the process ends even if ``end`` does not work."""
         if self.number is not None:
             return
         if self._end is None:

@@ -1,4 +1,4 @@
-"""Standard input, output and error as we were given them: closed, full, or with a reader that stands still."""
+"""Standard input, output and error that may be closed, full, or not read by anybody."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ import weakref
 
 
 def open_missing_streams() -> None:
-    """Lead to nowhere what was closed; otherwise the next file that is opened would get our output."""
+    """Open streams that were closed as /dev/null. Otherwise the next file that is opened would get our output."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            lowest_free = os.open(os.devnull, os.O_RDWR)  # which is the one that was closed
-            setattr(sys, name, open(lowest_free, mode, closefd=False))  # noqa: SIM115 - for ever
+            lowest_free = os.open(os.devnull, os.O_RDWR)  # the one that was closed, because lower ones are open
+            setattr(sys, name, open(lowest_free, mode, closefd=False))  # noqa: SIM115 - it stays open
 
 
 class StandardError:
-    """Writes a line or loses it: a full disk, or a reader that went or stands still, must stop nothing."""
+    """Writes a line or drops it. A full disk, or a reader that is gone or does not read, must not stop the gateway."""
 
     def __init__(self) -> None:
         self._descriptor = sys.stderr.fileno()
@@ -25,12 +25,12 @@ class StandardError:
         kind = stat.S_IFMT(os.fstat(self._descriptor).st_mode)
         if kind == stat.S_IFSOCK:
             self._socket = socket.socket(fileno=self._descriptor)
-            weakref.finalize(self, self._socket.detach)  # it is not ours to close
+            weakref.finalize(self, self._socket.detach)  # the socket stays open; it belongs to the process
         elif kind != stat.S_IFREG:
             self._open_again()
 
     def write(self, text: str) -> None:
-        """Write one line, whole or not at all where it is short enough for a pipe (4 KiB)."""
+        """Write one line. A pipe takes a line of up to 4 KiB whole or not at all."""
         data = text.encode(errors="backslashreplace")
         with contextlib.suppress(OSError):
             if self._socket is not None:
@@ -39,10 +39,13 @@ class StandardError:
                 os.write(self._descriptor, data)
 
     def flush(self) -> None:
-        """Do nothing: nothing is kept back."""
+        """Do nothing, because nothing is buffered."""
 
     def _open_again(self) -> None:
-        """Open a terminal or a pipe once more, so that nobody but us does without waiting for it: a shell shares it."""
+        """Open the terminal or pipe again, without blocking.
+
+        O_NONBLOCK would otherwise hold for all processes that share it, such as the shell.
+        """
         try:
             again = os.open(f"/proc/self/fd/{self._descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:

@@ -1,4 +1,8 @@
-"""Reads what JSON has strictly: a value is what it should be, or it is said which one is not, and where it stands."""
+"""Reads JSON values strictly. A value that does not fit is an error with its place, such as ``health.kinds["a"][2]``.
+
+Each reader is a function from a value to the result. Readers for lists and objects are made from readers for their
+parts.
+"""
 
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -6,21 +10,22 @@ from enum import Enum
 from typing import Any, TypeVar
 
 MAX_TEXT_LENGTH = 16 * 1024
-"""Characters; gRPC takes no status with more, and nothing else that is a text comes near."""
+"""Characters. gRPC accepts no longer text in a status; all other texts are much shorter."""
 MAX_NUMBER = 1e11
-"""Seconds since the epoch, three thousand years from now; more than anything else that is measured."""
+"""As seconds since the epoch, this is three thousand years from now. All other numbers are smaller."""
 MAX_WHOLE = 2**63 - 1
-"""What a protobuf message has room for."""
+"""The largest whole number in a protobuf message."""
 _MAX_SHOWN_LENGTH = 60
+"""Characters of a wrong value that an error message shows."""
 
 _Value = TypeVar("_Value")
 _Name = TypeVar("_Name")
 Read = Callable[[Any], _Value]
-"""Makes a value of what JSON has; raises MisfitError."""
+"""Returns the result for a value of JSON. Raises MisfitError."""
 
 
 class MisfitError(Exception):
-    """A value that is not what belongs there; the message names the place."""
+    """A value does not fit. The message begins with its place."""
 
     def __init__(self, problem: str, place: str = "") -> None:
         super().__init__(f"{place}: {problem}" if place else problem)
@@ -29,7 +34,7 @@ class MisfitError(Exception):
 
 
 def within(place: str, read: Read[_Value], value: object) -> _Value:
-    """Read a part; what is wrong with it is told with its place in the whole."""
+    """Read a part. An error gets the place of the part in front of its own."""
     try:
         return read(value)
     except MisfitError as error:
@@ -38,7 +43,7 @@ def within(place: str, read: Read[_Value], value: object) -> _Value:
 
 
 def text(value: object) -> str:
-    """Read a text that can be written again."""
+    """Return a text that can be written as UTF-8, and is not too long."""
     if not isinstance(value, str):
         raise MisfitError(f"{shown(value)} is no text")
     if len(value) > MAX_TEXT_LENGTH:
@@ -49,21 +54,21 @@ def text(value: object) -> str:
 
 
 def name(value: object) -> str:
-    """Read a text that goes into a header or a path of gRPC."""
+    """Return a text that can stand in a header or a path of gRPC."""
     if not text(value).isascii() or not text(value).isprintable():
         raise MisfitError(f"{shown(value)} has other than printable ASCII characters")
     return text(value)
 
 
 def truth(value: object) -> bool:
-    """Read true or false."""
+    """Return true or false."""
     if not isinstance(value, bool):
         raise MisfitError(f"{shown(value)} is neither true nor false")
     return value
 
 
 def number(value: object) -> float:
-    """Read a number that is not negative: JSON as Python writes it has NaN and Infinity too."""
+    """Return a number from 0 on. Python's JSON also has NaN and Infinity, which are refused."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= MAX_NUMBER:  # type: ignore[operator]
         raise MisfitError(f"{shown(value)} is no number from 0 to {MAX_NUMBER:.0e}")
@@ -71,14 +76,14 @@ def number(value: object) -> float:
 
 
 def whole(value: object) -> int:
-    """Read a whole number that is not negative."""
+    """Return a whole number from 0 on."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_WHOLE:
         raise MisfitError(f"{shown(value)} is no whole number from 0 to 2^63 - 1")
     return value
 
 
 def written_whole(value: object) -> int:
-    """Read a whole number that is the name of a field."""
+    """Return a whole number that is written as a text, because it is a key."""
     digits = text(value)
     if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(MAX_WHOLE)):
         raise MisfitError(f"{shown(value)} is no whole number")
@@ -86,12 +91,12 @@ def written_whole(value: object) -> int:
 
 
 def null_or(read: Read[_Value]) -> Read[_Value | None]:
-    """Read null as None."""
+    """Return a reader that reads null as None."""
     return lambda value: None if value is None else read(value)
 
 
 def one_of(choices: type[Enum] | Collection[str]) -> Read[Any]:
-    """Read one of a few texts; a member of an enum by its value."""
+    """Return a reader for one of a few texts. For an enum it returns the member with this value."""
     known = {each.value: each for each in choices} if isinstance(choices, type) else {each: each for each in choices}
 
     def read(value: object) -> Any:
@@ -103,7 +108,7 @@ def one_of(choices: type[Enum] | Collection[str]) -> Read[Any]:
 
 
 def list_of(read: Read[_Value]) -> Read[tuple[_Value, ...]]:
-    """Read a list."""
+    """Return a reader for a list."""
 
     def read_all(value: object) -> tuple[_Value, ...]:
         if not isinstance(value, list):
@@ -114,7 +119,7 @@ def list_of(read: Read[_Value]) -> Read[tuple[_Value, ...]]:
 
 
 def mapping(read_name: Read[_Name], read_value: Read[_Value]) -> Read[Mapping[_Name, _Value]]:
-    """Read names with values."""
+    """Return a reader for an object with any keys."""
 
     def read_all(value: object) -> Mapping[_Name, _Value]:
         found = names(value).items()
@@ -124,7 +129,7 @@ def mapping(read_name: Read[_Name], read_value: Read[_Value]) -> Read[Mapping[_N
 
 
 def fields(readers: Mapping[str, Read[Any]]) -> Read[dict[str, Any]]:
-    """Read exactly these names with their values."""
+    """Return a reader for an object with exactly these keys."""
 
     def read_all(value: object) -> dict[str, Any]:
         found = names(value)
@@ -136,20 +141,20 @@ def fields(readers: Mapping[str, Read[Any]]) -> Read[dict[str, Any]]:
 
 
 def _differing(found: Collection[str], known: Collection[str]) -> str:
-    """Name one field that is too much, or missing."""
+    """Return one key that is unknown or missing, in words."""
     extra = [each for each in found if each not in known]
     return f"{shown(extra[0])} is not known" if extra else f"no {next(each for each in known if each not in found)!r}"
 
 
 def names(value: object) -> dict[str, Any]:
-    """Read a JSON object as it is."""
+    """Return an object as a dict."""
     if not isinstance(value, dict):
         raise MisfitError(f"{shown(value)} where names with values belong")
     return value
 
 
 def shown(value: object) -> str:
-    """Show a value that is wrong, or its beginning."""
+    """Return a wrong value for an error message, shortened if necessary."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_WHOLE:
         return f"a number of {math.floor(math.log10(abs(value))) + 1} digits"
     words = repr(value)

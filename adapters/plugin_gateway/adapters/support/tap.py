@@ -1,15 +1,15 @@
-"""Where the conversation with the kubelet is told to a recorder; without one it costs a look at a name."""
+"""Where a recorder gets the conversation with the kubelet from. Without a recorder it costs almost nothing."""
 
 from collections.abc import Callable
 
 
 class Tap:
-    """What is said to and by the kubelet, and what the driver tells meanwhile."""
+    """Passes on messages to and from the kubelet, and observations of the driver."""
 
     def __init__(self) -> None:
         self.note: Callable[..., None] | None = None
-        """Takes what happened and its fields, at once; None while nobody records."""
+        """Takes the kind of an event and its fields, and returns at once. None while nothing is recorded."""
 
 
 tap = Tap()
-"""The one of this process."""
+"""The tap of this process."""

@@ -1,4 +1,4 @@
-"""What tasks share: the latest value with a wake-up, work that is not interrupted, the errors of a group."""
+"""Tools for tasks: a value with followers, work that is not cancelled half-way, and the errors of a group."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,13 +8,14 @@ Value = TypeVar("Value")
 
 
 class PublicationClosed(Exception):  # noqa: N818 - no error, the end
-    """Nothing newer will be published."""
+    """No newer value will be published."""
 
 
 class Latest(Generic[Value]):
-    """One value, always there, and a wake-up for everybody who waits for the next.
+    """A value that always exists, and wakes its followers when it changes.
 
-    Two followers can never take something from each other, and nobody waits because nobody follows.
+    Followers do not take values from each other. A follower that is slow gets the latest value and not those in
+    between, and the publisher never waits for it.
     """
 
     def __init__(self, value: Value) -> None:
@@ -25,11 +26,11 @@ class Latest(Generic[Value]):
 
     @property
     def value(self) -> Value:
-        """The latest value."""
+        """Return the latest value."""
         return self._value
 
     def publish(self, value: Value) -> bool:
-        """Replace the value and wake the followers; False where it is equal to the one before."""
+        """Replace the value and wake the followers. Return False, and do nothing, if it is equal to the latest."""
         if value == self._value:
             return False
         self._value = value
@@ -39,12 +40,12 @@ class Latest(Generic[Value]):
         return True
 
     def close(self) -> None:
-        """Publish nothing more: followers get what they have not seen yet, and then the end."""
+        """Publish nothing more. Followers get the latest value if they have not seen it, and then PublicationClosed."""
         self._closed = True
         self._next.set()
 
     async def newer_than(self, version: int) -> tuple[int, Value]:
-        """Wait for a version above this one; the first is 0.
+        """Wait for a version above this one, and return it with its value. The first version is 0.
 
         Raises:
             PublicationClosed: there will be none.
@@ -57,7 +58,7 @@ class Latest(Generic[Value]):
 
 
 async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Do it, and be cancelled only afterwards."""
+    """Finish the work even if this task is cancelled; raise CancelledError afterwards."""
     doing = asyncio.ensure_future(work)
     try:
         await asyncio.shield(doing)
@@ -67,7 +68,7 @@ async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 def leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    """List the errors in a group and in the groups that it holds."""
+    """Return the errors in a group and in the groups inside it."""
     found: list[BaseException] = []
     for error in group.exceptions:
         found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]

@@ -1,27 +1,27 @@
-"""Tables and JSON on standard output, for sub-commands that need no more."""
+"""Tables, lines and JSON on standard output, for sub-commands that need no library for it."""
 
 import sys
 from collections.abc import Sequence
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write rows under each other, the first of them as the head."""
+    """Return the lines of a table. The first row is its head; a column is as wide as its widest cell."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def print_json(value: object) -> None:
-    """Write a value."""
+    """Print a value as JSON."""
     import json  # noqa: PLC0415 - `run` needs none of it
 
     print_lines([json.dumps(value, indent=2)])
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Write lines."""
+    """Print lines."""
     sys.stdout.write("\n".join(lines) + "\n")
 
 
 def printable(words: str) -> str:
-    """Write one line without anything that would mean something to a terminal."""
+    """Return the text without control characters; each is replaced by its escape. It then fits on one line."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)

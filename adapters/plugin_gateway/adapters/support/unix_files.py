@@ -1,4 +1,4 @@
-"""Files in the kubelet's directory, told apart by more than their name."""
+"""Sockets and folders: whether one is still the same, who listens on a socket, and what changed in a folder."""
 
 import os
 import socket
@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_PATH = 107
-"""Usable bytes of a unix socket's path on Linux."""
+"""Bytes that the path of a unix socket can have on Linux."""
 
 
 class FileIdentity(NamedTuple):
-    """One file for as long as it lives; a new file under the same name is another one.
+    """Identifies a file. Another file with the same name has another identity.
 
-    A file system hands out an inode number again at once, so the time of making belongs to it.
+    The time belongs to it, because a file system can use the inode number of a removed file again at once.
     """
 
     device: int
     inode: int
     made_ns: int
+    """The time of the last change in nanoseconds. For a socket it is the time when it was made, unless somebody touches
+    it."""
 
     def shares_inode(self, other: "FileIdentity") -> bool:
-        """Whether both may be the same file: its time changes too when somebody touches it."""
+        """Return whether both may be the same file. The time is not compared, because touching a file changes it."""
         return (self.device, self.inode) == (other.device, other.inode)
 
 
 def identify_socket(path: Path) -> FileIdentity | None:
-    """Tell which socket is there; None where there is none, or something else has its name."""
+    """Return the identity of a socket; None if there is no file, or it is no socket."""
     try:
         found = os.stat(path)  # noqa: PTH116 - the same call, without building a Path
     except OSError:
@@ -36,7 +38,7 @@ def identify_socket(path: Path) -> FileIdentity | None:
 
 
 def identify_directory(path: Path) -> FileIdentity | None:
-    """Tell which directory is there; its time changes with its content and does not count."""
+    """Return the identity of a directory; None if there is none. Its time is left out, because its content changes it."""
     try:
         found = os.stat(path)  # noqa: PTH116 - the same call, without building a Path
     except OSError:
@@ -48,21 +50,21 @@ class Listener(NamedTuple):
     """The process that listens on a socket."""
 
     pid: int
-    """0 where it is not visible from our PID namespace."""
+    """0 if the process is in a PID namespace that we cannot see, or if it is not known."""
 
 
 def find_listener(path: Path) -> Listener | None:
-    """Tell who listens on a unix socket; None where nobody does or nothing is there.
+    """Return the process that listens on a unix socket; None if there is none, or no socket.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: it cannot be found out.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # noqa: FBT003 - the name of the standard library
         try:
             probe.connect(str(path))
         except BlockingIOError:
-            return Listener(pid=0)  # its queue is full, so somebody owns it
+            return Listener(pid=0)  # the queue of connections is full, so a process listens
         except (ConnectionRefusedError, FileNotFoundError):
             return None
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
@@ -70,7 +72,7 @@ def find_listener(path: Path) -> Listener | None:
 
 
 def explain_bind(path: Path) -> str:
-    """Find out why a socket cannot be bound; gRPC does not tell."""
+    """Return why a socket cannot be bound at this path. gRPC does not say it, so it is tried without gRPC."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.bind(str(path))
@@ -81,18 +83,22 @@ def explain_bind(path: Path) -> str:
 
 
 SETTLED_NS = 1_000_000_000
-"""A folder that changed less than this ago can change again within the same tick of its clock, unseen."""
+"""Nanoseconds. A folder that changed more recently can change again without a new time, because its clock has coarse
+ticks."""
 
 
 class FolderChanges:
-    """What a folder was like when it was last asked about."""
+    """Finds out whether a folder changed between two questions."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
 
     def any(self) -> bool:
-        """Whether the folder or what is in it changed since the last question; True also where that cannot be told."""
+        """Return whether an entry of the folder was added or removed since the last call.
+
+        Also return True if that is not certain.
+        """
         try:
             found = os.stat(self._path)  # noqa: PTH116 - for every allocation
         except OSError:
