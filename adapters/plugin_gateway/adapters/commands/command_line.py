@@ -1,4 +1,4 @@
-"""The command line: sub-commands, their help, and one line for every mistake."""
+"""The command line: finds and runs the sub-command, prints help, and reports each mistake in one line."""
 
 import argparse
 import errno
@@ -14,32 +14,37 @@ from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
+"""The exit status for a mistake of the user."""
 INTERRUPTED = 128 + 2
+"""The exit status after Ctrl-C, as in a shell: 128 and the number of SIGINT."""
 _OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
+"""Errors that mean that standard output cannot be written: closed pipe, full disk, broken disk, quota."""
 _MAX_WIDTH = 100
+"""Columns."""
 _DEFAULT_WIDTH = 80
 
 
 class SubCommand(NamedTuple):
-    """What a sub-command takes and does."""
+    """What a sub-command accepts and does."""
 
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
-    """Returns the exit status; raises InvalidValueError for a mistake of the user's."""
+    """Returns the exit status. Raises InvalidValueError for a mistake of the user, GatewayError for other problems."""
     description: str = ""
-    """Paragraphs are divided by an empty line, and wrapped."""
+    """For the help. An empty line divides paragraphs, and each is wrapped. By default it is the line of the
+    overview."""
 
 
 class Command(NamedTuple):
-    """A sub-command as the overview shows it."""
+    """A sub-command in the overview."""
 
     help: str
     load: Callable[[], SubCommand]
-    """Imports what it needs."""
+    """Imports the sub-command, and returns it."""
 
 
 class _Help(argparse.HelpFormatter):
-    """Wraps each paragraph by itself, and keeps examples as they are."""
+    """Wraps each paragraph separately, and leaves indented examples as they are."""
 
     def __init__(self, prog: str, **settings: Any) -> None:
         super().__init__(prog, **{"width": _columns()} | settings)
@@ -52,18 +57,18 @@ class _Help(argparse.HelpFormatter):
     def _split_lines(self, text: str, width: int) -> list[str]:
         from textwrap import wrap  # noqa: PLC0415 - only for people
 
-        # A path or a flag that is broken at a hyphen cannot be copied.
+        # A path or a flag must stay in one piece, so that it can be copied.
         return wrap(text, width, break_on_hyphens=False)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says every mistake in one line."""
+    """Reports each mistake in one line, without the usage of argparse."""
 
     def error(self, message: str) -> NoReturn:
         fail(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments; what is left over is refused with the nearest flag."""
+        """Parse all arguments. An unknown flag is an error that suggests the nearest one."""
         parsed, unknown = self.parse_known_args(arguments)
         if unknown:
             self._refuse(unknown[0])
@@ -79,20 +84,20 @@ class _Parser(argparse.ArgumentParser):
 
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
-    """End with one line about what was wrong."""
+    """Print one line about the problem, and exit with this status."""
     sys.stderr.write(f"{PROGRAM}: {printable(message)}\n")
     sys.exit(status)
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
-    """Run the sub-command that the arguments name; returns the exit status.
+    """Run the sub-command that the arguments name, and return the exit status.
 
-    What a user does to it meanwhile is no fault of ours, and ends without a traceback.
+    Ctrl-C, a closed pipe and a full disk are no faults of the program, and end without a traceback.
     """
     open_missing_streams()
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a character gets another one
+            sys.stdout.reconfigure(errors="replace")  # a character that the terminal cannot show becomes "?"
         status = _dispatch(commands, arguments, version)
         sys.stdout.flush()
     except InvalidValueError as error:
@@ -105,7 +110,7 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
         failed = _output_error(error)
         if failed is None:
             raise
-        # Python would complain once more when it flushes what is left.
+        # Python flushes standard output at exit, and would print the same error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if failed.errno != errno.EPIPE:
             sys.stderr.write(f"{PROGRAM}: cannot write the output: {failed.strerror}\n")
@@ -114,6 +119,7 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
 
 
 def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    """Load the sub-command, parse its arguments and run it."""
     if not arguments or arguments[0] not in commands:
         return _without_command(commands, arguments, version)
     command = commands[arguments[0]]
@@ -129,7 +135,7 @@ def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version
 
 
 def _output_error(error: Exception) -> OSError | None:
-    """Find out whether it means that the output could not be written; None for everything else."""
+    """Return the error if it means that standard output cannot be written; otherwise None."""
     if isinstance(error, ExceptionGroup):
         from plugin_gateway.adapters.support.tasks import leaves  # noqa: PLC0415 - only where it went wrong
 
@@ -140,6 +146,7 @@ def _output_error(error: Exception) -> OSError | None:
 
 
 def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
+    """Print the overview or the version, or refuse the first argument."""
     if not arguments:
         sys.stderr.write(_overview(commands))
         return USAGE_ERROR
@@ -157,6 +164,7 @@ def _refuse_first(word: str, commands: Sequence[str]) -> NoReturn:
 
 
 def _suggestion(word: str, known: Sequence[str]) -> str:
+    """Return the end of an error message with the most similar word, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
     near = get_close_matches(word, known, n=1)
@@ -189,7 +197,7 @@ def _overview(commands: Mapping[str, Command]) -> str:
 
 
 def _columns() -> int:
-    """Tell how wide help may be; shutil, which could tell, is too slow to import for every start."""
+    """Return the width of help texts. shutil also has a function for it, but takes too long to import at each start."""
     try:
         width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)
     except (ValueError, OSError):

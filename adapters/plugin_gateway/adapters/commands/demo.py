@@ -1,6 +1,6 @@
-"""The demonstration: one gateway, and a node whose kubelet goes from 1.8 to the newest and back.
+"""`plugin-gateway demo`: one gateway, and one kubelet that changes from release 1.8 to the newest and back.
 
-Every line it shows was seen by the kubelet's side, not told by the gateway.
+All lines show what the fake kubelet received. Nothing in them comes from the gateway itself.
 """
 
 import asyncio
@@ -39,22 +39,26 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.parts import SimulatedBackend
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
+"""The releases of the kubelet, one after the other."""
 DEVICES = 8
+"""Simulated GPUs."""
 ALLOCATED = 2
+"""GPUs that the container of each step gets."""
 FAILING = 3
+"""The index of the GPU that fails."""
 XID = 95
-"""One that asks for a reset."""
+"""An XID that needs a reset."""
 QUIET_TIME = 1.0
-"""Seconds; 60 in earnest."""
+"""Seconds. The default of `run` is 60."""
 STEP_TIMEOUT = 3.0
-"""Seconds in which the kubelet must have seen a step."""
+"""Seconds in which the kubelet must see the result of a step."""
 PACE = 0.6
-"""Seconds between two steps on a terminal, for people who read along."""
+"""Seconds between two steps on a terminal, so that people can read them."""
 COLUMNS = ("kubelet", "registered as", "after", "devices", "allocatable", "a container of 2 got", "seen")
 
 
 class NotSeenError(GatewayError):
-    """The kubelet's side did not see what the demonstration promises."""
+    """The kubelet did not see what the step promises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,14 @@ class Row:
 
 
 def make(parts: Parts) -> SubCommand:
-    """Return the sub-command, which takes no arguments."""
+    """Return the sub-command. It has no arguments."""
     return SubCommand(
         lambda _parser: None, lambda _parsed: run(parts.dialects(), parts.simulate(DEVICES), parts.default_health())
     )
 
 
 def run(dialects: Sequence[Dialect], backend: "SimulatedBackend", health: HealthPolicy) -> int:
-    """Show it; 0 only if every step was seen."""
+    """Show the demonstration. Return 0 only if the kubelet saw each step."""
     set_up_logs("error", LogFormat.TEXT)
     console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
     return asyncio.run(_show(_Node(dialects, backend, replace(health, quiet_time=QUIET_TIME)), console))
@@ -81,7 +85,7 @@ def run(dialects: Sequence[Dialect], backend: "SimulatedBackend", health: Health
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """What the demonstration is made of."""
+    """What the node of the demonstration consists of."""
 
     dialects: Sequence[Dialect]
     backend: "SimulatedBackend"
@@ -112,6 +116,7 @@ async def _show(node: _Node, console: Console) -> int:
 
 @asynccontextmanager
 async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
+    """Run a gateway with simulated GPUs inside the block."""
     observations = ObservationQueue()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=node.dialects, allowed=node.dialects)
     rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
@@ -132,7 +137,7 @@ async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
 
 
 def _steps(node: _Node, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[], Awaitable[Row]]]]:
-    """List the steps, each with the release that the kubelet is then."""
+    """Yield the steps, each with the release of the kubelet."""
     for number, name in enumerate(RELEASES):
         yield name, partial(_take_over, kubelet, name, first=number == 0)
     yield RELEASES[-1], partial(_fail_device, kubelet, node.backend.fail)
@@ -140,6 +145,7 @@ def _steps(node: _Node, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[]
 
 
 async def _guarded(name: str, step: Awaitable[Row]) -> Row:
+    """Run a step. A step that fails becomes a row that says why."""
     try:
         return await step
     except (TimeoutError, GatewayError) as error:
@@ -147,7 +153,7 @@ async def _guarded(name: str, step: Awaitable[Row]) -> Row:
 
 
 async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
-    """The node's kubelet becomes another release; the gateway finds out, lists its devices and hands two out."""
+    """Restart the kubelet as another release. The gateway registers again, and a container gets two of its devices."""
     known = 0 if first else len(kubelet.registrations)
     began = time.monotonic()
     if not first:
@@ -179,7 +185,7 @@ async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
 
 
 async def _fail_device(kubelet: FakeKubelet, fail: Callable[[int, int], None]) -> Row:
-    """One GPU fails; the kubelet is told which."""
+    """Let one GPU fail. The kubelet must see that it is unhealthy."""
     began = time.monotonic()
     fail(FAILING, XID)
     await kubelet.wait_for(
@@ -194,7 +200,7 @@ async def _fail_device(kubelet: FakeKubelet, fail: Callable[[int, int], None]) -
 
 
 async def _reset_device(kubelet: FakeKubelet, reset: Callable[[int], None]) -> Row:
-    """The GPU is reset; once it was quiet for a while the kubelet may give it to pods again."""
+    """Reset the GPU. After a quiet time the kubelet can give it to pods again."""
     began = time.monotonic()
     reset(FAILING)
     await kubelet.wait_for(
@@ -213,6 +219,7 @@ def _counts(kubelet: FakeKubelet) -> tuple[str, str]:
 
 
 def _shortened(names: str) -> str:
+    """Return ids with their first 8 characters only."""
     return ",".join(f"{name[:8]}…" for name in names.split(","))
 
 
@@ -225,7 +232,7 @@ def _verdict(missing: int, steps: int, seconds: float) -> str:
 
 
 class _Live:
-    """A table that grows, at a pace for people who read along."""
+    """A table on a terminal that grows by one row for each step."""
 
     pace = PACE
 
@@ -247,7 +254,7 @@ class _Live:
 
 
 class _Lines(nullcontext[None]):
-    """One line for each step, at once."""
+    """One line for each step, without pauses; for output that is no terminal."""
 
     pace = 0.0
 

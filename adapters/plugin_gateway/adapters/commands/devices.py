@@ -1,4 +1,4 @@
-"""`plugin-gateway devices`: what would be offered, for people and for programs."""
+"""`plugin-gateway devices`: prints the devices that would be offered, as a table or as JSON."""
 
 import argparse
 import json
@@ -28,14 +28,14 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Show the devices as the gateway that runs here would offer them."""
+    """Print the devices, with the settings of the gateway that runs on this node if there is one."""
     settings = make_settings(decide_as_the_gateway(parsed, parts))
     backend = parts.make_backend(settings.backend, settings.container_driver_root)
     return show_devices(backend, settings.resources, as_json=parsed.json)
 
 
 def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bool) -> int:
-    """Ask the driver once and print the answer; 1 where it gives none."""
+    """Ask the driver once, and print its devices. Return 1 if it does not answer."""
     inventory = ask_driver(backend)
     if isinstance(inventory, str):
         sys.stderr.write(f"plugin-gateway: {inventory}\n")
@@ -56,6 +56,7 @@ def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bo
 def _print_json(
     inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
 ) -> None:
+    """Print all devices as one JSON object."""
     devices = [
         {
             "resource": name,
@@ -79,6 +80,7 @@ def _print_json(
 def _print_table(
     inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
 ) -> None:
+    """Print a table for each resource, and a line for each device that is not offered."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415

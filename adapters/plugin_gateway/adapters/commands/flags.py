@@ -1,4 +1,4 @@
-"""The table of options as flags of a sub-command, and what was decided by flags, environment and file."""
+"""Makes flags from the table of options, and decides the options of a sub-command."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Remember(argparse.Action):
-    """Keeps by which of its names a flag was given."""
+    """Keeps the name with which a flag was given, for error messages and the log."""
 
     def __call__(
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
@@ -25,7 +25,10 @@ class _Remember(argparse.Action):
 
 
 def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
-    """Add the flags of the table; their values stay text, because they are not the only place to decide."""
+    """Add the flags of the table to a parser. Values stay texts, because environment and file have values too.
+
+    The flags of NVIDIA's plugin that are not supported are added without help, so that they get an error of their own.
+    """
     parser.usage = "%(prog)s [flags]"
     examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
     parser.epilog = "\n".join(("examples:", *examples)) if examples else None
@@ -55,7 +58,10 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
 
 
 def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
-    """Take the flags that were given, also those that only NVIDIA's plugin knows."""
+    """Return the flags that were given, by the name of the option.
+
+    Unsupported flags of NVIDIA's plugin are there by their own name.
+    """
     names = [*(option.name for option in options), *UNSUPPORTED_FLAGS]
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
 
@@ -71,22 +77,22 @@ def option(parts: "Parts", name: str) -> Option:
 
 
 def add_run_options(parser: argparse.ArgumentParser, parts: "Parts") -> None:
-    """Add every flag of ``run``."""
+    """Add all flags of ``run``."""
     add_options(parser, options(parts))
 
 
 def add_json_flag(parser: Any) -> None:
-    """Add ``--json``, to a parser or a group of one."""
+    """Add ``--json`` to a parser, or to a group of a parser."""
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
 def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
-    """Return what flags, environment and file decide."""
+    """Return the decisions of flags, environment and file."""
     return decide(options(parts), given_flags(options(parts), parsed), os.environ, parts.default_health)
 
 
 def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path":
-    """Return what flag and environment decide about one directory."""
+    """Return one folder, as flag and environment decide it."""
     from pathlib import Path  # noqa: PLC0415 - `run` imports it while the driver initialises
 
     one = option(parts, name)
@@ -94,7 +100,10 @@ def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path"
 
 
 def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
-    """Return what the gateway that runs here decided, unless a flag is given here that makes it another question."""
+    """Return the decisions of the gateway that runs on this node.
+
+    If there is another flag than ``--state-dir``, return the decisions of these flags instead.
+    """
     from plugin_gateway.adapters.control.running_gateway import find_start  # noqa: PLC0415 - `run` needs none of it
 
     given = given_flags(options(parts), parsed)
@@ -103,6 +112,6 @@ def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisio
     start = find_start(decide_path(parsed, parts, "state_dir"))
     parser = argparse.ArgumentParser(add_help=False)
     add_run_options(parser, parts)
-    known, _ = parser.parse_known_args(start.flags)  # a gateway of another version may have others
+    known, _ = parser.parse_known_args(start.flags)  # a gateway of another version can have other flags
     flags = {**given_flags(options(parts), known), **given}
     return decide(options(parts), flags, {**start.environment, **os.environ}, parts.default_health)

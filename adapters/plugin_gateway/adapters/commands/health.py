@@ -1,4 +1,4 @@
-"""`plugin-gateway health`: an operator's word to the running gateway."""
+"""`plugin-gateway health`: tells the running gateway that devices are well."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -29,14 +29,14 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Clear what the arguments name."""
+    """Clear the devices that the arguments name, or all."""
     if parsed.all is bool(parsed.devices):
         raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
     return clear(decide_path(parsed, parts, "state_dir"), parsed.devices)
 
 
 def clear(state_dir: Path, devices: Sequence[str]) -> int:
-    """Tell the running gateway that devices are well, or all; 1 where one stays out because something lasts."""
+    """Clear devices; all unhealthy ones if there are no ids. Return 1 if one stays unhealthy."""
     answers = ask(state_dir, {"command": "clear", "devices": list(devices)})["devices"]
     print_lines([_cleared(answer) for answer in answers] or ["every device is healthy already"])
     return 1 if any(answer["health"] != "healthy" for answer in answers) else 0

@@ -1,4 +1,4 @@
-"""`plugin-gateway health-policy`: what follows from which evidence, and where that was decided."""
+"""`plugin-gateway health-policy`: prints the action for each kind of evidence, and where it was decided."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Show what flags, environment and file decide about health."""
+    """Print the health policy that flags, environment and file decide."""
     return show_policy(make_settings(decide_all(parsed, parts)).health, as_json=parsed.json)
 
 
 def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
-    """Show what follows from which evidence, and where it was decided."""
+    """Print the health policy, as a table or as JSON."""
     xids = _ranges(policy)
     others = [(kind, decision) for kind, decision in policy.kinds.items() if number_of(kind, XID) is None]
     unknown = policy.families[XID]
@@ -63,7 +63,7 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
 
 
 def _ranges(policy: HealthPolicy) -> Sequence[tuple[int, int, Decision]]:
-    """Take neighbours together about which the same was decided in the same place."""
+    """Return first number, last number and decision. XIDs in a row with the same decision are one range."""
     found: list[tuple[int, int, Decision]] = []
     numbers = {kind: number_of(kind, XID) for kind in policy.kinds}
     for xid, decision in sorted((xid, policy.kinds[kind]) for kind, xid in numbers.items() if xid is not None):

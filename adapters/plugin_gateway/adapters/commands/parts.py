@@ -1,4 +1,4 @@
-"""What only the composition root may name, as the sub-commands get it."""
+"""What the sub-commands get from the composition root, the only module that knows vendors and dialects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,28 +12,30 @@ if TYPE_CHECKING:
     from plugin_gateway.core.ports import Backend
 
     class SimulatedBackend(Backend, Protocol):
-        """A backend whose devices fail when told to."""
+        """A backend whose devices fail on demand."""
 
         def fail(self, index: int, xid: int) -> None:
-            """Make the GPU of this index fail with an XID."""
+            """Let the GPU with this index fail with an XID."""
             ...
 
         def reset(self, index: int) -> None:
-            """Reset the GPU of this index."""
+            """Reset the GPU with this index."""
             ...
 
 
 class Parts(NamedTuple):
-    """Dialects and vendors; functions where making one takes time."""
+    """Dialects and vendors. Most are functions, because they import what they return."""
 
     api_versions: Mapping[str, Sequence[str]]
-    """What ``--api-version`` takes, and the version strings that it stands for, the newest first."""
+    """The values of ``--api-version``, and the version strings that each stands for, the newest first."""
     dialects: "Callable[[], tuple[Dialect, ...]]"
-    """Every dialect there is, the newest first."""
+    """Returns all dialects, the newest first."""
     parse_backend: "Parse"
+    """Checks the value of ``--backend``."""
     make_backend: "Callable[[str, str], Backend]"
-    """Makes the backend of this name, with the driver below this folder; it looks at nothing before it is started."""
+    """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
+    started."""
     default_health: "Callable[[], HealthPolicy]"
-    """Makes what follows from each kind of evidence unless an admin decides otherwise."""
+    """Returns the health policy that holds unless an administrator decides otherwise."""
     simulate: "Callable[[int], SimulatedBackend]"
-    """Makes a backend with so many devices that fail when told to."""
+    """Returns a backend with so many simulated devices."""

@@ -1,4 +1,4 @@
-"""`plugin-gateway replay`: its arguments, and what signals do to it."""
+"""`plugin-gateway replay`: the arguments of the sub-command. The package `replay` does the work."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Play a recording; signals are heeded before anything else is imported."""
+    """Play a recording. Signals are handled from the first moment; imports take a while."""
     interruption = Interruption()
     interruption.heed()
     from plugin_gateway.adapters.replay.report import replay  # noqa: PLC0415 - see above

@@ -1,4 +1,4 @@
-"""`plugin-gateway status`: what the running gateway knows."""
+"""`plugin-gateway status`: prints the state of the gateway that runs on this node."""
 
 import argparse
 import sys
@@ -16,10 +16,11 @@ from plugin_gateway.adapters.kubelet.holders import find_holders
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 
 MAX_REGISTRATIONS = 8
-"""Of each resource, the latest."""
+"""Registrations and failures of each resource that are shown, the latest ones."""
 WATCH_INTERVAL = 1.0
-"""Seconds between two looks of ``--watch``."""
+"""Seconds between two answers with ``--watch``."""
 _CLEAR = "\x1b[H\x1b[2J"
+"""Escape sequences that clear the terminal."""
 
 
 def make(parts: Parts) -> SubCommand:
@@ -35,13 +36,17 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Show the status once, or again and again."""
+    """Print the status once, or with ``--watch`` again and again."""
     state_dir = decide_path(parsed, parts, "state_dir")
     return watch_status(state_dir) if parsed.watch else show_status(state_dir, as_json=parsed.json)
 
 
 def show_status(state_dir: Path, *, as_json: bool) -> int:
-    """Show what the running gateway knows; 1 where it cannot be asked."""
+    """Print the status.
+
+    Raises:
+        ControlError: the gateway cannot be asked.
+    """
     status = _ask(state_dir)
     if as_json:
         print_json(status)
@@ -51,7 +56,7 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
 
 
 def watch_status(state_dir: Path) -> int:
-    """Show it again and again until the user has seen enough; a gateway that is away may come back."""
+    """Print the status each second until Ctrl-C. If the gateway cannot be asked, print why and continue."""
     before = _CLEAR if sys.stdout.isatty() else ""
     while True:
         try:
@@ -65,7 +70,7 @@ def watch_status(state_dir: Path) -> int:
 
 
 def _ask(state_dir: Path) -> Mapping[str, Any]:
-    """Ask the gateway, and find out who holds its devices."""
+    """Return the status, with the pods that hold devices. The gateway does not know them; the kubelet does."""
     status = ask(state_dir, {"command": "status"})
     found = find_holders(Path(status["kubelet_dir"]))
     holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
@@ -73,6 +78,7 @@ def _ask(state_dir: Path) -> Mapping[str, Any]:
 
 
 def _lines(status: Mapping[str, Any]) -> list[str]:
+    """Return the status as lines for people."""
     holders = {device: f"{each['pod']} {each['container']}" for each in status["holders"] for device in each["devices"]}
     lines = _driver_lines(status["driver"])
     if status["configuration_problem"]:

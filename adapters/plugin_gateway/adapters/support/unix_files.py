@@ -38,7 +38,7 @@ def identify_socket(path: Path) -> FileIdentity | None:
 
 
 def identify_directory(path: Path) -> FileIdentity | None:
-    """Return the identity of a directory; None if there is none. Its time is left out, because its content changes it."""
+    """Return the identity of a directory; None if there is none. It has no time, because its content changes that."""
     try:
         found = os.stat(path)  # noqa: PTH116 - the same call, without building a Path
     except OSError:

@@ -1,4 +1,4 @@
-"""The arguments of `plugin-gateway doctor`; runs every check in its order and shows what each found."""
+"""The arguments of `plugin-gateway doctor`. Runs all checks in order, and prints their findings."""
 
 import argparse
 import json
@@ -33,13 +33,13 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Look as the gateway that runs here would."""
+    """Run the checks with the settings of the gateway that runs on this node."""
     settings = make_settings(decide_as_the_gateway(parsed, parts))
     return diagnose(settings, parts.make_backend(settings.backend, settings.container_driver_root), as_json=parsed.json)
 
 
 def diagnose(settings: Settings, backend: Backend, *, as_json: bool) -> int:
-    """Show it; 0 where all is well, 1 where something is to be mended, 2 where something could not be looked at."""
+    """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked."""
     findings = []
     for finding in _findings(settings, backend):
         findings.append(finding)
@@ -52,6 +52,7 @@ def diagnose(settings: Settings, backend: Backend, *, as_json: bool) -> int:
 
 
 def _findings(settings: Settings, backend: Backend) -> Iterator[Finding]:
+    """Yield the findings of all checks, each as soon as it is made."""
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     yield from gateway_checks.check_gateway(settings.state_dir)

@@ -1,22 +1,23 @@
-"""What a check found."""
+"""The findings of the checks."""
 
 from enum import Enum
 from typing import NamedTuple
 
 
 class Verdict(Enum):
-    """How it is."""
+    """How serious a finding is."""
 
     WELL = "ok"
     HINT = "note"
-    """Nothing is wrong with it, but it can matter."""
+    """Not wrong, but it can matter."""
     MEND = "mend"
+    """Something is wrong and needs action."""
     UNSEEN = "?"
-    """It could not be looked at."""
+    """It could not be checked, mostly because this user may not."""
 
 
 class Finding(NamedTuple):
-    """One cause."""
+    """The result of one check."""
 
     verdict: Verdict
     what: str
@@ -25,20 +26,20 @@ class Finding(NamedTuple):
 
 
 def well(what: str) -> Finding:
-    """Nothing is wrong."""
+    """Return the finding that something is in order."""
     return Finding(Verdict.WELL, what)
 
 
 def hint(what: str, todo: str = "") -> Finding:
-    """Something that can matter."""
+    """Return the finding that something is not wrong, but can matter."""
     return Finding(Verdict.HINT, what, todo)
 
 
 def mend(what: str, todo: str) -> Finding:
-    """Something is wrong."""
+    """Return the finding that something is wrong."""
     return Finding(Verdict.MEND, what, todo)
 
 
 def unseen(what: str, todo: str = "run it as root") -> Finding:
-    """Something could not be looked at."""
+    """Return the finding that something could not be checked."""
     return Finding(Verdict.UNSEEN, what, todo)

@@ -1,4 +1,4 @@
-"""Looks at the gateway that runs here, through its control socket."""
+"""Checks of the gateway that runs on this node, through its control socket."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 
 
 def check_gateway(state_dir: Path) -> Iterator[Finding]:
-    """Ask it how it is."""
+    """Ask the gateway for its status, and report the problems in it."""
     try:
         status = ask(state_dir, {"command": "status"})
     except NoAnswerError as error:

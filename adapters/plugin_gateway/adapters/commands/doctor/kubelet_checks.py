@@ -1,4 +1,4 @@
-"""Looks at the kubelet's side: its directory, its socket, and who else is there."""
+"""Checks of the kubelet's side: its directory, its socket, other plugins, and its checkpoint."""
 
 import os
 import stat
@@ -20,7 +20,7 @@ _OTHER_PLACES = (
 
 
 def check_directory(directory: Path) -> Iterator[Finding]:
-    """See whether there is a kubelet that can be registered with."""
+    """Check that a kubelet listens in this directory, and that this user could register there."""
     try:
         is_directory = stat.S_ISDIR(directory.stat().st_mode)
     except PermissionError:
@@ -60,14 +60,14 @@ def _check_socket(path: Path) -> Finding:
 
 
 def check_neighbours(directory: Path) -> Iterator[Finding]:
-    """See who else has sockets there: other gateways of one resource, other plugins, leftovers."""
+    """Check the other sockets: gateways with the same resource, other plugins, and sockets without a process."""
     instances: dict[str, set[str]] = defaultdict(set)
     others, dead = [], []
     for path in _sockets(directory):
         try:
             lives = find_listener(path) is not None
         except OSError:
-            continue  # check_directory says what cannot be looked at
+            continue  # check_directory reports what this user may not see
         name = parse_name(path.name)
         if not lives:
             dead.append(path.name)
@@ -90,6 +90,7 @@ def check_neighbours(directory: Path) -> Iterator[Finding]:
 
 
 def _sockets(directory: Path) -> Sequence[Path]:
+    """Return all sockets but the kubelet's; none if the directory cannot be read."""
     try:
         return [path for path in sorted(directory.iterdir()) if path.is_socket() and path.name != KUBELET_SOCKET]
     except OSError:
@@ -97,7 +98,7 @@ def _sockets(directory: Path) -> Sequence[Path]:
 
 
 def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: frozenset[str]) -> Iterator[Finding]:
-    """See whether the kubelet still reckons with devices that are gone, which can keep pods from starting."""
+    """Check that the kubelet's checkpoint has no device that is gone. Such a device can keep pods from starting."""
     try:
         checkpoint = read_checkpoint(directory)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Looks at the node: the driver, its device nodes, limits, and the container runtime."""
+"""Checks of the node: driver, device nodes, limits, privileges, state directory and container runtime."""
 
 import errno
 import os
@@ -17,16 +17,19 @@ from plugin_gateway.core.resources.names import ResourceName
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
 _OPTIONAL_NODES = ("nvidia-modeset",)
+"""Device nodes that containers can do without."""
 RUNTIME_FILES = (
     "/etc/nvidia-container-runtime/config.toml",
     "/usr/bin/nvidia-container-runtime",
     "/usr/local/nvidia/toolkit/nvidia-container-runtime",
 )
+"""Where NVIDIA's container runtime is installed: by packages, and by the GPU Operator."""
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
+"""Where runtimes look for CDI specifications."""
 
 
 def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
-    """See what the driver says."""
+    """Check the devices of the driver, and that each is offered. ``inventory`` is a text if there is a problem."""
     if isinstance(inventory, str):
         yield mend(f"driver: {inventory}", "install or load the driver; where it is not at /, give --driver-root")
         return
@@ -50,7 +53,7 @@ def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -
 
 
 def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
-    """See whether containers would get their device nodes."""
+    """Check that all device nodes exist that containers get."""
     own = [node for device in inventory.devices for node in device.nodes]
     present = DeviceNodes(dev_root).present([*own, *inventory.shared_nodes]) if own or inventory.shared_nodes else ()
     missing = [node for node in own if node not in present]
@@ -66,7 +69,7 @@ def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
 
 
 def check_limits() -> Iterator[Finding]:
-    """See whether changes of files can be watched."""
+    """Check that inotify works, which the gateway uses to see a restart of the kubelet at once."""
     try:
         INotify().close()
     except OSError as error:
@@ -89,7 +92,7 @@ def _read(path: Path) -> str:
 
 
 def check_privileges() -> Iterator[Finding]:
-    """Say as whom this runs: in the gateway's own container that is as whom the gateway runs."""
+    """Report the user and its capabilities. In the gateway's container they are those of the gateway."""
     effective = next((line for line in _read(OWN_STATUS).splitlines() if line.startswith("CapEff:")), None)
     if effective is None:
         yield unseen(f"{OWN_STATUS} does not tell the capabilities", "look as whom the gateway runs")
@@ -103,7 +106,7 @@ def check_privileges() -> Iterator[Finding]:
 
 
 def check_state_directory(directory: Path) -> Iterator[Finding]:
-    """See whether a restart would remember which devices are unhealthy."""
+    """Check that the gateway can save which devices are unhealthy, so that it knows it after a restart."""
     nearest = next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
     if os.access(nearest, os.W_OK | os.X_OK):
         yield well(f"{directory} can be written")
@@ -112,7 +115,7 @@ def check_state_directory(directory: Path) -> Iterator[Finding]:
 
 
 def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
-    """See what gives containers the driver's libraries; the gateway gives them devices."""
+    """Report what gives containers the libraries of the driver. The gateway only gives them devices."""
     runtime = [name for name in RUNTIME_FILES if os.path.exists(name)]  # noqa: PTH110 - names, to be shown
     specs = [name for name in CDI_FOLDERS if _has_cdi(Path(name))]
     if runtime:
@@ -140,10 +143,10 @@ def _has_cdi(folder: Path) -> bool:
 
 
 def offered_names(rules: Sequence[ResourceRule]) -> Sequence[ResourceName]:
-    """Name what the gateway would offer."""
+    """Return the names of all resources in the rules."""
     return list(dict.fromkeys(rule.name for rule in rules))
 
 
 def ids_of(devices: Sequence[Device]) -> frozenset[str]:
-    """Take the ids."""
+    """Return the ids of the devices."""
     return frozenset(device.id for device in devices)

@@ -1,1 +1,5 @@
-"""`plugin-gateway fake-kubelet`: the fake kubelet for people."""
+"""`plugin-gateway fake-kubelet`: a fake kubelet for people, to try a device plugin without a cluster.
+
+`command` has the arguments and runs the fake kubelet, `prompt` reads commands from standard input, and `views` shows
+events and devices.
+"""

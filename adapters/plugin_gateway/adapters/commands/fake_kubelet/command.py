@@ -1,4 +1,4 @@
-"""`plugin-gateway fake-kubelet`: the fake kubelet for people, live, with commands on standard input."""
+"""The arguments of `plugin-gateway fake-kubelet`. Runs the fake kubelet, its view, and its commands."""
 
 import argparse
 import asyncio
@@ -24,7 +24,7 @@ def make(_parts: Parts) -> SubCommand:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of the sub-command."""
+    """Add the arguments of the sub-command."""
     parser.description = (
         "Plays the kubelet of a release in a directory of its own, so that any device plugin can be tried without a "
         "cluster. Shows what it sees; takes commands on standard input: " + HELP
@@ -46,10 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play until told to quit.
+    """Run the fake kubelet until the user ends it.
 
     Raises:
-        InvalidValueError: unknown release, or a directory that cannot be used.
+        InvalidValueError: the release is unknown, or the directory cannot be used.
     """
     like = _parse_release(arguments.like)
     if not arguments.kubelet_dir:
@@ -80,7 +80,11 @@ def _parse_seconds(text: str) -> float:
 
 
 def _check_directory(directory: Path) -> None:
-    """Refuse a directory that is not ours to empty: a starting kubelet deletes what it finds there."""
+    """Refuse a directory with other files, because a kubelet that starts deletes all files in its directory.
+
+    Raises:
+        InvalidValueError: it has files of others, or a kubelet listens in it.
+    """
     if directory.exists() and not directory.is_dir():
         raise InvalidValueError(f"--kubelet-dir: {directory} is no directory")
     strangers = [path.name for path in directory.iterdir() if not _is_ours(path)] if directory.exists() else []
@@ -95,6 +99,7 @@ def _check_directory(directory: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
+    """Return whether a file may be deleted: a socket, or the checkpoint of a fake kubelet."""
     return path.is_socket() or (path.name == CHECKPOINT and path.is_file() and FAKE in path.read_text(errors="replace"))
 
 
@@ -104,7 +109,7 @@ async def _play(directory: Path, like: Release, grace: float) -> int:
     over, unwritten = asyncio.Event(), list[OSError]()
 
     def show(event: Event) -> None:
-        """Show an event; an output that cannot be written ends the session, not what the kubelet is just doing."""
+        """Show an event. If the output cannot be written, end the session after the present action."""
         try:
             view.show(event)
         except OSError as error:

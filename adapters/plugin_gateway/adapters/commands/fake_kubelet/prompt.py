@@ -1,4 +1,4 @@
-"""What a person can tell a fake kubelet to do while it runs."""
+"""Commands that a user can type while the fake kubelet runs."""
 
 import asyncio
 import os
@@ -16,12 +16,13 @@ from plugin_gateway.adapters.fake_kubelet.releases import release
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 MAX_DEVICES = 100_000
+"""Devices in one command."""
 _DIGITS = len(str(MAX_DEVICES))
 HELP = "allocate RESOURCE [COUNT [POD]] | devices RESOURCE | remove POD | drop RESOURCE | restart [RELEASE] | quit"
 
 
 class Commands:
-    """Reads commands from standard input and carries them out."""
+    """Reads commands from standard input, and carries them out."""
 
     def __init__(self, kubelet: FakeKubelet, view: Lines | Picture, leave: Callable[[], None]) -> None:
         self._kubelet = kubelet
@@ -31,14 +32,14 @@ class Commands:
         self._pod_numbers = count(1)
 
     async def read(self) -> None:
-        """Read until the input ends; the kubelet goes on without."""
+        """Read until the input ends. The fake kubelet continues after that."""
         async for line in _lines():
             self._view.entered()
             try:
                 await self._carry_out(line.split())
             except (GatewayError, TimeoutError) as error:
                 self._say(f"refused: {error}")
-            except Exception as error:  # noqa: BLE001 - one command that goes wrong must not end what it was tried on
+            except Exception as error:  # noqa: BLE001 - a command that fails must not end the fake kubelet
                 self._say(f"failed: {type(error).__name__}: {error}")
 
     async def _carry_out(self, words: list[str]) -> None:
@@ -108,6 +109,7 @@ class Commands:
 
 
 def _takes(command: Callable[..., object], arguments: Sequence[str]) -> bool:
+    """Return whether the command has this number of arguments."""
     try:
         signature(command).bind(*arguments)
     except TypeError:
@@ -116,7 +118,7 @@ def _takes(command: Callable[..., object], arguments: Sequence[str]) -> bool:
 
 
 async def _lines() -> AsyncIterator[str]:
-    """Read standard input: an event loop can wait for a pipe or a terminal, and need not for a file."""
+    """Yield the lines of standard input. An event loop can wait for a pipe or a terminal, but not for a file."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""How the fake kubelet shows people what it sees: a line for each event, or on a terminal a picture that changes."""
+"""Views of the fake kubelet: a line for each event, or a picture on a terminal that is drawn again for each event."""
 
 import contextlib
 import time
@@ -17,13 +17,14 @@ from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.core.resources.assignment import Health
 
 _FRAME_LINES = 8
-"""Title, head and borders of the table, the help, what is being typed, and the line to which Enter leads."""
+"""Lines without rows and events: title, head and borders of the table, help, prompt, and the line below it."""
 _PROMPT = "> "
 _FEWEST_EVENTS = 4
+"""Events that are shown even if the terminal is too small for all devices."""
 
 
 def described(event: Event, kubelet: FakeKubelet | None) -> str:
-    """Tell an event in words; one that changes the counts with the counts."""
+    """Return an event as text. If it changes the counts of devices, the text has them."""
     words = f"{event.kind.value} {event.resource} {event.text}".rstrip()
     if kubelet is None or event.kind not in {EventKind.LIST, EventKind.END_NOTICED, EventKind.GIVEN_UP}:
         return words
@@ -32,7 +33,7 @@ def described(event: Event, kubelet: FakeKubelet | None) -> str:
 
 
 class Lines:
-    """One plain line for each event."""
+    """Prints one line for each event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -41,24 +42,24 @@ class Lines:
 
     @contextlib.contextmanager
     def showing(self, kubelet: FakeKubelet) -> Iterator[None]:
-        """Show what this kubelet sees."""
+        """Show this kubelet inside the block."""
         self._kubelet = kubelet
         yield
 
     def show(self, event: Event) -> None:
-        """Show an event."""
+        """Print an event."""
         self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
 
     def entered(self) -> None:
-        """Do nothing about a command that was typed."""
+        """Do nothing. The user has typed a command, and lines need no change."""
 
     def say(self, text: str) -> None:
-        """Show a line."""
+        """Print a line."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Picture:
-    """Resources and devices as tables with the last events below, drawn again at every event."""
+    """Shows tables of resources and devices with the latest events below. It is drawn again for each event."""
 
     def __init__(self, console: Console, help_text: str) -> None:
         self._console = console
@@ -70,7 +71,7 @@ class Picture:
 
     @contextlib.contextmanager
     def showing(self, kubelet: FakeKubelet) -> Iterator[None]:
-        """Show what this kubelet sees, from its first event, that it listens, until the end of the block."""
+        """Show this kubelet inside the block, from its first event on."""
         self._kubelet = kubelet
         with self._live:
             yield
@@ -80,12 +81,12 @@ class Picture:
         self.say(f"{event.time - self._began:8.3f} {described(event, self._kubelet)}")
 
     def entered(self) -> None:
-        """Go back to the line on which a command was typed, so that the picture is drawn over itself."""
+        """Move the cursor back to the line with the typed command, so that the picture is drawn over itself."""
         self._console.control(Control((ControlType.CURSOR_UP, 1), (ControlType.ERASE_IN_LINE, 2)))
         self._draw()
 
     def say(self, text: str) -> None:
-        """Show a line among the events."""
+        """Add a line to the events."""
         self._said.append(text)
         self._draw()
 
@@ -110,7 +111,7 @@ class Picture:
         return table
 
     def _devices(self, kubelet: FakeKubelet, most: int) -> list[Text]:
-        """List the devices, the unhealthy ones first; how many more there are in the last line."""
+        """Return lines with the devices, the unhealthy ones first. The last line counts those without room."""
         devices = [
             (health != Health.HEALTHY.value, name, health)
             for resource in kubelet.resources

@@ -1,4 +1,4 @@
-"""The arguments of `plugin-gateway inspect`, and what it shows of each socket."""
+"""The arguments of `plugin-gateway inspect`. Prints a report about each socket, or all reports as JSON."""
 
 import argparse
 import contextlib
@@ -21,15 +21,16 @@ from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.core.errors import InvalidValueError
 
 _KUBERNETES = {"v1beta1": "1.10 and later", "deviceplugin": "1.8 or 1.9"}
+"""The releases of Kubernetes that use each package."""
 
 
 class Wish(NamedTuple):
-    """What else to ask than who is there."""
+    """Calls to make in addition to those that have no effect."""
 
     prefer: int = 0
-    """Of how many devices to ask which ones it prefers; 0 to ask nothing."""
+    """How many devices GetPreferredAllocation shall choose; 0 for no call."""
     allocate: Sequence[str] = ()
-    """For which devices to call Allocate; it can have effects."""
+    """The devices for a call of Allocate, which can have effects; empty for no call."""
 
 
 def make(parts: Parts) -> SubCommand:
@@ -60,14 +61,14 @@ def _count(text: str) -> int:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Inspect the socket that is named, or every one in the kubelet's directory."""
+    """Inspect the socket that is named, or all sockets in the kubelet's directory."""
     directory = decide_path(parsed, parts, "kubelet_dir")
     sockets = [Path(parsed.socket)] if parsed.socket else find_sockets(directory)
     return inspect(sockets, Wish(parsed.prefer, tuple(parsed.allocate or ())), as_json=parsed.json)
 
 
 def inspect(sockets: Sequence[Path], wish: Wish, *, as_json: bool) -> int:
-    """Show each; 1 where one of them cannot be asked."""
+    """Print a report about each socket. Return 1 if one of them cannot be asked."""
     reports, status = [], 0
     for path in sockets:
         try:
@@ -83,10 +84,10 @@ def inspect(sockets: Sequence[Path], wish: Wish, *, as_json: bool) -> int:
 
 
 def find_sockets(directory: Path) -> Sequence[Path]:
-    """List the plugins' sockets in a kubelet's directory.
+    """Return all sockets of plugins in a kubelet's directory.
 
     Raises:
-        InspectionError: it cannot be read, or there is none.
+        InspectionError: the directory cannot be read, or has none.
     """
     try:
         found = [path for path in sorted(directory.iterdir()) if stat.S_ISSOCK(path.lstat().st_mode)]
@@ -108,6 +109,7 @@ def _connected(path: Path) -> Iterator[PluginClient]:
 
 
 def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
+    """Ask one plugin, and return the report."""
     with _connected(path) as client:
         reflected = client.reflected()
         services = client.services(reflected)
@@ -148,7 +150,7 @@ def _methods(service: PluginService) -> Sequence[str]:
 
 
 def _messages(service: PluginService) -> Mapping[str, Sequence[str]]:
-    """Write the fields of every message that the service's methods lead to."""
+    """Return the fields of all messages that the methods use, by the name of the message."""
     known: dict[str, Descriptor] = {}
 
     def add(message: Descriptor) -> None:
@@ -178,6 +180,7 @@ _TYPES = {
 
 
 def _field(field: FieldDescriptor) -> str:
+    """Return a field as a line of a .proto file."""
     message = field.message_type
     if message is not None and message.GetOptions().map_entry:
         key, value = (_type(message.fields_by_name[name]) for name in ("key", "value"))
@@ -216,7 +219,7 @@ def _allocated(client: PluginClient, service: PluginService, ids: Sequence[str])
 
 
 def _allocation(service: PluginService, ids: Sequence[str]) -> Mapping[str, Any]:
-    """Write the request with the plugin's own names: only the numbers are the same everywhere."""
+    """Return an Allocate request. Its fields are found by their numbers, because their names differ between plugins."""
     field = service.descriptor.methods_by_name["Allocate"].input_type.fields_by_number[1]
     if field.message_type is None:
         return {field.name: ids}
@@ -224,6 +227,7 @@ def _allocation(service: PluginService, ids: Sequence[str]) -> Mapping[str, Any]
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a report as lines for people."""
     in_force = report["in_force"]
     yield f"socket       {report['socket']}"
     known_by = "told by reflection" if report["reflection"] else "found out by calling; it has no reflection"

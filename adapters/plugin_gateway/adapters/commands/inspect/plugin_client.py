@@ -1,4 +1,4 @@
-"""Calls of any device plugin, with messages whose shape it told itself, or ours where it tells none."""
+"""A client for any device plugin. It uses the plugin's own descriptors if there is reflection, and ours otherwise."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,37 +18,39 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
 TIMEOUT = 5.0
-"""Seconds that a plugin gets for each answer."""
+"""Seconds for each answer."""
 PACKAGES = ("v1beta1", "deviceplugin")
-"""The newest first."""
+"""The packages of the service DevicePlugin, the newest first."""
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 KUBELET_LIMIT = 16 * 1024 * 1024
-"""Bytes of an answer that are taken; a kubelet of 1.37 takes as many."""
+"""Bytes of an answer that are accepted; the same as in kubelet 1.37."""
 _OURS: Mapping[str, Any] = {"v1beta1": wire, "deviceplugin": wire19}
+"""Our modules for each package. Kubernetes 1.8 and 1.9 have the same package; 1.9 is the later form."""
 _ABSENT = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
+"""Codes that mean that the plugin does not have what was called."""
 
 
 class InspectionError(GatewayError):
-    """The plugin cannot be asked, or does not answer; the message is for the admin."""
+    """The plugin cannot be asked, or does not answer. The message is for an administrator."""
 
 
 class PluginService(NamedTuple):
-    """One DevicePlugin service."""
+    """A service DevicePlugin of the plugin."""
 
     descriptor: ServiceDescriptor
     is_reflected: bool
-    """Whether the plugin itself told its shape, through reflection."""
+    """Whether the descriptor comes from the plugin itself."""
     is_in_force: bool | None
-    """Whether the kubelet uses it; None where nobody says."""
+    """Whether the kubelet uses it, by the plugin's health service; None if that is not known."""
 
     @property
     def package(self) -> str:
-        """The dialect's package."""
+        """Return the package, such as ``v1beta1``."""
         return str(self.descriptor.full_name).rpartition(".")[0]
 
 
 class _Details(NamedTuple):
-    """What is known of a call before it is made; grpc asks for these names."""
+    """The details of a call before it is made. gRPC expects these names."""
 
     method: str
     timeout: float | None
@@ -59,7 +61,7 @@ class _Details(NamedTuple):
 
 
 class _Limit(grpc.StreamStreamClientInterceptor):
-    """Gives a call the time that a plugin gets."""
+    """Adds our timeout to each call of the library for reflection, which has none itself."""
 
     def intercept_stream_stream(self, continuation: Any, client_call_details: Any, request_iterator: Any) -> Any:
         details = client_call_details
@@ -70,13 +72,13 @@ class _Limit(grpc.StreamStreamClientInterceptor):
 
 
 class PluginClient:
-    """One connection to a plugin."""
+    """A connection to one plugin."""
 
     def __init__(self, path: Path) -> None:
-        """Connect.
+        """Prepare the connection. It is made by the first call.
 
         Raises:
-            InspectionError: nobody accepts.
+            InspectionError: there is no socket at this path.
         """
         self.path = path
         if not path.is_socket():
@@ -91,17 +93,17 @@ class PluginClient:
             ),
         )
         self._limited = grpc.intercept_channel(self._channel, _Limit())
-        """For the library that reads reflection, which waits without end."""
+        """For the library for reflection, which would wait for ever."""
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._channel.close()
 
     def reflected(self) -> Sequence[str] | None:
-        """List the services by reflection; None where there is none.
+        """Return the names of all services by reflection; None if the plugin has no reflection.
 
         Raises:
-            InspectionError: nobody answers.
+            InspectionError: the plugin does not answer.
         """
         try:
             return tuple(sorted(ProtoReflectionDescriptorDatabase(self._limited).get_services()))
@@ -111,10 +113,10 @@ class PluginClient:
             raise self._failed("reflection", error) from error
 
     def services(self, reflected: Sequence[str] | None) -> Sequence[PluginService]:
-        """Find the DevicePlugin services, the one in force first.
+        """Return the DevicePlugin services. The one that the kubelet uses is first.
 
         Raises:
-            InspectionError: nobody answers, or it is no device plugin.
+            InspectionError: the plugin does not answer, or has no such service.
         """
         if reflected is None:
             return self._services_by_calling()
@@ -129,6 +131,7 @@ class PluginClient:
         return sorted(found, key=lambda service: (not service.is_in_force, service.package not in PACKAGES[:1]))
 
     def _services_by_calling(self) -> Sequence[PluginService]:
+        """Return the first service that answers to ListAndWatch."""
         for package in PACKAGES:
             descriptor = _OURS[package].DESCRIPTOR.services_by_name["DevicePlugin"]
             service = PluginService(descriptor, is_reflected=False, is_in_force=None)
@@ -140,6 +143,7 @@ class PluginClient:
         raise InspectionError(f"{self.path}: it answers, and serves neither of {' and '.join(PACKAGES)}.DevicePlugin")
 
     def _is_in_force(self, service: str) -> bool | None:
+        """Return what the plugin's health service says about a service; None if it says nothing."""
         request = health_pb2.HealthCheckRequest(service=service)
         try:
             data = self._unary(HEALTH_CHECK)(request.SerializeToString(), timeout=TIMEOUT)
@@ -149,11 +153,11 @@ class PluginClient:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def snapshot(self, service: PluginService) -> Message:
-        """Take one device list.
+        """Return the first list of ListAndWatch, and end the stream.
 
         Raises:
-            AbsentError: the service is not there.
-            InspectionError: no list comes.
+            AbsentError: the plugin does not have the service.
+            InspectionError: there is no list.
         """
         listen: grpc.UnaryStreamMultiCallable[bytes, bytes]
         listen = self._channel.unary_stream(f"/{service.descriptor.full_name}/ListAndWatch")
@@ -171,10 +175,10 @@ class PluginClient:
         return self._parse(service, "ListAndWatch", data)
 
     def call(self, service: PluginService, method: str, fields: Mapping[str, Any]) -> Message | None:
-        """Make a call; None where the plugin does not have it.
+        """Make a call, and return the answer; None if the plugin does not have the method.
 
         Raises:
-            InspectionError: it fails.
+            InspectionError: the call fails.
         """
         described = service.descriptor.methods_by_name.get(method)
         if described is None:
@@ -200,6 +204,7 @@ class PluginClient:
             raise InspectionError(f"{self.path}: the answer to {method} is no {kind.full_name}") from error
 
     def _failed(self, what: str, error: grpc.RpcError) -> InspectionError:
+        """Return the error for a failed call."""
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return InspectionError(f"{self.path}: no answer to {what} within {TIMEOUT:.0f} s")
         return InspectionError(f"{self.path}: {what}: {error.code().name}: {error.details()}")

@@ -1,1 +1,20 @@
-"""`plugin-gateway run`: the gateway as a process."""
+"""`plugin-gateway run`: the gateway as a process.
+
+A node should have its devices soon after the process starts. Most of the time until the first registration goes into
+imports, so their order is chosen:
+
+1. `command` handles signals, disables the garbage collector, checks the limits of the process, and decides the settings
+   that the next steps need.
+2. The backend starts. The driver initialises in the backend's own thread.
+3. Meanwhile the main thread imports asyncio, gRPC, protobuf and the gateway, and leaves out what they would import and
+   `run` does not need.
+4. `daemon` checks the kubelet's directory, opens the HTTP listener, reads the state that an earlier instance left, and
+   begins a recording. An error in these ends the process with a message.
+5. The event loop runs. The gateway registers as soon as the driver has reported its devices.
+6. After 30 ms the rest is imported, in threads: structlog (log lines are kept until then), the control socket, HTTP
+   pages and reports to the cluster. The garbage collector is enabled.
+
+SIGTERM and SIGINT end the process at once until there is something to clean up, and in order after that; a second
+signal ends it at once. An end that takes longer than 1.8 s is cut off. SIGHUP reads the configuration again. One that
+comes during the start is handled when the event loop runs.
+"""

@@ -1,4 +1,4 @@
-"""`plugin-gateway run`: the gateway as a process that is told what to do by its settings and by signals."""
+"""The process of `plugin-gateway run`: makes the gateway and what runs beside it, and applies a new configuration."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Daemon:
-    """One process: settings, a backend, and the gateway between it and the kubelet."""
+    """One process: settings, backend, gateway, control socket, HTTP listener, reports and recording."""
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class Daemon:
             keep=self._keep,
         )
         self._before = self._gateway.state
-        """What an earlier instance left."""
+        """The state that an earlier instance left."""
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
-        # Last, so that a start that fails leaves no file.
+        # Last, so that a start that fails leaves no file behind.
         self._recorder = _record(settings, self._before) if settings.record else None
 
     def run(self) -> int:
-        """Run until a signal ends it; returns the exit status."""
+        """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", **_decided(self._settings))
         try:
             return run_process(self._work, self._reload, self._finish_start)
@@ -90,7 +90,7 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._gateway.run(), name="gateway")
             tasks.create_task(self._memory.run(), name="memory of health")
-            # Ahead of the first fault, or a kill soon after that would have the next instance know nothing of it.
+            # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
             tasks.create_task(_import_later("plugin_gateway.adapters.gateway.health_file"), name="import")
             tasks.create_task(self._serve_operators(), name="operators")
             if self._listener is not None:
@@ -99,6 +99,7 @@ class Daemon:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
 
     def _keep(self, state: State, changes: Changes) -> None:
+        """Pass a new state on to the state file, to the reports, and if it is settled to the service manager."""
         self._memory.keep(state)
         if self._reports is not None:
             self._reports.keep(state, changes.notes)
@@ -119,7 +120,7 @@ class Daemon:
         await self._reports.run()
 
     async def _serve_operators(self) -> None:
-        """Serve them once the first registration is on its way: nobody types that fast."""
+        """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
         await _import_later("plugin_gateway.adapters.control.control_socket")
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
@@ -138,6 +139,7 @@ class Daemon:
         return OperatorCommands(self._gateway, self._configuration)
 
     def _configuration(self) -> Mapping[str, object]:
+        """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
         settings = self._settings
         decided = {name: source for name, source in settings.sources.items() if source != "default"}
         return {
@@ -156,7 +158,7 @@ class Daemon:
         return self._backend.silent_for()
 
     def _finish_start(self) -> None:
-        """Do what nobody has to wait for."""
+        """Do what the first registration does not need. Objects that exist now are not collected any more."""
         self._set_up_logs()
         gc.freeze()
         gc.enable()
@@ -165,7 +167,7 @@ class Daemon:
         set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
 
     async def _reload(self) -> None:
-        """Read the settings again and apply what changed; settings that are wrong change nothing."""
+        """Read the settings again, and apply what changed. Settings with an error change nothing."""
         try:
             settings = await asyncio.to_thread(self._read_settings)
         except InvalidValueError as error:
@@ -187,7 +189,7 @@ class Daemon:
         self._gateway.apply(_serving_policy(settings))
 
     def _replace_backend(self, settings: Settings) -> None:
-        """Look for the driver elsewhere, as soon as the one before lets its thread go: only one thread may ask it."""
+        """Open the driver below another root when the old thread has ended. Only one thread may use the driver."""
         log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         before = self._backend
         before.stop()
@@ -206,14 +208,16 @@ def _record(settings: Settings, before: State) -> "Recorder | None":
 
 
 class ListenError(GatewayError):
-    """The listener's address cannot be had."""
+    """The address of the HTTP listener cannot be used."""
 
 
 def _listen(address: ListenAddress) -> socket.socket:
-    """Listen at once, so that an address that is taken is said at the start; who comes is served a moment later.
+    """Return a listening socket. Its clients are served a moment later.
+
+    It is opened now, so that an address in use is an error at the start.
 
     Raises:
-        ListenError: the address cannot be had.
+        ListenError: the address cannot be used.
     """
     from plugin_gateway.adapters.support.connections import listen  # noqa: PLC0415 - only where asked for
 
@@ -224,7 +228,7 @@ def _listen(address: ListenAddress) -> socket.socket:
 
 
 async def _import_later(module: str) -> None:
-    """Import in a thread what the first registration does not need, once that is on its way."""
+    """Import a module in a thread, when the first registration is under way."""
     await asyncio.sleep(START_TIME)
     await asyncio.to_thread(import_module, module)
 
@@ -245,7 +249,7 @@ def _serving_policy(settings: Settings) -> ServingPolicy:
 
 
 def _changed(before: Settings, after: Settings) -> list[str]:
-    """Tell each decision that is another one now."""
+    """Return the settings that differ, as texts for the log."""
     names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
     shown = {name: (_as_text(getattr(before, name)), _as_text(getattr(after, name))) for name in names}
     health = ["health"] if before.health != after.health else []
@@ -259,7 +263,7 @@ def _as_text(value: object) -> str:
 
 
 def _decided(settings: Settings) -> dict[str, object]:
-    """What is in force, as log fields; only what somebody decided."""
+    """Return log fields with the most important settings, and the sources of all that are not defaults."""
     return {
         "kubelet_dir": str(settings.kubelet_dir),
         "backend": settings.backend,

@@ -1,4 +1,4 @@
-"""What the machine must allow this process; gRPC hangs or crashes without a word where it is less."""
+"""Checks the limits of the process. gRPC would hang or crash without a message if they are too low."""
 
 import _thread
 import contextlib
@@ -8,25 +8,25 @@ import resource
 from plugin_gateway.core.errors import GatewayError
 
 MIN_THREADS = 12
-"""Threads beside the main one: eight are gRPC's and ours, measured with the simulated GPUs; the rest are for more."""
+"""Threads beside the main one. gRPC and the gateway use eight with simulated GPUs (measured); the rest is a margin."""
 MIN_DESCRIPTORS = 64
-"""Open files: sixteen with one resource and one kubelet, measured; the rest are for more of both."""
+"""Open files. With one resource and one kubelet there are sixteen (measured); the rest is for more of both."""
 
 
 class ProcessLimitError(GatewayError):
-    """The process may not have what it needs; the message names the limit and who sets it."""
+    """A limit is too low. The message names it and who sets it."""
 
 
 def claim_limits() -> None:
-    """Take as many descriptors as we may have, and see that there are enough of them and of threads.
+    """Raise the limit of open files as far as allowed, and check that it and the limit of threads are high enough.
 
     Raises:
-        ProcessLimitError: there are not.
+        ProcessLimitError: one of them is too low.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most < MIN_DESCRIPTORS:
         raise ProcessLimitError(f"{most} open files are allowed (ulimit -Hn), needed are {MIN_DESCRIPTORS}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a crowd of connections must not keep the kubelet's out
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # many connections must not keep the kubelet's out
     possible = _count_possible_threads()
     if possible < MIN_THREADS:
         raise ProcessLimitError(
@@ -36,9 +36,10 @@ def claim_limits() -> None:
 
 
 def _count_possible_threads() -> int:
-    """Start threads until there are enough, as the only way to ask every limit there is.
+    """Start threads until there are enough, and return how many could be started.
 
-    Those of ``threading`` would cost the start ten times as much, which is 2 ms.
+    Several limits can apply, and no call returns the lowest of them. `_thread` is used because threads of `threading`
+    take ten times as long, 2 ms in all.
     """
     gate, ended = _thread.allocate_lock(), list[None]()
     gate.acquire()
@@ -48,7 +49,7 @@ def _count_possible_threads() -> int:
             ended.append(None)
 
     started = 0
-    with contextlib.suppress(RuntimeError):  # Python's word for a thread that cannot be started
+    with contextlib.suppress(RuntimeError):  # Python raises it if a thread cannot be started
         for _ in range(MIN_THREADS):
             _thread.start_new_thread(wait, ())
             started += 1

@@ -1,4 +1,4 @@
-"""The life of the process: signals, the way it ends, and what it says then."""
+"""Runs the gateway until it ends: signals, reload, exit status, and messages to the service manager."""
 
 import asyncio
 import os
@@ -13,19 +13,22 @@ from plugin_gateway.adapters.support.tasks import leaves
 from plugin_gateway.core.errors import GatewayError
 
 STOP_DEADLINE = 1.8
-"""Seconds for an orderly end; after that the process leaves anyway."""
+"""Seconds for an orderly end. After that the process exits anyway."""
 
 START_TIME = 0.03
-"""Seconds after which the first registration is on its way, where kubelet and driver are there."""
+"""Seconds after the start of the event loop. The first registration is under way by then, if kubelet and driver are
+there."""
 
 Reload = Callable[[], Awaitable[None]]
+"""Reads the configuration again, and applies it."""
 Work = Callable[[], Coroutine[Any, Any, None]]
+"""Runs the gateway until cancelled."""
 
 
 def run_process(work: Work, reload: Reload, finish_start: Callable[[], None]) -> int:
-    """Run until a signal ends it; returns the exit status.
+    """Run until a signal or an error ends it, and return the exit status.
 
-    ``finish_start`` is called a moment later, in a thread of its own: it imports, and nothing waits for it.
+    ``finish_start`` is called after START_TIME in a thread of its own. It imports modules, and nothing waits for it.
     """
     return asyncio.run(_Life(work, reload, finish_start).run())
 
@@ -47,7 +50,7 @@ class _Life:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, main, number)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came during the start is heeded now
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came during the start is handled now
         self._finishing.start()
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -66,7 +69,7 @@ class _Life:
         return 1
 
     def _stop(self, main: asyncio.Task[int], number: int) -> None:
-        """End in order at the first signal, at once at the second."""
+        """Handle a signal: end in order at the first one, and at once at the second."""
         if self._stopping:
             os._exit(128 + number)
         self._stopping = True
@@ -75,9 +78,9 @@ class _Life:
         main.cancel()
 
     def _give_up(self) -> None:
-        """Leave although something does not end; the sockets may stay, and the next instance removes them."""
+        """Exit although something has not ended. Sockets that are left over are removed by the next instance."""
         log.error("could not stop in time, leaving", seconds=STOP_DEADLINE)
-        self._finish_start()  # it may not have come to that, and what was said is still kept
+        self._finish_start()  # if it was not called yet, log lines are still kept in memory
         os._exit(1)
 
     async def _reload_on_hangup(self) -> None:
@@ -88,7 +91,7 @@ class _Life:
 
 
 def _log_end(group: BaseExceptionGroup) -> None:
-    """Say why the process ends: in one line where we know, with a traceback where it is a fault of ours."""
+    """Log why the process ends. A fault of the gateway itself has a traceback."""
     for error in leaves(group):
         if isinstance(error, GatewayError):
             log.error("ends", problem=str(error))
@@ -97,19 +100,19 @@ def _log_end(group: BaseExceptionGroup) -> None:
 
 
 class ServiceManager:
-    """Listens on the socket that it names in ``NOTIFY_SOCKET``; ``None`` where nobody wants to be told."""
+    """The service manager that started the process, if it sets ``NOTIFY_SOCKET`` as systemd does."""
 
     def __init__(self, address: str | None) -> None:
         self._address = address or None
 
     def say_ready(self) -> None:
-        """Say that what comes after this service may be started; a second time does nothing."""
+        """Report that services after this one may start. Only the first call does anything."""
         address, self._address = self._address, None
         if address is None:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
-                # An address without a file is written with @ in the place of its first byte (sd_notify(3)).
+                # An abstract address is written with @ in place of its first byte, which is 0; see sd_notify(3).
                 sender.sendto(b"READY=1", f"\0{address[1:]}" if address.startswith("@") else address)
         except OSError as error:
             log.warning(
