@@ -1,7 +1,8 @@
-"""Make the message modules and their type stubs from the .proto files: ``make generate``.
+"""Makes the Python modules and their type stubs from the .proto files: ``make generate``.
 
-Kubernetes 1.8 and 1.9 define the same full names with different content, so each dialect is compiled by itself
-and its module gets a descriptor pool of its own, ``POOL``, instead of protobuf's process-wide one.
+Kubernetes 1.8 and 1.9 define the same full names with different fields. protobuf keeps all messages of a process in one
+descriptor pool, which refuses that. So each API version is compiled separately, and its module gets a pool of its own,
+``POOL``.
 """
 
 import sys
@@ -19,7 +20,7 @@ STUB_POOL_IMPORT = STUB_IMPORT + "from google.protobuf import descriptor_pool as
 
 
 def replace_once(path: Path, old: str, new: str) -> None:
-    """Replace the one place where ``old`` stands; the generator has changed where there is not exactly one."""
+    """Replace the only occurrence of ``old``. Exit if there is none or more: protoc's output has changed then."""
     text = path.read_text()
     if text.count(old) != 1:
         sys.exit(f"{path}: expected exactly one {old!r}, the generator writes another form now")
@@ -27,7 +28,7 @@ def replace_once(path: Path, old: str, new: str) -> None:
 
 
 def generate(proto: Path) -> None:
-    """Compile one dialect and give it a pool of its own."""
+    """Compile one .proto file, and give its module a pool of its own."""
     status = protoc.main(
         [
             "protoc",
