@@ -1,6 +1,6 @@
-"""Makes the manifests, and puts the project's version where it is told: ``make generate``.
+"""Writes the manifests, and the version of the project into all files that contain it: ``make generate``.
 
-The manifests are one text, and what a release wants otherwise. The version is that of pyproject.toml.
+The manifests are made from one template and a variant for each range of releases. The version is in pyproject.toml.
 """
 
 import re
@@ -21,14 +21,16 @@ VERSIONED: Mapping[str, re.Pattern[str]] = {
     "deploy/README.md": re.compile(_IMAGE),
     "deploy/helm/plugin-gateway/Chart.yaml": re.compile(r'(?<=^version: ).*|(?<=^appVersion: ")[^"]*', re.MULTILINE),
 }
-"""Files that people write and that tell the version, and where in them it is."""
+"""Files that are written by hand and contain the version, and where it stands in each."""
 
 
 class Variant(NamedTuple):
-    """What differs."""
+    """The parts of a manifest that depend on the Kubernetes release."""
 
     file: str
+    """The name of the manifest's file."""
     releases: str
+    """The releases that it is for, in words."""
     api_version: str
     annotations: str
     priority: str
@@ -160,17 +162,17 @@ $priority\
 
 
 def text_of(variant: Variant) -> str:
-    """Write one manifest."""
+    """Return one manifest."""
     return TEXT.substitute(variant._asdict(), version=PROJECT["version"])
 
 
 def put_version(path: Path, place: re.Pattern[str]) -> None:
-    """Put the version into every place of a file that is for it."""
+    """Write the version into all its places in a file."""
     path.write_text(place.sub(PROJECT["version"], path.read_text()))
 
 
 def main() -> None:
-    """Write them all."""
+    """Write all manifests and versions."""
     FOLDER.mkdir(exist_ok=True)
     for variant in (NEWER, OLDEST):
         (FOLDER / variant.file).write_text(text_of(variant))

@@ -1,4 +1,7 @@
-"""Copies what the gateway needs to run into a folder: the root of its image. Runs in the image's build stage."""
+"""Copies everything that the gateway needs into a folder, which becomes the root of its image.
+
+The image has no shell, no package manager and no other programs. This script runs in the build stage of the image.
+"""
 
 import compileall
 import os
@@ -12,8 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 APPLICATION = Path("/opt/plugin-gateway")
+"""The folder into which pip has installed the gateway."""
 NOT_NEEDED = ("ensurepip", "idlelib", "lib2to3", "pydoc_data", "test", "tkinter", "turtledemo", "venv", "__pycache__")
-"""Parts of the standard library that `plugin-gateway` never loads."""
+"""Parts of the standard library that the gateway never imports."""
 _LIBRARY = re.compile(r"=> (/\S+)|^\s*(/\S+) \(", re.MULTILINE)
 PROGRAM = """\
 #!/usr/bin/python3 -P
@@ -21,8 +25,9 @@ from plugin_gateway.__main__ import main
 
 raise SystemExit(main())
 """
-"""What `kubectl exec POD -- plugin-gateway status` runs."""
+"""The program for `kubectl exec POD -- plugin-gateway status`."""
 USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
+"""The content of /etc/passwd."""
 
 
 def main() -> None:
@@ -45,7 +50,8 @@ def main() -> None:
         copy(library, tree)
     copy_licenses((python, standard / "os.py", *loaded), tree)
     make_root(tree)
-    # Compiled once, and believed: the file system cannot be written, and its times are those of the build.
+    # Python does not compare these compiled modules with their sources: the container's file system is read-only, and
+    # its file times are those of the build.
     for folder in (standard, APPLICATION):
         compileall.compile_dir(
             tree / folder.relative_to("/"),
@@ -56,14 +62,14 @@ def main() -> None:
 
 
 def libraries(program: Path) -> Iterator[Path]:
-    """List the shared libraries that a program or a library loads."""
+    """Yield the shared libraries that a program or a library loads."""
     shown = subprocess.run(("ldd", str(program)), check=False, capture_output=True, text=True).stdout
     for match in _LIBRARY.finditer(shown):
         yield Path(match[1] or match[2])
 
 
 def copy(source: Path, tree: Path) -> None:
-    """Copy a file to where it is found: below its own name, with the links of its folders followed."""
+    """Copy a file to the same path below ``tree``. Symbolic links in the path of its folder are resolved."""
     target = tree / source.parent.resolve().relative_to("/") / source.name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +77,7 @@ def copy(source: Path, tree: Path) -> None:
 
 
 def copy_licenses(files: Iterable[Path], tree: Path) -> None:
-    """Copy what Debian says of the terms of each package of which there is a file; those of wheels are in them."""
+    """Copy Debian's copyright file of each package that has one of these files. Wheels contain their own licenses."""
     paths = [str(path.resolve()) for path in files if not path.is_relative_to(APPLICATION)]
     found = subprocess.run(("dpkg-query", "--search", *paths), check=True, stdout=subprocess.PIPE, text=True).stdout
     for package in {line.partition(":")[0] for line in found.splitlines()}:
@@ -79,7 +85,7 @@ def copy_licenses(files: Iterable[Path], tree: Path) -> None:
 
 
 def make_root(tree: Path) -> None:
-    """Make what a container runtime, NVIDIA's hook and the loader expect around it."""
+    """Make the folders and files that container runtimes, NVIDIA's hook and the dynamic loader expect."""
     for name in ("dev", "proc", "sys", "tmp", "run/plugin-gateway", "driver-root", "var/lib/kubelet/device-plugins"):
         (tree / name).mkdir(parents=True, exist_ok=True)
     for name in ("lib", "lib64", "bin", "sbin"):
