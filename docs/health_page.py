@@ -1,4 +1,4 @@
-"""Makes health.md from the code: ``make generate``. Each cell of the state table is what the state function did."""
+"""Writes health.md from the code: ``make generate``. Each cell of the state table is a result of the state function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +41,9 @@ HERE = InventorySeen(
         visibility_variable="X",
     )
 )
+"""The driver reports one GPU."""
 ACTIONS = {901: Action.UNHEALTHY, 902: Action.UNTIL_RESET, 903: Action.UNTIL_REBOOT}
+"""An XID for each action that makes a device unhealthy."""
 POLICY = HEALTH_POLICY.with_decisions({xid_kind(xid): Decision(action, "") for xid, action in ACTIONS.items()})
 SIMPLE, RESET, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
 WELL, LOST = (
@@ -50,11 +52,13 @@ WELL, LOST = (
 )
 NEW_DRIVER = DriverSeen("2", "2")
 NOW, LATER = Moment(10_000.0, 0.0), Moment(20_000.0, 0.0)
+"""The time of all steps, and a time after every quiet time."""
 Step = Callable[[State], State]
+"""Changes the state."""
 
 
 def see(*observations: Observation) -> Step:
-    """What the driver tells."""
+    """Return a step in which the driver reports these observations."""
 
     def step(state: State) -> State:
         for observation in observations:
@@ -65,7 +69,7 @@ def see(*observations: Observation) -> Step:
 
 
 def rest(state: State) -> State:
-    """Let the quiet time pass, where one goes on."""
+    """Let the quiet time pass if one is running."""
     return wait(state, LATER, POLICY)[0] if due(state, POLICY) is not None else state
 
 
@@ -79,6 +83,7 @@ STARTS: Mapping[str, Sequence[Observation]] = {
     "Unhealthy, the driver is gone": (DriverSilence(99.0),),
     "Probation": (SIMPLE, WELL),
 }
+"""The columns: stages, and the observations that lead to them."""
 STEPS: Mapping[str, Step] = {
     "evidence: `unhealthy`": see(SIMPLE),
     "evidence: `unhealthy-until-reset`": see(RESET),
@@ -95,10 +100,11 @@ STEPS: Mapping[str, Step] = {
     "the gateway restarts": lambda state: recall(remember(state, "boot"), "boot"),
     "the node reboots": lambda state: recall(remember(state, "boot"), "another"),
 }
+"""The rows."""
 
 
 def described(state: State) -> str:
-    """Name the state as the rows do, as far as they know it."""
+    """Return the stage of the GPU in the words of the columns."""
     fault = state.faults.get(GPU)
     if fault is None:
         return "Healthy"
@@ -114,7 +120,7 @@ def described(state: State) -> str:
 
 
 def state_table() -> list[str]:
-    """Draw what each step leads to from each start."""
+    """Return the table of what each step does in each stage."""
     lines = [row(("", *STARTS)), row(["---"] * (len(STARTS) + 1))]
     starts = [see(HERE, DriverSeen("1", "1"), *observations)(State()) for observations in STARTS.values()]
     for name, step in STEPS.items():
@@ -127,7 +133,7 @@ def state_table() -> list[str]:
 
 
 def evidence_table() -> list[str]:
-    """List what follows from which evidence by default."""
+    """Return the table of the default action for each kind of evidence."""
     numbers = {kind: number_of(kind, XID) for kind in HEALTH_POLICY.kinds}
     by_decision: dict[Decision, list[int]] = {}
     for xid, kind in sorted((xid, kind) for kind, xid in numbers.items() if xid is not None):
@@ -141,13 +147,13 @@ def evidence_table() -> list[str]:
 
 
 def ranges(xids: Sequence[int]) -> str:
-    """Write neighbours as a range."""
+    """Return numbers as text; numbers in a row are a range."""
     groups = [[xid for _, xid in group] for _, group in groupby(enumerate(xids), lambda each: each[1] - each[0])]
     return ", ".join(str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups)
 
 
 def row(cells: Sequence[str]) -> str:
-    """Write a row of a table."""
+    """Return a row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
@@ -244,7 +250,7 @@ after the file. The first lists XIDs to ignore, or says `all`. The second lists 
 
 
 def page() -> str:
-    """Write the page."""
+    """Return the page."""
     return TEXT.format(
         quiet=HEALTH_POLICY.quiet_time,
         count=HEALTH_POLICY.flap_count,

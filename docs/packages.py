@@ -1,4 +1,4 @@
-"""Draws the packages and the imports between them into architecture.md: ``make generate``."""
+"""Writes the packages and their imports into architecture.md: ``make generate``."""
 
 import re
 from collections.abc import Mapping
@@ -10,15 +10,15 @@ import grimp
 PAGE = Path(__file__).with_name("architecture.md")
 PARTS = ("plugin_gateway.api", "plugin_gateway.core", "plugin_gateway.nvidia", "plugin_gateway.adapters")
 ADAPTERS = "plugin_gateway.adapters"
-"""Whose packages are drawn one by one."""
+"""The package whose sub-packages are shown one by one."""
 BEGIN, END = "<!-- made by make generate -->", "<!-- end of what make generate made -->"
 
 Imports = Mapping[str, frozenset[str]]
-"""For each package those that it imports."""
+"""The packages that each package imports."""
 
 
 def package_of(module: str) -> str | None:
-    """Name the package of a module; None for the one that holds those of the adapters."""
+    """Return the package of a module. None for the package that contains those of the adapters."""
     parts = module.removeprefix("plugin_gateway.").split(".")
     if parts[0] != "adapters":
         return parts[0]
@@ -26,7 +26,7 @@ def package_of(module: str) -> str | None:
 
 
 def imports() -> Imports:
-    """Read the imports between packages, those inside functions included; the composition root is left out."""
+    """Return the imports between packages, with those inside functions. The composition root is left out."""
     graph = grimp.build_graph(*PARTS, cache_dir=None)
     found: dict[str, set[str]] = {package: set() for package in map(package_of, graph.modules) if package is not None}
     for module in graph.modules:
@@ -38,14 +38,14 @@ def imports() -> Imports:
 
 
 class CircleError(Exception):
-    """Packages that import each other in a circle; there is no layer for them."""
+    """Packages import each other in a circle, so they have no layers."""
 
 
 def layers(packages: Imports) -> Mapping[str, int]:
-    """Put each package above all that it imports; the lowest layer is 1.
+    """Return the layer of each package: 1, or one more than the highest layer that it imports.
 
     Raises:
-        CircleError: with packages of a circle.
+        CircleError: there is a circle; the message names packages of it.
     """
     found: dict[str, int] = {}
     while len(found) < len(packages):
@@ -57,7 +57,7 @@ def layers(packages: Imports) -> Mapping[str, int]:
 
 
 def _only_direct(packages: Imports) -> Imports:
-    """Leave out every import that a way through other packages implies."""
+    """Return the imports without those that follow from others: A imports C, if A imports B and B imports C."""
 
     def reachable(package: str) -> frozenset[str]:
         return packages[package].union(*(reachable(other) for other in packages[package]))
@@ -69,13 +69,14 @@ def _only_direct(packages: Imports) -> Imports:
 
 
 def _purpose(package: str) -> str:
+    """Return the first line of the package's docstring."""
     whole = f"plugin_gateway.{package}"
     words = (import_module(whole if whole in PARTS else f"{ADAPTERS}.{package}").__doc__ or "").strip().splitlines()
     return words[0] if words else ""
 
 
 def drawing() -> str:
-    """Write the packages as a diagram, and as a table with all that each one imports."""
+    """Return the packages as a diagram, and as a table with all imports."""
     packages = imports()
     level = layers(packages)
     ordered = sorted(packages, key=lambda package: (-level[package], package))
