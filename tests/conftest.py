@@ -1,4 +1,4 @@
-"""What every test of the whole may need."""
+"""Fixtures for all tests."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ pytest_plugins = ["leaks"]
 
 @pytest.fixture(scope="session", autouse=True)
 def an_interrupt_is_heeded() -> None:
-    """Have what the tests start heed SIGINT: a shell that ran them in the background had it ignored by all of them."""
+    """Restore the handling of SIGINT: a shell ignores it for background processes, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where every gateway of the test keeps what a restart must not forget: they are on one node, and not on ours."""
+    """Set the state directory of all gateways of the test, so that none uses the one of this machine."""
     directory = tmp_path / "state"
     monkeypatch.setenv("STATE_DIR", str(directory))
     return directory
@@ -33,14 +33,14 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def kubelet_dir() -> Iterator[Path]:
-    """A directory whose path is as short as the kubelet's own: unix sockets have room for 107 bytes."""
+    """A directory with a short path. The path of a unix socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="kubelet-") as folder:
         yield Path(folder)
 
 
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[Driver]:
-    """A machine with eight GPUs; it is closed at the end."""
+    """A stand-in driver with eight GPUs."""
     made = Driver(tmp_path, gpus=8)
     yield made
     made.close()
@@ -48,9 +48,9 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
 
 @pytest.fixture
 def told() -> Iterator[list[dict[str, Any]]]:
-    """The log lines of the test, as fields."""
+    """The log lines of the test, as dicts with level and fields."""
     lines: list[dict[str, Any]] = []
     log.write_to(lambda level, line: lines.append({"level": level, **line}))
-    lines.clear()  # of the tests before
+    lines.clear()  # from earlier tests
     yield lines
     log.write_to(None)

@@ -1,4 +1,4 @@
-"""As much of an API server as the reports to the cluster need: TLS, a token, Events and a node's status."""
+"""A small API server for reports to the cluster: TLS, a token, Events, and the status of a node."""
 
 import http.server
 import json
@@ -15,7 +15,7 @@ TOKEN = "secret-of-the-pod"
 
 
 class Call(NamedTuple):
-    """One call that was answered."""
+    """A call that was accepted."""
 
     method: str
     path: str
@@ -24,12 +24,12 @@ class Call(NamedTuple):
 
 
 class ApiServer:
-    """What it was told, and what a pod needs to reach it."""
+    """The accepted calls, and what a pod needs to reach the server."""
 
     def __init__(self, folder: Path, port: int, context: ssl.SSLContext) -> None:
         self.calls: list[Call] = []
         self.status = 200
-        """What it answers with."""
+        """The HTTP status of all answers."""
         self.service_account = folder
         self.context = context
         self.environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
@@ -43,7 +43,7 @@ class ApiServer:
 
 @contextmanager
 def api_server(folder: Path) -> Iterator[ApiServer]:
-    """Serve on a free port for the length of a block."""
+    """Run a server on a free port inside the block."""
     authority = trustme.CA()
     folder.mkdir()
     authority.cert_pem.write_to_path(folder / "ca.crt")
@@ -65,7 +65,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
         do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-            """Say nothing."""
+            """Log nothing."""
 
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.socket = context.wrap_socket(listener.socket, server_side=True)

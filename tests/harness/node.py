@@ -1,4 +1,4 @@
-"""A whole gateway in the test's own process, with devices that the test decides about."""
+"""A whole gateway inside the process of the test, with devices that the test controls."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ def device(index: int, product: str = "NVIDIA H100 80GB HBM3") -> Device:
 
 
 class Node:
-    """The gateway under test, and what its driver would say."""
+    """The gateway under test. The methods are what its driver reports."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Node:
         )
 
     def check(self, checkup: Checkup = WELL, *indexes: int) -> None:
-        """Have the driver say how these devices are."""
+        """Report the result of a check for these devices, or for all."""
         self.observations.put(DevicesChecked({device(index).id: checkup for index in indexes or range(8)}))
 
     def fail(self, index: int, xid: int = 79) -> None:
@@ -79,7 +79,7 @@ class Node:
 
 @asynccontextmanager
 async def running(node: Node, devices: int = 8) -> AsyncIterator[Node]:
-    """Run it until the block ends; what ends it before that is raised."""
+    """Run the gateway inside the block. An error that ends it earlier is raised."""
     node.see([device(index) for index in range(devices)])
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(node.gateway.run())
@@ -90,7 +90,7 @@ async def running(node: Node, devices: int = 8) -> AsyncIterator[Node]:
 
 
 async def until(condition: Callable[[], bool], what: str, limit: float = 5.0) -> None:
-    """Wait for what no event tells."""
+    """Poll until the condition holds. For conditions without an event."""
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"

@@ -1,4 +1,4 @@
-"""The gateway as a process of its own, as a user starts it."""
+"""The gateway as a separate process, started as a user starts it."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ PROGRAM = str(Path(sys.executable).with_name("plugin-gateway"))
 
 
 class Process:
-    """A running `plugin-gateway run`, its log lines, and its end."""
+    """A running `plugin-gateway run` and its log lines."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -39,7 +39,7 @@ class Process:
         return [line["event"] for line in self.lines]
 
     async def wait_for_event(self, event: str, times: int = 1, limit: float = 10) -> dict[str, Any]:
-        """Wait for a log line; tells the last of them."""
+        """Wait until the log has this event so many times, and return the last line with it."""
         async with asyncio.timeout(limit):
             while self.events().count(event) < times:
                 self._more.clear()
@@ -47,21 +47,21 @@ class Process:
         return [line for line in self.lines if line["event"] == event][-1]
 
     async def wait_for_control(self, limit: float = 10) -> None:
-        """Wait until an operator can reach it."""
+        """Wait until the control socket exists."""
         control = Path(os.environ["STATE_DIR"]) / "control.sock"
         async with asyncio.timeout(limit):
             while not control.exists():  # noqa: ASYNC110 - another process makes it
                 await asyncio.sleep(0.01)
 
     async def ended(self, limit: float = 10) -> int:
-        """Wait for the end; tells the exit status."""
+        """Wait for the end, and return the exit status."""
         async with asyncio.timeout(limit):
             return await self._process.wait()
 
 
 @asynccontextmanager
 async def started(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
-    """Start it, read its log as JSON, and end it at the end of the block where it still runs."""
+    """Run the gateway inside the block, and read its log as JSON."""
     child = await asyncio.create_subprocess_exec(
         PROGRAM,
         "run",
@@ -89,7 +89,7 @@ async def started(*arguments: str, environment: Mapping[str, str] | None = None)
 async def run_to_end(
     *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
 ) -> tuple[int, str, str]:
-    """Run the program until it ends by itself, perhaps ``within`` another one; tells status, output and errors."""
+    """Run the program until it ends, and return status, output and errors. ``within`` is a program that starts it."""
     child = await asyncio.create_subprocess_exec(
         *within,
         PROGRAM,

@@ -1,4 +1,4 @@
-"""Recordings that are made by hand: one kubelet of 1.10 or later, one resource, two devices."""
+"""Recordings made by hand: one kubelet of 1.10 or later, one resource, two devices."""
 
 import json
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def listed(*unhealthy: int, devices: Sequence[Device] = DEVICES, stream: str = "
 
 
 def conversation(*more: Line) -> list[Line]:
-    """A kubelet is there, takes the registration and listens; then whatever follows."""
+    """Return a recording in which a kubelet accepts the registration and opens a stream, followed by these lines."""
     return [
         head(),
         line("kubelet", is_there=True),
