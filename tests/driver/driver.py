@@ -1,4 +1,7 @@
-"""The test's hand on the stand-in driver: what it writes here, the library in nvml.c answers with, in any process."""
+"""A stand-in for the NVIDIA driver. The test controls it from here, and the library from nvml.c answers accordingly.
+
+Both share a file that is mapped into memory. So the library can be in any process that finds the file.
+"""
 
 import atexit
 import ctypes
@@ -22,7 +25,7 @@ RECOVERY_ACTION_CHANGED = 0x8000
 EVERY_EVENT = DOUBLE_BIT_ECC | XID_CRITICAL | GPU_UNAVAILABLE | RECOVERY_ACTION_CHANGED
 GPU_IS_LOST = 15
 STRANGER = -1
-"""An event of a device that is in no list."""
+"""The index for an event of a device that is in no list."""
 
 SOURCE = Path(__file__).with_name("nvml.c")
 LIBRARY = "libnvidia-ml.so.1"
@@ -32,7 +35,7 @@ _libc = ctypes.CDLL(None)
 
 
 class Call(IntEnum):
-    """The calls that can be counted, fail or hang, in the order of nvml.c."""
+    """The calls that can be counted, fail or hang. The numbers are those of nvml.c."""
 
     INIT = 0
     SHUTDOWN = 1
@@ -97,7 +100,7 @@ class _Control(ctypes.Structure):
 
 
 def build(folder: Path, *, old: bool = False) -> Path:
-    """Compile the library into a folder; ``old`` gives it the names that drivers before 2018 had."""
+    """Compile the library into a folder. ``old`` gives it the function names that drivers before 2018 had."""
     target = folder / LIBRARY
     options = ["-DOLD_DRIVER"] if old else []
     subprocess.run(
@@ -109,14 +112,14 @@ def build(folder: Path, *, old: bool = False) -> Path:
 
 @functools.cache
 def built(*, old: bool) -> Path:
-    """Compile the library once for this process; it is gone when the process ends."""
+    """Compile the library once in this process. It is removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="nvml-stand-in-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return build(folder, old=old)
 
 
 class Driver:
-    """A driver root with the library and device nodes, and the machine behind it."""
+    """A driver root with the library and the device nodes, and the machine with its GPUs."""
 
     def __init__(self, folder: Path, *, gpus: int = 8, old: bool = False) -> None:
         self.root = folder / "driver-root"
@@ -137,14 +140,14 @@ class Driver:
             self.add(index)
 
     def close(self) -> None:
-        """Release whatever hangs and let go of the machine's memory; the last that is done with it."""
+        """Release all calls that hang, and unmap the memory. Nothing may use the driver after that."""
         self.release()
         del self._control
         self._memory.close()
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a process needs to find the control file."""
+        """Return the environment that a process needs to find the shared file."""
         return {"NVML_STAND_IN": str(self._file)}
 
     @property
@@ -157,7 +160,7 @@ class Driver:
         self._library.symlink_to(built(old=self._old))
 
     def uninstall(self) -> None:
-        """Take the library away; who has it loaded keeps it."""
+        """Remove the library. Processes that have loaded it keep it."""
         self._library.unlink()
 
     def add(
@@ -173,10 +176,10 @@ class Driver:
         numa_node: int | None = None,
         in_proc: bool = True,
     ) -> str:
-        """Put a GPU into a slot; a new session sees it. Tells its UUID.
+        """Put a GPU into a slot, and return its UUID. A new session sees it.
 
-        ``numa_node`` is what sysfs writes, -1 included; None for a file that is not there. ``in_proc`` says whether
-        the kernel module tells of the GPU below ``proc``.
+        ``numa_node`` is what sysfs contains, which can be -1; with None there is no file. ``in_proc`` says whether the
+        kernel module has a folder for the GPU below ``proc``.
         """
         gpu = self._control.gpus[index]
         gpu.uuid = uuid if uuid is not None else b"GPU-5a7d1e00-0000-0000-0000-%012x" % index
@@ -192,86 +195,89 @@ class Driver:
         return bytes(gpu.uuid).decode(errors="replace")
 
     def uuid(self, index: int) -> str:
-        """Tell the UUID of a GPU."""
+        """Return the UUID of a GPU."""
         return bytes(self._control.gpus[index].uuid).decode()
 
     def remove(self, index: int) -> None:
-        """Take a GPU out; a new session does not see it any more."""
+        """Remove a GPU. A new session does not see it."""
         self._control.gpus[index].present = 0
         if self._proc_folder(index).exists():
             self._proc_folder(index).rmdir()
 
     def lose(self, index: int, error: int = GPU_IS_LOST) -> None:
-        """Have a GPU fall off the bus, or fail otherwise: its calls fail at once."""
+        """Let all calls for a GPU fail at once. By default it has fallen off the bus."""
         self._control.gpus[index].error = error
 
     def find(self, index: int) -> None:
-        """Have a lost GPU answer again."""
+        """Let a lost GPU answer again."""
         self._control.gpus[index].error = 0
 
     def ask_for_recovery(self, index: int, action: int) -> None:
-        """Have field 230 say that a GPU needs this (-1: the driver has no such field), and report the change."""
+        """Set the recovery action of a GPU (field 230), and report the change. -1: the driver has no such field."""
         self._control.gpus[index].recovery_action = action
         self.xid(index, action, RECOVERY_ACTION_CHANGED)
 
     def fail_memory(self, index: int, *, remap_failed: bool = False, pending: bool = False, old: bool = False) -> None:
-        """Have a row that cannot be remapped, or memory that waits for a reset: rows, or pages of an old GPU."""
+        """Set memory errors of a GPU: a row that cannot be remapped, or memory that waits for a reset.
+
+        What waits are rows, or pages of an ``old`` GPU.
+        """
         gpu = self._control.gpus[index]
         gpu.remap_failed, gpu.remap_pending, gpu.retirement_pending = remap_failed, pending and not old, pending and old
 
     def recover(self, index: int) -> None:
-        """Have nothing wrong with a GPU any more, and report nothing."""
+        """Remove all errors of a GPU, without an event."""
         gpu = self._control.gpus[index]
         gpu.recovery_action = gpu.remap_failed = gpu.remap_pending = gpu.retirement_pending = 0
 
     def load_module(self, version: str) -> None:
-        """Have the kernel module loaded anew, of this version; the one before is gone."""
+        """Load another instance of the kernel module with this version; the old one is gone."""
         self._control.version = version.encode()
         folder = self.sysfs / "module/nvidia"
         fresh = folder.with_name("nvidia-loading")
-        fresh.mkdir(parents=True)  # before the other goes, or it could get the same inode
+        fresh.mkdir(parents=True)  # before the old one is removed, or it could get the same inode
         if folder.exists():
             folder.rmdir()
         fresh.rename(folder)
 
     def xid(self, index: int, number: int, kind: int = XID_CRITICAL) -> None:
-        """Report an XID of a GPU, or of a stranger, or an event of another kind."""
+        """Report an XID, or an event of another kind. The index can be STRANGER."""
         event = self._control.events[self._control.written % MAX_EVENTS]
         event.gpu, event.type, event.data = index, kind, number
         self._control.written += 1
         self._wake()
 
     def init_delay(self, milliseconds: int) -> None:
-        """Have every initialisation take so long."""
+        """Let each initialisation take so long."""
         self._control.init_delay_ms = milliseconds
 
     def fail(self, call: Call, error: int) -> None:
-        """Have a call return this error; 0 ends it."""
+        """Let a call return this error; 0 ends that."""
         self._control.error_of[call] = error
         self._wake()
 
     def hang(self, *calls: Call) -> None:
-        """Have these calls, or all, not return until they are released."""
+        """Let these calls, or all calls, hang until they are released."""
         self._control.hanging = sum(1 << call for call in calls or Call)
         self._wake()
 
     def release(self) -> None:
-        """End the hanging."""
+        """End all hanging."""
         self._control.hanging = 0
         self._wake()
 
     def calls(self, call: Call) -> int:
-        """Count the calls so far, from all processes."""
+        """Return the number of calls so far, of all processes."""
         return int(self._control.count_of[call])
 
     @property
     def sessions(self) -> int:
-        """Count the initialisations that opened a session."""
+        """Return the number of initialisations that opened a session."""
         return int(self._control.sessions)
 
     @property
     def threads(self) -> set[int]:
-        """Tell which threads ever called, as the kernel counts them."""
+        """Return all threads that ever made a call, by their number in the kernel."""
         return {thread for thread in self._control.threads if thread}
 
     def _address(self, index: int) -> str:
@@ -289,7 +295,7 @@ class Driver:
             (folder / "numa_node").write_text(f"{numa_node}\n")
 
     def _wake(self) -> None:
-        """Have whoever waits in the library look again."""
+        """Wake all threads that wait in the library, so that they look at the shared memory again."""
         self._control.generation += 1
         address = ctypes.addressof(self._control) + _Control.generation.offset
         _libc.syscall(_SYS_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 1 << 30, None, None, 0)
