@@ -28,7 +28,7 @@ SCENARIOS: Mapping[str, Callable[[argparse.Namespace], Awaitable[list[Figure]]]]
 
 
 def main() -> int:
-    """Run the scenarios asked for and print the table; 1 where a figure misses what it must reach."""
+    """Run the scenarios, and print the table. Return 1 if a figure misses its limit."""
     parser = argparse.ArgumentParser(prog="make bench BENCH_ARGS=", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; all by default")
     parser.add_argument("--rounds", type=int, default=10)

@@ -1,4 +1,4 @@
-"""Samples of one figure, and the table of all of them."""
+"""Figures with their samples, and the table of all figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,30 +7,31 @@ from statistics import median
 
 @dataclass(slots=True)
 class Figure:
-    """One figure of one subject over all rounds."""
+    """One figure of one subject, with a sample or more for each round."""
 
     name: str
     subject: str
     unit: str
     samples: list[float] = field(default_factory=list)
     limit: str = ""
-    """What it must reach, in words; empty where it is the floor itself."""
+    """The limit in words; empty for the floor itself."""
     reached: bool | None = None
+    """None where there is no limit."""
 
     @property
     def median(self) -> float:
-        """The middle of the samples."""
+        """Return the median of the samples."""
         return median(self.samples)
 
 
 def percentile(samples: Sequence[float], part: float) -> float:
-    """Take the sample below which this part of all samples lies."""
+    """Return the sample below which this part of the samples lies; ``part`` is from 0 to 1."""
     ordered = sorted(samples)
     return ordered[min(int(len(ordered) * part), len(ordered) - 1)]
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """Write the figures as lines of a Markdown table, minimum, median and maximum each."""
+    """Return a Markdown table with minimum, median and maximum of each figure."""
     lines = [
         "| figure | subject | min | median | max | unit | must reach | reached |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,6 +1,7 @@
-"""The floor: the smallest grpc.aio plugin that registers, lists eight constant devices and answers with constant bytes.
+"""The floor: the smallest grpc.aio plugin. It registers, lists eight constant devices, and answers with constant bytes.
 
-No driver, no device model, no dialects, no logs, no error handling: what a Python process cannot be faster than.
+It has no driver, device model, dialects, logs or error handling. No plugin in Python can be faster.
+
 Usage: python floor.py KUBELET_DIRECTORY
 """
 
@@ -25,7 +26,7 @@ DIRECTORY = sys.argv[1]
 
 
 def field(number: int, content: bytes) -> bytes:
-    """Encode one length-delimited protobuf field of less than 128 bytes."""
+    """Return a length-delimited protobuf field of less than 128 bytes."""
     return bytes([number << 3 | 2, len(content)]) + content
 
 
@@ -39,7 +40,7 @@ class Plugin(grpc.GenericRpcHandler):
     """The three methods that a kubelet calls."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Find the method by its last word."""
+        """Find the method by the last part of its path."""
         return HANDLERS[handler_call_details.method.rpartition("/")[2]]
 
 
@@ -64,7 +65,7 @@ HANDLERS: dict[str, Any] = {
 
 
 async def serve_and_register(name: str) -> grpc.aio.Server:
-    """Bind a socket and tell the kubelet its name."""
+    """Serve on a socket, and register its name with the kubelet."""
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((Plugin(),))
     server.add_insecure_port(f"unix:{DIRECTORY}/{name}")
@@ -78,7 +79,7 @@ async def serve_and_register(name: str) -> grpc.aio.Server:
 
 
 async def main() -> None:
-    """Register once, and again whenever kubelet.sock is made."""
+    """Register at the start, and whenever kubelet.sock is created."""
     loop = asyncio.get_running_loop()
     made = asyncio.Event()
     watch = inotify_simple.INotify(nonblocking=True)

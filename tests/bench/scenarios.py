@@ -1,4 +1,4 @@
-"""What is measured: each scenario brings its subjects up, goes round by round in turn, and returns figures."""
+"""The scenarios of the benchmark. Each starts its subjects, measures them in turn, and returns figures."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ from driver.driver import Driver
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 NVML = ("--backend", "nvml", "--driver-timeout", "1000000")
-"""A driver that hangs is to be measured, not given up."""
+"""Arguments of the gateway. With this timeout it never gives up a driver that hangs."""
 STUCK_CLIENTS = Path(__file__).with_name("stuck_clients.py")
 LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Machine:
-    """A stand-in driver and the subject that sees it."""
+    """A stand-in driver, and a gateway that uses it."""
 
     def __init__(self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0, more: Sequence[str] = ()) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-driver-")))
@@ -40,7 +40,7 @@ class Machine:
 
 
 async def start(rounds: int) -> list[Figure]:
-    """Process start to Register, and to the first list."""
+    """Measure the time from the start of the process to Register, and to the first list."""
     subjects = ("floor", "gateway", "gateway, driver needs 100 ms")
     registered = {name: Figure("process start to Register", name, "ms") for name in subjects}
     listed = {name: Figure("process start to first list", name, "ms") for name in subjects}
@@ -61,7 +61,7 @@ async def start(rounds: int) -> list[Figure]:
 
 
 async def kubelet_restart(rounds: int) -> list[Figure]:
-    """The kubelet is killed, empties its directory and listens again: until Register."""
+    """Measure the time from the start of another kubelet in the same directory to Register."""
     async with AsyncExitStack() as stack:
         machines = {
             "gateway": Machine(stack, "gateway"),
@@ -92,7 +92,7 @@ async def kubelet_restart(rounds: int) -> list[Figure]:
 
 
 async def own_socket(rounds: int) -> list[Figure]:
-    """Our socket is deleted: until one is there again that answers."""
+    """Measure the time from the removal of the plugin's socket until a new one answers."""
     figure = Figure("own socket deleted to answering again", "gateway", "ms")
     async with AsyncExitStack() as stack:
         subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
@@ -103,7 +103,7 @@ async def own_socket(rounds: int) -> list[Figure]:
             (old,) = _own_sockets(subject)
             began = time.monotonic()
             old.unlink()
-            while not _own_sockets(subject):  # noqa: ASYNC110 - nothing tells when a file appears
+            while not _own_sockets(subject):  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.0005)
             async with grpc.aio.insecure_channel(f"unix:{_own_sockets(subject)[0]}", options=LOCAL) as channel:
                 options: Call = channel.unary_unary("/v1beta1.DevicePlugin/GetDevicePluginOptions")
@@ -116,11 +116,12 @@ async def own_socket(rounds: int) -> list[Figure]:
 
 
 def _own_sockets(subject: Subject) -> list[Path]:
+    """Return the sockets of the gateway."""
     return list(subject.directory.glob("plugin-gateway-*.sock"))
 
 
 async def dropped_stream(rounds: int) -> list[Figure]:
-    """The kubelet ends the stream and lives on: until Register. Too early is as bad as too late."""
+    """Measure the time from the end of a stream to Register. The kubelet runs on. Too early is as bad as too late."""
     figure = Figure("stream dropped to Register", "gateway", "ms")
     async with AsyncExitStack() as stack:
         subject = await stack.enter_async_context(Machine(stack, "gateway").subject)
@@ -138,7 +139,7 @@ async def dropped_stream(rounds: int) -> list[Figure]:
 
 
 async def xid(rounds: int) -> list[Figure]:
-    """The driver reports an XID: until the kubelet has the list that says so."""
+    """Measure the time from an XID until the kubelet has the list with the unhealthy device."""
     figure = Figure("XID to list received", "gateway", "ms")
     for _ in range(-(-rounds // 8)):
         async with AsyncExitStack() as stack:
@@ -157,7 +158,7 @@ async def xid(rounds: int) -> list[Figure]:
 
 
 async def allocate(rounds: int) -> list[Figure]:
-    """Allocate over the real socket, as the kubelet calls it: one after the other, and 16 at once."""
+    """Measure Allocate over the real socket: one call after the other, and 16 at a time."""
     async with AsyncExitStack() as stack:
         hung, many = Machine(stack, "gateway, driver hangs"), Subject("gateway, 8,000 devices", _simulated(8000))
         port = _free_port()
@@ -225,7 +226,7 @@ async def _calls_per_second(call: "Call", data: bytes) -> float:
 
 
 async def many_devices(rounds: int) -> list[Figure]:
-    """8,000 devices: a kubelet asks for the list, until it has it."""
+    """Measure the time from ListAndWatch until the kubelet has a list of 8,000 devices."""
     figure = Figure("8,000 devices: list built and sent", "gateway", "ms")
     async with AsyncExitStack() as stack:
         subject = await stack.enter_async_context(Subject("gateway", _simulated(8000)))
@@ -250,14 +251,14 @@ async def many_devices(rounds: int) -> list[Figure]:
 
 
 async def idle(seconds: float) -> list[Figure]:
-    """Memory, threads and processor time of a registered plugin that nobody asks anything."""
+    """Measure memory, threads and processor time of a registered plugin without calls."""
     async with AsyncExitStack() as stack:
         subjects = [Subject("floor"), Machine(stack, "gateway").subject]
         for subject in subjects:
             await stack.enter_async_context(subject)
             subject.spawn()
             await subject.registered(0, 0)
-        await asyncio.sleep(10)  # gRPC's threads take as long to come to rest
+        await asyncio.sleep(10)  # gRPC's threads need this time to become idle
         before = [subject.processor_ms() for subject in subjects]
         await asyncio.sleep(seconds)
         rss, pss, threads, processor, without_grpc = (
@@ -285,7 +286,7 @@ async def idle(seconds: float) -> list[Figure]:
 
 
 async def growth(allocations: int, restarts: int) -> list[Figure]:
-    """What a long life leaves in memory."""
+    """Measure how much memory grows after many calls, and after many restarts of the kubelet."""
     after_calls = Figure(f"RSS growth, {allocations:,} Allocates", "gateway", "MiB")
     after_restarts = Figure(f"RSS growth, {restarts:,} kubelet restarts", "gateway", "MiB")
     async with AsyncExitStack() as stack:
@@ -320,5 +321,6 @@ def _simulated(count: int) -> tuple[str, ...]:
 
 
 def _limit(figure: Figure, bound: float, words: str, *, at_least: bool = False) -> None:
+    """Set the limit of a figure in words, and whether its median reaches it."""
     figure.limit = words
     figure.reached = figure.median >= bound if at_least else figure.median <= bound

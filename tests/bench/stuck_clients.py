@@ -1,4 +1,4 @@
-"""Five hundred clients of a listener that connect, say half a word, and wait: again whenever they are turned away."""
+"""Five hundred clients that connect to a listener, send nothing, and wait. They connect again after a second."""
 
 import socket
 import sys
@@ -6,11 +6,11 @@ import time
 
 CLIENTS = 500
 HOLD = 1.0
-"""Seconds for which a round of them is held."""
+"""Seconds for which the connections are kept open."""
 
 
 def main(port: int) -> None:
-    """Do it until killed."""
+    """Connect to this port again and again, until killed."""
     while True:
         clients = []
         for _ in range(CLIENTS):

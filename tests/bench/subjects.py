@@ -1,4 +1,4 @@
-"""The processes that are measured: the floor and the gateway, each with its own kubelet directory and fake kubelet."""
+"""The processes that are measured. Each has its own kubelet directory and fake kubelet."""
 
 import asyncio
 import os
@@ -16,15 +16,16 @@ RESOURCE = "nvidia.com/gpu"
 FLOOR = Path(__file__).with_name("floor.py")
 TIMEOUT = 30.0
 GRPC_THREADS = ("event_engine", "grpc_global_tim", "lifeguard", "timer_manager")
+"""The names of gRPC's own threads. The kernel cuts names after 15 characters."""
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Make the environment of a subject: compiled modules are kept and used, as in an image."""
+    """Return the environment of a subject. Compiled modules are kept and used, as in an image."""
     return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | dict(extra)
 
 
 class Subject:
-    """One plugin process and the kubelet that it serves."""
+    """One plugin process and its kubelet. Without arguments it is the floor, otherwise the gateway."""
 
     def __init__(self, name: str, arguments: Sequence[str] = (), extra: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -53,26 +54,26 @@ class Subject:
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """Return the process id."""
         assert self._process is not None
         return self._process.pid
 
     def spawn(self) -> None:
-        """Start the process; the clock of the start figures begins before."""
+        """Start the process. `spawned` is the time before that."""
         self.spawned = time.monotonic()
         self._process = subprocess.Popen(
             self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def end(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(TIMEOUT)
             self._process = None
 
     async def registered(self, registrations: int, lists: int) -> tuple[float, float]:
-        """Wait for one more registration and list than these; tell when the first of them came."""
+        """Wait for one more registration and list than these, and return their times."""
         kubelet = self.kubelet
         await kubelet.wait_for(
             lambda: len(kubelet.registrations) > registrations and len(kubelet.lists) > lists,
@@ -82,17 +83,17 @@ class Subject:
         return kubelet.registrations[registrations].time, kubelet.lists[lists].time
 
     async def listed(self, lists: int) -> float:
-        """Wait for one more list than these; tell when it came."""
+        """Wait for one more list than these, and return its time."""
         kubelet = self.kubelet
         await kubelet.wait_for(lambda: len(kubelet.lists) > lists, timeout=TIMEOUT, what=f"{self.name}: a list")
         return kubelet.lists[lists].time
 
     async def settle(self) -> None:
-        """Let whatever is under way come to rest."""
+        """Wait until nothing is in progress."""
         await asyncio.sleep(0.3)
 
     def memory(self) -> tuple[float, float]:
-        """Tell RSS and PSS in MiB."""
+        """Return RSS and PSS in MiB."""
         values = {}
         for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]:
             key, value = line.split()[:2]
@@ -100,11 +101,11 @@ class Subject:
         return values["Rss:"], values["Pss:"]
 
     def threads(self) -> int:
-        """Count the threads."""
+        """Return the number of threads."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     def processor_ms(self) -> tuple[float, float]:
-        """Tell the processor time so far in milliseconds: of all threads, and of those that are not gRPC's own."""
+        """Return the processor time so far in milliseconds: of all threads, and of those that are not gRPC's own."""
         everybody = ours = 0.0
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             spent = int((task / "schedstat").read_text().split()[0]) / 1e6
