@@ -1,4 +1,4 @@
-"""Builds the programs that run genuine device managers: ``make kubelets``. Go's own cache makes a second time short."""
+"""Builds the programs with genuine device managers: ``make kubelets``. The second time is short, with Go's cache."""
 
 import json
 import re
@@ -12,12 +12,13 @@ HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 BUILT = HERE.parents[1] / "build" / "kubelets"
 STAGED = re.compile(r"^\s*(k8s\.io/\S+) => \./\.staging/\S+$", re.MULTILINE)
+"""Modules in go.mod that are copied from Kubernetes' own staging folder."""
 LIMIT = 900
-"""Seconds for one program, its modules downloaded."""
+"""Seconds for one program, with the download of its modules."""
 
 
 def main() -> int:
-    """Build those that the arguments name, or all."""
+    """Build the releases that the arguments name, or all."""
     if shutil.which("go") is None:
         sys.stderr.write("make kubelets: no Go here; with it, any version from 1.26 will do\n")
         return 1
@@ -32,13 +33,14 @@ def main() -> int:
 def build(release: str) -> None:
     program = PROGRAMS / release
     stage(program)
-    # Their constructors are not exported, and the x/sys of their time reaches into the runtime.
+    # The constructors of device managers are not exported, and old versions of x/sys use names inside Go's runtime. Go
+    # links both only without this check.
     command = ("go", "build", "-mod=readonly", "-ldflags=-checklinkname=0", "-o", str(BUILT / release), ".")
     subprocess.run(command, cwd=program, check=True, timeout=LIMIT)
 
 
 def stage(program: Path) -> None:
-    """Copy what the release keeps under staging/src, where the module proxy does not serve it by itself."""
+    """Copy the modules below staging/src of the release that the module proxy does not serve separately."""
     modules = STAGED.findall((program / "go.mod").read_text())
     if not modules or (program / ".staging").is_dir():
         return

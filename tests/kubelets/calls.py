@@ -1,4 +1,4 @@
-"""What a device plugin that is not ours sees when its calls and answers go wrong, or cross with something else."""
+"""Scenarios in which calls and answers fail, or coincide with another event."""
 
 import asyncio
 
@@ -14,10 +14,11 @@ SCENARIOS = Scenarios()
 scenario = SCENARIOS.add
 
 NO_MESSAGE = b"\x0a\xff"
+"""Bytes that are no protobuf message."""
 LIMIT = 4 * 1024 * 1024
-"""What one message may have, where a release has a limit."""
+"""Bytes of one message, in releases that have a limit."""
 SLOW, SOON = 0.8, 0.3
-"""Seconds that an Allocate takes, and after which something else happens meanwhile."""
+"""Seconds that Allocate takes, and seconds until something else happens during it."""
 
 
 @scenario
@@ -44,7 +45,7 @@ async def asked_as_another_registers(scene: Scene) -> None:
             tasks.create_task(scene.allocate("asked", 1, "p"))
             await asyncio.sleep(SOON)
             await scene.register(other)
-        scene.lines[known:] = sorted(scene.lines[known:])  # both may come first
+        scene.lines[known:] = sorted(scene.lines[known:])  # either can be first
 
 
 @scenario

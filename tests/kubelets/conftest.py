@@ -1,4 +1,4 @@
-"""Genuine kubelets for the tests of this folder; without them it does not run at all."""
+"""Fixtures with genuine and fake kubelets. Without built genuine ones, no test in this folder runs."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,7 +18,7 @@ EXPECTED = (
     *(Cell(GATEWAY, EVERY_RELEASE, UPGRADE, kind) for kind in KINDS),
     *(Cell(COMPARED, release, name, "") for name in (*contract.SCENARIOS, *calls.SCENARIOS) for release in GENUINE),
 )
-"""What a run of every test fills; one of less leaves the page as it is."""
+"""The cells of a complete run. A run with fewer cells leaves the page as it is."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,19 +26,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if missing:
         pytest.exit(f"kubelets that are not built: {', '.join(missing)}; make kubelets builds them", returncode=1)
     config.addinivalue_line("markers", "column(name): the scenario's column in the table")
-    if not hasattr(config, "workerinput"):  # with several processes it is the first one that tells
+    if not hasattr(config, "workerinput"):  # with several processes only the main one writes the table
         config.pluginmanager.register(Table(EXPECTED))
 
 
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> NoteCell:
-    """Says of the test which cell of the table it fills."""
+    """Records which cell of the table the test fills."""
     return lambda cell: request.node.user_properties.append(("cell", tuple(cell)))
 
 
 @pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, cell: NoteCell) -> type[Kubelet]:
-    """The genuine kubelet, and the fake one."""
+    """The class of the genuine kubelet, and that of the fake one."""
     kind: str = request.param
     release = request.node.callspec.params.get("release", EVERY_RELEASE)
     (column,) = request.node.get_closest_marker("column").args

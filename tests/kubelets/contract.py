@@ -1,7 +1,7 @@
-"""What a device plugin that is not ours sees of a kubelet: scenarios that are played to a genuine and to a fake one.
+"""Scenarios of a device plugin with a kubelet. Each is played to a genuine and to a fake kubelet of a release.
 
-A scenario tells in plain lines what it saw, and both kubelets of a release must make it tell the same. Which devices a
-kubelet chooses is left to chance in genuine ones, so no line names them.
+A scenario writes plain lines about what the plugin saw, and both kubelets must lead to the same lines. Genuine kubelets
+choose devices at random, so no line names them.
 """
 
 import asyncio
@@ -275,7 +275,7 @@ async def slow_options(scene: Scene) -> None:
     async with scene.plugin() as plugin:
         plugin.delays = {ASK: 0.6}
         code, _ = await plugin.register(seconds=0.3)
-        scene.tell("register", "OK" if code.name == "OK" else "failed")  # by either side's deadline
+        scene.tell("register", "OK" if code.name == "OK" else "failed")  # either side's deadline can be first
         await scene.counts("then")
         scene.tell("streams", plugin.streams)
     await scene.counts("gone")

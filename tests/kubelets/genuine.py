@@ -1,4 +1,4 @@
-"""A genuine device manager as the tests drive it: a program of its own, commands in, events out."""
+"""A genuine device manager, in a program of its own. It takes commands on standard input, and writes events."""
 
 import asyncio
 import json
@@ -14,20 +14,25 @@ from plugin_gateway.adapters.fake_kubelet.events import Answer, Container
 GENUINE = tuple(
     sorted((path.name for path in PROGRAMS.glob("v*")), key=lambda name: [int(n) for n in name[1:].split(".")])
 )
+"""The releases that have a program, the oldest first."""
 START_LIMIT = 30.0
+"""Seconds until the program is ready."""
 ANSWER_LIMIT = 20.0
+"""Seconds until a command is answered."""
 TAIL = 20
+"""Lines of the log in an error message."""
 _COMPLAINT = re.compile(r"[WEF]\d{4} ")
-"""How glog and klog begin a line of a warning, an error or worse."""
+"""The beginning of a warning, an error or a fatal error in the log format of glog and klog."""
 _ANY_KUBELET_SAYS = (
-    re.compile(r"[Cc]heckpoint"),  # there is none at the first start
-    re.compile(r"Failed to stat file"),  # it empties its directory while we remove what nobody needs any more
-    re.compile(r"Device \S+ is now (Unh|H)ealthy"),  # what the old ones call an error is what we told them
+    re.compile(r"[Cc]heckpoint"),  # there is no checkpoint at the first start
+    re.compile(r"Failed to stat file"),  # it empties its directory while the gateway removes old sockets
+    re.compile(r"Device \S+ is now (Unh|H)ealthy"),  # old releases log each change of health as an error
 )
+"""Complaints that are normal."""
 
 
 class KubeletProgramError(Exception):
-    """The program did what a kubelet program must not; with the tail of its log."""
+    """The program failed, or wrote something that is no event. The message ends with the tail of its log."""
 
 
 class GenuineKubelet:
@@ -36,9 +41,9 @@ class GenuineKubelet:
     def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
         self.events: list[Mapping[str, Any]] = []
-        """Everything it told, oldest first."""
+        """All events, the oldest first."""
         self.expected: list[str] = []
-        """Parts of the complaints that the test provokes."""
+        """Parts of complaints that the test provokes."""
         self._name = name
         self._log = directory.parent / f"{directory.name}-kubelet.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -47,7 +52,7 @@ class GenuineKubelet:
         self._answers: dict[int, Mapping[str, Any]] = {}
         self._last_command = 0
         self._pods: dict[str, Mapping[str, object]] = {}
-        """What was admitted: the API server would tell a kubelet that starts again."""
+        """Admitted pods. A kubelet that starts again would get them from the API server."""
         self._failure: str | None = None
         self._changed = asyncio.Event()
 
@@ -60,7 +65,7 @@ class GenuineKubelet:
         self._log.unlink(missing_ok=True)
 
     async def start(self) -> None:
-        """Start it in its directory, which keeps the checkpoint of an earlier life.
+        """Start the program in its directory, which can contain a checkpoint.
 
         Raises:
             KubeletProgramError: it does not start.
@@ -85,7 +90,7 @@ class GenuineKubelet:
             await self._command("bind", **pod)
 
     async def kill(self) -> None:
-        """End as kill -9 does. A second time does nothing."""
+        """End as with kill -9. A second call does nothing."""
         process, self._process = self._process, None
         if process is None or self._reading is None:
             return
@@ -96,24 +101,24 @@ class GenuineKubelet:
         await self._reading
 
     async def restart_as(self, name: str | None = None) -> None:
-        """End as kill -9 does, and start again, perhaps as another release."""
+        """End as with kill -9, and start again; as another release if there is a name."""
         await self.kill()
         self._name = name or self._name
         await self.start()
 
     def capacity(self, resource: str) -> int | None:
-        """Tell how many devices the resource has; None for one that the device manager does not know."""
+        """Return the number of devices of a resource; None for an unknown resource."""
         return self._counts.get(resource, {}).get("capacity")
 
     def allocatable(self, resource: str) -> int | None:
-        """Tell how many of them can be given to pods; None for a resource that it does not know."""
+        """Return the number of devices that pods can get; None for an unknown resource."""
         return self._counts.get(resource, {}).get("allocatable")
 
     async def allocate(self, resource: str, wanted: int = 1, *, pod: str, container: str = "main") -> Container:
-        """Admit a pod whose container wants devices, and start it.
+        """Admit a pod with a container that wants devices, and start the container.
 
         Raises:
-            AdmissionError: in the release's words.
+            AdmissionError: the pod is not admitted, or its container cannot start. The message is that of the release.
         """
         wants = {"resource": resource, "count": wanted, "pod": pod, "container": container}
         answer = await self._command("allocate", **wants)
@@ -125,34 +130,34 @@ class GenuineKubelet:
         """Start a container of an admitted pod again.
 
         Raises:
-            AdmissionError: the start failed.
+            AdmissionError: it cannot start.
         """
         return _container(await self._command("start", pod=pod, container=container), pod, container, "")
 
     async def readmit(self, pod: str, container: str = "main") -> Container:
-        """Admit a pod again that was admitted before, as a kubelet does that starts again, and start its container.
+        """Admit a pod again, as a kubelet does after its restart, and start its container.
 
         Raises:
-            AdmissionError: in the release's words.
+            AdmissionError: the pod is not admitted, or its container cannot start. The message is that of the release.
         """
         return _container(await self._command("readmit", pod=pod, container=container), pod, container, "")
 
     async def age(self, seconds: int) -> None:
-        """Let what has stopped have stopped longer ago."""
+        """Let endpoints that have stopped look as if they had stopped so many seconds earlier."""
         await self._command("age", seconds=seconds)
 
     async def remove(self, pod: str) -> None:
-        """Give its devices back."""
+        """Remove a pod, so that its devices are free."""
         self._pods.pop(pod, None)
         await self._command("remove", pod=pod)
 
     async def drop_stream(self, _resource: str, /) -> None:
-        """Close every connection to a device plugin; the kubelet lives on."""
+        """Close all connections to device plugins. The kubelet runs on."""
         answer = await self._command("drop")
         assert answer["connections"] >= 1
 
     def complaints(self) -> Sequence[str]:
-        """List the warnings and errors of its log that nothing explains."""
+        """Return warnings and errors in the log that are neither normal nor expected."""
         expected = [*_ANY_KUBELET_SAYS, *(re.compile(re.escape(part)) for part in self.expected)]
         lines = self._log.read_text(errors="replace").splitlines()
         found = [line for line in lines if _COMPLAINT.match(line) or line.startswith("panic")]
@@ -162,8 +167,8 @@ class GenuineKubelet:
         """Wait until the condition holds.
 
         Raises:
-            TimeoutError: it says what was waited for.
-            KubeletProgramError: the program ended meanwhile, or said what is no event.
+            TimeoutError: it does not hold in time. ``what`` is in the message.
+            KubeletProgramError: the program ended, or wrote something that is no event.
         """
         try:
             async with asyncio.timeout(timeout):

@@ -1,4 +1,4 @@
-"""A kubelet as the tests know it, genuine or fake, and the lines that a device plugin saw with one."""
+"""The interface of a kubelet in the tests, and the lines that a scenario writes about what a device plugin saw."""
 
 import asyncio
 import re
@@ -17,32 +17,32 @@ from plugin_gateway.adapters.fake_kubelet.events import Container, KubeletPanicE
 from plugin_gateway.adapters.fake_kubelet.releases import Release
 
 _ADDRESSES = re.compile(r"endpoint &\{.*\} has been")
-"""How genuine ones show an endpoint: its fields, with addresses of memory."""
+"""How genuine kubelets show an endpoint: with its fields, which contain memory addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a kubelet's numbers are watched before they are told."""
+    """How long the counts of a kubelet must stay the same before they are written."""
 
     settled: float
-    """Seconds without a change after which a kubelet is taken to have nothing more to say."""
+    """Seconds without a change after which the counts are taken as final."""
     first_change: float
-    """The same while nothing has changed at all since the numbers that were told last."""
+    """The same, if the counts are still those of the last line."""
 
 
 QUICK = Patience(settled=0.3, first_change=0.3)
 PATIENT = Patience(settled=1.5, first_change=10)
-"""For a second look where the first one differs: a busy machine takes its time between two changes, and the gRPC of
-1.8.15 and 1.9.11 sometimes needs 2 to 6.4 s until it notices that a plugin's server is gone: 3 and 8 of 160 times,
-measured with eight kubelets at once on two cores."""
+"""For a second run, if the lines of the first one differ. On a busy machine two changes can be far apart. The gRPC of
+1.8.15 and 1.9.11 sometimes needs 2 to 6.4 s to notice that a plugin's server is gone: 3 and 8 of 160 times, measured
+with eight kubelets at a time on two cores."""
 
 
 class Kubelet(Protocol):
-    """A device manager in a directory; what each method does stands where it is done."""
+    """A device manager in a directory. The methods are described in `GenuineKubelet`."""
 
     directory: Path
     expected: list[str]
-    """Parts of the complaints that the test provokes."""
+    """Parts of complaints that the test provokes."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *_: object) -> None: ...
@@ -62,18 +62,19 @@ class Kubelet(Protocol):
 
 
 class Scene:
-    """A kubelet, and the lines that were seen with it."""
+    """A kubelet, and the lines about what a device plugin saw with it."""
 
     def __init__(self, kubelet: Kubelet, of: Release, patience: Patience = QUICK) -> None:
         self.kubelet = kubelet
         self._patience = patience
         self._told: str | None = None
-        """The numbers that were told last."""
+        """The counts in the last line."""
         self.release = of
         self.lines: list[str] = []
 
     def tell(self, what: str, seen: object) -> None:
-        # Go's protobuf writes one blank or the other, so that nobody compares its messages.
+        """Write a line, without what differs from run to run."""
+        # Go's protobuf puts one of two blanks into its messages at random, so that programs do not compare them.
         line = f"{what}: {seen}".replace("\N{NO-BREAK SPACE}", " ")
         self.lines.append(_ADDRESSES.sub("endpoint &{...} has been", line))
 
@@ -81,7 +82,7 @@ class Scene:
         return Plugin(self.kubelet.directory, self.release, name, ids)
 
     async def counts(self, what: str, resource: str = RESOURCE) -> None:
-        """Tell capacity and allocatable once they do not change any more."""
+        """Write capacity and allocatable when they do not change any more."""
         seen, since = self._counts(resource), asyncio.get_running_loop().time()
         while (now := asyncio.get_running_loop().time()) - since < self._limit(seen):
             await asyncio.sleep(0.02)
@@ -91,18 +92,19 @@ class Scene:
         self.tell(what, seen)
 
     def _limit(self, seen: str) -> float:
+        """Return how many seconds these counts must stay the same."""
         return self._patience.first_change if seen == self._told else self._patience.settled
 
     def _counts(self, resource: str) -> str:
         return f"capacity {self.kubelet.capacity(resource)}, allocatable {self.kubelet.allocatable(resource)}"
 
     async def register(self, plugin: Plugin, what: str = "register", **arguments: Any) -> None:
-        """Tell code and words of the answer."""
+        """Write code and message of the answer to a registration."""
         code, words = await plugin.register(**arguments)
         self.tell(what, f"{code.name} {words}".replace(str(self.kubelet.directory), "DIRECTORY"))
 
     async def send_registration(self, what: str, request: bytes) -> None:
-        """Send what need not be a registration, and tell code and words of the answer."""
+        """Send bytes that need not be a registration, and write code and message of the answer."""
         method = f"/{self.release.package}.Registration/Register"
         async with grpc.aio.insecure_channel(f"unix:{self.kubelet.directory}/kubelet.sock", options=KUBELET) as channel:
             call: Any = channel.unary_unary(method)
@@ -114,7 +116,7 @@ class Scene:
                 self.tell(what, "OK")
 
     async def allocate(self, what: str, wanted: int, pod: str) -> None:
-        """Tell what a container of a new pod is started with, or why not."""
+        """Write what a container of a new pod gets, or why it does not start."""
         try:
             container = await self.kubelet.allocate(RESOURCE, wanted, pod=pod)
         except KubeletPanicError:
@@ -127,27 +129,27 @@ class Scene:
             self.tell(what, container.answer)
 
     async def start(self, what: str, pod: str) -> None:
-        """Tell what the container is started with the next time."""
+        """Write what the container gets when it is started again."""
         try:
             self.tell(what, (await self.kubelet.start_container(pod)).answer)
         except AdmissionError as error:
             self.tell(what, f"refused: {error}")
 
     async def readmit(self, what: str, pod: str) -> None:
-        """Tell what the container of a pod is started with that is admitted again, or why not."""
+        """Write what the container of a pod gets when the pod is admitted again, or why it does not start."""
         try:
             self.tell(what, (await self.kubelet.readmit(pod)).answer)
         except AdmissionError as error:
             self.tell(what, f"refused: {error}")
 
     def files(self, what: str) -> None:
-        """Tell what is in the kubelet's directory."""
+        """Write the names of all files in the kubelet's directory, without checkpoints."""
         self.tell(what, sorted(path.name for path in self.kubelet.directory.iterdir() if path.suffix != ".checkpoint"))
 
     async def remove(self, pod: str) -> None:
         await self.kubelet.remove(pod)
 
     def called(self, what: str, plugin: Plugin) -> None:
-        """Tell what the kubelet called on the plugin since the last time."""
+        """Write which methods the kubelet has called since the last time."""
         self.tell(what, ", ".join(plugin.called) or "nothing")
         plugin.called.clear()

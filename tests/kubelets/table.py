@@ -1,4 +1,4 @@
-"""What the suite found, as a page: for every scenario which releases passed, and what did not by its name."""
+"""Writes docs/compatibility.md: which releases passed each scenario, and the names of those that failed."""
 
 from collections.abc import Collection, Mapping
 from enum import Enum
@@ -15,7 +15,7 @@ UPGRADE = "upgrade through all and back"
 
 
 class Column(Enum):
-    """What the gateway is tried at with every kubelet."""
+    """The scenarios of the gateway with each kubelet."""
 
     EIGHT_GPUS = "eight GPUs, containers with 1 and 8"
     GPU_FAILS = "a GPU fails and comes back"
@@ -68,31 +68,31 @@ _OUTCOMES = {None: "not run", True: "passed", False: "FAILED"}
 
 
 class Cell(NamedTuple):
-    """Where the outcome of a test stands."""
+    """The place of a test's result."""
 
     table: str
     release: str
     column: str
     kind: str
-    """Of kubelet; empty where both were compared."""
+    """The kind of kubelet; empty if both were compared."""
 
 
 class Table:
-    """Collects the outcome of every test; a plugin of pytest."""
+    """Collects the results of all tests; a plugin of pytest."""
 
     def __init__(self, expected: Collection[Cell]) -> None:
         self._expected = dict.fromkeys(expected)
         self._outcomes: dict[Cell, bool] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Note the outcome of one test, whose set-up and end count as well."""
+        """Note the result of a test. A test passes only if its setup and teardown pass too."""
         for name, value in report.user_properties:
             if name == "cell" and isinstance(value, list | tuple):
                 cell = Cell(*value)
                 self._outcomes[cell] = self._outcomes.get(cell, True) and report.passed
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show what was found, and keep it if nothing is missing and nothing failed."""
+        """Print the tables. Write the page if no cell is missing and all have passed."""
         if not self._outcomes:
             return
         tables = [name for name in _EXPLAINED if any(cell.table == name for cell in self._outcomes)]
@@ -134,7 +134,7 @@ def _shown(release: str) -> str:
 
 
 def _mark(release: str, cells: Collection[Cell], outcomes: Mapping[Cell, bool]) -> str:
-    """Mark a release as good only where every scenario was run there and passed."""
+    """Return the mark of a release. It is good only if all scenarios ran and passed there."""
     found = [outcomes.get(cell) for cell in cells if cell.release == release]
     return "✗" if False in found else "○" if None in found else "✓"
 
@@ -148,7 +148,7 @@ def _count(things: Collection[str], what: str) -> str:
 
 
 def _words(outcomes: Mapping[Cell, bool], cell: Cell) -> str:
-    """Say what came of one scenario, for each kind of kubelet where it has both."""
+    """Return the result of a scenario in words, for each kind of kubelet if there are two."""
     both, genuine, fake = (outcomes.get(cell._replace(kind=kind)) for kind in ("", "genuine", "fake"))
     if both is not None:
         return "same" if both else "DIFFERENT"

@@ -1,4 +1,4 @@
-"""The fake kubelet of a release behaves as the genuine one: the same scenario, the same lines."""
+"""Tests that the fake kubelet behaves like the genuine one of its release: the same scenario, the same lines."""
 
 import asyncio
 import tempfile

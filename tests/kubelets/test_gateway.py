@@ -1,4 +1,4 @@
-"""The gateway as its users start it, with the genuine device manager of each release, and with the fake one."""
+"""Tests of the gateway, started as its users start it, with the genuine and the fake kubelet of each release."""
 
 import asyncio
 import signal
@@ -22,6 +22,7 @@ from plugin_gateway.adapters.fake_kubelet import AdmissionError
 EVERY = pytest.mark.parametrize("release", GENUINE)
 Make: TypeAlias = Callable[[Path, str], Kubelet]
 PLUGIN_ENDED = ("listAndWatch ended", "ListAndWatch ended", "list and watch", "transport is closing", "Failed to close")
+"""Parts of log lines about the end of a plugin."""
 SETTLED = 0.5
 """Seconds for which a count has to stay the same."""
 
@@ -35,7 +36,7 @@ async def gateway(kubelet_dir: Path, driver: Driver, *more: str) -> AsyncIterato
 
 @asynccontextmanager
 async def node(make: Make, kubelet_dir: Path, driver: Driver, release: str) -> AsyncIterator[tuple[Kubelet, Process]]:
-    """A kubelet and a gateway; in the end nothing is left unexplained in the kubelet's log."""
+    """Run a kubelet and a gateway inside the block. At the end the kubelet's log must have no unexpected complaint."""
     async with make(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
         await available(kubelet, 8)
         yield kubelet, process
@@ -49,7 +50,7 @@ async def available(kubelet: Kubelet, count: int, limit: float = 10) -> None:
 
 
 async def settled(kubelet: Kubelet, count: int) -> None:
-    """Wait until the count stays: where a stream begins with a list of unhealthy devices, it falls for a moment."""
+    """Wait until the count stays the same. A stream can begin with a list in which all devices are unhealthy."""
     while True:
         await available(kubelet, count)
         try:
@@ -165,7 +166,7 @@ async def test_a_deleted_socket_hurts_neither_allocation_nor_the_next_restart(
 async def test_twenty_hangups_change_nothing_and_the_end_is_still_noticed(
     make: Make, release: str, kubelet_dir: Path, driver: Driver
 ) -> None:
-    """1.37 never notices the end of a plugin that registered twice under one name."""
+    """Kubelet 1.37 never notices the end of a plugin that registered twice with one name."""
     async with make(kubelet_dir, release) as kubelet, gateway(kubelet_dir, driver) as process:
         await available(kubelet, 8)
         for number in range(20):

@@ -1,4 +1,4 @@
-"""A kubelet program that does what it must not is an error with the end of its log, never a hang."""
+"""Tests that a kubelet program that misbehaves is an error with the tail of its log, and never a hang."""
 
 import re
 from pathlib import Path

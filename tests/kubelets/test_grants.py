@@ -1,4 +1,4 @@
-"""A genuine kubelet outlives a device that vanishes in the very moment in which it is granted."""
+"""Tests that a genuine kubelet survives when a device vanishes while it is allocated."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,8 @@ from plugin_gateway.adapters.serving import resource as served
 from plugin_gateway.core.resources.allocation import allocate
 
 TIMES = 10
-"""Without what is tested here one of ten is enough to end 1.36.3 and 1.37.2 with a nil pointer."""
+"""Without the grace time that is tested here, one of ten times is enough to end 1.36.3 and 1.37.2 with a nil
+pointer."""
 
 
 @pytest.mark.parametrize("name", GENUINE)

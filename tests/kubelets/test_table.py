@@ -1,4 +1,4 @@
-"""The page is written by a run that filled every cell, and by no other; whatever failed is named."""
+"""Tests that only a complete run without failures writes the page, and that each failure is named."""
 
 from collections.abc import Sequence
 from pathlib import Path
