@@ -1,4 +1,4 @@
-"""Brings the cluster up for a person, ends it, and tells what it needs: ``make cluster``, ``make cluster-down``."""
+"""Starts the cluster for people, ends it, and checks its needs: ``make cluster``, ``make cluster-down``."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from cluster.needs import NeedsError, require
 
 
 def main() -> int:
-    """Do what the argument says; 1 where it cannot be done."""
+    """Do what the argument says. Return 1 if that is not possible."""
     try:
         {"needs": require, "up": up, "down": down}[sys.argv[1]]()
     except (MachineError, NeedsError) as problem:
         sys.stderr.write(f"cluster: {problem}\n")
         return 1
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as problem:  # of the image's build
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as problem:  # from the build of the image
         sys.stderr.write(f"cluster: {problem}; what it said is above\n")
         return 1
     except KeyboardInterrupt:
@@ -29,7 +29,7 @@ def main() -> int:
 
 
 def up() -> None:
-    """Bring it up, and say how to reach it."""
+    """Start the cluster, and print how to reach it."""
     require()
     began = time.monotonic()
     cluster = Cluster()
@@ -46,14 +46,14 @@ def up() -> None:
 
 
 def _write_kubectl() -> None:
-    """Write a kubectl that knows the cluster."""
+    """Write a script that runs kubectl for this cluster."""
     script = BUILT / "kubectl"
     script.write_text(f'#!/bin/sh\nexec {KUBECTL} --kubeconfig={KUBECONFIG} "$@"\n')
     script.chmod(0o755)
 
 
 def down() -> None:
-    """End it, whoever brought it up."""
+    """End the cluster. It need not be this process that started it."""
     Cluster().down()
 
 

@@ -1,4 +1,4 @@
-"""Builds the programs of a whole Kubernetes from their modules; Go's own cache makes a second time short."""
+"""Builds the programs of a whole Kubernetes from their Go modules. The second time is short, with Go's cache."""
 
 import shutil
 import subprocess
@@ -9,28 +9,30 @@ from pathlib import Path
 
 PROGRAMS = Path(__file__).parent / "programs"
 BUILT = Path(__file__).parents[2] / "build" / "cluster"
-"""One folder for each folder of `programs`."""
+"""It has a folder for each folder of `programs`."""
 RELEASE = "v1.37.2"
+"""The release of all parts of the cluster."""
 YEAR_BEFORE = "v1.34.4"
+"""The release of the other kubelet."""
 COMMANDS = {
     RELEASE: ("kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
     YEAR_BEFORE: ("kubelet",),
 }
 WANTED = {"cluster": (RELEASE,), "e2e": (RELEASE, YEAR_BEFORE)}
-"""What is built for each of make's targets."""
+"""The releases that each target of make needs."""
 LIMIT = 2400
-"""Seconds for one folder with nothing cached, on two cores that do other things as well."""
+"""Seconds for one folder without a cache, on two busy cores."""
 
 
 class CannotBuildError(Exception):
-    """What is missing here, or failed."""
+    """Something needed is missing, or a build failed."""
 
 
 def build(releases: Sequence[str]) -> None:
-    """Leave every program in its folder.
+    """Build the programs of these releases, and etcd.
 
     Raises:
-        CannotBuildError: there is no Go, or it did not build one.
+        CannotBuildError: there is no Go, or a build failed.
     """
     if shutil.which("go") is None:
         message = "no Go here; with it, any version from 1.26 will do"
@@ -56,7 +58,7 @@ def _go_build(folder: str, packages: list[str], linked: str) -> None:
 
 
 def _says_its_version(release: str) -> str:
-    """What the release's own build puts into its programs; without it they call themselves v0.0.0-master."""
+    """Return the linker flags for the version. Without them the programs call themselves v0.0.0-master."""
     major, minor, _ = release.removeprefix("v").split(".")
     where = "k8s.io/component-base/version"
     return f"-X {where}.gitVersion={release} -X {where}.gitMajor={major} -X {where}.gitMinor={minor}"

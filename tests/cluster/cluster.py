@@ -1,4 +1,4 @@
-"""A whole Kubernetes of one node, in a machine of its own."""
+"""A whole Kubernetes with one node, in a machine of its own."""
 
 import http.client
 import json
@@ -19,14 +19,14 @@ from cluster.stand_in import StandIn
 KUBECTL = BUILT / RELEASE / "kubectl"
 AUDIT_LOG = "/var/log/audit.log"
 LOGS = BUILT / "logs"
-"""Of the parts of a cluster in which a test failed."""
+"""Where the logs of a cluster are kept in which a test failed."""
 START_LIMIT = 60.0
-"""Seconds for a part to come up on a busy machine."""
+"""Seconds for the start of a part on a busy machine."""
 LIMIT = 30.0
-"""Seconds for a pod to get where it should on a busy machine."""
+"""Seconds for a pod to reach its state on a busy machine."""
 RESOURCE = "nvidia.com/gpu"
 SYSTEM = "--namespace=kube-system"
-"""For kubectl and Helm: where the gateway is."""
+"""The namespace of the gateway, as a flag of kubectl and Helm."""
 
 
 class Cluster:
@@ -39,10 +39,10 @@ class Cluster:
         self._services: dict[str, Service] = {}
 
     def up(self) -> None:
-        """Bring up a new one, with the images that its pods need; what does not come up whole is ended.
+        """Start a new cluster with the images that its pods need. If a part does not start, end all.
 
         Raises:
-            MachineError: there is one already, or a part does not come up.
+            MachineError: there is a cluster already, or a part does not start.
         """
         self.machine.require_off()
         try:
@@ -62,27 +62,30 @@ class Cluster:
         self.wait_ready()
 
     def power_on(self) -> None:
-        """Boot the machine with its GPUs and containerd; Kubernetes is started part by part."""
+        """Boot the machine with its GPUs and containerd. The parts of Kubernetes are started separately."""
         self.machine.boot()
         self._mount_gpus()
         self._configuration.write_all()
         self.start_containerd()
 
     def down(self) -> None:
-        """End everything, and leave nothing but what is built."""
+        """End everything, and remove everything but what was built."""
         self.machine.power_off()
         self.machine.wipe()
         self.gpus.close()
 
-    # --- its parts ---
+    # --- parts of the cluster ---
 
     def start_containerd(self) -> None:
-        """Start containerd and wait until it answers kubelets."""
+        """Start containerd, and wait until it answers kubelets."""
         self._start("containerd", "containerd", "--config", f"{CONF}/containerd.toml")
         self._wait_for("containerd", self._answers_kubelets)
 
     def _answers_kubelets(self) -> bool:
-        """Ask what a kubelet asks first; one that is told "not initialized yet" ends, for systemd to start it again."""
+        """Make the first call of a kubelet, and return whether it succeeds.
+
+        A kubelet that gets "not initialized yet" as answer ends, and systemd would have to start it again.
+        """
         address = self.machine.inside("/run/containerd/containerd.sock")
         with grpc.insecure_channel(f"unix:{address}", options=(("grpc.default_authority", "localhost"),)) as channel:
             version: grpc.UnaryUnaryMultiCallable[bytes, bytes]
@@ -94,7 +97,7 @@ class Cluster:
         return True
 
     def start_etcd(self) -> None:
-        """Start the store."""
+        """Start etcd."""
         self._start(
             "etcd", str(BUILT / "etcd" / "server"),
             "--data-dir=/var/lib/etcd", "--unsafe-no-fsync",
@@ -132,13 +135,13 @@ class Cluster:
             "kube-proxy", str(BUILT / RELEASE / "kube-proxy"),
             f"--kubeconfig={CONF}/system:kube-proxy.conf", f"--hostname-override={NODE}", f"--cluster-cidr={PODS}",
             "--proxy-mode=iptables",
-            # These are settings of the real machine.
+            # 0 leaves these kernel settings alone; they are those of the real machine.
             "--conntrack-max-per-core=0",
             "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
         )  # fmt: skip
 
     def start_scheduler(self, configuration: Mapping[str, Any] | None = None) -> None:
-        """Start the scheduler, or start it again with another configuration."""
+        """Start the scheduler, or restart it with another configuration."""
         kubeconfig = f"{CONF}/system:kube-scheduler.conf"
         told = {
             "apiVersion": "kubescheduler.config.k8s.io/v1",
@@ -152,7 +155,7 @@ class Cluster:
         self._start("kube-scheduler", str(BUILT / RELEASE / "kube-scheduler"), f"--config={CONF}/scheduler.yaml")
 
     def start_kubelet(self, release: str = RELEASE) -> None:
-        """Start a kubelet of one of the releases that are built."""
+        """Start the kubelet of a release that was built."""
         self._start(
             "kubelet", str(BUILT / release / "kubelet"),
             f"--config={CONF}/kubelet.yaml", f"--kubeconfig={CONF}/system:node:{NODE}.conf",
@@ -160,12 +163,12 @@ class Cluster:
         )  # fmt: skip
 
     def stop(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End a part, if it runs."""
+        """End a part if it runs."""
         if service := self._services.pop(name, None):
             service.end(number)
 
     def wait_ready(self) -> None:
-        """Wait until the node is ready and takes pods."""
+        """Wait until the node is ready and accepts pods."""
         self._wait_for("kubelet", lambda: self._is_ready() and not self.node()["spec"].get("taints"))
         wait = ("get", "serviceaccount", "default", "--ignore-not-found", "--output=name")
         self._wait_for("kube-controller-manager", lambda: self.kubectl(*wait))
@@ -176,30 +179,30 @@ class Cluster:
         except (MachineError, KeyError):
             return False
 
-    # --- hands on it ---
+    # --- access to the cluster ---
 
     def kubectl(self, *arguments: str, stdin: str = "") -> str:
-        """Run kubectl as the admin; tells what it wrote.
+        """Run kubectl as administrator, and return its output.
 
         Raises:
-            MachineError: it failed; with what it said.
+            MachineError: it failed; with its error output.
         """
         return run(str(KUBECTL), f"--kubeconfig={KUBECONFIG}", *arguments, stdin=stdin, limit=START_LIMIT)
 
     def get(self, *arguments: str) -> Any:
-        """Ask the API server for an object, or for a list of them."""
+        """Return an object of the API server, or a list of objects."""
         return json.loads(self.kubectl("get", "--output=json", *arguments))
 
     def node(self) -> Any:
-        """Tell all of the node."""
+        """Return the node."""
         return self.get("node", NODE)
 
     def conditions(self) -> Mapping[str, str]:
-        """Tell the status of each condition of the node, by type."""
+        """Return the status of each condition of the node, by type."""
         return {condition["type"]: condition["status"] for condition in self.node()["status"]["conditions"]}
 
     def binders(self) -> Mapping[str, str]:
-        """Tell who bound each pod to a node, since the cluster came up."""
+        """Return who bound each pod to a node, since the cluster was started."""
         events = map(json.loads, self.machine.disk(AUDIT_LOG).read_text().splitlines())
         return {
             event["objectRef"]["name"]: event["user"]["username"]
@@ -208,14 +211,14 @@ class Cluster:
         }
 
     def ctr(self, *arguments: str) -> str:
-        """Run containerd's own client on the images and containers of Kubernetes."""
+        """Run containerd's client on the images and containers of Kubernetes, and return its output."""
         return self.machine.run("ctr", "--namespace=k8s.io", *arguments)
 
     def _start(self, name: str, *command: str) -> None:
         self._services[name] = self.machine.start(name, *command)
 
     def _wait_for(self, name: str, works: Callable[[], object]) -> None:
-        """Wait until a part works; say why where it ended instead."""
+        """Wait until a part works. If it ends instead, raise an error with the end of its log."""
 
         def ended_or_works() -> bool:
             if not self._services[name].is_running:
@@ -228,22 +231,22 @@ class Cluster:
         wait_until(ended_or_works, f"{name} works; its log is {self.machine.disk(f'/var/log/{name}.log')}", START_LIMIT)
 
     def ended(self) -> Mapping[str, str]:
-        """Tell the last words of each part that ended by itself."""
+        """Return the end of the log of each part that ended by itself."""
         return {name: self.log(name)[-2000:] for name, part in self._services.items() if not part.is_running}
 
     def keep_logs(self) -> None:
-        """Keep what the parts have logged for whoever looks into a failure."""
+        """Copy the logs of all parts to where people can read them after a failure."""
         shutil.rmtree(LOGS, ignore_errors=True)
         LOGS.mkdir()
         for log in self.machine.disk("/var/log").glob("*.log"):
             shutil.copy(log, LOGS)
 
     def log(self, name: str) -> str:
-        """Tell what a part has logged."""
+        """Return the log of a part."""
         return self.machine.disk(f"/var/log/{name}.log").read_text(errors="replace")
 
     def _mount_gpus(self) -> None:
-        """Have the driver where a container that installs drivers leaves it."""
+        """Mount the driver where a container that installs drivers puts it."""
         self.gpus.install()
         for inside, outside in self.gpus.mounts.items():
             self.machine.run("mkdir", "-p", inside)

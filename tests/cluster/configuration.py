@@ -1,4 +1,4 @@
-"""What each part of the cluster is told: files on the machine's disk, and keys that stay when it is booted again."""
+"""The configuration of all parts of the cluster: files on the machine's disk, and keys that survive its reboot."""
 
 import json
 import secrets
@@ -15,11 +15,11 @@ NODE = NAME
 API = f"https://{ADDRESS}:6443"
 PODS, SERVICES, FIRST_SERVICE = "198.18.1.0/24", "198.18.2.0/24", "198.18.2.1"
 CONF = "/var/lib/cluster"
-"""Where the machine's disk keeps it."""
+"""The folder of the configuration, as a path of the machine."""
 VOLUME_PLUGINS = "/var/lib/kubelet/volume-plugins"
-"""By default below /usr, which is that of the real machine."""
+"""The default is below /usr, which belongs to the real machine."""
 KUBECONFIG = BUILT / "kubeconfig"
-"""The admin's, on this side."""
+"""The administrator's kubeconfig, as a path of the real machine."""
 _USERS = {
     "admin": "system:masters",
     "system:kube-controller-manager": "",
@@ -27,6 +27,7 @@ _USERS = {
     "system:kube-proxy": "",
     f"system:node:{NODE}": "system:nodes",
 }
+"""Users and their groups."""
 
 
 class Configuration:
@@ -36,14 +37,14 @@ class Configuration:
         self._machine = machine
 
     def write(self, name: str, text: str) -> None:
-        """Write one of them, for the eyes of root."""
+        """Write a file that only root can read."""
         path = self._machine.disk(f"{CONF}/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         path.chmod(0o600)
 
     def write_all(self) -> None:
-        """Write what does not change while the cluster is up; keys of an earlier boot stay."""
+        """Write all files that do not change while the cluster runs. Keys are kept if there are any."""
         if not self._machine.disk(f"{CONF}/tokens.csv").exists():
             self._make_keys()
         self.write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
@@ -68,7 +69,7 @@ class Configuration:
         KUBECONFIG.chmod(0o600)
 
     def _snapshotter(self) -> str:
-        """Choose layers where the disk can have them, else copies."""
+        """Return the snapshotter of containerd: overlayfs if the disk supports it, otherwise copies."""
         folders = [self._machine.disk(f"{CONF}/try/{name}") for name in ("lower", "upper", "work", "merged")]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +145,7 @@ _KUBELET = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
     "kind": "KubeletConfiguration",
     "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-    # The API server may do everything; pods reach the port as well, and may do nothing.
+    # The API server may do everything. Pods can reach the port too, and may do nothing.
     "authentication": {
         "anonymous": {"enabled": False},
         "webhook": {"enabled": False},
@@ -160,7 +161,7 @@ _KUBELET = {
     "localStorageCapacityIsolation": False,
     "resolvConf": "",
     "volumePluginDir": VOLUME_PLUGINS,
-    # Ten times as often as by default, so that the tests need not wait for it.
+    # Ten times as often as by default, so that tests need not wait long.
     "nodeStatusUpdateFrequency": "1s",
     "nodeStatusReportFrequency": "1s",
 }

@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder, which come one after the other."""
+"""Fixtures with one cluster for all tests in this folder, which run one after the other."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster that was brought up anew; of one in which a test failed the logs are kept."""
+    """A new cluster. If a test fails, its logs are kept."""
     made = Cluster()
     made.down()
     made.up()
@@ -38,22 +38,22 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture
 def pods(cluster: Cluster) -> Iterator[Pods]:
-    """Pods in the namespace default; at the end there is none."""
+    """Pods in the namespace default. All are deleted at the end."""
     made = Pods(cluster)
     yield made
     made.delete()
 
 
 @pytest.fixture
-def watch(cluster: Cluster) -> Iterator[Watch]:  # noqa: ARG001 - there is nothing to listen to without it
-    """What the kubelet says of the GPUs during the test."""
+def watch(cluster: Cluster) -> Iterator[Watch]:  # noqa: ARG001 - it must run
+    """What the kubelet reports about the GPUs during the test."""
     with Watch() as made:
         yield made
 
 
 @pytest.fixture
 def bare(cluster: Cluster) -> Gateway:
-    """The gateway, which is not deployed."""
+    """The gateway, not deployed."""
     made = Gateway(cluster)
     made.remove()
     return made
@@ -61,7 +61,7 @@ def bare(cluster: Cluster) -> Gateway:
 
 @pytest.fixture
 def gateway(cluster: Cluster) -> Gateway:
-    """The gateway, deployed by its plain manifest and ready."""
+    """The gateway, deployed with the manifest and ready."""
     made = Gateway(cluster)
     made.deploy()
     return made
@@ -69,5 +69,5 @@ def gateway(cluster: Cluster) -> Gateway:
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Note:
-    """Keeps what was measured, in seconds, for the page of facts."""
+    """Records a measured time in seconds for docs/cluster.md."""
     return lambda what, seconds: request.node.user_properties.append(("measured", f"{what} {seconds:.1f} s"))

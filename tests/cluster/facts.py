@@ -1,4 +1,7 @@
-"""Keeps what the tests of the cluster show, and how long each took: docs/cluster.md."""
+"""Writes docs/cluster.md: what the tests of the cluster show, and the times that they measured.
+
+The docstring of a test is its row on the page. `main` compares the page with the committed one.
+"""
 
 import os
 import subprocess
@@ -12,7 +15,7 @@ from cluster.build import RELEASE, YEAR_BEFORE
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 Note = Callable[[str, float], None]
-"""Keeps what was measured, in seconds."""
+"""Records a measured time: what was measured, and the seconds."""
 _ABOUT = f"""\
 # A real cluster that it runs in
 
@@ -30,35 +33,35 @@ a cluster as it comes.
 
 
 class Facts:
-    """Collects the facts and tells them; a plugin of pytest."""
+    """Collects the docstrings and measured times of all tests; a plugin of pytest."""
 
     def __init__(self, page: Path | None) -> None:
-        """``page`` is written if every test passes."""
+        """``page`` is written if all tests pass; None for no page."""
         self._page = page
         self._facts: dict[str, str] = {}
         self._measured: dict[str, list[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note what each test states."""
+        """Note the docstring of each test."""
         for item in session.items:
             assert isinstance(item, pytest.Function)
             self._facts[_name(item.nodeid)] = " ".join((item.function.__doc__ or "").split())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what one test has measured."""
+        """Note the times that a test measured."""
         if report.when == "call" and report.passed:
             measured = [value for name, value in report.user_properties if name == "measured"]
             self._measured.setdefault(_name(report.nodeid), []).extend(str(words) for words in measured)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Tell what was measured."""
+        """Print the measured times."""
         terminalreporter.section("measured")
         for name, measured in self._measured.items():
             if measured:
                 terminalreporter.write_line(f"{name}: {'; '.join(measured)}")
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Write the page, if nothing failed or is missing."""
+        """Write the page if no test failed or is missing."""
         if self._page is not None and exitstatus == 0 and self._measured.keys() == self._facts.keys():
             rows = [
                 f"| {fact} | {'; '.join(self._measured[name])} | `{name}` |\n" for name, fact in self._facts.items()
@@ -67,18 +70,18 @@ class Facts:
 
 
 def _name(nodeid: str) -> str:
-    """Tell the name of a test's function."""
+    """Return the name of a test function."""
     return nodeid.rpartition("::")[2].partition("[")[0]
 
 
 def _without_times(page: str) -> list[str]:
-    """Tell all of a page but what was measured, and on what."""
+    """Return the lines of a page without measured times and without the machine."""
     lines = page.partition("\nOn ")[0].splitlines()
     return [f"{line.split(' | ')[0]} | {line.split(' | ')[-1]}" if line.startswith("| ") else line for line in lines]
 
 
 def main() -> int:
-    """Compare the page with the one that was committed; 1 where they differ in more than times."""
+    """Compare the page with the committed one. Return 1 if more than the times differs."""
     committed = subprocess.run(
         ("git", "show", f"HEAD:docs/{PAGE.name}"), cwd=PAGE.parent, check=True, capture_output=True, text=True
     ).stdout

@@ -1,4 +1,4 @@
-"""The gateway in the cluster, as the guide has it deployed, with the stand-in for a driver."""
+"""The gateway in the cluster, deployed as the guide says, with the stand-in driver."""
 
 import configparser
 import os
@@ -24,29 +24,29 @@ UNIT = PROJECT / "deploy" / "systemd" / "plugin-gateway.service"
 HELM = PROJECT / "build" / "helm" / "helm"
 MANIFEST = BUILT / "plugin-gateway.yaml"
 CONDITION = "GpuProblem"
-"""Of the node, where a test has the gateway report one."""
+"""The node condition, in tests in which the gateway reports one."""
 _OURS = "--selector=app.kubernetes.io/name=plugin-gateway"
 
 
 def write_manifest() -> None:
-    """Write the released manifest with a driver's root, as a node without NVIDIA's container runtime needs it."""
+    """Write the released manifest with a driver root, as a node without NVIDIA's container runtime needs it."""
     MANIFEST.write_text(render(RELEASED.read_text(), mounts_driver=True))
 
 
 class Gateway:
-    """A hand on the DaemonSet and its pod."""
+    """Deploys the gateway, looks at its DaemonSet and pod, and removes it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._service: Service | None = None
 
     def apply(self) -> None:
-        """Apply the plain manifest."""
+        """Apply the manifest."""
         write_manifest()
         self._cluster.kubectl("apply", f"--filename={MANIFEST}")
 
     def deploy(self) -> None:
-        """Apply the plain manifest and wait until the node has eight GPUs."""
+        """Apply the manifest, and wait until the node has eight GPUs."""
         if self._is_of_helm():
             self.remove()
         self.apply()
@@ -54,34 +54,34 @@ class Gateway:
         self.wait_offered()
 
     def wait_offered(self) -> None:
-        """Wait until the node says that it has eight GPUs to give."""
+        """Wait until eight GPUs of the node are allocatable."""
         wait_until(lambda: self.allocatable() == 8, lambda: f"8 allocatable, not {self.allocatable()}", LIMIT)
 
     def wait_ready(self) -> None:
-        """Wait until the DaemonSet is what was asked for."""
+        """Wait until the rollout of the DaemonSet is complete."""
         self._cluster.kubectl("rollout", "status", "daemonset/plugin-gateway", SYSTEM, f"--timeout={LIMIT:.0f}s")
 
     def allocatable(self) -> int:
-        """Tell how many GPUs the node says it can give."""
+        """Return the number of allocatable GPUs of the node."""
         return int(self._cluster.node()["status"]["allocatable"].get(RESOURCE, 0))
 
     def pods(self) -> list[Any]:
-        """Tell all of its pods: one, but for moments."""
+        """Return all pods of the gateway. There is one, except for moments."""
         found: list[Any] = self._cluster.get("pods", SYSTEM, _OURS)["items"]
         return found
 
     def pod(self) -> Any:
-        """Tell all of its pod."""
+        """Return the pod of the gateway."""
         (pod,) = self.pods()
         return pod
 
     def container(self) -> str:
-        """Tell the id of its container, as containerd knows it."""
+        """Return the id of its container, as containerd knows it."""
         (status,) = self.pod()["status"]["containerStatuses"]
         return str(status["containerID"]).removeprefix("containerd://")
 
     def run(self, *arguments: str) -> str:
-        """Run a command of the program in its pod."""
+        """Run a sub-command in its pod, and return the output."""
         name = self.pod()["metadata"]["name"]
         return self._cluster.kubectl("exec", SYSTEM, name, "--", "plugin-gateway", *arguments)
 
@@ -90,9 +90,10 @@ class Gateway:
         self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", self.container())
 
     def start_service(self) -> None:
-        """Start it as a service of the node, as systemd does by the unit, until others may be started after it.
+        """Start the gateway as systemd does with the unit, and wait until it reports that it is ready.
 
-        Its program is the one that runs this test; it has no capabilities and can get none, but sees the whole disk.
+        The program is that of this test's environment. It has no capabilities and cannot get any, but sees the whole
+        disk.
         """
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         parser.read(UNIT)
@@ -113,25 +114,25 @@ class Gateway:
         machine.inside(told).unlink()
 
     def end_service(self) -> None:
-        """End it, if it runs."""
+        """End the service if it runs."""
         if self._service is not None:
             self._service.end(signal.SIGTERM)
 
     def remove(self) -> None:
-        """Take it away, however it was deployed, and wait until it is gone."""
+        """Remove the gateway, whether it was deployed with the manifest or the chart, and wait until it is gone."""
         if self._is_of_helm():
             self.uninstall()
         else:
             self._cluster.kubectl("delete", "daemonset", "plugin-gateway", SYSTEM, "--ignore-not-found")
         wait_until(lambda: not self.pods(), "the gateway's pods are gone", LIMIT)
-        # Else a test takes what the kubelet said a moment ago for the work of its own gateway.
+        # Otherwise a test could take an older report of the kubelet for the work of its own gateway.
         wait_until(lambda: self.allocatable() == 0, "the node has no GPU without it", LIMIT)
 
     def _is_of_helm(self) -> bool:
         return "plugin-gateway" in self._helm("list", "--short")
 
     def install(self, **values: Any) -> None:
-        """Install the chart, or upgrade to other values, and wait until it is ready."""
+        """Install the chart, or upgrade it to other values, and wait until it is ready."""
         told = BUILT / "values.yaml"
         told.write_text(yaml.safe_dump({"nvidiaDriverRoot": DRIVER_ROOT, "mountDriverRoot": True, **values}))
         self._helm(
@@ -141,7 +142,7 @@ class Gateway:
         self.wait_ready()
 
     def uninstall(self) -> None:
-        """Take away what the chart made."""
+        """Uninstall the chart."""
         self._helm("uninstall", "plugin-gateway", "--wait")
 
     def _helm(self, *arguments: str) -> str:
@@ -149,7 +150,7 @@ class Gateway:
 
 
 def _post_renderer() -> Path:
-    """Write the program through which Helm sends what the chart made."""
+    """Write the program through which Helm passes its manifests, and return its path."""
     script = BUILT / "with-stand-in"
     tests = shlex.quote(os.fspath(PROJECT / "tests"))
     script.write_text(f"#!/bin/sh\nPYTHONPATH={tests} exec {shlex.quote(sys.executable)} -m cluster.stand_in\n")

@@ -1,4 +1,4 @@
-"""The images of the cluster's pods, as archives: ours as it is released, and what the examples name."""
+"""The images of the cluster's pods as archives: the gateway's as it is released, and those of the examples."""
 
 import shutil
 from importlib.metadata import version
@@ -9,17 +9,19 @@ from image.build import BASE, IMAGE, buildah, replacing
 
 GATEWAY = f"docker.io/library/plugin-gateway:{version('plugin-gateway')}"
 NEXT_GATEWAY = "docker.io/library/plugin-gateway:next"
-"""The same under another tag, for a DaemonSet to be rolled to."""
+"""The same image with another tag, for an update of a DaemonSet."""
 SHELL = "docker.io/library/debian:stable-slim"
-"""What the examples run: a busybox here, which has what they call and is as large as a hundredth of Debian."""
+"""The image of the examples. Here it is a busybox: it has the programs that they call, and a hundredth of Debian's
+size."""
 PYTHON = "docker.io/library/python:3-slim"
-"""What the scheduler's extender runs: Debian with Python."""
+"""The image of the scheduler extender: Debian with Python."""
 PAUSE = "localhost/pause:1"
+"""The image of the container that keeps the namespaces of a pod."""
 _PROGRAMS = {"busybox": "/bin/busybox", "tini-static": "/bin/tini"}
 
 
 def archives(folder: Path) -> list[Path]:
-    """Write an archive of each image; those that are there from another run are written again."""
+    """Write an archive of each image, and return their paths. Archives of an earlier run are replaced."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with replacing(SHELL, PAUSE):
@@ -34,7 +36,7 @@ def archives(folder: Path) -> list[Path]:
 
 
 def _make_shell() -> None:
-    """Make an image of two static programs, and of it the one that holds a pod's namespaces."""
+    """Make two images of two static programs: SHELL, and PAUSE."""
     container = buildah("from", "scratch").strip()
     for program, path in _PROGRAMS.items():
         found = shutil.which(program)

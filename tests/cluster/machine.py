@@ -1,7 +1,7 @@
-"""A machine inside this one: it has processes, a network, ``/run``, ``/var/lib`` and ``/var/log`` of its own.
+"""A machine inside this one. It has its own processes, network, ``/run``, ``/var/lib`` and ``/var/log``.
 
-A kubelet looks for device plugins in ``/var/lib/kubelet`` and nowhere else, so the folder has to be another one than
-that of a kubelet which may run here already.
+A kubelet looks for device plugins only in ``/var/lib/kubelet``. A kubelet can run here already, so the machine needs
+its own folder of that name.
 """
 
 import contextlib
@@ -15,15 +15,16 @@ from pathlib import Path
 
 NAME = "gpu-node"
 ADDRESS, OUTSIDE = "198.18.0.2", "198.18.0.1"
-"""Of the machine, and of this one on the wire to it: addresses that RFC 2544 sets apart for tests."""
+"""The addresses of the machine, and of this one on the link between them. RFC 2544 reserves them for tests."""
 _LINK = "gpu-node"
 _NAMESPACES = ("--mount", "--pid", "--net", "--uts", "--ipc")
 _BOOT = Path(__file__).with_name("boot.sh")
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP = "plugin-gateway-cluster"
 TIMEOUT = 20.0
-"""Seconds for what takes a fraction of one on a quiet machine."""
+"""Seconds for what takes less than one on a quiet machine."""
 _POLL = 0.02
+"""Seconds."""
 _KERNEL_SETTINGS = (
     "vm/overcommit_memory",
     "vm/panic_on_oom",
@@ -32,19 +33,20 @@ _KERNEL_SETTINGS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
-"""What a kubelet sets, for the whole of the real machine (setupKernelTunables); those that this kernel has."""
+"""Settings that a kubelet changes for the whole real machine (setupKernelTunables). Not every kernel has all of
+them."""
 _PROC_SYS = Path("/proc/sys")
 
 
 class MachineError(Exception):
-    """It does not do what it should."""
+    """The machine, or something in it, does not do what it should."""
 
 
 def wait_until(what: Callable[[], object], saying: str | Callable[[], str], limit: float = TIMEOUT) -> None:
-    """Wait until something is so; what to say if it is not may be asked for then.
+    """Wait until ``what`` is true. ``saying`` is for the error message; a function is called only then.
 
     Raises:
-        MachineError: it is not, for so many seconds.
+        MachineError: it is not true within the limit, in seconds.
     """
     end = time.monotonic() + limit
     while not what():
@@ -67,31 +69,31 @@ class Service:
         return self._process.poll() is None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to it; its group is nsenter and itself."""
+        """Send a signal to the process group, which consists of nsenter and the program."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
     def end(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal and wait until it is gone."""
+        """Send a signal, and wait for the end."""
         self.send(number)
         self.wait()
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait for the end."""
         self._process.wait(TIMEOUT)
 
     def leave(self) -> None:
-        """Let it run on after this process."""
+        """Let the program run on after this process ends."""
         self._process.returncode = 0
 
 
 class Machine:
-    """Booted and switched off again; its disk stays until it is wiped."""
+    """A machine that can be booted and switched off. Its disk stays until it is wiped."""
 
     def __init__(self, folder: Path) -> None:
         self._disk = folder / "disk"
         self._outside = 0
-        """The parent of its first process, as found the last time."""
+        """The parent of the machine's first process, as it was found last."""
         self._settings_file = folder / "kernel-settings"
         self._services: dict[str, Service] = {}
 
@@ -101,7 +103,7 @@ class Machine:
 
     @property
     def _init(self) -> int | None:
-        """The first process, as seen from here, whoever booted the machine."""
+        """The first process of the machine, as seen from here. It need not be this process that booted the machine."""
         if not self._is_outside(self._outside):
             running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
             self._outside = next(filter(self._is_outside, running), 0)
@@ -117,10 +119,10 @@ class Machine:
         return False
 
     def require_off(self) -> None:
-        """Check that it can be booted.
+        """Check that the machine can be booted.
 
         Raises:
-            MachineError: it is on, or one of that name that is not ours.
+            MachineError: it runs, or one with the same name that belongs to another checkout.
         """
         if self.is_on:
             raise MachineError("the cluster is up already; make cluster-down ends it")
@@ -128,10 +130,10 @@ class Machine:
             raise MachineError(f"a {NAME} is up that belongs to another checkout, whose make cluster-down ends it")
 
     def boot(self) -> None:
-        """Switch it on: nothing runs in it yet.
+        """Boot the machine. Nothing else runs in it yet.
 
         Raises:
-            MachineError: it is on already, or does not come up.
+            MachineError: it runs already, or does not boot.
         """
         self.require_off()
         self._disk.mkdir(parents=True, exist_ok=True)
@@ -148,7 +150,7 @@ class Machine:
         self._connect()
 
     def _connect(self) -> None:
-        """Put a wire between the machine and this one; it goes with the machine."""
+        """Make a network link between the machine and this one. It vanishes with the machine."""
         run("ip", "link", "add", _LINK, "type", "veth", "peer", "name", "eth0", "netns", str(self._init))
         run("ip", "address", "add", f"{OUTSIDE}/30", "dev", _LINK)
         run("ip", "link", "set", _LINK, "up")
@@ -158,19 +160,19 @@ class Machine:
         self.run("hostname", NAME)
 
     def inside(self, path: str) -> Path:
-        """Tell where a path of the machine is seen from here."""
+        """Return a path of the machine as a path of this one."""
         return Path(f"/proc/{self._init or 0}/root", path.lstrip("/"))
 
     def disk(self, path: str) -> Path:
-        """Tell where something below ``/var`` lies, whether the machine is on or not."""
+        """Return a path below ``/var`` of the machine as a path of this one, whether the machine runs or not."""
         return self._disk / path.removeprefix("/var/")
 
     def run(self, *command: str) -> str:
-        """Run a program in it to its end; tells what it wrote."""
+        """Run a program in the machine until it ends, and return its output."""
         return run(*self._entering(), *command)
 
     def start(self, name: str, *command: str) -> Service:
-        """Start a program in it, with a log of that name."""
+        """Start a program in the machine, with a log of this name."""
         log = self._disk / "log" / f"{name}.log"
         service = self._services[name] = Service((*self._entering(), *command), log)
         return service
@@ -181,15 +183,15 @@ class Machine:
         return ("nsenter", f"--target={self._init}", *_NAMESPACES, "--")
 
     def leave(self) -> None:
-        """Let it run on after this process."""
+        """Let the machine run on after this process ends."""
         for service in self._services.values():
             service.leave()
 
     def power_off(self) -> None:
-        """Switch it off with everything in it, at once; nothing where it is off.
+        """End the machine and all its processes at once. Do nothing if it is off.
 
         Raises:
-            MachineError: there is one that is not ours, or it does not end.
+            MachineError: the machine belongs to another checkout, or does not end.
         """
         if (init := self._init) is not None:
             os.kill(init, signal.SIGKILL)
@@ -204,7 +206,7 @@ class Machine:
         self._restore_settings()
 
     def wipe(self) -> None:
-        """Forget what is on its disk."""
+        """Delete everything on its disk."""
         shutil.rmtree(self._disk, ignore_errors=True)
 
     def _make_cgroups(self) -> None:
@@ -217,7 +219,7 @@ class Machine:
             wait_until(lambda top=top: _is_removed(top), f"{top} is gone")  # type: ignore[misc]
 
     def _note_settings(self) -> None:
-        if not self._settings_file.exists():  # else they are those of a kubelet that nobody tidied up after
+        if not self._settings_file.exists():  # otherwise it has the original ones, from before an unclean end
             found = [name for name in _KERNEL_SETTINGS if (_PROC_SYS / name).exists()]
             self._settings_file.write_text(
                 "".join(f"{name} {(_PROC_SYS / name).read_text().strip()}\n" for name in found)
@@ -236,7 +238,7 @@ def _has_wire() -> bool:
 
 
 def hierarchies() -> Iterator[Path]:
-    """List the folders below which control groups are made: many of the first kind, one of the second, perhaps none."""
+    """Yield the folders in which control groups are made: several with cgroup v1, one with v2, or none."""
     if (CGROUPS / "cgroup.controllers").exists():
         yield CGROUPS
     else:
@@ -244,7 +246,7 @@ def hierarchies() -> Iterator[Path]:
 
 
 def _is_removed(group: Path) -> bool:
-    """Remove a control group with all below it, as far as the kernel is done with them."""
+    """Remove a control group with all groups in it. Return whether the kernel has let all of them go."""
     with contextlib.suppress(OSError):
         for folder, _, _ in os.walk(group, topdown=False):
             Path(folder).rmdir()
@@ -252,10 +254,10 @@ def _is_removed(group: Path) -> bool:
 
 
 def run(*command: str, stdin: str = "", limit: float = 10 * TIMEOUT) -> str:
-    """Run a program here to its end; tells what it wrote.
+    """Run a program here until it ends, and return its output.
 
     Raises:
-        MachineError: it failed, with what it said, or did not end.
+        MachineError: it failed, or did not end in time. The message has its error output.
     """
     try:
         ended = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=limit)

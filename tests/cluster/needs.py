@@ -1,4 +1,4 @@
-"""What this machine must have to be the host of a cluster."""
+"""Checks what this machine needs to run a cluster."""
 
 import os
 import shutil
@@ -19,18 +19,18 @@ _PACKAGES = {
     "tini-static": "tini",
     str(PLUGINS / "bridge"): "containernetworking-plugins",
 }
-"""Debian's package of each program."""
+"""The Debian package of each program."""
 
 
 class NeedsError(Exception):
-    """What is missing here."""
+    """Something is missing."""
 
 
 def require() -> None:
-    """Install the programs where this may be done; check what cannot be installed.
+    """Check what the cluster needs. Install missing programs if apt-get is there.
 
     Raises:
-        NeedsError: something is missing.
+        NeedsError: something is missing and cannot be installed.
     """
     if os.geteuid() != 0:
         raise NeedsError("needs root: it makes namespaces, control groups and device nodes")

@@ -20,24 +20,25 @@ for number in $(seq 0 7); do
   (: <> /tmp/$number) 2>&1 | grep -q 'Operation not permitted' || echo $number
 done
 """
+"""Tries to open each GPU, through a device node that the pod makes itself."""
 
 
 class Given(NamedTuple):
-    """What a container sees of GPUs."""
+    """The GPUs that a container sees."""
 
     uuids: frozenset[str]
-    """That it is told."""
+    """The UUIDs in its environment."""
     nodes: frozenset[str]
-    """Below its /dev."""
+    """The device nodes in its /dev."""
 
     @property
     def minors(self) -> frozenset[int]:
-        """Of its GPUs: the stand-in counts them in the last part of the UUID, and their nodes with them."""
+        """Return the minor numbers of its GPUs. The stand-in has the same number at the end of the UUID."""
         return frozenset(int(uuid[-12:], 16) for uuid in self.uuids)
 
 
 def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
-    """Describe a pod that shows what it was given and stays."""
+    """Return a pod that shows what it was given, and then runs on."""
     container = {
         "name": "main",
         "image": SHELL,
@@ -54,7 +55,7 @@ def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
 
 
 def deployment(name: str, replicas: int = 1) -> Mapping[str, Any]:
-    """Describe who makes such pods anew."""
+    """Return a Deployment of such pods."""
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {**gpu_pod(name)["spec"], "restartPolicy": "Always"}}
     return {
@@ -66,29 +67,29 @@ def deployment(name: str, replicas: int = 1) -> Mapping[str, Any]:
 
 
 def why_it_waits(pod: Any) -> str:
-    """Tell what the scheduler says of a pod that has no node."""
+    """Return what the scheduler says about a pod that has no node."""
     return " ".join(condition.get("message", "") for condition in pod["status"].get("conditions", ()))
 
 
 class Pods:
-    """Makes pods, looks at them, and takes them away."""
+    """Makes pods, looks at them, and deletes them."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     def apply(self, *objects: Mapping[str, Any]) -> None:
-        """Have the API server know objects."""
+        """Apply objects."""
         self._cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
 
     def start(self, *pods: Mapping[str, Any], limit: float = LIMIT) -> float:
-        """Make pods and wait until all run; tells how many seconds that took."""
+        """Make pods, wait until all run, and return how many seconds that took."""
         began = time.monotonic()
         self.apply(*pods)
         self.wait_running(*(pod["metadata"]["name"] for pod in pods), limit=limit)
         return time.monotonic() - began
 
     def wait_running(self, *names: str, limit: float = LIMIT) -> None:
-        """Wait until pods run."""
+        """Wait until these pods run."""
         wait_until(
             lambda: all(self.phases().get(name) == "Running" for name in names),
             lambda: f"{', '.join(names)} run: {self.phases()}",
@@ -96,43 +97,43 @@ class Pods:
         )
 
     def phases(self) -> Mapping[str, str]:
-        """Tell the phase of every pod of the test."""
+        """Return the phase of each pod of the test."""
         return {pod["metadata"]["name"]: pod["status"]["phase"] for pod in self.all()}
 
     def count(self, phase: str) -> int:
-        """Count the pods of the test in a phase."""
+        """Return the number of the test's pods in a phase."""
         return list(self.phases().values()).count(phase)
 
     def all(self) -> Sequence[Any]:
-        """Tell all of the pods of the test."""
+        """Return all pods of the test."""
         pods: Sequence[Any] = self._cluster.get("pods")["items"]
         return pods
 
     def why_it_waits(self, name: str) -> str:
-        """Tell what the scheduler says of a pod of the test that has no node."""
+        """Return what the scheduler says about a pod of the test that has no node."""
         return why_it_waits(self._cluster.get("pod", name))
 
     def given(self, name: str) -> Given:
-        """Tell what the process of a pod sees."""
+        """Return the GPUs that a pod sees."""
         wait_until(lambda: "shown" in self._cluster.kubectl("logs", name), f"{name} has shown what it sees")
         told, *rest = self._cluster.kubectl("logs", name).split("\n")
         nodes = rest[: rest.index("shown")]
         return Given(uuids=frozenset(told.split(",")) - {""}, nodes=frozenset(nodes))
 
     def numbers(self, name: str, nodes: Iterable[str]) -> Mapping[str, str]:
-        """Tell what kind of file each of a pod's device nodes is, and its numbers in hexadecimal."""
+        """Return the file type of each device node of a pod, and its numbers in hexadecimal."""
         told = self._in(name, f"cd /dev; stat -c '%n %F %t:%T' {' '.join(nodes)}")
         return dict(line.split(" ", 1) for line in told.splitlines())
 
     def usable(self, name: str) -> frozenset[int]:
-        """Tell which GPUs the kernel lets a pod open for reading and writing, also by nodes that it makes itself."""
+        """Return the GPUs that the kernel lets a pod open for reading and writing, by device nodes of its own."""
         return frozenset(map(int, self._in(name, _TRY).split()))
 
     def _in(self, name: str, script: str) -> str:
         return self._cluster.kubectl("exec", name, "--", "sh", "-c", script)
 
     def lives(self) -> Mapping[str, tuple[str, int]]:
-        """Tell which container each pod runs, and how often it was started again."""
+        """Return which container each pod runs, and how often it was restarted."""
         return {
             pod["metadata"]["name"]: (status["containerID"], status["restartCount"])
             for pod in self.all()
@@ -140,7 +141,7 @@ class Pods:
         }
 
     def delete(self, *names: str) -> None:
-        """Take pods away, or all of the test with what makes them."""
+        """Delete these pods; without names all pods and Deployments of the test."""
         if not names:
             self._cluster.kubectl("delete", "deployment", "--all")
         self._cluster.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--wait")

@@ -1,4 +1,4 @@
-"""The driver of the cluster's node: the stand-in for the library, with device nodes that containers really get."""
+"""The driver of the cluster's node: the stand-in library, and device nodes that containers really get."""
 
 import os
 import shutil
@@ -13,12 +13,13 @@ import yaml
 from driver.driver import LIBRARY, Driver, build
 
 DRIVER_ROOT, MACHINE = "/run/nvidia/driver", "/run/nvidia/machine"
-"""On the node: what a container that installs drivers leaves, and the silicon."""
+"""Folders on the node: the driver as a container installs it, and the stand-in for the hardware."""
 CONTROL = f"{MACHINE}/control"
 MAJOR = 195
-"""Of NVIDIA's character devices. No driver is behind it, so that one that may be opened says ENXIO, and not EPERM."""
+"""The major number of NVIDIA's character devices. No driver has it here: open fails with ENXIO if it is allowed, and
+with EPERM if not."""
 _OTHERS = {"nvidiactl": 255, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
-"""Minor numbers of what is no GPU; those of unified memory really have a major number of their own."""
+"""Minor numbers of device nodes that are not GPUs. On a real node nvidia-uvm has another major number."""
 
 
 class StandIn:
@@ -30,17 +31,17 @@ class StandIn:
 
     @property
     def driver(self) -> Driver:
-        """The hand on it, once it is installed."""
+        """Return the stand-in driver. It must be installed."""
         assert self._driver is not None
         return self._driver
 
     @property
     def mounts(self) -> Mapping[str, Path]:
-        """Which folder here each folder of the node is."""
+        """Return folders of the node, and the folders of this machine that they show."""
         return {DRIVER_ROOT: self.driver.root, MACHINE: self._folder}
 
     def install(self) -> None:
-        """Plug the GPUs in; they stay the same ones when the node is booted again."""
+        """Make the GPUs, unless they exist. They stay the same when the node is booted again."""
         if self._driver is not None:
             return
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -56,14 +57,14 @@ class StandIn:
             node.chmod(0o666)
 
     def close(self) -> None:
-        """Pull them out."""
+        """Remove the GPUs."""
         if self._driver is not None:
             self._driver.close()
             self._driver = None
 
 
 def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:
-    """Give a DaemonSet of the gateway the driver's root as the guide says, and the silicon; leave all else alone."""
+    """Add the driver root, as the guide says, and the stand-in's folder to a DaemonSet of the gateway."""
     if manifest["kind"] != "DaemonSet":
         return manifest
     pod = manifest["spec"]["template"]["spec"]
@@ -80,12 +81,12 @@ def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:
 
 
 def render(text: str, *, mounts_driver: bool) -> str:
-    """Do so with a text of several manifests."""
+    """Do the same with a text of several manifests."""
     manifests = [
         with_stand_in(manifest, mounts_driver=mounts_driver) for manifest in yaml.safe_load_all(text) if manifest
     ]
     return yaml.safe_dump_all(manifests)
 
 
-if __name__ == "__main__":  # Helm's post-renderer: what the chart made comes in, what is applied goes out
+if __name__ == "__main__":  # Helm's post-renderer: reads the chart's manifests, and writes those to apply
     sys.stdout.write(render(sys.stdin.read(), mounts_driver=False))

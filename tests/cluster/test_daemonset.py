@@ -1,4 +1,4 @@
-"""The DaemonSet as it is released."""
+"""Tests of the DaemonSet as it is released."""
 
 import time
 
@@ -10,7 +10,7 @@ from cluster.gateway import RELEASED, Gateway
 from cluster.watch import Watch
 
 A_WHILE = 4
-"""Seconds for which it is asked whether it is well, as its probe does."""
+"""Seconds for which the test asks for the health, as the probe does."""
 
 
 @pytest.mark.parametrize("by", ["manifest", "chart"])

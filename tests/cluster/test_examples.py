@@ -1,4 +1,4 @@
-"""The examples of deploy/examples, as a user applies them."""
+"""Tests of the examples in deploy/examples, applied as a user does."""
 
 import re
 import shlex
@@ -82,7 +82,7 @@ def test_a_node_has_what_no_plugin_offers(cluster: Cluster, pods: Pods) -> None:
 
 @contextmanager
 def _extender(cluster: Cluster) -> Iterator[None]:
-    """The extender as a pod, and the scheduler with the example's configuration for it."""
+    """Run the extender in a pod, and the scheduler with the example's configuration, inside the block."""
     program = f"--from-file={EXTENDER / 'extender.py'}"
     try:
         cluster.kubectl("create", "configmap", "scheduler-extender", SYSTEM, program)
@@ -101,7 +101,7 @@ def _extender(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def _paper_node(cluster: Cluster) -> Iterator[None]:
-    """A second node, on paper: the scheduler binds to it what tolerates it, and nobody runs that."""
+    """Add a second node without a kubelet. The scheduler binds pods with a toleration to it, but nothing runs them."""
     taint = {"key": PAPER, "effect": "NoSchedule"}
     room = {"cpu": "2", "memory": "8Gi", "pods": "110"}
     node = {
@@ -136,7 +136,7 @@ def test_a_quota_of_the_cluster_is_kept(cluster: Cluster, pods: Pods, note: Note
             if not ended:
                 note(f"{MANY} pods to {QUOTA} running", time.monotonic() - began)
             wait_until(lambda: _are_filtered(pods), "those that are left over are told what is missing", LIMIT)
-            # Every binding that the API server ever took: had there been one more for a moment, it would be here.
+            # All bindings that the API server ever accepted. One too many is here, even if it lasted only a moment.
             bound = {name: who for name, who in cluster.binders().items() if name.startswith("licensed-")}
             assert len(bound) == ended + QUOTA
             assert set(bound.values()) == {"system:serviceaccount:kube-system:scheduler-extender"}
@@ -144,7 +144,7 @@ def test_a_quota_of_the_cluster_is_kept(cluster: Cluster, pods: Pods, note: Note
 
 
 def _are_filtered(pods: Pods) -> bool:
-    """Tell whether the scheduler found no node for any of the pods that wait, in the words of the extender."""
+    """Return whether the extender has refused all nodes for each pod that waits."""
     waiting = [pod for pod in pods.all() if pod["status"]["phase"] == "Pending"]
     missing = f"0/1 nodes are available: 1 {LICENSE}: 1 wanted, 0 of {QUOTA} left in the cluster"
     return all(missing in why_it_waits(pod) for pod in waiting)
@@ -164,5 +164,5 @@ def test_the_node_that_has_less_of_it_is_preferred(cluster: Cluster, pods: Pods)
 
 
 def _nodes(pods: Pods) -> dict[str, str]:
-    """Tell where the pods are bound that are."""
+    """Return the node of each pod that has one."""
     return {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in pods.all() if "nodeName" in pod["spec"]}

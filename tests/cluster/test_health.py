@@ -1,4 +1,4 @@
-"""A GPU fails while a pod holds it."""
+"""Tests of a GPU that fails while a pod holds it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from cluster.watch import Watch
 
 FALLEN_OFF_THE_BUS = 79
 STATUS_CYCLE = 1.0
-"""Seconds: how often the kubelet of the cluster reports."""
+"""Seconds between two reports of the cluster's kubelet."""
 
 
 def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note) -> None:
@@ -57,7 +57,7 @@ def _events(cluster: Cluster) -> str:
 
 
 def _health_told(cluster: Cluster, pod: str) -> dict[str, str]:
-    """Tell what the pod's status says of its devices."""
+    """Return the health of the devices in a pod's status."""
     (status,) = cluster.get("pod", pod)["status"]["containerStatuses"]
     return {
         device["resourceID"]: device["health"]

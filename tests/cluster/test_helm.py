@@ -1,4 +1,4 @@
-"""The chart is upgraded and uninstalled."""
+"""Tests of the upgrade and the removal of the chart."""
 
 import re
 import time
@@ -14,7 +14,7 @@ from image.build import PROJECT
 
 STATE = "/run/plugin-gateway"
 MADE = "configmap,serviceaccount,secret,clusterrole,clusterrolebinding"
-"""Kinds of what the chart makes beside the DaemonSet."""
+"""Kinds of objects that the chart makes beside the DaemonSet."""
 GUIDE = PROJECT / "deploy" / "README.md"
 
 

@@ -1,4 +1,4 @@
-"""Pods that ask for GPUs."""
+"""Tests of pods that ask for GPUs."""
 
 import re
 

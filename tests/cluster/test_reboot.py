@@ -1,4 +1,4 @@
-"""The node is switched off and on again."""
+"""Tests of a node that is switched off and on again."""
 
 import time
 
@@ -10,7 +10,7 @@ from cluster.pods import Pods, deployment, gpu_pod
 from cluster.watch import Watch
 
 SLOW_DRIVER = 3000
-"""Milliseconds for its initialisation: longer than a kubelet takes to admit pods."""
+"""Milliseconds that the driver takes to initialise: longer than a kubelet takes to admit pods."""
 BACK_LIMIT = 60.0
 """Seconds for a whole Kubernetes to come up and settle on a busy machine."""
 
@@ -30,7 +30,7 @@ def test_a_pod_comes_back_from_a_reboot_if_somebody_makes_it_anew(
     cluster.start_etcd()
     cluster.start_api()
     cluster.start_controllers()
-    # Not before the kubelet has spoken: until then the API server tells what was.
+    # Until the kubelet has reported, the API server has the phases from before.
     wait_until(
         lambda: _phases(pods) == ["Failed", "Failed", "Running"],
         lambda: f"a replacement runs, and not {_phases(pods)}; ended: {cluster.ended()}",
@@ -48,7 +48,7 @@ def test_a_pod_comes_back_from_a_reboot_if_somebody_makes_it_anew(
 
 
 def _phases(pods: Pods) -> list[str]:
-    """List them; nothing where the API server is not back yet."""
+    """Return the phases of all pods; nothing while the API server does not answer."""
     try:
         return sorted(pods.phases().values())
     except MachineError:
@@ -68,7 +68,7 @@ def test_a_service_of_the_node_has_no_pod_fail_in_a_reboot(
 
         cluster.machine.power_off()
         cluster.power_on()
-        # Elsewhere these run on other machines, and have been there all the time.
+        # In other clusters these run on other machines, and have run all the time.
         for part in (cluster.start_etcd, cluster.start_api, cluster.start_controllers):
             part()
         began = time.monotonic()
@@ -85,7 +85,7 @@ def test_a_service_of_the_node_has_no_pod_fail_in_a_reboot(
 
 
 def _restarts(pods: Pods) -> dict[str, int]:
-    """Tell how often the container of each pod that runs was started again."""
+    """Return how often the container of each running pod was restarted."""
     try:
         found = pods.all()
     except MachineError:

@@ -1,4 +1,4 @@
-"""The node's kubelet is exchanged for one of another release and back."""
+"""Tests that replace the node's kubelet by one of another release, and back."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The kubelet and the gateway end and come back while pods come and go."""
+"""Tests in which the kubelet and the gateway end and come back, while pods come and go."""
 
 import time
 
@@ -13,13 +13,13 @@ from cluster.pods import Pods, deployment, gpu_pod
 from cluster.watch import Watch, now_by_clock
 
 SOON = 5.0
-"""Seconds after which the node must be right again."""
+"""Seconds after which the node must have all GPUs again."""
 A_WHILE = 5.0
-"""Seconds after those for which it must stay so."""
+"""Seconds after that in which it must keep them."""
 
 
 def _is_right_for_a_while(watch: Watch, began: float) -> None:
-    """Wait for its end, and look at all that the kubelet said in it: a word each second."""
+    """Wait until that time is over, and check all reports of the kubelet in it. There is one each second."""
     time.sleep(max(0.0, began + SOON + A_WHILE - time.monotonic()))
     said = [seen.allocatable for seen in watch.history if seen.at > began + SOON]
     assert len(said) >= A_WHILE / 2
@@ -64,7 +64,7 @@ def test_the_gateway_ends_and_comes_back(
             image = f"plugin-gateway={NEXT_GATEWAY}"
             cluster.kubectl("set", "image", "daemonset/plugin-gateway", image, SYSTEM)
     wait_until(lambda: _is_another(gateway, before), "another container of the gateway runs", LIMIT)
-    # The kubelet reports once a second, and so need not have reported the time without a gateway.
+    # The kubelet reports once a second, so a report without the gateway need not exist.
     back = watch.wait_for(lambda seen: seen.allocatable == 8, "8 again", since=time.monotonic())
     assert back.at - began < SOON
     note(f"{how}: to allocatable again", back.at - began)
@@ -91,7 +91,7 @@ def test_the_gateway_is_killed_again(gateway: Gateway, pods: Pods, watch: Watch,
     assert pods.count("Running") + pods.count("Failed") == len(pods.phases())
     reasons = {pod["status"]["reason"] for pod in pods.all() if pod["status"]["phase"] == "Failed"}
     assert reasons <= {"UnexpectedAdmissionError"}
-    gateway.remove()  # or the next that kills it waits for the kubelet
+    gateway.remove()  # otherwise the kubelet would delay the restart in the next test too
 
 
 def _is_another(gateway: Gateway, before: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the gateway may do on the node, and what pods may do with it."""
+"""Tests of what the gateway may do on the node, and what pods may do with it."""
 
 import re
 

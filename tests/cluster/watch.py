@@ -1,4 +1,4 @@
-"""What the API server says of the node's GPUs, from moment to moment."""
+"""Watches what the API server says about the GPUs of the node."""
 
 import datetime as dt
 import subprocess
@@ -20,24 +20,24 @@ _TOLD = (
 
 
 class Seen(NamedTuple):
-    """One word of the kubelet."""
+    """One report of the kubelet."""
 
     at: float
-    """Seconds of this process's monotonic clock."""
+    """When it was received, in seconds of this process's monotonic clock."""
     allocatable: int
-    """0 where the node says nothing of the resource."""
+    """0 if the node does not have the resource."""
     capacity: int
     heartbeat: str
-    """By the kubelet's clock, in whole seconds."""
+    """When the kubelet sent it, by its clock in whole seconds."""
 
 
 def now_by_clock() -> str:
-    """Tell the time as a heartbeat does."""
+    """Return the time in the form of a heartbeat."""
     return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Watch:
-    """Listens from its beginning to its end."""
+    """Watches the node inside the block."""
 
     def __init__(self) -> None:
         self.history: list[Seen] = []
@@ -72,14 +72,14 @@ class Watch:
                 self._more.notify_all()
 
     def wait_for_word_of_new_kubelet(self, began: float, by_clock: str) -> Seen:
-        """Wait until a kubelet that was started at that moment says that all GPUs are there."""
+        """Wait for a report of all GPUs from a kubelet that was started at this moment."""
         return self.wait_for(lambda seen: seen.allocatable == 8 and seen.heartbeat > by_clock, "8 again", since=began)
 
     def wait_for(self, what: Callable[[Seen], bool], saying: str, limit: float = 30.0, since: float = 0.0) -> Seen:
-        """Wait for a word of the kubelet, of those that came since a moment.
+        """Return the first report since a moment that ``what`` accepts.
 
         Raises:
-            MachineError: it does not come.
+            MachineError: there is none within the limit, in seconds.
         """
         end = time.monotonic() + limit
         with self._more:
