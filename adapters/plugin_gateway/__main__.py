@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.commands.command_line import Command
+from plugin_gateway.adapters.commands.command_line import Command, Parts
 from plugin_gateway.adapters.commands.command_line import main as run_command_line
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ to connect to a plugin before it answers the registration.
 
 | Kubernetes | API version | gRPC service | What the gateway does |
 | --- | --- | --- | --- |
-| 1.8 | `0.1` | `deviceplugin.DevicePlugin` | One spec for each allocated device. One resource after the other. |
+| 1.8 | `0.1` | `deviceplugin.DevicePlugin` | All devices of an allocation in one spec. One resource after the other. |
 | 1.9 | `v1alpha2` | `deviceplugin.DevicePlugin` | The same names as 1.8, another `Allocate` response. |
 | 1.10 to 1.24 | `v1beta1` | `v1beta1.DevicePlugin` | Options are sent with `Register`. |
 | 1.25 and later | `v1beta1` | `v1beta1.DevicePlugin` | Serves first: the kubelet connects during `Register`. |

@@ -100,7 +100,7 @@ class NvmlBackend:
             else:
                 continue
             self._give_sign()
-            self._complain(problem)
+            self._report_problem(problem)
             self._stopping.wait(self._pace.retry)
 
     def _hold_session(self) -> None:
@@ -121,7 +121,7 @@ class NvmlBackend:
             self._give_sign()
             self._watch.hold_session(library, result)
 
-    def _complain(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         """Report a problem of the driver. An equal problem is reported again only after an inventory."""
         from plugin_gateway.core.health.observations import DriverUnavailable  # noqa: PLC0415 - after the first look
 

@@ -42,7 +42,7 @@ class Watch:
         self._inventory: Inventory | None = None
         self._events_problem: str | None = None
         self._next_checkup = 0.0
-        self._is_uneasy = False
+        self._needs_checkup = False
         """Whether an event has come since the last check, or that check found a problem."""
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
@@ -54,7 +54,7 @@ class Watch:
         with open_session(library, init_result, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
             inventory = session.snapshot.inventory
             if not inventory.devices and not inventory.rejected:
-                self._miss(inventory)
+                self._report_none(inventory)
                 return
             self._look(session)
             while not self._stopping.is_set() and self._rest(session):
@@ -73,7 +73,7 @@ class Watch:
         self._report(driver)
         self._report(checkups)
 
-    def _miss(self, empty: Inventory) -> None:
+    def _report_none(self, empty: Inventory) -> None:
         """Report that there is no GPU.
 
         If there were GPUs before, an empty inventory is reported now. The next session then raises the error.
@@ -90,8 +90,8 @@ class Watch:
     def _rest(self, session: Session) -> bool:
         """Wait for events until the next rescan, then rescan. Returns False if a new session is needed."""
         due = time.monotonic() + self._pace.rescan
-        deaf = False
-        while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or deaf):
+        waits_failed = False
+        while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or waits_failed):
             self._give_sign()
             try:
                 happening = session.wait(min(max(left, 0), self._pace.max_wait), self._stopping)
@@ -101,13 +101,13 @@ class Watch:
                 self._report_events(str(error))
                 if self._differs(session) or left <= 0:
                     return False
-                deaf = True
+                waits_failed = True
                 self._stopping.wait(min(WAIT_ERROR_PAUSE, left))
             else:
-                deaf = False
+                waits_failed = False
                 self._report_events(None)
                 if happening is not None:
-                    self._is_uneasy = True
+                    self._needs_checkup = True
                     self._report(happening.observation)
                     if happening.asks_for_check:
                         break
@@ -122,7 +122,7 @@ class Watch:
     def _differs(self, session: Session) -> bool:
         """Rescan, and check the GPUs if it is time. Returns whether a new session is needed."""
         check = session.check()
-        if check.fails or self._is_uneasy or time.monotonic() >= self._next_checkup:
+        if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
             self._report(self._check_up(session))
         return check.differs
 
@@ -130,5 +130,5 @@ class Watch:
         """Check all devices."""
         checkups = session.check_up()
         self._next_checkup = time.monotonic() + self._pace.checkup
-        self._is_uneasy = any(checkup.problems or checkup.unanswered for checkup in checkups.values())
+        self._needs_checkup = any(checkup.problems or checkup.unanswered for checkup in checkups.values())
         return DevicesChecked(checkups)

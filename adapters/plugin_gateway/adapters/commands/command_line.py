@@ -1,4 +1,7 @@
-"""The command line: finds and runs the sub-command, prints help, and reports each mistake in one line."""
+"""The command line: finds and runs the sub-command, prints help, and reports each mistake in one line.
+
+`Parts` is what the composition root hands to each sub-command: it is the only module that knows vendors and dialects.
+"""
 
 import argparse
 import errno
@@ -6,11 +9,30 @@ import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.support.standard_streams import open_missing_streams
-from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from plugin_gateway.adapters.configuration.parsers import Parse
+    from plugin_gateway.adapters.dialects.dialect import Dialect
+    from plugin_gateway.core.health.policy import HealthPolicy
+    from plugin_gateway.core.ports import Backend
+
+    class SimulatedBackend(Backend, Protocol):
+        """A backend whose devices fail on demand."""
+
+        def fail(self, index: int, xid: int) -> None:
+            """Let the GPU with this index fail with an XID."""
+            ...
+
+        def reset(self, index: int) -> None:
+            """Reset the GPU with this index."""
+            ...
+
 
 PROGRAM = "plugin-gateway"
 USAGE_ERROR = 2
@@ -22,6 +44,24 @@ _OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 _MAX_WIDTH = 100
 """Columns."""
 _DEFAULT_WIDTH = 80
+
+
+class Parts(NamedTuple):
+    """Dialects and vendors. Most are functions, because they import what they return."""
+
+    api_versions: Mapping[str, Sequence[str]]
+    """The values of ``--api-version``, and the version strings that each stands for, the newest first."""
+    dialects: "Callable[[], tuple[Dialect, ...]]"
+    """Returns all dialects, the newest first."""
+    parse_backend: "Parse"
+    """Checks the value of ``--backend``."""
+    make_backend: "Callable[[str, str], Backend]"
+    """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
+    started."""
+    default_health: "Callable[[], HealthPolicy]"
+    """Returns the health policy that holds unless an administrator decides otherwise."""
+    simulate: "Callable[[int], SimulatedBackend]"
+    """Returns a backend with so many simulated devices."""
 
 
 class SubCommand(NamedTuple):
@@ -85,6 +125,8 @@ class _Parser(argparse.ArgumentParser):
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """Print one line about the problem, and exit with this status."""
+    from plugin_gateway.adapters.support.terminal import printable  # noqa: PLC0415 - only for mistakes
+
     sys.stderr.write(f"{PROGRAM}: {printable(message)}\n")
     sys.exit(status)
 

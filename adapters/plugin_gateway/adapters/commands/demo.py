@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from plugin_gateway.adapters.commands.command_line import INTERRUPTED, SubCommand
-from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.commands.command_line import INTERRUPTED, Parts, SubCommand
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -36,7 +35,7 @@ from plugin_gateway.core.resources.assignment import Health, ResourceRule
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.commands.parts import SimulatedBackend
+    from plugin_gateway.adapters.commands.command_line import SimulatedBackend
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 """The releases of the kubelet, one after the other."""

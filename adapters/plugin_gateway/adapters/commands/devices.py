@@ -5,9 +5,8 @@ import json
 import sys
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.core.devices import Device, Inventory

@@ -12,7 +12,7 @@ from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from plugin_gateway.adapters.commands.parts import Parts
+    from plugin_gateway.adapters.commands.command_line import Parts
 
 
 class _Remember(argparse.Action):

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.control.control_socket import ask
 from plugin_gateway.adapters.support.terminal import print_lines
 from plugin_gateway.core.errors import InvalidValueError

@@ -3,9 +3,8 @@
 import argparse
 from collections.abc import Mapping, Sequence
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_all
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.configuration.health_section import range_name
 from plugin_gateway.adapters.configuration.parsers import XID
 from plugin_gateway.adapters.configuration.settings import make_settings

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
-from plugin_gateway.adapters.commands.parts import Parts
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.support.signals import Interruption
 
 DESCRIPTION = """\
@@ -25,7 +24,7 @@ def make(parts: Parts) -> SubCommand:
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Play a recording. Signals are handled from the first moment; imports take a while."""
     interruption = Interruption()
-    interruption.heed()
+    interruption.install()
     from plugin_gateway.adapters.replay.report import replay  # noqa: PLC0415 - see above
 
     return replay(Path(parsed.file), parts.dialects(), parts.api_versions, interruption)

@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.control.control_socket import ControlError, ask
 from plugin_gateway.adapters.kubelet.holders import find_holders
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table

@@ -91,9 +91,11 @@ def _log_devices(event: str, devices: Sequence[Device]) -> None:
 
 
 def _log_without_reports(devices: Sequence[Device]) -> None:
-    deaf = [device.id for device in devices if not device.reports_faults]
-    if deaf:
-        log.warning("devices whose faults the driver does not report by itself, only a check finds them", devices=deaf)
+    silent = [device.id for device in devices if not device.reports_faults]
+    if silent:
+        log.warning(
+            "devices whose faults the driver does not report by itself, only a check finds them", devices=silent
+        )
 
 
 def _log_driver(problem: str | None) -> None:

@@ -18,13 +18,13 @@ def make_pages(gateway: Gateway, status: Callable[[], Mapping[str, Any]], is_wat
     return {
         "/": lambda: Page(status_page.render(status()), HTML),
         "/metrics": lambda: Page(metrics.written(registry), metrics.CONTENT_TYPE),
-        "/healthz": lambda: _verdict(_ailments(gateway, is_watching)),
+        "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
         "/status": lambda: Page(json.dumps(status(), indent=2) + "\n", JSON),
     }
 
 
-def _ailments(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
+def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
     """Return the problems that a restart could fix. That there is an answer at all shows that the event loop runs."""
     ailments = [] if is_watching() else ["nobody watches the driver"]
     return ailments + [f"{name} has no socket" for name in gateway.registrar.without_socket()]

@@ -225,7 +225,9 @@ class Registrar:
             self._kubelet = Kubelet(found, time.monotonic(), just_started)
             self.kubelets_seen += 1
         for registration in self._registrations.values():
-            registration.meet(self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED)
+            registration.follow_kubelet(
+                self._kubelet, Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED
+            )
 
     def _follow_streams(self) -> None:
         """React to streams that have opened or ended, or have not opened in time."""
@@ -337,7 +339,7 @@ class Registrar:
         registration = attempt.registration
         if not left:
             await self._close_attempt(attempt)
-            registration.fail(_most_telling([refusal for _, refusal in attempt.refused]), self._hint())
+            registration.fail(_most_specific([refusal for _, refusal in attempt.refused]), self._hint())
             return
         try:
             endpoint = await registration.endpoints.fresh(left[0])
@@ -345,7 +347,7 @@ class Registrar:
             await self._close_attempt(attempt)
             registration.fail(Refusal(Failure.CANNOT_SERVE, str(error)))
             return
-        registration.name(endpoint, attempt.kubelet)
+        registration.note_endpoint(endpoint, attempt.kubelet)
         attempt.endpoint, attempt.answer = endpoint, self._spawn(self._register(attempt.client, endpoint, registration))
         attempt.answer.add_done_callback(lambda _: self.wake())
 
@@ -388,7 +390,7 @@ async def _close(registrations: Sequence[Registration]) -> None:
             closing.create_task(registration.endpoints.close(CLOSING_GRACE))
 
 
-def _most_telling(refusals: Sequence[Refusal]) -> Refusal:
+def _most_specific(refusals: Sequence[Refusal]) -> Refusal:
     """Return the refusal to log. A refused version says more than an unknown service."""
     refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
     return (refused or list(refusals))[-1]

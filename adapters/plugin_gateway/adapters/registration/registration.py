@@ -131,7 +131,7 @@ class Registration:
         pending_dial = self._history.pending_dial
         return pending_dial.until if pending_dial and pending_dial.kubelet == kubelet.identity else 0.0
 
-    def meet(self, kubelet: Kubelet, reason: Reason) -> None:
+    def follow_kubelet(self, kubelet: Kubelet, reason: Reason) -> None:
         """Register with a kubelet that has just appeared.
 
         Nothing is done if it is the same kubelet as before, whose socket file only got another name or time.
@@ -152,7 +152,7 @@ class Registration:
         """Record the beginning of the registration, for the log."""
         self._began = time.monotonic()
 
-    def name(self, endpoint: Endpoint, kubelet: Kubelet) -> None:
+    def note_endpoint(self, endpoint: Endpoint, kubelet: Kubelet) -> None:
         """Record that the name of this endpoint is about to be sent to this kubelet."""
         self.endpoint = endpoint
         endpoint.stream.kubelet = kubelet.identity

@@ -18,7 +18,7 @@ class Interruption:
         """The number of the first signal that asked for an orderly end. Further signals change nothing."""
         self._end: Callable[[], object] | None = None
 
-    def heed(self) -> None:
+    def install(self) -> None:
         """Install the handlers. A signal that was ignored when the process started stays ignored, as with nohup."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:

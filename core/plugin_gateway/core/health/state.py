@@ -365,7 +365,7 @@ def _interrupt(state: State) -> State:
 def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
     """Count the devices that have just become unhealthy. Require a reset for those that flap."""
     new = [device for device in after.faults if device not in before.faults]
-    if not new or _strikes_all(before, after, new):
+    if not new or _affects_all_devices(before, after, new):
         return after
     taken_out, held = dict(after.taken_out), {}
     for device in new:
@@ -378,7 +378,7 @@ def _require_reset_of_flapping(before: State, after: State, now: Moment, policy:
     return replace(_with_faults(after, held), taken_out=taken_out)
 
 
-def _strikes_all(before: State, after: State, new: Sequence[DeviceId]) -> bool:
+def _affects_all_devices(before: State, after: State, new: Sequence[DeviceId]) -> bool:
     """Return whether several devices became unhealthy at once, for one reason, and none stayed healthy.
 
     Then the cause is not a single device.

@@ -5,11 +5,10 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.core.devices import Inventory

@@ -6,10 +6,9 @@ import math
 import signal
 from pathlib import Path
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.fake_kubelet.prompt import HELP, Commands
 from plugin_gateway.adapters.commands.fake_kubelet.views import Lines, Picture
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.fake_kubelet.events import Event
 from plugin_gateway.adapters.fake_kubelet.kubelet import CHECKPOINT, FAKE, GRACE, SOCKET, FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.releases import NEWEST, OLDEST, Release, release
@@ -87,10 +86,10 @@ def _check_directory(directory: Path) -> None:
     """
     if directory.exists() and not directory.is_dir():
         raise InvalidValueError(f"--kubelet-dir: {directory} is no directory")
-    strangers = [path.name for path in directory.iterdir() if not _is_ours(path)] if directory.exists() else []
-    if strangers:
+    foreign = [path.name for path in directory.iterdir() if not _is_ours(path)] if directory.exists() else []
+    if foreign:
         raise InvalidValueError(
-            f"--kubelet-dir: {directory} holds {', '.join(sorted(strangers)[:3])}; a kubelet deletes the files in its "
+            f"--kubelet-dir: {directory} holds {', '.join(sorted(foreign)[:3])}; a kubelet deletes the files in its "
             "directory, so give it one that holds nothing but sockets"
         )
     kubelet = find_listener(directory / SOCKET) if (directory / SOCKET).exists() else None

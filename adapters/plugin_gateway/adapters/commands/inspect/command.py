@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError, PluginClient, PluginService
-from plugin_gateway.adapters.commands.parts import Parts
 from plugin_gateway.adapters.configuration.parsers import parse_count
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.core.errors import InvalidValueError

@@ -6,9 +6,8 @@ import os
 import signal
 from contextlib import nullcontext
 
-from plugin_gateway.adapters.commands.command_line import SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_all
-from plugin_gateway.adapters.commands.parts import Parts
 
 DESCRIPTION = """\
 Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.
