@@ -19,9 +19,10 @@ from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesA
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
-from plugin_gateway.core.health.state import Note, Significance, State, advance, clear
+from plugin_gateway.core.health.state import State, advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 GPU, OTHER = device(0).id, device(1).id

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core.strategies import HISTORIES, IDS, INVENTORIES, OBSERVATIONS, device, inventory
 from plugin_gateway.core.devices import DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import (
@@ -29,19 +30,7 @@ from plugin_gateway.core.health.policy import (
     Decision,
     HealthPolicy,
 )
-from plugin_gateway.core.health.state import (
-    Changes,
-    DriverChange,
-    HealthChange,
-    Note,
-    Significance,
-    SilenceChange,
-    State,
-    advance,
-    clear,
-    due,
-    wait,
-)
+from plugin_gateway.core.health.state import State, advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import (
     DOUBLE_BIT_ECC,
     HEALTH_POLICY,

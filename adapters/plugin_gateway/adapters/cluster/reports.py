@@ -9,8 +9,9 @@ from typing import NamedTuple
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Fault, Stage
-from plugin_gateway.core.health.state import Note, Significance, State
+from plugin_gateway.core.health.state import State
 
 MIN_RETRY, MAX_RETRY = 1.0, 60.0
 """Seconds between two attempts; the pause doubles after each error."""

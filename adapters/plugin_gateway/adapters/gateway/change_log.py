@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device
+from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Stage
-from plugin_gateway.core.health.state import Changes, HealthChange, Note, Significance, SilenceChange
 
 MAX_DEVICES_LOGGED = 32
 """With more devices than this, only their number is logged."""

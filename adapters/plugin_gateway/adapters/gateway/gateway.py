@@ -15,10 +15,11 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.health.changes import Changes, Significance
 from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.health.state import Changes, Significance, State, advance, clear, due, wait
+from plugin_gateway.core.health.state import State, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst

@@ -22,7 +22,8 @@ from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_di
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
-from plugin_gateway.core.health.state import Changes, State
+from plugin_gateway.core.health.changes import Changes
+from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
