@@ -421,7 +421,7 @@ async def test_a_fault_of_its_own_is_raised_at_the_end(kubelet_dir: Path) -> Non
     await kubelet.start()
     async with Plugin(kubelet_dir, release("1.36")) as plugin:
         plugin.devices = [("a", "Healthy")]
-        kubelet._take = None  # type: ignore[assignment,method-assign]
+        kubelet._connections._take = None  # type: ignore[assignment,method-assign]
         await plugin.register()
         await asyncio.sleep(0.1)
         with pytest.raises(TypeError):

@@ -245,7 +245,7 @@ async def test_a_kubelet_that_asked_for_the_options_must_open_the_stream_soon(
 ) -> None:
     forgotten = 0
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        connect = kubelet._watch
+        connect = kubelet._connections._watch
 
         async def watch(*arguments: Any) -> None:
             nonlocal forgotten
@@ -253,7 +253,7 @@ async def test_a_kubelet_that_asked_for_the_options_must_open_the_stream_soon(
             if forgotten > 1:
                 await connect(*arguments)
 
-        monkeypatch.setattr(kubelet, "_watch", watch)
+        monkeypatch.setattr(kubelet._connections, "_watch", watch)
         async with running(Node(kubelet_dir)):
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=6, what="the second attempt")
 

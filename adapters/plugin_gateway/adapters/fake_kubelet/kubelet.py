@@ -10,12 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-import grpc
 import grpc.aio
 
 from plugin_gateway.adapters.fake_kubelet import admission
-from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
-from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, ListStream, PluginEndpoint, read_answer
+from plugin_gateway.adapters.fake_kubelet.connections import Connections, Owner
 from plugin_gateway.adapters.fake_kubelet.events import (
     Container,
     DeviceList,
@@ -26,17 +24,8 @@ from plugin_gateway.adapters.fake_kubelet.events import (
     RegisterCall,
 )
 from plugin_gateway.adapters.fake_kubelet.registration import RegistrationService, refusal
-from plugin_gateway.adapters.fake_kubelet.releases import (
-    DialBack,
-    OptionsFrom,
-    Release,
-    Restored,
-    SecondStream,
-    StreamEnd,
-    Wipe,
-)
+from plugin_gateway.adapters.fake_kubelet.releases import Release, Restored, Wipe
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
-from plugin_gateway.adapters.fake_kubelet.wire import read_list
 from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
@@ -77,6 +66,7 @@ class FakeKubelet:
         self._grace = grace
         self._on_event = on_event
         self._resources: dict[str, Resource] = {}
+        self._connections = self._new_connections()
         self._gone: set[str] = set()
         """Resources that were given up after their grace time, of which the node says that it has none."""
         self._pods = admission.Pods()
@@ -97,6 +87,7 @@ class FakeKubelet:
         self.directory.mkdir(parents=True, exist_ok=True)
         _wipe(self.directory, self.release.wipe)
         self._resources, self._gone = self._restored(), set()
+        self._connections = self._new_connections()
         self._pods.forget_answers(keep=not self.release.asks_at_every_start)
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", -1)))
         self._server.add_generic_rpc_handlers(
@@ -108,9 +99,26 @@ class FakeKubelet:
         await self._server.start()
         os.link(hidden, self.directory / SOCKET)
         hidden.unlink()
-        for name, resource in self._resources.items():
-            self._stopped(name, resource)
+        for resource in self._resources.values():
+            self._stopped(resource)
         self._emit(EventKind.STARTED, "", f"kubelet {self.release.name}")
+
+    def _new_connections(self) -> Connections:
+        return Connections(
+            self.directory,
+            self.release,
+            self._resources,
+            Owner(
+                emit=self._emit,
+                spawn=self._spawn,
+                on_list=self.lists.append,
+                on_overlap=self.overlaps.append,
+                on_stop=self._stopped,
+                on_end_noticed=self._end_noticed,
+                write_checkpoint=self._write_checkpoint,
+            ),
+            dial_timeout=self._dial_timeout,
+        )
 
     def _restored(self) -> dict[str, Resource]:
         """Make of the resources of an earlier life what this release finds in its checkpoint."""
@@ -146,9 +154,7 @@ class FakeKubelet:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for resource in self._resources.values():
-            for endpoint in filter(None, {resource.endpoint, *resource.streams}):
-                await endpoint.close()
+        await self._connections.close()
         if server is not None:
             self._emit(EventKind.STOPPED, "", f"kubelet {self.release.name}")
 
@@ -224,10 +230,10 @@ class FakeKubelet:
 
     async def age(self, seconds: float) -> None:
         """Let what has stopped have stopped longer ago."""
-        for name, resource in list(self._resources.items()):
+        for resource in list(self._resources.values()):
             if resource.stopped is not None:
                 resource.stopped -= seconds
-                self._give_up(name, resource)
+                self._give_up(resource)
 
     @property
     def pods(self) -> list[str]:
@@ -278,23 +284,30 @@ class FakeKubelet:
             half_made.write_text(json.dumps({FAKE: self.release.name, "Data": data, "Checksum": 0}))
             half_made.replace(self.directory / CHECKPOINT)
 
-    def _stopped(self, name: str, resource: Resource) -> None:
-        """Give it up when its grace time is over, unless it is registered again before."""
+    def _stopped(self, resource: Resource) -> None:
+        """Give the resource up when its grace time is over, unless it is registered again before."""
         if self.release.grace and self._server is not None:
-            self._spawn(self._give_up_later(name, resource))
+            self._spawn(self._give_up_later(resource))
 
-    async def _give_up_later(self, name: str, resource: Resource) -> None:
+    async def _give_up_later(self, resource: Resource) -> None:
         await asyncio.sleep(self._grace)
-        self._give_up(name, resource)
+        self._give_up(resource)
 
-    def _give_up(self, name: str, resource: Resource) -> None:
-        stopped = resource.stopped if self.release.grace else None
+    def _give_up(self, resource: Resource) -> None:
+        name, stopped = resource.name, resource.stopped if self.release.grace else None
         if stopped is None or time.monotonic() - stopped < self._grace or self._resources.get(name) is not resource:
             return
         self._resources.pop(name)
         if self.release.gone_stays:
             self._gone.add(name)
         self._emit(EventKind.GIVEN_UP, name, f"no registration for {self._grace:g} s")
+
+    def _end_noticed(self, resource: str, endpoint: str) -> None:
+        """Report that the end of a stream was noticed; a kubelet that has ended itself reports nothing more."""
+        if self._server is None:
+            self._wake()
+        else:
+            self._emit(EventKind.END_NOTICED, resource, endpoint)
 
     def _shown(self, resource: str) -> Resource | None:
         held = self._resources.get(resource)
@@ -336,170 +349,10 @@ class FakeKubelet:
             call.error = await self.on_register(call)
         call.error = call.error or refusal(self.release, request)
         if call.error is None:
-            call.error = await self._dial_back(request)
+            call.error = await self._connections.dial_back(request)
         kind = EventKind.REGISTERED if call.error is None else EventKind.REGISTER_REFUSED
         self._emit(kind, call.resource, f"{call.version} {call.endpoint}: {call.error or 'accepted'}")
         return call.error
-
-    async def _dial_back(self, request: wire.RegisterRequest) -> str | None:
-        """Dial now, or see to it later; tell why it failed now."""
-        endpoint = PluginEndpoint(self.directory, request.endpoint, self.release)
-        if self.release.dial_back is not DialBack.INSIDE:
-            self._spawn(self._connect_later(request, endpoint))
-            return None
-        resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        dialing = asyncio.ensure_future(self._dial_inside(resource, endpoint))
-        if self.release.outlives_caller:
-            self._spawn(_outcome(dialing))
-            return await asyncio.shield(dialing)
-        return await dialing
-
-    async def _dial_inside(self, resource: Resource, endpoint: PluginEndpoint) -> str | None:
-        """Connect and ask for the options before Register is answered; tell what failed (1.25 and later)."""
-        resource.clients.add(endpoint)
-        problem: str | None = "the plugin waits no longer"
-        try:
-            problem = await self._connect(endpoint)
-            if problem is None and endpoint.path in resource.clients.connected:
-                problem = f"device plugin already connected: {endpoint.path}"
-        finally:
-            if problem is not None:
-                await self._give_up_connection(resource, endpoint)
-        if problem is not None:
-            return problem
-        self._resources[resource.name] = resource
-        resource.clients.connect(endpoint)
-        resource.options = endpoint.options
-        resource.endpoint, resource.stopped = endpoint, None
-        self._spawn(self._watch(resource, endpoint))
-        return None
-
-    async def _give_up_connection(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        resource.clients.forget(endpoint)
-        if resource.endpoint is None and resource.stopped is None:
-            self._resources.pop(resource.name, None)
-        await endpoint.close()
-
-    async def _connect(self, endpoint: PluginEndpoint) -> str | None:
-        if not await endpoint.dial(self._dial_timeout):
-            return "failed to dial device plugin: context deadline exceeded"
-        try:
-            data = await endpoint.call("GetDevicePluginOptions", b"")
-            endpoint.options = read_answer(data, wire.DevicePluginOptions, self.release)
-        except EndpointError as error:
-            return f"failed to get device plugin options: {error}"
-        return None
-
-    async def _connect_later(self, request: wire.RegisterRequest, endpoint: PluginEndpoint) -> None:
-        """Dial after Register was answered; whatever fails is told to nobody but the kubelet's log."""
-        patient = self.release.dial_back is DialBack.AFTER_PATIENTLY
-        if patient and not await endpoint.dial(self._dial_timeout):
-            self._emit(EventKind.DIAL_BACK_FAILED, request.resource_name, request.endpoint)
-            await endpoint.close()
-            return
-        resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self.release))
-        of_register = self.release.options_from is OptionsFrom.REGISTER
-        kept = self.release.options_from is OptionsFrom.REGISTER_KEPT and request.HasField("options")
-        if of_register or kept:
-            resource.options = request.options
-        if self.release.second_stream is SecondStream.CLOSED:
-            await self._install(resource, endpoint)
-        elif self.release.second_stream is SecondStream.KEPT:
-            resource.endpoint, resource.stopped = endpoint, None
-        await self._watch(resource, endpoint)
-
-    async def _install(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        """Make it the one of this resource and close the one before it."""
-        older, resource.endpoint, resource.stopped = resource.endpoint, endpoint, None
-        if older is not None:
-            await older.close()
-
-    async def _watch(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        """Follow a stream from its first message to its end."""
-        stream = endpoint.watch()
-        try:
-            await self._follow(resource, endpoint, stream)
-            if not endpoint.streaming:
-                self._emit(EventKind.DIAL_BACK_FAILED, resource.name, endpoint.path.name)
-            self._stream_ended(resource, endpoint)
-            await asyncio.sleep(self.release.end_noticed_after)
-        finally:
-            stream.cancel()
-            self._stream_ended(resource, endpoint)
-            await self._conclude(resource, endpoint)
-            if self._server is None:
-                self._wake()
-            else:
-                self._emit(EventKind.END_NOTICED, resource.name, endpoint.path.name)
-
-    async def _follow(self, resource: Resource, endpoint: PluginEndpoint, stream: ListStream) -> None:
-        """Take what comes; the end is told by what follows from it, however it came."""
-        with contextlib.suppress(grpc.aio.AioRpcError, UnreadableError):
-            while isinstance(data := await stream.read(), bytes) and not endpoint.is_too_large(data):
-                now = time.monotonic()
-                if not endpoint.streaming:
-                    self._opened(resource, endpoint, now)
-                await self._take(resource, endpoint, data, now)
-
-    def _opened(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
-        endpoint.streaming = True
-        if resource.streams:
-            self.overlaps.append(Overlap(now, resource.name))
-        resource.streams.append(endpoint)
-        self._emit(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
-
-    async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
-        devices = read_list(readable(data, wire.ListAndWatchResponse, self.release))
-        listed = DeviceList(time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices)
-        self.lists.append(listed)
-        if self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:
-            resource.take_difference(listed, endpoint)
-            await self._install(resource, endpoint)
-        elif self.release.second_stream is SecondStream.CANCELLED_AFTER_LIST:
-            resource.take_difference(listed, endpoint)
-        else:
-            resource.take(listed)
-        self._write_checkpoint()
-        self._emit(EventKind.LIST, resource.name, f"{len(resource.healthy)} of {resource.capacity} healthy")
-
-    def _stream_ended(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        """Note that a stream is no more. A second time does nothing."""
-        if endpoint.streaming:
-            endpoint.streaming = False
-            resource.streams.remove(endpoint)
-            self._emit(EventKind.STREAM_ENDED, resource.name, endpoint.path.name)
-
-    async def _conclude(self, resource: Resource, endpoint: PluginEndpoint) -> None:
-        """Draw the release's conclusion from the end of a stream."""
-        now = time.monotonic()
-        if self.release.dial_back is DialBack.INSIDE:
-            await self._client_ended(resource, endpoint, now)
-        elif endpoint is resource.endpoint:
-            resource.endpoint = None
-            resource.stop(now, endpoint)
-            self._stopped(resource.name, resource)
-        if self.release.stream_end is StreamEnd.REMOVED and resource.endpoint is None:
-            self._resources.pop(resource.name, None)
-        await endpoint.close()
-
-    async def _client_ended(self, resource: Resource, endpoint: PluginEndpoint, now: float) -> None:
-        """Disconnect whom the kubelet takes for the one whose stream ended; nobody, where it lost track (1.25 on)."""
-        known = resource.clients.take(endpoint)
-        if known is None:
-            return
-        await known.close()
-        successor, was_connected = resource.clients.disconnect(known)
-        if successor is not None:
-            resource.endpoint = successor
-        elif was_connected:
-            resource.endpoint = None
-            resource.stop(now, known)
-            self._stopped(resource.name, resource)
-
-
-async def _outcome(dialing: "asyncio.Future[str | None]") -> None:
-    """Own a dial that nobody may be waiting for."""
-    await dialing
 
 
 def _wipe(directory: Path, rule: Wipe) -> None:
