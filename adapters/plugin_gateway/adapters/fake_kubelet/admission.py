@@ -19,7 +19,7 @@ from plugin_gateway.api.v1beta1.api_pb2 import PreferredAllocationResponse, PreS
 PRE_START_DEADLINE = 30.0
 _PRE_START_FAILED = "device plugin PreStartContainer rpc failed with err: {problem}"
 STOPPED = "endpoint &{...} has been stopped"
-"""A genuine one shows the values of the endpoint's fields, addresses of memory among them."""
+"""A genuine kubelet shows the values of the endpoint's fields here, among them addresses in memory."""
 
 
 @dataclass(slots=True)
@@ -29,21 +29,21 @@ class Pods:
     containers: dict[tuple[str, str], Container] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
-    """Resources of which devices were looked for since a pod was removed or a plugin failed: these a kubelet takes for
-    its own although no plugin offers them any more."""
+    """Resources of which the kubelet has looked for devices since a pod was last removed, without those whose last
+    Allocate failed. The kubelet treats these as resources of a plugin even if no plugin offers them any more."""
     reserved: list[tuple[str, Sequence[str]]] = field(default_factory=list)
-    """Resource and devices of each Allocate that is not answered yet."""
+    """The resource and the devices of each Allocate that has not been answered yet."""
     wanted: dict[tuple[str, str], int] = field(default_factory=dict)
     """How many devices each container asked for, where they are chosen at its start (1.8)."""
 
     def held(self, resource: str) -> set[str]:
-        """Tell the devices of a resource that are given out."""
+        """Return the devices of a resource that have been given to pods."""
         given = [(container.resource, container.ids) for container in self.containers.values()]
         return {device for name, ids in (*given, *self.reserved) if name == resource for device in ids}
 
     @contextmanager
     def reserving(self, resource: str, ids: Sequence[str]) -> Iterator[None]:
-        """Have nobody else get these devices while the plugin is asked for them."""
+        """Keep these devices from every other pod while the plugin is asked for them."""
         reserved = (resource, ids)
         self.reserved.append(reserved)
         try:
@@ -63,7 +63,7 @@ class Pods:
             self.wanted.pop(key, None)
 
     def forget_answers(self, *, keep: bool) -> None:
-        """Start a new life of the kubelet: the checkpoint keeps the answers, where there are any in it (1.9 on)."""
+        """Begin a new life of the kubelet; from 1.9 on the checkpoint keeps the answers."""
         self.tried.clear()
         if not keep:
             self.answers.clear()
@@ -81,10 +81,10 @@ async def admit(
     *,
     gone: bool,
 ) -> Container:
-    """Choose devices, ask the plugin, start the container.
+    """Choose devices, ask the plugin for them, and start the container.
 
     Raises:
-        AdmissionError: in the release's words.
+        AdmissionError: the pod is refused, or the start failed; the message has the release's own words.
     """
     if kubelet.asks_at_every_start:
         return await _admit_by_number(pods, kubelet, held, resource, wanted, pod, container)
@@ -92,7 +92,7 @@ async def admit(
         raise _refused(kubelet, kubelet.unregistered.format(resource=resource))
     if held is None and (gone or kubelet.misses_unknown):
         raise AdmissionError(NOT_ENOUGH.format(resource=resource, wanted=wanted, used=0, capacity=0))
-    if held is None:  # from 1.10 on what no plugin offers is taken for a matter of the cluster
+    if held is None:  # from 1.10 on the kubelet leaves a resource that no plugin offers to others
         started = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
         pods.containers[pod, container] = started
         return started
@@ -139,10 +139,10 @@ async def start(pods: Pods, kubelet: Release, resources: Mapping[str, Resource],
 async def admit_again(
     pods: Pods, kubelet: Release, resources: Mapping[str, Resource], pod: str, container: str
 ) -> Container:
-    """Admit a pod that was admitted before, as a kubelet does that starts again, and start its container.
+    """Admit a pod again, as a kubelet does after a restart of its own, and start the container.
 
     Raises:
-        AdmissionError: in the release's words.
+        AdmissionError: the pod is refused, or the start failed; the message has the release's own words.
     """
     before = pods.containers.get((pod, container))
     if before is not None:
@@ -155,7 +155,7 @@ async def admit_again(
 
 
 def _check_health(kubelet: Release, held: Resource | None, before: Container) -> None:
-    """Refuse a pod whose own devices are not what they were (1.25 and later)."""
+    """Refuse a pod whose devices are no longer healthy (1.25 and later)."""
     if held is None:
         raise _refused(kubelet, kubelet.unregistered.format(resource=before.resource))
     if not held.healthy:
@@ -167,7 +167,7 @@ def _check_health(kubelet: Release, held: Resource | None, before: Container) ->
 async def _admit_by_number(
     pods: Pods, kubelet: Release, held: Resource | None, resource: str, wanted: int, pod: str, container: str
 ) -> Container:
-    """Compare what all pods want with what the node was last said to have; then start the container (1.8)."""
+    """Compare what all pods want with what the node last reported, then start the container (1.8)."""
     _check_number(pods, held, resource, wanted)
     admitted = Container(pod=pod, name=container, resource=resource, ids=(), answer=Answer())
     pods.containers[pod, container], pods.wanted[pod, container] = admitted, wanted
@@ -185,11 +185,11 @@ def _check_number(
 
 
 async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | None, container: Container) -> Container:
-    """Choose what the container still lacks, and ask for all that it has (1.8)."""
+    """Choose the devices that the container still lacks, and ask the plugin for all its devices (1.8)."""
     resource, key = container.resource, (container.pod, container.name)
     if held is None and kubelet.fails_unknown:
         raise AdmissionError(f"Unknown Device Plugin {resource}")
-    if held is None:  # without devices, and without an error, while no plugin is registered
+    if held is None:  # while no plugin is registered, it starts without devices and without an error
         return container
     lacks = pods.wanted[key] - len(container.ids)
     free = sorted(held.healthy - pods.held(resource))
@@ -202,7 +202,7 @@ async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | No
 
 
 async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """Choose as many as wanted; what the plugin prefers counts as far as it is available."""
+    """Choose as many devices as wanted; those that the plugin prefers come first, as far as they are free."""
     if not kubelet.prefers or not held.options.get_preferred_allocation_available or held.endpoint is None:
         return tuple(free[:wanted])
     try:

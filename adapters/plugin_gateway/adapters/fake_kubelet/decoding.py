@@ -1,4 +1,4 @@
-"""What a release makes of bytes that are no message, or whose strings are not UTF-8."""
+"""How a release reads bytes that are not a valid message, or whose strings are not UTF-8."""
 
 from functools import cache
 from typing import Any
@@ -13,11 +13,11 @@ from plugin_gateway.adapters.fake_kubelet.releases import Release
 
 
 class UnreadableError(Exception):
-    """The message cannot be read; in the words of grpc-go."""
+    """The message cannot be read. The text is that of grpc-go."""
 
 
 def readable(data: bytes, message: Any, kubelet: Release) -> bytes:
-    """Give the bytes as they can be read.
+    """Return the message in a form that the generated classes can read.
 
     Raises:
         UnreadableError: the release cannot read them.
@@ -32,10 +32,10 @@ def readable(data: bytes, message: Any, kubelet: Release) -> bytes:
 
 
 def mended(data: bytes, message: Any) -> bytes:
-    """Write the message again, with U+FFFD for what is not UTF-8 in its strings.
+    """Return the message with U+FFFD in place of whatever is not UTF-8 in its strings.
 
     Raises:
-        DecodeError: it is no such message even then.
+        DecodeError: even then the bytes are not such a message.
     """
     try:
         message.FromString(data)
@@ -48,7 +48,7 @@ def mended(data: bytes, message: Any) -> bytes:
 
 @cache
 def _twin(file: FileDescriptor, name: str) -> Any:
-    """Make the message once more, with bytes where it has strings."""
+    """Return a copy of the message type that has bytes in place of strings."""
     copy = FileDescriptorProto()
     file.CopyToProto(copy)
     for message in copy.message_type:
@@ -60,7 +60,7 @@ def _twin(file: FileDescriptor, name: str) -> Any:
 
 def _replace_strings(message: DescriptorProto) -> None:
     for nested in message.nested_type:
-        nested.options.ClearField("map_entry")  # a map's key can be no bytes
+        nested.options.ClearField("map_entry")  # the key of a map cannot be of type bytes
         _replace_strings(nested)
     for field in message.field:
         if field.type == FieldDescriptorProto.TYPE_STRING:

@@ -16,11 +16,11 @@ ListStream: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 
 
 class EndpointError(Exception):
-    """A call that the plugin failed, in the words of grpc-go."""
+    """A call of the plugin failed. The text is that of grpc-go."""
 
 
 class PluginEndpoint:
-    """One connection, over which the list is watched and every other call is made."""
+    """One connection to a plugin: the ListAndWatch stream and all other calls go over it."""
 
     def __init__(self, directory: Path, name: str, kubelet: Release) -> None:
         self.path = path = Path(os.path.normpath(f"{directory}/{name}"))
@@ -28,10 +28,10 @@ class PluginEndpoint:
         """Whether its ListAndWatch stream is open."""
         self.options = wire.DevicePluginOptions()
         self.listed: set[str] = set()
-        """The ids of its last list."""
+        """The ids in its last list."""
         self._kubelet = kubelet
         self._calls: set[asyncio.Task[bytes]] = set()
-        """Those that are not answered yet."""
+        """The calls that have not been answered yet."""
         self._channel = grpc.aio.insecure_channel(
             f"unix:{path}",
             options=(
@@ -44,7 +44,7 @@ class PluginEndpoint:
         )
 
     async def dial(self, patience: float) -> bool:
-        """Connect; False where nobody accepted in time."""
+        """Connect, and return whether somebody accepted the connection in time."""
         try:
             async with asyncio.timeout(patience):
                 await self._channel.channel_ready()
@@ -53,10 +53,10 @@ class PluginEndpoint:
         return True
 
     async def call(self, method: str, request: bytes, deadline: float | None = None) -> bytes:
-        """Make one call.
+        """Make one call and return the answer.
 
         Raises:
-            EndpointError: the plugin answered with an error.
+            EndpointError: the plugin answered with an error, or the connection ended before it answered.
         """
         calling = asyncio.ensure_future(self._call(method, request, deadline))
         self._calls.add(calling)
@@ -81,7 +81,7 @@ class PluginEndpoint:
         return answer
 
     def is_too_large(self, message: bytes) -> bool:
-        """Tell whether the release's gRPC takes no message of this size."""
+        """Return whether a message of this size is too large for the release's gRPC."""
         return 0 <= self._kubelet.list_limit < len(message)
 
     def watch(self) -> ListStream:
@@ -90,7 +90,7 @@ class PluginEndpoint:
         return stream(b"")
 
     async def close(self) -> None:
-        """End the connection and everything on it; 1.8 waits for what it asked."""
+        """Close the connection and end everything on it; 1.8 waits for the answers to its calls first."""
         if self._kubelet.asks_at_every_start and self._calls:
             await asyncio.wait(self._calls)
         for call in self._calls:
@@ -102,17 +102,17 @@ class PluginEndpoint:
 
 
 def _code(error: grpc.aio.AioRpcError) -> str:
-    """Write a code as Go does."""
+    """Return the name of a status code as Go writes it."""
     if error.code() is grpc.StatusCode.CANCELLED:
         return "Canceled"
     return "".join(word.capitalize() for word in error.code().name.split("_"))
 
 
 def read_answer(data: bytes, message: Any, kubelet: Release) -> Any:
-    """Read what the plugin answered.
+    """Return what the plugin answered, as a message.
 
     Raises:
-        EndpointError: it is no such message.
+        EndpointError: the bytes are not such a message.
     """
     try:
         return message.FromString(readable(data, message, kubelet))

@@ -1,4 +1,4 @@
-"""What the fake kubelet saw, as values."""
+"""What the fake kubelet has seen, as values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from plugin_gateway.core.errors import GatewayError
 
 
 class AdmissionError(GatewayError):
-    """A pod that is not admitted, or a container that does not start, in the release's own words."""
+    """A pod is refused, or a container does not start. The message has the release's own words."""
 
 
 class KubeletPanicError(AdmissionError):
-    """The kubelet crashed over a plugin's answer; it is dead until it is started again."""
+    """A message of a plugin made the kubelet crash. It does nothing more until it is started again."""
 
 
 class EventKind(Enum):
@@ -29,7 +29,7 @@ class EventKind(Enum):
     LIST = "list received"
     STREAM_ENDED = "stream ended"
     END_NOTICED = "end of the stream noticed"
-    """What follows from it has been done; from 1.25 on this takes the kubelet a moment."""
+    """Everything that follows from the end has been done. From 1.25 on the kubelet takes a moment for this."""
     GIVEN_UP = "resource given up"
     ALLOCATED = "allocated"
 
@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(slots=True, kw_only=True)
 class RegisterCall:
-    """One Register, as it came and as it was answered."""
+    """One call of Register, and how it was answered."""
 
     time: float
     """When it came, on the monotonic clock."""
@@ -55,7 +55,7 @@ class RegisterCall:
     endpoint: str
     resource: str
     error: str | None = None
-    """The words of the refusal; None where it was accepted."""
+    """The words of the refusal; None if it was accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class DeviceList:
     resource: str
     endpoint: str
     devices: tuple[tuple[str, str], ...]
-    """Id and health, as they came: an id can occur twice."""
+    """The id and the health of each device, as the plugin sent them: an id can occur twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,16 @@ class Answer:
 
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, tuple[str, bool]] = field(default_factory=dict)
-    """Host path and whether read-only, by container path."""
+    """By path in the container: the path on the host, and whether the mount is read-only."""
     device_nodes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Host path and permissions, by container path."""
+    """By path in the container: the path on the host, and the permissions."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     cdi_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A container as the kubelet would start it."""
+    """A container as a kubelet would start it."""
 
     pod: str
     name: str

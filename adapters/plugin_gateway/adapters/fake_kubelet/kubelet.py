@@ -32,7 +32,7 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 SOCKET = "kubelet.sock"
 CHECKPOINT = "kubelet_internal_checkpoint"
 FAKE = "FakeKubelet"
-"""The key by which its checkpoint is told from a genuine one."""
+"""A key in its checkpoint that the checkpoint of a genuine kubelet does not have."""
 DIAL_TIMEOUT = 10.0
 GRACE = 300.0
 """Seconds for which a kubelet keeps a resource whose stream ended."""
@@ -43,7 +43,7 @@ _numbers = count(1)
 class FakeKubelet:
     """Plays the kubelet of one release in one directory.
 
-    Everything it saw can be read from it at any time; ``wait_for`` waits for it.
+    Everything that it has seen can be read at any time; ``wait_for`` waits until it has seen something.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class FakeKubelet:
         self.lists: list[DeviceList] = []
         self.overlaps: list[Overlap] = []
         self.on_register: Callable[[RegisterCall], Awaitable[str | None]] | None = None
-        """A fault to inject before the release's own checks: it may take its time, and return a refusal."""
+        """Called before the release's own checks, to inject a fault: it may wait, and may return words of refusal."""
         self._dial_timeout = dial_timeout
         self._grace = grace
         self._on_event = on_event
         self._resources: dict[str, Resource] = {}
         self._connections = self._new_connections()
         self._gone: set[str] = set()
-        """Resources that were given up after their grace time, of which the node says that it has none."""
+        """Resources that were given up after their grace time, and that the node goes on listing with a count of 0."""
         self._pods = admission.Pods()
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,7 +121,7 @@ class FakeKubelet:
         )
 
     def _restored(self) -> dict[str, Resource]:
-        """Make of the resources of an earlier life what this release finds in its checkpoint."""
+        """Return what this release finds in its checkpoint about the resources of the kubelet's earlier life."""
         found: dict[str, Resource] = {}
         for name, before in self._resources.items():
             after = Resource(name, self.release)
@@ -138,7 +138,7 @@ class FakeKubelet:
         return found
 
     async def stop(self) -> None:
-        """End in order. A second time does nothing."""
+        """End in an orderly way. A second call does nothing."""
         if self._server is not None:
             (self.directory / SOCKET).unlink(missing_ok=True)
         await self.kill()
@@ -146,7 +146,7 @@ class FakeKubelet:
             raise self._failures.pop()
 
     async def kill(self) -> None:
-        """End as kill -9 does: connections break, and kubelet.sock stays where nobody listens any more."""
+        """End as after kill -9: connections break, and kubelet.sock stays although nobody listens on it any more."""
         server, self._server = self._server, None
         if server is not None:
             await server.stop(None)  # before anything else, or a plugin could still register with the dead
@@ -169,34 +169,34 @@ class FakeKubelet:
 
     @property
     def resources(self) -> list[str]:
-        """Name what the device manager knows."""
+        """The names of the resources that the device manager knows."""
         return list(self._resources)
 
     def devices(self, resource: str) -> Mapping[str, str]:
-        """Tell the health of each device, by id."""
+        """Return the health of each device, by its id."""
         return self._resources[resource].devices if resource in self._resources else {}
 
     def capacity(self, resource: str) -> int | None:
-        """Tell how many devices the resource has; None for one that the device manager does not know."""
+        """Return how many devices the resource has; None for one that the device manager does not know."""
         held = self._shown(resource)
         return held.capacity if held else None
 
     def allocatable(self, resource: str) -> int | None:
-        """Tell how many of them can be given to pods; None for a resource that it does not know."""
+        """Return how many of its devices can be given to pods; None for a resource that is not known."""
         held = self._shown(resource)
         return len(held.healthy) if held else None
 
     def open_streams(self, resource: str) -> int:
-        """Count the ListAndWatch streams that are open, also those that the kubelet forgot."""
+        """Return how many ListAndWatch streams are open, including those that the kubelet has lost track of."""
         return len(self._resources[resource].streams) if resource in self._resources else 0
 
     async def allocate(
         self, resource: str, wanted: int = 1, *, pod: str, container: str = "main", ids: list[str] | None = None
     ) -> Container:
-        """Admit a pod whose container wants devices, and start it.
+        """Admit a pod whose container wants devices, and start the container.
 
         Raises:
-            AdmissionError: in the release's words.
+            AdmissionError: the pod is refused, or the start failed; the message has the release's own words.
         """
         held, gone = self._resources.get(resource), resource in self._gone
         if held is not None and not held.is_offered:
@@ -221,15 +221,15 @@ class FakeKubelet:
         return await admission.start(self._pods, self.release, self._resources, pod, container)
 
     async def readmit(self, pod: str, container: str = "main") -> Container:
-        """Admit a pod again that was admitted before, as a kubelet does that starts again, and start its container.
+        """Admit a pod again, as a kubelet does after a restart of its own, and start the container.
 
         Raises:
-            AdmissionError: in the release's words.
+            AdmissionError: the pod is refused, or the start failed; the message has the release's own words.
         """
         return await admission.admit_again(self._pods, self.release, self._resources, pod, container)
 
     async def age(self, seconds: float) -> None:
-        """Let what has stopped have stopped longer ago."""
+        """Pretend that the resources that have stopped did so this many seconds earlier."""
         for resource in list(self._resources.values()):
             if resource.stopped is not None:
                 resource.stopped -= seconds
@@ -237,11 +237,11 @@ class FakeKubelet:
 
     @property
     def pods(self) -> list[str]:
-        """Name the pods that hold devices."""
+        """The names of the pods that hold devices."""
         return list(dict.fromkeys(pod for pod, _ in self._pods.containers))
 
     async def remove(self, pod: str) -> None:
-        """Give its devices back."""
+        """Remove a pod, so that its devices are free again."""
         self._pods.remove(pod)
 
     async def drop_stream(self, resource: str) -> None:
@@ -255,7 +255,7 @@ class FakeKubelet:
         """Wait until the condition holds.
 
         Raises:
-            TimeoutError: it says what was waited for and what was seen instead.
+            TimeoutError: the message says what was waited for, and what was seen instead.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -270,7 +270,7 @@ class FakeKubelet:
         return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
 
     def _write_checkpoint(self) -> None:
-        """Leave behind what a kubelet leaves, in the layout of 1.20 and later; it is not read again."""
+        """Write the checkpoint in the layout of 1.20 and later. The fake kubelet itself never reads it."""
         if self.release.restored is Restored.NOTHING:
             return
         known = {name: sorted(resource.healthy) for name, resource in self._resources.items()}
@@ -280,7 +280,7 @@ class FakeKubelet:
         ]
         data = {"PodDeviceEntries": entries, "RegisteredDevices": known}
         half_made = self.directory / f".{CHECKPOINT}"
-        with contextlib.suppress(OSError):  # a directory that is gone troubles no kubelet that runs
+        with contextlib.suppress(OSError):  # a kubelet that runs does not care if its directory is gone
             half_made.write_text(json.dumps({FAKE: self.release.name, "Data": data, "Checksum": 0}))
             half_made.replace(self.directory / CHECKPOINT)
 

@@ -1,4 +1,4 @@
-"""The fake kubelet's Registration service: one method, and the genuine words for everything else."""
+"""The fake kubelet's Registration service: it has one method, and refuses every other in the words of grpc-go."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -19,11 +19,11 @@ MAX_REQUEST = 4 * 1024 * 1024
 _OLD_OPAQUE = "pod.alpha.kubernetes.io/opaque-int-resource-"
 
 Register = Callable[[wire.RegisterRequest], Awaitable[str | None]]
-"""Takes a registration; returns the words of a refusal, or None."""
+"""Takes a registration; returns the words of the refusal, or None if it is accepted."""
 
 
 class RegistrationService(grpc.GenericRpcHandler):
-    """Answers Register in the package of this release."""
+    """Answers Register under the name that the service has in this release."""
 
     def __init__(self, kubelet: Release, register: Register, unknown: Callable[[str], None]) -> None:
         self._service = f"{kubelet.package}.Registration"
@@ -33,7 +33,7 @@ class RegistrationService(grpc.GenericRpcHandler):
         self._unknown = unknown
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Find the method; unlike gRPC's own, the refusal of an unknown one has grpc-go's words."""
+        """Return the handler for a call. For an unknown method it is one that refuses as grpc-go does."""
         service, _, method = handler_call_details.method.lstrip("/").rpartition("/")
         if service != self._service or method != "Register":
             self._unknown(handler_call_details.method)
@@ -67,7 +67,7 @@ def _refusing(words: str) -> Any:
 
 
 def refusal(kubelet: Release, request: wire.RegisterRequest) -> str | None:
-    """Check version and name as the release does, in its words."""
+    """Return the words in which the release refuses the version or the name; None if it accepts both."""
     if request.version != kubelet.api_version:
         return kubelet.version_error.format(asked=_escaped(request.version))
     name = request.resource_name
@@ -79,13 +79,13 @@ def refusal(kubelet: Release, request: wire.RegisterRequest) -> str | None:
 
 
 def _escaped(text: str) -> str:
-    """Write what stands between quotes as Go's %q does."""
+    """Return the text as Go's %q writes it between the quotes."""
     known = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
     return "".join(known.get(each) or (each if each.isprintable() else f"\\x{ord(each):02x}") for each in text)
 
 
 def is_valid(kubelet: Release, name: str) -> bool:
-    """Tell whether the release takes a resource of this name."""
+    """Return whether the release accepts a resource of this name."""
     if not kubelet.strict_names:
         return ("/" in name and "kubernetes.io/" not in name) or (kubelet.takes_opaque and name.startswith(_OLD_OPAQUE))
     return (

@@ -1,4 +1,27 @@
-"""What tells one kubelet release from another: for each trait, since which release it is what."""
+"""How kubelet releases differ: for each trait, the values that it has had and the release in which each began.
+
+A device plugin meets four kinds of kubelet.
+
+Kubelets of 1.8 and 1.9 each have a dialect of their own. They answer Register at once and dial the plugin afterwards.
+They try once, and the plugin is not told if this fails. An unhealthy device is not counted at all. When the stream
+ends, its devices are removed. 1.8 chooses devices and calls Allocate at each start of a container; all later kubelets
+do this once, when they admit the pod.
+
+Kubelets of 1.10 and later share the dialect v1beta1. Those of 1.10 to 1.24 still answer Register at once, but then try
+for 10 s to dial the plugin. An unhealthy device still counts in the node's capacity, but is not allocatable. When the
+stream ends, all devices become unhealthy, and the kubelet gives the resource up if no plugin registers it again within
+five minutes. When a resource is registered a second time, 1.9 to 1.11 close the first connection. From 1.12 on the
+first connection stays, and the last list from either of them counts.
+
+Kubelets of 1.25 to 1.36 dial the plugin and ask for its options before they answer Register, so that the plugin learns
+of a failure from the answer. They know only the newest connection of a resource. If two streams are open and the older
+one ends, they close the newer one. They also take a moment to notice the end of a stream, and a Register in this
+moment goes wrong.
+
+The kubelet of 1.37 knows its connections by the path of their socket. Several of one resource can live side by side,
+and the end of one harms no other. But if a path is registered while the kubelet still holds a connection to it, the
+kubelet refuses the Register, and from then on it does not notice the end of this connection until it is restarted.
+"""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +37,7 @@ _Value = TypeVar("_Value")
 
 
 class DialBack(Enum):
-    """When the kubelet dials the endpoint that registers, and how patiently."""
+    """When the kubelet dials an endpoint that registers, and how long it tries."""
 
     AFTER_ONCE = "after Register was answered, a single try"
     AFTER_PATIENTLY = "after Register was answered, for 10 s"
@@ -22,7 +45,7 @@ class DialBack(Enum):
 
 
 class Wipe(Enum):
-    """What a starting kubelet deletes in its directory; never a folder, nor the checkpoint."""
+    """What a kubelet deletes in its directory when it starts. It never deletes a folder, nor the checkpoint."""
 
     FILES = "every file, and links to one"
     FILES_AND_LINKS = "every file, and every link"
@@ -30,7 +53,7 @@ class Wipe(Enum):
 
 
 class OptionsFrom(Enum):
-    """Where the kubelet learns a plugin's options."""
+    """From where the kubelet learns a plugin's options."""
 
     NOWHERE = "it knows none"
     REGISTER_KEPT = "Register; a registration without any keeps the old ones"
@@ -39,7 +62,7 @@ class OptionsFrom(Enum):
 
 
 class SecondStream(Enum):
-    """What becomes of an older stream when its resource is registered again."""
+    """What happens to an older stream when its resource is registered again."""
 
     CANCELLED_AFTER_LIST = "cancelled once the new one has listed its devices"
     CLOSED = "closed with its connection"
@@ -49,7 +72,7 @@ class SecondStream(Enum):
 
 
 class Restored(Enum):
-    """What a kubelet that starts again makes of the resources in its checkpoint."""
+    """What a kubelet knows after a restart about the resources in its checkpoint."""
 
     NOTHING = "it knows none"
     DEVICES = "their devices, as they were"
@@ -57,7 +80,7 @@ class Restored(Enum):
 
 
 class StreamEnd(Enum):
-    """What becomes of the devices when the stream ends."""
+    """What happens to the devices when the stream ends."""
 
     ITS_OWN = "removed, as far as the endpoint itself listed them"
     REMOVED = "removed with the resource"
@@ -77,7 +100,7 @@ class Release:
     name_error: str
     """With ``{name}`` for the resource name that was refused."""
     empty_name_error: str
-    """Where the release has words of its own for it (1.8)."""
+    """The refusal of an empty name, if the release has words of its own for it (1.8)."""
     strict_names: bool
     """Whether the name must also be a Kubernetes qualified name (1.10 and later)."""
     dial_back: DialBack
@@ -88,69 +111,69 @@ class Release:
     restored: Restored
     unhealthy_has_capacity: bool
     counts_twice: bool
-    """Whether an id listed healthy and unhealthy counts in both (1.12 and later)."""
+    """Whether an id that is listed both as healthy and as unhealthy is counted twice (1.12 and later)."""
     asks_at_every_start: bool
-    """Whether devices are chosen and Allocate asked at each container start (1.8), or once at admission."""
+    """Whether it chooses devices and calls Allocate at each start of a container (1.8), or once, at admission."""
     prefers: bool
-    """Whether it asks for a preferred allocation (1.19 and later)."""
+    """Whether it calls GetPreferredAllocation (1.19 and later)."""
     fails_unknown: bool
-    """Whether a container does not start while no plugin offers what it wants (1.8.0)."""
+    """Whether the start of a container fails while no plugin offers what it wants (1.8.0)."""
     misses_unknown: bool
-    """Whether a pod that wants what no plugin offers is refused (to 1.9)."""
+    """Whether a pod is refused if it wants something that no plugin offers (up to 1.9)."""
     zero_is_unknown: bool
-    """Whether a resource without healthy devices is one that the kubelet does not know (1.8)."""
+    """Whether the kubelet treats a resource without healthy devices as unknown (1.8)."""
     takes_cdi: bool
     """Whether CDI names reach the container runtime (1.29 and later, without a feature gate)."""
     admission_error: str
-    """With ``{problem}``."""
+    """What a refused pod is told, with ``{problem}`` for the reason."""
     no_healthy: str
-    """What a pod is told where no device is healthy; empty where the release has no such text."""
+    """What a pod is told if no device is healthy; empty if the release has no such text."""
     grace: bool
-    """Whether a resource whose stream ended is kept for a while (1.9.7 and later)."""
+    """Whether a resource is kept for a while after its stream has ended (1.9.7 and later)."""
     gone_stays: bool
-    """Whether the node goes on saying that it has none of what was given up then (1.10 and later)."""
+    """Whether the node goes on listing a resource that was given up, with a count of 0 (1.10 and later)."""
     unregistered: str
-    """What a pod is told that wants what was given up while another pod has some of it."""
+    """What a pod is told if it wants a resource that was given up while another pod holds devices of it."""
     unregistered_start: str
-    """What a container meets then that starts again; empty where it starts."""
+    """The error when a container of such a resource is started again; empty if it starts."""
     outlives_caller: bool
-    """Whether a Register goes on although the plugin gave it up (1.25 to 1.34)."""
+    """Whether the kubelet goes on with a Register that the plugin has given up (1.25 to 1.34)."""
     end_noticed_after: float
-    """Seconds from the end of a stream to what follows from it, in which a new registration is mistaken for the old.
+    """Seconds until the kubelet notices the end of a stream. Until then it takes a new registration for the old one.
 
-    With genuine ones it is a matter of chance in up to one of ten tries; here it always goes wrong (1.25 and later)."""
+    With a genuine kubelet this happens by chance, in up to one of ten tries; here it always does (1.25 and later)."""
     takes_any_bytes: bool
-    """Whether an id that is not UTF-8 is taken as it is (to 1.34.3); later it ends the stream."""
+    """Whether it accepts an id that is not UTF-8 (up to 1.34.3); later such an id ends the stream."""
     undecodable: str
-    """What an answer leads to that is no message."""
+    """The error if an answer is not a valid message."""
     no_container: str
-    """What an answer without any container leads to."""
+    """The error if an answer to Allocate has no container in it."""
     bad_utf8: str
-    """The same for one whose strings are not UTF-8; empty where any bytes will do."""
+    """The error if the strings of a message are not UTF-8; empty if the release accepts any bytes."""
     closing: str
-    """Code and words of a call that the end of the connection cuts off; 1.8 keeps the connection until then."""
+    """The status of a call that is cut off when the connection is closed. 1.8 waits for its calls first."""
     panics_on_vanished: bool
-    """Whether a list without a device that is being allocated ends the kubelet (1.34 and later)."""
+    """Whether the kubelet crashes if a device vanishes from the list while it is being allocated (1.34 and later)."""
     large_register: str
-    """With ``{size}`` and ``{limit}``: code and words for a Register that is too large."""
+    """The status for a Register that is too large, with ``{size}`` and ``{limit}``."""
     takes_opaque: bool
-    """Whether the old names of opaque integer resources are taken (1.8)."""
+    """Whether it accepts the old names of opaque integer resources (1.8)."""
     panics: bool
-    """Whether such an answer ends the kubelet (1.10 and 1.11)."""
+    """Whether the kubelet crashes if an answer to Allocate has no container in it (1.10 and 1.11)."""
     unknown_method: str
-    """With ``{method}`` and ``{service}``."""
+    """The words for a call of an unknown method, with ``{method}`` and ``{service}``."""
     forgets_health: bool
-    """The bug of 1.9.7 and 1.10.0 to 1.10.2: devices that a plugin lists as healthy when it registers again are not."""
+    """The bug of 1.9.7 and 1.10.0 to 1.10.2: devices stay unhealthy after their plugin has registered again."""
     authority_is_path: bool
     grpc_go: str
     list_limit: int
 
 
 Version = tuple[int, int]
-"""What comes after the 1, and the patch."""
+"""The number after the 1, and the patch."""
 OLDEST, NEWEST = 8, 37
 _LAST_PATCH = 999
-"""What a release without a patch stands for: the last one."""
+"""The patch of a release that is named without one: the last."""
 
 LOST = "previously allocated devices are no longer healthy; cannot allocate unhealthy devices {resource}"
 UNAVAILABLE = "requested number of devices unavailable for {resource}. Requested: {wanted}, Available: {free}"
@@ -291,10 +314,10 @@ RELEASES: dict[str, Release] = {
 
 
 def release(name: str) -> Release:
-    """Find a release by its name, with or without a patch.
+    """Return the release of this name, with or without a patch.
 
     Raises:
-        InvalidValueError: it is none of those there are; the message lists them.
+        InvalidValueError: there is no such release; the message says which there are.
     """
     form = _NAME.fullmatch(name)
     if form is None or f"1.{form[1]}" not in RELEASES:

@@ -1,4 +1,4 @@
-"""What the fake kubelet's device manager holds of one resource."""
+"""What the fake kubelet's device manager knows about one resource: its devices and its connections."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,35 +12,40 @@ from plugin_gateway.core.resources.assignment import Health
 
 
 class Clients:
-    """To 1.36 one for each resource: the newest. In 1.37 any number, told apart by the path of their socket."""
+    """The connections that the registration server of 1.25 and later knows, and how it loses track of them.
+
+    Up to 1.36 the server knows one connection of each resource: the newest. When a stream ends, it takes the newest
+    connection for the one that has ended, even if it was an older one. The server of 1.37 knows any number of them, by
+    the path of their socket. When a registration fails, it forgets every connection with this path, even a good one.
+    """
 
     def __init__(self, *, by_path: bool) -> None:
         self.connected: dict[Path, PluginEndpoint] = {}
-        """What the device manager itself holds (1.37); the end of the stream is noticed through the others."""
+        """Those that the device manager uses, by path (1.37); the end of a stream is noticed only by ``_known``."""
         self._by_path = by_path
         self._known: list[PluginEndpoint] = []
 
     def add(self, endpoint: PluginEndpoint) -> None:
-        """Know one more, before it is dialed."""
+        """Add a connection that is about to be made."""
         self._known = [*self._known, endpoint] if self._by_path else [endpoint]
 
     def forget(self, failed: PluginEndpoint) -> None:
-        """Give a connection up that could not be made, and with it whatever goes by the same name."""
+        """Forget a connection, and with it every other that the server cannot distinguish from it."""
         self._known = [each for each in self._known if self._by_path and each.path != failed.path]
 
     def connect(self, endpoint: PluginEndpoint) -> None:
-        """Hold one that could be made."""
+        """Let the device manager use a connection that has been made."""
         if self._by_path:
             self.connected[endpoint.path] = endpoint
 
     def take(self, ended: PluginEndpoint) -> PluginEndpoint | None:
-        """Find the one that goes by the name of one whose stream ended, and forget it; None where there is none."""
+        """Forget and return the connection that the server takes for the one whose stream ended, if there is one."""
         found = next((each for each in self._known if not self._by_path or each.path == ended.path), None)
         self.forget(ended)
         return found
 
     def disconnect(self, known: PluginEndpoint) -> tuple[PluginEndpoint | None, bool]:
-        """Tell who answers for the resource from now on, and whether the end of this one matters at all."""
+        """Return who answers for the resource from now on, and whether the end of this connection changes anything."""
         if not self._by_path:
             return None, True
         was_connected = self.connected.pop(known.path, None) is not None
@@ -49,7 +54,7 @@ class Clients:
 
 @dataclass(slots=True)
 class Resource:
-    """Devices, connections and the time of the last stop."""
+    """The devices of one resource, its connections, and when it last stopped."""
 
     name: str
     kubelet: Release
@@ -58,45 +63,45 @@ class Resource:
     endpoint: PluginEndpoint | None = None
     """The one that answers Allocate: the newest that the kubelet still knows."""
     streams: list[PluginEndpoint] = field(default_factory=list)
-    """Those whose stream is open, known or forgotten."""
+    """The endpoints whose stream is open, including those that the kubelet has lost track of."""
     clients: Clients = field(init=False)
     options: wire.DevicePluginOptions = field(default_factory=wire.DevicePluginOptions)
     last_count: int = 0
-    """What the node is said to have: 1.8 does not report a count of zero."""
+    """How many devices the node reports: 1.8 does not report a count of 0, so that the number before it stays."""
     remembered: Mapping[str, str] = field(default_factory=dict)
-    """The health that the last endpoint told of each device, where a release compares with it."""
+    """The health of each device in the last list, for the releases that compare a new list with it."""
     listed: bool = False
-    """Whether a list came, in this life of the kubelet or, by its checkpoint, in an earlier one."""
+    """Whether a list has come, in this life of the kubelet or, according to its checkpoint, in an earlier one."""
     stopped: float | None = None
     """When its last known stream ended, on the monotonic clock."""
 
     def __post_init__(self) -> None:
-        """Hold connections as the release does."""
+        """Distinguish connections as the release does."""
         self.clients = Clients(by_path=self.kubelet.second_stream is SecondStream.KEPT_BY_PATH)
 
     @property
     def is_known(self) -> bool:
-        """Whether the node is said to have any number of it, and be it 0."""
+        """Whether the node reports a number for this resource, even if the number is 0."""
         return self.listed or self.stopped is not None
 
     @property
     def is_offered(self) -> bool:
-        """Whether a pod that wants it is a matter of the device manager."""
+        """Whether the device manager decides about a pod that wants this resource."""
         return self.listed or (self.stopped is not None and self.kubelet.stream_end is StreamEnd.COUNT_ZERO)
 
     @property
     def capacity(self) -> int:
-        """How many devices the node is said to have."""
+        """How many devices the node reports."""
         return len(self.healthy) + (len(self.unhealthy) if self.kubelet.unhealthy_has_capacity else 0)
 
     @property
     def devices(self) -> Mapping[str, str]:
-        """Health by id."""
+        """The health of each device, by its id."""
         sick = dict.fromkeys(self.unhealthy, Health.UNHEALTHY.value)
         return sick | dict.fromkeys(self.healthy, Health.HEALTHY.value)
 
     def take(self, listed: DeviceList) -> None:
-        """Replace the devices by a list that came."""
+        """Replace the devices by those of a new list."""
         self.listed = True
         if self.kubelet.forgets_health:
             self._take_changes(dict(listed.devices))
@@ -111,7 +116,7 @@ class Resource:
                 out.discard(device)
 
     def _take_changes(self, health: Mapping[str, str]) -> None:
-        """Apply only what differs from what the endpoint before this one told last, however long ago it ended."""
+        """Apply only what differs from the last list, whichever endpoint sent it and however long ago."""
         changed = {device for device, word in health.items() if self.remembered.get(device) != word}
         well = {device for device in changed if health[device] == Health.HEALTHY.value}
         gone = self.remembered.keys() - health.keys()
@@ -120,7 +125,7 @@ class Resource:
         self.remembered = health
 
     def take_difference(self, listed: DeviceList, endpoint: PluginEndpoint) -> None:
-        """Apply what changed since the endpoint's last list: what another one listed stays (1.8)."""
+        """Apply what has changed since this endpoint's last list; devices that another endpoint listed stay (1.8)."""
         self.listed = True
         health = dict(listed.devices)
         well = {device for device, word in health.items() if word == Health.HEALTHY.value}
@@ -129,7 +134,7 @@ class Resource:
         self.last_count = len(self.healthy) or self.last_count
 
     def stop(self, now: float, endpoint: PluginEndpoint) -> None:
-        """Draw the conclusion from the end of the stream."""
+        """Change the devices as the release does when the stream ends."""
         self.stopped = now
         if self.kubelet.stream_end is StreamEnd.ITS_OWN:
             self.healthy -= endpoint.listed

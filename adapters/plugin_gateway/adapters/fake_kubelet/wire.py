@@ -1,4 +1,4 @@
-"""The kubelet's half of each dialect: requests out of plain values, plain values out of answers."""
+"""The kubelet's side of each dialect: it makes requests from plain values, and plain values from answers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ class Wire:
     allocate_request: Callable[[Sequence[str]], bytes]
     answer_message: AnyMessage
     allocate_answer: Callable[[AnyMessage], Answer | None]
-    """None where the answer has no container."""
+    """Returns None if the answer has no container in it."""
 
 
 def read_list(data: bytes) -> tuple[tuple[str, str], ...]:
-    """Read id and health of each device; the newest form reads those of every dialect.
+    """Return the id and the health of each device. The newest message type can read the lists of every dialect.
 
     Raises:
-        DecodeError: it is none.
+        DecodeError: the bytes are not a list.
     """
     return tuple((device.ID, device.health) for device in wire.ListAndWatchResponse.FromString(data).devices)
 
 
 def _cdi_names(container: AnyMessage) -> tuple[str, ...]:
-    """Name each once."""
+    """Return the name of each CDI device, without repetitions."""
     return tuple(dict.fromkeys(device.name for device in container.cdi_devices))
 
 
 def _merge(parts: Sequence[AnyMessage]) -> Answer:
-    """Merge as every kubelet does: of one name the first value wins."""
+    """Merge as every kubelet does: if a name occurs twice, its first value counts."""
     environment: dict[str, str] = {}
     mounts: dict[str, tuple[str, bool]] = {}
     nodes: dict[str, tuple[str, str]] = {}
@@ -91,17 +91,17 @@ WIRES: Mapping[str, Wire] = {
 
 
 def preference_request(available: Sequence[str], size: int) -> bytes:
-    """Ask which of the available devices one container should rather get."""
+    """Return the request that asks which of the available devices a container should preferably get."""
     container = wire.ContainerPreferredAllocationRequest(available_deviceIDs=available, allocation_size=size)
     return wire.PreferredAllocationRequest(container_requests=[container]).SerializeToString()
 
 
 def preferred_of(answer: wire.PreferredAllocationResponse) -> tuple[str, ...]:
-    """Read the preferred ids."""
+    """Return the preferred ids."""
     containers = answer.container_responses
     return tuple(containers[0].deviceIDs) if containers else ()
 
 
 def pre_start_request(ids: Sequence[str]) -> bytes:
-    """Announce the start of a container."""
+    """Return the request that announces the start of a container."""
     return wire.PreStartContainerRequest(devices_ids=ids).SerializeToString()
