@@ -13,34 +13,19 @@ import grpc
 import grpc.aio
 import pytest
 
+from adapters.registration.waiting import A100, TWO, allocatable, reason, see_both
 from harness.node import DIALECTS, EVERYTHING, RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
-from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, STREAM_OPEN
-from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER_DELAY
 from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.resources.assignment import ResourceRule
-from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.core.resources.names import parse_resource_name
 
-A100 = parse_resource_name("nvidia.com/a100")
-TWO = (ResourceRule(pattern="*A100*", name=A100), *EVERYTHING)
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
-
-
-async def allocatable(kubelet: FakeKubelet, count: int = 8, resource: ResourceName = RESOURCE) -> None:
-    await kubelet.wait_for(lambda: kubelet.allocatable(resource) == count, what=f"{count} allocatable devices")
-
-
-def reason(node: Node, resource: ResourceName = RESOURCE) -> Reason:
-    return node.registrar._registrations[resource].schedule.reason
-
-
-def see_both(node: Node) -> None:
-    node.see([device(0), device(1, "NVIDIA A100-SXM4-80GB")])
 
 
 @asynccontextmanager
@@ -351,87 +336,6 @@ async def test_1_8_hears_of_two_resources_one_after_the_other(kubelet_dir: Path)
         told = sorted([*accepted, *((seen.time, seen.resource) for seen in kubelet.lists)])
         assert len(told) >= 6
         assert all(after[0] - before[0] >= 0.03 for before, after in pairwise(told) if before[1] != after[1])
-
-
-async def test_an_elder_whose_devices_come_late_leaves_the_stream_to_the_younger(kubelet_dir: Path) -> None:
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        elder = Node(kubelet_dir)
-        await asyncio.sleep(0.01)
-        younger = Node(kubelet_dir)
-        async with running(elder, devices=0):
-            async with running(younger):
-                await allocatable(kubelet)
-                held = held_sockets(kubelet_dir)
-                assert len(held) == 1
-                known = len(kubelet.registrations)
-                elder.see([device(index) for index in range(8)])
-                await asyncio.sleep(1.3)
-                assert len(kubelet.registrations) == known
-            left = time.monotonic()
-            await kubelet.wait_for(lambda: len(kubelet.registrations) > known, what="the elder's registration")
-            assert time.monotonic() - left >= TAKE_OVER_DELAY - 0.1
-            await allocatable(kubelet)
-            assert reason(elder) is Reason.OTHER_GATEWAY_LEFT
-            assert not kubelet.overlaps
-
-
-async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
-    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They began at the same instant, neither saw the other's socket."""
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        elder = Node(kubelet_dir)
-        await asyncio.sleep(0.01)
-        younger = Node(kubelet_dir)
-        with monkeypatch.context() as blind:
-            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.find_others", lambda *_: [])
-            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.has_newcomers", lambda _: False)
-            async with running(elder):
-                await allocatable(kubelet)
-                waiting = running(younger)
-                await waiting.__aenter__()
-                await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 2, what="two streams")
-                blind.undo()
-                (kubelet_dir / "anything").touch()
-                try:
-                    await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 1, what="the end of one")
-                    await until(lambda: reason(younger) is Reason.OTHER_GATEWAY_CAME, "the younger's reason")
-                    await allocatable(kubelet)
-                finally:
-                    await waiting.__aexit__(None, None, None)
-
-
-def held_sockets(directory: Path) -> list[Path]:
-    """Find those that show that a stream is held."""
-    return [path for path in directory.glob(f"{PREFIX}*") if path.stat().st_mode & STREAM_OPEN]
-
-
-async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(kubelet_dir: Path) -> None:
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        elder = Node(kubelet_dir)
-        await asyncio.sleep(0.01)
-        async with running(elder, devices=0), running(Node(kubelet_dir)):
-            await allocatable(kubelet)
-            elder.see([device(index) for index in range(8)])
-            await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the elder's socket")
-            await until(lambda: bool(held_sockets(kubelet_dir)), "the bit that says that a stream is held")
-            (held,) = held_sockets(kubelet_dir)
-            held.unlink()
-            await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the socket in place of it")
-            await asyncio.sleep(TAKE_OVER_DELAY + 1.1)
-            assert kubelet.open_streams(RESOURCE) == 1
-            assert len(kubelet.registrations) == 1
-
-
-async def test_a_socket_whose_mode_somebody_changes_shows_again_that_a_stream_is_held(kubelet_dir: Path) -> None:
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(Node(kubelet_dir)):
-        await allocatable(kubelet)
-        await until(lambda: bool(held_sockets(kubelet_dir)), "the bit that says that a stream is held")
-        (held,) = held_sockets(kubelet_dir)
-        held.chmod(0o755)
-        async with running(Node(kubelet_dir)):
-            await until(lambda: bool(held.stat().st_mode & STREAM_OPEN), "the bit that says so")
-        assert len(kubelet.registrations) == 1
 
 
 async def test_a_problem_is_told_again_after_it_was_over(kubelet_dir: Path, told: list[dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.registration.test_faults import A100, TWO, allocatable, see_both
+from adapters.registration.waiting import A100, TWO, allocatable, see_both
 from harness.node import RESOURCE, Node, device, running
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.serving import resource as served

@@ -1,0 +1,205 @@
+"""Health as an operator meets it: what the process logs, what the sub-commands show, and what they change."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from driver.driver import Driver
+from harness.node import RESOURCE
+from harness.process import PROGRAM, Process, run_to_end, started
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+
+@asynccontextmanager
+async def node(kubelet_dir: Path, driver: Driver, *more: str) -> AsyncIterator[tuple[FakeKubelet, Process]]:
+    """The process, beside a kubelet that has its eight devices."""
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), *more)
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        started(*arguments, environment=driver.environment) as process,
+    ):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        await process.wait_for_control()
+        yield kubelet, process
+
+
+async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(kubelet_dir: Path, driver: Driver) -> None:
+    uuid = driver.uuid(3)
+    async with node(kubelet_dir, driver) as (kubelet, process):
+        driver.xid(3, 79)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        status, output, _ = await run_to_end("status", "--json")
+        assert status == 0
+        told = {device["id"]: device for device in json.loads(output)["devices"]}
+        assert told[driver.uuid(0)]["health"] == "healthy"
+        assert (told[uuid]["health"], told[uuid]["reason"]) == ("unhealthy", "XID 79")
+        assert told[uuid]["needs"] == "a reboot of the node, or an operator's word"
+        entry = {"PodUID": "uid-1", "ContainerName": "main", "ResourceName": RESOURCE, "DeviceIDs": {"-1": [uuid]}}
+        data = {"PodDeviceEntries": [entry], "RegisteredDevices": {}}
+        (kubelet_dir / "kubelet_internal_checkpoint").write_text(json.dumps({"Data": data, "Checksum": 1}))
+        status, output, _ = await run_to_end("status")
+        assert status == 0
+        (row,) = [line for line in output.splitlines() if line.startswith("3 ")]
+        assert row.endswith("uid-1 main")
+        assert f"{RESOURCE}: registered as v1beta1, stream open since" in output
+        assert f"{uuid}, unhealthy; it needs a reboot of the node, or an operator's word" in output
+        status, output, _ = await run_to_end("health", "clear", uuid)
+        assert (status, output) == (0, f"{uuid} is healthy: XID 79 is not held against it any more\n")
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
+        status, _, errors = await run_to_end("health", "clear", uuid)
+        assert (status, errors) == (1, f"plugin-gateway: {uuid} is healthy already\n")
+        assert (await run_to_end("health", "clear", "--all"))[:2] == (0, "every device is healthy already\n")
+        for arguments in ((), (uuid, "--all")):
+            status, _, errors = await run_to_end("health", "clear", *arguments)
+            assert (status, errors) == (2, "plugin-gateway: health clear: allowed are the ids of devices, or --all\n")
+        status, _, errors = await run_to_end("health", "clear", "GPU-none")
+        assert (status, errors) == (1, "plugin-gateway: there is no device 'GPU-none'; not healthy are: none\n")
+        changes = [line for line in process.lines if line["event"] == "device changed its health"]
+        assert [line["health"] for line in changes] == ["unhealthy", "healthy"]
+
+
+async def test_an_operator_cannot_talk_away_a_device_that_does_not_answer(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver) as (kubelet, _):
+        driver.lose(3)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, timeout=15, what="7 devices")
+        status, output, _ = await run_to_end("health", "clear", driver.uuid(3))
+        assert status == 1
+        assert "stays unhealthy: does not answer: GPU is lost; it needs an end of" in output
+
+
+async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\nhealth:\n  xids: {79: ignore}\n")
+    async with node(kubelet_dir, driver, "--config-file", str(config)) as (kubelet, process):
+        config.write_text("version: v1\nhealth:\n  xids: {79: maybe}\n")
+        process.send(signal.SIGHUP)
+        refused = await process.wait_for_event("configuration refused, the old one stays")
+        assert f"{config}:3:14: health.xids.79: 'maybe', allowed are ignore" in refused["problem"]
+        driver.xid(3, 79)
+        noted = await process.wait_for_event("evidence")
+        assert noted["meaning"] == "ignored by policy"
+        assert kubelet.allocatable(RESOURCE) == 8
+        _, output, _ = await run_to_end("status")
+        assert f"configuration refused, an older one is in force: {config}:3:14" in output
+        config.write_text("version: v1\nhealth:\n  xids: {79: unhealthy}\n")
+        process.send(signal.SIGHUP)
+        changed = await process.wait_for_event("configuration changed")
+        assert changed["changed"] == ["health"]
+        driver.xid(3, 79)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        _, output, _ = await run_to_end("status", "--json")
+        assert json.loads(output)["configuration_problem"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("xids: {79: maybe}", "3:14: health.xids.79: 'maybe', allowed are ignore, report, unhealthy"),
+        ("xids: {-1: ignore}", "3:10: health.xids: '-1' is no XID, allowed are 1 to 9999"),
+        ("xids: {1-9: ignore, 5: report}", "3:23: health.xids.5: XID 5 was decided about before"),
+        ("what: 5", "3:3: unknown key health.what"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "health-policy"])
+async def test_a_policy_that_is_wrong_at_the_start_is_refused_with_its_place(
+    command: str, text: str, words: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"version: v1\nhealth:\n  {text}\n")
+    status, output, errors = await run_to_end(command, "--config-file", str(config), "--backend=simulated:1xT4")
+    assert (status, output) == (2, "")
+    assert errors.startswith(f"plugin-gateway: {config}:{words}")
+
+
+async def test_the_policy_in_force_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\nhealth:\n  xids: {126-128: unhealthy}\n  evidence: {driver-gone: report}\n")
+    environment = {**os.environ, "DP_DISABLE_HEALTHCHECKS": "48"}
+    arguments = ("health-policy", "--config-file", str(config))
+    status, output, _ = await run_to_end(*arguments, environment=environment)
+    assert status == 0
+    rows = [" ".join(line.split()) for line in output.splitlines()]
+    assert "XID 79 unhealthy-until-reboot NVIDIA's catalog: REBOOT_NODE" in rows
+    assert f"XID 126-128 unhealthy file {config}:3" in rows
+    assert "XID 129-135 report NVIDIA's catalog: RESTART_APP" in rows
+    assert "XID 48 ignore environment DP_DISABLE_HEALTHCHECKS" in rows
+    assert "any other XID unhealthy default" in rows
+    assert f"driver-gone report file {config}:4" in rows
+    _, output, _ = await run_to_end(*arguments, "--json", environment=environment)
+    decisions = json.loads(output)["decisions"]
+    assert {"xids": [126, 128], "action": "unhealthy", "origin": f"file {config}:3"} in decisions
+
+
+async def test_nobody_there_to_ask_is_one_line(state_dir: Path) -> None:
+    for arguments in (("status",), ("health", "clear", "GPU-1")):
+        status, output, errors = await run_to_end(*arguments)
+        assert (status, output) == (1, "")
+        assert errors.startswith(f"plugin-gateway: no gateway can be asked at {state_dir}/control.sock: No such file")
+        assert errors.count("\n") == 1
+
+
+async def test_a_cluster_that_cannot_be_told_is_said_and_changes_nothing(kubelet_dir: Path, driver: Driver) -> None:
+    more = ("--kubernetes-events", "--node-condition=GpuProblem", "--node-name=node-1")
+    async with node(kubelet_dir, driver, *more) as (kubelet, process):
+        driver.xid(3, 79)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        told = await process.wait_for_event("the cluster cannot be told about unhealthy devices")
+        assert told["problem"] == "no API server is known: KUBERNETES_SERVICE_HOST is not set, so this is no pod"
+
+
+@pytest.mark.parametrize("flag", ["--kubernetes-events", "--node-condition=GpuProblem"])
+async def test_what_the_cluster_is_told_needs_the_name_of_the_node(flag: str) -> None:
+    status, _, errors = await run_to_end("run", "--backend=simulated:1xT4", flag)
+    assert (status, errors) == (
+        2,
+        "plugin-gateway: --node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]\n",
+    )
+
+
+async def test_status_can_be_watched_and_tells_what_was_decided(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver, "--quiet-time=7"):
+        _, output, _ = await run_to_end("status")
+        assert "\n  quiet_time 7.0, by flag --quiet-time\n" in output
+        watching = await asyncio.create_subprocess_exec(
+            PROGRAM, "status", "--watch", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert watching.stdout is not None
+        async with asyncio.timeout(15):
+            seen = b""
+            while seen.count(b"holders: ") < 3:
+                seen += await watching.stdout.read(4096)
+            watching.send_signal(signal.SIGINT)
+            _, errors = await watching.communicate()
+        assert (watching.returncode, errors) == (130, b"")
+        assert f"{RESOURCE}: registered as v1beta1".encode() in seen
+        assert b"\x1b" not in seen  # what is no terminal is not cleared
+    status, _, errors_of_both = await run_to_end("status", "--watch", "--json")
+    assert status == 2
+    assert "not allowed with argument" in errors_of_both
+
+
+async def test_a_fault_just_before_the_end_is_kept(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
+    async with node(kubelet_dir, driver) as (kubelet, process):
+        driver.xid(3, 79)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        process.send(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert list(json.loads((state_dir / "health.json").read_text())["faults"]) == [driver.uuid(3)]
+
+
+async def test_evidence_that_comes_again_and_again_is_one_line(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver) as (_, process):
+        for _ in range(200):
+            driver.xid(3, 31)
+            await asyncio.sleep(0.001)
+        driver.xid(3, 13)
+        await process.wait_for_event("evidence", times=2)
+        assert [line["what"] for line in process.lines if line["event"] == "evidence"] == ["XID 31", "XID 13"]

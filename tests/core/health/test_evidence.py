@@ -1,0 +1,105 @@
+"""What takes a device out, and what is said of it."""
+
+import pytest
+
+from core.health.story import ASKING, EPOCH, GPU, LOST, OTHER, PENDING, POLICY, SEEN, Story, at
+from core.strategies import IDS, inventory
+from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance
+from plugin_gateway.core.health.faults import Checkup, Stage
+from plugin_gateway.core.health.observations import EvidenceReported, InventorySeen, Observation
+from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
+from plugin_gateway.core.health.state import State, advance
+from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, PENDING_RETIREMENT, ROW_REMAP_FAILURE, xid_kind
+
+
+def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
+    story = Story().see(EvidenceReported(xid_kind(79), GPU))
+    assert story.changes.health == (
+        HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", "a reboot of the node, or an operator's word"),
+    )
+    assert set(story.state.faults) == {GPU}
+    assert (story.fault.since, story.fault.reason) == (EPOCH, "XID 79")
+
+
+@pytest.mark.parametrize(
+    ("observation", "note"),
+    [
+        (EvidenceReported(xid_kind(63), GPU), Note(GPU, "XID 63", Significance.IGNORED)),
+        (EvidenceReported(xid_kind(31), GPU), Note(GPU, "XID 31", Significance.REPORTED)),
+        (EvidenceReported(xid_kind(31), None), Note(None, "XID 31", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), None), Note(None, "XID 79", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), IDS[5]), Note(IDS[5], "XID 79", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(DOUBLE_BIT_ECC, None), Note(None, "double-bit-ecc", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), OTHER), Note(OTHER, "XID 79", Significance.FURTHER)),
+    ],
+)
+def test_an_event_that_changes_no_stage_says_why(observation: Observation, note: Note) -> None:
+    story = Story().see(EvidenceReported(xid_kind(48), OTHER), observation)
+    assert story.changes == Changes(notes=(note,))
+
+
+def test_the_same_evidence_again_is_not_told_again() -> None:
+    assert Story().see(EvidenceReported(xid_kind(79), GPU), EvidenceReported(xid_kind(79), GPU)).changes == Changes()
+
+
+def test_before_the_first_inventory_no_device_is_known() -> None:
+    state, changes = advance(State(), EvidenceReported(xid_kind(79), GPU), at(1), POLICY)
+    assert state == State()
+    assert changes.notes == (Note(GPU, "XID 79", Significance.UNKNOWN_DEVICE),)
+
+
+def test_a_device_that_vanished_and_came_back_is_still_unhealthy() -> None:
+    story = Story().see(EvidenceReported(xid_kind(79), GPU), InventorySeen(inventory()), SEEN)
+    assert story.stage is Stage.UNHEALTHY
+
+
+def test_what_a_check_could_not_find_out_is_as_it_was() -> None:
+    story = Story().check(ASKING)
+    silent = Checkup({}, unanswered=frozenset({RECOVERY_ACTION}))
+    assert story.check(silent).sleep(600).stage is Stage.UNHEALTHY
+    assert story.fault.problems == ASKING.problems
+    assert story.check().sleep(60).stage is Stage.HEALTHY
+    assert story.check(silent).stage is Stage.HEALTHY, "it never said that it asks for recovery"
+
+
+@pytest.mark.parametrize(
+    "checkup",
+    [
+        LOST,
+        ASKING,
+        PENDING,
+        Checkup({ROW_REMAP_FAILURE: "a row"}, asks_for_recovery=False),
+        Checkup({ROW_REMAP_FAILURE: "a row", PENDING_RETIREMENT: "memory"}),
+    ],
+)
+def test_what_a_check_finds_lasts_until_another_does_not_find_it(checkup: Checkup) -> None:
+    story = Story().check(checkup)
+    assert story.stage is Stage.UNHEALTHY
+    for _ in range(200):
+        assert story.sleep(5).check(checkup).stage is Stage.UNHEALTHY
+        assert story.changes == Changes()
+    assert story.fault.lacks == f"an end of: {'; '.join(checkup.problems.values())}"
+    assert story.check().stage is Stage.PROBATION
+    assert story.sleep(60).stage is Stage.HEALTHY
+
+
+def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> None:
+    policy = POLICY.with_decisions({PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")})
+    story = Story(policy).check(PENDING)
+    assert story.stage is Stage.HEALTHY
+    told = (Note(GPU, "memory waits", Significance.REPORTED),)
+    assert story.changes == Changes(notes=told)
+    assert story.check(PENDING).changes == Changes()
+    assert story.check().check(PENDING).changes == Changes(notes=told)
+
+
+def test_a_decision_of_the_admin_counts_from_the_next_evidence_on() -> None:
+    story = Story()
+    story.policy = POLICY.with_decisions({xid_kind(79): Decision(Action.REPORT, "file:2")})
+    assert story.see(EvidenceReported(xid_kind(79), GPU)).stage is Stage.HEALTHY
+
+
+def test_of_much_evidence_the_first_and_the_latest_are_kept() -> None:
+    story = Story().see(*(EvidenceReported(xid_kind(1000 + number), GPU) for number in range(30)))
+    kept = [evidence.what for evidence in story.fault.evidence]
+    assert kept == ["XID 1000", *(f"XID {number}" for number in range(1023, 1030))]
