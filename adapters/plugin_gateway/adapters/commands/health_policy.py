@@ -31,7 +31,7 @@ def show_policy(policy: HealthPolicy, *, as_json: bool) -> int:
     """Print the health policy, as a table or as JSON."""
     xids = _ranges(policy)
     others = [(kind, decision) for kind, decision in policy.kinds.items() if number_of(kind, XID) is None]
-    unknown = policy.families[XID]
+    unknown = policy.families.get(XID, policy.others)
     if as_json:
         decisions = [
             *({"xids": [first, last], **_decision(decision)} for first, last, decision in xids),

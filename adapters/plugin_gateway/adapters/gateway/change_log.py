@@ -25,7 +25,7 @@ class _Evidence:
         self._logged_at: dict[Note, float] = {}
         self._repeated: Counter[Note] = Counter()
 
-    def log_changes(self, note: Note) -> None:
+    def log(self, note: Note) -> None:
         """Log the evidence, or count it if it was logged less than a minute ago."""
         now = time.monotonic()
         if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
@@ -58,7 +58,7 @@ def log_changes(changes: Changes) -> None:
     for change in changes.health:
         _log_health(change)
     for note in changes.notes:
-        _evidence.log_changes(note)
+        _evidence.log(note)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:

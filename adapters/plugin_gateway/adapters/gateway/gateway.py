@@ -92,7 +92,7 @@ class Gateway:
         """Number of changes of health, by the new stage and the reason."""
 
         self.evidence: Counter[tuple[str, Significance]] = Counter()
-        """Number of pieces of evidence that changed no health, by kind and meaning."""
+        """Number of pieces of evidence that changed no health, by their text and meaning."""
 
     async def run(self) -> None:
         """Offer the devices until cancelled.

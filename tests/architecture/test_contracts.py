@@ -1,0 +1,77 @@
+"""What the import contracts promise, they promise of every module that there is."""
+
+import ast
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import packages
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+NO_VENDORS = {"adapters", "api", "core"}
+PURE = {"collections", "dataclasses", "enum", "fnmatch", "itertools", "math", "operator", "re", "types", "typing"}
+"""Of the standard library, what the core may use: no clock, no file, no task, no chance."""
+
+
+def contract(name: str) -> dict[str, Any]:
+    (found,) = (each for each in PROJECT["tool"]["importlinter"]["contracts"] if each["name"] == name)
+    return dict(found)
+
+
+def roots() -> set[str]:
+    return {path.parent.name for path in ROOT.glob("*/plugin_gateway/*/__init__.py")}
+
+
+def imported_by(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def sources(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in (ROOT / folder / "plugin_gateway").rglob("*.py")]
+
+
+def test_every_root_is_drawn_and_checked() -> None:
+    names = {f"plugin_gateway.{root}" for root in roots()}
+    assert names == set(packages.PARTS) == set(PROJECT["tool"]["importlinter"]["root_packages"])
+
+
+def test_vendors_know_the_core_alone_and_not_each_other() -> None:
+    vendors = roots() - NO_VENDORS
+    assert vendors
+    known = contract("nvidia knows core alone")
+    for vendor in vendors:
+        others = {f"plugin_gateway.{other}" for other in roots() - {vendor, "core"}}
+        assert f"plugin_gateway.{vendor}" in known["source_modules"]
+        assert others <= set(known["forbidden_modules"])
+
+
+def test_no_dialect_escapes_its_contracts() -> None:
+    folder = ROOT / "adapters/plugin_gateway/adapters/dialects"
+    dialects = {path.stem for path in folder.glob("*.py")} - {"__init__", "dialect"}
+    modules = {f"plugin_gateway.adapters.dialects.{dialect}" for dialect in dialects}
+    assert modules <= set(contract("protocols do not know each other")["modules"])
+    assert modules == set(contract("only the composition root knows a dialect by name")["protected_modules"])
+
+
+def test_nobody_imports_the_composition_root() -> None:
+    guilty = [path for path in sources(*roots()) if "plugin_gateway.__main__" in imported_by(path)]
+    assert guilty == []
+
+
+def test_the_core_uses_nothing_that_is_not_pure() -> None:
+    standard = {
+        (path.name, module.partition(".")[0])
+        for path in sources("core")
+        for module in imported_by(path)
+        if not module.startswith("plugin_gateway.core")
+    }
+    assert {module for _, module in standard} <= PURE, standard
+    assert sys.stdlib_module_names >= PURE
