@@ -25,7 +25,15 @@ BY_DEFAULT = HEALTH_POLICY
 
 @pytest.mark.parametrize(
     ("kind", "family", "words"),
-    [("xid-79", "xid", "XID 79"), ("link-down", None, "link-down"), ("a-b-7", "a-b", "A-B 7"), ("-", None, "-")],
+    [
+        ("xid-79", "xid", "XID 79"),
+        ("link-down", None, "link-down"),
+        ("a-b-7", "a-b", "A-B 7"),
+        ("-", None, "-"),
+        ("x-٣", None, "x-٣"),
+        ("x-07", None, "x-07"),
+        ("x-" + "9" * 5000, None, "x-" + "9" * 5000),
+    ],
 )
 def test_a_kind_with_a_number_belongs_to_a_family(kind: str, family: str | None, words: str) -> None:
     assert (family_of(EvidenceKind(kind)), words_of(EvidenceKind(kind))) == (family, words)

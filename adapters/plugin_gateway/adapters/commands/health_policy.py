@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_all
-from plugin_gateway.adapters.configuration.health_section import range_name
-from plugin_gateway.adapters.configuration.parsers import XID
+from plugin_gateway.adapters.configuration.parsers import XID, range_name
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.core.health.policy import DRIVER_GONE, Decision, HealthPolicy, number_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import yaml
 
 from plugin_gateway.adapters.configuration.document import NUMBER, STRING, Document
-from plugin_gateway.adapters.configuration.parsers import XID
+from plugin_gateway.adapters.configuration.parsers import XID, range_name
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, numbered
 
@@ -66,11 +66,6 @@ def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Dec
         ranges.append((first, last))
         decisions |= dict.fromkeys((numbered(XID, xid) for xid in range(first, last + 1)), decision)
     return decisions
-
-
-def range_name(first: int, last: int) -> str:
-    """Return a range as people write it: ``48`` or ``126-135``."""
-    return str(first) if first == last else f"{first}-{last}"
 
 
 def _range(document: Document, key: yaml.Node) -> tuple[int, int]:

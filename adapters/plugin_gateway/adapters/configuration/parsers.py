@@ -177,3 +177,8 @@ def parse_unhealthy_first(text: str) -> UnhealthyFirst:
 def parse_strategy(text: str) -> DeviceIdStrategy:
     """Return how the container runtime identifies the devices of a container: by UUID or by index."""
     return DeviceIdStrategy(one_of([strategy.value for strategy in DeviceIdStrategy])(text))
+
+
+def range_name(first: int, last: int) -> str:
+    """Return a range as people write it: ``48`` or ``126-135``."""
+    return str(first) if first == last else f"{first}-{last}"

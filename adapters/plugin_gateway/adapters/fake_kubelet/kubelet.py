@@ -111,8 +111,8 @@ class FakeKubelet:
             Owner(
                 emit=self._emit,
                 spawn=self._spawn,
-                on_list=self.lists.append,
-                on_overlap=self.overlaps.append,
+                on_list=lambda listed: self.lists.append(listed),  # noqa: PLW0108 - the list may be another one by then
+                on_overlap=lambda overlap: self.overlaps.append(overlap),  # noqa: PLW0108 - likewise
                 on_stop=self._stopped,
                 on_end_noticed=self._end_noticed,
                 write_checkpoint=self._write_checkpoint,

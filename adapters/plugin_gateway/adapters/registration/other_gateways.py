@@ -1,8 +1,8 @@
 """Two gateways on one node with the same resource: only one of them registers.
 
 This happens, for example, when a DaemonSet is updated, or when a gateway runs twice by mistake. If both registered, the
-kubelet would mix up their streams: from 1.12 on, the end of one stream can make the devices of the other one
-unavailable.
+kubelet would mix up their streams. In kubelets of 1.25 to 1.36, for example, the end of the older stream closes the
+newer connection.
 
 The gateways see each other by their sockets in the kubelet's directory. A socket name contains the instance, which
 sorts by start time. The sticky bit of a socket shows that a kubelet holds a stream on it. Precedence is as follows:

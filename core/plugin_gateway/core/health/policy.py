@@ -19,6 +19,10 @@ DRIVER_GONE = EvidenceKind("driver-gone")
 """The driver has not answered for ``driver_timeout`` seconds."""
 
 
+_MAX_DIGITS = 18
+"""Of a number in a family; a driver has none with more."""
+
+
 def numbered(family: str, number: int) -> EvidenceKind:
     """Return the kind of evidence for a number of a family."""
     return EvidenceKind(f"{family}-{number}")
@@ -26,14 +30,14 @@ def numbered(family: str, number: int) -> EvidenceKind:
 
 def number_of(kind: EvidenceKind, family: str) -> int | None:
     """Return the number of a kind in this family. None if the kind does not belong to the family."""
-    of_family, _, number = kind.rpartition("-")
-    return int(number) if of_family == family and number.isdecimal() else None
+    return int(kind.removeprefix(family)[1:]) if family_of(kind) == family else None
 
 
 def family_of(kind: EvidenceKind) -> str | None:
     """Return the family of a kind with a number. None for a kind without a number."""
     family, _, number = kind.rpartition("-")
-    return family if number.isdecimal() else None
+    is_number = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+    return family if is_number and str(int(number)) == number else None
 
 
 def words_of(kind: EvidenceKind) -> str:
