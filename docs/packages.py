@@ -1,6 +1,5 @@
 """Writes the packages and their imports into architecture.md: ``make generate``."""
 
-import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -92,8 +91,11 @@ def drawing() -> str:
 
 def main() -> None:
     """Write the drawing into its place on the page."""
-    page = PAGE.read_text()
-    PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n\n{drawing()}\n\n{END}", page, flags=re.DOTALL))
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE} has not both of the lines {BEGIN!r} and {END!r}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{drawing()}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,18 @@ def test_there_are_few_packages_in_few_layers_and_no_circle() -> None:
     assert all(level[package] > level[other] for package, others in imports.items() for other in others)
 
 
+def test_the_page_has_the_drawing_of_today() -> None:
+    page = packages.PAGE.read_text()
+    assert f"{packages.BEGIN}\n\n{packages.drawing()}\n\n{packages.END}" in page, "make generate draws it"
+
+
+def test_a_page_without_a_place_for_the_drawing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "PAGE", tmp_path / "page.md")
+    packages.PAGE.write_text(f"{packages.BEGIN} and no end")
+    with pytest.raises(ValueError, match="has not both of the lines"):
+        packages.main()
+
+
 def test_a_circle_is_found() -> None:
     with pytest.raises(packages.CircleError, match="a, b"):
         packages.layers({"a": frozenset({"b"}), "b": frozenset({"a", "c"}), "c": frozenset()})

@@ -23,7 +23,7 @@ class ResourceRule:
     """Devices whose product name matches the pattern are offered under this resource name."""
 
     pattern: str
-    """A shell pattern for the whole product name, such as ``*H100*``."""
+    """A shell pattern for the whole product name, such as ``*80GB*``."""
     name: ResourceName
 
     def __post_init__(self) -> None:
