@@ -17,15 +17,21 @@ PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 Note = Callable[[str, float], None]
 """Records a measured time: what was measured, and the seconds."""
 _ABOUT = f"""\
-# A real cluster that it runs in
+# Tests in a real cluster
 
-Made by `make e2e`, which writes this page anew when every test has passed: Kubernetes {RELEASE} (etcd, API server,
-controllers, scheduler, kube-proxy, kubelet; for one fact a kubelet {YEAR_BEFORE}), Debian's containerd, runc and
-network plugins, the image as it is released. Two things are not real: the silicon (a stand-in for NVIDIA's library
-with eight GPUs; their device nodes have NVIDIA's numbers and no driver behind them), and a boot of the node, which
-ends all of its processes and its `/run`, and not its kernel. The kubelet reports its status each second; by default it
-is each ten seconds, so where a time ends with the node's allocatable, up to one second of it is that, and up to ten in
-a cluster as it comes.
+`make e2e` writes this page when all tests have passed. The tests run in Kubernetes {RELEASE}: etcd, API server,
+controllers, scheduler, kube-proxy and kubelet. One test also uses a kubelet {YEAR_BEFORE}. Debian provides
+containerd, runc and the network plugins. The image is built as for a release.
+
+Two things are not real:
+
+- The GPUs. A stand-in for NVIDIA's library reports eight GPUs. Their device nodes have NVIDIA's numbers, but no driver
+  behind them.
+- A boot of the node. It ends all processes of the node and empties its `/run`, but the kernel keeps running.
+
+Here the kubelet reports its status every second; the default is every ten seconds. Some of the times end when the
+node's allocatable changes. Up to one second of such a time is the wait for this report. In a cluster with the default
+it is up to ten seconds.
 
 | fact | measured in the last run | `make e2e PYTEST_ARGS="-k …"` |
 | --- | --- | --- |
