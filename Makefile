@@ -1,9 +1,9 @@
-# Everything runs in .venv, which is made from pyproject.toml and the exact versions in requirements-dev.txt.
+# Everything runs in .venv. It has what pyproject.toml lists, in the exact versions of requirements-dev.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-# What CI may install; elsewhere the package is a person's business.
+# Installs a Debian package that a target needs, as CI does. On other systems, install the package yourself.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
 .PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster cluster-down e2e soak check generate bench lock clean
@@ -18,27 +18,27 @@ test: $(READY)
 	$(BIN)/coverage report
 	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser), runc (make test-image) or a whole Kubernetes (make e2e)"
 
-# Genuine device managers of eight releases, as programs; the first time takes ten minutes and downloads their modules.
+# Builds genuine device managers of eight releases. The first time takes ten minutes and downloads their Go modules.
 kubelets: $(READY)
 	$(BIN)/python tests/kubelets/build.py
 
 test-kubelets: kubelets
 	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
 
-# Manifests, chart and examples against the API of six releases, whose documents come with their Go modules.
+# Checks the manifests, the chart and the examples against the API of six releases. The API documents are in Go modules.
 HELM := build/helm/helm
 test-deployment: $(READY) $(HELM)
 	command -v systemd-analyze || $(call debian,systemd)
 	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
 
-# The image as it is released, from a base made here; as root, on Debian.
+# Builds the image for release, on a base image that is made here. Needs root and Debian.
 image: $(READY)
 	$(BIN)/python tests/image/build.py
 
 test-image: image
 	$(BIN)/python -m pytest --numprocesses 2 -rP tests/image $(PYTEST_ARGS)
 
-# A Kubernetes of one node with eight GPUs, in namespaces of its own; the first time takes a quarter of an hour to build.
+# Starts a Kubernetes of one node with eight GPUs, in its own namespaces. The first build takes a quarter of an hour.
 cluster: $(READY) image
 	PYTHONPATH=tests $(BIN)/python -m cluster needs
 	$(BIN)/python tests/cluster/build.py cluster
@@ -47,18 +47,18 @@ cluster: $(READY) image
 cluster-down: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m cluster down
 
-# The gateway in it, with pods that ask for GPUs; what it finds out is kept in docs/cluster.md.
+# Tests the gateway in such a cluster, with pods that ask for GPUs. Writes the results to docs/cluster.md.
 e2e: $(READY) image $(HELM)
 	PYTHONPATH=tests $(BIN)/python -m cluster needs
 	$(BIN)/python tests/cluster/build.py e2e
 	$(BIN)/python -m pytest --timeout 180 tests/cluster $(or $(PYTEST_ARGS),--write-page)
 
-# The status page; pictures of it are kept in build/page.
+# Tests the status page in a browser. Saves pictures of the page to build/page.
 test-browser: $(READY)
 	command -v chromium || $(call debian,chromium)
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-# Faults in any order, at random and for hours; make test has a fixed sample of them.
+# Tests faults in random order, for hours. `make test` runs a fixed sample of them.
 SOAK_EXAMPLES ?= 2000
 soak: $(READY)
 	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/adapters/registration/test_any_order.py $(PYTEST_ARGS)
@@ -85,7 +85,7 @@ generate: $(READY)
 bench: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m bench $(BENCH_ARGS)
 
-# Take the newest versions that pyproject.toml allows.
+# Writes the newest versions that pyproject.toml allows to requirements-dev.txt.
 lock:
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
