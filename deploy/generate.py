@@ -42,7 +42,7 @@ NEWER = Variant(
     api_version="apps/v1",
     annotations="",
     priority="""\
-      # Heeded from 1.11 on, dropped without a word before; to 1.16 it is allowed in kube-system alone.
+      # Takes effect from 1.11 on. Earlier releases drop it silently. Up to 1.16 only kube-system may use it.
       priorityClassName: system-node-critical
 """,
 )
@@ -52,7 +52,7 @@ OLDEST = Variant(
     api_version="apps/v1beta2",
     annotations="""\
       annotations:
-        # Heeded in kube-system where the feature gate ExperimentalCriticalPodAnnotation is on.
+        # Takes effect in kube-system if the feature gate ExperimentalCriticalPodAnnotation is on.
         scheduler.alpha.kubernetes.io/critical-pod: ""
 """,
     priority="",
@@ -60,7 +60,7 @@ OLDEST = Variant(
 
 TEXT = Template("""\
 # Made by `make generate`: $releases.
-# Offers the NVIDIA GPUs of every node to its kubelet. Nodes without any are left alone: the gateway waits there.
+# Offers the NVIDIA GPUs of every node to its kubelet. On nodes without GPUs the gateway only waits.
 apiVersion: $api_version
 kind: DaemonSet
 metadata:
@@ -76,8 +76,9 @@ spec:
   updateStrategy:
     type: RollingUpdate
     rollingUpdate:
-      # One node after the other, and on each the old pod goes before the new one comes (maxSurge is 0 by default): two
-      # gateways on one node would get along, but need not. Containers keep their GPUs meanwhile.
+      # One node is updated after the other. On each node the old pod ends before the new one starts, because maxSurge
+      # is 0 by default. Two gateways on one node would also work, but are not needed. Meanwhile containers keep their
+      # GPUs.
       maxUnavailable: 1
   template:
     metadata:
@@ -86,13 +87,14 @@ spec:
 $annotations\
     spec:
 $priority\
-      # It talks to the kubelet and to nobody else. Said all the same, or one that was here before would stay.
+      # The gateway connects only to the kubelet, so it needs no account of its own. The field is set because an update
+      # without it would keep an earlier account.
       serviceAccountName: default
       automountServiceAccountToken: false
-      # It ends within 2 s.
+      # The gateway ends within 2 s.
       terminationGracePeriodSeconds: 5
       tolerations:
-        # GPU nodes are often tainted with the resource's name, so that only pods that ask for it come.
+        # GPU nodes often have a taint with the resource's name, so that only pods that ask for GPUs run there.
         - key: nvidia.com/gpu
           operator: Exists
           effect: NoSchedule
@@ -102,10 +104,10 @@ $priority\
           imagePullPolicy: IfNotPresent
           args:
             - run
-            # For the probes, which come from the node's own address, and for Prometheus.
+            # For Prometheus, and for the probes, which come from the node's own address.
             - --listen=0.0.0.0:9400
           env:
-            # What NVIDIA's container runtime is told: every GPU, and the library that this is all about.
+            # These variables ask NVIDIA's container runtime for every GPU and for the driver's library.
             - name: NVIDIA_VISIBLE_DEVICES
               value: all
             - name: NVIDIA_DRIVER_CAPABILITIES
@@ -119,7 +121,7 @@ $priority\
               port: http
             initialDelaySeconds: 10
             periodSeconds: 10
-            # A driver that hangs is waited for, and says nothing about this process.
+            # The gateway waits for a driver that hangs. That is no reason to restart the gateway.
             failureThreshold: 6
           readinessProbe:
             httpGet:
@@ -127,14 +129,15 @@ $priority\
               port: http
             periodSeconds: 5
           resources:
-            # 39 MiB with eight GPUs (make bench); no limit of CPU, which would hold up the kubelet's calls.
+            # The gateway uses 39 MiB with eight GPUs (make bench). There is no CPU limit, because it would delay the
+            # kubelet's calls.
             requests:
               cpu: 10m
               memory: 64Mi
             limits:
               memory: 128Mi
           securityContext:
-            # The kubelet's directory belongs to root, with mode 0750; that is the one reason to be root.
+            # The gateway runs as root only because the kubelet's directory belongs to root, with mode 0750.
             runAsUser: 0
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
@@ -147,13 +150,13 @@ $priority\
             - name: state
               mountPath: /run/plugin-gateway
       volumes:
-        # The kubelet's socket, and ours beside it. A folder that is not there is an error: it is another one then, see
-        # the README, or the kubelet takes no device plugins.
+        # This folder has the kubelet's socket and the gateway's. If it does not exist, the pod does not start. Then the
+        # kubelet uses another folder (see deploy/README.md), or it accepts no device plugins.
         - name: device-plugins
           hostPath:
             path: /var/lib/kubelet/device-plugins
             type: Directory
-        # Which GPUs are unhealthy, so that another pod knows it, and the socket for `plugin-gateway status`.
+        # This folder tells the next pod which GPUs are unhealthy. It also has the socket for `plugin-gateway status`.
         - name: state
           hostPath:
             path: /run/plugin-gateway
