@@ -1,4 +1,4 @@
-"""What an observation changed, as values: for the log, the counters and the reports."""
+"""The changes that an observation causes, as values. The log, the counters and the reports use them."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from plugin_gateway.core.health.observations import DriverSeen
 
 
 class HealthChange(NamedTuple):
-    """A device that went from one stage to another, and why."""
+    """A change of the stage of a device, and its reason."""
 
     device: DeviceId
     before: Stage
     after: Stage
     reason: str
-    """What took it out, or ended its probation."""
+    """The evidence that made the device unhealthy, or that ended its probation."""
     lacks: str | None
-    """What it waits for; None where it is healthy."""
+    """What the device still needs, for people. None if it is healthy."""
 
 
 class Significance(Enum):
-    """What an event meant that changed no stage."""
+    """The meaning of an event that changed no stage."""
 
     IGNORED = "ignored by policy"
     REPORTED = "reported by policy, the device stays as it is"
@@ -30,7 +30,7 @@ class Significance(Enum):
 
 
 class Note(NamedTuple):
-    """An event that changed no stage, and what it meant."""
+    """An event that changed no stage, and its meaning."""
 
     device: DeviceId | None
     event: str
@@ -38,37 +38,43 @@ class Note(NamedTuple):
 
 
 class DriverChange(NamedTuple):
-    """The driver became unavailable for another reason than before, or available (no problem)."""
+    """The driver became unavailable, is unavailable for a new reason, or is available again.
+
+    ``problem`` is the reason, and None if the driver is available.
+    """
 
     problem: str | None
 
 
 class SilenceChange(NamedTuple):
-    """The driver has not answered for so long that somebody should know, or answers again."""
+    """The driver has not answered for too long, or answers again."""
 
     silent: bool
     seconds: float
 
 
 class EventsChange(NamedTuple):
-    """The driver's events cannot be waited for, for another reason than before, or can again (no problem)."""
+    """The driver's events cannot be waited for, cannot for a new reason, or can be waited for again.
+
+    ``problem`` is the reason, and None if the events can be waited for.
+    """
 
     problem: str | None
 
 
 class Changes(NamedTuple):
-    """What one observation changed; every field is empty where it changed nothing."""
+    """Everything that one observation changed. A field is empty or None if nothing changed there."""
 
     added: tuple[Device, ...] = ()
     removed: tuple[Device, ...] = ()
     altered: tuple[Device, ...] = ()
-    """Same id, other attributes; as they are now."""
+    """Devices with the same id and other attributes. The values are the new ones."""
     rejected: tuple[RejectedDevice, ...] = ()
-    """Newly rejected only."""
+    """Only devices that were not rejected before."""
     health: tuple[HealthChange, ...] = ()
     notes: tuple[Note, ...] = ()
     driver: DriverChange | None = None
     seen: DriverSeen | None = None
-    """A driver that is another one than before, or the first."""
+    """The driver, if it is the first one or differs from the one before."""
     silence: SilenceChange | None = None
     events: EventsChange | None = None

@@ -1,4 +1,7 @@
-"""The one place where devices appear, vanish and change their health: (state, observation, now) -> (state, changes)."""
+"""The state function. Devices appear, vanish and change their health only here.
+
+It has the form (state, observation, now, policy) -> (state, changes).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -36,33 +39,44 @@ from plugin_gateway.core.health.policy import (
 )
 
 MAX_SILENCE = 10.0
-"""Seconds without any sign of the driver after which it is said not to answer; it is waited for 5 s on purpose."""
+"""Seconds without a sign of the driver after which it counts as silent.
+
+It is longer than 5 s, because a backend may wait that long for an event on purpose.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What is known of the node's devices."""
+    """Everything that is known about the devices of the node."""
 
     inventory: Inventory | None = None
-    """None until the driver was read for the first time."""
+    """The latest inventory. None until the driver was read for the first time."""
     faults: Mapping[DeviceId, Fault] = field(default_factory=dict)
-    """Of the devices that are not healthy; kept for one that vanished, since coming back is not being well."""
+    """The fault of each device that is not healthy.
+
+    A device that vanishes keeps its fault. When it comes back, it is not healthy for that reason alone.
+    """
     taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
-    """When each device was taken out within the window in which flapping counts, on the clock of the uptime."""
+    """The times at which each device became unhealthy, within the flap window, on the uptime clock."""
     reported: Mapping[DeviceId, Mapping[EvidenceKind, str]] = field(default_factory=dict)
-    """Lasting problems that by policy are no more than reported, so that they are reported once."""
+    """The lasting problems that the policy only reports.
+
+    They are kept here so that each one is reported only once.
+    """
     driver: DriverSeen | None = None
-    """The driver that answered last."""
+    """The driver that answered last. None if none has answered yet."""
     driver_problem: str | None = None
+    """Why the driver could not be asked, until the next inventory. None if there is no problem."""
     driver_missing_since: float | None = None
-    """Since when the driver cannot be asked, on the clock of the uptime."""
+    """Since when the driver cannot be asked, on the uptime clock. None if it can be asked."""
     driver_is_gone: bool = False
-    """Whether it has given no answer for longer than the policy allows."""
+    """Whether the driver gave no answer for longer than the policy allows."""
     driver_is_silent: bool = False
+    """Whether the driver gave no sign for `MAX_SILENCE` seconds or longer."""
     events_problem: str | None = None
-    """Why the driver's events cannot be waited for."""
+    """Why the driver's events cannot be waited for. None if they can."""
     unseen: frozenset[DeviceId] = frozenset()
-    """Devices whose faults another boot left, and which no inventory of this boot had yet."""
+    """Devices with faults from an earlier boot that no inventory of this boot has contained yet."""
 
     @property
     def devices(self) -> tuple[Device, ...]:
