@@ -175,7 +175,11 @@ A device that became unhealthy is healthy again when all of this is true:
 - It was quiet for {quiet:g} s (`--quiet-time`).
 
 A device that becomes unhealthy {count} times within {window:g} s (`--flap-count`, `--flap-window`) stays unhealthy. It
-needs a reset, a reboot of the node, or `plugin-gateway health clear`. What affects all devices at once is not counted.
+needs a reset, a reboot of the node, or `plugin-gateway health clear`. Two cases are not counted:
+
+- The driver is gone.
+- Two or more devices become unhealthy at once, for the same reason, and no device stays healthy. On a node with one
+  device, only the first case applies.
 
 The quiet time counts only while a fault would be noticed. The driver has to answer, its events have to be readable, and
 the device has to be there. The quiet time ends with the first sign of the driver after it; there is one every 5 s.
