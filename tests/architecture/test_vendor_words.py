@@ -17,7 +17,7 @@ SHORT_WORDS = re.compile(r"(?:xid|sxid|gpu|mig|ecc|hbm|kfd|amd|intel|mlx)s?\d*",
 MAY_KNOW = {"commands", "configuration", "fake_kubelet"}
 """Packages that speak of GPUs and XIDs to people; all others are checked, those to come included."""
 ADAPTERS = ROOT / "adapters/plugin_gateway/adapters"
-WRITTEN_IN_FILES = {"adapters/plugin_gateway/adapters/recording/values.py": {"xid", "Xid"}}
+WRITTEN_IN_FILES = {"adapters/plugin_gateway/adapters/recording/older_forms.py": {"xid", "Xid"}}
 """Names in recordings of versions 1 and 2, which are not ours to change any more."""
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness.node import until
 from plugin_gateway.adapters.gateway import health_file, health_memory
+from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenBy, decode
 from plugin_gateway.adapters.gateway.health_file import DamagedFileError
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.core.devices import DeviceId
@@ -23,6 +25,7 @@ from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Eviden
 from plugin_gateway.core.health.state import State
 
 GPU = DeviceId("GPU-1")
+FORMS = Path(__file__).parent / "forms"
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
 TIMES = st.floats(0, 2e9)
 FAULTS = st.builds(
@@ -60,7 +63,7 @@ def path(state_dir: Path) -> Path:
 def test_what_was_written_is_read(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "health.json"
     health_file.write(path, memory)
-    assert health_file.read(path) == memory
+    assert health_file.read(path) == (memory, ())
 
 
 def test_the_directory_is_made_for_its_owner_alone(path: Path) -> None:
@@ -79,8 +82,13 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(path: Path, monkeypatch: py
         patched.setattr(Path, "write_text", fail)
         with pytest.raises(OSError, match="No space left"):
             health_file.write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}, unseen=frozenset()))
-    assert health_file.read(path) == KEPT
+    assert health_file.read(path) == (KEPT, ())
     assert [each.name for each in path.parent.iterdir()] == ["health.json"]
+
+
+def _containers(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    keys = st.sampled_from(("since", "evidence", "needs", "problems", "what", "at", "was_reset", GPU))
+    return st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4)
 
 
 def changed(change: Callable[[Any], object]) -> Callable[[Path], object]:
@@ -96,10 +104,96 @@ def fault(name: str, value: object) -> Callable[[Path], object]:
     return changed(lambda kept: kept["faults"][GPU].update({name: value}))
 
 
+KEPT_FAULT = KEPT.faults[GPU]
+UNREADABLE_FAULT = replace(KEPT_FAULT, evidence=(Evidence(UNREADABLE, 5.0),), needs=Needs.RESET)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected", "problem"),
+    [
+        (changed(lambda kept: kept.update(version=99)), KEPT, None),
+        (changed(lambda kept: kept.update(more=1)), KEPT, None),
+        (changed(lambda kept: kept.pop("version")), KEPT, None),
+        (changed(lambda kept: kept.pop("boot_id")), KEPT._replace(boot_id=""), None),
+        (changed(lambda kept: kept.pop("taken_out")), KEPT._replace(taken_out={}), None),
+        (changed(lambda kept: kept.update(boot_id=5)), KEPT._replace(boot_id=""), "boot_id: 5"),
+        (changed(lambda kept: kept.update(driver=[])), KEPT._replace(driver=DriverSeen(None, None)), "driver: []"),
+        (changed(lambda kept: kept.update(taken_out={GPU: [True, 4]})), KEPT, f"taken_out of {GPU}: True"),
+        (changed(lambda kept: kept.update(taken_out={GPU: 5})), KEPT._replace(taken_out={GPU: ()}), None),
+        (changed(lambda kept: kept["faults"].update({"": {}})), KEPT, "device: ''"),
+    ],
+)
+def test_what_can_be_read_is_read_and_the_rest_is_named(
+    spoil: Callable[[Path], object], expected: Memory, problem: str | None, path: Path
+) -> None:
+    health_file.write(path, KEPT)
+    spoil(path)
+    found, problems = health_file.read(path)
+    assert found == expected
+    if problem is not None:
+        assert problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (fault("needs", "luck"), replace(KEPT_FAULT, needs=Needs.RESET)),
+        (fault("needs", ["reboot"]), replace(KEPT_FAULT, needs=Needs.RESET)),
+        (fault("since", float("nan")), KEPT_FAULT),
+        (fault("since", float("inf")), KEPT_FAULT),
+        (fault("since", 10**400), KEPT_FAULT),
+        (fault("since", -1), KEPT_FAULT),
+        (fault("was_reset", 1), KEPT_FAULT),
+        (fault("problems", {"moon": 5, "sun": "out"}), replace(KEPT_FAULT, problems={EvidenceKind("sun"): "out"})),
+        (fault("evidence", []), UNREADABLE_FAULT),
+        (fault("evidence", "XID 79"), UNREADABLE_FAULT),
+        (fault("evidence", [{"what": 5}]), UNREADABLE_FAULT),
+        (changed(lambda kept: kept["faults"].update({GPU: 5})), replace(UNREADABLE_FAULT, since=0.0)),
+    ],
+)
+def test_no_word_that_cannot_be_read_gives_a_device_back(
+    spoil: Callable[[Path], object], expected: Fault, path: Path
+) -> None:
+    health_file.write(path, KEPT)
+    spoil(path)
+    found, problems = health_file.read(path)
+    assert replace(found.faults[GPU], evidence=expected.evidence) == expected
+    assert [evidence.what for evidence in found.faults[GPU].evidence] == [each.what for each in expected.evidence]
+    assert problems
+
+
+@pytest.mark.parametrize("form", sorted(FORMS.glob("health-*.json")), ids=lambda path: path.name)
+def test_every_form_that_was_ever_written_is_read(form: Path) -> None:
+    decoded = decode(json.loads(form.read_text()))
+    assert not decoded.problems
+    assert [(fault.reason, fault.needs) for fault in decoded.memory.faults.values()] == [
+        ("XID 79", Needs.REBOOT),
+        ("double-bit-ecc", Needs.RESET),
+    ]
+
+
+def test_the_file_says_who_wrote_it(path: Path) -> None:
+    health_file.write(path, KEPT, WrittenBy("1.2.3", "node-1", "6.1", "575", "grpc-go/1.80"))
+    assert json.loads(path.read_text())["written_by"] == {
+        "gateway": "1.2.3",
+        "node": "node-1",
+        "kernel": "6.1",
+        "driver": "575",
+        "kubelet": "grpc-go/1.80",
+    }
+    assert health_file.read(path) == (KEPT, ())
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), _containers, max_leaves=10))
+def test_whatever_json_has_keeps_the_device_out(value: object) -> None:
+    decoded = decode({"faults": {GPU: value}, "taken_out": value, "unseen": value, "driver": value})
+    assert GPU in decoded.memory.faults
+
+
 def test_evidence_that_only_another_version_knows_is_kept(path: Path) -> None:
     health_file.write(path, KEPT)
     fault("problems", {"moon": "full"})(path)
-    assert health_file.read(path).faults[GPU].problems == {"moon": "full"}
+    assert health_file.read(path).memory.faults[GPU].problems == {"moon": "full"}
 
 
 @pytest.mark.parametrize(
@@ -108,27 +202,9 @@ def test_evidence_that_only_another_version_knows_is_kept(path: Path) -> None:
         (lambda path: path.write_text(""), "Expecting value"),
         (lambda path: path.write_bytes(b"{\xff}"), "codec can't decode"),
         (lambda path: path.write_text("[" * 100_000), "recursion"),
-        (lambda path: path.write_text("5"), "5 where names with values belong"),
+        (lambda path: path.write_text("5"), "5 where the faults of devices belong"),
+        (lambda path: path.write_text("{}"), "{} where the faults of devices belong"),
         (lambda path: path.write_text(path.read_text()[:-20]), "Unterminated string"),
-        (changed(lambda kept: kept.update(version=2)), "version 2, known is 1"),
-        (changed(lambda kept: kept.update(more=1)), "where version, boot_id, driver, faults, taken_out, unseen belong"),
-        (changed(lambda kept: kept.pop("boot_id")), "where version, boot_id, driver, faults, taken_out, unseen belong"),
-        (changed(lambda kept: kept.update(boot_id=5)), "5 where a text belongs"),
-        (changed(lambda kept: kept.update(driver=[])), r"\[\] where names with values belong"),
-        (changed(lambda kept: kept.update(taken_out={GPU: [True]})), "True where a number belongs"),
-        (changed(lambda kept: kept.update(taken_out={GPU: 5})), "5 where a list belongs"),
-        (changed(lambda kept: kept["faults"].update({"": {}})), "device id '' has 0 characters"),
-        (fault("needs", "luck"), "'luck' where one of check, reset, reboot belongs"),
-        (fault("needs", ["reset"]), r"\['reset'\] where one of"),
-        (fault("evidence", []), "a device is unhealthy for no reason"),
-        (fault("since", float("nan")), "nan where a number belongs"),
-        (fault("since", float("inf")), "inf where a number belongs"),
-        (fault("since", 10**400), "1000.* where a number belongs"),
-        (fault("since", 1e300), "1e\\+300 where a number belongs"),
-        (fault("since", -1), "-1 where a number belongs"),
-        (fault("evidence", [{"what": "\x1b[31m", "at": 1}]), "where a text belongs"),
-        (fault("was_reset", 1), "1 where true or false belongs"),
-        (fault("evidence", [{"what": "x" * 5000, "at": 1}]), "where a text belongs"),
     ],
 )
 def test_a_file_that_is_no_good_is_set_aside(spoil: Callable[[Path], object], words: str, path: Path) -> None:
@@ -166,7 +242,8 @@ def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read(path
     words = "a\nb\x00c\u00a0d\ud800" + "e" * 5000
     fault = Fault(since=5.0, evidence=(Evidence(words, 5.0),), needs=Needs.CHECK, problems={NOT_ANSWERING: words})
     health_file.write(path, KEPT._replace(faults={GPU: fault}, driver=DriverSeen(words, None)))
-    read = health_file.read(path)
+    read, problems = health_file.read(path)
+    assert not problems
     assert read.faults[GPU].reason.startswith("a b c d ee")
     assert read.driver is not None
 

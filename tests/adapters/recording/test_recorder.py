@@ -27,7 +27,7 @@ async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet
         await process.wait_for_event("resource added")
     assert recording.read_text() == "mine"
     lines = [json.loads(each) for each in recording.with_name(f"{recording.name}.1").read_text().splitlines()]
-    assert (lines[0]["recording"], lines[-1]["what"]) == (2, "end")
+    assert (lines[0]["recording"], lines[-1]["what"]) == (3, "end")
 
 
 async def test_too_many_recordings_cost_no_device(recording: Path, kubelet_dir: Path) -> None:

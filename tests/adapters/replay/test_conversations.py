@@ -26,7 +26,7 @@ from harness.recordings import (
     write,
 )
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.gateway.health_file import encode
+from plugin_gateway.adapters.gateway.health_document import encode
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.adapters.registration.retry import JITTER, MAX_RETRY
 from plugin_gateway.adapters.replay.pace import Pace

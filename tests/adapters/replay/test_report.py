@@ -26,7 +26,8 @@ from plugin_gateway.core.errors import InvalidValueError
         ("", "empty"),
         ("hello", "1: not JSON"),
         ("[]", "1: [] where names with values belong"),
-        ('{"recording": 99}', "1: a recording of version 99, this gateway knows"),
+        ('{"recording": 0}', "1: a recording of version 0, versions are numbers from 1 on"),
+        ('{"recording": 99}', "1: at: None is no number"),
         ('{"recording": 1}', "1: at: None is no number"),
     ],
 )

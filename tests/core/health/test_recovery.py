@@ -9,7 +9,7 @@ from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import DriverSeen, EventsAwaited, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
-from plugin_gateway.core.health.state import advance, wait
+from plugin_gateway.core.health.state import State, advance, wait
 from plugin_gateway.nvidia.evidence import xid_kind
 
 
@@ -200,3 +200,15 @@ def test_an_operator_cannot_talk_away_what_lasts() -> None:
     assert story.stage is Stage.UNHEALTHY
     assert story.fault.reason == "does not answer"
     assert story.check().sleep(60).stage is Stage.HEALTHY
+
+
+def test_a_memory_without_a_boot_forgives_nothing() -> None:
+    state = Story().see(EvidenceReported(xid_kind(79), GPU)).state
+    assert recall(remember(state, ""), "another").faults.keys() == {GPU}
+    assert recall(remember(state, ""), "another").faults[GPU].needs is state.faults[GPU].needs
+    assert recall(remember(state, "boot"), "another").faults[GPU].needs is not state.faults[GPU].needs
+
+
+def test_times_in_the_future_do_not_count_as_recent() -> None:
+    memory = remember(State(), "boot")._replace(taken_out={GPU: (5.0, 900.0, 1e9)})
+    assert recall(memory, "boot", uptime=900.0).taken_out == {GPU: (5.0, 900.0)}

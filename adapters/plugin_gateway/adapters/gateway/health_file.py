@@ -1,6 +1,7 @@
-"""The file with the faults of the devices, as JSON. It is read strictly.
+"""The file with the faults of the devices.
 
-A file that is incomplete, invalid or owned by another user is renamed, and the gateway starts without it.
+A file that is no JSON, contains nothing of ours, or belongs to another user is renamed, and the gateway starts without
+it.
 """
 
 import contextlib
@@ -8,33 +9,22 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId, parse_device_id
+from plugin_gateway.adapters.gateway.health_document import Decoded, WrittenBy, decode, encode
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
-from plugin_gateway.core.health.faults import Evidence, Fault
 from plugin_gateway.core.health.memory import Memory
-from plugin_gateway.core.health.observations import DriverSeen
-from plugin_gateway.core.health.policy import EvidenceKind, Needs
 
-VERSION = 1
-"""Version of the file format."""
 MAX_BYTES = 16 * 1024 * 1024
 """Longest file that is read. The devices of a node need far less."""
-MAX_TEXT = 4096
-"""Characters of one text in the file."""
-MAX_EPOCH = 1e11
-"""Largest number in the file: seconds since the epoch, about 3,000 years from now."""
-_Value = TypeVar("_Value")
 
 
 class DamagedFileError(GatewayError):
     """The file cannot be read, is incomplete, or was not written by a gateway."""
 
 
-def read(path: Path) -> Memory:
+def read(path: Path) -> Decoded:
     """Return the content of the file.
 
     Raises:
@@ -77,7 +67,7 @@ def find(path: Path) -> Written | None:
     return Written(there.st_ino, there.st_mtime_ns, there.st_size)
 
 
-def write(path: Path, memory: Memory) -> Written | None:
+def write(path: Path, memory: Memory, written_by: WrittenBy | None = None) -> Written | None:
     """Replace the file as a whole. Returns its identity.
 
     Raises:
@@ -86,7 +76,7 @@ def write(path: Path, memory: Memory) -> Written | None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half_made = path.with_suffix(f".{os.getpid()}")
     try:
-        half_made.write_text(json.dumps(encode(memory), indent=1))
+        half_made.write_text(json.dumps(encode(memory, written_by), indent=1))
         written = find(half_made)
         half_made.replace(path)
     except OSError:
@@ -113,135 +103,3 @@ def _load(path: Path) -> object:
     if len(data) > MAX_BYTES:
         raise InvalidValueError(f"it has more than {MAX_BYTES} bytes")
     return json.loads(data)
-
-
-def encode(memory: Memory) -> Mapping[str, object]:
-    """Return the memory as values that JSON supports."""
-    return {
-        "version": VERSION,
-        "boot_id": _plain(memory.boot_id),
-        "driver": _encode_driver(memory.driver) if memory.driver is not None else None,
-        "faults": {device: _encode_fault(fault) for device, fault in memory.faults.items()},
-        "taken_out": {device: list(times) for device, times in memory.taken_out.items()},
-        "unseen": sorted(memory.unseen),
-    }
-
-
-def _encode_driver(driver: DriverSeen) -> Mapping[str, object]:
-    return {name: None if words is None else _plain(words) for name, words in driver._asdict().items()}
-
-
-def _plain(words: str) -> str:
-    """Return a text without characters that `decode` would refuse."""
-    return "".join(each if each.isprintable() else " " for each in words[:MAX_TEXT])
-
-
-def _encode_fault(fault: Fault) -> Mapping[str, object]:
-    return {
-        "since": fault.since,
-        "evidence": [{"what": _plain(evidence.what), "at": evidence.at} for evidence in fault.evidence],
-        "needs": fault.needs.name.lower(),
-        "problems": {kind: _plain(what) for kind, what in fault.problems.items()},
-        "asked_for_recovery": fault.asked_for_recovery,
-        "was_reset": fault.was_reset,
-        "is_damped": fault.is_flapping,
-    }
-
-
-def decode(value: object) -> Memory:
-    """Return the memory from decoded JSON.
-
-    Raises:
-        InvalidValueError: a name or a value is missing, unknown or not allowed.
-    """
-    found = _keys(value, "version", "boot_id", "driver", "faults", "taken_out", "unseen")
-    if found["version"] != VERSION:
-        raise InvalidValueError(f"version {found['version']!r}, known is {VERSION}")
-    return Memory(
-        boot_id=_text(found["boot_id"]),
-        driver=_decode_driver(found["driver"]),
-        faults=_by_device(found["faults"], _decode_fault),
-        taken_out=_by_device(found["taken_out"], _decode_times),
-        unseen=frozenset(parse_device_id(_text(device)) for device in _list(found["unseen"])),
-    )
-
-
-def _decode_driver(value: object) -> DriverSeen | None:
-    if value is None:
-        return None
-    found = _keys(value, "version", "instance")
-    version, instance = (None if each is None else _text(each) for each in (found["version"], found["instance"]))
-    return DriverSeen(version, instance)
-
-
-def _decode_fault(value: object) -> Fault:
-    found = _keys(value, "since", "evidence", "needs", "problems", "asked_for_recovery", "was_reset", "is_damped")
-    return Fault(
-        since=_number(found["since"]),
-        evidence=tuple(_decode_evidence(each) for each in _list(found["evidence"])),
-        needs=_one_of({needs.name.lower(): needs for needs in Needs}, found["needs"]),
-        problems={EvidenceKind(_text(kind)): _text(what) for kind, what in _mapping(found["problems"]).items()},
-        asked_for_recovery=_switch(found["asked_for_recovery"]),
-        was_reset=_switch(found["was_reset"]),
-        is_flapping=_switch(found["is_damped"]),
-    )
-
-
-def _decode_evidence(value: object) -> Evidence:
-    found = _keys(value, "what", "at")
-    return Evidence(_text(found["what"]), _number(found["at"]))
-
-
-def _decode_times(value: object) -> tuple[float, ...]:
-    return tuple(_number(each) for each in _list(value))
-
-
-def _by_device(value: object, decode: Callable[[object], _Value]) -> Mapping[DeviceId, _Value]:
-    return {parse_device_id(device): decode(each) for device, each in _mapping(value).items()}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidValueError(f"{_shown(value)} where names with values belong")
-    return value
-
-
-def _keys(value: object, *names: str) -> Mapping[str, Any]:
-    found = _mapping(value)
-    if found.keys() != set(names):
-        raise InvalidValueError(f"the names {_shown(sorted(found))} where {', '.join(names)} belong")
-    return found
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise InvalidValueError(f"{_shown(value)} where a list belongs")
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not (value.isprintable() or not value):
-        raise InvalidValueError(f"{_shown(value)} where a text belongs")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_EPOCH:
-        raise InvalidValueError(f"{_shown(value)} where a number belongs")
-    return float(value)
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidValueError(f"{_shown(value)} where true or false belongs")
-    return value
-
-
-def _one_of(known: Mapping[str, _Value], value: object) -> _Value:
-    if not isinstance(value, str) or value not in known:
-        raise InvalidValueError(f"{_shown(value)} where one of {', '.join(known)} belongs")
-    return known[value]
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:80]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from plugin_gateway.core.health.memory import Memory, recall, remember
 from plugin_gateway.core.health.state import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.gateway.health_file import Written
 
 NAME = "health.json"
@@ -28,9 +32,13 @@ LOOK_INTERVAL = 30.0
 class HealthMemory:
     """The latest faults, and the file that contains them."""
 
-    def __init__(self, directory: Path, boot_id: Path = BOOT_ID) -> None:
+    def __init__(
+        self, directory: Path, boot_id: Path = BOOT_ID, written_by: "Callable[[Memory], WrittenBy] | None" = None
+    ) -> None:
+        """``written_by`` makes the header of the file; it is called in the thread that writes."""
         self._path = directory / NAME
         self._boot_id = _read_boot_id(boot_id)
+        self._written_by = written_by
         self._kept: Memory | None = None
         """The content of the file."""
         self._written: Written | None = None
@@ -45,7 +53,11 @@ class HealthMemory:
         """Return the state that an earlier instance left. A damaged file is renamed and logged."""
         if os.path.lexists(self._path):
             self._read()
-        state = recall(self._kept, self._boot_id) if self._kept is not None else State()
+        state = (
+            recall(self._kept, self._boot_id, time.clock_gettime(time.CLOCK_BOOTTIME))
+            if self._kept is not None
+            else State()
+        )
         for device, fault in state.faults.items():
             log.warning("device was unhealthy before", device=device, reason=fault.reason, needs=fault.lacks)
         return state
@@ -54,9 +66,12 @@ class HealthMemory:
         from plugin_gateway.adapters.gateway import health_file  # noqa: PLC0415 - only needed if there is a file
 
         try:
-            self._kept = health_file.read(self._path)
+            self._kept, problems = health_file.read(self._path)
         except health_file.DamagedFileError as error:
             log.warning("what was kept about unhealthy devices cannot be used", problem=str(error))
+            return
+        if problems:
+            log.warning("what was kept about unhealthy devices can be read in part", problems=problems)
 
     def keep(self, state: State) -> None:
         """Remember the faults of a state for the next write. Returns at once."""
@@ -92,7 +107,8 @@ class HealthMemory:
         if latest == self._kept and self._written is not None and health_file.find(self._path) == self._written:
             return
         try:
-            self._written = health_file.write(self._path, latest)
+            header = self._written_by(latest) if self._written_by is not None else None
+            self._written = health_file.write(self._path, latest, header)
         except OSError as error:
             self._log_problem(f"{self._path}: {error.strerror}")
         else:

@@ -11,14 +11,15 @@ from typing import Any
 
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.adapters.support.about import about
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.state import State
 
-VERSION = 2
-"""The version of the format that is written. The package's docstring says how version 1 differs."""
+VERSION = 3
+"""The version of the format that is written. The package's docstring says how versions 1 and 2 differ."""
 MAX_WAITING = 10_000
 """Lines that wait for the file. If the disk is slower than that, lines are lost; the log and the recording say so."""
 MAX_FILES = 100
@@ -59,7 +60,8 @@ def begin_recording(settings: Settings, before: State) -> "Recorder | None":
     path, descriptor = found
     say = log.info if path == settings.record else log.warning
     say("recording", path=path, instead_of=settings.record if path != settings.record else None)
-    recorder = Recorder(path, descriptor, about(settings))
+    head = {"written_by": about(settings.node_name)._asdict(), **configuration_of(settings)}
+    recorder = Recorder(path, descriptor, head)
     if before != State():
         recorder.note_recalled(before)
     tap.note = recorder.note
@@ -75,7 +77,7 @@ def _create(path: str) -> tuple[str, int] | None:
     return None
 
 
-def about(settings: Settings) -> Mapping[str, Any]:
+def configuration_of(settings: Settings) -> Mapping[str, Any]:
     """Return all settings that decide what the kubelet is sent."""
     return {
         "api_version": settings.api_version,
@@ -91,13 +93,13 @@ def about(settings: Settings) -> Mapping[str, Any]:
 class Recorder:
     """A recording in progress."""
 
-    def __init__(self, path: str, descriptor: int, about: Mapping[str, Any]) -> None:
+    def __init__(self, path: str, descriptor: int, head: Mapping[str, Any]) -> None:
         """``descriptor`` is that of a new file. The thread closes it at the end."""
         self._path = path
         self._descriptor = descriptor
         self._began = time.monotonic()
         self._lock = threading.Condition()
-        self._waiting: deque[Mapping[str, Any]] = deque([{"recording": VERSION, "at": time.time(), **about}])
+        self._waiting: deque[Mapping[str, Any]] = deque([{"recording": VERSION, "at": time.time(), **head}])
         """Lines that are not in the file yet. The thread is writing the first one."""
         self._missing = 0
         """Lines that were lost after the last line in `_waiting`."""
@@ -127,13 +129,13 @@ class Recorder:
 
     def note_recalled(self, state: State) -> None:
         """Record the state that an earlier instance left, with the uptime, because its times are uptimes."""
-        from plugin_gateway.adapters.gateway.health_file import encode  # noqa: PLC0415 - only where something was left
+        from plugin_gateway.adapters.gateway.health_document import encode  # noqa: PLC0415 - only where something was left
 
         self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=encode(remember(state, SOME_BOOT)))
 
     def note_configured(self, settings: Settings) -> None:
         """Record the settings that are in force from now on."""
-        self.note("configured", **about(settings))
+        self.note("configured", **configuration_of(settings))
 
     def close(self) -> None:
         """End the recording with the line `end`, which shows that it is complete. Wait at most 1 s for the file."""

@@ -1,4 +1,8 @@
-"""Converts values of the core to JSON values and back. Reading is strict: a recording can come from anywhere."""
+"""Converts values of the core to JSON values and back.
+
+A recording can come from anywhere, so reading is strict about what it knows. What a later version added is no error:
+fields that are not known are ignored, and a kind of evidence is any word.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields as fields_of
@@ -6,6 +10,7 @@ from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
+from plugin_gateway.adapters.recording import older_forms
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
@@ -21,7 +26,6 @@ from plugin_gateway.adapters.support.strict_json import (
     text,
     truth,
     whole,
-    written_whole,
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -36,7 +40,7 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
     Observation,
 )
-from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, number_of, numbered
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy
 
 _Value = TypeVar("_Value")
 
@@ -49,8 +53,6 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
         return value.value
     if isinstance(value, EvidenceReported):
         return _plain_evidence(value)
-    if isinstance(value, HealthPolicy):
-        return _plain_policy(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields_of(value) if field.init}
     if isinstance(value, tuple) and (parts := getattr(value, "_fields", None)) is not None:
@@ -62,28 +64,13 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     return value
 
 
-_FAMILY, _NUMBERED, _OTHER = "xid", "XidReported", "FaultReported"
-"""Names in the format of versions 1 and 2. Evidence of the family with numbers has its own kind and field."""
-
-
 def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
-    where = {"device": evidence.device, "place": evidence.place}
-    number = number_of(evidence.kind, _FAMILY)
-    if number is None:
-        return {"kind": _OTHER, "source": evidence.kind, **where}
-    return {"kind": _NUMBERED, _FAMILY: number, **where}
-
-
-def _plain_policy(policy: HealthPolicy) -> Mapping[str, Any]:
-    numbers = {kind: number_of(kind, _FAMILY) for kind in policy.kinds}
+    """Return it without a clash of names: `kind` is the class of a value here."""
     return {
-        f"{_FAMILY}s": {str(numbers[kind]): plain(policy.kinds[kind]) for kind in numbers if numbers[kind] is not None},
-        f"unknown_{_FAMILY}": plain(policy.families.get(_FAMILY, policy.others)),
-        "sources": {kind: plain(policy.kinds[kind]) for kind in numbers if numbers[kind] is None},
-        "quiet_time": policy.quiet_time,
-        "driver_timeout": policy.driver_timeout,
-        "flap_count": policy.flap_count,
-        "flap_window": policy.flap_window,
+        "kind": EvidenceReported.__name__,
+        "evidence": evidence.kind,
+        "device": evidence.device,
+        "place": evidence.place,
     }
 
 
@@ -135,28 +122,35 @@ def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
     return lambda value: accepted(kind)(**read(value))
 
 
-def _evidence(named: str, by: str, kind: Read[EvidenceKind]) -> Read[Observation]:
-    """Return a reader for evidence that is written as the kind ``named``, where the field ``by`` says which it is."""
-    read = fields({"kind": one_of((named,)), by: kind, "device": null_or(device_id), "place": text})
-
-    def make(value: object) -> EvidenceReported:
-        found = read(value)
-        return EvidenceReported(found[by], found["device"], found["place"])
-
-    return make
+def _evidence(value: object) -> EvidenceReported:
+    found = _EVIDENCE(value)
+    return EvidenceReported(found["evidence"], found["device"], found["place"])
 
 
-_DECISION = _kind(Decision, action=one_of(Action), origin=text)
-_POLICY = fields(
+def _action(value: object) -> Action:
+    """Return an action. One that only a later version knows counts as the strictest that needs no reboot."""
+    return Action(value) if text(value) in _ACTIONS else Action.UNTIL_RESET
+
+
+_ACTIONS = frozenset(action.value for action in Action)
+_DECISION = _kind(Decision, action=_action, origin=text)
+_EVIDENCE = fields(
     {
-        f"{_FAMILY}s": mapping(written_whole, _DECISION),
-        f"unknown_{_FAMILY}": _DECISION,
-        "sources": mapping(_evidence_kind, _DECISION),
-        "quiet_time": number,
-        "driver_timeout": number,
-        "flap_count": whole,
-        "flap_window": number,
+        "kind": one_of((EvidenceReported.__name__,)),
+        "evidence": _evidence_kind,
+        "device": null_or(device_id),
+        "place": text,
     }
+)
+_POLICY = _dataclass(
+    HealthPolicy,
+    kinds=mapping(_evidence_kind, _DECISION),
+    families=mapping(name, _DECISION),
+    others=_DECISION,
+    quiet_time=number,
+    driver_timeout=number,
+    flap_count=whole,
+    flap_window=number,
 )
 _CHECKUP = _kind(
     Checkup,
@@ -185,8 +179,8 @@ _INVENTORY = _dataclass(
 )
 _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
-    _NUMBERED: _evidence(_NUMBERED, _FAMILY, lambda value: numbered(_FAMILY, whole(value))),
-    _OTHER: _evidence(_OTHER, "source", _evidence_kind),
+    EvidenceReported.__name__: _evidence,
+    **older_forms.observations(device_id),
     "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP)),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
     "DriverUnavailable": _kind(DriverUnavailable, problem=text),
@@ -195,11 +189,16 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
 }
 
 
+def is_known(value: object) -> bool:
+    """Return whether it is an observation of a kind that this version knows."""
+    return isinstance(value, Mapping) and value.get("kind") in _OBSERVATIONS
+
+
 def read_observation(value: object) -> Observation:
-    """Return the observation of which `plain` made these JSON values.
+    """Return the observation that `plain` wrote, in this version or an older one.
 
     Raises:
-        MisfitError: its kind is unknown to this version, or a field is wrong; with the place.
+        MisfitError: it is of a kind that this version does not know, or incomplete. The message has the place.
     """
     kind = names(value).get("kind")
     if not isinstance(kind, str) or kind not in _OBSERVATIONS:
@@ -208,12 +207,11 @@ def read_observation(value: object) -> Observation:
 
 
 def read_policy(value: object) -> HealthPolicy:
-    """Return the health policy of which `plain` made these JSON values.
+    """Return the policy that `plain` wrote, in this version or an older one.
 
     Raises:
-        MisfitError: a field is wrong, or the policy contradicts itself; with the place.
+        MisfitError: it is incomplete, or has values that are not allowed. The message has the place.
     """
-    found = _POLICY(value)
-    by_number = {numbered(_FAMILY, each): decision for each, decision in found.pop(f"{_FAMILY}s").items()}
-    kinds = {**by_number, **found.pop("sources")}
-    return accepted(HealthPolicy)(kinds=kinds, families={_FAMILY: found.pop(f"unknown_{_FAMILY}")}, **found)
+    newer = older_forms.policy(value) if "kinds" not in names(value) else value
+    policy: HealthPolicy = _POLICY(newer)
+    return policy

@@ -156,6 +156,10 @@ class Registrar:
         """Return the state of the registration of each resource."""
         return [registration.status() for registration in self._registrations.values()]
 
+    def kubelet_agent(self) -> str | None:
+        """The user agent of the kubelet, from its latest streams. None if it never opened one."""
+        return next((each.agent for each in self._histories.values() if each.agent), None)
+
     def without_socket(self) -> Sequence[ResourceName]:
         """Return the resources without a socket in the directory. Empty if there is no directory."""
         if not self._directory.exists():

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, NamedTuple, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 
-from plugin_gateway.adapters.gateway.health_file import decode
+from plugin_gateway.adapters.gateway.health_document import decode
 from plugin_gateway.adapters.recording.recorder import VERSION
-from plugin_gateway.adapters.recording.values import accepted, device_id, read_observation, read_policy
+from plugin_gateway.adapters.recording.values import accepted, device_id, is_known, read_observation, read_policy
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
@@ -38,8 +38,8 @@ from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
-KNOWN = (1, VERSION)
-"""Versions of the format that can be replayed."""
+UNKNOWN = "unknown"
+"""The kind of a line that only a later version knows."""
 CUT = "cut"
 """The kind of a line that is only the beginning of one. No recorder writes this kind."""
 MAX_LINE_LENGTH = 64 * 1024 * 1024
@@ -123,7 +123,7 @@ def _rule(value: object) -> ResourceRule:
 _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "kubelet": {"is_there": truth},
     "replaced": {"is_same_file": truth},
-    "recalled": {"uptime": number, "memory": accepted(decode)},
+    "recalled": {"uptime": number, "memory": lambda value: accepted(decode)(value).memory},
     "cleared": {"device": device_id},
     "waited": {"silence": number},
     "configured": {"configuration": lambda value: value},
@@ -234,9 +234,8 @@ def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[int, fl
     if "recording" not in value:
         raise MisfitError("no head of a recording, which its first line is")
     version = value.pop("recording")
-    if version not in KNOWN or isinstance(version, bool):
-        known = " and ".join(map(str, KNOWN))
-        raise MisfitError(f"a recording of version {shown(version)}, this gateway knows {known}")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise MisfitError(f"a recording of version {shown(version)}, versions are numbers from 1 on")
     began = within("at", number, value.pop("at", None))
     return version, began, _configuration(value, api_versions)
 
@@ -257,7 +256,15 @@ def _configuration(value: object, api_versions: Collection[str]) -> Configuratio
     return Configuration(policy=AllocationPolicy(**policy), **found)
 
 
+def _is_known(value: Mapping[str, Any]) -> bool:
+    """Return whether this version knows the kind of a line, and of the observation in it."""
+    what = value.get("what")
+    return what in _LINES and (what != "seen" or is_known(value.get("observation")))
+
+
 def _happening(line: int, value: dict[str, Any], version: int, api_versions: Collection[str]) -> Happening:
+    if version > VERSION and not _is_known(value):
+        return Happening(line, within("t", number, value.get("t")), UNKNOWN, {})
     what = within("what", one_of(_LINES), value.pop("what", None))
     at = within("t", number, value.pop("t", None))
     if what == "ended" and version == 1:

@@ -98,6 +98,7 @@ class Stage:
             "ended": self._end,
             "call": self._call,
             "cut": self._leave_cut,
+            "unknown": self._leave_unknown,
             "lost": self._pass_over,
             "stopping": self._stop,
             "end": self._pass_over,
@@ -243,6 +244,9 @@ class Stage:
         then = fields["answer"] if fields["answer"] is not None else fields["error"]
         self.compared += 1
         compare(self.side.api_version_registered(resource), method, then, now)
+
+    async def _leave_unknown(self, _fields: Fields) -> None:
+        raise LeftOutError("of a kind that this version does not know")
 
     async def _leave_cut(self, _fields: Fields) -> None:
         raise LeftOutError("cut")

@@ -33,6 +33,8 @@ class StreamHistory:
         self.open: list[KubeletStream] = []
         self.last: KubeletStream | None = None
         """The stream that ended last."""
+        self.agent: str | None = None
+        """User agent of the kubelet that opened a stream last. None if there was none."""
         self.pending_dial: PendingDial | None = None
         """The last registration that was given up before its stream was open."""
 
@@ -71,6 +73,7 @@ class KubeletStream:
             return False
         self.opened = time.monotonic()
         self._history.open.append(self)
+        self._history.agent = user_agent
         self._on_change()
         return True
 

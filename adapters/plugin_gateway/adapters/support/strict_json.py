@@ -133,17 +133,12 @@ def fields(readers: Mapping[str, Read[Any]]) -> Read[dict[str, Any]]:
 
     def read_all(value: object) -> dict[str, Any]:
         found = names(value)
-        if found.keys() != readers.keys():
-            raise MisfitError(f"{_differing(found.keys(), readers.keys())}; {', '.join(readers)} belong here")
+        missing = [each for each in readers if each not in found]
+        if missing:
+            raise MisfitError(f"no {missing[0]!r}; {', '.join(readers)} belong here")
         return {each: within(each, read, found[each]) for each, read in readers.items()}
 
     return read_all
-
-
-def _differing(found: Collection[str], known: Collection[str]) -> str:
-    """Return one key that is unknown or missing, in words."""
-    extra = [each for each in found if each not in known]
-    return f"{shown(extra[0])} is not known" if extra else f"no {next(each for each in known if each not in found)!r}"
 
 
 def names(value: object) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The part of the state that has to survive a restart of the gateway, so that faults are not forgotten."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ class Memory(NamedTuple):
     """The faults of all devices, with the boot and the driver that they belong to."""
 
     boot_id: str
-    """The kernel's random/boot_id."""
+    """The kernel's random/boot_id. Empty if it is not known."""
     driver: DriverSeen | None
     """The driver that answered last. None if no driver has answered."""
     faults: Mapping[DeviceId, Fault]
@@ -35,18 +36,23 @@ def remember(state: State, boot_id: str) -> Memory:
     )
 
 
-def recall(memory: Memory, boot_id: str) -> State:
-    """Return the state to start with.
+def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
+    """Return the state to start with, at this time on the uptime clock.
 
     After a restart in the same boot, every device that was on probation needs a new check. After a reboot, each fault
     needs only a check. Faults of devices that did not appear in the whole previous boot are dropped.
+
+    A memory without a boot id counts as one of this boot, because a reboot forgives much. Times in the future are
+    dropped: they would count as recent for ever.
     """
-    if memory.boot_id != boot_id:
+    if memory.boot_id and memory.boot_id != boot_id:
         left = {device: faults.reboot(fault) for device, fault in memory.faults.items() if device not in memory.unseen}
         return State(faults=left, unseen=frozenset(left))
     return State(
         driver=memory.driver,
         faults={device: faults.resume(fault) for device, fault in memory.faults.items()},
-        taken_out=memory.taken_out,
+        taken_out={
+            device: tuple(time for time in times if time <= uptime) for device, times in memory.taken_out.items()
+        },
         unseen=memory.unseen,
     )

@@ -23,6 +23,7 @@ from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.health.changes import Changes
+from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.policy import AllocationPolicy
@@ -30,6 +31,7 @@ from plugin_gateway.core.resources.policy import AllocationPolicy
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
+    from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.recording.recorder import Recorder
 
 
@@ -59,7 +61,7 @@ class Daemon:
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
-        self._memory = HealthMemory(settings.state_dir)
+        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by)
         self._gateway = Gateway(
             observations=observations,
             registrar=self._registrar,
@@ -98,6 +100,14 @@ class Daemon:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+
+    def _written_by(self, memory: Memory) -> "WrittenBy":
+        """Return the header of the file with the faults; called in the thread that writes it."""
+        from plugin_gateway.adapters.gateway.health_document import WrittenBy  # noqa: PLC0415 - only needed to write
+        from plugin_gateway.adapters.support.about import about  # noqa: PLC0415 - only needed to write
+
+        driver = memory.driver.version if memory.driver is not None else None
+        return WrittenBy(*about(self._settings.node_name), driver, self._registrar.kubelet_agent())
 
     def _keep(self, state: State, changes: Changes) -> None:
         """Pass a new state on to the state file, to the reports, and if it is settled to the service manager."""
