@@ -213,6 +213,10 @@ The gateway keeps what it knows about unhealthy devices in `health.json` in `--s
 a container this has to be a folder of the host. Otherwise a restart of the pod loses it. If somebody deletes the file,
 the gateway writes it again within 30 s.
 
+The gateway reads files that an older or a newer version wrote. If it cannot read one entry, it keeps that GPU
+unhealthy and uses the other entries. It does not use times that are in the future. It keeps a kind of evidence that it
+does not know as a word.
+
 After a reboot every device in the file has to be checked and quiet first, even if it appears late. The gateway forgets
 a device that was absent for a whole boot.
 

@@ -124,9 +124,9 @@ def test_the_priority_is_what_the_release_heeds(
     ("values", "rules"),
     [
         ({}, None),
-        ({"kubernetesEvents": True}, {("events", "create")}),
+        ({"kubernetesEvents": True}, {("events", "create"), ("events", "patch")}),
         ({"nodeCondition": "GpuProblem"}, {("nodes/status", "patch")}),
-        (EVERYTHING, {("events", "create"), ("nodes/status", "patch")}),
+        (EVERYTHING, {("events", "create"), ("events", "patch"), ("nodes/status", "patch")}),
     ],
 )
 def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
@@ -134,7 +134,7 @@ def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
 ) -> None:
     objects = rendered(tmp_path, values)
     roles = [each for each in objects if each["kind"] == "ClusterRole"]
-    found = {(rule["resources"][0], rule["verbs"][0]) for role in roles for rule in role["rules"]}
+    found = {(rule["resources"][0], verb) for role in roles for rule in role["rules"] for verb in rule["verbs"]}
     assert found == (rules or set())
     assert len(roles) == (rules is not None)
     spec = daemonset(tmp_path, values)["spec"]["template"]["spec"]

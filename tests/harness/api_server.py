@@ -29,13 +29,24 @@ class ApiServer:
     def __init__(self, folder: Path, port: int, context: ssl.SSLContext) -> None:
         self.calls: list[Call] = []
         self.status = 200
-        """The HTTP status of all answers."""
+        """The HTTP status of all answers, except those for `refused`."""
+        self.refused: dict[str, int] = {}
+        """The HTTP status of answers to calls for a path that ends so."""
+        self.refusals = 0
         self.service_account = folder
         self.context = context
         self.environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
 
+    def answer_to(self, path: str) -> int:
+        return next((status for end, status in self.refused.items() if path.endswith(end)), self.status)
+
     def events(self) -> list[dict[str, Any]]:
+        """The Events that were created."""
         return [call.body for call in self.calls if call.path.endswith("/events")]
+
+    def counts(self) -> dict[str, int]:
+        """The count of each Event by its message."""
+        return {call.body["message"]: call.body["count"] for call in self.calls if "/events" in call.path}
 
     def conditions(self) -> list[dict[str, Any]]:
         return [call.body["status"]["conditions"][0] for call in self.calls if call.path.endswith("/status")]
@@ -55,8 +66,10 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
         def answer(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
-            status = server.status if known else 401
-            if status < 400:
+            status = server.answer_to(self.path) if known else 401
+            if status >= 400:
+                server.refusals += 1
+            else:
                 server.calls.append(Call(self.command, self.path, self.headers["Content-Type"], body))
             self.send_response(status)
             self.end_headers()

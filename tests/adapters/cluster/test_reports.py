@@ -13,6 +13,7 @@ import pytest
 
 from harness.api_server import ApiServer, api_server
 from harness.node import device, until
+from plugin_gateway.adapters.cluster import events as cluster_events
 from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
@@ -50,6 +51,12 @@ def told() -> Iterator[list[dict[str, Any]]]:
     lines.clear()
     yield lines
     log.write_to(None)
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes of the condition are reported at once."""
+    monkeypatch.setattr(cluster_reports, "CONDITION_PAUSE", 0.0)
 
 
 @asynccontextmanager
@@ -99,6 +106,7 @@ async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer)
     assert server.events()[0]["message"] == f"{GPU}: XID 31; reported by policy, the device stays as it is"
 
 
+@pytest.mark.usefixtures("no_pause")
 async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiServer) -> None:
     async with reporting(server, BOTH._replace(events=False)) as reports:
         reports.keep(after(SEEN))
@@ -128,8 +136,8 @@ async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_t
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
 ) -> None:
     monkeypatch.setattr(cluster_reports, "MIN_RETRY", 0.05)
-    server.status = 403
-    async with reporting(server) as reports:
+    server.status = 500
+    async with reporting(server, BOTH._replace(condition="")) as reports:
         state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
         reports.keep(state)
         await until(lambda: len(told) == 1, "the complaint")
@@ -138,8 +146,118 @@ async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_t
         server.status = 201
         await until(lambda: len(server.events()) == 2, "both Events")
         await until(lambda: len(told) == 2, "the end of the complaint")
-    assert told[0]["problem"] == ("POST /api/v1/namespaces/default/events: 403 Forbidden: words of the server")
-    assert [line["level"] for line in told] == ["warning", "info"]
+    assert told[0]["problem"] == (
+        "POST /api/v1/namespaces/default/events: 500 Internal Server Error: words of the server"
+    )
+    assert [(line["level"], line["output"]) for line in told] == [("warning", "Events"), ("info", "Events")]
+
+
+async def test_calls_that_are_refused_for_good_hold_nothing_else_up(
+    server: ApiServer, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_reports, "MIN_RETRY", 0.01)
+    server.refused["/events"] = 403
+    async with reporting(server) as reports:
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        await until(lambda: len(told) == 1, "the complaint")
+        await asyncio.sleep(0.3)
+        assert server.refusals == 1
+    assert told[0]["output"] == "Events"
+    assert "403 Forbidden" in told[0]["problem"]
+
+
+async def test_events_go_on_while_the_condition_is_refused(server: ApiServer, told: list[dict[str, Any]]) -> None:
+    server.refused["/status"] = 403
+    async with reporting(server) as reports:
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
+        await until(lambda: len(server.events()) == 1, "the Event")
+        await until(lambda: len(told) == 1, "the complaint")
+    assert told[0]["output"] == "condition"
+
+
+async def test_a_storm_is_one_event_with_the_right_count(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_events, "PATCH_INTERVAL", 0.5)
+    state = after(SEEN)
+    async with reporting(server) as reports:
+        for _ in range(1000):
+            state, changes = advance(
+                state, EvidenceReported(xid_kind(31), GPU, times=5), Moment(1.0, 1.0), HEALTH_POLICY
+            )
+            reports.keep(state, changes.notes)
+            await asyncio.sleep(0)
+        await until(lambda: list(server.counts().values()) == [5000], "the count")
+    assert len(server.events()) == 1
+    assert len(server.calls) <= 5
+
+
+async def test_the_event_of_an_unhealthy_device_counts_the_same_evidence(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_events, "PATCH_INTERVAL", 0.1)
+    state = after(SEEN)
+    async with reporting(server) as reports:
+        for times in (1, 2, 30):
+            state, changes = advance(
+                state, EvidenceReported(xid_kind(79), GPU, times=times), Moment(1.0, 1.0), HEALTH_POLICY
+            )
+            reports.keep(state, changes.notes)
+        await until(lambda: list(server.counts().values()) == [33], "the count")
+    assert len(server.events()) == 1
+
+
+async def test_an_event_that_has_expired_is_created_anew(
+    server: ApiServer, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_events, "PATCH_INTERVAL", 0.1)
+    state, changes = advance(after(SEEN), EvidenceReported(xid_kind(31), GPU), Moment(1.0, 1.0), HEALTH_POLICY)
+    async with reporting(server) as reports:
+        reports.keep(state, changes.notes)
+        await until(lambda: len(server.events()) == 1, "an Event")
+        server.refused[server.events()[0]["metadata"]["name"]] = 404
+        reports.keep(state, changes.notes)
+        await until(lambda: len(server.events()) == 2, "another one")
+    assert server.events()[1]["count"] == 1
+    assert not told
+
+
+async def test_the_condition_is_sent_again_now_and_then(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_reports, "CONDITION_PAUSE", 0.0)
+    monkeypatch.setattr(cluster_reports, "HEARTBEAT", 0.1)
+    async with reporting(server) as reports:
+        reports.keep(after(SEEN))
+        await until(lambda: len(server.conditions()) == 3, "three times the same")
+    assert {(each["status"], each["lastTransitionTime"]) for each in server.conditions()} == {
+        ("False", server.conditions()[0]["lastTransitionTime"])
+    }
+
+
+async def test_a_condition_that_flaps_is_sent_seldom_and_its_end_is_right(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_reports, "CONDITION_PAUSE", 0.3)
+    good, bad = after(SEEN), after(SEEN, EvidenceReported(xid_kind(79), GPU))
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        reports.keep(good)
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        for _ in range(50):
+            reports.keep(bad)
+            reports.keep(good)
+        reports.keep(bad)
+        await until(lambda: server.conditions()[-1]["status"] == "True", "the last state")
+        await asyncio.sleep(0.4)
+    assert len(server.conditions()) <= 3
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_the_condition_names_a_limited_number_of_devices(server: ApiServer) -> None:
+    many = tuple(device(number) for number in range(40))
+    seen = InventorySeen(Inventory(devices=many, visibility_variable="X"))
+    async with reporting(server, BOTH._replace(events=False)) as reports:
+        reports.keep(after(seen, *(EvidenceReported(xid_kind(79), each.id) for each in many)))
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+    assert server.conditions()[0]["message"].count("XID 79") <= 32
+    assert len(server.conditions()[0]["message"]) <= 1024
 
 
 @pytest.mark.parametrize(
@@ -162,6 +280,7 @@ async def test_an_api_that_cannot_be_used_says_why(spoil: Any, words: str, serve
     assert not server.calls
 
 
+@pytest.mark.usefixtures("no_pause")
 async def test_a_device_that_is_not_there_is_no_problem_of_the_node(server: ApiServer) -> None:
     async with reporting(server, BOTH._replace(events=False)) as reports:
         state = after(SEEN, EvidenceReported(xid_kind(79), GPU))

@@ -20,7 +20,7 @@ INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
 GPU = DeviceId("GPU-0")
 
 
-def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it() -> None:
+def test_observations_are_kept_in_order_and_what_says_the_same_again_is_counted() -> None:
     observations = ObservationQueue()
     gone, ecc = DriverUnavailable("gone"), EvidenceReported(DOUBLE_BIT_ECC, GPU)
     for observation in (
@@ -31,7 +31,7 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_replaces_it
         EvidenceReported(xid_kind(79), GPU),
     ):
         observations.put(observation)
-    assert observations.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU)]
+    assert observations.take() == [gone, ecc, INVENTORY, EvidenceReported(xid_kind(79), GPU, times=2)]
     assert observations.take() == []
 
 

@@ -6,7 +6,13 @@ from core.health.story import ASKING, EPOCH, GPU, LOST, OTHER, PENDING, POLICY, 
 from core.strategies import IDS, inventory
 from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Stage
-from plugin_gateway.core.health.observations import EvidenceReported, InventorySeen, Observation
+from plugin_gateway.core.health.observations import (
+    DriverSilence,
+    EvidenceReported,
+    InventorySeen,
+    Observation,
+    merged,
+)
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
 from plugin_gateway.core.health.state import State, advance
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, PENDING_RETIREMENT, ROW_REMAP_FAILURE, xid_kind
@@ -38,8 +44,25 @@ def test_an_event_that_changes_no_stage_says_why(observation: Observation, note:
     assert story.changes == Changes(notes=(note,))
 
 
-def test_the_same_evidence_again_is_not_told_again() -> None:
-    assert Story().see(EvidenceReported(xid_kind(79), GPU), EvidenceReported(xid_kind(79), GPU)).changes == Changes()
+@pytest.mark.parametrize("times", [1, 5])
+def test_the_same_evidence_again_changes_nothing_and_is_counted(times: int) -> None:
+    story = Story().see(EvidenceReported(xid_kind(79), GPU))
+    before = story.state.faults
+    story.see(EvidenceReported(xid_kind(79), GPU, times=times))
+    assert story.changes == Changes(notes=(Note(GPU, "XID 79", Significance.REPEATED, times),))
+    assert story.fault.lacks == before[GPU].lacks
+
+
+def test_what_is_told_many_times_at_once_is_one_change_and_the_rest_is_counted() -> None:
+    story = Story().see(EvidenceReported(xid_kind(79), GPU, times=5))
+    assert [change.reason for change in story.changes.health] == ["XID 79"]
+    assert story.changes.notes == (Note(GPU, "XID 79", Significance.REPEATED, 4),)
+
+
+def test_of_two_observations_on_one_topic_evidence_is_counted_and_of_others_the_later_stays() -> None:
+    evidence = EvidenceReported(xid_kind(79), GPU, times=2)
+    assert merged(evidence, evidence) == EvidenceReported(xid_kind(79), GPU, times=4)
+    assert merged(DriverSilence(1.0), DriverSilence(2.0)) == DriverSilence(2.0)
 
 
 def test_before_the_first_inventory_no_device_is_known() -> None:

@@ -1,11 +1,13 @@
 """Reports to the API server: Events for changes of health, and a node condition. Off by default.
 
-The gateway needs no access to the API server, and never waits for it. `ClusterReports` has a task of its own. The
-latest state wins: after a time without the API server it gets the difference between what it was sent last and what is
-so now, and nothing about changes in between. What was sent is kept for each device. After an error the next attempt
-continues there. The pauses between attempts grow from 1 s to 60 s.
+The gateway needs no access to the API server, and never waits for it. `ClusterReports` has two outputs, Events and the
+condition, with a task each. If one of them is refused or slow, the other one goes on.
 
-An Event is made when the stage of a device's health changes. Evidence that is only reported is kept in a list of its
-own until its Event is made. The condition is True while a device that is present is not healthy. It is set when devices
-or their health change, and not repeated in between.
+`EventLedger` in `events` knows what happened and what the API server knows of it, and decides what is sent when. There
+is one Event for each device and cause, which is counted. A node sends 25 calls at once at most, and then one in 300 s.
+Of the states of a device only the last one waits, so after a time without the API server the last word is true.
+
+The condition is True while a device that is present is not healthy. It is sent when that changes, at most once in 5 s,
+and again every five minutes, because a Node that is created anew has none. The pauses after an error grow from 1 s to
+60 s. What would be refused again, such as a call without permission, is not tried again until something changes.
 """

@@ -25,7 +25,25 @@ _SHOWN = 200
 
 
 class ApiError(GatewayError):
-    """The API server cannot be reached, or refuses. The message is for an administrator."""
+    """The API server cannot be reached, or refuses. The message is for an admin."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status of the answer. None if there was no answer."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same call would be refused again: every 4xx but 408 and 429, which ask for patience."""
+        is_refusal = (
+            self.status is not None and HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        )
+        return is_refusal and self.status not in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the object does not exist."""
+        return self.status == HTTPStatus.NOT_FOUND
 
 
 class _Answer(NamedTuple):
@@ -51,7 +69,7 @@ class KubernetesApi:
         """
         await self._call("POST", path, "application/json", body)
 
-    async def patch_status(self, path: str, body: Mapping[str, Any]) -> None:
+    async def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Change a part of an object with a strategic merge patch.
 
         It merges lists by their keys, so other conditions stay. Each release from 1.8 on does so.
@@ -84,7 +102,7 @@ class KubernetesApi:
         except (OSError, ValueError, h11.ProtocolError) as error:
             raise ApiError(f"{method} {path}: {str(error) or type(error).__name__}") from error
         if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}")
+            raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}", answer.status)
 
     async def _exchange(
         self, context: ssl.SSLContext, method: str, path: str, headers: Mapping[str, str], body: bytes

@@ -1,26 +1,43 @@
-"""Reports changes of device health to the API server, as Events of the node and as a node condition."""
+"""Reports changes of device health to the API server, as Events of the node and as a node condition.
+
+The two outputs have a task each: if the API server refuses or delays one of them, the other one goes on. Neither makes
+more calls than an API server should get from one node. `events` has the limits for Events. The condition is sent at
+most once in 5 s when it changes, and again every five minutes, because a Node that is created anew has no condition.
+
+What the API server will never accept, such as a call without permission, is not sent again until something changes.
+All other errors are retried, with what is true then.
+"""
 
 import asyncio
+import math
 import os
+import random
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.state import State
 
 MIN_RETRY, MAX_RETRY = 1.0, 60.0
 """Seconds between two attempts; the pause doubles after each error."""
-MAX_NOTES = 100
-"""Pieces of reported evidence that wait for the API server. More than that are dropped."""
+CONDITION_PAUSE = 5.0
+"""Seconds at least between two reports of the condition."""
+HEARTBEAT = 300.0
+"""Seconds after which the condition is sent again, 20 % more or less, so that nodes do not send it together."""
 MAX_MESSAGE_LENGTH = 1024
 """Characters; the API server refuses an Event with a longer message."""
+MAX_NAMES = 32
+"""Devices that the condition names."""
 _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
 """The end of an Event's reason, after the word for a device."""
+_COUNTED = frozenset({Significance.REPORTED, Significance.FURTHER, Significance.REPEATED})
+"""What an Event is made of, or counted in. What is ignored makes none."""
 
 
 class Target(NamedTuple):
@@ -33,153 +50,241 @@ class Target(NamedTuple):
     device_word: str
     """The word for a device of this node, in the singular."""
 
+    @property
+    def subject(self) -> str:
+        """The first word of a reason, which has no blanks."""
+        return self.device_word.capitalize()
+
 
 class ClusterReports:
-    """Sends the latest state to the API server, which can be slow or away. The gateway never waits for it."""
+    """Sends what changes to the API server, which can be slow or away. The gateway never waits for it."""
 
     def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
         """``known`` is the state that an earlier instance has reported already."""
-        self._target = target
-        self._subject = target.device_word.capitalize()
-        """The first word of an Event's reason. A reason has no blanks."""
-        self._api = api
-        self._reported: Mapping[DeviceId, Fault] = known.faults
-        self._latest: State = known
-        self._condition: str | None = None
-        self._transition = 0.0
-        self._notes: dict[Note, None] = {}
-        """Reported evidence that has no Event yet, each kind once. It is a dict to keep the order."""
-        self._changed = asyncio.Event()
-        self._problem: str | None = None
+        self._events = NodeEvents(target, api, known) if target.events else None
+        self._condition = NodeCondition(target, api) if target.condition else None
 
     def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
-        """Keep a state, and evidence that has no effect but its Event, until they are reported. Does not wait."""
-        for note in notes:
-            if note.significance is Significance.REPORTED and len(self._notes) < MAX_NOTES:
-                self._notes[note] = None
-                self._changed.set()
-        if state.inventory is not self._latest.inventory or state.faults is not self._latest.faults:
-            self._changed.set()
-        self._latest = state
+        """Take a state, and what happened without a change of health. Does not wait."""
+        if self._events is not None:
+            self._events.keep(state, notes)
+        if self._condition is not None:
+            self._condition.keep(state)
 
     async def run(self) -> None:
-        """Report until cancelled. After an error, try again after a pause."""
-        retry = MIN_RETRY
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            try:
-                await self._report(self._latest)
-            except ApiError as error:
-                self._log_problem(str(error))
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, MAX_RETRY)
-                self._changed.set()
-            else:
-                self._log_problem(None)
-                retry = MIN_RETRY
+        """Report until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            if self._events is not None:
+                tasks.create_task(self._events.run(), name="Events")
+            if self._condition is not None:
+                tasks.create_task(self._condition.run(), name="node condition")
 
-    async def _report(self, state: State) -> None:
-        """Send all Events and the condition that the state needs.
 
-        Raises:
-            ApiError: a call failed. What was sent before it is not sent again.
-        """
+class NodeEvents:
+    """The Events of the node."""
+
+    def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
+        self._target = target
+        self._api = api
+        self._faults: Mapping[DeviceId, Fault] = known.faults
+        """Those that are in the ledger already."""
+        self._ledger = EventLedger()
+        self._changed = asyncio.Event()
+        self._problem = _Problem("Events")
+
+    def keep(self, state: State, notes: Sequence[Note]) -> None:
+        """Note what changed since the last state."""
         if state.inventory is None:
             return
-        for device in dict.fromkeys((*self._reported, *state.faults)):
-            before, after = self._reported.get(device), state.faults.get(device)
-            if _stage(before) is not _stage(after) and self._target.events:
-                await self._send_event(device, before, after)
-            self._note(device, after)
-        for note in list(self._notes):
-            if self._target.events:
-                await self._make_event(
-                    f"{self._subject}Evidence", f"{note.device}: {note.event}; {note.significance.value}", "Warning"
-                )
-            self._notes.pop(note)
-        if self._target.condition:
-            await self._send_condition({device.id: state.faults[device.id] for device in _unhealthy(state)})
+        before, self._faults = self._faults, state.faults
+        if before is not state.faults:
+            for device in dict.fromkeys((*before, *state.faults)):
+                self._note_stage(device, before.get(device), state.faults.get(device))
+        for note in notes:
+            if note.significance in _COUNTED:
+                self._note_evidence(note, state.faults.get(note.device) if note.device is not None else None)
+        self._changed.set()
 
-    def _note(self, device: DeviceId, fault: Fault | None) -> None:
-        """Note what was sent for one device, so that the next attempt continues after it."""
-        others = {name: each for name, each in self._reported.items() if name != device}
-        self._reported = others if fault is None else {**others, device: fault}
-
-    async def _send_event(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
-        if after is not None:
-            message = f"{device}: {after.reason}; it needs {after.lacks}"
-        else:
-            message = f"{device} is healthy again" + (f" after {before.reason}" if before is not None else "")
-        await self._make_event(
-            f"{self._subject}{_REASONS[_stage(after)]}", message, "Normal" if after is None else "Warning"
+    def _note_stage(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
+        if _stage(before) is _stage(after):
+            return
+        reason = after.reason if after is not None else before.reason if before is not None else ""
+        message = f"{device} is healthy again after {reason}" if after is None else _message(device, after)
+        self._ledger.note(
+            self._cause(device, _stage(after), reason),
+            message,
+            kind="Normal" if after is None else "Warning",
+            epoch=time.time(),
         )
 
-    async def _make_event(self, reason: str, message: str, kind: str) -> None:
-        now = _timestamp(time.time())
+    def _note_evidence(self, note: Note, fault: Fault | None) -> None:
+        """Count evidence where it was reported first: as the reason of an unhealthy device, or by itself."""
+        if note.device is not None and fault is not None and fault.reason == note.event:
+            cause, message = self._cause(note.device, fault.stage, fault.reason), _message(note.device, fault)
+        else:
+            cause = Cause(note.device or "", f"{self._target.subject}Evidence", note.event)
+            message = f"{note.device}: {note.event}; {note.significance.value}"
+        self._ledger.note(cause, message, kind="Warning", epoch=time.time(), times=note.times)
+
+    def _cause(self, device: DeviceId, stage: Stage, reason: str) -> Cause:
+        return Cause(device, f"{self._target.subject}{_REASONS[stage]}", reason, is_state=True)
+
+    async def run(self) -> None:
+        """Send what is due until cancelled."""
+        retry = MIN_RETRY
+        while True:
+            sending = self._ledger.next(time.monotonic())
+            if sending is None:
+                self._changed.clear()
+                await _wait_for(self._changed, self._ledger.due(time.monotonic()))
+                continue
+            try:
+                name = await self._send(sending)
+            except ApiError as error:
+                if sending.name is not None and error.is_gone:
+                    self._ledger.gone(sending)
+                    continue
+                self._problem.log(str(error))
+                if error.is_final:
+                    self._ledger.refused(sending, time.monotonic())
+                else:
+                    await asyncio.sleep(retry)
+                    retry = min(2 * retry, MAX_RETRY)
+            else:
+                self._ledger.sent(sending, name, time.monotonic())
+                self._problem.log(None)
+                retry = MIN_RETRY
+
+    async def _send(self, sending: Sending) -> str:
+        """Create or change an Event, and return its name."""
+        path = "/api/v1/namespaces/default/events"
+        told = {
+            "message": sending.message[:MAX_MESSAGE_LENGTH],
+            "count": sending.times,
+            "lastTimestamp": _timestamp(sending.last),
+        }
+        if sending.name is not None:
+            await self._api.patch(f"{path}/{sending.name}", told)
+            return sending.name
+        node, name = self._target.node, f"{self._target.node}.{os.urandom(8).hex()}"
         await self._api.post(
-            "/api/v1/namespaces/default/events",
+            path,
             {
                 "apiVersion": "v1",
                 "kind": "Event",
-                "metadata": {"name": f"{self._target.node}.{os.urandom(8).hex()}", "namespace": "default"},
-                "involvedObject": {"kind": "Node", "name": self._target.node, "uid": self._target.node},
-                "reason": reason,
-                "message": message[:MAX_MESSAGE_LENGTH],
-                "type": kind,
-                "source": {"component": "plugin-gateway", "host": self._target.node},
-                "firstTimestamp": now,
-                "lastTimestamp": now,
-                "count": 1,
+                "metadata": {"name": name, "namespace": "default"},
+                "involvedObject": {"kind": "Node", "name": node, "uid": node},
+                "reason": sending.cause.reason,
+                "type": sending.kind,
+                "source": {"component": "plugin-gateway", "host": node},
+                "firstTimestamp": _timestamp(sending.first),
+                **told,
             },
         )
+        return name
 
-    async def _send_condition(self, faults: Mapping[DeviceId, Fault]) -> None:
-        status = "True" if faults else "False"
-        now = time.time()
-        transition = now if status != self._condition else self._transition
-        await self._api.patch_status(
-            f"/api/v1/nodes/{self._target.node}/status",
-            {
-                "status": {
-                    "conditions": [
-                        {
-                            "type": self._target.condition,
-                            "status": status,
-                            "reason": f"{self._subject}Unhealthy" if faults else f"{self._subject}sHealthy",
-                            "message": self._message(faults)[:MAX_MESSAGE_LENGTH],
-                            "lastHeartbeatTime": _timestamp(now),
-                            "lastTransitionTime": _timestamp(transition),
-                        }
-                    ]
-                }
-            },
-        )
-        self._condition, self._transition = status, transition
+
+class NodeCondition:
+    """The condition of the node: True while a device that is present is not healthy."""
+
+    def __init__(self, target: Target, api: KubernetesApi) -> None:
+        self._target = target
+        self._api = api
+        self._latest: State | None = None
+        self._changed = asyncio.Event()
+        self._status: str | None = None
+        self._transition = 0.0
+        self._problem = _Problem("condition")
+
+    def keep(self, state: State) -> None:
+        """Take the latest state; only a change of it is reported at once."""
+        before, self._latest = self._latest, state
+        if before is None or before.inventory is not state.inventory or before.faults is not state.faults:
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Send the condition when it changes, and again now and then, until cancelled."""
+        retry, again_at = MIN_RETRY, math.inf
+        while True:
+            await _wait_for(self._changed, again_at)
+            self._changed.clear()
+            if self._latest is None or self._latest.inventory is None:
+                continue
+            try:
+                await self._send(self._unhealthy(self._latest))
+            except ApiError as error:
+                self._problem.log(str(error))
+                await asyncio.sleep(CONDITION_PAUSE if error.is_final else retry)
+                retry = min(2 * retry, MAX_RETRY)
+                again_at = time.monotonic() + (HEARTBEAT if error.is_final else 0)
+            else:
+                self._problem.log(None)
+                retry = MIN_RETRY
+                await asyncio.sleep(CONDITION_PAUSE)
+                again_at = time.monotonic() + HEARTBEAT * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+
+    @staticmethod
+    def _unhealthy(state: State) -> Mapping[DeviceId, Fault]:
+        """Return the faults of present devices. A device that was removed is no problem of the node."""
+        return {device.id: state.faults[device.id] for device in state.devices if device.id in state.faults}
+
+    async def _send(self, faults: Mapping[DeviceId, Fault]) -> None:
+        status, now = "True" if faults else "False", time.time()
+        transition = now if status != self._status else self._transition
+        subject = self._target.subject
+        condition = {
+            "type": self._target.condition,
+            "status": status,
+            "reason": f"{subject}Unhealthy" if faults else f"{subject}sHealthy",
+            "message": self._message(faults)[:MAX_MESSAGE_LENGTH],
+            "lastHeartbeatTime": _timestamp(now),
+            "lastTransitionTime": _timestamp(transition),
+        }
+        await self._api.patch(f"/api/v1/nodes/{self._target.node}/status", {"status": {"conditions": [condition]}})
+        self._status, self._transition = status, transition
 
     def _message(self, faults: Mapping[DeviceId, Fault]) -> str:
         if not faults:
             return f"every {self._target.device_word} is healthy"
-        return "; ".join(f"{device}: {fault.reason}" for device, fault in faults.items())
+        named = [f"{device}: {fault.reason}" for device, fault in list(faults.items())[:MAX_NAMES]]
+        more = len(faults) - len(named)
+        return "; ".join((*named, f"and {more} more") if more else named)
 
-    def _log_problem(self, problem: str | None) -> None:
-        """Log a problem once, and once that it is over."""
-        if problem == self._problem:
+
+class _Problem:
+    """A problem of one output, which is logged once, and its end."""
+
+    def __init__(self, output: str) -> None:
+        self._output = output
+        self._logged: str | None = None
+
+    def log(self, problem: str | None) -> None:
+        """Log the problem unless it was logged last; None that there is none any more."""
+        if problem == self._logged:
             return
-        self._problem = problem
+        self._logged = problem
         if problem is None:
-            log.info("the cluster is told about unhealthy devices again")
+            log.info("the cluster is told about unhealthy devices again", output=self._output)
         else:
-            log.warning("the cluster cannot be told about unhealthy devices", problem=problem)
+            log.warning("the cluster cannot be told about unhealthy devices", output=self._output, problem=problem)
+
+
+async def _wait_for(changed: asyncio.Event, until: float) -> None:
+    """Wait for a change, or for a time on the monotonic clock."""
+    timeout = None if until == math.inf else max(until - time.monotonic(), 0)
+    try:
+        async with asyncio.timeout(timeout):
+            await changed.wait()
+    except TimeoutError:
+        return
 
 
 def _stage(fault: Fault | None) -> Stage:
     return Stage.HEALTHY if fault is None else fault.stage
 
 
-def _unhealthy(state: State) -> Sequence[Device]:
-    """Return the devices that are present and unhealthy. A device that was removed is no problem of the node."""
-    return [device for device in state.devices if device.id in state.faults]
+def _message(device: DeviceId, fault: Fault) -> str:
+    return f"{device}: {fault.reason}; it needs {fault.lacks}"
 
 
 def _timestamp(epoch: float) -> str:

@@ -27,9 +27,10 @@ class _Evidence:
 
     def log(self, note: Note) -> None:
         """Log the evidence, or count it if it was logged less than a minute ago."""
-        now = time.monotonic()
+        now, times = time.monotonic(), note.times
+        note = note._replace(times=1)
         if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
-            self._repeated[note] += 1
+            self._repeated[note] += times
             return
         if len(self._logged_at) >= MAX_EVIDENCE_REMEMBERED:
             self._logged_at.clear()
@@ -40,7 +41,7 @@ class _Evidence:
             device=note.device,
             what=note.event,
             meaning=note.significance.value,
-            times_since=self._repeated.pop(note, 0) or None,
+            times_since=self._repeated.pop(note, 0) + times - 1 or None,
         )
 
 

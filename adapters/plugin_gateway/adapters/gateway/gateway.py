@@ -216,7 +216,7 @@ class Gateway:
         for change in changes.health:
             self.transitions[change.after, change.reason] += 1
         for note in changes.notes:
-            self.evidence[note.event, note.significance] += 1
+            self.evidence[note.event, note.significance] += note.times
         log_changes(changes)
         return changes
 

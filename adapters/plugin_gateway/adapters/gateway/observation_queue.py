@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class ObservationQueue:
     """A queue that accepts observations from any thread without waiting. It needs no event loop.
 
-    An observation with the same topic as an earlier one replaces it, so thousands of equal observations need little
-    memory. Observations are read in the order in which each topic came last.
+    An observation with the same topic as an earlier one takes its place, and counts it, so a storm of equal
+    observations needs little memory. Observations are read in the order in which each topic came last.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,11 @@ class ObservationQueue:
         """Add an observation, and wake the reader."""
         topic = observation.topic
         with self._lock:
-            self._pending.pop(topic, None)
+            earlier = self._pending.pop(topic, None)
+            if earlier is not None:
+                from plugin_gateway.core.health.observations import merged  # noqa: PLC0415 - after the start
+
+                observation = merged(earlier, observation)
             self._pending[object() if topic is None else topic] = observation
             if self._wake is not None:
                 self._wake()

@@ -26,6 +26,7 @@ from plugin_gateway.adapters.support.strict_json import (
     text,
     truth,
     whole,
+    within,
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -71,6 +72,7 @@ def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
         "evidence": evidence.kind,
         "device": evidence.device,
         "place": evidence.place,
+        "times": evidence.times,
     }
 
 
@@ -124,7 +126,8 @@ def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
 
 def _evidence(value: object) -> EvidenceReported:
     found = _EVIDENCE(value)
-    return EvidenceReported(found["evidence"], found["device"], found["place"])
+    times = within("times", whole, names(value).get("times", 1))
+    return EvidenceReported(found["evidence"], found["device"], found["place"], times)
 
 
 def _action(value: object) -> Action:

@@ -27,6 +27,7 @@ class Significance(Enum):
     REPORTED = "reported by policy, the device stays as it is"
     UNKNOWN_DEVICE = "device not in the inventory"
     FURTHER = "further evidence against a device that is not healthy"
+    REPEATED = "the same evidence again, against a device that is not healthy"
 
 
 class Note(NamedTuple):
@@ -35,6 +36,8 @@ class Note(NamedTuple):
     device: DeviceId | None
     event: str
     significance: Significance
+    times: int = 1
+    """How often it was reported, one after the other."""
 
 
 class DriverChange(NamedTuple):

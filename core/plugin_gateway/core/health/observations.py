@@ -31,6 +31,8 @@ class EvidenceReported(NamedTuple):
     """None if the driver named no device that the backend knows."""
     place: str = ""
     """The PCI address of an unknown device, if the driver reports it. Empty otherwise."""
+    times: int = 1
+    """How often the driver reported it, one after the other."""
 
     @property
     def topic(self) -> Hashable | None:
@@ -108,3 +110,10 @@ class EventsAwaited(NamedTuple):
 Observation = (
     InventorySeen | EvidenceReported | DevicesChecked | DriverSeen | DriverUnavailable | DriverSilence | EventsAwaited
 )
+
+
+def merged(earlier: Observation, later: Observation) -> Observation:
+    """Return one observation for two on the same topic: evidence is counted, of all else the later one says it all."""
+    if isinstance(earlier, EvidenceReported) and isinstance(later, EvidenceReported):
+        return later._replace(times=earlier.times + later.times)
+    return later

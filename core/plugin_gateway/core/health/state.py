@@ -137,9 +137,8 @@ def _apply(  # noqa: PLR0911 - one for each kind
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
-        case EvidenceReported(kind, device, place):
-            what, asks = f"{words_of(kind)}{_at(place)}", kind == RECOVERY_ACTION
-            return _report(state, device, what, policy.about(kind), now, asks=asks)
+        case EvidenceReported(kind):
+            return _report(state, observation, policy.about(kind), now)
         case DevicesChecked(checkups):
             return _check(state, checkups, now, policy)
         case DriverSeen():
@@ -175,22 +174,25 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
     return after, changes
 
 
-def _report(
-    state: State, device: DeviceId | None, what: str, decision: Decision, now: Moment, *, asks: bool = False
-) -> tuple[State, Changes]:
+def _report(state: State, evidence: EvidenceReported, decision: Decision, now: Moment) -> tuple[State, Changes]:
     """Apply evidence that does not last by itself.
 
-    ``asks`` is set if the driver asked for recovery. The next check then finds out whether it still does.
+    If the driver asked for recovery, the next check finds out whether it still does.
     """
-    needs = decision.action.needs
+    device, times, needs = evidence.device, evidence.times, decision.action.needs
+    what = f"{words_of(evidence.kind)}{_at(evidence.place)}"
     if device is None or not _has(state.inventory, device):
-        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE),))
+        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
-        return state, Changes(notes=(Note(device, what, _significance(decision)),))
+        return state, Changes(notes=(Note(device, what, _significance(decision), times),))
     before = state.faults.get(device)
     updated = faults.add_evidence(before, what, needs, now)
-    held = _with_faults(state, {device: faults.ask(updated) if asks else updated})
-    return held, Changes(notes=tuple(_further(before, device, what)))
+    held = _with_faults(state, {device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
+    further = _further(before, device, what)
+    is_first = before is None or bool(further)
+    again = times - 1 if is_first else times
+    repeated = [Note(device, what, Significance.REPEATED, again)] if again else []
+    return held, Changes(notes=(*further, *repeated))
 
 
 def _significance(decision: Decision) -> Significance:
