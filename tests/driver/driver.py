@@ -92,6 +92,7 @@ class _Control(ctypes.Structure):
         ("sessions", ctypes.c_uint32),
         ("version", ctypes.c_char * 32),
         ("error_of", ctypes.c_int32 * len(Call)),
+        ("errors_left", ctypes.c_uint32 * len(Call)),
         ("count_of", ctypes.c_uint32 * len(Call)),
         ("threads", ctypes.c_int32 * MAX_THREADS),
         ("gpus", _Gpu * MAX_GPUS),
@@ -251,8 +252,9 @@ class Driver:
         """Let each initialisation take so long."""
         self._control.init_delay_ms = milliseconds
 
-    def fail(self, call: Call, error: int) -> None:
-        """Let a call return this error; 0 ends that."""
+    def fail(self, call: Call, error: int, *, times: int = 0) -> None:
+        """Let a call return this error so many times, or until it is told to return 0."""
+        self._control.errors_left[call] = times
         self._control.error_of[call] = error
         self._wake()
 

@@ -50,6 +50,7 @@ struct control {
     uint32_t sessions;
     char version[32];
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */
+    uint32_t errors_left[CALLS]; /* how often it is still returned; 0: without end */
     uint32_t count_of[CALLS];
     int32_t threads[MAX_THREADS];
     struct gpu gpus[MAX_GPUS];
@@ -79,7 +80,9 @@ static int obey(enum call which) {
         if (!(__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & (1u << which))) break;
         wait_for_change(generation, NULL);
     }
-    if (control->error_of[which]) return control->error_of[which];
+    int error = control->error_of[which];
+    if (error && control->errors_left[which] && --control->errors_left[which] == 0) control->error_of[which] = 0;
+    if (error) return error;
     return which != INIT && !initialised ? UNINITIALIZED : SUCCESS;
 }
 

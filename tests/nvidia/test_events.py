@@ -164,14 +164,18 @@ def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Drive
 
 
 @pytest.mark.parametrize("error", [RESET_REQUIRED, UNKNOWN, UNKNOWN_TO_PYNVML])
-def test_a_gpu_that_fails_otherwise_is_lost_once_a_new_session_agrees(driver: Driver, error: int) -> None:
+def test_a_gpu_that_fails_otherwise_ends_no_session_and_is_heard_again(driver: Driver, error: int) -> None:
     with watch(driver) as watcher:
         watcher.next(InventorySeen)
         driver.lose(0, error)
         watcher.checked(uuid(0), NOT_ANSWERING)
-        eventually(lambda: driver.sessions == 2)
-        watcher.checked(uuid(1))
-        assert len(watcher.of(InventorySeen)) == 1
+        driver.xid(1, 31)
+        watcher.next(EvidenceReported)
+        driver.find(0)
+        watcher.checked(uuid(0))
+        driver.xid(0, 48)
+        assert watcher.next(EvidenceReported, 2).device == uuid(0)
+        assert len(watcher.of(InventorySeen)) == driver.sessions == 1
 
 
 @pytest.mark.parametrize("error", [GPU_IS_LOST, UNKNOWN, UNKNOWN_TO_PYNVML])

@@ -21,11 +21,14 @@ RECOVERY_ACTIONS: Mapping[int, str] = {
 """NVML's names for the values of field 230 (GPU recovery action). 0 means none."""
 
 
-def check_up(answer: Answer) -> Checkup:
-    """Return the result of checking a GPU. If it does not answer, that is the only problem."""
+def check_up(answer: Answer, between: Callable[[], None]) -> Checkup:
+    """Return the result of checking a GPU. If it does not answer, that is the only problem.
+
+    ``between`` is called after each call of the driver.
+    """
     if answer.handle is None or answer.error is not None:
         return not_answering(str(answer.error))
-    asked = _Questions(answer.handle)
+    asked = _Questions(answer.handle, between)
     action = asked.ask(nvml.recovery_action, RECOVERY_ACTION)
     failed, rows_pending = asked.ask(nvml.row_remapping, *_MEMORY) or (False, False)
     pages_pending = asked.ask(nvml.is_retirement_pending, PENDING_RETIREMENT)
@@ -45,8 +48,9 @@ _Answer = TypeVar("_Answer")
 class _Questions:
     """Asks one GPU several questions, and records which of them failed."""
 
-    def __init__(self, handle: nvml.Handle) -> None:
+    def __init__(self, handle: nvml.Handle, between: Callable[[], None]) -> None:
         self._handle = handle
+        self._between = between
         self._errors: list[nvml.NvmlError] = []
         self._has_answered = False
         self.unanswered: set[EvidenceKind] = set()
@@ -61,6 +65,8 @@ class _Questions:
                 self._errors.append(error)
                 self.unanswered.update(about)
             return None
+        finally:
+            self._between()
         self._has_answered = True
         return answer
 

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import functools
 import operator
+import time
 from enum import Enum
 from typing import Any, NamedTuple, NewType
 
@@ -41,6 +42,11 @@ class NvmlError(Exception):
     def says_there_is_none(self) -> bool:
         """Whether the GPU or the driver does not support the call, or forbids it."""
         return self.code in _HAS_NONE
+
+    @property
+    def is_an_answer(self) -> bool:
+        """Whether the error says something about the GPU or the driver. Any other says only that a call failed."""
+        return self.says_there_is_none or self.is_gpu_lost or self.asks_for_reset
 
     @property
     def is_timeout(self) -> bool:
@@ -100,6 +106,27 @@ def _call(name: str, *arguments: Any) -> Any:
         raise NvmlError(error) from error
 
 
+ASK_AGAIN_PAUSE = 0.01
+"""Seconds before the second attempt."""
+ASK_AGAIN_LIMIT = 1.0
+"""Seconds. If a call took longer than this until it failed, it is not made again now, because others wait."""
+
+
+def _ask(name: str, *arguments: Any) -> Any:
+    """Call a function that only reads. If the call fails and that is no answer, it is made once more.
+
+    A driver that is busy, for example with the reset of another GPU, can fail single calls.
+    """
+    began = time.monotonic()
+    try:
+        return _call(name, *arguments)
+    except NvmlError as error:
+        if error.is_an_answer or time.monotonic() - began > ASK_AGAIN_LIMIT:
+            raise
+    time.sleep(ASK_AGAIN_PAUSE)
+    return _call(name, *arguments)
+
+
 def adopt(library: ctypes.CDLL, init_result: int) -> None:
     """Make pynvml use a library that is already loaded.
 
@@ -135,12 +162,12 @@ def abandon() -> None:
 
 def device_count() -> int:
     """Return the number of GPUs in this session."""
-    return int(_call("nvmlDeviceGetCount"))
+    return int(_ask("nvmlDeviceGetCount"))
 
 
 def handle_by_index(index: int) -> Handle:
     """Return the handle of the GPU with this index."""
-    return Handle(_call("nvmlDeviceGetHandleByIndex", index))
+    return Handle(_ask("nvmlDeviceGetHandleByIndex", index))
 
 
 def address_of(handle: Handle) -> int:
@@ -157,37 +184,55 @@ def uuid_of(handle: Handle) -> str:
     Raises:
         UnicodeDecodeError: the bytes from the driver are not text.
     """
-    return str(_call("nvmlDeviceGetUUID", handle))
+    return str(_ask("nvmlDeviceGetUUID", handle))
 
 
 def minor_number(handle: Handle) -> int | None:
-    """Return the number of the device node. None if the driver does not report it."""
-    try:
-        return int(_call("nvmlDeviceGetMinorNumber", handle))
-    except NvmlError:
-        return None
+    """Return the number of the device node. None if the driver does not report it.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    number = _ask_if_there_is("nvmlDeviceGetMinorNumber", handle)
+    return None if number is None else int(number)
 
 
 def pci_address(handle: Handle) -> str:
     """Return the PCI address in the form that sysfs uses. The function of a GPU is always 0."""
-    info = _call("nvmlDeviceGetPciInfo", handle)
+    info = _ask("nvmlDeviceGetPciInfo", handle)
     return f"{int(info.domain):04x}:{int(info.bus):02x}:{int(info.device):02x}.0"
 
 
 def product_name(handle: Handle) -> str:
-    """Return the product name. Empty if the driver does not report it."""
+    """Return the product name. Empty if the driver does not report it, or not as text.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
     try:
-        return plain(str(_call("nvmlDeviceGetName", handle)))
-    except (NvmlError, UnicodeDecodeError):
+        return plain(str(_ask_if_there_is("nvmlDeviceGetName", handle) or ""))
+    except UnicodeDecodeError:
         return ""
 
 
 def memory_bytes(handle: Handle) -> int:
-    """Return the size of the memory in bytes. 0 if the driver does not report it."""
+    """Return the size of the memory in bytes. 0 if the driver does not report it.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    info = _ask_if_there_is("nvmlDeviceGetMemoryInfo", handle)
+    return 0 if info is None else int(info.total)
+
+
+def _ask_if_there_is(name: str, *arguments: Any) -> Any:
+    """Call a function that only reads. None if the GPU or the driver does not support it."""
     try:
-        return int(_call("nvmlDeviceGetMemoryInfo", handle).total)
-    except NvmlError:
-        return 0
+        return _ask(name, *arguments)
+    except NvmlError as error:
+        if error.says_there_is_none:
+            return None
+        raise
 
 
 def make_event_set() -> EventSet | None:
@@ -197,7 +242,7 @@ def make_event_set() -> EventSet | None:
         NvmlError: it supports them, but the call failed.
     """
     try:
-        return EventSet(_call("nvmlEventSetCreate"))
+        return EventSet(_ask("nvmlEventSetCreate"))
     except NvmlError as error:
         if error.code in {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}:
             return None
@@ -211,17 +256,26 @@ def free_event_set(events: EventSet) -> None:
 
 
 def watch_events(handle: Handle, events: EventSet) -> bool:
-    """Add the events of a GPU to the set. Returns False if the GPU or the driver does not report XIDs."""
+    """Add the events of a GPU to the set. Returns False if the GPU or the driver does not report XIDs.
+
+    Raises:
+        NvmlError: a call failed, which is no answer.
+    """
     try:
-        supported = int(_call("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
+        supported = int(_ask("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
         if not supported & EventKind.XID.value:
             return False
         try:
-            _call("nvmlDeviceRegisterEvents", handle, supported, events)
-        except NvmlError:  # some drivers list kinds of events that they then refuse
-            _call("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
-    except NvmlError:
-        return False
+            _ask("nvmlDeviceRegisterEvents", handle, supported, events)
+        except NvmlError as error:
+            if not error.says_there_is_none:
+                raise
+            # Some drivers list kinds of events that they then refuse.
+            _ask("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
+    except NvmlError as error:
+        if error.says_there_is_none:
+            return False
+        raise
     return True
 
 
@@ -251,7 +305,7 @@ def recovery_action(handle: Handle) -> int:
         NvmlError: the driver does not report it.
     """
     field = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
-    (value,) = _call("nvmlDeviceGetFieldValues", handle, [field])
+    (value,) = _ask("nvmlDeviceGetFieldValues", handle, [field])
     if value.nvmlReturn != pynvml.NVML_SUCCESS:
         raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
     return int(value.value.uiVal)
@@ -265,7 +319,7 @@ def row_remapping(handle: Handle) -> tuple[bool, bool]:
     Raises:
         NvmlError: the driver does not report it.
     """
-    _, _, pending, failed = _call("nvmlDeviceGetRemappedRows", handle)
+    _, _, pending, failed = _ask("nvmlDeviceGetRemappedRows", handle)
     return bool(failed), bool(pending)
 
 
@@ -275,12 +329,12 @@ def is_retirement_pending(handle: Handle) -> bool:
     Raises:
         NvmlError: the driver does not report it.
     """
-    return bool(_call("nvmlDeviceGetRetiredPagesPendingStatus", handle))
+    return bool(_ask("nvmlDeviceGetRetiredPagesPendingStatus", handle))
 
 
 def driver_version() -> str | None:
     """Return the version of the driver. None if it does not report it."""
     try:
-        return plain(str(_call("nvmlSystemGetDriverVersion")))
+        return plain(str(_ask("nvmlSystemGetDriverVersion")))
     except (NvmlError, UnicodeDecodeError):
         return None

@@ -18,16 +18,18 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.checkup import check_up
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, xid_kind
 from plugin_gateway.nvidia.library import DriverMissingError
-from plugin_gateway.nvidia.snapshot import Snapshot, ask, read_snapshot
+from plugin_gateway.nvidia.snapshot import Listener, ask, read_snapshot
 
 
 class Check(NamedTuple):
     """The result of a rescan."""
 
     differs: bool
-    """Whether the GPUs differ from the snapshot, so that a new session is needed."""
+    """Whether there are other GPUs than in the snapshot, so that a new session is needed."""
     fails: bool
     """Whether a device of the inventory did not answer."""
+    is_readable_again: bool
+    """Whether a GPU answers that did not answer before, or a call failed when the snapshot was read."""
 
 
 class Happening(NamedTuple):
@@ -51,29 +53,54 @@ class Session:
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        events: nvml.EventSet | None,
+        listener: Listener,
+        sysfs: Path,
         proc: Path,
+        known: Inventory | None,
         gpu_folders: frozenset[str],
         give_sign: Callable[[], None],
     ) -> None:
-        """Create a session from a snapshot.
+        """Read the GPUs. ``known`` is the previous inventory.
 
         ``give_sign`` records a sign of life. It is called between two GPUs, so the sign gets old only if the driver
         hangs in the calls for one GPU.
+
+        Raises:
+            NvmlError: the GPUs cannot be counted.
         """
-        self.snapshot = snapshot
-        self._give_sign = give_sign
+        self._listener = listener
+        self._sysfs = sysfs
         self._proc = proc
         self._gpu_folders = gpu_folders
-        self._answers = list(snapshot.answers)
-        self._latest = list(snapshot.answers)
-        self._events = events if snapshot.heard else None
+        self._give_sign = give_sign
+        self.snapshot = read_snapshot(sysfs, known, listener, give_sign)
+        self._take_answers()
+
+    def read_again(self) -> None:
+        """Read the GPUs again, without a new session.
+
+        Raises:
+            NvmlError: the GPUs cannot be counted.
+        """
+        for before, now in zip(self._answers, self._latest, strict=True):
+            if before.error is not None and now.handle is not None:
+                self._listener.forget(now.handle)
+        self.snapshot = read_snapshot(self._sysfs, self.snapshot.inventory, self._listener, self._give_sign)
+        self._take_answers()
+
+    def _take_answers(self) -> None:
+        self._answers = list(self.snapshot.answers)
+        self._latest = list(self.snapshot.answers)
         self._by_address = {
-            nvml.address_of(answer.handle): snapshot.by_index.get(index)
-            for index, answer in enumerate(snapshot.answers)
+            nvml.address_of(answer.handle): self.snapshot.by_index.get(index)
+            for index, answer in enumerate(self.snapshot.answers)
             if answer.handle is not None
         }
+
+    @property
+    def hears(self) -> bool:
+        """Whether XIDs are reported for at least one GPU."""
+        return self._listener.events is not None and self.snapshot.heard
 
     def wait(self, seconds: float, stopping: threading.Event) -> Happening | None:
         """Wait for an event, at most ``seconds``. None if none came.
@@ -81,10 +108,10 @@ class Session:
         Raises:
             NvmlError: the wait failed. This says nothing about a single GPU.
         """
-        if self._events is None:
+        if self._listener.events is None or not self.hears:
             stopping.wait(seconds)
             return None
-        event = nvml.wait_for_event(self._events, max(1, int(seconds * 1000)))
+        event = nvml.wait_for_event(self._listener.events, max(1, int(seconds * 1000)))
         if event is None:
             return None
         device = self._device_of(event.handle)
@@ -94,32 +121,32 @@ class Session:
         is_recovery = event.kind is nvml.EventKind.RECOVERY_ACTION
         return Happening(EvidenceReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
 
-    def check(self) -> Check:
+    def check(self, between: Callable[[], None]) -> Check:
         """Compare the GPUs with the snapshot: one call, and two more for each GPU.
+
+        A GPU that does not answer is no reason for a new session, because the others would not be watched meanwhile,
+        and a new session is not always possible. ``between`` is called after each GPU.
 
         Raises:
             NvmlError: the GPUs can no longer be counted.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
-        fails = False
+        fails, is_readable_again = False, not self.snapshot.is_complete
         for index, before in enumerate(self._answers):
-            self._give_sign()
             now = self._latest[index] = ask(index)
-            is_device = index in self.snapshot.by_index
-            fails |= is_device and now.error is not None
-            if is_device and now.error is not None and now.error.is_gpu_lost:
-                self._answers[index] = now  # if it comes back, that is a difference
+            between()
+            if now.error is not None:
+                fails |= index in self.snapshot.by_index
+                self._answers[index] = now
+            elif before.error is not None and not before.error.is_gpu_lost:
+                is_readable_again = True
             elif not now.agrees_with(before):
-                differs = True
-        return Check(differs, fails)
+                differs = True  # a lost GPU that comes back has another handle in a new session only
+        return Check(differs, fails, is_readable_again)
 
-    def check_up(self) -> Mapping[DeviceId, Checkup]:
-        """Check every device of the inventory, with at most three calls for each."""
-        checkups: dict[DeviceId, Checkup] = {}
-        for index, device in self.snapshot.by_index.items():
-            self._give_sign()
-            checkups[device] = check_up(self._latest[index])
-        return checkups
+    def check_up(self, between: Callable[[], None]) -> Mapping[DeviceId, Checkup]:
+        """Check every device of the inventory, with at most three calls for each. Calls ``between`` after each call."""
+        return {device: check_up(self._latest[index], between) for index, device in self.snapshot.by_index.items()}
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
         """Return the device of an event. None if it is not in the inventory.
@@ -182,7 +209,7 @@ def open_session(
     try:
         events = nvml.make_event_set()
         try:
-            yield Session(read_snapshot(sysfs, known, events, give_sign), events, proc, gpu_folders, give_sign)
+            yield Session(Listener(events), sysfs, proc, known, gpu_folders, give_sign)
         finally:
             if events is not None:
                 nvml.free_event_set(events)

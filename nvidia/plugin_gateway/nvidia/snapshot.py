@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -49,33 +49,70 @@ class Snapshot(NamedTuple):
     """The devices of the inventory by their index."""
     heard: bool
     """Whether XIDs are reported for at least one GPU."""
+    is_complete: bool
+    """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
 
 
-def read_snapshot(
-    sysfs: Path, known: Inventory | None, events: nvml.EventSet | None, give_sign: Callable[[], None]
-) -> Snapshot:
+class Listener:
+    """Registers GPUs for the events of one set, each GPU once."""
+
+    def __init__(self, events: nvml.EventSet | None) -> None:
+        self.events = events
+        self._heard: dict[int, bool] = {}
+        """Whether it reports XIDs, for each address of a handle."""
+
+    def listen_to(self, handle: nvml.Handle) -> bool:
+        """Register for the events of a GPU. Returns whether it reports XIDs.
+
+        Raises:
+            NvmlError: the call failed, which is no answer.
+        """
+        if self.events is None:
+            return False
+        address = nvml.address_of(handle)
+        if address not in self._heard:
+            self._heard[address] = nvml.watch_events(handle, self.events)
+        return self._heard[address]
+
+    def forget(self, handle: nvml.Handle) -> None:
+        """Register for the events of a GPU again, because it was away."""
+        self._heard.pop(nvml.address_of(handle), None)
+
+
+def read_snapshot(sysfs: Path, known: Inventory | None, listener: Listener, give_sign: Callable[[], None]) -> Snapshot:
     """Read every GPU, and register for its events.
 
-    ``known`` is the previous inventory. A GPU that does not answer keeps its entry there.
+    ``known`` is the previous inventory. A GPU that does not answer keeps its entry there, and so does each fact about a
+    GPU that could not be read. A GPU that is not known is rejected until its facts can be read, because it would be
+    offered without its device node, or as another resource.
 
     Raises:
         NvmlError: the GPUs cannot be counted.
     """
     answers = [ask(index) for index in range(nvml.device_count())]
-    reading = _Reading(sysfs, events)
+    reading = _Reading(sysfs, listener, known.devices if known else ())
     for index, answer in enumerate(answers):
         give_sign()
         reading.read(index, answer)
-    reading.keep_lost({device.index: device for device in known.devices} if known else {})
+    reading.keep_lost()
     return reading.snapshot(answers)
+
+
+_Fact = TypeVar("_Fact")
+
+
+class _UnreadError(Exception):
+    """A fact about a GPU could not be read, and is not known."""
 
 
 class _Reading:
     """Collects the GPUs of one snapshot."""
 
-    def __init__(self, sysfs: Path, events: nvml.EventSet | None) -> None:
+    def __init__(self, sysfs: Path, listener: Listener, known: Sequence[Device]) -> None:
         self._sysfs = sysfs
-        self._events = events
+        self._listener = listener
+        self._known = known
+        self._is_complete = True
         self._heard = False
         self._devices: dict[DeviceId, Device] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
@@ -90,29 +127,37 @@ class _Reading:
             shared_nodes=SHARED_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
-        return Snapshot(inventory, answers, {device.index: device.id for device in devices}, self._heard)
+        by_index = {device.index: device.id for device in devices}
+        return Snapshot(inventory, answers, by_index, self._heard, self._is_complete)
 
     def read(self, index: int, answer: Answer) -> None:
         """Read one GPU. Its events are registered even if it cannot be offered."""
         heard = self._listen_to(answer.handle)
         self._heard |= heard
-        where = _locate(answer)
-        place = f"GPU {index} at {where}" if isinstance(where, str) else f"GPU {index}"
-        error = where if isinstance(where, nvml.NvmlError) else answer.error
-        if error is not None:
-            self._silent.append((index, place, error))
-            return
-        try:
-            device_id = self._parse(answer.uuid)
-        except InvalidValueError as refusal:
-            self._rejected.append(RejectedDevice(place=place, problem=str(refusal)))
+        place = f"GPU {index}{_at_address(answer.handle)}"
+        if answer.error is not None:
+            self._silent.append((index, place, answer.error))
             return
         assert answer.handle is not None
-        self._devices[device_id] = self._describe(index, answer.handle, device_id, str(where), reports_faults=heard)
+        try:
+            device_id = self._parse(answer.uuid)
+            device = self._describe(index, answer.handle, device_id, reports_faults=heard)
+        except InvalidValueError as refusal:
+            self._rejected.append(RejectedDevice(place=place, problem=str(refusal)))
+        except _UnreadError as error:
+            self._rejected.append(RejectedDevice(place=place, problem=str(error)))
+        else:
+            self._devices[device_id] = device
 
     def _listen_to(self, handle: nvml.Handle | None) -> bool:
         """Register for the events of a GPU. Returns whether it reports XIDs."""
-        return handle is not None and self._events is not None and nvml.watch_events(handle, self._events)
+        if handle is None:
+            return False
+        try:
+            return self._listener.listen_to(handle)
+        except nvml.NvmlError as error:
+            self._is_complete &= error.is_an_answer
+            return False
 
     def _parse(self, uuid: str | bytes | None) -> DeviceId:
         """Return the UUID as a device id.
@@ -127,44 +172,65 @@ class _Reading:
             raise InvalidValueError(f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} too")
         return device_id
 
-    def keep_lost(self, known: Mapping[int, Device]) -> None:
+    def keep_lost(self) -> None:
         """Keep the known device for each index that does not answer now.
 
         It is not kept if the device answered at another index. An unknown device is rejected.
         """
+        known = {device.index: device for device in self._known}
         for index, place, error in self._silent:
             device = known.get(index)
             if device is not None and device.id not in self._devices:  # a lost GPU must not vanish: it is unhealthy
                 self._devices[device.id] = device
             else:
-                problem = f"the driver does not tell what it is: {error}"
-                self._rejected.append(RejectedDevice(place=place, problem=problem))
+                self._rejected.append(RejectedDevice(place=place, problem=_untold(error)))
 
-    def _describe(
-        self, index: int, handle: nvml.Handle, device_id: DeviceId, pci_address: str, *, reports_faults: bool
-    ) -> Device:
-        minor = nvml.minor_number(handle)
+    def _describe(self, index: int, handle: nvml.Handle, device_id: DeviceId, *, reports_faults: bool) -> Device:
+        """Describe a GPU.
+
+        Raises:
+            _UnreadError: a fact could not be read, and is not known.
+        """
+        known = [device for device in self._known if device.id == device_id]
+        pci_address = self._fact(lambda: nvml.pci_address(handle), [each.pci_address for each in known])
+        minor = self._fact(lambda: nvml.minor_number(handle), [each.minor for each in known])
         return Device(
             id=device_id,
             index=index,
             minor=minor,
             pci_address=pci_address,
-            product=nvml.product_name(handle),
-            memory_bytes=nvml.memory_bytes(handle),
+            product=self._fact(lambda: nvml.product_name(handle), [each.product for each in known]),
+            memory_bytes=self._fact(lambda: nvml.memory_bytes(handle), [each.memory_bytes for each in known] or [0]),
             numa_node=_numa_node(self._sysfs, pci_address),
             nodes=() if minor is None else (device_node(minor),),
             reports_faults=reports_faults,
         )
 
+    def _fact(self, read: Callable[[], _Fact], known: Sequence[_Fact]) -> _Fact:
+        """Read a fact. If the call fails, return what is known.
 
-def _locate(answer: Answer) -> str | nvml.NvmlError | None:
-    """Return the PCI address, or the error of the call. None if there is no handle to ask with."""
-    if answer.handle is None:
-        return None
+        Raises:
+            _UnreadError: the call failed, and nothing is known.
+        """
+        try:
+            return read()
+        except nvml.NvmlError as error:
+            self._is_complete = False
+            if not known:
+                raise _UnreadError(_untold(error)) from error
+            return known[0]
+
+
+def _untold(error: nvml.NvmlError) -> str:
+    return f"the driver does not tell what it is: {error}"
+
+
+def _at_address(handle: nvml.Handle | None) -> str:
+    """Return the PCI address in words. Empty if it is not known."""
     try:
-        return nvml.pci_address(answer.handle)
-    except nvml.NvmlError as error:
-        return error
+        return f" at {nvml.pci_address(handle)}" if handle is not None else ""
+    except nvml.NvmlError:
+        return ""
 
 
 def _numa_node(sysfs: Path, pci_address: str) -> int | None:

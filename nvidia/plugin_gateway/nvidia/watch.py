@@ -1,5 +1,6 @@
 """What the thread does in a session: it reports the inventory, waits for events, and rescans."""
 
+import contextlib
 import ctypes
 import threading
 import time
@@ -16,6 +17,10 @@ from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before the next wait for events after a wait failed."""
+ASKED_FOR_PAUSE = 1.0
+"""Seconds at least between two rescans that events ask for. An application can cause such events without end."""
+SLOW = 0.25
+"""Seconds. If the calls of a rescan take longer than this, events are read between two of them."""
 
 
 class Watch:
@@ -44,6 +49,10 @@ class Watch:
         self._next_checkup = 0.0
         self._needs_checkup = False
         """Whether an event has come since the last check, or that check found a problem."""
+        self._looked_at = 0.0
+        """When the last rescan began."""
+        self._waited_at = 0.0
+        """When events were read last."""
 
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
         """Report the GPUs, then watch them until they differ from the snapshot.
@@ -57,21 +66,36 @@ class Watch:
                 self._report_none(inventory)
                 return
             self._look(session)
-            while not self._stopping.is_set() and self._rest(session):
-                pass
+            try:
+                while not self._stopping.is_set() and self._rest(session):
+                    pass
+            finally:
+                self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        """Read what events there are before the session ends, and report that later ones are lost."""
+        if not session.hears:
+            return
+        self._read_events(session)
+        if self._events_problem is None:
+            self._report_events("a new session of the driver is opened")
 
     def _look(self, session: Session) -> None:
         """Report the inventory, the driver and the result of a check.
 
         The check runs first, so that no GPU is offered before its health is known.
         """
-        inventory, driver = session.snapshot.inventory, driver_seen(self._sysfs)
+        driver = driver_seen(self._sysfs)
         checkups = self._check_up(session)
+        self._report_inventory(session.snapshot.inventory)
+        self._report(driver)
+        self._report(checkups)
+
+    def _report_inventory(self, inventory: Inventory) -> None:
+        """Report the inventory if it differs from the last one."""
         if inventory != self._inventory or self.inventory_is_old:
             self._inventory, self.inventory_is_old = inventory, False
             self._report(InventorySeen(inventory))
-        self._report(driver)
-        self._report(checkups)
 
     def _report_none(self, empty: Inventory) -> None:
         """Report that there is no GPU.
@@ -94,7 +118,7 @@ class Watch:
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or waits_failed):
             self._give_sign()
             try:
-                happening = session.wait(min(max(left, 0), self._pace.max_wait), self._stopping)
+                is_asked_for = self._read_event(session, min(max(left, 0), self._pace.max_wait))
             except nvml.NvmlError as error:
                 # The error does not belong to a single GPU. A rescan finds out which GPUs answer. A new session is
                 # only started if this does not help, because the events between two sessions are lost.
@@ -106,12 +130,35 @@ class Watch:
             else:
                 waits_failed = False
                 self._report_events(None)
-                if happening is not None:
-                    self._needs_checkup = True
-                    self._report(happening.observation)
-                    if happening.asks_for_check:
-                        break
+                if is_asked_for:
+                    due = min(due, self._looked_at + ASKED_FOR_PAUSE)
         return not self._stopping.is_set() and not self._differs(session)
+
+    def _read_event(self, session: Session, seconds: float) -> bool | None:
+        """Wait for an event and report it. Returns whether it asks for a check, and None if there was no event.
+
+        Raises:
+            NvmlError: the wait failed.
+        """
+        happening = session.wait(seconds, self._stopping)
+        self._waited_at = time.monotonic()
+        if happening is None:
+            return None
+        self._needs_checkup = True
+        self._report(happening.observation)
+        return happening.asks_for_check
+
+    def _read_events(self, session: Session) -> None:
+        """Report all events that are there, without a wait."""
+        with contextlib.suppress(nvml.NvmlError):  # the next wait reports it
+            while not self._stopping.is_set() and self._read_event(session, 0) is not None:
+                pass
+
+    def _between_calls(self, session: Session) -> None:
+        """Give a sign of life. If the driver is slow, report the events of the other GPUs."""
+        self._give_sign()
+        if session.hears and time.monotonic() - self._waited_at > SLOW:
+            self._read_events(session)
 
     def _report_events(self, problem: str | None) -> None:
         """Report whether events can be received, if that has changed."""
@@ -121,14 +168,19 @@ class Watch:
 
     def _differs(self, session: Session) -> bool:
         """Rescan, and check the GPUs if it is time. Returns whether a new session is needed."""
-        check = session.check()
+        self._looked_at = time.monotonic()
+        check = session.check(lambda: self._between_calls(session))
+        if check.is_readable_again and not check.differs:
+            session.read_again()
+            self._needs_checkup = True
+            self._report_inventory(session.snapshot.inventory)
         if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
             self._report(self._check_up(session))
         return check.differs
 
     def _check_up(self, session: Session) -> DevicesChecked:
         """Check all devices."""
-        checkups = session.check_up()
+        checkups = session.check_up(lambda: self._between_calls(session))
         self._next_checkup = time.monotonic() + self._pace.checkup
         self._needs_checkup = any(checkup.problems or checkup.unanswered for checkup in checkups.values())
         return DevicesChecked(checkups)
