@@ -59,8 +59,8 @@ def test_a_call_that_fails_while_everything_is_read_again_changes_no_gpu(driver:
         for seen in watcher.of(InventorySeen):
             kept = [replace(device, reports_faults=True) for device in seen.inventory.devices if device.index < 2]
             assert tuple(kept) == before.devices
-        seen = len(watcher.of(DevicesChecked))
-        eventually(lambda: len(watcher.of(DevicesChecked)) > seen + 2)
+        checks = len(watcher.of(DevicesChecked))
+        eventually(lambda: len(watcher.of(DevicesChecked)) > checks + 2)
         watcher.checked(uuid(0))
         sessions = driver.sessions
         driver.xid(0, 79)

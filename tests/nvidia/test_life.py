@@ -89,6 +89,28 @@ def test_an_initialisation_that_fails_is_told_in_the_drivers_words_until_it_work
         watcher.next(InventorySeen)
 
 
+def test_a_driver_that_was_used_and_is_loaded_but_cannot_be_opened_may_need_a_restart(driver: Driver) -> None:
+    """A container that lost its right to open the device nodes: `nvmlInit` answers "Unknown Error" from then on."""
+    with watch(driver) as watcher:
+        watcher.next(InventorySeen)
+        driver.fail(Call.INIT, UNKNOWN_TO_PYNVML)
+        driver.fail(Call.COUNT, UNKNOWN_TO_PYNVML)
+        assert watcher.next(DriverUnavailable).restart_may_help
+        driver.fail(Call.INIT, 0)
+        driver.fail(Call.COUNT, 0)
+        watcher.next(InventorySeen, 2)
+        (driver.sysfs / "module/nvidia").rmdir()
+        driver.fail(Call.COUNT, UNKNOWN_TO_PYNVML)
+        driver.fail(Call.INIT, UNKNOWN_TO_PYNVML)
+        eventually(lambda: not watcher.of(DriverUnavailable)[-1].restart_may_help)
+
+
+def test_a_driver_that_could_never_be_opened_needs_no_restart(driver: Driver) -> None:
+    driver.fail(Call.INIT, UNKNOWN_TO_PYNVML)
+    with watch(driver) as watcher:
+        assert not watcher.next(DriverUnavailable).restart_may_help
+
+
 def test_another_problem_than_before_is_told(driver: Driver) -> None:
     driver.uninstall()
     with watch(driver) as watcher:

@@ -1,5 +1,6 @@
 """The NVML backend. It owns the thread that calls the driver."""
 
+import os
 import threading
 import time
 from importlib import import_module
@@ -12,13 +13,21 @@ from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plugin_gateway.core.health.observations import Observation
+    from plugin_gateway.core.health.observations import DriverUnavailable, Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.watch import Watch
 
 
 def _at_once() -> None:
     """Do nothing. The driver is then asked without a wait."""
+
+
+def _listed(folder: str) -> list[str]:
+    """Return the names in a folder. None of them if it cannot be read."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - pathlib is slow to import
+    except OSError:
+        return []
 
 
 class NvmlBackend:
@@ -47,7 +56,7 @@ class NvmlBackend:
         self._report: Report | None = None
         self._after: Callable[[], object] = _at_once
         self._watch: Watch | None = None
-        self._problem: str | None = None
+        self._unavailable: DriverUnavailable | None = None
         self._last_sign = time.monotonic()
 
     def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
@@ -128,9 +137,23 @@ class NvmlBackend:
         told_since = self._watch is not None and not self._watch.inventory_is_old
         if self._watch is not None:
             self._watch.inventory_is_old = True
-        if problem != self._problem or told_since:
-            self._problem = problem
-            self._forward(DriverUnavailable(problem))
+        unavailable = DriverUnavailable(problem, restart_may_help=self._was_usable() and self._is_loaded())
+        if unavailable != self._unavailable or told_since:
+            self._unavailable = unavailable
+            self._forward(unavailable)
+
+    def _was_usable(self) -> bool:
+        return self._watch is not None and self._watch.has_seen_devices
+
+    def _is_loaded(self) -> bool:
+        """Whether the kernel module is loaded and uses GPUs.
+
+        A container loses its access to the device nodes if systemd rewrites its device rules, for example after
+        ``systemctl daemon-reload``. What it has open goes on working, but no new session can be opened.
+        """
+        return os.path.exists(f"{self._sysfs}/module/nvidia") and bool(  # noqa: PTH110 - pathlib is slow to import
+            _listed(f"{self._proc}/driver/nvidia/gpus")
+        )
 
     def _forward(self, observation: "Observation") -> None:
         with self._reporting:

@@ -54,6 +54,11 @@ class Watch:
         self._waited_at = 0.0
         """When events were read last."""
 
+    @property
+    def has_seen_devices(self) -> bool:
+        """Whether an inventory with devices was reported."""
+        return self._inventory is not None and bool(self._inventory.devices)
+
     def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
         """Report the GPUs, then watch them until they differ from the snapshot.
 

@@ -27,6 +27,9 @@ def make_pages(gateway: Gateway, status: Callable[[], Mapping[str, Any]], is_wat
 def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
     """Return the problems that a restart could fix. That there is an answer at all shows that the event loop runs."""
     ailments = [] if is_watching() else ["nobody watches the driver"]
+    state = gateway.state
+    if state.driver_is_gone and state.restart_may_help:
+        ailments.append(f"the driver cannot be opened from this process any more: {state.driver_problem}")
     return ailments + [f"{name} has no socket" for name in gateway.registrar.without_socket()]
 
 

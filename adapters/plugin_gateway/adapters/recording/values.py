@@ -130,6 +130,13 @@ def _evidence(value: object) -> EvidenceReported:
     return EvidenceReported(found["evidence"], found["device"], found["place"], times)
 
 
+def _unavailable(value: object) -> DriverUnavailable:
+    found = fields({"problem": text})({"problem": names(value).get("problem")})
+    return DriverUnavailable(
+        found["problem"], within("restart_may_help", truth, names(value).get("restart_may_help", False))
+    )
+
+
 def _action(value: object) -> Action:
     """Return an action. One that only a later version knows counts as the strictest that needs no reboot."""
     return Action(value) if text(value) in _ACTIONS else Action.UNTIL_RESET
@@ -186,7 +193,7 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     **older_forms.observations(device_id),
     "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP)),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
-    "DriverUnavailable": _kind(DriverUnavailable, problem=text),
+    "DriverUnavailable": _unavailable,
     "DriverSilence": _kind(DriverSilence, seconds=number),
     "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),
 }

@@ -77,6 +77,8 @@ class DriverUnavailable(NamedTuple):
 
     problem: str
     """The reason, for people."""
+    restart_may_help: bool = False
+    """Whether the driver is there, and this process could use it before, but cannot open it any more."""
 
     @property
     def topic(self) -> Hashable | None:

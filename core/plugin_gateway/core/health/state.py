@@ -67,6 +67,8 @@ class State:
     """The driver that answered last. None if none has answered yet."""
     driver_problem: str | None = None
     """Why the driver could not be asked, until the next inventory. None if there is no problem."""
+    restart_may_help: bool = False
+    """Whether another process could perhaps use the driver that cannot be asked."""
     driver_missing_since: float | None = None
     """Since when the driver cannot be asked, on the uptime clock. None if it can be asked."""
     driver_is_gone: bool = False
@@ -143,8 +145,8 @@ def _apply(  # noqa: PLR0911 - one for each kind
             return _check(state, checkups, now, policy)
         case DriverSeen():
             return _meet(state, observation)
-        case DriverUnavailable(problem):
-            return _miss(state, problem, now, policy)
+        case DriverUnavailable():
+            return _miss(state, observation, now, policy)
         case DriverSilence(seconds):
             return _listen(state, seconds, now, policy)
         case EventsAwaited(problem):
@@ -241,10 +243,15 @@ def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
     return replace(_with_faults(state, held), driver=driver), Changes(seen=seen)
 
 
-def _miss(state: State, problem: str, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    change = None if problem == state.driver_problem else DriverChange(problem=problem)
+def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    change = None if driver.problem == state.driver_problem else DriverChange(problem=driver.problem)
     since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
-    missing = replace(state, driver_problem=problem, driver_missing_since=since)
+    missing = replace(
+        state,
+        driver_problem=driver.problem,
+        driver_missing_since=since,
+        restart_may_help=driver.restart_may_help,
+    )
     after, notes = _miss_driver(missing, now, policy)
     return after, Changes(driver=change, notes=notes)
 

@@ -1,0 +1,28 @@
+"""What the probe says of a driver that is there and cannot be opened any more."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.node import Node, running, until
+from plugin_gateway.adapters.monitoring.pages import make_pages
+from plugin_gateway.core.health.observations import DriverUnavailable
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
+
+
+@pytest.mark.parametrize("restart_may_help", [True, False])
+async def test_liveness_ends_where_a_restart_may_help_and_only_there(kubelet_dir: Path, restart_may_help: bool) -> None:
+    node = Node(kubelet_dir, health=replace(HEALTH_POLICY, driver_timeout=0.2))
+    async with running(node):
+        await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
+        healthz = make_pages(node.gateway, dict, lambda: True)["/healthz"]
+        node.observations.put(DriverUnavailable("Unknown Error", restart_may_help=restart_may_help))
+        await until(lambda: node.gateway.state.driver_problem is not None, "the problem")
+        assert (healthz().status, healthz().body) == (200, "ok\n"), "not before the timeout"
+        await until(lambda: node.gateway.state.driver_is_gone, "the timeout")
+        assert (healthz().status == 503) is restart_may_help
+        assert ("Unknown Error" in healthz().body) is restart_may_help
+        node.see(node.gateway.state.devices)
+        node.check()
+        await until(lambda: healthz().status == 200, "the end of it")
