@@ -8,19 +8,26 @@ import pytest
 from driver import driver as stand_in
 from driver.driver import Call, Driver
 from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
+    DriverSeen,
     DriverUnavailable,
     EventsAwaited,
     EvidenceReported,
     InventorySeen,
 )
-from plugin_gateway.nvidia.evidence import xid_kind
+from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.core.health.state import State, advance
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
+from .conftest import MakeDriver
 from .test_inventory import uuid
-from .watcher import eventually, watch
+from .watcher import Watcher, eventually, watch
 
 UNKNOWN = 999
+DRIVER_NOT_LOADED = 9
+RESET_REQUIRED = 16
 GPU_CALLS = [call for call in Call if call not in {Call.INIT, Call.SHUTDOWN, Call.INDEX, Call.WAIT, Call.FREE}]
 """The calls that read something."""
 
@@ -123,3 +130,120 @@ def test_a_storm_of_recovery_actions_makes_no_storm_of_calls(driver: Driver) -> 
         eventually(lambda: driver.calls(Call.FIELDS) > calls)
         looks = 2 + (time.monotonic() - began) / 1.0
         assert driver.calls(Call.FIELDS) - calls <= 2 * looks
+
+
+def outcome(watcher: Watcher) -> State:
+    """Return the state after all that was reported."""
+    state = State()
+    for observation in list(watcher.seen):
+        state, _ = advance(state, observation, Moment(1000.0, 1000.0), HEALTH_POLICY)
+    return state
+
+
+def test_an_event_during_the_first_look_counts(driver: Driver) -> None:
+    driver.hang(Call.NAME)
+    with watch(driver, rescan_seconds=60, checkup_seconds=60) as watcher:
+        eventually(lambda: driver.calls(Call.NAME) > 0)
+        driver.xid(0, 79)
+        driver.release()
+        watcher.next(DevicesChecked)
+        watcher.next(EvidenceReported)
+        assert DeviceId(uuid(0)) in outcome(watcher).faults
+
+
+def test_an_event_after_the_driver_was_loaded_again_is_not_forgiven_by_that_reset(driver: Driver) -> None:
+    with watch(driver, checkup_seconds=60) as watcher:
+        watcher.next(DevicesChecked)
+        for call in (Call.COUNT, Call.INIT):
+            driver.fail(call, DRIVER_NOT_LOADED)
+        watcher.next(DriverUnavailable)
+        driver.load_module("580.65.06")
+        driver.hang(Call.NAME)
+        calls = driver.calls(Call.NAME)
+        for call in (Call.COUNT, Call.INIT):
+            driver.fail(call, 0)
+        eventually(lambda: driver.calls(Call.NAME) > calls)
+        driver.xid(0, 48)
+        driver.release()
+        watcher.next(DriverSeen, 2)
+        watcher.next(EvidenceReported)
+        assert not outcome(watcher).faults[DeviceId(uuid(0))].was_reset
+
+
+def test_a_check_that_began_before_an_event_says_nothing_about_its_gpu(driver: Driver) -> None:
+    with watch(driver, checkup_seconds=60) as watcher:
+        watcher.next(DevicesChecked)
+        driver.xid(0, 48)
+        watcher.next(EvidenceReported)
+        calls = driver.calls(Call.RETIRED)
+        driver.hang(Call.RETIRED)
+        driver.xid(1, 13)
+        eventually(lambda: driver.calls(Call.RETIRED) > calls)
+        time.sleep(0.3)
+        driver.ask_for_recovery(0, 1)
+        checks = len(watcher.of(DevicesChecked))
+        driver.release()
+        watcher.next(DevicesChecked, checks + 2)
+        assert not outcome(watcher).faults[DeviceId(uuid(0))].was_reset
+
+
+def test_a_lost_gpu_is_known_by_its_events_after_everything_was_read_again(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        driver.lose(0)
+        watcher.checked(uuid(0), NOT_ANSWERING)
+        driver.lose(1, UNKNOWN)
+        watcher.checked(uuid(1), NOT_ANSWERING)
+        calls = driver.calls(Call.REGISTER)
+        driver.find(1)
+        eventually(lambda: driver.calls(Call.REGISTER) > calls)
+        watcher.checked(uuid(1))
+        driver.xid(0, 79)
+        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert driver.sessions == 1
+
+
+def test_a_lost_gpu_that_comes_back_by_way_of_another_error_gets_a_new_session(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        driver.lose(0)
+        watcher.checked(uuid(0), NOT_ANSWERING)
+        looks = driver.calls(Call.COUNT)
+        eventually(lambda: driver.calls(Call.COUNT) > looks + 1)
+        driver.lose(0, UNKNOWN)
+        looks = driver.calls(Call.COUNT)
+        eventually(lambda: driver.calls(Call.COUNT) > looks + 1)
+        driver.find(0)
+        eventually(lambda: driver.sessions == 2)
+        watcher.checked(uuid(0))
+
+
+def test_a_registration_that_is_refused_for_a_moment_is_made_again(driver: Driver) -> None:
+    driver.fail(Call.REGISTER, RESET_REQUIRED, times=2)
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        eventually(lambda: all(each.reports_faults for each in watcher.of(InventorySeen)[-1].inventory.devices))
+        driver.xid(1, 79)
+        assert watcher.next(EvidenceReported).device == uuid(1)
+
+
+def test_the_only_gpu_is_heard_though_it_is_lost_and_read_again(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=1)
+    driver.fail(Call.MEMORY, UNKNOWN)
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        driver.lose(0)
+        watcher.checked(uuid(0), NOT_ANSWERING)
+        driver.xid(0, 79)
+        assert watcher.next(EvidenceReported).device == uuid(0)
+
+
+def test_an_xid_is_followed_by_a_check_when_the_driver_has_decided(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60, checkup_seconds=60, settling_seconds=0.3) as watcher:
+        watcher.next(DevicesChecked)
+        eventually(lambda: driver.calls(Call.WAIT) > 0)
+        driver.xid(0, 145)
+        watcher.next(EvidenceReported)
+        told = time.monotonic()
+        watcher.next(DevicesChecked, 2)
+        assert time.monotonic() - told >= 0.25

@@ -88,14 +88,25 @@ class Watcher:
 
 
 def watch(
-    driver: Driver, *, rescan_seconds: float = 0.05, retry_seconds: float = 0.05, checkup_seconds: float = 0.05
+    driver: Driver,
+    *,
+    rescan_seconds: float = 0.05,
+    retry_seconds: float = 0.05,
+    checkup_seconds: float = 0.05,
+    settling_seconds: float = 0.0,
 ) -> Watcher:
     return Watcher(
         NvmlBackend(
             driver_root=str(driver.root),
             sysfs=str(driver.sysfs),
             proc=str(driver.proc),
-            pace=Pace(rescan=rescan_seconds, checkup=checkup_seconds, retry=retry_seconds, max_wait=0.2),
+            pace=Pace(
+                rescan=rescan_seconds,
+                checkup=checkup_seconds,
+                retry=retry_seconds,
+                settling=settling_seconds,
+                max_wait=0.2,
+            ),
         )
     )
 

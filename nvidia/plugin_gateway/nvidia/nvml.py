@@ -8,6 +8,7 @@ import ctypes
 import functools
 import operator
 import time
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple, NewType
 
@@ -113,18 +114,23 @@ ASK_AGAIN_LIMIT = 1.0
 
 
 def _ask(name: str, *arguments: Any) -> Any:
-    """Call a function that only reads. If the call fails and that is no answer, it is made once more.
+    """Call a function that only reads. If the call fails and that is no answer, it is made once more."""
+    return _twice_if_needed(lambda: _call(name, *arguments))
+
+
+def _twice_if_needed(ask: Callable[[], Any]) -> Any:
+    """Ask, and ask once more if that fails and the error is no answer.
 
     A driver that is busy, for example with the reset of another GPU, can fail single calls.
     """
     began = time.monotonic()
     try:
-        return _call(name, *arguments)
+        return ask()
     except NvmlError as error:
         if error.is_an_answer or time.monotonic() - began > ASK_AGAIN_LIMIT:
             raise
     time.sleep(ASK_AGAIN_PAUSE)
-    return _call(name, *arguments)
+    return ask()
 
 
 def adopt(library: ctypes.CDLL, init_result: int) -> None:
@@ -304,11 +310,14 @@ def recovery_action(handle: Handle) -> int:
     Raises:
         NvmlError: the driver does not report it.
     """
-    field = pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION
-    (value,) = _ask("nvmlDeviceGetFieldValues", handle, [field])
-    if value.nvmlReturn != pynvml.NVML_SUCCESS:
-        raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
-    return int(value.value.uiVal)
+
+    def ask() -> int:
+        (value,) = _call("nvmlDeviceGetFieldValues", handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+        if value.nvmlReturn != pynvml.NVML_SUCCESS:
+            raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
+        return int(value.value.uiVal)
+
+    return int(_twice_if_needed(ask))
 
 
 def row_remapping(handle: Handle) -> tuple[bool, bool]:

@@ -12,6 +12,8 @@ class Pace(NamedTuple):
     """Between two checks of the GPUs, while all are healthy. Otherwise they are checked with every rescan."""
     retry: float = 3.0
     """Between two attempts to initialise a driver that is missing."""
+    settling: float = 5.5
+    """After an event, until the driver has decided which recovery action it asks for. Then there is another check."""
     max_wait: float = 5.0
     """Longest wait for an event. After it, the thread sees whether it has to end."""
 

@@ -73,6 +73,7 @@ class Session:
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._give_sign = give_sign
+        self._by_address: Mapping[int, DeviceId | None] = {}
         self.snapshot = read_snapshot(sysfs, known, listener, give_sign)
         self._take_answers()
 
@@ -91,16 +92,21 @@ class Session:
     def _take_answers(self) -> None:
         self._answers = list(self.snapshot.answers)
         self._latest = list(self.snapshot.answers)
+        here = set(self.snapshot.by_index.values())
         self._by_address = {
-            nvml.address_of(answer.handle): self.snapshot.by_index.get(index)
-            for index, answer in enumerate(self.snapshot.answers)
-            if answer.handle is not None
+            # A GPU that is lost now has no handle, and can still have events.
+            **{address: device for address, device in self._by_address.items() if device in here},
+            **{
+                nvml.address_of(answer.handle): self.snapshot.by_index.get(index)
+                for index, answer in enumerate(self.snapshot.answers)
+                if answer.handle is not None
+            },
         }
 
     @property
     def hears(self) -> bool:
         """Whether XIDs are reported for at least one GPU."""
-        return self._listener.events is not None and self.snapshot.heard
+        return self._listener.hears
 
     def wait(self, seconds: float, stopping: threading.Event) -> Happening | None:
         """Wait for an event, at most ``seconds``. None if none came.
@@ -137,7 +143,8 @@ class Session:
             between()
             if now.error is not None:
                 fails |= index in self.snapshot.by_index
-                self._answers[index] = now
+                if before.error is None or not before.error.is_gpu_lost:
+                    self._answers[index] = now
             elif before.error is not None and not before.error.is_gpu_lost:
                 is_readable_again = True
             elif not now.agrees_with(before):

@@ -47,8 +47,6 @@ class Snapshot(NamedTuple):
     """In the order of the index."""
     by_index: Mapping[int, DeviceId]
     """The devices of the inventory by their index."""
-    heard: bool
-    """Whether XIDs are reported for at least one GPU."""
     is_complete: bool
     """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
 
@@ -73,6 +71,11 @@ class Listener:
         if address not in self._heard:
             self._heard[address] = nvml.watch_events(handle, self.events)
         return self._heard[address]
+
+    @property
+    def hears(self) -> bool:
+        """Whether XIDs are reported for at least one GPU."""
+        return any(self._heard.values())
 
     def forget(self, handle: nvml.Handle) -> None:
         """Register for the events of a GPU again, because it was away."""
@@ -113,7 +116,6 @@ class _Reading:
         self._listener = listener
         self._known = known
         self._is_complete = True
-        self._heard = False
         self._devices: dict[DeviceId, Device] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
@@ -128,12 +130,11 @@ class _Reading:
             visibility_variable=VISIBILITY_VARIABLE,
         )
         by_index = {device.index: device.id for device in devices}
-        return Snapshot(inventory, answers, by_index, self._heard, self._is_complete)
+        return Snapshot(inventory, answers, by_index, self._is_complete)
 
     def read(self, index: int, answer: Answer) -> None:
         """Read one GPU. Its events are registered even if it cannot be offered."""
-        heard = self._listen_to(answer.handle)
-        self._heard |= heard
+        heard = self._listen_to(answer)
         place = f"GPU {index}{_at_address(answer.handle)}"
         if answer.error is not None:
             self._silent.append((index, place, answer.error))
@@ -149,14 +150,14 @@ class _Reading:
         else:
             self._devices[device_id] = device
 
-    def _listen_to(self, handle: nvml.Handle | None) -> bool:
+    def _listen_to(self, answer: Answer) -> bool:
         """Register for the events of a GPU. Returns whether it reports XIDs."""
-        if handle is None:
+        if answer.handle is None:
             return False
         try:
-            return self._listener.listen_to(handle)
-        except nvml.NvmlError as error:
-            self._is_complete &= error.is_an_answer
+            return self._listener.listen_to(answer.handle)
+        except nvml.NvmlError:
+            self._is_complete &= answer.error is not None  # one that answers nothing else is not asked again
             return False
 
     def _parse(self, uuid: str | bytes | None) -> DeviceId:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
@@ -19,6 +19,9 @@ WAIT_ERROR_PAUSE = 1.0
 """Seconds before the next wait for events after a wait failed."""
 ASKED_FOR_PAUSE = 1.0
 """Seconds at least between two rescans that events ask for. An application can cause such events without end."""
+MAX_EVENTS_AT_ONCE = 100
+"""Events that are read between two calls of a slow driver. The others wait for the next pause."""
+NEW_SESSION = "a new session of the driver is opened"
 SLOW = 0.25
 """Seconds. If the calls of a rescan take longer than this, events are read between two of them."""
 
@@ -53,6 +56,12 @@ class Watch:
         """When the last rescan began."""
         self._waited_at = 0.0
         """When events were read last."""
+        self._told_meanwhile: set[DeviceId] = set()
+        """The devices with an event since the present check began."""
+        self._check_is_asked_for = False
+        """Whether an event has asked for a check since the last one."""
+        self._settled_at = 0.0
+        """When the driver has decided about the latest event."""
 
     @property
     def has_seen_devices(self) -> bool:
@@ -83,18 +92,25 @@ class Watch:
             return
         self._read_events(session)
         if self._events_problem is None:
-            self._report_events("a new session of the driver is opened")
+            self._report_events(NEW_SESSION)
 
     def _look(self, session: Session) -> None:
         """Report the inventory, the driver and the result of a check.
 
-        The check runs first, so that no GPU is offered before its health is known.
+        The check runs first, so that no GPU is offered before its health is known. Events are read after it, because
+        they count only against devices that were reported, and after a reset that was reported.
         """
         driver = driver_seen(self._sysfs)
-        checkups = self._check_up(session)
+        checkups = self._check_up(session, self._give_sign)
         self._report_inventory(session.snapshot.inventory)
         self._report(driver)
+        self._report_new_session()
         self._report(checkups)
+
+    def _report_new_session(self) -> None:
+        """Report that events are read again, if only the change of the session was in the way."""
+        if self._events_problem == NEW_SESSION:
+            self._report_events(None)
 
     def _report_inventory(self, inventory: Inventory) -> None:
         """Report the inventory if it differs from the last one."""
@@ -114,16 +130,17 @@ class Watch:
             raise DriverMissingError("the driver is there but has no GPU")
         self._inventory = empty
         self._report(InventorySeen(empty))
+        self._report_new_session()
         self._stopping.wait(self._pace.rescan)
 
     def _rest(self, session: Session) -> bool:
         """Wait for events until the next rescan, then rescan. Returns False if a new session is needed."""
-        due = time.monotonic() + self._pace.rescan
+        due = self._next_look(time.monotonic() + self._pace.rescan)
         waits_failed = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or waits_failed):
             self._give_sign()
             try:
-                is_asked_for = self._read_event(session, min(max(left, 0), self._pace.max_wait))
+                self._read_event(session, min(max(left, 0), self._pace.max_wait))
             except nvml.NvmlError as error:
                 # The error does not belong to a single GPU. A rescan finds out which GPUs answer. A new session is
                 # only started if this does not help, because the events between two sessions are lost.
@@ -135,12 +152,18 @@ class Watch:
             else:
                 waits_failed = False
                 self._report_events(None)
-                if is_asked_for:
-                    due = min(due, self._looked_at + ASKED_FOR_PAUSE)
+                due = self._next_look(due)
         return not self._stopping.is_set() and not self._differs(session)
 
-    def _read_event(self, session: Session, seconds: float) -> bool | None:
-        """Wait for an event and report it. Returns whether it asks for a check, and None if there was no event.
+    def _next_look(self, due: float) -> float:
+        """Return when the next rescan is due: earlier than ``due`` if an event asks for it."""
+        earliest = self._looked_at + ASKED_FOR_PAUSE
+        if self._check_is_asked_for:
+            return min(due, earliest)
+        return min(due, max(self._settled_at, earliest)) if time.monotonic() < self._settled_at else due
+
+    def _read_event(self, session: Session, seconds: float) -> bool:
+        """Wait for an event and report it. Returns whether there was one.
 
         Raises:
             NvmlError: the wait failed.
@@ -148,16 +171,22 @@ class Watch:
         happening = session.wait(seconds, self._stopping)
         self._waited_at = time.monotonic()
         if happening is None:
-            return None
+            return False
         self._needs_checkup = True
+        self._settled_at = self._waited_at + self._pace.settling
+        self._check_is_asked_for |= happening.asks_for_check
+        if happening.observation.device is not None:
+            self._told_meanwhile.add(happening.observation.device)
         self._report(happening.observation)
-        return happening.asks_for_check
+        return True
 
     def _read_events(self, session: Session) -> None:
-        """Report all events that are there, without a wait."""
+        """Report the events that are there, without a wait, and not without end."""
         with contextlib.suppress(nvml.NvmlError):  # the next wait reports it
-            while not self._stopping.is_set() and self._read_event(session, 0) is not None:
-                pass
+            for _ in range(MAX_EVENTS_AT_ONCE):
+                self._give_sign()
+                if self._stopping.is_set() or not self._read_event(session, 0):
+                    return
 
     def _between_calls(self, session: Session) -> None:
         """Give a sign of life. If the driver is slow, report the events of the other GPUs."""
@@ -180,12 +209,19 @@ class Watch:
             self._needs_checkup = True
             self._report_inventory(session.snapshot.inventory)
         if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
-            self._report(self._check_up(session))
+            self._report(self._check_up(session, lambda: self._between_calls(session)))
         return check.differs
 
-    def _check_up(self, session: Session) -> DevicesChecked:
-        """Check all devices."""
-        checkups = session.check_up(lambda: self._between_calls(session))
+    def _check_up(self, session: Session, between: Callable[[], None]) -> DevicesChecked:
+        """Check all devices.
+
+        A device with an event meanwhile is left out. Its answers can be older than the event, and are asked again.
+        """
+        self._needs_checkup = self._check_is_asked_for = False
+        self._told_meanwhile.clear()
+        checkups = session.check_up(between)
         self._next_checkup = time.monotonic() + self._pace.checkup
-        self._needs_checkup = any(checkup.problems or checkup.unanswered for checkup in checkups.values())
-        return DevicesChecked(checkups)
+        self._needs_checkup |= time.monotonic() < self._settled_at or any(
+            checkup.problems or checkup.unanswered for checkup in checkups.values()
+        )
+        return DevicesChecked({name: each for name, each in checkups.items() if name not in self._told_meanwhile})

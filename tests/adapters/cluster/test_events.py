@@ -110,6 +110,41 @@ def test_a_state_goes_before_evidence(ledger: EventLedger, server: Server) -> No
     assert [sending.cause for _, sending in server.calls] == [OUT, REPORTED]
 
 
+def test_a_state_that_was_sent_before_does_not_go_before_the_last_one(ledger: EventLedger, server: Server) -> None:
+    for cause in (OUT, BACK):
+        note(ledger, cause)
+        server.serve(0, 0)
+    for number in range(BURST - 2):
+        note(ledger, Cause(f"GPU-{number + 10}", "GpuEvidence", "XID 31"))
+    server.serve(0, 0)
+    note(ledger, OUT)
+    note(ledger, BACK)
+    server.serve(100, 10 * TOKEN_INTERVAL)
+    assert [sending.cause for _, sending in server.calls[BURST:]] == [BACK]
+
+
+def test_calls_that_are_refused_have_the_same_limit(ledger: EventLedger) -> None:
+    calls = 0
+    for second in range(3600):
+        for number in range(50):
+            note(ledger, Cause(f"GPU-{number}", "GpuEvidence", "XID 31"))
+        while (sending := ledger.next(second)) is not None:
+            ledger.refused(sending, second)
+            calls += 1
+    assert calls <= BURST + 3600 / TOKEN_INTERVAL
+
+
+def test_what_happens_while_an_event_that_was_forgotten_is_sent_is_sent_too(ledger: EventLedger) -> None:
+    note(ledger, OUT, times=3)
+    sending = ledger.next(0)
+    assert sending is not None
+    note(ledger, BACK)
+    note(ledger, OUT)
+    ledger.sent(sending, "event", 0)
+    note(ledger, OUT)
+    assert ledger.due(0) < math.inf
+
+
 def test_what_was_refused_is_not_sent_again_until_it_happens_again(ledger: EventLedger, server: Server) -> None:
     note(ledger, OUT)
     sending = ledger.next(0)

@@ -94,7 +94,7 @@ async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
     assert second["message"] == f"{GPU}: XID 1000; it needs a quiet time"
     assert third["message"] == f"{GPU} is healthy again after XID 1000"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", first["firstTimestamp"])
-    assert server.calls[0].path == "/api/v1/namespaces/default/events"
+    assert "/api/v1/namespaces/default/events" in {call.path for call in server.calls}
 
 
 async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer) -> None:
@@ -219,6 +219,24 @@ async def test_an_event_that_has_expired_is_created_anew(
         await until(lambda: len(server.events()) == 2, "another one")
     assert server.events()[1]["count"] == 1
     assert not told
+
+
+async def test_changes_that_are_refused_are_logged_once_though_new_events_are_taken(
+    server: ApiServer, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account of an older chart may create Events and not change them."""
+    monkeypatch.setattr(cluster_events, "PATCH_INTERVAL", 0.05)
+    state = after(SEEN)
+    async with reporting(server, BOTH._replace(condition="")) as reports:
+        for xid in (31, 13, 45):
+            for _ in range(2):
+                state, changes = advance(state, EvidenceReported(xid_kind(xid), GPU), Moment(1.0, 1.0), HEALTH_POLICY)
+                reports.keep(state, changes.notes)
+                await until(lambda xid=xid: any(f"XID {xid}" in each for each in server.counts()), "the Event")  # type: ignore[misc]
+                server.refused[server.events()[-1]["metadata"]["name"]] = 403
+        await until(lambda: server.refusals == 3, "three refused changes")
+    assert [(line["level"], line["output"]) for line in told] == [("warning", "changes of Events")]
+    assert told[0]["problem"].startswith("PATCH /api/v1/namespaces/default/events/NAME: 403 Forbidden")
 
 
 async def test_the_condition_is_sent_again_now_and_then(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from harness.node import Node, running, until
 from plugin_gateway.adapters.monitoring.pages import make_pages
-from plugin_gateway.core.health.observations import DriverUnavailable
+from plugin_gateway.core.health.observations import DriverSilence, DriverUnavailable
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 
@@ -26,3 +26,17 @@ async def test_liveness_ends_where_a_restart_may_help_and_only_there(kubelet_dir
         node.see(node.gateway.state.devices)
         node.check()
         await until(lambda: healthz().status == 200, "the end of it")
+
+
+async def test_a_driver_that_hangs_after_it_was_away_needs_no_restart(kubelet_dir: Path) -> None:
+    node = Node(kubelet_dir, health=replace(HEALTH_POLICY, driver_timeout=0.2))
+    async with running(node):
+        await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
+        healthz = make_pages(node.gateway, dict, lambda: True)["/healthz"]
+        node.observations.put(DriverUnavailable("Unknown Error", restart_may_help=True))
+        await until(lambda: node.gateway.state.driver_problem is not None, "the problem")
+        node.see(node.gateway.state.devices)
+        await until(lambda: node.gateway.state.driver_problem is None, "its end")
+        node.observations.put(DriverSilence(99.0))
+        await until(lambda: node.gateway.state.driver_is_gone, "a driver that hangs")
+        assert healthz().status == 200

@@ -59,6 +59,14 @@ def test_what_is_told_many_times_at_once_is_one_change_and_the_rest_is_counted()
     assert story.changes.notes == (Note(GPU, "XID 79", Significance.REPEATED, 4),)
 
 
+def test_the_end_of_a_probation_is_told_as_a_change_and_not_counted_again() -> None:
+    story = Story().see(EvidenceReported(xid_kind(10_000), GPU)).check()
+    assert story.stage is Stage.PROBATION
+    story.see(EvidenceReported(xid_kind(10_000), GPU))
+    assert [change.after for change in story.changes.health] == [Stage.UNHEALTHY]
+    assert not story.changes.notes
+
+
 def test_of_two_observations_on_one_topic_evidence_is_counted_and_of_others_the_later_stays() -> None:
     evidence = EvidenceReported(xid_kind(79), GPU, times=2)
     assert merged(evidence, evidence) == EvidenceReported(xid_kind(79), GPU, times=4)

@@ -78,7 +78,7 @@ class EventLedger:
     def note(self, cause: Cause, message: str, *, kind: str, epoch: float, times: int = 1) -> None:
         """Count what happened."""
         if cause.is_state:
-            self._drop_unsent_states(cause)
+            self._replace_states_of(cause)
         event = self._events.pop(cause, None) or _Event(message, kind, first=epoch, last=epoch)
         event.count += times
         event.message, event.last = message, epoch
@@ -104,16 +104,18 @@ class EventLedger:
         self._tokens -= 1
         event = self._events.get(sending.cause)
         if event is not None:
-            event.name, event.sent, event.sent_at = name, sending.times, now
+            event.name, event.sent, event.sent_at = name, min(sending.times, event.count), now
 
     def refused(self, sending: Sending, now: float) -> None:
         """Forget what the API server will never take; what happens again is tried again a minute later."""
+        self._tokens -= 1
         event = self._events.get(sending.cause)
         if event is not None:
             event.sent, event.sent_at = event.count, now
 
     def gone(self, sending: Sending) -> None:
         """Have an Event created anew: the API server has it no more."""
+        self._tokens -= 1
         event = self._events.get(sending.cause)
         if event is not None:
             event.name, event.first, event.count, event.sent = None, event.last, max(event.count - event.sent, 1), 0
@@ -136,17 +138,20 @@ class EventLedger:
         event = self._events[cause]
         return Sending(cause, event.name, event.message, event.kind, event.count, event.first, event.last)
 
-    def _drop_unsent_states(self, cause: Cause) -> None:
+    def _replace_states_of(self, cause: Cause) -> None:
+        """Have no earlier state of the subject wait any more."""
         for other in [each for each in self._events if each.is_state and each.subject == cause.subject]:
             if other != cause and not self._events[other].sent:
                 del self._events[other]
+            elif other != cause:
+                self._events[other].count = self._events[other].sent
 
     def _forget_oldest(self) -> None:
         """Remember so many causes at most: first goes what was said, then the oldest evidence that was not."""
         if len(self._events) <= MAX_CAUSES:
             return
         said = [cause for cause, event in self._events.items() if not _is_unsaid(event)]
-        evidence = [cause for cause in self._events if not cause.is_state]
+        evidence = [cause for cause in list(self._events)[:-1] if not cause.is_state]
         for cause in (*said, *evidence)[:1]:
             del self._events[cause]
 

@@ -24,6 +24,14 @@ _SHOWN = 200
 """Characters of the API server's message that an error shows."""
 
 
+_OF_THE_MOMENT = {
+    HTTPStatus.UNAUTHORIZED,  # the token is renewed in its file now and then
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+
 class ApiError(GatewayError):
     """The API server cannot be reached, or refuses. The message is for an admin."""
 
@@ -34,11 +42,11 @@ class ApiError(GatewayError):
 
     @property
     def is_final(self) -> bool:
-        """Whether the same call would be refused again: every 4xx but 408 and 429, which ask for patience."""
+        """Whether the same call would be refused again: every 4xx except those in which only the moment is wrong."""
         is_refusal = (
             self.status is not None and HTTPStatus.BAD_REQUEST <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
         )
-        return is_refusal and self.status not in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+        return is_refusal and self.status not in _OF_THE_MOMENT
 
     @property
     def is_gone(self) -> bool:

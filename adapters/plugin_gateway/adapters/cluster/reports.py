@@ -90,7 +90,8 @@ class NodeEvents:
         """Those that are in the ledger already."""
         self._ledger = EventLedger()
         self._changed = asyncio.Event()
-        self._problem = _Problem("Events")
+        self._problems = {False: _Problem("Events"), True: _Problem("changes of Events")}
+        """For new Events, and for changes of those that exist. An account can lack the right for one of them."""
 
     def keep(self, state: State, notes: Sequence[Note]) -> None:
         """Note what changed since the last state."""
@@ -138,13 +139,14 @@ class NodeEvents:
                 self._changed.clear()
                 await _wait_for(self._changed, self._ledger.due(time.monotonic()))
                 continue
+            problem = self._problems[sending.name is not None]
             try:
                 name = await self._send(sending)
             except ApiError as error:
                 if sending.name is not None and error.is_gone:
                     self._ledger.gone(sending)
                     continue
-                self._problem.log(str(error))
+                problem.log(str(error).replace(sending.name or "", "NAME") if sending.name else str(error))
                 if error.is_final:
                     self._ledger.refused(sending, time.monotonic())
                 else:
@@ -152,7 +154,7 @@ class NodeEvents:
                     retry = min(2 * retry, MAX_RETRY)
             else:
                 self._ledger.sent(sending, name, time.monotonic())
-                self._problem.log(None)
+                problem.log(None)
                 retry = MIN_RETRY
 
     async def _send(self, sending: Sending) -> str:

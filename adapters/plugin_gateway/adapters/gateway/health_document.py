@@ -99,6 +99,8 @@ def decode(value: object) -> Decoded:
     """
     if not isinstance(value, dict) or not value.keys() & {"faults", "taken_out", "unseen"}:
         raise InvalidValueError(f"{_shown(value)} where the faults of devices belong")
+    if not isinstance(value.get("faults", {}), dict):
+        raise InvalidValueError(f"faults: {_shown(value['faults'])} where the faults of devices belong")
     return _Reader().read(value)
 
 

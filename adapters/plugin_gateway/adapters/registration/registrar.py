@@ -157,8 +157,8 @@ class Registrar:
         return [registration.status() for registration in self._registrations.values()]
 
     def kubelet_agent(self) -> str | None:
-        """The user agent of the kubelet, from its latest streams. None if it never opened one."""
-        return next((each.agent for each in self._histories.values() if each.agent), None)
+        """The user agent of the kubelet, from its latest streams. None if it never opened one. For any thread."""
+        return next((each.agent for each in list(self._histories.values()) if each.agent), None)
 
     def without_socket(self) -> Sequence[ResourceName]:
         """Return the resources without a socket in the directory. Empty if there is no directory."""

@@ -170,6 +170,7 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         unseen=state.unseen - {device.id for device in inventory.devices},
         inventory=inventory,
         driver_problem=None,
+        restart_may_help=False,
         driver_missing_since=None,
         driver_is_gone=False,
     )
@@ -191,7 +192,7 @@ def _report(state: State, evidence: EvidenceReported, decision: Decision, now: M
     updated = faults.add_evidence(before, what, needs, now)
     held = _with_faults(state, {device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
     further = _further(before, device, what)
-    is_first = before is None or bool(further)
+    is_first = before is None or before.stage is Stage.PROBATION or bool(further)
     again = times - 1 if is_first else times
     repeated = [Note(device, what, Significance.REPEATED, again)] if again else []
     return held, Changes(notes=(*further, *repeated))
