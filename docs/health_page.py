@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.health.faults import Checkup, Moment, Stage
+from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -21,6 +21,7 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
 from plugin_gateway.core.health.state import State, advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
+from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 
 PAGE = Path(__file__).with_name("health.md")
 GPU = DeviceId("GPU-1")
@@ -42,27 +43,33 @@ HERE = InventorySeen(
     )
 )
 """The driver reports one GPU."""
-ACTIONS = {901: Action.UNHEALTHY, 902: Action.UNTIL_RESET, 903: Action.UNTIL_REBOOT}
+ACTIONS = {
+    901: Action.UNHEALTHY,
+    902: Action.UNTIL_DRIVER_DECIDES,
+    903: Action.UNTIL_RESET,
+    904: Action.UNTIL_REBOOT,
+}
 """An XID for each action that makes a device unhealthy."""
 POLICY = HEALTH_POLICY.with_decisions({xid_kind(xid): Decision(action, "") for xid, action in ACTIONS.items()})
-SIMPLE, RESET, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
-WELL, LOST = (
+SIMPLE, OPEN, RESET, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
+WELL, OLD, LOST = (
     DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}),
+    DevicesChecked({GPU: Checkup({})}),
     DevicesChecked({GPU: Checkup({NOT_ANSWERING: "GPU is lost"})}),
 )
 NEW_DRIVER = DriverSeen("2", "2")
-NOW, LATER = Moment(10_000.0, 0.0), Moment(20_000.0, 0.0)
-"""The time of all steps, and a time after every quiet time."""
+NOW, SOON, LATER = Moment(10_000.0, 0.0), Moment(10_000.0 + DECISION_TIME, 0.0), Moment(20_000.0, 0.0)
+"""The time of all steps, a time at which the driver has decided, and a time after every quiet time."""
 Step = Callable[[State], State]
 """Changes the state."""
 
 
-def see(*observations: Observation) -> Step:
+def see(*observations: Observation, at: Moment = NOW) -> Step:
     """Return a step in which the driver reports these observations."""
 
     def step(state: State) -> State:
         for observation in observations:
-            state, _ = advance(state, observation, NOW, POLICY)
+            state, _ = advance(state, observation, at, POLICY)
         return state
 
     return step
@@ -77,6 +84,7 @@ PROBLEMS = {NOT_ANSWERING: "does not answer", DRIVER_GONE: "the driver is gone"}
 STARTS: Mapping[str, Sequence[Observation]] = {
     "Healthy": (),
     "Unhealthy, needs a check": (SIMPLE,),
+    "Unhealthy, the driver has to decide": (OPEN,),
     "Unhealthy, needs a reset": (RESET,),
     "Unhealthy, needs a reboot": (REBOOT,),
     "Unhealthy, does not answer": (LOST,),
@@ -86,9 +94,12 @@ STARTS: Mapping[str, Sequence[Observation]] = {
 """The columns: stages, and the observations that lead to them."""
 STEPS: Mapping[str, Step] = {
     "evidence: `unhealthy`": see(SIMPLE),
+    "evidence: `unhealthy-until-driver-decides`": see(OPEN),
     "evidence: `unhealthy-until-reset`": see(RESET),
     "evidence: `unhealthy-until-reboot`": see(REBOOT),
     "a check finds nothing": see(WELL),
+    f"a check finds nothing, {DECISION_TIME:g} s after the evidence": see(WELL, at=SOON),
+    "the same, with a driver older than 565": see(OLD, at=SOON),
     "a check gets no answer": see(LOST),
     "the driver was reset, a check finds nothing": see(NEW_DRIVER, WELL),
     "the driver is gone": see(DriverSilence(99.0)),
@@ -110,13 +121,19 @@ def described(state: State) -> str:
         return "Healthy"
     if fault.stage is Stage.PROBATION:
         return "Probation"
+    return f"Unhealthy, {_need(fault)}"
+
+
+def _need(fault: Fault) -> str:
     if fault.needs is Needs.REBOOT:
-        return "Unhealthy, needs a reboot"
+        return "needs a reboot"
     if fault.needs is Needs.RESET and not fault.was_reset:
-        return "Unhealthy, needs a reset"
+        return "needs a reset"
     if fault.problems:
-        return f"Unhealthy, {' and '.join(PROBLEMS[source] for source in fault.problems)}"
-    return "Unhealthy, needs a check"
+        return " and ".join(PROBLEMS[source] for source in fault.problems)
+    if fault.needs is Needs.DRIVER and not fault.was_reset:
+        return "the driver has to decide"
+    return "needs a check"
 
 
 def state_table() -> list[str]:
@@ -175,11 +192,12 @@ A device that became unhealthy is healthy again when all of this is true:
 - It was quiet for {quiet:g} s (`--quiet-time`).
 
 A device that becomes unhealthy {count} times within {window:g} s (`--flap-count`, `--flap-window`) stays unhealthy. It
-needs a reset, a reboot of the node, or `plugin-gateway health clear`. Two cases are not counted:
+needs a reset, a reboot of the node, or `plugin-gateway health clear`. Three cases are not counted:
 
 - The driver is gone.
+- The driver decides whether there is a fault at all (`unhealthy-until-driver-decides`).
 - Two or more devices become unhealthy at once, for the same reason, and no device stays healthy. On a node with one
-  device, only the first case applies.
+  device, only the first two cases apply.
 
 The quiet time counts only while a fault would be noticed. The driver has to answer, its events have to be readable, and
 the device has to be there. The quiet time ends with the first sign of the driver after it; there is one every 5 s.
@@ -228,12 +246,20 @@ A row is what happens. A column is the stage before. — means that the stage do
 
 ## What follows from which evidence
 
-The actions `unhealthy`, `unhealthy-until-reset` and `unhealthy-until-reboot` make a device unhealthy. They differ in
-what it needs to become healthy again: a check, a reset or a reboot. The other two do not change the health. `ignore`
-writes a line to the log. `report` writes a warning to the log, and an Event with `--kubernetes-events`.
+The actions `unhealthy`, `unhealthy-until-driver-decides`, `unhealthy-until-reset` and `unhealthy-until-reboot` make a
+device unhealthy. They differ in what it needs to become healthy again: a check, the driver's answer, a reset or a
+reboot. The other two do not change the health. `ignore` writes a line to the log. `report` writes a warning to the log,
+and an Event with `--kubernetes-events`.
 
-`plugin-gateway health-policy` shows the decisions for its flags, environment and file, and where each was made. A
-decision applies to the next evidence. It does not change what already made a device unhealthy.
+`unhealthy-until-driver-decides` is for XIDs that can be harmless or fatal, such as errors of NVLink. The event does not
+tell which case it is. The device is unhealthy while the question is open. {decision:g} s after the last such XID the
+gateway reads the driver's recovery action (driver 565 and later). If the action is none and the check finds nothing,
+the device is healthy at once, without a quiet time, and this does not count as flapping. If the driver asks for a
+reset, the device is unhealthy until the reset. A driver older than 565 cannot be asked. Then the device needs a reset.
+
+The table was made from NVIDIA's catalog of {catalog}. `plugin-gateway health-policy` shows the decisions for its flags,
+environment and file, and where each was made. A decision applies to the next evidence. It does not change what already
+made a device unhealthy.
 
 {evidence}
 
@@ -244,7 +270,7 @@ health:
   driverTimeout: 30         # seconds without the driver after which every device is Unhealthy
   flapCount: 3
   flapWindow: 3600
-  unknownXid: unhealthy     # ignore, report, unhealthy, unhealthy-until-reset, unhealthy-until-reboot
+  unknownXid: unhealthy     # or another action of the table above
   xids:
     79: unhealthy-until-reset
     126-135: report
@@ -263,6 +289,8 @@ def page() -> str:
         quiet=HEALTH_POLICY.quiet_time,
         count=HEALTH_POLICY.flap_count,
         window=HEALTH_POLICY.flap_window,
+        decision=DECISION_TIME,
+        catalog=CATALOG_DATE,
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
     )

@@ -1,39 +1,109 @@
 """What follows from NVIDIA's evidence by default."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of
-from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
-from plugin_gateway.nvidia.xid_catalog import XID_CATALOG
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, number_of
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
 
 BY_DEFAULT = HEALTH_POLICY
-with (Path(__file__).parent / "xid-actions.csv").open() as _table:
-    CATALOG = [(int(row["xid"]), row["immediate_action"], row["severity"]) for row in csv.DictReader(_table)]
-"""The catalog as NVSentinel publishes it, row by row."""
+NVLINK5 = "WORKFLOW_NVLINK5_ERR"
 EXPECTED = {
     "IGNORE": Action.IGNORE,
-    "REBOOT_NODE": Action.UNTIL_REBOOT,
+    "RESTART_APP": Action.REPORT,
+    "WORKFLOW_XID_45": Action.REPORT,
+    "XID_154": Action.REPORT,
+    "CHECK_UVM": Action.REPORT,
+    "RESTART_BM": Action.UNTIL_REBOOT,
     "RESTART_VM": Action.UNTIL_REBOOT,
     "CHECK_MECHANICALS": Action.UNTIL_REBOOT,
+    "WORKFLOW_NVLINK_ERR": Action.UNTIL_DRIVER_DECIDES,
+    NVLINK5: Action.UNTIL_DRIVER_DECIDES,
 }
+"""The action for an immediate action; a reset for all others."""
+WITHOUT_ADVICE = {
+    "PSHC_REENGAGED": Action.IGNORE,
+    "PSHC_DISENGAGED": Action.IGNORE,
+    "PSHC_LOW_LIFETIME": Action.IGNORE,
+    "PSHC_ZERO_LIFETIME": Action.IGNORE,
+    "NVLINK_SECURE_CRYPTO_ERR": Action.UNTIL_DRIVER_DECIDES,
+    "NVLINK_SECURE_OTHER": Action.UNTIL_DRIVER_DECIDES,
+    "PCIE_FATAL_TIMEOUT": Action.UNTIL_RESET,
+    "SEC2_HALT_ERROR": Action.UNTIL_RESET,
+    "REDUCED_GPU_MEMORY_CAPACITY": Action.REPORT,
+    "UNCORRECTABLE_DRAM_ERROR": Action.UNTIL_RESET,
+    "UNCORRECTABLE_SRAM_ERROR": Action.UNTIL_RESET,
+}
+"""The action for each row without an immediate action, by its mnemonic."""
 
 
-@pytest.mark.parametrize(("xid", "advice", "severity"), CATALOG)
-def test_every_row_of_the_catalog(xid: int, advice: str, severity: str) -> None:
+def table(name: str) -> list[dict[str, str]]:
+    with (Path(__file__).parent / name).open() as file:
+        return list(csv.DictReader(file))
+
+
+CATALOG = table("xid-catalog.csv")
+"""NVIDIA's catalog, row by row."""
+CASES = table("xid-144-150.csv")
+"""NVIDIA's table of the sub-codes of NVLink 5 errors, row by row."""
+
+
+def actions_of_cases(xid: int) -> set[str]:
+    return {case["recovery_action"] for case in CASES if case["xid"] == str(xid)}
+
+
+def with_advice() -> Iterator[tuple[int, str]]:
+    for row in CATALOG:
+        if row["immediate_action"]:
+            yield int(row["xid"]), row["immediate_action"]
+
+
+@pytest.mark.parametrize(("xid", "advice"), [each for each in with_advice() if len(actions_of_cases(each[0])) != 1])
+def test_every_row_with_an_immediate_action(xid: int, advice: str) -> None:
+    expected = EXPECTED.get(advice, Action.UNTIL_RESET)
+    assert BY_DEFAULT.about(xid_kind(xid)) == Decision(expected, f"NVIDIA's catalog: {advice}")
+
+
+@pytest.mark.parametrize(("xid", "advice"), [(147, "IGNORE"), (148, "IGNORE"), (150, "RESET_GPU")])
+def test_an_nvlink_error_whose_cases_all_ask_for_the_same_is_decided_by_them(xid: int, advice: str) -> None:
+    assert actions_of_cases(xid) == {advice}
+    expected = {"IGNORE": Action.REPORT, "RESET_GPU": Action.UNTIL_RESET}[advice]
     decision = BY_DEFAULT.about(xid_kind(xid))
-    otherwise = Action.REPORT if severity == "nonfatal" else Action.UNTIL_RESET
-    assert decision == Decision(EXPECTED.get(advice, otherwise), f"NVIDIA's catalog: {advice}")
+    assert decision == Decision(expected, f"NVIDIA's table of sub-codes: {advice} in each case")
 
 
-def test_no_other_xid_is_in_the_catalog() -> None:
-    assert sorted(XID_CATALOG) == sorted(xid for xid, _, _ in CATALOG)
-    assert len(CATALOG) == 162
+@pytest.mark.parametrize(
+    "row", [row for row in CATALOG if not row["immediate_action"]], ids=lambda row: str(row["xid"])
+)
+def test_every_row_without_an_immediate_action(row: dict[str, str]) -> None:
+    decision = BY_DEFAULT.about(xid_kind(int(row["xid"])))
+    assert decision.action is WITHOUT_ADVICE[row["mnemonic"]]
+    assert decision.origin.startswith("NVIDIA's catalog has no action: ")
 
 
-@pytest.mark.parametrize("xid", [-1, 0, 163, 10_000])
+@pytest.mark.parametrize("xid", [48, 171, 172])
+def test_an_uncorrectable_error_of_memory_is_never_over_by_silence(xid: int) -> None:
+    assert BY_DEFAULT.about(xid_kind(xid)).action is Action.UNTIL_RESET
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['xid']}-{case['subcode']}-{case['error_status']}")
+def test_no_case_of_an_nvlink_error_is_taken_lightly_or_for_ever(case: dict[str, str]) -> None:
+    """The event has no sub-code. So a case that asks for nothing waits for the driver, and one for a reset gets one."""
+    action = BY_DEFAULT.about(xid_kind(int(case["xid"]))).action
+    alone = {"IGNORE": Action.REPORT, "RESET_GPU": Action.UNTIL_RESET}.get(case["recovery_action"])
+    assert action in {Action.UNTIL_DRIVER_DECIDES, alone}
+
+
+def test_no_other_xid_is_decided_singly() -> None:
+    decided = {number for kind in BY_DEFAULT.kinds if (number := number_of(kind, XID)) is not None}
+    assert decided == {int(row["xid"]) for row in CATALOG}
+    assert len(CATALOG) == len(decided) == 172
+
+
+@pytest.mark.parametrize("xid", [-1, 0, 173, 10_000])
 def test_an_xid_that_nobody_knows_counts(xid: int) -> None:
     assert BY_DEFAULT.about(xid_kind(xid)).action is Action.UNHEALTHY
 

@@ -46,7 +46,7 @@ def test_what_the_notice_speaks_of_is_there(folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("nvidia", "xid_catalog.py"), ("tests", "xid-actions.csv"), ("docs", "health.md")]
+    ("folder", "name"), [("nvidia", "xid_catalog.py"), ("tests", "xid-catalog.csv"), ("docs", "health.md")]
 )
 def test_files_that_have_something_of_others_are_named_rightly(folder: str, name: str) -> None:
     assert name in (ROOT / "NOTICE").read_text()

@@ -12,7 +12,13 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
     numbered,
 )
-from plugin_gateway.nvidia.xid_catalog import XID_CATALOG, Advice
+from plugin_gateway.nvidia.xid_catalog import (
+    SUB_CODES_AGREE,
+    XID_CATALOG,
+    XIDS_WITHOUT_ADVICE,
+    Advice,
+    Meaning,
+)
 
 XID = "xid"
 """The family of the XIDs. An XID is a number with which the driver reports an error of a GPU."""
@@ -28,20 +34,32 @@ PENDING_RETIREMENT = EvidenceKind("pending-retirement")
 _ADVISED: Mapping[Advice, Action] = {
     Advice.IGNORE: Action.IGNORE,
     Advice.RESTART_APP: Action.REPORT,
-    Advice.WORKFLOW: Action.REPORT,
-    Advice.SEE_LINKED_XID: Action.REPORT,
+    Advice.XID_45: Action.REPORT,
+    Advice.XID_154: Action.REPORT,
     Advice.CHECK_UVM: Action.REPORT,
     Advice.RESET_GPU: Action.UNTIL_RESET,
-    Advice.DOUBLE_BIT_ECC_WORKFLOW: Action.UNTIL_RESET,
-    Advice.NVLINK_WORKFLOW: Action.UNTIL_RESET,
-    Advice.NVLINK5_WORKFLOW: Action.UNTIL_RESET,
+    Advice.XID_48: Action.UNTIL_RESET,
+    Advice.NVLINK: Action.UNTIL_DRIVER_DECIDES,
+    Advice.NVLINK5: Action.UNTIL_DRIVER_DECIDES,
     Advice.UPDATE_SOFTWARE: Action.UNTIL_RESET,
     Advice.CONTACT_SUPPORT: Action.UNTIL_RESET,
     Advice.CHECK_MECHANICALS: Action.UNTIL_REBOOT,
     Advice.REBOOT_NODE: Action.UNTIL_REBOOT,
     Advice.RESTART_VM: Action.UNTIL_REBOOT,
 }
-"""The action for each immediate action of NVIDIA's catalog."""
+"""The action for each immediate action of NVIDIA's catalog.
+
+An NVLink error can be harmless or fatal. The event does not tell which, but the driver's recovery action does.
+"""
+_MEANT: Mapping[Meaning, Action] = {
+    Meaning.POWER_SMOOTHING: Action.IGNORE,
+    Meaning.LINK_SECURITY: Action.UNTIL_DRIVER_DECIDES,
+    Meaning.PCIE_TIMEOUT: Action.UNTIL_RESET,
+    Meaning.SEC2_HALT: Action.UNTIL_RESET,
+    Meaning.REDUCED_MEMORY: Action.REPORT,
+    Meaning.UNCORRECTABLE_MEMORY: Action.UNTIL_RESET,
+}
+"""The action for each XID that the catalog has no immediate action for."""
 _BY_DEFAULT = "default"
 
 
@@ -55,6 +73,17 @@ HEALTH_POLICY = HealthPolicy(
         **{
             xid_kind(xid): Decision(_ADVISED[advice], f"NVIDIA's catalog: {advice.value}")
             for xid, advice in XID_CATALOG.items()
+        },
+        **{
+            xid_kind(xid): Decision(
+                Action.REPORT if advice is Advice.IGNORE else _ADVISED[advice],
+                f"NVIDIA's table of sub-codes: {advice.value} in each case",
+            )
+            for xid, advice in SUB_CODES_AGREE.items()
+        },
+        **{
+            xid_kind(xid): Decision(_MEANT[meaning], f"NVIDIA's catalog has no action: {meaning.value}")
+            for xid, meaning in XIDS_WITHOUT_ADVICE.items()
         },
         DOUBLE_BIT_ECC: Decision(Action.UNTIL_RESET, _BY_DEFAULT),
         GPU_UNAVAILABLE: Decision(Action.UNTIL_RESET, _BY_DEFAULT),

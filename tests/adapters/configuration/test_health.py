@@ -25,7 +25,10 @@ health:
   evidence:
     pending-retirement: report
 """
-ACTIONS = "allowed are ignore, report, unhealthy, unhealthy-until-reset, unhealthy-until-reboot"
+ACTIONS = (
+    "allowed are ignore, report, unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, "
+    "unhealthy-until-reboot"
+)
 XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
 
 

@@ -127,7 +127,7 @@ async def test_the_policy_in_force_is_shown_with_where_it_comes_from(tmp_path: P
     status, output, _ = await run_to_end(*arguments, environment=environment)
     assert status == 0
     rows = [" ".join(line.split()) for line in output.splitlines()]
-    assert "XID 79 unhealthy-until-reboot NVIDIA's catalog: REBOOT_NODE" in rows
+    assert "XID 79 unhealthy-until-reboot NVIDIA's catalog: RESTART_BM" in rows
     assert f"XID 126-128 unhealthy file {config}:3" in rows
     assert "XID 129-135 report NVIDIA's catalog: RESTART_APP" in rows
     assert "XID 48 ignore environment DP_DISABLE_HEALTHCHECKS" in rows

@@ -11,9 +11,19 @@ from harness.process import run_to_end
 from plugin_gateway.adapters.recording.recorder import VERSION
 from plugin_gateway.adapters.replay.reading import UNKNOWN, read_recording
 from plugin_gateway.core.health.policy import Action, EvidenceKind
-from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 FORMS = sorted((Path(__file__).parent / "forms").glob("recording-*.jsonl"))
+DECIDED = {
+    "xid-14": Action.IGNORE,
+    "xid-13": Action.REPORT,
+    "xid-9999": Action.UNHEALTHY,
+    "xid-145": Action.UNTIL_RESET,
+    "xid-108": Action.UNTIL_RESET,
+    "xid-79": Action.UNTIL_REBOOT,
+    "double-bit-ecc": Action.UNTIL_RESET,
+    "not-answering": Action.UNHEALTHY,
+    "driver-gone": Action.UNHEALTHY,
+}
 VERSIONS = ("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1")
 
 
@@ -29,10 +39,12 @@ async def test_it_plays_again_without_a_difference(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_it_has_the_decisions_of_its_time(path: Path) -> None:
+    """They were recorded before XID 145 was for the driver to decide, and with an older catalog."""
     health = read_recording(path, VERSIONS).configuration.health
-    for kind, decision in HEALTH_POLICY.kinds.items():
-        assert health.about(kind) == decision, kind
-    assert health.about(EvidenceKind("xid-9999")).action is Action.UNHEALTHY
+    decided = {kind: health.about(EvidenceKind(kind)).action for kind in DECIDED}
+    assert decided == DECIDED
+    assert health.about(EvidenceKind("xid-79")).origin == "NVIDIA's catalog: REBOOT_NODE"
+    assert len(health.kinds) == 162 + 7
 
 
 def of_tomorrow(path: Path, change: Callable[[list[dict[str, Any]]], object]) -> Path:

@@ -5,7 +5,7 @@ Everything here is a pure function of the state, an observation, the policy and 
 Evidence is anything that speaks against a device. There are two forms. An event of the driver is reported once. A
 problem that a check finds lasts until a later check no longer finds it. The policy assigns an action to each kind of
 evidence: ignore it, report it, or make the device unhealthy. In the last case the action also says what the device
-needs afterwards: a check, a reset or a reboot. A higher need includes the lower ones.
+needs afterwards: a check, the driver's answer, a reset or a reboot. A higher need includes the lower ones.
 
 A device with such evidence has a fault and is unhealthy. The fault collects further evidence and keeps the highest
 need. Probation begins when all of this is true:
@@ -15,15 +15,20 @@ need. Probation begins when all of this is true:
 - A check after the last evidence found no problem, and no problem lasts for another reason.
 - No reboot is required.
 
+Some evidence can be harmless or fatal, and only the driver knows which. The device is then unhealthy while the question
+is open. It waits for an answer of the driver, some seconds after the last such evidence, that it asks for no recovery.
+With this answer the device is healthy at once. A driver that has no such answer leaves only a reset.
+
 On probation the kubelet still sees the device as unhealthy. The device becomes healthy when it was quiet for the quiet
 time of the policy. Only time in which a fault would have been noticed counts. The quiet time therefore ends at the
 driver's last sign, and not at the present moment. New evidence ends the probation. So does a moment in which the driver
 is missing or silent, its events cannot be received, or the device is not in the inventory. The device then needs
 another check, and the quiet time starts again.
 
-Flapping: a device that becomes unhealthy too often within a window needs a reset in addition. Two cases do not count as
-flapping. One is a driver that is gone. The other is a fault of several devices at the same moment, for the same reason,
-that left no device healthy. In both cases the cause is not the single device.
+Flapping: a device that becomes unhealthy too often within a window needs a reset in addition. Three cases do not count
+as flapping: a driver that is gone, a question that the driver decides, and a fault of several devices at the same
+moment, for the same reason, that left no device healthy. In these cases it is not known that the single device has a
+fault.
 
 After a restart of the gateway, all faults are still there. A device on probation has to be checked again, and its quiet
 time starts again, because it was not watched in between. After a reboot of the node, every need is reduced to a check,

@@ -9,10 +9,13 @@ from enum import Enum
 from typing import NamedTuple
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy, Needs
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind, HealthPolicy, Needs
 
 MAX_EVIDENCE = 8
 """Number of pieces of evidence kept for a device: the first one and the latest ones."""
+
+DECISION_TIME = 5.0
+"""Seconds after evidence from which on the driver's answer counts. The driver decides some time after the evidence."""
 
 
 class Moment(NamedTuple):
@@ -74,6 +77,10 @@ class Fault:
     """Whether the device became unhealthy so often that it needs a reset."""
     quiet_from: float | None = None
     """Since when the device is on probation, on the uptime clock. None if it is not on probation."""
+    told_at: float | None = None
+    """When the latest evidence was reported, on the uptime clock. None if that is not known any more."""
+    is_drivers_to_decide: bool = False
+    """Whether there is no evidence but such that the driver decides about. Then no quiet time is needed."""
 
     def __post_init__(self) -> None:
         """Reject a fault that contradicts itself.
@@ -109,17 +116,20 @@ class Fault:
             return f"a reset that the driver reports, a reboot, or an operator's word{often}"
         if self.problems:
             return f"an end of: {'; '.join(self.problems.values())}"
+        if self.needs is Needs.DRIVER and not self.was_reset:
+            return "the driver's answer that it asks for no recovery"
         return "a check that finds nothing" if not self.was_checked else "a quiet time"
 
     @property
     def may_be_on_probation(self) -> bool:
         """Whether only the quiet time is missing."""
-        is_satisfied = self.needs is Needs.CHECK or (self.needs is Needs.RESET and self.was_reset)
+        is_satisfied = self.needs is Needs.CHECK or (self.needs is not Needs.REBOOT and self.was_reset)
         return is_satisfied and self.was_checked and not self.problems
 
     def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
         """Whether the device had been quiet for the quiet time at this time of the uptime clock."""
-        return self.quiet_from is not None and uptime - self.quiet_from >= policy.quiet_time
+        quiet_time = 0.0 if self.is_drivers_to_decide else policy.quiet_time
+        return self.quiet_from is not None and uptime - self.quiet_from >= quiet_time
 
 
 def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
@@ -129,9 +139,17 @@ def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> F
     """
     evidence = Evidence(what, now.epoch)
     if fault is None:
-        return Fault(since=now.epoch, evidence=(evidence,), needs=needs)
+        return Fault(
+            since=now.epoch,
+            evidence=(evidence,),
+            needs=needs,
+            told_at=now.uptime,
+            is_drivers_to_decide=needs is Needs.DRIVER,
+        )
     return replace(
         fault,
+        told_at=now.uptime,
+        is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
         needs=max(fault.needs, needs),
         was_reset=fault.was_reset and needs is Needs.CHECK,
@@ -166,6 +184,8 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
     asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
     examined = replace(
         fault,
+        needs=_needs_after(fault, checkup, now),
+        told_at=now.uptime if fault.told_at is None else fault.told_at,
         problems=lasting,
         asked_for_recovery=asked,
         was_reset=fault.was_reset or (fault.asked_for_recovery and not asked),
@@ -177,6 +197,16 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
     return replace(examined, quiet_from=now.uptime if fault.quiet_from is None else fault.quiet_from)
 
 
+def _needs_after(fault: Fault, checkup: Checkup, now: Moment) -> Needs:
+    """Return what the device needs after a check. What the driver decides about, a check can lower or raise."""
+    if fault.needs is not Needs.DRIVER or NOT_ANSWERING in checkup.problems:
+        return fault.needs
+    if checkup.asks_for_recovery is None:
+        return Needs.DRIVER if RECOVERY_ACTION in checkup.unanswered else Needs.RESET
+    is_late_enough = fault.told_at is not None and now.uptime - fault.told_at >= DECISION_TIME
+    return Needs.CHECK if is_late_enough and not checkup.asks_for_recovery else Needs.DRIVER
+
+
 def ask(fault: Fault) -> Fault:
     """Return the fault with the note that the driver asked for a reset or a reboot, even if only briefly."""
     return replace(fault, asked_for_recovery=True)
@@ -184,7 +214,7 @@ def ask(fault: Fault) -> Fault:
 
 def reset(fault: Fault) -> Fault:
     """Return the fault after a reset that the driver reported. The next check decides whether the reset helped."""
-    return replace(fault, was_reset=True, was_checked=False, quiet_from=None)
+    return replace(fault, was_reset=True, was_checked=False, quiet_from=None, is_drivers_to_decide=False)
 
 
 def reboot(fault: Fault) -> Fault:
@@ -198,6 +228,7 @@ def reboot(fault: Fault) -> Fault:
         was_checked=False,
         is_flapping=False,
         quiet_from=None,
+        is_drivers_to_decide=False,
     )
 
 

@@ -51,9 +51,11 @@ class Needs(IntEnum):
 
     CHECK = 0
     """A check that finds no problem."""
-    RESET = 1
+    DRIVER = 1
+    """The driver's answer that it asks for no recovery, some seconds after the evidence. A reset will do, too."""
+    RESET = 2
     """A reset: the driver has a new instance, or it no longer asks for recovery."""
-    REBOOT = 2
+    REBOOT = 3
     """A reboot of the node: the kernel has another boot id."""
 
 
@@ -66,6 +68,11 @@ class Action(Enum):
     """Writes a warning to the log, and an Event if Events are enabled."""
     UNHEALTHY = "unhealthy"
     """Makes the device unhealthy until a check finds no problem."""
+    UNTIL_DRIVER_DECIDES = "unhealthy-until-driver-decides"
+    """Makes the device unhealthy until the driver answers that it asks for no recovery.
+
+    If the driver has no such answer, until a reset.
+    """
     UNTIL_RESET = "unhealthy-until-reset"
     """Makes the device unhealthy until a reset."""
     UNTIL_REBOOT = "unhealthy-until-reboot"
@@ -77,7 +84,12 @@ class Action(Enum):
         return _NEEDS.get(self)
 
 
-_NEEDS = {Action.UNHEALTHY: Needs.CHECK, Action.UNTIL_RESET: Needs.RESET, Action.UNTIL_REBOOT: Needs.REBOOT}
+_NEEDS = {
+    Action.UNHEALTHY: Needs.CHECK,
+    Action.UNTIL_DRIVER_DECIDES: Needs.DRIVER,
+    Action.UNTIL_RESET: Needs.RESET,
+    Action.UNTIL_REBOOT: Needs.REBOOT,
+}
 
 
 class Decision(NamedTuple):

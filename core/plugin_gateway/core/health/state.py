@@ -336,6 +336,8 @@ def _require_reset_of_flapping(before: State, after: State, now: Moment, policy:
     for device in new:
         if DRIVER_GONE in after.faults[device].problems:
             continue  # the cause is the driver, not the device
+        if after.faults[device].is_drivers_to_decide:
+            continue  # the driver decides whether it is a fault at all
         recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
         taken_out[device] = (*recent, now.uptime)
         if len(taken_out[device]) >= policy.flap_count:

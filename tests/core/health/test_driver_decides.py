@@ -1,0 +1,93 @@
+"""Evidence that can be harmless or fatal: the device is out while the driver has not decided, and no longer."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.health.story import ASKING, GPU, LOST, WELL, Story
+from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Stage
+from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
+from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.nvidia.evidence import PENDING_RETIREMENT, xid_kind
+
+OPEN = EvidenceReported(xid_kind(145), GPU)
+OLD_DRIVER = Checkup({})
+"""A driver before 565 has no recovery action."""
+
+
+def test_it_is_healthy_at_once_when_the_driver_asks_for_nothing_some_seconds_later() -> None:
+    story = Story().see(OPEN)
+    assert story.stage is Stage.UNHEALTHY
+    assert story.check().stage is Stage.UNHEALTHY, "the driver may not have decided yet"
+    assert story.fault.lacks == "the driver's answer that it asks for no recovery"
+    assert story.sleep(DECISION_TIME - 0.1).check().stage is Stage.UNHEALTHY
+    assert story.sleep(0.1).check().stage is Stage.HEALTHY
+
+
+def test_without_a_check_it_stays_out() -> None:
+    assert Story().see(OPEN).sleep(10_000).stage is Stage.UNHEALTHY
+
+
+def test_the_same_again_starts_the_time_anew() -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME - 1).see(OPEN)
+    assert story.sleep(DECISION_TIME - 1).check().stage is Stage.UNHEALTHY
+    assert story.sleep(1).check().stage is Stage.HEALTHY
+
+
+def test_it_is_no_flapping() -> None:
+    story = Story()
+    for _ in range(20):
+        assert story.see(OPEN).stage is Stage.UNHEALTHY
+        assert story.sleep(DECISION_TIME).check().stage is Stage.HEALTHY
+
+
+def test_a_driver_that_asks_for_a_reset_keeps_it_out_until_the_reset() -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME).check(ASKING)
+    for _ in range(10):
+        assert story.sleep(600).check(ASKING).stage is Stage.UNHEALTHY
+    assert story.fault.lacks == "an end of: GPU reset"
+    assert story.check().stage is Stage.PROBATION, "after a real fault there is a quiet time"
+    assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
+
+
+@pytest.mark.parametrize("checkup", [Checkup({PENDING_RETIREMENT: "memory"}, asks_for_recovery=False), LOST])
+def test_another_problem_keeps_it_out_though_the_driver_asks_for_nothing(checkup: Checkup) -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME).check(checkup)
+    assert story.sleep(600).check(checkup).stage is Stage.UNHEALTHY
+
+
+def test_an_older_driver_cannot_be_asked_so_it_needs_a_reset() -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME).check(OLD_DRIVER)
+    assert story.sleep(10_000).check(OLD_DRIVER).stage is Stage.UNHEALTHY
+    assert story.fault.lacks.startswith("a reset")
+
+
+def test_a_question_without_an_answer_leaves_it_open() -> None:
+    silent = Checkup({}, unanswered=frozenset({RECOVERY_ACTION}))
+    story = Story().see(OPEN).sleep(DECISION_TIME).check(silent)
+    assert story.stage is Stage.UNHEALTHY
+    assert story.check(WELL).stage is Stage.HEALTHY
+
+
+@pytest.mark.parametrize("xid", [48, 171, 172, 119])
+def test_the_driver_alone_ends_no_fault_that_needs_a_reset(xid: int) -> None:
+    story = Story().see(EvidenceReported(xid_kind(xid), GPU), OPEN)
+    assert story.sleep(DECISION_TIME).check().sleep(10_000).check().stage is Stage.UNHEALTHY
+
+
+def test_evidence_of_another_kind_asks_for_its_quiet_time_too() -> None:
+    story = Story().see(EvidenceReported(xid_kind(10_000), GPU), OPEN).sleep(DECISION_TIME).check()
+    assert story.stage is Stage.PROBATION
+    assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
+
+
+def test_a_reset_will_do_too_and_is_followed_by_a_quiet_time() -> None:
+    story = Story().see(DriverSeen("1", "1"), OPEN, DriverSeen("1", "2")).check()
+    assert story.stage is Stage.PROBATION
+
+
+def test_after_a_restart_that_lost_the_time_of_the_evidence_the_first_check_decides_nothing() -> None:
+    story = Story().see(OPEN)
+    story.state = replace(story.state, faults={GPU: replace(story.fault, told_at=None)})
+    assert story.sleep(1000).check().stage is Stage.UNHEALTHY
+    assert story.sleep(DECISION_TIME).check().stage is Stage.HEALTHY
