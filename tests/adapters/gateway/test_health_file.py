@@ -204,6 +204,7 @@ def test_evidence_that_only_another_version_knows_is_kept(path: Path) -> None:
         (lambda path: path.write_text("[" * 100_000), "recursion"),
         (lambda path: path.write_text("5"), "5 where the faults of devices belong"),
         (lambda path: path.write_text("{}"), "{} where the faults of devices belong"),
+        (lambda path: path.write_text('{"faults": []}'), r"faults: \[\] where the faults of devices belong"),
         (lambda path: path.write_text(path.read_text()[:-20]), "Unterminated string"),
     ],
 )
