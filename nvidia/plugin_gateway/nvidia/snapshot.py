@@ -92,7 +92,10 @@ def read_snapshot(sysfs: Path, known: Inventory | None, listener: Listener, give
     Raises:
         NvmlError: the GPUs cannot be counted.
     """
-    answers = [ask(index) for index in range(nvml.device_count())]
+    answers = []
+    for index in range(nvml.device_count()):
+        give_sign()
+        answers.append(ask(index))
     reading = _Reading(sysfs, listener, known.devices if known else ())
     for index, answer in enumerate(answers):
         give_sign()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,17 @@ A quiet time that is over needs one more sign of the driver, which comes every 5
 """
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
+
+FROZEN = 5.0
+"""Seconds. If the process runs again so much later than it wanted to, it was stopped, or the machine was suspended."""
+RESUME_TIME = 10.0
+"""Seconds after that in which nothing is due, until the backend has asked the driver again."""
+FIRST_LOOK_TIMEOUT = 120.0
+"""Seconds without a sign of the driver after which ``fail_on_init_error`` ends the gateway.
+
+A driver can need seconds to open each device. A gateway that ended earlier would start again and again, and never offer
+one.
+"""
 
 
 def _now() -> Moment:
@@ -86,6 +98,7 @@ class Gateway:
         self._state = state if state is not None else State()
         self._keep = keep
         self._now = now
+        self._resumed_at = -math.inf
         self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
         self.transitions: Counter[tuple[Stage, str]] = Counter()
@@ -129,16 +142,19 @@ class Gateway:
 
     async def _wait_for(self, filled: asyncio.Event) -> None:
         """Wait until there is an observation, or until a change is due without one."""
-        next_due, now = due(self._state, self._serving_policy.health), time.monotonic()
+        next_due, now, began = due(self._state, self._serving_policy.health), time.monotonic(), self._now().uptime
         waits = [
             served.publish_again_at - now for served in self._served.values() if served.publish_again_at is not None
         ]
         if next_due is not None:
             left = next_due - self._now().uptime
             waits.append(left if left > 0 else OVERDUE_PAUSE)
+        timeout = max(min(waits), 0) if waits else math.inf
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(min(waits), 0) if waits else None):
+            async with asyncio.timeout(timeout if timeout < math.inf else None):
                 await filled.wait()
+        if self._now().uptime - began > timeout + FROZEN:
+            self._resumed_at = self._now().uptime
 
     async def _listen(self) -> None:
         """Check how long the driver has been silent. The backend's thread cannot do so while it is blocked."""
@@ -192,6 +208,8 @@ class Gateway:
         """Apply all waiting observations, then the changes that are due."""
         for observation in self._observations.take():
             self._advance(observation)
+        if self._now().uptime - self._resumed_at < RESUME_TIME:
+            return  # nobody asked the driver while the process was stopped
         silence = self._silent_for()
         changes = self._conclude(*wait(self._state, self._now(), self._serving_policy.health, silence))
         if tap.note is not None and changes.health:
@@ -205,8 +223,8 @@ class Gateway:
         if self._serving_policy.fail_on_init_error and self._state.inventory is None:
             if self._state.driver_problem:
                 raise DriverUnavailableError(self._state.driver_problem)
-            if self._state.driver_is_silent:
-                raise DriverUnavailableError("the driver does not answer")
+            if isinstance(observation, DriverSilence) and observation.seconds >= FIRST_LOOK_TIMEOUT:
+                raise DriverUnavailableError(f"the driver has not answered for {observation.seconds:.0f} s")
         return bool(changes.health)
 
     def _conclude(self, state: State, changes: Changes) -> Changes:

@@ -124,12 +124,26 @@ async def test_a_driver_that_hangs_or_does_not_report_is_told_of(kubelet_dir: Pa
         assert kubelet.allocatable(RESOURCE) == 8
 
 
-async def test_with_fail_on_init_error_a_driver_that_hangs_ends_it(kubelet_dir: Path, driver: Driver) -> None:
-    driver.hang()
-    flags = (*at(kubelet_dir), *with_driver(driver), "--fail-on-init-error")
-    async with started(*flags, environment=driver.environment) as process:
-        assert await process.ended(30) == 1
-        assert process.lines[-1]["problem"] == "the driver does not answer"
+async def test_a_gateway_that_was_stopped_asks_the_driver_before_it_believes_it_gone(
+    kubelet_dir: Path, driver: Driver
+) -> None:
+    flags = (*at(kubelet_dir), *with_driver(driver), "--driver-timeout=10")
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        started(*flags, environment=driver.environment) as process,
+    ):
+        await devices_seen(kubelet, 8)
+        for call in (Call.COUNT, Call.INIT):
+            driver.fail(call, 9)
+        await process.wait_for_event("waiting for the driver", limit=20)
+        process.send(signal.SIGSTOP)
+        for call in (Call.COUNT, Call.INIT):
+            driver.fail(call, 0)
+        await asyncio.sleep(16)  # the timeout, and more than a busy machine could add
+        process.send(signal.SIGCONT)
+        await process.wait_for_event("driver is available", limit=20)
+        assert kubelet.allocatable(RESOURCE) == 8
+        assert not [line for line in process.lines if line["event"] == "device changed its health"]
 
 
 async def test_a_driver_that_is_installed_later_is_found(kubelet_dir: Path, driver: Driver) -> None:

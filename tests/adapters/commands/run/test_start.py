@@ -31,11 +31,12 @@ RUN = (
 """Tells at its end what it imported and looked into."""
 
 
-async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, driver: Driver) -> None:
+async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", RUN, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root),
-            env=driver.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
         child.terminate()
