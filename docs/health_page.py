@@ -189,7 +189,7 @@ A device that became unhealthy is healthy again when all of this is true:
   recovery action back to none.
 - It answers.
 - The driver does not ask for recovery.
-- It was quiet for {quiet:g} s (`--quiet-time`).
+- It was quiet for {quiet:g} s (`--quiet-time`). This is not needed if the driver has decided that there is no fault.
 
 A device that becomes unhealthy {count} times within {window:g} s (`--flap-count`, `--flap-window`) stays unhealthy. It
 needs a reset, a reboot of the node, or `plugin-gateway health clear`. Three cases are not counted:
@@ -252,10 +252,11 @@ reboot. The other two do not change the health. `ignore` writes a line to the lo
 and an Event with `--kubernetes-events`.
 
 `unhealthy-until-driver-decides` is for XIDs that can be harmless or fatal, such as errors of NVLink. The event does not
-tell which case it is. The device is unhealthy while the question is open. {decision:g} s after the last such XID the
-gateway reads the driver's recovery action (driver 565 and later). If the action is none and the check finds nothing,
-the device is healthy at once, without a quiet time, and this does not count as flapping. If the driver asks for a
-reset, the device is unhealthy until the reset. A driver older than 565 cannot be asked. Then the device needs a reset.
+tell which case it is. The device is unhealthy while the question is open. At least {decision:g} s after the last such
+XID the gateway reads the driver's recovery action (driver 565 and later). If the action is none, the check finds
+nothing and there is no other evidence, the device is healthy at once, without a quiet time, and this does not count as
+flapping. If the gateway was started again meanwhile, the quiet time is needed. If the driver asks for a reset, the
+device is unhealthy until the reset. A driver older than 565 cannot be asked. Then the device needs a reset.
 
 The table was made from NVIDIA's catalog of {catalog}. `plugin-gateway health-policy` shows the decisions for its flags,
 environment and file, and where each was made. A decision applies to the next evidence. It does not change what already

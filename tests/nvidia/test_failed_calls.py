@@ -17,7 +17,7 @@ from plugin_gateway.core.health.observations import (
     EvidenceReported,
     InventorySeen,
 )
-from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION
 from plugin_gateway.core.health.state import State, advance
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
@@ -247,3 +247,21 @@ def test_an_xid_is_followed_by_a_check_when_the_driver_has_decided(driver: Drive
         told = time.monotonic()
         watcher.next(DevicesChecked, 2)
         assert time.monotonic() - told >= 0.25
+
+
+def test_a_storm_of_events_hides_no_gpu_from_the_checks_of_a_slow_driver(driver: Driver) -> None:
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        for _ in range(4):
+            calls = driver.calls(Call.RETIRED)
+            driver.hang(Call.RETIRED)
+            eventually(lambda calls=calls: driver.calls(Call.RETIRED) > calls)  # type: ignore[misc]
+            time.sleep(0.3)
+            driver.xid(0, 13)
+            driver.release()
+            seen = len(watcher.of(DevicesChecked))
+            eventually(lambda seen=seen: len(watcher.of(DevicesChecked)) > seen)  # type: ignore[misc]
+        driver.ask_for_recovery(0, 1)
+        driver.xid(0, 13)
+        watcher.checked(uuid(0), RECOVERY_ACTION)
+        assert all(len(seen.checkups) == 2 for seen in watcher.of(DevicesChecked))

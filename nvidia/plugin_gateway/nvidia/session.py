@@ -5,7 +5,7 @@ NVML shows a new GPU only in a new session.
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -151,9 +151,15 @@ class Session:
                 differs = True  # a lost GPU that comes back has another handle in a new session only
         return Check(differs, fails, is_readable_again)
 
-    def check_up(self, between: Callable[[], None]) -> Mapping[DeviceId, Checkup]:
-        """Check every device of the inventory, with at most three calls for each. Calls ``between`` after each call."""
-        return {device: check_up(self._latest[index], between) for index, device in self.snapshot.by_index.items()}
+    def check_up(
+        self, between: Callable[[], None], only: Collection[DeviceId] | None = None
+    ) -> Mapping[DeviceId, Checkup]:
+        """Check the devices of the inventory, with at most three calls for each. Calls ``between`` after each call."""
+        return {
+            device: check_up(self._latest[index], between)
+            for index, device in self.snapshot.by_index.items()
+            if only is None or device in only
+        }
 
     def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
         """Return the device of an event. None if it is not in the inventory.

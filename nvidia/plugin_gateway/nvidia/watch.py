@@ -111,6 +111,8 @@ class Watch:
         """Report that events are read again, if only the change of the session was in the way."""
         if self._events_problem == NEW_SESSION:
             self._report_events(None)
+            self._needs_checkup = True
+            self._settled_at = time.monotonic() + self._pace.settling
 
     def _report_inventory(self, inventory: Inventory) -> None:
         """Report the inventory if it differs from the last one."""
@@ -215,13 +217,17 @@ class Watch:
     def _check_up(self, session: Session, between: Callable[[], None]) -> DevicesChecked:
         """Check all devices.
 
-        A device with an event meanwhile is left out. Its answers can be older than the event, and are asked again.
+        A device with an event meanwhile is asked again, because its answers can be older than the event. No event is
+        read during that.
         """
+        began = time.monotonic()
         self._needs_checkup = self._check_is_asked_for = False
         self._told_meanwhile.clear()
-        checkups = session.check_up(between)
+        checkups = dict(session.check_up(between))
+        if self._told_meanwhile:
+            checkups.update(session.check_up(self._give_sign, only=self._told_meanwhile))
         self._next_checkup = time.monotonic() + self._pace.checkup
-        self._needs_checkup |= time.monotonic() < self._settled_at or any(
+        self._needs_checkup |= began < self._settled_at or any(
             checkup.problems or checkup.unanswered for checkup in checkups.values()
         )
-        return DevicesChecked({name: each for name, each in checkups.items() if name not in self._told_meanwhile})
+        return DevicesChecked(checkups, age=time.monotonic() - began)

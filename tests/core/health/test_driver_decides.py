@@ -1,13 +1,20 @@
 """Evidence that can be harmless or fatal: the device is out while the driver has not decided, and no longer."""
 
-from dataclasses import replace
-
 import pytest
 
-from core.health.story import ASKING, GPU, LOST, WELL, Story
+from core.health.story import ASKING, GPU, LOST, POLICY, SEEN, WELL, Story
+from core.strategies import inventory
 from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Stage
-from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
-from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverUnavailable,
+    EventsAwaited,
+    EvidenceReported,
+    InventorySeen,
+    Observation,
+)
+from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
 from plugin_gateway.nvidia.evidence import PENDING_RETIREMENT, xid_kind
 
 OPEN = EvidenceReported(xid_kind(145), GPU)
@@ -86,8 +93,51 @@ def test_a_reset_will_do_too_and_is_followed_by_a_quiet_time() -> None:
     assert story.stage is Stage.PROBATION
 
 
-def test_after_a_restart_that_lost_the_time_of_the_evidence_the_first_check_decides_nothing() -> None:
-    story = Story().see(OPEN)
-    story.state = replace(story.state, faults={GPU: replace(story.fault, told_at=None)})
-    assert story.sleep(1000).check().stage is Stage.UNHEALTHY
+def test_after_a_restart_of_the_gateway_the_driver_is_asked_again_and_a_quiet_time_follows() -> None:
+    story = Story().see(OPEN).sleep(100).restart()
+    assert story.check().stage is Stage.UNHEALTHY, "it is not known when the evidence was reported"
+    assert story.sleep(DECISION_TIME).check().stage is Stage.PROBATION
+    assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
+
+
+def test_an_answer_that_is_older_than_the_decision_does_not_count() -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME + 2)
+    story.see(DevicesChecked({GPU: WELL}, age=3.0))
+    assert story.stage is Stage.UNHEALTHY
+    assert story.see(DevicesChecked({GPU: WELL}, age=1.0)).stage is Stage.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("gone", "back"),
+    [
+        (EventsAwaited("a new session"), EventsAwaited(None)),
+        (DriverUnavailable("gone"), SEEN),
+        (InventorySeen(inventory()), SEEN),
+    ],
+)
+def test_time_in_which_evidence_could_be_missed_does_not_count(gone: Observation, back: Observation) -> None:
+    story = Story().see(OPEN, gone).sleep(2 * DECISION_TIME).check()
+    assert story.stage is Stage.UNHEALTHY
+    assert story.see(gone, back).check().stage is Stage.UNHEALTHY
     assert story.sleep(DECISION_TIME).check().stage is Stage.HEALTHY
+
+
+def test_after_a_reset_it_does_not_ask_for_another_reset() -> None:
+    story = Story().see(EvidenceReported(xid_kind(48), GPU)).check(ASKING).check()
+    assert story.stage is Stage.PROBATION
+    assert story.see(OPEN).sleep(DECISION_TIME).check().stage is Stage.PROBATION
+    assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
+
+
+def test_a_device_that_flaps_is_counted_though_its_faults_begin_as_the_drivers_to_decide() -> None:
+    story = Story()
+    for _ in range(story.policy.flap_count):
+        story.see(OPEN, EvidenceReported(xid_kind(10_000), GPU)).sleep(DECISION_TIME).check()
+        story.sleep(story.policy.quiet_time)
+    assert story.stage is Stage.UNHEALTHY
+    assert "too often" in story.fault.lacks
+
+
+def test_a_quiet_time_follows_a_reset_though_the_policy_only_reports_that_the_driver_asks_for_it() -> None:
+    story = Story(POLICY.with_decisions({RECOVERY_ACTION: Decision(Action.REPORT, "file:1")}))
+    assert story.see(OPEN).check(ASKING).sleep(DECISION_TIME).check().stage is Stage.PROBATION

@@ -130,6 +130,11 @@ def _evidence(value: object) -> EvidenceReported:
     return EvidenceReported(found["evidence"], found["device"], found["place"], times)
 
 
+def _checked(value: object) -> DevicesChecked:
+    found = fields({"checkups": mapping(device_id, _CHECKUP)})({"checkups": names(value).get("checkups")})
+    return DevicesChecked(found["checkups"], within("age", number, names(value).get("age", 0.0)))
+
+
 def _unavailable(value: object) -> DriverUnavailable:
     found = fields({"problem": text})({"problem": names(value).get("problem")})
     return DriverUnavailable(
@@ -191,7 +196,7 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
     EvidenceReported.__name__: _evidence,
     **older_forms.observations(device_id),
-    "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP)),
+    "DevicesChecked": _checked,
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
     "DriverUnavailable": _unavailable,
     "DriverSilence": _kind(DriverSilence, seconds=number),

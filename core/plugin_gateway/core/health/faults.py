@@ -64,7 +64,7 @@ class Fault:
     evidence: tuple[Evidence, ...]
     """The evidence that made the device unhealthy, then the latest evidence. At most `MAX_EVIDENCE`."""
     needs: Needs
-    """The highest need of all the evidence."""
+    """The highest need of all the evidence. What the driver decides about, a check can lower or raise."""
     problems: Mapping[EvidenceKind, str] = field(default_factory=dict)
     """The problems that last: those of the last check, and a driver that is gone."""
     asked_for_recovery: bool = False
@@ -78,7 +78,10 @@ class Fault:
     quiet_from: float | None = None
     """Since when the device is on probation, on the uptime clock. None if it is not on probation."""
     told_at: float | None = None
-    """When the latest evidence was reported, on the uptime clock. None if that is not known any more."""
+    """Until when there can have been evidence, on the uptime clock. None if that is not known any more.
+
+    It is the latest report, or a later moment in which a report could have been missed.
+    """
     is_drivers_to_decide: bool = False
     """Whether there is no evidence but such that the driver decides about. Then no quiet time is needed."""
 
@@ -151,7 +154,7 @@ def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> F
         told_at=now.uptime,
         is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
-        needs=max(fault.needs, needs),
+        needs=max(Needs.CHECK if fault.was_reset and fault.needs is not Needs.REBOOT else fault.needs, needs),
         was_reset=fault.was_reset and needs is Needs.CHECK,
         was_checked=False,
         quiet_from=None,
@@ -175,17 +178,19 @@ def add_lasting_evidence(fault: Fault | None, kind: EvidenceKind, what: str, nee
     return replace(updated, problems={**updated.problems, kind: what}, was_checked=False)
 
 
-def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment) -> Fault:
+def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment, asked_at: float) -> Fault:
     """Return the fault after a check.
 
     ``lasting`` contains the problems of the check that count by the policy. Each of them was added to the fault before.
+    ``asked_at`` is the time of the first question on the uptime clock, from which on no evidence was missed.
     Probation begins here if nothing but the quiet time is missing.
     """
     asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
     examined = replace(
         fault,
-        needs=_needs_after(fault, checkup, now),
+        needs=_needs_after(fault, checkup, asked_at),
         told_at=now.uptime if fault.told_at is None else fault.told_at,
+        is_drivers_to_decide=fault.is_drivers_to_decide and not (fault.asked_for_recovery or asked),
         problems=lasting,
         asked_for_recovery=asked,
         was_reset=fault.was_reset or (fault.asked_for_recovery and not asked),
@@ -197,14 +202,18 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
     return replace(examined, quiet_from=now.uptime if fault.quiet_from is None else fault.quiet_from)
 
 
-def _needs_after(fault: Fault, checkup: Checkup, now: Moment) -> Needs:
+def _needs_after(fault: Fault, checkup: Checkup, asked_at: float) -> Needs:
     """Return what the device needs after a check. What the driver decides about, a check can lower or raise."""
-    if fault.needs is not Needs.DRIVER or NOT_ANSWERING in checkup.problems:
+    if fault.needs is not Needs.DRIVER or NOT_ANSWERING in checkup.problems or RECOVERY_ACTION in checkup.unanswered:
         return fault.needs
-    if checkup.asks_for_recovery is None:
-        return Needs.DRIVER if RECOVERY_ACTION in checkup.unanswered else Needs.RESET
-    is_late_enough = fault.told_at is not None and now.uptime - fault.told_at >= DECISION_TIME
-    return Needs.CHECK if is_late_enough and not checkup.asks_for_recovery else Needs.DRIVER
+    if fault.told_at is None or asked_at - fault.told_at < DECISION_TIME or checkup.asks_for_recovery:
+        return Needs.DRIVER
+    return Needs.RESET if checkup.asks_for_recovery is None else Needs.CHECK
+
+
+def wait_for_driver(fault: Fault, now: Moment) -> Fault:
+    """Return the fault after a moment in which evidence could have been missed. The driver's answer has to be later."""
+    return replace(fault, told_at=now.uptime) if fault.needs is Needs.DRIVER else fault
 
 
 def ask(fault: Fault) -> Fault:
@@ -237,12 +246,22 @@ def resume(fault: Fault) -> Fault:
     return replace(fault, was_checked=False, quiet_from=None)
 
 
+def restart(fault: Fault) -> Fault:
+    """Return the fault after a restart of the gateway. When the evidence was reported is not kept."""
+    return replace(resume(fault), told_at=None, is_drivers_to_decide=False)
+
+
 def clear(fault: Fault) -> Fault | None:
     """Return the fault after an operator's `health clear`. None if no problem lasts, so the device is healthy."""
     if not fault.problems:
         return None
     lasting = tuple(each for each in fault.evidence if each.what in fault.problems.values())
     return replace(fault, evidence=lasting or fault.evidence, needs=Needs.CHECK, is_flapping=False)
+
+
+def is_new(before: Fault | None, after: Fault) -> bool:
+    """Whether the device has just become unhealthy, or has its first evidence that the driver does not decide about."""
+    return before is None or (before.is_drivers_to_decide and not after.is_drivers_to_decide and not after.was_reset)
 
 
 def require_reset(fault: Fault) -> Fault:

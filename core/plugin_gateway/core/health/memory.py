@@ -50,7 +50,7 @@ def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
         return State(faults=left, unseen=frozenset(left))
     return State(
         driver=memory.driver,
-        faults={device: faults.resume(fault) for device, fault in memory.faults.items()},
+        faults={device: faults.restart(fault) for device, fault in memory.faults.items()},
         taken_out={
             device: tuple(time for time in times if time <= uptime) for device, times in memory.taken_out.items()
         },

@@ -44,6 +44,8 @@ class DevicesChecked(NamedTuple):
     """The results of a check of devices."""
 
     checkups: Mapping[DeviceId, Checkup]
+    age: float = 0.0
+    """Seconds since the first question of the check. The oldest answer can be as old."""
 
     @property
     def topic(self) -> Hashable | None:

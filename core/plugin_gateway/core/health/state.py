@@ -18,7 +18,7 @@ from plugin_gateway.core.health.changes import (
     Significance,
     SilenceChange,
 )
-from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
+from plugin_gateway.core.health.faults import Fault, Moment, Stage
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -35,6 +35,7 @@ from plugin_gateway.core.health.policy import (
     Decision,
     EvidenceKind,
     HealthPolicy,
+    Needs,
     words_of,
 )
 
@@ -141,8 +142,8 @@ def _apply(  # noqa: PLR0911 - one for each kind
             return _see(state, inventory)
         case EvidenceReported(kind):
             return _report(state, observation, policy.about(kind), now)
-        case DevicesChecked(checkups):
-            return _check(state, checkups, now, policy)
+        case DevicesChecked():
+            return _check(state, observation, now, policy)
         case DriverSeen():
             return _meet(state, observation)
         case DriverUnavailable():
@@ -183,7 +184,7 @@ def _report(state: State, evidence: EvidenceReported, decision: Decision, now: M
     If the driver asked for recovery, the next check finds out whether it still does.
     """
     device, times, needs = evidence.device, evidence.times, decision.action.needs
-    what = f"{words_of(evidence.kind)}{_at(evidence.place)}"
+    what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
     if device is None or not _has(state.inventory, device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
@@ -202,14 +203,13 @@ def _significance(decision: Decision) -> Significance:
     return Significance.REPORTED if decision.is_reported else Significance.IGNORED
 
 
-def _check(
-    state: State, checkups: Mapping[DeviceId, Checkup], now: Moment, policy: HealthPolicy
-) -> tuple[State, Changes]:
+def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Apply the results of a check. They stay valid until the next check."""
     notes: list[Note] = []
     held: dict[DeviceId, Fault] = {}
     reported = dict(state.reported)
-    for device, checkup in checkups.items():
+    here = {device.id for device in state.devices} if state.is_watched else set()
+    for device, checkup in check.checkups.items():
         decided = {kind: (what, policy.about(kind)) for kind, what in checkup.problems.items()}
         known = reported.pop(device, {})
         if only := {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}:
@@ -223,9 +223,10 @@ def _check(
             notes += _further(fault, device, what)
             fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
         if fault is not None:
+            asked_at = now.uptime - check.age if device in here else -math.inf
             # A question without an answer does not end a problem.
             unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
-            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now)
+            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
     after = replace(_with_faults(state, held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
 
@@ -312,8 +313,21 @@ def _conclude(
     before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
 ) -> tuple[State, Changes]:
     """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
+    after = _hold_decisions(before, after, now)
     after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
+
+
+def _hold_decisions(before: State, after: State, now: Moment) -> State:
+    """Let the driver decide later about devices whose evidence could have been missed just now."""
+    if all(fault.needs is not Needs.DRIVER for fault in after.faults.values()):
+        return after
+    is_watched = before.is_watched and after.is_watched
+    here = {device.id for device in before.devices} & {device.id for device in after.devices} if is_watched else set()
+    return _with_faults(
+        after,
+        {device: faults.wait_for_driver(fault, now) for device, fault in after.faults.items() if device not in here},
+    )
 
 
 def _interrupt(state: State) -> State:
@@ -329,7 +343,7 @@ def _interrupt(state: State) -> State:
 
 def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
     """Count the devices that have just become unhealthy. Require a reset for those that flap."""
-    new = [device for device in after.faults if device not in before.faults]
+    new = [device for device, fault in after.faults.items() if faults.is_new(before.faults.get(device), fault)]
     if not new or _affects_all_devices(before, after, new):
         return after
     taken_out, held = dict(after.taken_out), {}
@@ -377,10 +391,6 @@ def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
             )
             changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
     return tuple(changes)
-
-
-def _at(place: str) -> str:
-    return f" at {place}" if place else ""
 
 
 def _has(inventory: Inventory | None, device: DeviceId) -> bool:
