@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -47,7 +48,11 @@ async def test_a_recording_plays_again_without_a_difference(
             lambda lines: first(lines, "register").update(api_version="v1alpha2"),
             f"{RESOURCE} was registered as v1alpha2 then, {RESOURCE} as v1beta1 now",
         ),
-        (lambda lines: lines.remove(first(lines, "register")), "is registered as v1beta1 once more than then"),
+        (
+            # The gateway that replays can register before or after the kubelet's first call.
+            lambda lines: lines.remove(first(lines, "register")),
+            "is registered as v1beta1 once more than then|then, which is not registered now",
+        ),
     ],
 )
 async def test_what_differs_is_told_with_its_line(
@@ -61,7 +66,7 @@ async def test_what_differs_is_told_with_its_line(
     edited(recording, change)
     status, output, errors = await run_to_end("replay", str(recording))
     assert (status, errors) == (1, "")
-    assert words in output
+    assert re.search(words, output)
     assert output.startswith(f"{recording}:")
 
 
