@@ -26,7 +26,6 @@ from plugin_gateway.adapters.support.strict_json import (
     text,
     truth,
     whole,
-    within,
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -106,9 +105,12 @@ def _path(value: object) -> str:
     return text(value)
 
 
-def _kind(kind: type, **parts: Read[Any]) -> Read[Any]:
-    """Return a reader for a NamedTuple that `plain` wrote, with its class name as `kind`."""
-    read = fields({"kind": one_of((kind.__name__,)), **parts})
+def _kind(kind: type, *, optional: Mapping[str, Read[Any]] | None = None, **parts: Read[Any]) -> Read[Any]:
+    """Return a reader for a NamedTuple that `plain` wrote, with its class name as `kind`.
+
+    ``optional`` are the parts that earlier gateways did not write. They have defaults.
+    """
+    read = fields({"kind": one_of((kind.__name__,)), **parts}, optional)
 
     def make(value: object) -> Any:
         found = read(value)
@@ -126,20 +128,7 @@ def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
 
 def _evidence(value: object) -> EvidenceReported:
     found = _EVIDENCE(value)
-    times = within("times", whole, names(value).get("times", 1))
-    return EvidenceReported(found["evidence"], found["device"], found["place"], times)
-
-
-def _checked(value: object) -> DevicesChecked:
-    found = fields({"checkups": mapping(device_id, _CHECKUP)})({"checkups": names(value).get("checkups")})
-    return DevicesChecked(found["checkups"], within("age", number, names(value).get("age", 0.0)))
-
-
-def _unavailable(value: object) -> DriverUnavailable:
-    found = fields({"problem": text})({"problem": names(value).get("problem")})
-    return DriverUnavailable(
-        found["problem"], within("restart_may_help", truth, names(value).get("restart_may_help", False))
-    )
+    return EvidenceReported(found["evidence"], found["device"], found["place"], found.get("times", 1))
 
 
 def _action(value: object) -> Action:
@@ -155,7 +144,8 @@ _EVIDENCE = fields(
         "evidence": _evidence_kind,
         "device": null_or(device_id),
         "place": text,
-    }
+    },
+    optional={"times": whole},
 )
 _POLICY = _dataclass(
     HealthPolicy,
@@ -196,9 +186,9 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
     EvidenceReported.__name__: _evidence,
     **older_forms.observations(device_id),
-    "DevicesChecked": _checked,
+    "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP), optional={"age": number}),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
-    "DriverUnavailable": _unavailable,
+    "DriverUnavailable": _kind(DriverUnavailable, problem=text, optional={"restart_may_help": truth}),
     "DriverSilence": _kind(DriverSilence, seconds=number),
     "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),
 }

@@ -128,15 +128,17 @@ def mapping(read_name: Read[_Name], read_value: Read[_Value]) -> Read[Mapping[_N
     return read_all
 
 
-def fields(readers: Mapping[str, Read[Any]]) -> Read[dict[str, Any]]:
-    """Return a reader for an object with exactly these keys."""
+def fields(readers: Mapping[str, Read[Any]], optional: Mapping[str, Read[Any]] | None = None) -> Read[dict[str, Any]]:
+    """Return a reader for an object with these keys. A missing optional key is left out; others are ignored."""
+    perhaps = optional or {}
 
     def read_all(value: object) -> dict[str, Any]:
         found = names(value)
         missing = [each for each in readers if each not in found]
         if missing:
             raise MisfitError(f"no {missing[0]!r}; {', '.join(readers)} belong here")
-        return {each: within(each, read, found[each]) for each, read in readers.items()}
+        present = {each: read for each, read in perhaps.items() if each in found}
+        return {each: within(each, read, found[each]) for each, read in {**readers, **present}.items()}
 
     return read_all
 
