@@ -11,10 +11,10 @@ lenient, so that a device that was unhealthy is never forgotten because of one u
 What could not be read is returned in words, for the log.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, truth
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault
@@ -26,8 +26,6 @@ VERSION = 2
 """Version of the form. Every version can be read."""
 MAX_TEXT = 4096
 """Characters of one text."""
-MAX_NUMBER = 1e11
-"""Seconds since the epoch, about 3,000 years from now."""
 MAX_PROBLEMS = 8
 """Problems that are returned in words."""
 UNREADABLE = "unhealthy before, its record cannot be read"
@@ -123,13 +121,13 @@ class _Reader:
     def _note(self, place: str, value: object) -> None:
         self._problems.append(f"{place}: {_shown(value)}")
 
-    def _get(self, found: Mapping[str, Any], name: str, read: Callable[[object], _Value], default: _Value) -> _Value:
+    def _get(self, found: Mapping[str, Any], name: str, read: Read[_Value], default: _Value) -> _Value:
         """Return a field; the default where it is missing, or not what belongs there."""
         if name not in found:
             return default
         try:
             return read(found[name])
-        except InvalidValueError:
+        except MisfitError:
             self._note(name, found[name])
             return default
 
@@ -151,7 +149,7 @@ class _Reader:
         if value is None:
             return None
         found = self._mapping(value, "driver")
-        return DriverSeen(*(self._get(found, name, _text_or_null, None) for name in ("version", "instance")))
+        return DriverSeen(*(self._get(found, name, null_or(_text), None) for name in ("version", "instance")))
 
     def _by_device(self, value: object, place: str, read: Callable[[object, str], _Value]) -> Mapping[DeviceId, _Value]:
         entries: dict[DeviceId, _Value] = {}
@@ -165,7 +163,7 @@ class _Reader:
         for each in self._list(value, "unseen"):
             try:
                 devices.append(parse_device_id(_text(each)))
-            except InvalidValueError:
+            except (InvalidValueError, MisfitError):
                 self._note("device", each)
         return devices
 
@@ -173,15 +171,15 @@ class _Reader:
         times = []
         for each in self._list(value, place):
             try:
-                times.append(_number(each))
-            except InvalidValueError:
+                times.append(number(each))
+            except MisfitError:
                 self._note(place, each)
         return tuple(times)
 
     def _fault(self, value: object, place: str) -> Fault:
         found = self._mapping(value, place)
         evidence = [each for each in map(self._evidence, self._list(found.get("evidence"), place)) if each is not None]
-        since = self._get(found, "since", _number, evidence[0].at if evidence else 0.0)
+        since = self._get(found, "since", number, evidence[0].at if evidence else 0.0)
         is_readable = bool(evidence)
         if not is_readable:
             self._note(f"{place}: evidence", found.get("evidence"))
@@ -190,9 +188,9 @@ class _Reader:
             evidence=tuple(evidence[:MAX_EVIDENCE]) or (Evidence(UNREADABLE, since),),
             needs=self._needs(found.get("needs"), place) if is_readable else Needs.RESET,
             problems=self._kinds(found.get("problems"), place),
-            asked_for_recovery=self._get(found, "asked_for_recovery", _switch, default=False),
-            was_reset=self._get(found, "was_reset", _switch, default=False),
-            is_flapping=self._get(found, "is_damped", _switch, default=False),
+            asked_for_recovery=self._get(found, "asked_for_recovery", truth, default=False),
+            was_reset=self._get(found, "was_reset", truth, default=False),
+            is_flapping=self._get(found, "is_damped", truth, default=False),
         )
 
     def _needs(self, value: object, place: str) -> Needs:
@@ -206,35 +204,19 @@ class _Reader:
         for kind, what in self._mapping(value, place).items():
             try:
                 kinds[EvidenceKind(_text(kind))] = _text(what)
-            except InvalidValueError:
+            except MisfitError:
                 self._note(f"{place}: problems", {kind: what})
         return kinds
 
     def _evidence(self, value: object) -> Evidence | None:
         if not isinstance(value, dict) or not isinstance(value.get("what"), str):
             return None
-        return Evidence(_plain(value["what"]), self._get(value, "at", _number, 0.0))
+        return Evidence(_plain(value["what"]), self._get(value, "at", number, 0.0))
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TEXT or not (value.isprintable() or not value):
-        raise InvalidValueError(_shown(value))
-    return value
-
-
-def _text_or_null(value: object) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMBER:
-        raise InvalidValueError(_shown(value))
-    return float(value) if math.isfinite(value) else 0.0
-
-
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidValueError(_shown(value))
+        raise MisfitError(_shown(value))
     return value
 
 
