@@ -5,6 +5,7 @@ import pytest
 from core.health.story import ASKING, GPU, LOST, POLICY, SEEN, WELL, Story
 from core.strategies import inventory
 from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Stage
+from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -141,3 +142,11 @@ def test_a_device_that_flaps_is_counted_though_its_faults_begin_as_the_drivers_t
 def test_a_quiet_time_follows_a_reset_though_the_policy_only_reports_that_the_driver_asks_for_it() -> None:
     story = Story(POLICY.with_decisions({RECOVERY_ACTION: Decision(Action.REPORT, "file:1")}))
     assert story.see(OPEN).check(ASKING).sleep(DECISION_TIME).check().stage is Stage.PROBATION
+
+
+def test_an_open_question_while_the_driver_is_away_is_kept_once() -> None:
+    story = Story().see(OPEN, DriverUnavailable("gone"))
+    kept = remember(story.state, "boot")
+    later = story.sleep(1).see(DriverUnavailable("gone")).state
+    assert later != story.sleep(1).see(DriverUnavailable("gone")).state
+    assert remember(later, "boot") == kept

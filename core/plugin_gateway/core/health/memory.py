@@ -26,11 +26,11 @@ class Memory(NamedTuple):
 
 
 def remember(state: State, boot_id: str) -> Memory:
-    """Return the part of the state that has to be kept."""
+    """Return the part of the state that has to be kept. What a restart forgets is not in it, so it changes seldom."""
     return Memory(
         boot_id=boot_id,
         driver=state.driver,
-        faults=state.faults,
+        faults={device: faults.restart(fault) for device, fault in state.faults.items()},
         taken_out=state.taken_out,
         unseen=state.unseen & state.faults.keys(),
     )
@@ -50,7 +50,7 @@ def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
         return State(faults=left, unseen=frozenset(left))
     return State(
         driver=memory.driver,
-        faults={device: faults.restart(fault) for device, fault in memory.faults.items()},
+        faults=memory.faults,
         taken_out={
             device: tuple(time for time in times if time <= uptime) for device, times in memory.taken_out.items()
         },
