@@ -147,7 +147,7 @@ class Gateway:
             served.publish_again_at - now for served in self._served.values() if served.publish_again_at is not None
         ]
         if next_due is not None:
-            left = next_due - self._now().uptime
+            left = next_due - began
             waits.append(left if left > 0 else OVERDUE_PAUSE)
         timeout = max(min(waits), 0) if waits else math.inf
         with contextlib.suppress(TimeoutError):
