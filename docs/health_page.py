@@ -19,7 +19,8 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
-from plugin_gateway.core.health.state import State, advance, clear, due, wait
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
 from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 

@@ -18,7 +18,8 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION
-from plugin_gateway.core.health.state import State, advance
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 from .conftest import MakeDriver

@@ -23,7 +23,8 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
-from plugin_gateway.core.health.state import State, advance, clear
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 GPU, OTHER = device(0).id, device(1).id

@@ -7,7 +7,8 @@ from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation
 from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, HealthPolicy
-from plugin_gateway.core.health.state import State, advance, clear, due, wait
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, PENDING_RETIREMENT
 
 POLICY = HEALTH_POLICY

@@ -21,7 +21,8 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.health.state import State, advance, clear, due, wait
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, clear, due, wait
 
 Step = tuple[State, Observation, State, Changes]
 

@@ -13,7 +13,8 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import DRIVER_GONE, Action, Decision
-from plugin_gateway.core.health.state import State, advance, due
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, due
 from plugin_gateway.nvidia.evidence import xid_kind
 
 

@@ -14,7 +14,8 @@ from plugin_gateway.core.health.observations import (
     merged,
 )
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
-from plugin_gateway.core.health.state import State, advance
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, PENDING_RETIREMENT, ROW_REMAP_FAILURE, xid_kind
 
 

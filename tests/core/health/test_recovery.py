@@ -9,7 +9,8 @@ from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import DriverSeen, EventsAwaited, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
-from plugin_gateway.core.health.state import State, advance, wait
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.nvidia.evidence import xid_kind
 
 

@@ -20,7 +20,8 @@ from plugin_gateway.core.health.changes import Changes, Significance
 from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.health.state import State, advance, clear, due, wait
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst

@@ -1,0 +1,197 @@
+"""The effect of each observation on the state."""
+
+import math
+from dataclasses import replace
+
+from plugin_gateway.core.devices import DeviceId, Inventory, diff
+from plugin_gateway.core.health import faults
+from plugin_gateway.core.health.changes import (
+    Changes,
+    DriverChange,
+    EventsChange,
+    Note,
+    Significance,
+    SilenceChange,
+)
+from plugin_gateway.core.health.faults import Fault, Moment, Stage
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverSeen,
+    DriverSilence,
+    DriverUnavailable,
+    EventsAwaited,
+    EvidenceReported,
+    InventorySeen,
+    Observation,
+)
+from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
+    RECOVERY_ACTION,
+    Decision,
+    HealthPolicy,
+    words_of,
+)
+from plugin_gateway.core.health.state import MAX_SILENCE, State
+
+
+def apply(  # noqa: PLR0911 - one for each kind
+    state: State, observation: Observation, now: Moment, policy: HealthPolicy
+) -> tuple[State, Changes]:
+    """Return the state with the observation applied, and what changed. The rules for all observations come later."""
+    match observation:
+        case InventorySeen(inventory):
+            return _see(state, inventory)
+        case EvidenceReported(kind):
+            return _report(state, observation, policy.about(kind), now)
+        case DevicesChecked():
+            return _check(state, observation, now, policy)
+        case DriverSeen():
+            return _meet(state, observation)
+        case DriverUnavailable():
+            return _miss(state, observation, now, policy)
+        case DriverSilence(seconds):
+            return _listen(state, seconds, now, policy)
+        case EventsAwaited(problem):
+            events = None if problem == state.events_problem else EventsChange(problem=problem)
+            return replace(state, events_problem=problem), Changes(events=events)
+
+
+def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
+    before = state.inventory
+    difference = diff(before.devices if before else (), inventory.devices)
+    known_rejections = before.rejected if before else ()
+    changes = Changes(
+        added=difference.added,
+        removed=difference.removed,
+        altered=difference.altered,
+        rejected=tuple(item for item in inventory.rejected if item not in known_rejections),
+        driver=DriverChange(problem=None) if state.driver_problem is not None else None,
+    )
+    after = replace(
+        state,
+        unseen=state.unseen - {device.id for device in inventory.devices},
+        inventory=inventory,
+        driver_problem=None,
+        restart_may_help=False,
+        driver_missing_since=None,
+        driver_is_gone=False,
+    )
+    return after, changes
+
+
+def _report(state: State, evidence: EvidenceReported, decision: Decision, now: Moment) -> tuple[State, Changes]:
+    """Apply evidence that does not last by itself.
+
+    If the driver asked for recovery, the next check finds out whether it still does.
+    """
+    device, times, needs = evidence.device, evidence.times, decision.action.needs
+    what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
+    if device is None or not state.has(device):
+        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
+    if needs is None:
+        return state, Changes(notes=(Note(device, what, _significance(decision), times),))
+    before = state.faults.get(device)
+    updated = faults.add_evidence(before, what, needs, now)
+    held = state.with_faults({device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
+    further = _further(before, device, what)
+    is_first = before is None or before.stage is Stage.PROBATION or bool(further)
+    again = times - 1 if is_first else times
+    repeated = [Note(device, what, Significance.REPEATED, again)] if again else []
+    return held, Changes(notes=(*further, *repeated))
+
+
+def _significance(decision: Decision) -> Significance:
+    return Significance.REPORTED if decision.is_reported else Significance.IGNORED
+
+
+def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Apply the results of a check. They stay valid until the next check."""
+    notes: list[Note] = []
+    held: dict[DeviceId, Fault] = {}
+    reported = dict(state.reported)
+    here = {device.id for device in state.devices} if state.is_watched else set()
+    for device, checkup in check.checkups.items():
+        decided = {kind: (what, policy.about(kind)) for kind, what in checkup.problems.items()}
+        known = reported.pop(device, {})
+        if only := {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}:
+            reported[device] = only
+            notes += [Note(device, what, Significance.REPORTED) for kind, what in only.items() if kind not in known]
+        fault = state.faults.get(device)
+        lasting = {kind: what for kind, (what, decision) in decided.items() if decision.action.needs is not None}
+        for kind, what in lasting.items():
+            needs = decided[kind][1].action.needs
+            assert needs is not None
+            notes += _further(fault, device, what)
+            fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
+        if fault is not None:
+            asked_at = now.uptime - check.age if device in here else -math.inf
+            # A question without an answer does not end a problem.
+            unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
+            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
+    after = replace(state.with_faults(held), reported=reported, driver_missing_since=None, driver_is_gone=False)
+    return after, Changes(notes=tuple(notes))
+
+
+def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
+    is_new = fault is not None and all(evidence.what != what for evidence in fault.evidence)
+    return [Note(device, what, Significance.FURTHER)] if is_new else []
+
+
+def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
+    """Apply which driver answers. A new instance of the driver has reset every device."""
+    before = state.driver.instance if state.driver is not None else None
+    is_new = None not in {before, driver.instance} and before != driver.instance
+    held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
+    seen = driver if driver != state.driver else None
+    return replace(state.with_faults(held), driver=driver), Changes(seen=seen)
+
+
+def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    change = None if driver.problem == state.driver_problem else DriverChange(problem=driver.problem)
+    since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
+    missing = replace(
+        state,
+        driver_problem=driver.problem,
+        driver_missing_since=since,
+        restart_may_help=driver.restart_may_help,
+    )
+    after, notes = miss_driver(missing, now, policy)
+    return after, Changes(driver=change, notes=notes)
+
+
+def miss_driver(state: State, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
+    """Return the state after more time without a driver. At the driver timeout, the driver counts as gone."""
+    since = state.driver_missing_since
+    if since is None or now.uptime - since < policy.driver_timeout:
+        return state, ()
+    return _lose_driver(state, f"the driver is gone: {state.driver_problem}", now, policy)
+
+
+def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    silent = seconds >= MAX_SILENCE
+    change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
+    heard = replace(state, driver_is_silent=silent)
+    notes: tuple[Note, ...] = ()
+    if seconds >= policy.driver_timeout:
+        heard, notes = _lose_driver(heard, "the driver does not answer", now, policy)
+    return heard, Changes(silence=change, notes=notes)
+
+
+def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> tuple[State, tuple[Note, ...]]:
+    """Make every device unhealthy because the driver is gone.
+
+    Without the driver, no fault of a device would be noticed.
+    """
+    if state.inventory is None:
+        return state, ()
+    decision = policy.about(DRIVER_GONE)
+    notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
+    known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
+    if (needs := decision.action.needs) is None:
+        return replace(state, driver_is_gone=True), notes
+    held = {
+        device: faults.add_lasting_evidence(fault, DRIVER_GONE, what, needs, now)
+        for device, fault in known.items()
+        if fault is None or DRIVER_GONE not in fault.problems
+    }
+    return replace(state.with_faults(held), driver_is_gone=True), notes

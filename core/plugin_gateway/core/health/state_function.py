@@ -1,0 +1,152 @@
+"""The state function. Devices appear, vanish and change their health only here.
+
+It has the form (state, observation, now, policy) -> (state, changes).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health import faults
+from plugin_gateway.core.health.changes import (
+    Changes,
+    HealthChange,
+)
+from plugin_gateway.core.health.effects import apply, miss_driver
+from plugin_gateway.core.health.faults import Moment, Stage
+from plugin_gateway.core.health.observations import (
+    DriverSilence,
+    Observation,
+)
+from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
+    HealthPolicy,
+    Needs,
+)
+from plugin_gateway.core.health.state import State
+
+
+def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Return the state after an observation, and what changed."""
+    after, changes = apply(state, observation, now, policy)
+    silence = observation.seconds if isinstance(observation, DriverSilence) else 0.0
+    return _conclude(state, after, changes, now, policy, silence)
+
+
+def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) -> tuple[State, Changes]:
+    """Return the state after time has passed without an observation, and what changed.
+
+    ``silence`` is the number of seconds since the driver's last sign.
+    """
+    after, notes = miss_driver(state, now, policy)
+    return _conclude(state, after, Changes(notes=notes), now, policy, silence)
+
+
+def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Return the state after an operator's `health clear` for a device, and what changed.
+
+    The flapping count of the device starts again.
+    """
+    return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
+
+
+def due(state: State, policy: HealthPolicy) -> float | None:
+    """Return the time of the next change without an observation, on the uptime clock. None if there is none."""
+    times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
+    if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
+        times.append(state.driver_missing_since + policy.driver_timeout)
+    return min(times, default=None)
+
+
+def _clear(state: State, device: DeviceId) -> State:
+    """Clear the fault of a device. Lasting problems remain, unless the device is not in the inventory."""
+    taken_out = {name: times for name, times in state.taken_out.items() if name != device}
+    held = {name: fault for name, fault in state.faults.items() if name != device}
+    left = faults.clear(state.faults[device]) if device in state.faults and state.has(device) else None
+    if left is not None:
+        held[device] = left
+    return replace(state, faults=held, taken_out=taken_out)
+
+
+def _conclude(
+    before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
+) -> tuple[State, Changes]:
+    """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
+    after = _hold_decisions(before, after, now)
+    after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
+    return after, changes._replace(health=_compare(before, after))
+
+
+def _hold_decisions(before: State, after: State, now: Moment) -> State:
+    """Let the driver decide later about devices whose evidence could have been missed just now."""
+    if all(fault.needs is not Needs.DRIVER for fault in after.faults.values()):
+        return after
+    is_watched = before.is_watched and after.is_watched
+    here = {device.id for device in before.devices} & {device.id for device in after.devices} if is_watched else set()
+    return after.with_faults(
+        {device: faults.wait_for_driver(fault, now) for device, fault in after.faults.items() if device not in here},
+    )
+
+
+def _interrupt(state: State) -> State:
+    """End the probation of every device that is not being watched at the moment."""
+    on_probation = [device for device, fault in state.faults.items() if fault.stage is Stage.PROBATION]
+    if not on_probation:
+        return state
+    here = {device.id for device in state.devices} if state.is_watched else frozenset()
+    return state.with_faults(
+        {device: faults.resume(state.faults[device]) for device in on_probation if device not in here}
+    )
+
+
+def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
+    """Count the devices that have just become unhealthy. Require a reset for those that flap."""
+    new = [device for device, fault in after.faults.items() if faults.is_new(before.faults.get(device), fault)]
+    if not new or _affects_all_devices(before, after, new):
+        return after
+    taken_out, held = dict(after.taken_out), {}
+    for device in new:
+        if DRIVER_GONE in after.faults[device].problems:
+            continue  # the cause is the driver, not the device
+        if after.faults[device].is_drivers_to_decide:
+            continue  # the driver decides whether it is a fault at all
+        recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
+        taken_out[device] = (*recent, now.uptime)
+        if len(taken_out[device]) >= policy.flap_count:
+            held[device] = faults.require_reset(after.faults[device])
+    return replace(after.with_faults(held), taken_out=taken_out)
+
+
+def _affects_all_devices(before: State, after: State, new: Sequence[DeviceId]) -> bool:
+    """Return whether several devices became unhealthy at once, for one reason, and none stayed healthy.
+
+    Then the cause is not a single device.
+    """
+    well_before = {device.id for device in after.devices} - before.faults.keys()
+    return len(new) > 1 and well_before <= set(new) and len({after.faults[device].reason for device in new}) == 1
+
+
+def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
+    """Make devices healthy whose quiet time was over at ``last_sign``, the last moment in which they were watched."""
+    over = {device for device, fault in state.faults.items() if fault.is_over(policy, last_sign)}
+    if not over:
+        return state
+    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in over})
+
+
+def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
+    """Return the devices whose stage changed."""
+    if before.faults is after.faults:
+        return ()
+    changes = []
+    for device in dict.fromkeys((*before.faults, *after.faults)):
+        was, is_now = before.stage_of(device), after.stage_of(device)
+        if was is not is_now:
+            fault = after.faults.get(device)
+            explained = fault if fault is not None else before.faults[device]
+            reason = (
+                explained.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else explained.reason
+            )
+            changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
+    return tuple(changes)
