@@ -13,6 +13,11 @@ from cluster.pods import Pods, gpu_pod
 from cluster.watch import Watch
 
 FALLEN_OFF_THE_BUS = 79
+NVLINK_ERROR = 145
+"""Harmless or fatal: only the driver's recovery action tells."""
+GPU_RESET = 1
+DECISION_TIME = 5.0
+"""Seconds after the event from which on the driver's answer counts."""
 STATUS_CYCLE = 1.0
 """Seconds between two reports of the cluster's kubelet."""
 
@@ -49,6 +54,36 @@ def test_a_gpu_fails_and_recovers(cluster: Cluster, bare: Gateway, pods: Pods, w
     )
     wait_until(lambda: cluster.conditions().get(CONDITION) == "False", "the node's condition tells")
     wait_until(lambda: _health_told(cluster, "holder") == {failed: "Healthy"}, "the pod's status tells")
+
+
+def test_the_driver_decides_about_an_nvlink_error(
+    cluster: Cluster, bare: Gateway, pods: Pods, watch: Watch, note: Note
+) -> None:
+    """The pod's status has the GPU back soon after a harmless XID 145. After a fatal one, it needs the reset."""
+    bare.install(quietTime=1)
+    watch.wait_for(lambda seen: seen.allocatable == 8, "8")
+    pods.start(gpu_pod("holder"))
+    (failed,) = pods.given("holder").uuids
+    index, driver = int(failed[-12:], 16), cluster.gpus.driver
+
+    began = time.monotonic()
+    driver.xid(index, NVLINK_ERROR)
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Unhealthy"}, "the pod's status tells")
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Healthy"}, "the pod's status tells")
+    lasted = time.monotonic() - began
+    note("harmless XID 145 to healthy again, in the pod's status", lasted)
+    assert lasted > DECISION_TIME
+
+    began = time.monotonic()
+    driver.ask_for_recovery(index, GPU_RESET)
+    driver.xid(index, NVLINK_ERROR)
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Unhealthy"}, "the pod's status tells")
+    while time.monotonic() < began + 3 * DECISION_TIME:
+        assert _health_told(cluster, "holder") == {failed: "Unhealthy"}
+        time.sleep(1)
+    driver.recover(index)
+    wait_until(lambda: _health_told(cluster, "holder") == {failed: "Healthy"}, "the pod's status tells")
+    watch.wait_for(lambda seen: seen.allocatable == 8, "8", since=began)
 
 
 def _events(cluster: Cluster) -> str:
