@@ -72,6 +72,26 @@ def test_above_a_dozen_nodes_the_largest_are_taken() -> None:
     assert prefer(machine, names(*range(29)), (), 4) == names(0, 13, 14, 27)
 
 
+class Counted(str):
+    """An id that counts how often anybody looks it up."""
+
+    __slots__ = ()
+    lookups = 0
+
+    def __hash__(self) -> int:
+        Counted.lookups += 1
+        return super().__hash__()
+
+
+def test_the_work_grows_with_the_number_of_ids_and_no_faster() -> None:
+    """Of 8,000 ids, half have to be included."""
+    ids = [Counted(name) for name in names(*range(8_000))]
+    machine = on_nodes(*(number % 2 for number in range(8_000)))
+    Counted.lookups = 0
+    assert len(prefer(machine, ids, ids[::2], 6_000)) == 6_000
+    assert Counted.lookups < 10 * len(ids)
+
+
 IDS = st.sampled_from((*names(*range(9)), "GPU-x", "GPU-y"))
 MACHINES = st.lists(st.none() | st.integers(0, 4), max_size=8).map(lambda nodes: on_nodes(*nodes))
 SIZES = st.integers(-2, 12)

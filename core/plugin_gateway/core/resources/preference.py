@@ -4,6 +4,7 @@ Devices on the same NUMA node are preferred, then devices with a low index. Link
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import combinations
 
 from plugin_gateway.core.devices import Device
@@ -24,7 +25,8 @@ def prefer(
     too few ids, all are returned. More than ``size`` ids are returned only if ``must_include`` has more.
     """
     chosen = tuple(dict.fromkeys(must_include))
-    free = [name for name in dict.fromkeys(available) if name not in set(chosen)]
+    fixed = frozenset(chosen)
+    free = [name for name in dict.fromkeys(available) if name not in fixed]
     missing = min(max(size - len(chosen), 0), len(free))
     if not missing:
         return chosen
@@ -39,13 +41,13 @@ def _index(device: Device) -> int:
     return device.index
 
 
-def _closest(devices: Sequence[Device], held: Iterable[int | None], missing: int) -> list[Device]:
+def _closest(devices: Sequence[Device], held: AbstractSet[int | None], missing: int) -> list[Device]:
     """Return the devices, ordered so that the first ``missing`` of them add as few NUMA nodes as possible."""
     by_node: dict[int | None, list[Device]] = {}
     for device in devices:
         by_node.setdefault(device.numa_node, []).append(device)
-    near = [node for node in by_node if node in set(held)]
-    far = [node for node in by_node if node not in set(held)]
+    near = [node for node in by_node if node in held]
+    far = [node for node in by_node if node not in held]
     taken = sorted((device for node in near for device in by_node[node]), key=_index)
     if len(taken) < missing:
         nodes = _fewest_nodes({node: by_node[node] for node in far}, missing - len(taken))
