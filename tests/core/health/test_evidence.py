@@ -125,6 +125,14 @@ def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> Non
     assert story.check().check(PENDING).changes == Changes(notes=told)
 
 
+def test_what_is_only_reported_is_not_reported_again_after_a_check_that_did_not_ask() -> None:
+    policy = POLICY.with_decisions({PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")})
+    silent = Checkup({}, unanswered=frozenset({PENDING_RETIREMENT}))
+    story = Story(policy).check(PENDING).check(silent)
+    assert story.check(PENDING).changes == Changes()
+    assert not story.check().state.reported
+
+
 def test_a_decision_of_the_admin_counts_from_the_next_evidence_on() -> None:
     story = Story()
     story.policy = POLICY.with_decisions({xid_kind(79): Decision(Action.REPORT, "file:2")})

@@ -113,8 +113,11 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
     for device, checkup in check.checkups.items():
         decided = {kind: (what, policy.about(kind)) for kind, what in checkup.problems.items()}
         known = reported.pop(device, {})
-        if only := {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}:
-            reported[device] = only
+        only = {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}
+        # A question without an answer ends neither what was reported nor a problem.
+        still = {kind: what for kind, what in known.items() if kind in checkup.unanswered}
+        if still or only:
+            reported[device] = {**still, **only}
             notes += [Note(device, what, Significance.REPORTED) for kind, what in only.items() if kind not in known]
         fault = state.faults.get(device)
         lasting = {kind: what for kind, (what, decision) in decided.items() if decision.action.needs is not None}
@@ -125,7 +128,6 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
             fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
         if fault is not None:
             asked_at = now.uptime - check.age if device in here else -math.inf
-            # A question without an answer does not end a problem.
             unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
     after = replace(state.with_faults(held), reported=reported, driver_missing_since=None, driver_is_gone=False)
