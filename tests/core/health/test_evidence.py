@@ -94,6 +94,12 @@ def test_what_a_check_could_not_find_out_is_as_it_was() -> None:
     assert story.check(silent).stage is Stage.HEALTHY, "it never said that it asks for recovery"
 
 
+def test_what_a_check_could_not_find_out_is_over_if_the_admin_says_that_it_does_not_count() -> None:
+    story = Story().check(PENDING)
+    story.policy = POLICY.with_decisions({PENDING_RETIREMENT: Decision(Action.REPORT, "file:2")})
+    assert story.check(Checkup({}, unanswered=frozenset({PENDING_RETIREMENT}))).sleep(60).stage is Stage.HEALTHY
+
+
 @pytest.mark.parametrize(
     "checkup",
     [

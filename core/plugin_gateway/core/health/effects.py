@@ -128,7 +128,11 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
             fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
         if fault is not None:
             asked_at = now.uptime - check.age if device in here else -math.inf
-            unsaid = {kind: what for kind, what in fault.problems.items() if kind in checkup.unanswered}
+            unsaid = {
+                kind: what
+                for kind, what in fault.problems.items()
+                if kind in checkup.unanswered and policy.about(kind).action.needs is not None
+            }
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
     after = replace(state.with_faults(held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
