@@ -21,7 +21,17 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, due, wait
-from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
+from plugin_gateway.nvidia.evidence import (
+    FABRIC,
+    FABRIC_DEGRADED,
+    HARDWARE_SLOWDOWN,
+    HEALTH_POLICY,
+    NVLINK_DOWN,
+    XID,
+    xid_kind,
+)
+from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY
+from plugin_gateway.nvidia.pace import USUAL_PACE
 from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 
 PAGE = Path(__file__).with_name("health.md")
@@ -164,6 +174,41 @@ def evidence_table() -> list[str]:
     return lines + [row((what, f"`{decision.action.value}`", decision.origin)) for what, decision in rows]
 
 
+_FABRIC_IS_BROKEN = (
+    f"The registration of the GPU failed. It, or a recovery, is not completed after {USUAL_PACE.training:g} s. "
+    "A route is unhealthy. The configuration is wrong."
+)
+CURES = {
+    FABRIC: (
+        _FABRIC_IS_BROKEN,
+        "Look at the log of NVIDIA's fabric manager, and restart it. If that does not help, reset the GPUs or reboot.",
+        "a check finds the fabric well",
+    ),
+    FABRIC_DEGRADED: (
+        "The driver reports degraded bandwidth or limited capacity.",
+        "Reset the GPU when its jobs have ended. If it comes back, ask the vendor.",
+        "a check finds neither",
+    ),
+    NVLINK_DOWN: (
+        f"A link that this process saw up is down for {USUAL_PACE.training:g} s.",
+        "Reset the GPU, and the GPU at the other end. If it comes back, check bridges and seating, and ask the vendor.",
+        "a check finds every link up that was up",
+    ),
+    HARDWARE_SLOWDOWN: (
+        "The GPU is too hot, or the power supply uses its power brake.",
+        "Check fans, air flow and power supplies.",
+        f"no check has seen it for {SLOWDOWN_MEMORY:g} s",
+    ),
+}
+"""For each of these kinds: when it is found, its cure, and when it is over."""
+
+
+def cure_table() -> list[str]:
+    """Return the table of what to do about the fabric, NVLinks and slowdowns."""
+    lines = [row(("evidence", "found if", "cure", "over when")), row(["---"] * 4)]
+    return lines + [row((f"`{kind}`", *cells)) for kind, cells in CURES.items()]
+
+
 def ranges(xids: Sequence[int]) -> str:
     """Return numbers as text; numbers in a row are a range."""
     groups = [[xid for _, xid in group] for _, group in groupby(enumerate(xids), lambda each: each[1] - each[0])]
@@ -215,7 +260,38 @@ no device is offered.
 - `not-answering`: the GPU does not answer, or is lost.
 - `row-remap-failure`: a row of memory could not be remapped.
 - `pending-retirement`: memory waits for a reset to be retired.
+- `fabric`: the GPU cannot use the NVLink fabric of its machine.
+- `fabric-degraded`: the GPU can use the fabric, but with less bandwidth.
+- `nvlink-down`: an NVLink of the GPU was up and is down.
+- `hardware-slowdown`: the hardware lowered the clocks of the GPU.
 - `driver-gone`: the driver was gone, or did not answer, for `--driver-timeout` seconds.
+
+## Fabric, NVLinks and slowdowns
+
+The gateway asks the driver about these with every check. The first check after a start does not, so that the kubelet
+does not wait longer. The next check follows within {rescan:g} s. If the driver or the GPU does not support a question,
+nothing is reported. For example, only GPUs of Hopper and later report the state of the fabric.
+
+{cures}
+
+- A GPU of an NVSwitch machine that has not joined the fabric starts no CUDA program, or cannot reach the other GPUs.
+  Therefore `fabric` makes it unhealthy.
+- A job that uses a link that is down fails, hangs or is slow. NVIDIA's DCGM also isolates a GPU with such a link, and
+  NVIDIA's catalog asks for a reset after a fatal error of NVLink. Therefore `nvlink-down` makes a GPU unhealthy. If
+  your jobs use one GPU each, or if you take GPUs out of the machine while it runs, `report` is enough.
+- Jobs go on with less bandwidth and with lower clocks. Therefore the other two are only reported.
+
+Links train for up to a minute after a boot or a reset, and the GPUs then join the fabric. This is no fault. A GPU that
+was out before for this reason stays out during that time. The {training:g} s start again when the gateway starts, when
+a new session of the driver begins, and when the GPU did not answer. The gateway looks at the links of a GPU at most
+once in {links:g} s.
+
+Which links were up is known only to the running process. If the gateway was started again while a GPU was out for
+`nvlink-down`, the GPU stays out until none of its links is down, until a reboot, or until you decide for `report`. In
+MIG mode the links do not count.
+
+A slowdown that comes and goes is reported once, and again only after {slowdown:g} s without it. If you decide that it
+makes a GPU unhealthy, the GPU stays out for as long.
 
 ## How a reset is noticed
 
@@ -278,6 +354,7 @@ health:
     126-135: report
   evidence:
     pending-retirement: report
+    nvlink-down: report     # jobs of this node use one GPU each
 ```
 
 `DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS` mean the same as for NVIDIA's device plugin. They are applied
@@ -292,6 +369,11 @@ def page() -> str:
         count=HEALTH_POLICY.flap_count,
         window=HEALTH_POLICY.flap_window,
         decision=DECISION_TIME,
+        rescan=USUAL_PACE.rescan,
+        training=USUAL_PACE.training,
+        links=USUAL_PACE.links,
+        slowdown=SLOWDOWN_MEMORY,
+        cures="\n".join(cure_table()),
         catalog=CATALOG_DATE,
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),

@@ -24,6 +24,10 @@ GPU_UNAVAILABLE = 0x4000
 RECOVERY_ACTION_CHANGED = 0x8000
 EVERY_EVENT = DOUBLE_BIT_ECC | XID_CRITICAL | GPU_UNAVAILABLE | RECOVERY_ACTION_CHANGED
 GPU_IS_LOST = 15
+FABRIC_COMPLETED = 3
+"""The state of a GPU that has joined the fabric."""
+FABRIC_HEALTHY = 0x1AA
+"""The health mask in which every field says that nothing is wrong."""
 STRANGER = -1
 """The index for an event of a device that is in no list."""
 
@@ -56,6 +60,10 @@ class Call(IntEnum):
     FIELDS = 16
     REMAPPED = 17
     RETIRED = 18
+    FABRIC = 19
+    LINK = 20
+    MIG = 21
+    CLOCKS = 22
 
 
 class _Gpu(ctypes.Structure):
@@ -75,6 +83,14 @@ class _Gpu(ctypes.Structure):
         ("remap_failed", ctypes.c_uint32),
         ("remap_pending", ctypes.c_uint32),
         ("retirement_pending", ctypes.c_uint32),
+        ("fabric_state", ctypes.c_int32),
+        ("fabric_status", ctypes.c_uint32),
+        ("fabric_mask", ctypes.c_uint32),
+        ("fabric_summary", ctypes.c_uint32),
+        ("links", ctypes.c_uint32),
+        ("in_mig_mode", ctypes.c_uint32),
+        ("links_down", ctypes.c_uint64),
+        ("clocks", ctypes.c_uint64),
     )
 
 
@@ -91,6 +107,7 @@ class _Control(ctypes.Structure):
         ("read", ctypes.c_uint32),
         ("sessions", ctypes.c_uint32),
         ("version", ctypes.c_char * 32),
+        ("fabric_version", ctypes.c_uint32),
         ("error_of", ctypes.c_int32 * len(Call)),
         ("errors_left", ctypes.c_uint32 * len(Call)),
         ("count_of", ctypes.c_uint32 * len(Call)),
@@ -136,6 +153,7 @@ class Driver:
         for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
             (self.root / "dev" / name).touch()
         self.load_module("575.57.08")
+        self.know_fabric(3)
         self.install()
         for index in range(gpus):
             self.add(index)
@@ -176,6 +194,7 @@ class Driver:
         domain: int = 0,
         numa_node: int | None = None,
         in_proc: bool = True,
+        links: int = 2,
     ) -> str:
         """Put a GPU into a slot, and return its UUID. A new session sees it.
 
@@ -188,6 +207,7 @@ class Driver:
         gpu.domain, gpu.bus, gpu.device = domain, index + 16, 0
         gpu.minor, gpu.memory = index if minor is None else minor, 80 * 2**30
         gpu.error, gpu.has_events, gpu.event_types, gpu.present = 0, has_events, event_types, 1
+        gpu.links = links
         self.recover(index)
         (self.root / "dev" / f"nvidia{gpu.minor}").touch()
         self._write_numa_node(index, numa_node)
@@ -230,6 +250,37 @@ class Driver:
         """Remove all errors of a GPU, without an event."""
         gpu = self._control.gpus[index]
         gpu.recovery_action = gpu.remap_failed = gpu.remap_pending = gpu.retirement_pending = 0
+        gpu.links_down = gpu.clocks = gpu.in_mig_mode = 0
+        self.set_fabric(index)
+
+    def know_fabric(self, version: int) -> None:
+        """Let this version be the newest structure of the fabric's state that the driver knows. 0: it knows none."""
+        self._control.fabric_version = version
+
+    def set_fabric(
+        self,
+        index: int,
+        state: int = FABRIC_COMPLETED,
+        *,
+        status: int = 0,
+        mask: int = FABRIC_HEALTHY,
+        summary: int = 1,
+    ) -> None:
+        """Set what a GPU says about the NVLink fabric. A state of -1: it has none."""
+        gpu = self._control.gpus[index]
+        gpu.fabric_state, gpu.fabric_status, gpu.fabric_mask, gpu.fabric_summary = state, status, mask, summary
+
+    def set_links_down(self, index: int, *links: int) -> None:
+        """Set the links of a GPU that are down. All others are up."""
+        self._control.gpus[index].links_down = sum(1 << link for link in links)
+
+    def set_mig_mode(self, index: int, *, enabled: bool) -> None:
+        """Set whether a GPU is in MIG mode."""
+        self._control.gpus[index].in_mig_mode = enabled
+
+    def slow_down(self, index: int, reasons: int) -> None:
+        """Set the bits of the reasons why the clocks of a GPU are lower than they can be."""
+        self._control.gpus[index].clocks = reasons
 
     def load_module(self, version: str) -> None:
         """Load another instance of the kernel module with this version; the old one is gone."""

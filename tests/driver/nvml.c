@@ -19,10 +19,10 @@
 
 enum { MAX_GPUS = 64, MAX_EVENTS = 1024, MAX_THREADS = 16 };
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
-enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18 };
+enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18, ARGUMENT_VERSION_MISMATCH = 25 };
 enum { DOUBLE_BIT_ECC = 2, XID_CRITICAL = 8, GPU_UNAVAILABLE = 0x4000, RECOVERY_ACTION_CHANGED = 0x8000 };
 enum { GET_GPU_RECOVERY_ACTION = 230 };
-enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, CALLS };
+enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, FABRIC, LINK, MIG, CLOCKS, CALLS };
 
 struct gpu {
     uint32_t present;
@@ -34,6 +34,11 @@ struct gpu {
     uint32_t event_types; /* what it can report */
     int32_t recovery_action; /* field 230; -1: it has none */
     uint32_t remap_failed, remap_pending, retirement_pending;
+    int32_t fabric_state; /* -1: it has none */
+    uint32_t fabric_status, fabric_mask, fabric_summary;
+    uint32_t links, in_mig_mode;
+    uint64_t links_down; /* a bit for each */
+    uint64_t clocks; /* why it is not as fast as it can be, a bit for each reason */
 };
 
 struct event {
@@ -49,6 +54,7 @@ struct control {
     uint32_t written, read; /* events so far */
     uint32_t sessions;
     char version[32];
+    uint32_t fabric_version; /* the newest structure that it knows; 0: none */
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */
     uint32_t errors_left[CALLS]; /* how often it is still returned; 0: without end */
     uint32_t count_of[CALLS];
@@ -154,6 +160,7 @@ const char *nvmlErrorString(int result) {
     case TIMEOUT: return "Timeout";
     case GPU_IS_LOST: return "GPU is lost";
     case RM_VERSION_MISMATCH: return "Driver/library version mismatch";
+    case ARGUMENT_VERSION_MISMATCH: return "Argument version mismatch";
     default: return "Unknown Error";
     }
 }
@@ -289,7 +296,50 @@ int nvmlDeviceGetRemappedRows(struct gpu *gpu, unsigned *correctable, unsigned *
     *failed = gpu->remap_failed;
     return SUCCESS;
 }
+
+struct fabric_info_v2 { unsigned version; unsigned char cluster[16]; int status; unsigned clique; unsigned char state; unsigned mask; };
+struct fabric_info_v3 { struct fabric_info_v2 v2; unsigned char summary; };
+
+int nvmlDeviceGetGpuFabricInfoV(struct gpu *gpu, struct fabric_info_v3 *info) {
+    int result = enter_gpu(FABRIC, gpu);
+    if (result) return result;
+    unsigned version = info->v2.version >> 24;
+    unsigned size = version == 2 ? sizeof info->v2 : sizeof *info;
+    if (version < 2 || version > control->fabric_version || info->v2.version != (version << 24 | size))
+        return ARGUMENT_VERSION_MISMATCH;
+    if (gpu->fabric_state < 0) return NOT_SUPPORTED;
+    info->v2.state = (unsigned char)gpu->fabric_state;
+    info->v2.status = (int)gpu->fabric_status;
+    info->v2.mask = gpu->fabric_mask;
+    if (version > 2) info->summary = (unsigned char)gpu->fabric_summary;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetNvLinkState(struct gpu *gpu, unsigned link, unsigned *is_up) {
+    int result = enter_gpu(LINK, gpu);
+    if (result) return result;
+    if (!gpu->links) return NOT_SUPPORTED;
+    if (link >= gpu->links) return INVALID_ARGUMENT;
+    *is_up = !(gpu->links_down >> link & 1);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
+    int result = enter_gpu(MIG, gpu);
+    if (!result) *current = *pending = gpu->in_mig_mode;
+    return result;
+}
 #endif
+
+#ifdef OLD_DRIVER
+int nvmlDeviceGetCurrentClocksThrottleReasons(struct gpu *gpu, unsigned long long *reasons) {
+#else
+int nvmlDeviceGetCurrentClocksEventReasons(struct gpu *gpu, unsigned long long *reasons) {
+#endif
+    int result = enter_gpu(CLOCKS, gpu);
+    if (!result) *reasons = gpu->clocks;
+    return result;
+}
 
 int nvmlDeviceGetRetiredPagesPendingStatus(struct gpu *gpu, unsigned *pending) {
     int result = enter_gpu(RETIRED, gpu);

@@ -20,7 +20,11 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind, number_of
 from plugin_gateway.nvidia.evidence import (
     DOUBLE_BIT_ECC,
+    FABRIC,
+    FABRIC_DEGRADED,
     GPU_UNAVAILABLE,
+    HARDWARE_SLOWDOWN,
+    NVLINK_DOWN,
     PENDING_RETIREMENT,
     ROW_REMAP_FAILURE,
     XID,
@@ -41,6 +45,10 @@ ASKED = {
     Call.FIELDS: frozenset({RECOVERY_ACTION}),
     Call.REMAPPED: frozenset({ROW_REMAP_FAILURE, PENDING_RETIREMENT}),
     Call.RETIRED: frozenset({PENDING_RETIREMENT}),
+    Call.FABRIC: frozenset({FABRIC, FABRIC_DEGRADED}),
+    Call.LINK: frozenset({NVLINK_DOWN}),
+    Call.MIG: frozenset({NVLINK_DOWN}),
+    Call.CLOCKS: frozenset({HARDWARE_SLOWDOWN}),
 }
 """What each call of a checkup tells about."""
 
@@ -274,7 +282,7 @@ def test_a_check_tells_what_is_wrong_with_the_memory(driver: Driver) -> None:
 def test_what_a_driver_cannot_tell_is_no_fault(driver: Driver, call: Call, error: int) -> None:
     driver.fail(call, error)
     with watch(driver) as watcher:
-        watcher.checked(uuid(0))
+        watcher.next(DevicesChecked, 2)
         unanswered = frozenset() if error == NOT_SUPPORTED else ASKED[call]
         expected = Checkup({}, None if call is Call.FIELDS else False, unanswered)
         assert all(each == expected for each in watcher.of(DevicesChecked)[-1].checkups.values())
@@ -293,7 +301,7 @@ def test_a_gpu_that_has_nothing_to_say_about_its_health_is_well(driver: Driver) 
     for call in ASKED:
         driver.fail(call, NOT_SUPPORTED)
     with watch(driver) as watcher:
-        watcher.checked(uuid(0))
+        watcher.next(DevicesChecked, 2)
         assert all(each == Checkup({}, None) for each in watcher.of(DevicesChecked)[-1].checkups.values())
 
 

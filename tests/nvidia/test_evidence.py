@@ -108,15 +108,22 @@ def test_an_xid_that_nobody_knows_counts(xid: int) -> None:
     assert BY_DEFAULT.about(xid_kind(xid)).action is Action.UNHEALTHY
 
 
-def test_all_other_evidence_takes_a_device_out_by_default() -> None:
-    others = [kind for kind in BY_DEFAULT.kinds if family_of(kind) is None]
-    assert others == [
+def test_all_other_evidence_takes_a_device_out_by_default_unless_jobs_go_on() -> None:
+    others = {kind: BY_DEFAULT.about(kind).action for kind in BY_DEFAULT.kinds if family_of(kind) is None}
+    reported = {"fabric-degraded", "hardware-slowdown"}
+    assert list(others) == [
         "double-bit-ecc",
         "gpu-unavailable",
         "recovery-action",
         "not-answering",
         "row-remap-failure",
         "pending-retirement",
+        "fabric",
+        "fabric-degraded",
+        "nvlink-down",
+        "hardware-slowdown",
         "driver-gone",
     ]
-    assert all(BY_DEFAULT.about(kind).action.needs is not None for kind in (*others, EvidenceKind("of-tomorrow")))
+    assert {kind for kind, action in others.items() if action is Action.REPORT} == reported
+    assert all(action.needs is not None for kind, action in others.items() if kind not in reported)
+    assert BY_DEFAULT.about(EvidenceKind("of-tomorrow")).action.needs is not None

@@ -48,6 +48,16 @@ def test_nothing_heavy_is_imported_before_it_starts() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+def test_the_first_check_does_without_what_later_ones_import() -> None:
+    code = (
+        "import sys; import plugin_gateway.nvidia.watch;"
+        "print(sorted(sys.modules.keys() & {f'plugin_gateway.nvidia.{name}' for name in"
+        " ('fabric', 'history', 'later_checkup')}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
+    assert shown.stdout.strip() == "[]"
+
+
 def test_start_returns_at_once_though_the_driver_takes_its_time(driver: Driver) -> None:
     driver.init_delay(300)
     began = time.monotonic()

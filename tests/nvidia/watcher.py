@@ -94,6 +94,7 @@ def watch(
     retry_seconds: float = 0.05,
     checkup_seconds: float = 0.05,
     settling_seconds: float = 0.0,
+    training_seconds: float = 60.0,
 ) -> Watcher:
     return Watcher(
         NvmlBackend(
@@ -105,6 +106,8 @@ def watch(
                 checkup=checkup_seconds,
                 retry=retry_seconds,
                 settling=settling_seconds,
+                training=training_seconds,
+                links=0.0,
                 max_wait=0.2,
             ),
         )

@@ -30,6 +30,14 @@ ROW_REMAP_FAILURE = EvidenceKind("row-remap-failure")
 """A defective row of memory could not be replaced by a spare one (Ampere and later)."""
 PENDING_RETIREMENT = EvidenceKind("pending-retirement")
 """A defective page or row of memory is in use until the next reset."""
+FABRIC = EvidenceKind("fabric")
+"""The GPU cannot use the NVLink fabric of the machine. CUDA then fails to start, or cannot reach the other GPUs."""
+FABRIC_DEGRADED = EvidenceKind("fabric-degraded")
+"""The GPU can use the NVLink fabric, but with less bandwidth."""
+NVLINK_DOWN = EvidenceKind("nvlink-down")
+"""A link of the GPU was up and is down."""
+HARDWARE_SLOWDOWN = EvidenceKind("hardware-slowdown")
+"""The hardware has lowered the clocks of the GPU, because of its temperature or of the power supply."""
 
 _ADVISED: Mapping[Advice, Action] = {
     Advice.IGNORE: Action.IGNORE,
@@ -91,6 +99,10 @@ HEALTH_POLICY = HealthPolicy(
         NOT_ANSWERING: Decision(Action.UNHEALTHY, _BY_DEFAULT),
         ROW_REMAP_FAILURE: Decision(Action.UNHEALTHY, _BY_DEFAULT),
         PENDING_RETIREMENT: Decision(Action.UNHEALTHY, _BY_DEFAULT),
+        FABRIC: Decision(Action.UNHEALTHY, _BY_DEFAULT),
+        FABRIC_DEGRADED: Decision(Action.REPORT, _BY_DEFAULT),
+        NVLINK_DOWN: Decision(Action.UNHEALTHY, _BY_DEFAULT),
+        HARDWARE_SLOWDOWN: Decision(Action.REPORT, _BY_DEFAULT),
         DRIVER_GONE: Decision(Action.UNHEALTHY, _BY_DEFAULT),
     },
     families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT)},

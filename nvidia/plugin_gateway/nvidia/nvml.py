@@ -9,8 +9,8 @@ import functools
 import operator
 import time
 from collections.abc import Callable
-from enum import Enum
-from typing import Any, NamedTuple, NewType
+from enum import Enum, Flag
+from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar
 
 import pynvml
 
@@ -18,10 +18,14 @@ from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.nvml_error import NvmlError as NvmlError  # noqa: PLC0414 - others use it as nvml.NvmlError
 from plugin_gateway.nvidia.nvml_error import plain
 
+if TYPE_CHECKING:
+    from plugin_gateway.nvidia.fabric import FabricInfo
+
 Handle = NewType("Handle", object)
 """NVML's handle of a GPU, valid in one session."""
 EventSet = NewType("EventSet", object)
 """NVML's handle of a set of events, valid in one session."""
+_Answer = TypeVar("_Answer")
 
 
 class EventKind(Enum):
@@ -46,7 +50,25 @@ class Event(NamedTuple):
 _EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
 
 
-_OLDER_NAMES = {"nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2", "nvmlEventSetWait_v2": "nvmlEventSetWait"}
+class Slowdown(Flag):
+    """Why the hardware has lowered the clocks of a GPU, with NVML's bit of each."""
+
+    OTHER = pynvml.nvmlClocksThrottleReasonHwSlowdown
+    """It is set together with the others, too."""
+    TEMPERATURE = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
+    POWER_BRAKE = pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
+
+
+_EVERY_SLOWDOWN = functools.reduce(operator.or_, (reason.value for reason in Slowdown))
+MAX_LINKS = 36
+"""Links of a GPU, at most. GPUs of Hopper and Blackwell have 18."""
+
+
+_OLDER_NAMES = {
+    "nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2",
+    "nvmlEventSetWait_v2": "nvmlEventSetWait",
+    "nvmlDeviceGetCurrentClocksEventReasons": "nvmlDeviceGetCurrentClocksThrottleReasons",
+}
 """Functions that pynvml calls, and their names in older drivers.
 
 The older functions write the fields that are read here to the same positions.
@@ -72,7 +94,7 @@ def _ask(name: str, *arguments: Any) -> Any:
     return _twice_if_needed(lambda: _call(name, *arguments))
 
 
-def _twice_if_needed(ask: Callable[[], Any]) -> Any:
+def _twice_if_needed(ask: Callable[[], _Answer]) -> _Answer:
     """Ask, and ask once more if that fails and the error is no answer.
 
     A driver that is busy, for example with the reset of another GPU, can fail single calls.
@@ -271,7 +293,7 @@ def recovery_action(handle: Handle) -> int:
             raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
         return int(value.value.uiVal)
 
-    return int(_twice_if_needed(ask))
+    return _twice_if_needed(ask)
 
 
 def row_remapping(handle: Handle) -> tuple[bool, bool]:
@@ -293,6 +315,65 @@ def is_retirement_pending(handle: Handle) -> bool:
         NvmlError: the driver does not report it.
     """
     return bool(_ask("nvmlDeviceGetRetiredPagesPendingStatus", handle))
+
+
+def fabric_info(handle: Handle) -> "FabricInfo":
+    """Return the state of a GPU in the NVLink fabric. Drivers of 545 and later have it, for GPUs of Hopper and later.
+
+    Raises:
+        NvmlError: the driver does not report it, or in no version that is known here.
+    """
+    from plugin_gateway.nvidia.fabric import FABRIC_VERSIONS  # noqa: PLC0415 - the first check does not need it
+
+    def ask() -> "FabricInfo":
+        *newer, oldest = FABRIC_VERSIONS
+        for version in newer:
+            try:
+                return _fabric_info(handle, version)
+            except NvmlError as error:
+                if not error.says_there_is_none:
+                    raise
+        return _fabric_info(handle, oldest)
+
+    return _twice_if_needed(ask)
+
+
+def _fabric_info(handle: Handle, version: int) -> "FabricInfo":
+    from plugin_gateway.nvidia.fabric import FabricInfo, FabricStructure  # noqa: PLC0415 - as above
+
+    info = FabricStructure(version=version)
+    _call("nvmlDeviceGetGpuFabricInfoV", handle, ctypes.byref(info))
+    words = str(NvmlError(pynvml.NVMLError(info.status))) if info.status else ""
+    return FabricInfo(info.state, info.status, words, info.health, info.summary)
+
+
+def is_link_up(handle: Handle, link: int) -> bool | None:
+    """Return whether an NVLink is up. None if the GPU has no such link.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    state = _ask_if_there_is("nvmlDeviceGetNvLinkState", handle, link)
+    return None if state is None else bool(state)
+
+
+def is_in_mig_mode(handle: Handle) -> bool:
+    """Return whether a GPU is in MIG mode, in which it does not use its NVLinks.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    modes = _ask_if_there_is("nvmlDeviceGetMigMode", handle)
+    return modes is not None and bool(modes[0])
+
+
+def slowdown(handle: Handle) -> Slowdown:
+    """Return why the hardware has lowered the clocks of a GPU.
+
+    Raises:
+        NvmlError: the driver does not report it.
+    """
+    return Slowdown(int(_ask("nvmlDeviceGetCurrentClocksEventReasons", handle)) & _EVERY_SLOWDOWN)
 
 
 def driver_version() -> str | None:

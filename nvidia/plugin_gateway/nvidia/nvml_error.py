@@ -43,6 +43,7 @@ _HAS_NONE = {
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
     pynvml.NVML_ERROR_INVALID_ARGUMENT,
     pynvml.NVML_ERROR_NO_PERMISSION,
+    pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
 }
 _MAX_WORDS_LENGTH = 200
 """Characters that are kept of a text of the driver."""

@@ -14,6 +14,10 @@ class Pace(NamedTuple):
     """Between two attempts to initialise a driver that is missing."""
     settling: float = 5.5
     """After an event, until the driver has decided which recovery action it asks for. Then there is another check."""
+    training: float = 180.0
+    """How long a link may train, and a GPU may take to join the fabric, before that is a problem."""
+    links: float = 15.0
+    """At least between two looks at the links of a GPU."""
     max_wait: float = 5.0
     """Longest wait for an event. After it, the thread sees whether it has to end."""
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup
@@ -19,6 +19,9 @@ from plugin_gateway.nvidia.checkup import check_up
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, xid_kind
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.snapshot import Listener, ask, read_snapshot
+
+if TYPE_CHECKING:
+    from plugin_gateway.nvidia.history import Histories
 
 
 class Check(NamedTuple):
@@ -152,11 +155,19 @@ class Session:
         return Check(differs, fails, is_readable_again)
 
     def check_up(
-        self, between: Callable[[], None], only: Collection[DeviceId] | None = None
+        self,
+        between: Callable[[], None],
+        now: float,
+        histories: "Histories | None",
+        only: Collection[DeviceId] | None = None,
     ) -> Mapping[DeviceId, Checkup]:
-        """Check the devices of the inventory, with at most three calls for each. Calls ``between`` after each call."""
+        """Check the devices of the inventory. Calls ``between`` after each call of the driver.
+
+        Without ``histories``, this takes at most three calls for each device. With them, there are two more, and now
+        and then one for each link of the device.
+        """
         return {
-            device: check_up(self._latest[index], between)
+            device: check_up(self._latest[index], between, now, None if histories is None else histories.of(device))
             for index, device in self.snapshot.by_index.items()
             if only is None or device in only
         }

@@ -6,14 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
+from plugin_gateway.nvidia.evidence import NVLINK_DOWN
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.pace import Pace
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
+
+if TYPE_CHECKING:
+    from plugin_gateway.nvidia.history import Histories
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before the next wait for events after a wait failed."""
@@ -47,6 +52,8 @@ class Watch:
         self._report = report
         self._give_sign = give_sign
         self._stopping = stopping
+        self._histories: Histories | None = None
+        """What the checks have seen over time. None before the second one."""
         self._inventory: Inventory | None = None
         self._events_problem: str | None = None
         self._next_checkup = 0.0
@@ -98,10 +105,13 @@ class Watch:
         """Report the inventory, the driver and the result of a check.
 
         The check runs first, so that no GPU is offered before its health is known. Events are read after it, because
-        they count only against devices that were reported, and after a reset that was reported.
+        they count only against devices that were reported, and after a reset that was reported. This check asks only
+        what is fast, because the kubelet waits for the inventory. The next rescan asks the rest.
         """
+        if self._histories is not None:
+            self._histories.begin_session()
         driver = driver_seen(self._sysfs)
-        checkups = self._check_up(session, self._give_sign)
+        checkups = self._check_up(session, self._give_sign, None)
         self._report_inventory(session.snapshot.inventory)
         self._report(driver)
         self._report_new_session()
@@ -211,10 +221,18 @@ class Watch:
             self._needs_checkup = True
             self._report_inventory(session.snapshot.inventory)
         if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
-            self._report(self._check_up(session, lambda: self._between_calls(session)))
+            self._report(self._check_up(session, lambda: self._between_calls(session), self._remember()))
         return check.differs
 
-    def _check_up(self, session: Session, between: Callable[[], None]) -> DevicesChecked:
+    def _remember(self) -> "Histories":
+        """Return what the checks have seen over time."""
+        if self._histories is None:
+            from plugin_gateway.nvidia.history import Histories  # noqa: PLC0415 - the first check does not need it
+
+            self._histories = Histories(self._pace)
+        return self._histories
+
+    def _check_up(self, session: Session, between: Callable[[], None], histories: "Histories | None") -> DevicesChecked:
         """Check all devices.
 
         A device with an event meanwhile is asked again, because its answers can be older than the event. No event is
@@ -223,11 +241,11 @@ class Watch:
         began = time.monotonic()
         self._needs_checkup = self._check_is_asked_for = False
         self._told_meanwhile.clear()
-        checkups = dict(session.check_up(between))
+        checkups = dict(session.check_up(between, began, histories))
         if self._told_meanwhile:
-            checkups.update(session.check_up(self._give_sign, only=self._told_meanwhile))
+            checkups.update(session.check_up(self._give_sign, began, histories, self._told_meanwhile))
         self._next_checkup = time.monotonic() + self._pace.checkup
         self._needs_checkup |= began < self._settled_at or any(
-            checkup.problems or checkup.unanswered for checkup in checkups.values()
+            checkup.problems or checkup.unanswered - {NVLINK_DOWN} for checkup in checkups.values()
         )
         return DevicesChecked(checkups, age=time.monotonic() - began)

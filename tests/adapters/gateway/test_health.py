@@ -44,7 +44,7 @@ class Machine:
             driver_root=str(self.driver.root),
             sysfs=str(self.driver.sysfs),
             proc=str(self.driver.proc),
-            pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, max_wait=0.05),
+            pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, max_wait=0.05, training=0.3, links=0.0),
         )
         memory = HealthMemory(self._state_dir, self.boot_id)
         self.gateway = Gateway(
@@ -137,6 +137,45 @@ async def test_a_recovery_action_takes_a_device_out_for_as_long_as_the_driver_as
         await machine.stays_at(7, 2 * SHORT.quiet_time)
         machine.driver.ask_for_recovery(5, 0)
         await machine.healthy(8)
+
+
+async def test_a_device_that_cannot_use_the_fabric_is_out_until_it_can_also_over_a_restart(machine: Machine) -> None:
+    async with machine.kubelet:
+        async with machine.running():
+            await machine.healthy(8)
+            machine.driver.set_fabric(4, status=999)
+            await machine.healthy(7)
+            assert machine.health(4) == "Unhealthy"
+        await machine.healthy(0)
+        async with machine.running():
+            await machine.healthy(7)
+            await machine.stays_at(7, 2 * SHORT.quiet_time)
+            machine.driver.set_fabric(4)
+            await machine.healthy(8)
+
+
+async def test_a_link_that_is_down_is_no_less_down_after_a_restart(machine: Machine) -> None:
+    async with machine.kubelet:
+        async with machine.running():
+            await machine.healthy(8)
+            await machine.stays_at(8, 0.3)
+            machine.driver.set_links_down(4, 1)
+            await machine.healthy(7)
+        await machine.healthy(0)
+        async with machine.running():
+            await machine.healthy(7)
+            await machine.stays_at(7, 2 * SHORT.quiet_time)
+            machine.driver.set_links_down(4)
+            await machine.healthy(8)
+
+
+async def test_a_device_that_is_slow_or_has_less_bandwidth_stays_healthy(machine: Machine) -> None:
+    async with machine.kubelet, machine.running():
+        await machine.healthy(8)
+        machine.driver.slow_down(1, 0x40)
+        machine.driver.set_fabric(2, summary=3)
+        await machine.stays_at(8, 2 * SHORT.quiet_time)
+        assert len(machine.gateway.state.reported) == 2
 
 
 async def test_a_lost_device_comes_back_when_it_answers_and_is_quiet(machine: Machine) -> None:
