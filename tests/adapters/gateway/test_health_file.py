@@ -18,7 +18,7 @@ from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenB
 from plugin_gateway.adapters.gateway.health_file import DamagedFileError
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.health.faults import Evidence, Fault
+from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, EvidenceKind, Needs
@@ -28,10 +28,11 @@ GPU = DeviceId("GPU-1")
 FORMS = Path(__file__).parent / "forms"
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
 TIMES = st.floats(0, 2e9)
+EVIDENCE = st.builds(Evidence, WORDS, TIMES, WORDS.map(EvidenceKind), st.sampled_from(Source), since=st.none() | TIMES)
 FAULTS = st.builds(
     Fault,
     since=TIMES,
-    evidence=st.lists(st.builds(Evidence, WORDS, TIMES), min_size=1, max_size=8).map(tuple),
+    evidence=st.lists(EVIDENCE, min_size=1, max_size=8).map(tuple),
     needs=st.sampled_from(Needs),
     problems=st.dictionaries(st.sampled_from((NOT_ANSWERING, DRIVER_GONE, EvidenceKind("link-down"))), WORDS),
     was_reset=st.booleans(),
@@ -170,6 +171,17 @@ def test_every_form_that_was_ever_written_is_read(form: Path) -> None:
         ("XID 79", Needs.REBOOT),
         ("double-bit-ecc", Needs.RESET),
     ]
+    evidence = [each for fault in decoded.memory.faults.values() for each in fault.evidence]
+    assert {(each.kind, each.source) for each in evidence} == {("", Source.UNKNOWN)}
+
+
+def test_a_source_that_a_later_version_knows_is_unknown(path: Path) -> None:
+    health_file.write(path, KEPT)
+    evidence = {"what": "XID 79", "at": 5.0, "kind": "xid-79", "source": "telepathy", "since": 4.0}
+    fault("evidence", [evidence])(path)
+    memory, problems = health_file.read(path)
+    assert not problems
+    assert memory.faults[GPU].evidence == (Evidence("XID 79", 5.0, EvidenceKind("xid-79"), Source.UNKNOWN, 4.0),)
 
 
 def test_the_file_says_who_wrote_it(path: Path) -> None:

@@ -11,7 +11,7 @@ from harness.node import device
 from harness.recordings import Line, conversation, head, line, opened, seen, write
 from plugin_gateway.adapters.replay.reading import read_recording
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -33,6 +33,7 @@ DEVICE = device(0).id
     [
         EvidenceReported(xid_kind(79), DEVICE),
         EvidenceReported(xid_kind(79), None, "0000:10:00.0"),
+        EvidenceReported(xid_kind(145), DEVICE, times=3, source=Source.KERNEL_LOG),
         EvidenceReported(GPU_UNAVAILABLE, None),
         DevicesChecked({DEVICE: Checkup({NOT_ANSWERING: "gone"}, None, frozenset({ROW_REMAP_FAILURE}))}),
         DriverSeen("575.57.08", None),

@@ -5,7 +5,7 @@ import pytest
 from core.health.story import ASKING, EPOCH, GPU, LOST, OTHER, PENDING, POLICY, SEEN, Story, at
 from core.strategies import IDS, inventory
 from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance
-from plugin_gateway.core.health.faults import Checkup, Stage
+from plugin_gateway.core.health.faults import Checkup, Evidence, Source, Stage
 from plugin_gateway.core.health.observations import (
     DriverSilence,
     EvidenceReported,
@@ -13,7 +13,7 @@ from plugin_gateway.core.health.observations import (
     Observation,
     merged,
 )
-from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
+from plugin_gateway.core.health.policy import DRIVER_GONE, RECOVERY_ACTION, Action, Decision
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, PENDING_RETIREMENT, ROW_REMAP_FAILURE, xid_kind
@@ -52,6 +52,27 @@ def test_the_same_evidence_again_changes_nothing_and_is_counted(times: int) -> N
     story.see(EvidenceReported(xid_kind(79), GPU, times=times))
     assert story.changes == Changes(notes=(Note(GPU, "XID 79", Significance.REPEATED, times),))
     assert story.fault.lacks == before[GPU].lacks
+
+
+def test_evidence_has_its_kind_its_source_and_its_first_time() -> None:
+    story = Story().see(EvidenceReported(xid_kind(79), GPU))
+    for seconds, xid, source in ((1.0, 48, Source.EVENT), (2.0, 79, Source.EVENT), (5.0, 48, Source.KERNEL_LOG)):
+        story.now = seconds
+        story.see(EvidenceReported(xid_kind(xid), GPU, source=source))
+    assert story.fault.evidence == (
+        Evidence("XID 79", EPOCH, xid_kind(79), Source.EVENT),
+        Evidence("XID 79", EPOCH + 2, xid_kind(79), Source.EVENT, since=EPOCH),
+        Evidence("XID 48", EPOCH + 5, xid_kind(48), Source.KERNEL_LOG, since=EPOCH + 1),
+    )
+    assert [evidence.first - EPOCH for evidence in story.fault.evidence] == [0, 0, 1]
+
+
+def test_what_a_check_and_the_gateway_find_has_their_source() -> None:
+    story = Story().check(PENDING)
+    assert story.fault.evidence == (Evidence("memory waits", EPOCH, PENDING_RETIREMENT, Source.CHECK),)
+    story.see(DriverSilence(POLICY.driver_timeout))
+    gone = story.fault.evidence[-1]
+    assert (gone.what, gone.kind, gone.source) == ("the driver does not answer", DRIVER_GONE, Source.GATEWAY)
 
 
 def test_what_is_told_many_times_at_once_is_one_change_and_the_rest_is_counted() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.strategies import IDS, INVENTORIES, VARIABLE, device, inventory
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Moment, add_evidence
+from plugin_gateway.core.health.faults import Evidence, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, Health, ResourceRule, advertise, unmatched
@@ -134,7 +134,7 @@ RULES = st.lists(
 def test_every_device_is_offered_under_the_first_rule_that_matches_and_no_other(
     seen: Inventory, unhealthy: set[str], rules: Sequence[ResourceRule]
 ) -> None:
-    held = {name: add_evidence(None, "XID 79", Needs.REBOOT, Moment(0.0, 0.0)) for name in IDS if name in unhealthy}
+    held = {name: add_evidence(None, Evidence("XID 79", 0.0), Needs.REBOOT, 0.0) for name in IDS if name in unhealthy}
     offered = advertise(State(inventory=seen, faults=held), rules)
     assert all(advertisement.devices for advertisement in offered.values())
     for known in seen.devices:

@@ -135,7 +135,9 @@ def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
     for device in sick:
         here = "" if "index" in device else ", not there now"
         lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
-        lines += [f"  {_time(evidence['at'])}  {evidence['what']}" for evidence in device["evidence"]]
+        lines += [
+            f"  {_time(evidence['at'])}  {evidence['what']} ({evidence['source']})" for evidence in device["evidence"]
+        ]
     return lines
 
 

@@ -128,5 +128,5 @@ def _health(fault: Fault | None) -> Mapping[str, Any]:
         "reason": fault.reason,
         "since": fault.since,
         "needs": fault.lacks,
-        "evidence": [evidence._asdict() for evidence in fault.evidence],
+        "evidence": [{**evidence._asdict(), "source": evidence.source.value} for evidence in fault.evidence],
     }

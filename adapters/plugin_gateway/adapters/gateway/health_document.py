@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, truth
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault
+from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, Source
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
@@ -31,6 +31,7 @@ MAX_PROBLEMS = 8
 UNREADABLE = "unhealthy before, its record cannot be read"
 """The evidence against a device whose entry says nothing that can be read."""
 _NEEDS = {needs.name.lower(): needs for needs in Needs}
+_SOURCES = {source.value: source for source in Source}
 _Value = TypeVar("_Value")
 
 
@@ -80,12 +81,22 @@ def _plain(words: str) -> str:
 def _encode_fault(fault: Fault) -> Mapping[str, object]:
     return {
         "since": fault.since,
-        "evidence": [{"what": _plain(evidence.what), "at": evidence.at} for evidence in fault.evidence],
+        "evidence": [_encode_evidence(evidence) for evidence in fault.evidence],
         "needs": fault.needs.name.lower(),
         "problems": {_plain(kind): _plain(what) for kind, what in fault.problems.items()},
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_flapping,
+    }
+
+
+def _encode_evidence(evidence: Evidence) -> Mapping[str, object]:
+    return {
+        "what": _plain(evidence.what),
+        "at": evidence.at,
+        "kind": _plain(evidence.kind),
+        "source": evidence.source.value,
+        "since": evidence.since,
     }
 
 
@@ -211,7 +222,13 @@ class _Reader:
     def _evidence(self, value: object) -> Evidence | None:
         if not isinstance(value, dict) or not isinstance(value.get("what"), str):
             return None
-        return Evidence(_plain(value["what"]), self._get(value, "at", number, 0.0))
+        return Evidence(
+            what=_plain(value["what"]),
+            at=self._get(value, "at", number, 0.0),
+            kind=EvidenceKind(self._get(value, "kind", _text, "")),
+            source=_SOURCES.get(self._get(value, "source", _text, ""), Source.UNKNOWN),
+            since=self._get(value, "since", null_or(number), None),
+        )
 
 
 def _text(value: object) -> str:

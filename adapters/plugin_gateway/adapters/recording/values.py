@@ -29,7 +29,7 @@ from plugin_gateway.adapters.support.strict_json import (
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -72,6 +72,7 @@ def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
         "device": evidence.device,
         "place": evidence.place,
         "times": evidence.times,
+        "source": evidence.source.value,
     }
 
 
@@ -128,7 +129,13 @@ def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
 
 def _evidence(value: object) -> EvidenceReported:
     found = _EVIDENCE(value)
-    return EvidenceReported(found["evidence"], found["device"], found["place"], found.get("times", 1))
+    times, source = found.get("times", 1), found.get("source", Source.EVENT)
+    return EvidenceReported(found["evidence"], found["device"], found["place"], times, source)
+
+
+def _source(value: object) -> Source:
+    """Return a source. One that only a later version knows is unknown."""
+    return Source(value) if text(value) in _SOURCES else Source.UNKNOWN
 
 
 def _action(value: object) -> Action:
@@ -137,6 +144,7 @@ def _action(value: object) -> Action:
 
 
 _ACTIONS = frozenset(action.value for action in Action)
+_SOURCES = frozenset(source.value for source in Source)
 _DECISION = _kind(Decision, action=_action, origin=text)
 _EVIDENCE = fields(
     {
@@ -145,7 +153,7 @@ _EVIDENCE = fields(
         "device": null_or(device_id),
         "place": text,
     },
-    optional={"times": whole},
+    optional={"times": whole, "source": _source},
 )
 _POLICY = _dataclass(
     HealthPolicy,

@@ -13,7 +13,7 @@ from plugin_gateway.core.health.changes import (
     Significance,
     SilenceChange,
 )
-from plugin_gateway.core.health.faults import Fault, Moment, Stage
+from plugin_gateway.core.health.faults import Evidence, Fault, Moment, Source, Stage
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -91,7 +91,7 @@ def _report(state: State, evidence: EvidenceReported, decision: Decision, now: M
     if needs is None:
         return state, Changes(notes=(Note(device, what, _significance(decision), times),))
     before = state.faults.get(device)
-    updated = faults.add_evidence(before, what, needs, now)
+    updated = faults.add_evidence(before, Evidence(what, now.epoch, evidence.kind, evidence.source), needs, now.uptime)
     held = state.with_faults({device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
     further = _further(before, device, what)
     is_first = before is None or before.stage is Stage.PROBATION or bool(further)
@@ -125,7 +125,8 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
             needs = decided[kind][1].action.needs
             assert needs is not None
             notes += _further(fault, device, what)
-            fault = faults.add_lasting_evidence(fault, kind, what, needs, now)
+            found = Evidence(what, now.epoch, kind, Source.CHECK)
+            fault = faults.add_lasting_evidence(fault, found, needs, now.uptime)
         if fault is not None:
             asked_at = now.uptime - check.age if device in here else -math.inf
             unsaid = {
@@ -195,8 +196,9 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
     known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
     if (needs := decision.action.needs) is None:
         return replace(state, driver_is_gone=True), notes
+    noticed = Evidence(what, now.epoch, DRIVER_GONE, Source.GATEWAY)
     held = {
-        device: faults.add_lasting_evidence(fault, DRIVER_GONE, what, needs, now)
+        device: faults.add_lasting_evidence(fault, noticed, needs, now.uptime)
         for device, fault in known.items()
         if fault is None or DRIVER_GONE not in fault.problems
     }

@@ -35,13 +35,35 @@ class Stage(Enum):
     PROBATION = "probation"
 
 
+class Source(Enum):
+    """Where evidence came from."""
+
+    UNKNOWN = "unknown"
+    """An earlier version of the gateway kept the evidence without its source."""
+    EVENT = "driver event"
+    CHECK = "check"
+    KERNEL_LOG = "kernel log"
+    GATEWAY = "gateway"
+    """What the gateway noticed by itself, such as a driver that is gone."""
+
+
 class Evidence(NamedTuple):
     """One piece of evidence against a device."""
 
     what: str
     """What was reported or found, for people."""
     at: float
-    """Seconds since the epoch."""
+    """When it was reported last, in seconds since the epoch."""
+    kind: EvidenceKind = EvidenceKind("")
+    """Empty if it is not known: an earlier version of the gateway did not keep it."""
+    source: Source = Source.UNKNOWN
+    since: float | None = None
+    """When it was reported first, in seconds since the epoch. None if it was reported once."""
+
+    @property
+    def first(self) -> float:
+        """When it was reported first, in seconds since the epoch."""
+        return self.at if self.since is None else self.since
 
 
 class Checkup(NamedTuple):
@@ -135,23 +157,22 @@ class Fault:
         return self.quiet_from is not None and uptime - self.quiet_from >= quiet_time
 
 
-def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> Fault:
-    """Return the fault with evidence that does not last by itself. A probation ends.
+def add_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, uptime: float) -> Fault:
+    """Return the fault with evidence that does not last by itself, reported now. A probation ends.
 
     A reset from before this evidence no longer counts if the evidence requires one itself.
     """
-    evidence = Evidence(what, now.epoch)
     if fault is None:
         return Fault(
-            since=now.epoch,
+            since=evidence.at,
             evidence=(evidence,),
             needs=needs,
-            told_at=now.uptime,
+            told_at=uptime,
             is_drivers_to_decide=needs is Needs.DRIVER,
         )
     return replace(
         fault,
-        told_at=now.uptime,
+        told_at=uptime,
         is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
         needs=max(Needs.CHECK if fault.was_reset and fault.needs is not Needs.REBOOT else fault.needs, needs),
@@ -164,18 +185,19 @@ def add_evidence(fault: Fault | None, what: str, needs: Needs, now: Moment) -> F
 def _with(known: tuple[Evidence, ...], latest: Evidence) -> tuple[Evidence, ...]:
     """Return the evidence with the latest piece at the end. It replaces an equal piece, except the first one."""
     others = tuple(each for each in known[1:] if each.what != latest.what)
-    return (known[0], *others[-(MAX_EVIDENCE - 2) :], latest)
+    since = next((each.first for each in known if each.what == latest.what), latest.since)
+    return (known[0], *others[-(MAX_EVIDENCE - 2) :], latest._replace(since=since))
 
 
-def add_lasting_evidence(fault: Fault | None, kind: EvidenceKind, what: str, needs: Needs, now: Moment) -> Fault:
+def add_lasting_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, uptime: float) -> Fault:
     """Return the fault with a problem that lasts until a check no longer finds it.
 
     If the same problem lasts already, no new evidence is added, but a probation still ends.
     """
-    if fault is not None and fault.problems.get(kind) == what:
+    if fault is not None and fault.problems.get(evidence.kind) == evidence.what:
         return replace(fault, was_checked=False, quiet_from=None)
-    updated = add_evidence(fault, what, needs, now)
-    return replace(updated, problems={**updated.problems, kind: what}, was_checked=False)
+    updated = add_evidence(fault, evidence, needs, uptime)
+    return replace(updated, problems={**updated.problems, evidence.kind: evidence.what}, was_checked=False)
 
 
 def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment, asked_at: float) -> Fault:

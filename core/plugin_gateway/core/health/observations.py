@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
-from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.policy import EvidenceKind
 
 
@@ -33,6 +33,7 @@ class EvidenceReported(NamedTuple):
     """The PCI address of an unknown device, if the driver reports it. Empty otherwise."""
     times: int = 1
     """How often the driver reported it, one after the other."""
+    source: Source = Source.EVENT
 
     @property
     def topic(self) -> Hashable | None:
