@@ -17,6 +17,7 @@ from plugin_gateway.core.errors import InvalidValueError
 if TYPE_CHECKING:
     from plugin_gateway.adapters.dialects.dialect import Dialect
     from plugin_gateway.core.health.policy import HealthPolicy
+    from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -76,6 +77,13 @@ def default_health() -> "HealthPolicy":
     return HEALTH_POLICY
 
 
+def remedies() -> "Remedies":
+    """Return what NVIDIA says to do about evidence."""
+    from plugin_gateway.nvidia.remedies import remedy_for
+
+    return remedy_for
+
+
 def simulate(spec: str) -> "SimulatedBackend":
     """Return a backend with simulated GPUs. ``spec`` is such as ``8xH100``."""
     from plugin_gateway.nvidia.simulated import SimulatedBackend
@@ -89,6 +97,7 @@ PARTS = Parts(
     parse_backend=parse_backend,
     make_backend=make_backend,
     default_health=default_health,
+    remedies=remedies,
     simulate=lambda count: simulate(f"{count}xH100"),
 )
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from harness.process import run_to_end, started
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.core.health.remedies import no_remedies
 
 OLDER = "plugin-gateway-nvidia.com_gpu-cbcbbfae-0000000001-aaaa-1.sock"
 
@@ -99,13 +101,43 @@ async def test_what_the_running_gateway_suffers_from_is_told(kubelet_dir: Path, 
         await process.wait_for_event("registration failed")
         await process.wait_for_control()
         driver.xid(3, 79)
-        await process.wait_for_event("device changed its health")
+        driver.xid(3, 48)
+        await process.wait_for_event("evidence")
         status, output, _ = await doctor(kubelet_dir, driver, "--json")
+        _, text, _ = await doctor(kubelet_dir, driver)
     assert status == 1
     mends = {each["what"]: each["todo"] for each in json.loads(output) if each["verdict"] == "mend"}
     assert any(what.startswith(f"{RESOURCE} is not registered: ") for what in mends)
     todo = mends[f"{driver.uuid(3)} is not given out: XID 79"]
     assert todo.startswith("it needs a reboot of the node, or an operator's word; plugin-gateway health clear ")
+    (details,) = [each["details"] for each in json.loads(output) if each["what"].startswith(driver.uuid(3))]
+    assert [re.sub(r"at 20\S+ \S+", "at TIME", line) for line in details] == [
+        "XID 79: from driver event, at TIME",
+        "  do RESTART_BM: reboot the node",
+        "  then CONTACT_SUPPORT: collect nvidia-bug-report.sh and contact NVIDIA or the vendor of the machine",
+        "XID 48: from driver event, at TIME",
+        *(line for line in details if "WORKFLOW_XID_48: let the GPU's work end and reset it" in line),
+    ]
+    assert len(details) == 6
+    assert "\n        do RESTART_BM: reboot the node\n" in text
+
+
+async def test_all_pods_that_hold_an_unhealthy_device_are_named(kubelet_dir: Path, driver: Driver) -> None:
+    def entry(uid: str, *ids: str) -> dict[str, object]:
+        return {"PodUID": uid, "ContainerName": "c", "ResourceName": RESOURCE, "DeviceIDs": {"-1": list(ids)}}
+
+    held = [entry("uid-1", driver.uuid(3)), entry("uid-2", driver.uuid(2), driver.uuid(3)), entry("u", driver.uuid(0))]
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with started(*arguments, environment=driver.environment) as process:
+        await process.wait_for_control()
+        data = {"PodDeviceEntries": held, "RegisteredDevices": {}}
+        (kubelet_dir / "kubelet_internal_checkpoint").write_text(json.dumps({"Data": data, "Checksum": 1}))
+        driver.xid(3, 79)
+        await process.wait_for_event("device changed its health")
+        _, output, _ = await doctor(kubelet_dir, driver)
+        _, status, _ = await run_to_end("status")
+    assert "      held by uid-1 c, uid-2 c\n" in output
+    assert re.search(r"^3 .*uid-1 c, uid-2 c$", status, re.MULTILINE)
 
 
 async def test_a_node_with_nothing_is_told_one_cause_at_a_time(
@@ -229,6 +261,6 @@ async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, s
     state_dir.parent.chmod(0o711)
     with patch.object(os, "geteuid", return_value=12345), patch.object(os, "access", return_value=False):
         directory = list(kubelet_checks.check_directory(kubelet_dir))
-        gateway = list(gateway_checks.check_gateway(state_dir))
+        gateway = list(gateway_checks.check_gateway(state_dir, no_remedies))
         state = list(node_checks.check_state_directory(state_dir))
     assert [each.verdict for each in (*directory, *gateway, *state)] == [Verdict.UNSEEN] * 3

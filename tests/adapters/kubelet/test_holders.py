@@ -14,7 +14,7 @@ import pytest
 
 from plugin_gateway.adapters.kubelet import pod_resources
 from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
-from plugin_gateway.adapters.kubelet.holders import find_holders
+from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, names_by_device
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
 from plugin_gateway.api.podresources import api_pb2 as wire
 
@@ -182,3 +182,37 @@ async def test_a_kubelet_that_never_answers_is_not_waited_for(root: Path, monkey
         listener.listen()
         with pytest.raises(PodResourcesError, match="DEADLINE_EXCEEDED"):
             await asyncio.to_thread(list_holders, path)
+
+
+def test_a_pod_that_only_the_checkpoint_knows_is_marked_if_its_folder_is_gone(root: Path) -> None:
+    entries = [entry(["GPU-1"]), {**entry(["GPU-1"]), "PodUID": "../pods"}, {**entry(["GPU-2"]), "PodUID": "uid-2"}]
+    checkpoint = {"PodDeviceEntries": entries, "RegisteredDevices": {}}
+    (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(checkpoint))
+    found = find_holders(root / "device-plugins")
+    assert {holder.is_gone for holder in found.holders} == {False}, "the folders cannot be seen"
+    (root / "pods" / "uid-2").mkdir(parents=True)
+    found = find_holders(root / "device-plugins")
+    assert {holder.pod: holder.is_gone for holder in found.holders} == {"uid": True, "../pods": True, "uid-2": False}
+    assert names_by_device(found.holders) == {"GPU-1": "uid main (gone), ../pods main (gone)", "GPU-2": "uid-2 main"}
+
+
+async def test_what_only_the_checkpoint_knows_is_added_to_the_kubelets_word(root: Path) -> None:
+    entries = [entry(["GPU-1"]), {**entry(["GPU-2"]), "PodUID": "old", "ContainerName": "other"}]
+    checkpoint = {"PodDeviceEntries": entries, "RegisteredDevices": {}}
+    (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(checkpoint))
+    (root / "pods").mkdir()
+    async with kubelet(root, "v1", pods().SerializeToString()):
+        found = await asyncio.to_thread(find_holders, root / "device-plugins")
+        (root / "device-plugins" / "kubelet_internal_checkpoint").write_text("{")
+        without = await asyncio.to_thread(find_holders, root / "device-plugins")
+    assert found.source == "told by the kubelet, some only by its checkpoint"
+    assert names_by_device(found.holders) == {
+        "GPU-1": "default/pod main",
+        "GPU-2": "default/pod main, old other (gone)",
+    }
+    assert (len(without.holders), without.source) == (1, "told by the kubelet")
+
+
+def test_a_limited_number_of_containers_is_named() -> None:
+    holders = [Holder(f"pod-{number}", "main", RESOURCE, frozenset({"GPU-1"})) for number in range(100)]
+    assert names_by_device(holders)["GPU-1"].endswith(f"pod-{MAX_NAMES - 1} main, and {100 - MAX_NAMES} more")

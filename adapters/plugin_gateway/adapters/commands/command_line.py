@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.parsers import Parse
     from plugin_gateway.adapters.dialects.dialect import Dialect
     from plugin_gateway.core.health.policy import HealthPolicy
+    from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
 
     class SimulatedBackend(Backend, Protocol):
@@ -60,6 +61,8 @@ class Parts(NamedTuple):
     started."""
     default_health: "Callable[[], HealthPolicy]"
     """Returns the health policy that holds unless an administrator decides otherwise."""
+    remedies: "Callable[[], Remedies]"
+    """Returns what the vendor says to do about evidence."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
 

@@ -11,8 +11,8 @@ from typing import Any
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
 from plugin_gateway.adapters.control.control_socket import ControlError, ask
-from plugin_gateway.adapters.kubelet.holders import find_holders
-from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
+from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
 
 MAX_REGISTRATIONS = 8
 """Registrations and failures of each resource that are shown, the latest ones."""
@@ -46,11 +46,12 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
     Raises:
         ControlError: the gateway cannot be asked.
     """
-    status = _ask(state_dir)
+    status, found = _ask(state_dir)
     if as_json:
-        print_json(status)
+        holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
+        print_json({**status, "holders": holders, "holders_known": found.source})
     else:
-        print_lines(_lines(status))
+        print_lines(_lines(status, found))
     return 0
 
 
@@ -59,7 +60,7 @@ def watch_status(state_dir: Path) -> int:
     before = _CLEAR if sys.stdout.isatty() else ""
     while True:
         try:
-            lines = _lines(_ask(state_dir))
+            lines = _lines(*_ask(state_dir))
         except ControlError as error:
             lines = [str(error)]
         sys.stdout.write(before)
@@ -68,17 +69,15 @@ def watch_status(state_dir: Path) -> int:
         time.sleep(WATCH_INTERVAL)
 
 
-def _ask(state_dir: Path) -> Mapping[str, Any]:
-    """Return the status, with the pods that hold devices. The gateway does not know them; the kubelet does."""
+def _ask(state_dir: Path) -> tuple[Mapping[str, Any], Found]:
+    """Return the status, and the pods that hold devices. The gateway does not know them; the kubelet does."""
     status = ask(state_dir, {"command": "status"})
-    found = find_holders(Path(status["kubelet_dir"]))
-    holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
-    return {**status, "holders": holders, "holders_known": found.source}
+    return status, find_holders(Path(status["kubelet_dir"]))
 
 
-def _lines(status: Mapping[str, Any]) -> list[str]:
+def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     """Return the status as lines for people."""
-    holders = {device: f"{each['pod']} {each['container']}" for each in status["holders"] for device in each["devices"]}
+    holders = names_by_device(found.holders)
     lines = _driver_lines(status["driver"])
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
@@ -87,7 +86,7 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
     sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-    lines += ["", *table(rows), f"\nholders: {status['holders_known']}", *_explained(sick)]
+    lines += ["", *table(rows), f"\nholders: {found.source}", *_explained(sick)]
     decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 
@@ -109,7 +108,7 @@ def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
 def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
     name, opened = resource["name"], resource["stream_opened"]
     if opened is not None:
-        lines = [f"{name}: registered as {resource['api_version']}, stream open since {_time(opened)}"]
+        lines = [f"{name}: registered as {resource['api_version']}, stream open since {local_time(opened)}"]
     elif resource["stands_by"]:
         lines = [f"{name}: standing by, another gateway of this node has it"]
     else:
@@ -121,11 +120,11 @@ def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
     events += [
         (each["at"], ": ".join(filter(None, ("failed", each["cause"], each["words"])))) for each in resource["failures"]
     ]
-    return lines + [f"  {_time(at)}  {what}" for at, what in sorted(events)[-MAX_REGISTRATIONS:]]
+    return lines + [f"  {local_time(at)}  {what}" for at, what in sorted(events)[-MAX_REGISTRATIONS:]]
 
 
 def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
-    since = _time(device["since"]) if device["health"] != "healthy" else ""
+    since = local_time(device["since"]) if device["health"] != "healthy" else ""
     resource = device["resource"] or "not offered"
     return str(device["index"]), device["id"], device["product"], resource, device["health"], since
 
@@ -136,10 +135,7 @@ def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
         here = "" if "index" in device else ", not there now"
         lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
         lines += [
-            f"  {_time(evidence['at'])}  {evidence['what']} ({evidence['source']})" for evidence in device["evidence"]
+            f"  {local_time(evidence['at'])}  {evidence['what']} ({evidence['source']})"
+            for evidence in device["evidence"]
         ]
     return lines
-
-
-def _time(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch).astimezone().isoformat(sep=" ", timespec="seconds")

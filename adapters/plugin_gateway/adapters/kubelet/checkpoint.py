@@ -35,6 +35,8 @@ class Holder(NamedTuple):
     resource: str
     devices: frozenset[str]
     """The device ids."""
+    is_gone: bool = False
+    """Whether the pod has no folder any more. False if that is not known."""
 
 
 class Checkpoint(NamedTuple):
@@ -100,7 +102,7 @@ def _entries(entries: Any) -> Iterator[Holder]:
 def _merged(holders: Iterator[Holder]) -> tuple[Holder, ...]:
     """Return one holder for each pod, container and resource, because 1.8 has one entry for each device."""
     merged: dict[tuple[str, str, str], frozenset[str]] = {}
-    for pod, container, resource, devices in holders:
-        key = (str(pod), str(container), str(resource))
-        merged[key] = merged.get(key, frozenset()) | devices
+    for holder in holders:
+        key = (str(holder.pod), str(holder.container), str(holder.resource))
+        merged[key] = merged.get(key, frozenset()) | holder.devices
     return tuple(Holder(*key, devices) for key, devices in merged.items())

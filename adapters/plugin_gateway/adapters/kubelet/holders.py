@@ -1,10 +1,15 @@
-"""Finds out which container holds which device: from the kubelet, or from its checkpoint."""
+"""Finds out which container holds which device: from the kubelet, and from its checkpoint."""
 
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
+
+MAX_NAMES = 32
+"""Containers that are named for one device."""
 
 
 class Found(NamedTuple):
@@ -18,20 +23,56 @@ class Found(NamedTuple):
 def find_holders(kubelet_dir: Path) -> Found:
     """Return the containers that hold devices of this kubelet.
 
-    ``kubelet_dir`` is its device plugin directory. The kubelet is asked first. If it does not answer, its checkpoint is
-    read.
+    ``kubelet_dir`` is its device plugin directory. The kubelet is asked first. What only its checkpoint knows is added:
+    such a pod has often ended. It is marked if its folder is gone.
     """
     path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
+    told: tuple[Holder, ...] | None = None
     problem = "no kubelet tells by pod-resources"
     if path.is_socket():
         try:
-            return Found(list_holders(path), "told by the kubelet")
+            told = list_holders(path)
         except PodResourcesError as error:
             problem = str(error)
     try:
         checkpoint = read_checkpoint(kubelet_dir)
     except CheckpointError as error:
-        return Found((), f"{problem}; {error}")
+        return Found(told, "told by the kubelet") if told is not None else Found((), f"{problem}; {error}")
+    kept = _marked(checkpoint.holders, kubelet_dir.parent / "pods") if checkpoint is not None else ()
+    if told is not None:
+        others = tuple(holder for holder in kept if not _is_told(holder, told))
+        return Found(told + others, f"told by the kubelet{', some only by its checkpoint' if others else ''}")
     if checkpoint is None:
         return Found((), f"{problem}, and there is no checkpoint")
-    return Found(checkpoint.holders, "from the kubelet's checkpoint, which can name pods that have ended")
+    return Found(kept, "from the kubelet's checkpoint, which can name pods that have ended")
+
+
+def _is_told(holder: Holder, told: Sequence[Holder]) -> bool:
+    """Whether the kubelet told of this holder. It tells names and the checkpoint UIDs, so all else is compared."""
+    return any(
+        (each.container, each.resource) == (holder.container, holder.resource) and holder.devices <= each.devices
+        for each in told
+    )
+
+
+def _marked(holders: Sequence[Holder], pods: Path) -> tuple[Holder, ...]:
+    """Mark the holders whose pod has no folder any more. Nothing is known where the folders cannot be seen."""
+    try:
+        here = set(os.listdir(pods))  # noqa: PTH208 - names, to be compared
+    except OSError:
+        return tuple(holders)
+    return tuple(holder._replace(is_gone=holder.pod not in here) for holder in holders)
+
+
+def names_by_device(holders: Iterable[Holder]) -> Mapping[str, str]:
+    """Return all containers that hold each device, in words."""
+    names: dict[str, list[str]] = {}
+    for holder in holders:
+        for device in holder.devices:
+            names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
+    return {device: _listed(each) for device, each in names.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - MAX_NAMES
+    return ", ".join((*names[:MAX_NAMES], f"and {more} more") if more > 0 else names)

@@ -25,3 +25,10 @@ def print_lines(lines: Sequence[str]) -> None:
 def printable(words: str) -> str:
     """Return the text without control characters; each is replaced by its escape. It then fits on one line."""
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
+
+
+def local_time(epoch: float) -> str:
+    """Return a time in seconds since the epoch as people of this time zone read it."""
+    from datetime import datetime  # noqa: PLC0415 - `run` needs none of it
+
+    return datetime.fromtimestamp(epoch).astimezone().isoformat(sep=" ", timespec="seconds")

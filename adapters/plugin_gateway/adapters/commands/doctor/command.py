@@ -11,7 +11,9 @@ from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
+from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.health.remedies import Remedies
 from plugin_gateway.core.ports import Backend
 
 DESCRIPTION = """\
@@ -34,27 +36,28 @@ def make(parts: Parts) -> SubCommand:
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
     settings = make_settings(decide_as_the_gateway(parsed, parts))
-    return diagnose(settings, parts.make_backend(settings.backend, settings.container_driver_root), as_json=parsed.json)
+    backend = parts.make_backend(settings.backend, settings.container_driver_root)
+    return diagnose(settings, backend, parts.remedies(), as_json=parsed.json)
 
 
-def diagnose(settings: Settings, backend: Backend, *, as_json: bool) -> int:
+def diagnose(settings: Settings, backend: Backend, remedies: Remedies, *, as_json: bool) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked."""
     findings = []
-    for finding in _findings(settings, backend):
+    for finding in _findings(settings, backend, remedies):
         findings.append(finding)
         if not as_json:
             _show(finding)
     if as_json:
-        found = [{"verdict": each.verdict.name.lower(), "what": each.what, "todo": each.todo} for each in findings]
+        found = [{**each._asdict(), "verdict": each.verdict.name.lower()} for each in findings]
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return _status(findings)
 
 
-def _findings(settings: Settings, backend: Backend) -> Iterator[Finding]:
+def _findings(settings: Settings, backend: Backend, remedies: Remedies) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
-    yield from gateway_checks.check_gateway(settings.state_dir)
+    yield from gateway_checks.check_gateway(settings.state_dir, remedies)
     inventory = ask_driver(backend)
     yield from node_checks.check_inventory(inventory, settings.resources)
     if isinstance(inventory, Inventory):
@@ -74,6 +77,8 @@ def _show(finding: Finding) -> None:
     sys.stdout.write(f"{finding.verdict.value:5} {finding.what}\n")
     if finding.todo:
         sys.stdout.write(f"      -> {finding.todo}\n")
+    for detail in finding.details:
+        sys.stdout.write(f"      {printable(detail)}\n")
     sys.stdout.flush()
 
 

@@ -1,5 +1,6 @@
 """The findings of the checks."""
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ class Finding(NamedTuple):
     what: str
     todo: str = ""
     """What to do about it."""
+    details: Sequence[str] = ()
+    """More about it, a line each."""
 
 
 def well(what: str) -> Finding:
@@ -35,9 +38,9 @@ def hint(what: str, todo: str = "") -> Finding:
     return Finding(Verdict.HINT, what, todo)
 
 
-def mend(what: str, todo: str) -> Finding:
+def mend(what: str, todo: str, details: Sequence[str] = ()) -> Finding:
     """Return the finding that something is wrong."""
-    return Finding(Verdict.MEND, what, todo)
+    return Finding(Verdict.MEND, what, todo, details)
 
 
 def unseen(what: str, todo: str = "run it as root") -> Finding:

@@ -1,18 +1,26 @@
 """Checks of the gateway that runs on this node, through its control socket."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.control.control_socket import NAME, ControlError, NoAnswerError, ask
+from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
+from plugin_gateway.adapters.support.terminal import local_time
+from plugin_gateway.core.health.faults import Evidence, Source
+from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.health.remedies import Remedies, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 
 
-def check_gateway(state_dir: Path) -> Iterator[Finding]:
-    """Ask the gateway for its status, and report the problems in it."""
+def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
+    """Ask the gateway for its status, and report the problems in it.
+
+    ``remedies`` says what the vendor recommends for each cause.
+    """
     try:
         status = ask(state_dir, {"command": "status"})
     except NoAnswerError as error:
@@ -38,12 +46,40 @@ def check_gateway(state_dir: Path) -> Iterator[Finding]:
         )
     for resource in status["resources"]:
         yield _check_resource(resource)
-    for device in (*status["devices"], *status["absent"]):
-        if device["health"] != "healthy":
-            yield mend(
-                f"{device['id']} is not given out: {device['reason']}",
-                f"it needs {device['needs']}; plugin-gateway health clear {device['id']} is an operator's word",
-            )
+    unhealthy = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
+    holders = names_by_device(find_holders(Path(status["kubelet_dir"])).holders) if unhealthy else {}
+    for device in unhealthy:
+        held = holders.get(device["id"])
+        yield mend(
+            f"{device['id']} is not given out: {device['reason']}",
+            f"it needs {device['needs']}; plugin-gateway health clear {device['id']} is an operator's word",
+            (*_explain(device["evidence"], remedies), *([f"held by {held}"] if held else [])),
+        )
+
+
+def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Iterator[str]:
+    """Yield lines about each cause: where it came from and when, and what the vendor says to do."""
+    sources = {source.value: source for source in Source}
+    found = [
+        Evidence(
+            what=each["what"],
+            at=each["at"],
+            kind=EvidenceKind(each.get("kind", "")),
+            source=sources.get(each.get("source", ""), Source.UNKNOWN),
+            since=each.get("since"),
+        )
+        for each in evidence
+    ]
+    for cause in causes_of(found, remedies):
+        first = f", first at {local_time(cause.first)}" if cause.first != cause.last else ""
+        yield f"{cause.what}: from {cause.source.value}, at {local_time(cause.last)}{first}"
+        remedy = cause.remedy
+        for title, word, sentence in (
+            ("do", remedy.action, remedy.todo),
+            ("then", remedy.investigation, remedy.to_investigate),
+        ):
+            if sentence:
+                yield f"  {title}{f' {word}' if word else ''}: {sentence}"
 
 
 def _check_resource(resource: Mapping[str, Any]) -> Finding:
