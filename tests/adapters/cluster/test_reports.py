@@ -26,6 +26,7 @@ from plugin_gateway.core.health.observations import DevicesChecked, EvidenceRepo
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
+from plugin_gateway.nvidia.remedies import remedy_for
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
@@ -65,7 +66,7 @@ async def reporting(
     server: ApiServer, target: Target = BOTH, known: State | None = None
 ) -> AsyncIterator[ClusterReports]:
     api = KubernetesApi(server.environment, server.service_account)
-    reports = ClusterReports(target, api, known or State())
+    reports = ClusterReports(target, api, known or State(), remedy_for)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(reports.run())
         try:
@@ -118,7 +119,11 @@ async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiSe
     assert not server.events()
     first, second = server.conditions()
     assert (first["type"], first["status"], first["message"]) == ("GpuProblem", "False", "every GPU is healthy")
-    assert (second["status"], second["reason"], second["message"]) == ("True", "GpuUnhealthy", f"{GPU}: XID 79")
+    assert (second["status"], second["reason"], second["message"]) == (
+        "True",
+        "GpuUnhealthy",
+        f"{GPU}: XID 79 (RESTART_BM)",
+    )
     call = server.calls[0]
     assert (call.method, call.path) == ("PATCH", "/api/v1/nodes/node-1/status")
     assert call.content_type == "application/strategic-merge-patch+json"
@@ -131,7 +136,7 @@ async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer
         await until(lambda: len(server.events()) == 1, "an Event")
         await until(lambda: len(server.conditions()) == 1, "the condition")
     assert server.events()[0]["message"].startswith(OTHER)
-    assert server.conditions()[0]["message"] == f"{GPU}: XID 79; {OTHER}: XID 79"
+    assert server.conditions()[0]["message"] == f"{GPU}: XID 79 (RESTART_BM); {OTHER}: XID 79 (RESTART_BM)"
 
 
 async def test_a_server_that_refuses_is_told_once_and_tried_again_with_what_is_true_then(

@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 
 from harness.node import Node, running, until
+from plugin_gateway.adapters.monitoring.http_listener import Pages
 from plugin_gateway.adapters.monitoring.pages import make_pages
 from plugin_gateway.core.health.observations import DriverSilence, DriverUnavailable
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
+from plugin_gateway.nvidia.remedies import remedy_for
+
+
+def pages_of(node: Node) -> Pages:
+    return make_pages(node.gateway, dict, lambda: True, remedies=remedy_for, device_word="GPU")
 
 
 @pytest.mark.parametrize("restart_may_help", [True, False])
@@ -16,7 +22,7 @@ async def test_liveness_ends_where_a_restart_may_help_and_only_there(kubelet_dir
     node = Node(kubelet_dir, health=replace(HEALTH_POLICY, driver_timeout=0.2))
     async with running(node):
         await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
-        healthz = make_pages(node.gateway, dict, lambda: True)["/healthz"]
+        healthz = pages_of(node)["/healthz"]
         node.observations.put(DriverUnavailable("Unknown Error", restart_may_help=restart_may_help))
         await until(lambda: node.gateway.state.driver_problem is not None, "the problem")
         assert (healthz().status, healthz().body) == (200, "ok\n"), "not before the timeout"
@@ -32,7 +38,7 @@ async def test_a_driver_that_hangs_after_it_was_away_needs_no_restart(kubelet_di
     node = Node(kubelet_dir, health=replace(HEALTH_POLICY, driver_timeout=0.2))
     async with running(node):
         await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
-        healthz = make_pages(node.gateway, dict, lambda: True)["/healthz"]
+        healthz = pages_of(node)["/healthz"]
         node.observations.put(DriverUnavailable("Unknown Error", restart_may_help=True))
         await until(lambda: node.gateway.state.driver_problem is not None, "the problem")
         node.see(node.gateway.state.devices)

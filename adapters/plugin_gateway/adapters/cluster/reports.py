@@ -22,6 +22,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.remedies import Remedies, summarize
 from plugin_gateway.core.health.state import State
 
 MIN_RETRY, MAX_RETRY = 1.0, 60.0
@@ -32,8 +33,6 @@ HEARTBEAT = 300.0
 """Seconds after which the condition is sent again, 20 % more or less, so that nodes do not send it together."""
 MAX_MESSAGE_LENGTH = 1024
 """Characters; the API server refuses an Event with a longer message."""
-MAX_NAMES = 32
-"""Devices that the condition names."""
 _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
 """The end of an Event's reason, after the word for a device."""
 _COUNTED = frozenset({Significance.REPORTED, Significance.FURTHER, Significance.REPEATED})
@@ -59,10 +58,10 @@ class Target(NamedTuple):
 class ClusterReports:
     """Sends what changes to the API server, which can be slow or away. The gateway never waits for it."""
 
-    def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
-        """``known`` is the state that an earlier instance has reported already."""
+    def __init__(self, target: Target, api: KubernetesApi, known: State, remedies: Remedies) -> None:
+        """``known`` is the state that an earlier instance has reported already. ``remedies`` are for the condition."""
         self._events = NodeEvents(target, api, known) if target.events else None
-        self._condition = NodeCondition(target, api) if target.condition else None
+        self._condition = NodeCondition(target, api, remedies) if target.condition else None
 
     def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
         """Take a state, and what happened without a change of health. Does not wait."""
@@ -189,9 +188,10 @@ class NodeEvents:
 class NodeCondition:
     """The condition of the node: True while a device that is present is not healthy."""
 
-    def __init__(self, target: Target, api: KubernetesApi) -> None:
+    def __init__(self, target: Target, api: KubernetesApi, remedies: Remedies) -> None:
         self._target = target
         self._api = api
+        self._remedies = remedies
         self._latest: State | None = None
         self._changed = asyncio.Event()
         self._status: str | None = None
@@ -213,7 +213,7 @@ class NodeCondition:
             if self._latest is None or self._latest.inventory is None:
                 continue
             try:
-                await self._send(self._unhealthy(self._latest))
+                await self._send(self._latest.present_faults)
             except ApiError as error:
                 self._problem.log(str(error))
                 await asyncio.sleep(CONDITION_PAUSE if error.is_final else retry)
@@ -225,11 +225,6 @@ class NodeCondition:
                 await asyncio.sleep(CONDITION_PAUSE)
                 again_at = time.monotonic() + HEARTBEAT * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
-    @staticmethod
-    def _unhealthy(state: State) -> Mapping[DeviceId, Fault]:
-        """Return the faults of present devices. A device that was removed is no problem of the node."""
-        return {device.id: state.faults[device.id] for device in state.devices if device.id in state.faults}
-
     async def _send(self, faults: Mapping[DeviceId, Fault]) -> None:
         status, now = "True" if faults else "False", time.time()
         transition = now if status != self._status else self._transition
@@ -238,7 +233,7 @@ class NodeCondition:
             "type": self._target.condition,
             "status": status,
             "reason": f"{subject}Unhealthy" if faults else f"{subject}sHealthy",
-            "message": self._message(faults)[:MAX_MESSAGE_LENGTH],
+            "message": self._message(faults),
             "lastHeartbeatTime": _timestamp(now),
             "lastTransitionTime": _timestamp(transition),
         }
@@ -248,9 +243,7 @@ class NodeCondition:
     def _message(self, faults: Mapping[DeviceId, Fault]) -> str:
         if not faults:
             return f"every {self._target.device_word} is healthy"
-        named = [f"{device}: {fault.reason}" for device, fault in list(faults.items())[:MAX_NAMES]]
-        more = len(faults) - len(named)
-        return "; ".join((*named, f"and {more} more") if more else named)
+        return summarize(faults, self._remedies, MAX_MESSAGE_LENGTH)
 
 
 class _Problem:

@@ -7,21 +7,39 @@ from typing import Any
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
+from plugin_gateway.adapters.monitoring.node_health import describe_health
+from plugin_gateway.core.health.remedies import Remedies
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
 
-def make_pages(gateway: Gateway, status: Callable[[], Mapping[str, Any]], is_watching: Callable[[], bool]) -> Pages:
-    """Return the pages of one gateway. ``is_watching`` returns whether the thread that watches the driver is alive."""
+def make_pages(
+    gateway: Gateway,
+    status: Callable[[], Mapping[str, Any]],
+    is_watching: Callable[[], bool],
+    *,
+    remedies: Remedies,
+    device_word: str,
+) -> Pages:
+    """Return the pages of one gateway.
+
+    ``is_watching`` returns whether the thread that watches the driver is alive. ``remedies`` and ``device_word`` are
+    the vendor's, for `/health`.
+    """
     registry = metrics.make_registry(gateway)
     return {
         "/": lambda: Page(status_page.render(status()), HTML),
         "/metrics": lambda: Page(metrics.written(registry), metrics.CONTENT_TYPE),
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
-        "/status": lambda: Page(json.dumps(status(), indent=2) + "\n", JSON),
+        "/status": lambda: _json(status()),
+        "/health": lambda: _json(describe_health(gateway.state, remedies, device_word)),
     }
+
+
+def _json(value: Mapping[str, Any]) -> Page:
+    return Page(json.dumps(value, indent=2) + "\n", JSON)
 
 
 def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:

@@ -56,6 +56,11 @@ class State:
         return self.inventory.devices if self.inventory is not None else ()
 
     @property
+    def present_faults(self) -> Mapping[DeviceId, Fault]:
+        """The faults of devices of the inventory. A device that was removed is no problem of the node."""
+        return {device.id: self.faults[device.id] for device in self.devices if device.id in self.faults}
+
+    @property
     def is_settled(self) -> bool:
         """Whether the inventory is known, or the driver is known not to answer."""
         return self.inventory is not None or self.driver_problem is not None or self.driver_is_silent

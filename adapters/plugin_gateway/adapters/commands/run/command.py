@@ -49,6 +49,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
         make_backend=parts.make_backend,
         dialects=parts.dialects(),
         api_versions=parts.api_versions,
+        remedies=parts.remedies,
     ).run()
 
 

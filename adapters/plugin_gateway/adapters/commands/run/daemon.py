@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.recording.recorder import Recorder
+    from plugin_gateway.core.health.remedies import Remedies
 
 
 class Daemon:
@@ -48,6 +49,7 @@ class Daemon:
         make_backend: Callable[[str, str], Backend],
         dialects: Sequence[Dialect],
         api_versions: Mapping[str, Sequence[str]],
+        remedies: Callable[[], "Remedies"],
     ) -> None:
         check_directory(settings.kubelet_dir)
         self._listener = _listen(settings.listen) if settings.listen.port else None
@@ -58,6 +60,7 @@ class Daemon:
         self._make_backend = make_backend
         self._dialects = dialects
         self._api_versions = api_versions
+        self._remedies = remedies
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
@@ -126,7 +129,7 @@ class Daemon:
         target = Target(
             settings.node_name, settings.kubernetes_events, settings.node_condition, self._backend.device_word
         )
-        self._reports = ClusterReports(target, KubernetesApi(os.environ), known=self._before)
+        self._reports = ClusterReports(target, KubernetesApi(os.environ), self._before, self._remedies())
         self._reports.keep(self._gateway.state)
         await self._reports.run()
 
@@ -142,7 +145,14 @@ class Daemon:
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
 
-        await serve(listener, make_pages(self._gateway, self._commands().status, self._is_watching))
+        pages = make_pages(
+            self._gateway,
+            self._commands().status,
+            self._is_watching,
+            remedies=self._remedies(),
+            device_word=self._backend.device_word,
+        )
+        await serve(listener, pages)
 
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start

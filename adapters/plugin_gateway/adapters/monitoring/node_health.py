@@ -1,0 +1,73 @@
+"""The document of `/health`: which devices are not healthy, why, and what to do, for programs that mend nodes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.remedies import Cause, Remedies, causes_of, summarize
+from plugin_gateway.core.health.state import State
+
+VERSION = 1
+"""Version of the document. A field that is added does not change it."""
+MAX_DEVICES = 256
+"""Devices that are listed: first those that are not healthy."""
+MAX_SUMMARY = 1024
+"""Characters."""
+
+
+def describe_health(state: State, remedies: Remedies, device_word: str) -> Mapping[str, Any]:
+    """Return the document as JSON values. ``device_word`` is the common word for a device, in the singular."""
+    here = {device.id: device for device in state.devices}
+    entries = [
+        _entry(device, here.get(device), state.faults.get(device), remedies)
+        for device in dict.fromkeys((*here, *state.faults))
+    ]
+    entries.sort(key=lambda entry: entry["health"] == Stage.HEALTHY.value)
+    return {
+        "version": VERSION,
+        "healthy": None if state.inventory is None else not state.present_faults,
+        "summary": _summary(state, remedies, device_word)[:MAX_SUMMARY],
+        "driver": {
+            "version": state.driver.version if state.driver is not None else None,
+            "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+            "events_problem": state.events_problem,
+        },
+        "device_count": len(state.devices),
+        "devices": entries[:MAX_DEVICES],
+        "devices_left_out": max(len(entries) - MAX_DEVICES, 0),
+    }
+
+
+def _summary(state: State, remedies: Remedies, device_word: str) -> str:
+    """Return what is wrong in one line, as in the condition of the node."""
+    if state.inventory is None:
+        return f"no {device_word} is known yet: {state.driver_problem or 'the driver has not answered'}"
+    if faults := state.present_faults:
+        return summarize(faults, remedies, MAX_SUMMARY)
+    return f"every {device_word} is healthy"
+
+
+def _entry(name: DeviceId, device: Device | None, fault: Fault | None, remedies: Remedies) -> Mapping[str, Any]:
+    """Return one device. Without ``device`` it has a fault and is not present now."""
+    return {
+        "id": name,
+        "index": device.index if device is not None else None,
+        "pci_address": device.pci_address if device is not None else None,
+        "health": Stage.HEALTHY.value if fault is None else fault.stage.value,
+        "since": fault.since if fault is not None else None,
+        "needs": fault.lacks if fault is not None else None,
+        "causes": [_cause(each) for each in causes_of(fault.evidence, remedies)] if fault is not None else [],
+    }
+
+
+def _cause(cause: Cause) -> Mapping[str, Any]:
+    return {
+        "kind": cause.kind or None,
+        "what": cause.what,
+        "source": cause.source.value,
+        "first": cause.first,
+        "last": cause.last,
+        "action": cause.remedy.action or None,
+        "investigation": cause.remedy.investigation or None,
+    }
