@@ -33,6 +33,8 @@ class ApiServer:
         self.refused: dict[str, int] = {}
         """The HTTP status of answers to calls for a path that ends so."""
         self.refusals = 0
+        self.words = json.dumps({"kind": "Status", "message": "words of the server"}).encode()
+        """The body of each answer."""
         self.service_account = folder
         self.context = context
         self.environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
@@ -67,13 +69,13 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status = server.answer_to(self.path) if known else 401
-            if status >= 400:
+            if status >= 300:
                 server.refusals += 1
             else:
                 server.calls.append(Call(self.command, self.path, self.headers["Content-Type"], body))
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps({"kind": "Status", "message": "words of the server"}).encode())
+            self.wfile.write(server.words)
 
         do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
 

@@ -4,9 +4,10 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
+from enum import Enum
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.cluster.events import (
@@ -214,3 +215,46 @@ def test_nothing_is_lost_and_no_limit_is_broken(happened: list[tuple[Cause, int,
     for subject in {cause.subject for cause in states}:
         last = [cause for cause in states if cause.subject == subject][-1]
         assert said[last]
+
+
+class Outcome(Enum):
+    """What becomes of a call."""
+
+    TAKEN = "taken"
+    FAILED = "failed"
+    """The server is away or busy: it is tried again."""
+    GONE = "gone"
+    """The Event that was to be changed does not exist any more."""
+
+
+CALLS = st.tuples(st.lists(CAUSES, max_size=3), st.sampled_from(Outcome), st.sampled_from((0.0, 61.0, 301.0)))
+"""What happens during a call, what becomes of it, and the time until the next one."""
+
+
+@given(st.lists(CALLS, max_size=14))
+@example([([OUT], Outcome.TAKEN, 0.0), ([OUT], Outcome.TAKEN, 61.0), ([BACK], Outcome.GONE, 0.0)])
+def test_the_last_state_of_each_device_is_the_last_that_the_server_takes(
+    calls: list[tuple[list[Cause], Outcome, float]],
+) -> None:
+    """Whatever happens while a call is under way, and whatever becomes of the call."""
+    ledger, now = EventLedger(), 0.0
+    server, noted = Server(ledger), dict[str, Cause]()
+    for causes, outcome, pause in calls:
+        sending = ledger.next(now)
+        for cause in causes:
+            note(ledger, cause, epoch=now)
+            if cause.is_state:
+                noted[cause.subject] = cause
+        if sending is not None and outcome is Outcome.TAKEN:
+            server.calls.append((now, sending))
+            ledger.sent(sending, sending.name or f"first-{len(server.calls)}", now)
+        elif sending is not None and outcome is Outcome.GONE and sending.name is not None:
+            ledger.gone(sending)
+        now += pause
+    taken_before = len(server.calls)
+    server.serve(now, now + 100 * TOKEN_INTERVAL)
+    taken = {sending.cause.subject: sending.cause for _, sending in server.calls if sending.cause.is_state}
+    assert taken == noted
+    for subject in noted:
+        late = [sending.cause for _, sending in server.calls[taken_before:] if sending.cause.subject == subject]
+        assert {cause for cause in late if cause.is_state} <= {noted[subject]}, "only the last state waits"

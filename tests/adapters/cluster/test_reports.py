@@ -73,7 +73,6 @@ async def reporting(
             yield reports
         finally:
             task.cancel()
-    await asyncio.sleep(0.01)  # the event loop closes the socket of a call that was cancelled during its handshake
 
 
 async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:

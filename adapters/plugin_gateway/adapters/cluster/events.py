@@ -117,8 +117,10 @@ class EventLedger:
         """Have an Event created anew: the API server has it no more."""
         self._tokens -= 1
         event = self._events.get(sending.cause)
-        if event is not None:
-            event.name, event.first, event.count, event.sent = None, event.last, max(event.count - event.sent, 1), 0
+        if event is not None and _is_unsaid(event):
+            event.name, event.first, event.count, event.sent = None, event.last, event.count - event.sent, 0
+        elif event is not None:
+            del self._events[sending.cause]  # another state of the device took its place meanwhile
 
     def _fill(self, now: float) -> None:
         if self._filled_at > -math.inf:

@@ -109,7 +109,7 @@ class KubernetesApi:
             raise ApiError(f"{method} {path}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
         except (OSError, ValueError, h11.ProtocolError) as error:
             raise ApiError(f"{method} {path}: {str(error) or type(error).__name__}") from error
-        if answer.status >= HTTPStatus.BAD_REQUEST:
+        if answer.status >= HTTPStatus.MULTIPLE_CHOICES:  # no redirection is followed, so nothing was done
             raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}", answer.status)
 
     async def _exchange(
@@ -118,8 +118,10 @@ class KubernetesApi:
         own = {"Host": f"{self._host}:{self._port}", "Content-Length": str(len(body)), "Connection": "close"}
         request = h11.Request(method=method, target=path, headers=[*own.items(), *headers.items()])
         connection = h11.Connection(h11.CLIENT)
-        reader, writer = await asyncio.open_connection(self._host, int(self._port), ssl=context)
+        reader, writer = await asyncio.open_connection(self._host, int(self._port))
         try:
+            # In a step of its own: where asyncio does both, a cancellation between the two leaves the connection open.
+            await writer.start_tls(context, server_hostname=self._host)
             for event in (request, h11.Data(data=body), h11.EndOfMessage()):
                 writer.write(connection.send(event) or b"")
             await writer.drain()
@@ -164,6 +166,6 @@ def _explained(text: bytes) -> str:
     """Return the message of a Status object, for the end of an error message."""
     try:
         words = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return f": {str(words)[:_SHOWN]}"

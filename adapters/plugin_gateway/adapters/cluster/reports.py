@@ -146,7 +146,9 @@ class NodeEvents:
                     self._ledger.gone(sending)
                     continue
                 problem.log(str(error).replace(sending.name or "", "NAME") if sending.name else str(error))
-                if error.is_final:
+                if error.is_final and sending.name is not None and sending.cause.is_state:
+                    self._ledger.gone(sending)  # the last state has to be told, if need be by a new Event
+                elif error.is_final:
                     self._ledger.refused(sending, time.monotonic())
                 else:
                     await asyncio.sleep(retry)
