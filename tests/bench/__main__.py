@@ -20,6 +20,7 @@ SCENARIOS: Mapping[str, Callable[[argparse.Namespace], Awaitable[list[Figure]]]]
     "socket": lambda options: scenarios.own_socket(options.rounds),
     "stream": lambda options: scenarios.dropped_stream(options.rounds),
     "xid": lambda options: scenarios.xid(options.rounds),
+    "storm": lambda options: scenarios.storm(options.rounds),
     "allocate": lambda options: scenarios.allocate(options.rounds),
     "devices": lambda options: scenarios.many_devices(options.rounds),
     "idle": lambda options: scenarios.idle(options.idle_seconds),

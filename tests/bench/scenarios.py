@@ -14,12 +14,14 @@ import grpc
 import grpc.aio
 
 from bench.figures import Figure, percentile
-from bench.subjects import RESOURCE, Subject
+from bench.subjects import RESOURCE, TIMEOUT, Subject
 from driver.driver import Driver
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 NVML = ("--backend", "nvml", "--driver-timeout", "1000000")
 """Arguments of the gateway. With this timeout it never gives up a driver that hangs."""
+HARMLESS_XIDS = (13, 31, 43, 45, 63, 92, 94)
+"""XIDs that take no GPU out by NVIDIA's catalog."""
 STUCK_CLIENTS = Path(__file__).with_name("stuck_clients.py")
 LOCAL = (("grpc.default_authority", "localhost"), ("grpc.use_local_subchannel_pool", 1))
 
@@ -314,6 +316,67 @@ async def growth(allocations: int, restarts: int) -> list[Figure]:
     _limit(after_calls, 2, "2 MiB")
     _limit(after_restarts, 1, "1 MiB")
     return [after_calls, after_restarts]
+
+
+async def storm(rounds: int) -> list[Figure]:
+    """Measure 10,000 XIDs in a second, twice: the kubelet's calls meanwhile, the list after the last one, the memory.
+
+    The last XID takes a GPU out. The others change nothing.
+    """
+    taken = Figure("10,000 XIDs taken by the gateway", "gateway", "ms")
+    listed = Figure("last of 10,000 XIDs to list received", "gateway", "ms")
+    calls = Figure("Allocate of 1 during 10,000 XIDs, p99", "gateway", "ms")
+    growth = [Figure(f"RSS growth, {which} 10,000 XIDs", "gateway", "MiB") for which in ("first", "second")]
+    for _ in range(-(-rounds // 5)):
+        async with AsyncExitStack() as stack:
+            machine = Machine(stack, "gateway")
+            subject = await stack.enter_async_context(machine.subject)
+            subject.spawn()
+            await subject.registered(0, 0)
+            endpoint = subject.directory / subject.kubelet.registrations[-1].endpoint
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix:{endpoint}", options=LOCAL))
+            await _allocate_for(2, subject, channel)  # then the start is over, and gRPC has what it needs for calls
+            for gpu, grown in zip((7, 6), growth, strict=True):
+                before, lists, began = subject.memory()[0], len(subject.kubelet.lists), time.monotonic()
+                calling = asyncio.create_task(_allocate_for(1, subject, channel))
+                last = await _break_loose(machine.driver, gpu)
+                taken.samples.append((last - began) * 1000)
+                listed.samples.append((await subject.listed(lists) - last) * 1000)
+                calls.samples.append(percentile(await calling, 0.99))
+                await subject.settle()
+                grown.samples.append(subject.memory()[0] - before)
+    _limit(taken, 1100, "1.1 s")
+    _limit(listed, 50, "50 ms")
+    _limit(calls, 20, "20 ms")
+    _limit(growth[0], 2, "2 MiB")
+    _limit(growth[1], 0.5, "nothing (0.5 MiB)")
+    return [taken, listed, calls, *growth]
+
+
+async def _break_loose(driver: Driver, gpu: int) -> float:
+    """Report the XIDs evenly in a second. Return the time of the last one, with which this GPU breaks."""
+    began, count, pulse = time.monotonic(), 10_000, 0.005
+    for sent in range(1, count + 1):
+        while (early := began + sent / count - time.monotonic()) > pulse or driver.is_full:
+            assert time.monotonic() - began < TIMEOUT, "the gateway takes no XIDs any more"
+            await asyncio.sleep(max(early, pulse))
+        if sent < count:
+            driver.xid(sent % 8, HARMLESS_XIDS[sent % len(HARMLESS_XIDS)])
+    driver.xid(gpu, 79)
+    return time.monotonic()
+
+
+async def _allocate_for(seconds: float, subject: Subject, channel: grpc.aio.Channel) -> list[float]:
+    """Call Allocate for so long. Return how long each call took, in milliseconds."""
+    ids = sorted(subject.kubelet.devices(RESOURCE))[:1]
+    request = wire.AllocateRequest(container_requests=[wire.ContainerAllocateRequest(devices_ids=ids)])
+    call: Call = channel.unary_unary("/v1beta1.DevicePlugin/Allocate")
+    data, samples, end = request.SerializeToString(), [], time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        await call(data, timeout=5)
+        samples.append((time.monotonic() - began) * 1000)
+        await asyncio.sleep(0.002)
+    return samples
 
 
 def _simulated(count: int) -> tuple[str, ...]:

@@ -299,6 +299,11 @@ class Driver:
         self._control.written += 1
         self._wake()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more event would replace one that nobody has read."""
+        return int(self._control.written) - int(self._control.read) >= MAX_EVENTS
+
     def init_delay(self, milliseconds: int) -> None:
         """Let each initialisation take so long."""
         self._control.init_delay_ms = milliseconds
