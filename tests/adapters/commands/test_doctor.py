@@ -201,15 +201,20 @@ def test_a_checkpoint_that_names_devices_which_are_gone_is_told_and_left_alone(t
         return {"PodUID": "uid", "ContainerName": "c", "ResourceName": resource, "DeviceIDs": {"-1": list(ids)}}
 
     data = {"PodDeviceEntries": [entry(RESOURCE, "GPU-1", "GPU-9"), entry("other/x", "y")], "RegisteredDevices": {}}
-    path = tmp_path / "kubelet_internal_checkpoint"
+    directory = tmp_path / "device-plugins"
+    directory.mkdir()
+    path = directory / "kubelet_internal_checkpoint"
     path.write_text(json.dumps({"Data": data, "Checksum": 1}))
-    gone = list(kubelet_checks.check_checkpoint(tmp_path, [RESOURCE], frozenset({"GPU-1"})))
+    gone = list(kubelet_checks.check_checkpoint(directory, [RESOURCE], frozenset({"GPU-1"})))
     assert told(gone) == "the kubelet's checkpoint has pod uid hold GPU-9, which this node does not have"
-    fine = list(kubelet_checks.check_checkpoint(tmp_path, [RESOURCE], frozenset({"GPU-1", "GPU-9"})))
+    fine = list(kubelet_checks.check_checkpoint(directory, [RESOURCE], frozenset({"GPU-1", "GPU-9"})))
     assert [each.verdict for each in fine] == [Verdict.WELL]
+    (tmp_path / "pods").mkdir()
+    marked = list(kubelet_checks.check_checkpoint(directory, [RESOURCE], frozenset({"GPU-1"})))
+    assert told(marked) == "the kubelet's checkpoint has pod uid (gone) hold GPU-9, which this node does not have"
     path.write_text("{")
     assert "it is not JSON" in told(
-        list(kubelet_checks.check_checkpoint(tmp_path, [RESOURCE], frozenset())), Verdict.UNSEEN
+        list(kubelet_checks.check_checkpoint(directory, [RESOURCE], frozenset())), Verdict.UNSEEN
     )
 
 

@@ -38,7 +38,7 @@ def find_holders(kubelet_dir: Path) -> Found:
         checkpoint = read_checkpoint(kubelet_dir)
     except CheckpointError as error:
         return Found(told, "told by the kubelet") if told is not None else Found((), f"{problem}; {error}")
-    kept = _marked(checkpoint.holders, kubelet_dir.parent / "pods") if checkpoint is not None else ()
+    kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
     if told is not None:
         others = tuple(holder for holder in kept if not _is_told(holder, told))
         return Found(told + others, f"told by the kubelet{', some only by its checkpoint' if others else ''}")
@@ -55,10 +55,10 @@ def _is_told(holder: Holder, told: Sequence[Holder]) -> bool:
     )
 
 
-def _marked(holders: Sequence[Holder], pods: Path) -> tuple[Holder, ...]:
-    """Mark the holders whose pod has no folder any more. Nothing is known where the folders cannot be seen."""
+def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...]:
+    """Mark the holders of a checkpoint whose pod has no folder any more. Nothing is known where none can be seen."""
     try:
-        here = set(os.listdir(pods))  # noqa: PTH208 - names, to be compared
+        here = set(os.listdir(kubelet_dir.parent / "pods"))  # noqa: PTH208 - names, to be compared
     except OSError:
         return tuple(holders)
     return tuple(holder._replace(is_gone=holder.pod not in here) for holder in holders)

@@ -9,6 +9,7 @@ from pathlib import Path
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, read_checkpoint
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
+from plugin_gateway.adapters.kubelet.holders import mark_gone
 from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
 from plugin_gateway.adapters.support.unix_files import find_listener
 from plugin_gateway.core.resources.names import ResourceName
@@ -107,8 +108,8 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
     if checkpoint is None:
         return
     gone = [
-        (holding.pod, sorted(holding.devices - present))
-        for holding in checkpoint.holders
+        (f"{holding.pod}{' (gone)' if holding.is_gone else ''}", sorted(holding.devices - present))
+        for holding in mark_gone(checkpoint.holders, directory)
         if holding.resource in resources and holding.devices - present
     ]
     for pod, devices in gone:
