@@ -64,6 +64,7 @@ def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
     observations, woken = ObservationQueue(), list[str]()
     observations.put(INVENTORY)
     observations.attach(lambda: woken.append(threading.current_thread().name))
+    assert len(observations.take()) == 1
     thread = threading.Thread(target=observations.put, args=(EvidenceReported(xid_kind(1), None),), name="driver")
     thread.start()
     thread.join(5)
@@ -72,4 +73,14 @@ def test_the_reader_is_woken_from_any_thread_until_it_goes() -> None:
     assert woken == [threading.current_thread().name, "driver"]
     observations.attach(lambda: woken.append("again"))
     assert woken[-1] == "again"
-    assert len(observations.take()) == 3
+    assert len(observations.take()) == 2
+
+
+def test_the_reader_is_woken_once_for_all_that_it_has_not_taken_yet() -> None:
+    observations, woken = ObservationQueue(), list[str]()
+    observations.attach(lambda: woken.append("woken"))
+    for _ in range(2):
+        for number in (1, 2, 2, 3):
+            observations.put(EvidenceReported(xid_kind(number), GPU))
+        assert len(observations.take()) == 3
+    assert woken == ["woken"] * 2

@@ -97,6 +97,8 @@ class Gateway:
         self._serving_policy = serving_policy
         self._silent_for = silent_for
         self._state = state if state is not None else State()
+        self._published: State | None = None
+        """The state that was published last."""
         self._keep = keep
         self._now = now
         self._resumed_at = -math.inf
@@ -137,7 +139,7 @@ class Gateway:
                 await self._wait_for(filled)
                 filled.clear()
                 self._take()
-                self._publish()
+                self._publish_changes()
         finally:
             self._observations.detach()
 
@@ -239,11 +241,18 @@ class Gateway:
         log_changes(changes)
         return changes
 
+    def _publish_changes(self) -> None:
+        """Publish if anything can have changed. Most of the evidence in a storm changes nothing."""
+        is_leaving = any(served.publish_again_at is not None for served in self._served.values())
+        if self._published is not self._state or is_leaving:
+            self._publish()
+
     def _publish(self) -> None:
         """Publish the advertisement of each resource. Add and remove resources.
 
         A resource without devices stays registered with an empty list, unless no rule names it any more.
         """
+        self._published = self._state
         self._log_unmatched()
         wanted = advertise(self._state, self._serving_policy.rules)
         names = {rule.name for rule in self._serving_policy.rules}

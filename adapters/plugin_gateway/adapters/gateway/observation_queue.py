@@ -21,20 +21,21 @@ class ObservationQueue:
         self._wake: Callable[[], object] | None = None
 
     def put(self, observation: "Observation") -> None:
-        """Add an observation, and wake the reader."""
+        """Add an observation, and wake the reader if it has taken all earlier ones."""
         topic = observation.topic
         with self._lock:
+            was_empty = not self._pending
             earlier = self._pending.pop(topic, None)
             if earlier is not None:
                 from plugin_gateway.core.health.observations import merged  # noqa: PLC0415 - after the start
 
                 observation = merged(earlier, observation)
             self._pending[object() if topic is None else topic] = observation
-            if self._wake is not None:
+            if was_empty and self._wake is not None:
                 self._wake()
 
     def attach(self, wake: Callable[[], object]) -> None:
-        """Call ``wake`` after every observation from now on, and now if there are any already.
+        """Call ``wake`` when the queue is no longer empty from now on, and now if it is not.
 
         ``wake`` is called in any thread.
         """
