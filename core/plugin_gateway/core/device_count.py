@@ -1,0 +1,176 @@
+"""How many devices a node has, compared with how many it should have: a given number, or what it had before.
+
+A device that is missing is said when it has been missing for some seconds, because a driver that comes up can show its
+devices one after the other. Nothing is said before the first inventory.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
+
+SETTLE_TIME = 10.0
+"""Seconds for which a device has to be missing, or to be back, before that is said."""
+MAX_SETTLE_TIME = 20.0
+"""Seconds after which it is said although devices keep appearing."""
+MAX_NAMED = 32
+"""Devices that are named in words."""
+
+
+class KnownDevice(NamedTuple):
+    """A device that the node had, with what people need to find it."""
+
+    id: DeviceId
+    pci_address: str
+    """Empty if it is not known."""
+
+    def __str__(self) -> str:
+        return f"{self.id} at {self.pci_address}" if self.pci_address else self.id
+
+
+class Known(NamedTuple):
+    """The devices that the node had when it had most of them, or that an operator accepted."""
+
+    number: int
+    devices: tuple[KnownDevice, ...]
+    """Fewer than `number` if the record of some cannot be read."""
+
+
+class Comparison(NamedTuple):
+    """The devices that are present and can be offered, compared with the expected ones."""
+
+    expected: int
+    present: int
+    missing: tuple[KnownDevice, ...] = ()
+    """The known devices that are not present. Empty while as many are present as expected."""
+    rejected: tuple[RejectedDevice, ...] = ()
+    """The devices that are present but cannot be offered. Empty while as many are present as expected."""
+
+    @property
+    def lacking(self) -> int:
+        """How many devices are missing."""
+        return max(self.expected - self.present, 0)
+
+    @property
+    def surplus(self) -> int:
+        """How many devices there are more than expected."""
+        return max(self.present - self.expected, 0)
+
+    def problem(self, word: str) -> str | None:
+        """Return which devices are missing, in words. None if none is. ``word`` is the word for a device."""
+        if not self.lacking:
+            return None
+        lost = [each for each in self.missing if not any(_is_at(each, other) for other in self.rejected)]
+        named = [f"{each} is missing" for each in lost]
+        named += [f"{each.place} cannot be offered: {each.problem}" for each in self.rejected]
+        more = max(self.lacking, len(named)) - min(len(named), MAX_NAMED)
+        parts = [*named[:MAX_NAMED], f"{more} more" if named else "their ids are not known"] if more else named
+        return f"{self.present} of {self.expected} {_plural(word, self.expected)} can be offered; {'; '.join(parts)}"
+
+
+def _is_at(device: KnownDevice, rejected: RejectedDevice) -> bool:
+    return bool(device.pci_address) and device.pci_address in rejected.place
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+class DeviceCount(NamedTuple):
+    """What is known about the number of devices, and what was said about it. Times are seconds on a monotonic clock."""
+
+    word: str
+    """The common word for a device, in the singular."""
+    given: int | None = None
+    """The number that the administrator gave. None if the node should have what it had before."""
+    known: Known | None = None
+    """None until the node had devices."""
+    inventory: Inventory | None = None
+    told: str | None = None
+    """The problem that was said last. None if it was said that there is none any more, or nothing was said."""
+    untrue_since: float | None = None
+    """Since when something else is true than what was said last. None if that is still true."""
+    risen_at: float = -math.inf
+    """When more devices appeared last."""
+
+    @property
+    def expected(self) -> int | None:
+        """The number of devices that there should be. None if it is not known."""
+        if self.given is not None:
+            return self.given
+        return self.known.number if self.known is not None else None
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The comparison with the latest inventory. None until there is one."""
+        if self.inventory is None or self.expected is None:
+            return None
+        here = self.inventory.devices
+        if len(here) >= self.expected:
+            return Comparison(self.expected, len(here))
+        ids = {device.id for device in here}
+        known = self.known.devices if self.known is not None else ()
+        missing = tuple(each for each in known if each.id not in ids)
+        return Comparison(self.expected, len(here), missing, self.inventory.rejected)
+
+    @property
+    def due(self) -> float | None:
+        """When the next thing is to be said. None if nothing is."""
+        if self.untrue_since is None:
+            return None
+        return min(max(self.untrue_since, self.risen_at) + SETTLE_TIME, self.untrue_since + MAX_SETTLE_TIME)
+
+    @property
+    def problem(self) -> str | None:
+        """Which devices are missing now, in words."""
+        comparison = self.comparison
+        return comparison.problem(self.word) if comparison is not None else None
+
+
+def see(count: DeviceCount, inventory: Inventory, now: float) -> DeviceCount:
+    """Return the count with a new inventory. The node is remembered with the most devices that it had."""
+    before = len(count.inventory.devices) if count.inventory is not None else 0
+    risen_at = now if len(inventory.devices) > before else count.risen_at
+    known = _learn(count, inventory.devices)
+    return _compare(count._replace(inventory=inventory, known=known, risen_at=risen_at), now)
+
+
+def _learn(count: DeviceCount, devices: Sequence[Device]) -> Known | None:
+    """Return the devices to remember: those that are here, unless some of the known ones are missing."""
+    known = count.known
+    if known is not None:
+        enough = known.number if count.given is None else min(known.number, count.given)
+        if len(devices) < enough:
+            return known
+    return known_of(devices)
+
+
+def known_of(devices: Sequence[Device]) -> Known:
+    """Return what is remembered of these devices."""
+    return Known(len(devices), tuple(KnownDevice(device.id, device.pci_address) for device in devices))
+
+
+def expect(count: DeviceCount, given: int | None, now: float) -> DeviceCount:
+    """Return the count with another number that the administrator gave, or none."""
+    return _compare(count._replace(given=given), now)
+
+
+def accept(count: DeviceCount, now: float) -> DeviceCount:
+    """Return the count after an operator accepted the devices that are here now."""
+    assert count.inventory is not None
+    return _compare(count._replace(known=known_of(count.inventory.devices)), now)
+
+
+def say(count: DeviceCount, now: float) -> DeviceCount:
+    """Return the count after what is due has been said."""
+    if count.due is None or now < count.due:
+        return count
+    return count._replace(told=count.problem, untrue_since=None)
+
+
+def _compare(count: DeviceCount, now: float) -> DeviceCount:
+    """Note since when something else is true than what was said."""
+    if count.comparison is None or count.problem == count.told:
+        return count._replace(untrue_since=None)
+    return count if count.untrue_since is not None else count._replace(untrue_since=now)
