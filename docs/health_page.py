@@ -309,8 +309,9 @@ a container this has to be a folder of the host. Otherwise a restart of the pod 
 the gateway writes it again within 30 s.
 
 The gateway reads files that an older or a newer version wrote. If it cannot read one entry, it keeps that GPU
-unhealthy and uses the other entries. It does not use times that are in the future. It keeps a kind of evidence that it
-does not know as a word.
+unhealthy and uses the other entries. Before the next write it copies such a file to `health.unread`, and the log names
+the copy. There is at most one copy, the latest. It does not use times that are in the future. It keeps a kind of
+evidence that it does not know as a word.
 
 After a reboot every device in the file has to be checked and quiet first, even if it appears late. The gateway forgets
 a device that was absent for a whole boot.

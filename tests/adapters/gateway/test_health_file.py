@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.node import until
-from plugin_gateway.adapters.gateway import health_file, health_memory
-from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenBy, decode
-from plugin_gateway.adapters.gateway.health_file import DamagedFileError
+from plugin_gateway.adapters.gateway import kept_file, state_file
+from plugin_gateway.adapters.gateway.health_document import UNREADABLE, Decoded, WrittenBy, decode, encode
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
+from plugin_gateway.adapters.gateway.state_file import DamagedFileError
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.memory import Memory
@@ -60,30 +60,38 @@ def path(state_dir: Path) -> Path:
     return state_dir / "health.json"
 
 
+def write(path: Path, memory: Memory, written_by: WrittenBy | None = None) -> None:
+    state_file.write(path, encode(memory, written_by))
+
+
+def read(path: Path) -> Decoded:
+    return state_file.read(path, decode)
+
+
 @given(memory=MEMORIES)
 def test_what_was_written_is_read(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "health.json"
-    health_file.write(path, memory)
-    assert health_file.read(path) == (memory, ())
+    write(path, memory)
+    assert read(path) == (memory, ())
 
 
 def test_the_directory_is_made_for_its_owner_alone(path: Path) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert [each.name for each in path.parent.iterdir()] == ["health.json"]
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
 
-    def fail(_path: Path, _text: str) -> int:
+    def fail(_path: Path, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", fail)
+        patched.setattr(Path, "write_bytes", fail)
         with pytest.raises(OSError, match="No space left"):
-            health_file.write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}, unseen=frozenset()))
-    assert health_file.read(path) == (KEPT, ())
+            write(path, Memory(boot_id="x", driver=None, faults={}, taken_out={}, unseen=frozenset()))
+    assert read(path) == (KEPT, ())
     assert [each.name for each in path.parent.iterdir()] == ["health.json"]
 
 
@@ -127,9 +135,9 @@ UNREADABLE_FAULT = replace(KEPT_FAULT, evidence=(Evidence(UNREADABLE, 5.0),), ne
 def test_what_can_be_read_is_read_and_the_rest_is_named(
     spoil: Callable[[Path], object], expected: Memory, problem: str | None, path: Path
 ) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     spoil(path)
-    found, problems = health_file.read(path)
+    found, problems = read(path)
     assert found == expected
     if problem is not None:
         assert problems == (problem,)
@@ -155,9 +163,9 @@ def test_what_can_be_read_is_read_and_the_rest_is_named(
 def test_no_word_that_cannot_be_read_gives_a_device_back(
     spoil: Callable[[Path], object], expected: Fault, path: Path
 ) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     spoil(path)
-    found, problems = health_file.read(path)
+    found, problems = read(path)
     assert replace(found.faults[GPU], evidence=expected.evidence) == expected
     assert [evidence.what for evidence in found.faults[GPU].evidence] == [each.what for each in expected.evidence]
     assert problems
@@ -176,16 +184,16 @@ def test_every_form_that_was_ever_written_is_read(form: Path) -> None:
 
 
 def test_a_source_that_a_later_version_knows_is_unknown(path: Path) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     evidence = {"what": "XID 79", "at": 5.0, "kind": "xid-79", "source": "telepathy", "since": 4.0}
     fault("evidence", [evidence])(path)
-    memory, problems = health_file.read(path)
+    memory, problems = read(path)
     assert not problems
     assert memory.faults[GPU].evidence == (Evidence("XID 79", 5.0, EvidenceKind("xid-79"), Source.UNKNOWN, 4.0),)
 
 
 def test_the_file_says_who_wrote_it(path: Path) -> None:
-    health_file.write(path, KEPT, WrittenBy("1.2.3", "node-1", "6.1", "575", "grpc-go/1.80"))
+    write(path, KEPT, WrittenBy("1.2.3", "node-1", "6.1", "575", "grpc-go/1.80"))
     assert json.loads(path.read_text())["written_by"] == {
         "gateway": "1.2.3",
         "node": "node-1",
@@ -193,7 +201,7 @@ def test_the_file_says_who_wrote_it(path: Path) -> None:
         "driver": "575",
         "kubelet": "grpc-go/1.80",
     }
-    assert health_file.read(path) == (KEPT, ())
+    assert read(path) == (KEPT, ())
 
 
 @given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), _containers, max_leaves=10))
@@ -203,9 +211,9 @@ def test_whatever_json_has_keeps_the_device_out(value: object) -> None:
 
 
 def test_evidence_that_only_another_version_knows_is_kept(path: Path) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     fault("problems", {"moon": "full"})(path)
-    assert health_file.read(path).memory.faults[GPU].problems == {"moon": "full"}
+    assert read(path).memory.faults[GPU].problems == {"moon": "full"}
 
 
 @pytest.mark.parametrize(
@@ -221,10 +229,10 @@ def test_evidence_that_only_another_version_knows_is_kept(path: Path) -> None:
     ],
 )
 def test_a_file_that_is_no_good_is_set_aside(spoil: Callable[[Path], object], words: str, path: Path) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     spoil(path)
     with pytest.raises(DamagedFileError, match=words) as caught:
-        health_file.read(path)
+        read(path)
     assert str(caught.value).endswith("; set aside as health.damaged")
     assert [each.name for each in path.parent.iterdir()] == ["health.damaged"]
 
@@ -233,39 +241,39 @@ def test_what_is_no_file_is_set_aside_and_nothing_waits_for_it(path: Path) -> No
     path.parent.mkdir()
     os.mkfifo(path)
     with pytest.raises(DamagedFileError, match="it is no regular file; set aside"):
-        health_file.read(path)
+        read(path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_a_file_of_somebody_else_is_set_aside(path: Path) -> None:
-    health_file.write(path, KEPT)
+    write(path, KEPT)
     os.chown(path, 12345, 12345)
     with pytest.raises(DamagedFileError, match="it belongs to user 12345; set aside"):
-        health_file.read(path)
+        read(path)
 
 
 def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(DamagedFileError, match="Too many levels of symbolic links; set aside"):
-        health_file.read(path)
+        read(path)
 
 
 def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read(path: Path) -> None:
     words = "a\nb\x00c\u00a0d\ud800" + "e" * 5000
     fault = Fault(since=5.0, evidence=(Evidence(words, 5.0),), needs=Needs.CHECK, problems={NOT_ANSWERING: words})
-    health_file.write(path, KEPT._replace(faults={GPU: fault}, driver=DriverSeen(words, None)))
-    read, problems = health_file.read(path)
+    write(path, KEPT._replace(faults={GPU: fault}, driver=DriverSeen(words, None)))
+    found, problems = read(path)
     assert not problems
-    assert read.faults[GPU].reason.startswith("a b c d ee")
-    assert read.driver is not None
+    assert found.faults[GPU].reason.startswith("a b c d ee")
+    assert found.driver is not None
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}")])
 async def test_a_file_that_somebody_deletes_or_changes_is_written_again(
     spoil: Callable[[Path], object], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health_memory, "LOOK_INTERVAL", 0.05)
+    monkeypatch.setattr(kept_file, "LOOK_INTERVAL", 0.05)
     memory = HealthMemory(path.parent)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(memory.run())
@@ -275,3 +283,28 @@ async def test_a_file_that_somebody_deletes_or_changes_is_written_again(
         spoil(path)
         await until(lambda: path.exists() and path.read_text() == before, "the same file again")
         task.cancel()
+
+
+def test_a_file_that_is_read_in_part_is_copied_before_it_is_replaced(path: Path, told: list[dict[str, Any]]) -> None:
+    write(path, KEPT)
+    fault("needs", "luck")(path)
+    original = path.read_text()
+    HealthMemory(path.parent).recall()
+    copy = path.with_suffix(".unread")
+    assert copy.read_text() == original
+    (line,) = [each for each in told if "in part" in each["event"]]
+    assert line["copy"] == str(copy)
+    assert line["problems"] == (f"faults of {GPU}: needs: 'luck'",)
+    changed(lambda kept: kept.update(boot_id=5))(path)
+    HealthMemory(path.parent).recall()
+    assert copy.read_text() == path.read_text()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["health.json", "health.unread"]
+
+
+def test_a_copy_that_cannot_be_made_is_said(path: Path, told: list[dict[str, Any]]) -> None:
+    write(path, KEPT._replace(unseen=frozenset()))
+    fault("needs", "luck")(path)
+    path.with_suffix(".unread").mkdir()
+    assert GPU in HealthMemory(path.parent).recall().faults
+    (line,) = [each for each in told if "in part" in each["event"]]
+    assert line["copy"] == "none: Is a directory"

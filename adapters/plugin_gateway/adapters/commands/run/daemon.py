@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
 
+_GATEWAY = "plugin_gateway.adapters.gateway"
+
 
 class Daemon:
     """One process: settings, backend, gateway, control socket, HTTP listener, reports and recording."""
@@ -97,7 +99,7 @@ class Daemon:
             tasks.create_task(self._gateway.run(), name="gateway")
             tasks.create_task(self._memory.run(), name="memory of health")
             # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
-            tasks.create_task(_import_later("plugin_gateway.adapters.gateway.health_file"), name="import")
+            tasks.create_task(_import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import")
             tasks.create_task(self._serve_operators(), name="operators")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
@@ -248,10 +250,11 @@ def _listen(address: ListenAddress) -> socket.socket:
         raise ListenError(f"--listen: cannot listen on {address}: {error.strerror}") from error
 
 
-async def _import_later(module: str) -> None:
-    """Import a module in a thread, when the first registration is under way."""
+async def _import_later(*modules: str) -> None:
+    """Import modules in a thread, when the first registration is under way."""
     await asyncio.sleep(START_TIME)
-    await asyncio.to_thread(import_module, module)
+    for module in modules:
+        await asyncio.to_thread(import_module, module)
 
 
 def _serving_policy(settings: Settings) -> ServingPolicy:

@@ -1,7 +1,7 @@
-"""The file with the faults of the devices.
+"""A file in the state directory, with one JSON value.
 
 A file that is no JSON, contains nothing of ours, or belongs to another user is renamed, and the gateway starts without
-it.
+it. A file that could be read only in part is copied, before the next write replaces it.
 """
 
 import contextlib
@@ -9,29 +9,30 @@ import errno
 import json
 import os
 import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from plugin_gateway.adapters.gateway.health_document import Decoded, WrittenBy, decode, encode
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
-from plugin_gateway.core.health.memory import Memory
 
 MAX_BYTES = 16 * 1024 * 1024
 """Longest file that is read. The devices of a node need far less."""
+
+_Content = TypeVar("_Content")
 
 
 class DamagedFileError(GatewayError):
     """The file cannot be read, is incomplete, or was not written by a gateway."""
 
 
-def read(path: Path) -> Decoded:
-    """Return the content of the file.
+def read(path: Path, decode: Callable[[object], _Content]) -> _Content:
+    """Return the content of the file. ``decode`` makes it from the JSON value, or raises InvalidValueError.
 
     Raises:
         DamagedFileError: it cannot be read, or its content is invalid. In the second case it was renamed if possible.
     """
     try:
-        return decode(_load(path))
+        return decode(json.loads(_load(path)))
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR}:
             raise _set_aside(path, error.strerror or "") from error
@@ -67,16 +68,32 @@ def find(path: Path) -> Written | None:
     return Written(there.st_ino, there.st_mtime_ns, there.st_size)
 
 
-def write(path: Path, memory: Memory, written_by: WrittenBy | None = None) -> Written | None:
-    """Replace the file as a whole. Returns its identity.
+def write(path: Path, value: Mapping[str, object]) -> Written | None:
+    """Replace the file as a whole by one with this value. Returns its identity.
 
     Raises:
         OSError: it cannot be written.
     """
+    return _replace(path, json.dumps(value, indent=1).encode())
+
+
+def keep_copy(path: Path) -> Path:
+    """Copy the file beside itself, and return the copy. An older copy is replaced.
+
+    Raises:
+        OSError: it cannot be copied.
+        InvalidValueError: it is no regular file of this user any more.
+    """
+    copy = path.with_suffix(".unread")
+    _replace(copy, _load(path))
+    return copy
+
+
+def _replace(path: Path, data: bytes) -> Written | None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half_made = path.with_suffix(f".{os.getpid()}")
     try:
-        half_made.write_text(json.dumps(encode(memory, written_by), indent=1))
+        half_made.write_bytes(data)
         written = find(half_made)
         half_made.replace(path)
     except OSError:
@@ -86,8 +103,8 @@ def write(path: Path, memory: Memory, written_by: WrittenBy | None = None) -> Wr
     return written
 
 
-def _load(path: Path) -> object:
-    """Return the decoded JSON. Links, pipes and files of other users are refused.
+def _load(path: Path) -> bytes:
+    """Return the content of the file. Links, pipes and files of other users are refused.
 
     Raises:
         InvalidValueError: it is not a regular file, is too long, or belongs to another user.
@@ -102,4 +119,4 @@ def _load(path: Path) -> object:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise InvalidValueError(f"it has more than {MAX_BYTES} bytes")
-    return json.loads(data)
+    return data
