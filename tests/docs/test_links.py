@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.__main__ import API_VERSIONS, parse_backend
-from plugin_gateway.adapters.configuration.options import Option, run_options
+from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.options import run_options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(

@@ -6,7 +6,8 @@ from typing import Protocol
 
 import pytest
 
-from plugin_gateway.adapters.configuration.options import GivenFlag, run_options
+from plugin_gateway.adapters.configuration.option import GivenFlag
+from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.parsers import one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings

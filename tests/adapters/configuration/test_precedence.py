@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.adapters.configuration.options import Option, run_options
+from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.parsers import ListenAddress, one_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings

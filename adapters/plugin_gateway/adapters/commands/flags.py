@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plugin_gateway.adapters.configuration.options import GivenFlag, Option, run_options
+from plugin_gateway.adapters.configuration.option import GivenFlag, Option
+from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.reading import Decisions, decide, decide_one
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 

@@ -20,7 +20,7 @@ from plugin_gateway.adapters.configuration.document import (
     shown,
 )
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
-from plugin_gateway.adapters.configuration.options import Option
+from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import EvidenceKind

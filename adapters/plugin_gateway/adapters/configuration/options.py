@@ -1,8 +1,8 @@
 """The table of options. The flags, their help, and the readers of environment and file are made from it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.parsers import (
     Parse,
     one_of,
@@ -23,38 +23,6 @@ from plugin_gateway.core.resources.names import ResourceName, parse_resource_nam
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 DEFAULT_STATE_DIR = "/run/plugin-gateway"
-
-
-class GivenFlag(NamedTuple):
-    """A flag as the user wrote it, and its value. The name is kept because an option can have several flags."""
-
-    flag: str
-    text: str
-
-
-class Option(NamedTuple):
-    """One setting: where it can be given, what is allowed, and its default."""
-
-    name: str
-    """The name of the field in `Settings`."""
-    flags: tuple[str, ...]
-    variables: tuple[str, ...]
-    """If several of them are set, the first one counts."""
-    parse: Parse
-    """Turns the text into the value. Raises InvalidValueError, whose message says what is allowed."""
-    default: str | None
-    """As a text, like a value that was given. None where the value then follows from another option."""
-    group: str
-    """The heading below which the help shows it."""
-    help: str
-    file_key: str | None = None
-    """The full path of the key in the file. None for a setting that the file cannot change."""
-    is_switch: bool = False
-    """Whether it is true or false. A switch needs no value as a flag, and a boolean in the file."""
-    metavar: str = "VALUE"
-    """The name of the value in the help."""
-    example: str | None = None
-    """A value that shows what the option can do. None where the default shows it."""
 
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:

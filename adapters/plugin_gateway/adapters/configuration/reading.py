@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from plugin_gateway.adapters.configuration.options import GivenFlag, Option
+from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 

@@ -7,7 +7,8 @@ it.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, GivenFlag
+from plugin_gateway.adapters.configuration.option import GivenFlag
+from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR
 from plugin_gateway.core.errors import InvalidValueError
 
 
