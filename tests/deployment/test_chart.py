@@ -26,10 +26,12 @@ EVERYTHING: dict[str, Any] = {
     "passDeviceSpecs": False,
     "quietTime": 30,
     "driverTimeout": 20,
+    "expectedGpus": 8,
     "logLevel": "debug",
     "config": {"file": {"version": "v1", "flags": {"failOnInitError": True}}},
     "kubernetesEvents": True,
     "nodeCondition": "GpuProblem",
+    "missingInCondition": True,
     "nodeSelector": {"gpu": "yes"},
     "podAnnotations": {"a": "b"},
     "podLabels": {"c": "d"},
@@ -158,11 +160,13 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
         "--driver-root-ctr-path": "/driver-root",
         "--pass-device-specs": "false",
         "--quiet-time": "30",
+        "--expected-gpus": "8",
         "--driver-timeout": "20",
         "--log-level": "debug",
         "--config-file": "/config/config.yaml",
         "--kubernetes-events": "",
         "--node-condition": "GpuProblem",
+        "--missing-in-condition": "",
     }
     (config,) = (each for each in rendered(tmp_path, EVERYTHING) if each["kind"] == "ConfigMap")
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]

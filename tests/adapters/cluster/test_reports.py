@@ -128,6 +128,41 @@ async def test_the_condition_is_true_while_a_device_is_not_healthy(server: ApiSe
     assert call.content_type == "application/strategic-merge-patch+json"
 
 
+async def test_missing_devices_are_an_event_of_the_node_and_so_is_their_end(server: ApiServer) -> None:
+    async with reporting(server) as reports:
+        reports.keep(after(SEEN))
+        reports.tell_missing("1 of 2 is here", is_news=False)
+        reports.tell_missing("2 of 3 are here", is_news=True)
+        await until(lambda: len(server.events()) == 1, "an Event")
+        reports.tell_missing(None, is_news=True)
+        await until(lambda: len(server.events()) == 2, "another Event")
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+    told = [(event["reason"], event["type"], event["message"]) for event in server.events()]
+    assert told == [
+        ("GpusMissing", "Warning", "2 of 3 are here"),
+        ("GpusComplete", "Normal", "no GPU is missing any more"),
+    ]
+    assert server.conditions()[0]["message"] == "every GPU is healthy"
+
+
+@pytest.mark.usefixtures("no_pause")
+async def test_missing_devices_are_in_the_condition_on_request(server: ApiServer) -> None:
+    target = BOTH._replace(events=False, missing_in_condition=True)
+    async with reporting(server, target) as reports:
+        reports.tell_missing("2 of 3 are here", is_news=False)
+        reports.keep(after(SEEN))
+        await until(lambda: len(server.conditions()) == 1, "the condition")
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
+        await until(lambda: len(server.conditions()) == 2, "another one")
+        reports.tell_missing(None, is_news=True)
+        await until(lambda: len(server.conditions()) == 3, "the third")
+    assert [(each["status"], each["reason"], each["message"]) for each in server.conditions()] == [
+        ("True", "GpusMissing", "2 of 3 are here"),
+        ("True", "GpuUnhealthy", f"2 of 3 are here; {GPU}: XID 79 (RESTART_BM)"),
+        ("True", "GpuUnhealthy", f"{GPU}: XID 79 (RESTART_BM)"),
+    ]
+
+
 async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:
     known = after(SEEN, EvidenceReported(xid_kind(79), GPU))
     async with reporting(server, known=State(faults=known.faults)) as reports:

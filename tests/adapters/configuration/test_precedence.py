@@ -41,11 +41,15 @@ VALUES = {
     "state_dir": ("/a", "/b", "/c"),
     "record": ("/a", "/b", "/c"),
     "listen": ("1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:3"),
+    "expected_gpus": ("4", "8", "16"),
+    "missing_in_condition": ("true", "false", "true"),
     "kubernetes_events": ("true", "false", "true"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
 }
 """For each option one value by flag, one by environment and one in the file."""
+NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
+"""What some options need beside them."""
 ORDINARY = [option for option in OPTIONS if option.name in VALUES]
 IN_FILE = [option for option in OPTIONS if option.file_key]
 
@@ -74,7 +78,7 @@ def test_every_option_is_tried_here() -> None:
 def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
     flag, variable, _ = VALUES[option.name]
     for name in option.flags:
-        settings = read([f"{name}={flag}"], {"NODE_NAME": "n", **dict.fromkeys(option.variables, variable)})
+        settings = read([f"{name}={flag}"], {**NEEDED, **dict.fromkeys(option.variables, variable)})
         assert decided(settings, option.name) == flag
         assert settings.sources[option.name] == f"flag {name}"
 
@@ -108,11 +112,13 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         device_id_strategy=DeviceIdStrategy.UUID,
         resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
         health=HEALTH_POLICY,
+        expected_gpus=None,
         state_dir=Path("/run/plugin-gateway"),
         listen=ListenAddress("", 0),
         record="",
         kubernetes_events=False,
         node_condition="",
+        missing_in_condition=False,
         node_name="",
         log_level="info",
         log_format="auto",

@@ -206,3 +206,59 @@ async def test_evidence_that_comes_again_and_again_is_one_line(kubelet_dir: Path
         driver.xid(3, 13)
         await process.wait_for_event("evidence", times=2)
         assert [line["what"] for line in process.lines if line["event"] == "evidence"] == ["XID 31", "XID 13"]
+
+
+async def test_a_gpu_that_is_missing_after_a_restart_is_said_everywhere_and_can_be_accepted(
+    kubelet_dir: Path, driver: Driver, state_dir: Path
+) -> None:
+    uuid = driver.uuid(7)
+    async with node(kubelet_dir, driver) as (_, process):
+        _, output, _ = await run_to_end("status")
+        assert "\nGPUs: 8 can be offered, 8 are expected: what this node had before\n" in output
+    assert json.loads((state_dir / "known-devices.json").read_text())["number"] == 8
+    driver.remove(7)
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with started(*arguments, environment=driver.environment) as process:
+        line = await process.wait_for_event("devices are missing", limit=30)
+        assert line["problem"].startswith(f"7 of 8 GPUs can be offered; {uuid} at 0000:")
+        assert line["problem"].endswith(" is missing")
+        _, output, _ = await run_to_end("status")
+        assert f"\nGPUs are missing: {line['problem']}\n" in output
+        _, output, _ = await run_to_end("status", "--json")
+        assert [each["id"] for each in json.loads(output)["number"]["missing"]] == [uuid]
+        status, output, _ = await run_to_end("doctor", *arguments, environment=driver.environment)
+        assert status == 1
+        assert f"mend  GPUs are missing: {line['problem']} (expected by: what this node had before)" in output
+        assert "if they were taken out on purpose: `plugin-gateway health accept`" in output
+        status, _, errors = await run_to_end("health", "accept", "--all")
+        assert (status, errors.count("\n")) == (2, 1)
+        status, output, _ = await run_to_end("health", "accept")
+        assert status == 0
+        first, second = output.splitlines()
+        assert first == "7 GPUs are expected from now on, before it were 8"
+        assert second.startswith(f"{uuid} at 0000:")
+        await process.wait_for_event("no device is missing any more", limit=30)
+    assert json.loads((state_dir / "known-devices.json").read_text())["number"] == 7
+
+
+async def test_a_number_in_the_file_can_change_while_the_gateway_runs(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\nhealth:\n  expectedGpus: 6\n")
+    more = ("--config-file", str(config), "--kubernetes-events", "--node-name=node-1")
+    async with node(kubelet_dir, driver, *more) as (_, process):
+        line = await process.wait_for_event("there are more devices than expected")
+        assert (line["expected"], line["present"]) == (6, 8)
+        _, output, _ = await run_to_end("status")
+        assert f"\nGPUs: 8 can be offered, 6 are expected: file {config}:3\n" in output
+        status, _, errors = await run_to_end("health", "accept")
+        assert (status, errors) == (1, f"plugin-gateway: the number is given by file {config}:3: change it there\n")
+        config.write_text("version: v1\nhealth:\n  expectedGpus: 9\n")
+        process.send(signal.SIGHUP)
+        line = await process.wait_for_event("configuration changed")
+        assert line["changed"] == ["expected_gpus: 6 -> 9"]
+        line = await process.wait_for_event("devices are missing", limit=30)
+        assert line["problem"] == "8 of 9 GPUs can be offered; their ids are not known"
+        line = await process.wait_for_event("the cluster cannot be told about unhealthy devices")
+        assert line["output"] == "Events"

@@ -88,7 +88,9 @@ async def test_a_node_without_a_driver_is_alive_and_has_nothing_to_be_ready_for(
         await process.wait_for_event("waiting for the driver")
         assert (await get(port, "/healthz")).status == 200
         assert (await get(port, "/readyz")).status == 200
-        assert (await metrics(port))["plugin_gateway_driver_up"] == 0
+        found = await metrics(port)
+        assert found["plugin_gateway_driver_up"] == 0
+        assert "plugin_gateway_devices_present" not in found
 
 
 async def test_metrics_follow_what_happens(kubelet_dir: Path, driver: Driver) -> None:
@@ -109,6 +111,8 @@ async def test_metrics_follow_what_happens(kubelet_dir: Path, driver: Driver) ->
         assert found["plugin_gateway_health_transitions_total|unhealthy|XID 79"] == 1
         assert found["plugin_gateway_evidence_total|XID 31|reported by policy, the device stays as it is"] == 1
         assert found[f"plugin_gateway_stream_open|v1beta1|{RESOURCE}"] == 1
+        assert found["plugin_gateway_devices_expected"] == 8
+        assert found["plugin_gateway_devices_present"] == 8
         assert found["plugin_gateway_driver_up"] == 1
         assert found["plugin_gateway_kubelets_seen_total"] == 1
         assert found[f"plugin_gateway_call_seconds_count|Allocate|{RESOURCE}"] == 1

@@ -118,7 +118,9 @@ def test_it_is_bounded_and_those_that_are_not_healthy_come_first() -> None:
 async def test_it_is_a_page(kubelet_dir: Path) -> None:
     node = Node(kubelet_dir)
     async with running(node):
-        pages = make_pages(node.gateway, dict, lambda: True, remedies=remedy_for, device_word="GPU")
+        pages = make_pages(
+            node.gateway, dict, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU"
+        )
         await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
         node.check(Checkup({}, asks_for_recovery=False))
         page = pages["/health"]()

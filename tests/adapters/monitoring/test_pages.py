@@ -14,7 +14,7 @@ from plugin_gateway.nvidia.remedies import remedy_for
 
 
 def pages_of(node: Node) -> Pages:
-    return make_pages(node.gateway, dict, lambda: True, remedies=remedy_for, device_word="GPU")
+    return make_pages(node.gateway, dict, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU")
 
 
 @pytest.mark.parametrize("restart_may_help", [True, False])

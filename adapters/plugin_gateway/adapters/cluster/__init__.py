@@ -7,7 +7,8 @@ condition, with a task each. If one of them is refused or slow, the other one go
 is one Event for each device and cause, which is counted. A node sends 25 calls at once at most, and then one in 300 s.
 Of the states of a device only the last one waits, so after a time without the API server the last word is true.
 
-The condition is True while a device that is present is not healthy. It is sent when that changes, at most once in 5 s,
-and again every five minutes, because a Node that is created anew has none. The pauses after an error grow from 1 s to
-60 s. What would be refused again, such as a call without permission, is not tried again until something changes.
+The condition is True while a device that is present is not healthy, and on request also while one is missing. It is
+sent when that changes, at most once in 5 s, and again every five minutes, because a Node that is created anew has none.
+The pauses after an error grow from 1 s to 60 s. What would be refused again, such as a call without permission, is not
+tried again until something changes.
 """

@@ -48,6 +48,8 @@ class Target(NamedTuple):
     """The type of the condition; empty for none."""
     device_word: str
     """The word for a device of this node, in the singular."""
+    missing_in_condition: bool = False
+    """Whether the condition is also True while a device is missing."""
 
     @property
     def subject(self) -> str:
@@ -69,6 +71,13 @@ class ClusterReports:
             self._events.keep(state, notes)
         if self._condition is not None:
             self._condition.keep(state)
+
+    def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
+        """Take which devices are missing, None for none. What an earlier instance said is no news. Does not wait."""
+        if self._events is not None and is_news:
+            self._events.tell_missing(problem)
+        if self._condition is not None:
+            self._condition.tell_missing(problem)
 
     async def run(self) -> None:
         """Report until cancelled."""
@@ -103,6 +112,14 @@ class NodeEvents:
         for note in notes:
             if note.significance in _COUNTED:
                 self._note_evidence(note, state.faults.get(note.device) if note.device is not None else None)
+        self._changed.set()
+
+    def tell_missing(self, problem: str | None) -> None:
+        """Note which devices are missing. It is a state of the node, so only the last one waits."""
+        reason = f"{self._target.subject}s{'Missing' if problem else 'Complete'}"
+        message = problem or f"no {self._target.device_word} is missing any more"
+        kind = "Warning" if problem else "Normal"
+        self._ledger.note(Cause("", reason, "", is_state=True), message, kind=kind, epoch=time.time())
         self._changed.set()
 
     def _note_stage(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
@@ -188,13 +205,14 @@ class NodeEvents:
 
 
 class NodeCondition:
-    """The condition of the node: True while a device that is present is not healthy."""
+    """The condition of the node: True while a present device is not healthy, on request also while one is missing."""
 
     def __init__(self, target: Target, api: KubernetesApi, remedies: Remedies) -> None:
         self._target = target
         self._api = api
         self._remedies = remedies
         self._latest: State | None = None
+        self._missing: str | None = None
         self._changed = asyncio.Event()
         self._status: str | None = None
         self._transition = 0.0
@@ -204,6 +222,12 @@ class NodeCondition:
         """Take the latest state; only a change of it is reported at once."""
         before, self._latest = self._latest, state
         if before is None or before.inventory is not state.inventory or before.faults is not state.faults:
+            self._changed.set()
+
+    def tell_missing(self, problem: str | None) -> None:
+        """Take which devices are missing. It has no effect unless the condition is to tell it."""
+        if self._target.missing_in_condition and problem != self._missing:
+            self._missing = problem
             self._changed.set()
 
     async def run(self) -> None:
@@ -228,13 +252,12 @@ class NodeCondition:
                 again_at = time.monotonic() + HEARTBEAT * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
     async def _send(self, faults: Mapping[DeviceId, Fault]) -> None:
-        status, now = "True" if faults else "False", time.time()
+        status, now = "True" if faults or self._missing else "False", time.time()
         transition = now if status != self._status else self._transition
-        subject = self._target.subject
         condition = {
             "type": self._target.condition,
             "status": status,
-            "reason": f"{subject}Unhealthy" if faults else f"{subject}sHealthy",
+            "reason": self._reason(faults),
             "message": self._message(faults),
             "lastHeartbeatTime": _timestamp(now),
             "lastTransitionTime": _timestamp(transition),
@@ -242,10 +265,16 @@ class NodeCondition:
         await self._api.patch(f"/api/v1/nodes/{self._target.node}/status", {"status": {"conditions": [condition]}})
         self._status, self._transition = status, transition
 
+    def _reason(self, faults: Mapping[DeviceId, Fault]) -> str:
+        if faults:
+            return f"{self._target.subject}Unhealthy"
+        return f"{self._target.subject}s{'Missing' if self._missing else 'Healthy'}"
+
     def _message(self, faults: Mapping[DeviceId, Fault]) -> str:
         if not faults:
-            return f"every {self._target.device_word} is healthy"
-        return summarize(faults, self._remedies, MAX_MESSAGE_LENGTH)
+            return (self._missing or f"every {self._target.device_word} is healthy")[:MAX_MESSAGE_LENGTH]
+        missing = f"{self._missing[: MAX_MESSAGE_LENGTH // 2]}; " if self._missing else ""
+        return missing + summarize(faults, self._remedies, MAX_MESSAGE_LENGTH - len(missing))
 
 
 class _Problem:

@@ -1,4 +1,4 @@
-"""`plugin-gateway health`: tells the running gateway that devices are well."""
+"""`plugin-gateway health`: tells the running gateway that devices are well, or that none is missing."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,12 @@ def make(parts: Parts) -> SubCommand:
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(parser, (option(parts, "state_dir"),))
-        parser.usage = "%(prog)s clear DEVICE... | --all"
-        parser.add_argument("action", choices=("clear",), help="clear: the device is well, give it out again")
+        parser.usage = "%(prog)s clear DEVICE... | clear --all | accept"
+        parser.add_argument(
+            "action",
+            choices=("clear", "accept"),
+            help="clear: the device is well, give it out again; accept: the node should have the GPUs that it has now",
+        )
         parser.add_argument(
             "devices", nargs="*", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it"
         )
@@ -28,7 +32,11 @@ def make(parts: Parts) -> SubCommand:
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Clear the devices that the arguments name, or all."""
+    """Clear the devices that the arguments name, or all; or accept the number of devices."""
+    if parsed.action == "accept":
+        if parsed.all or parsed.devices:
+            raise InvalidValueError("health accept: no ids and no --all are allowed, it is about the whole node")
+        return accept(decide_path(parsed, parts, "state_dir"))
     if parsed.all is bool(parsed.devices):
         raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
     return clear(decide_path(parsed, parts, "state_dir"), parsed.devices)
@@ -39,6 +47,19 @@ def clear(state_dir: Path, devices: Sequence[str]) -> int:
     answers = ask(state_dir, {"command": "clear", "devices": list(devices)})["devices"]
     print_lines([_cleared(answer) for answer in answers] or ["every device is healthy already"])
     return 1 if any(answer["health"] != "healthy" for answer in answers) else 0
+
+
+def accept(state_dir: Path) -> int:
+    """Have the gateway expect the GPUs that the node has now."""
+    answer = ask(state_dir, {"command": "accept"})
+    before = f", before it were {answer['before']}" if answer["before"] != answer["expected"] else ", as before"
+    print_lines(
+        [
+            f"{answer['expected']} GPUs are expected from now on{before}",
+            *(f"{device} is not missed any more" for device in answer["missed"]),
+        ]
+    )
+    return 0
 
 
 def _cleared(answer: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
 from plugin_gateway.adapters.control.control_socket import ControlError, ask
+from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
 
@@ -79,6 +80,7 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     """Return the status as lines for people."""
     holders = names_by_device(found.holders)
     lines = _driver_lines(status["driver"])
+    lines += _number_lines(status.get("number", {}))  # an older gateway has none
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
     for resource in status["resources"]:
@@ -102,6 +104,19 @@ def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
         lines.append(f"waiting for the driver: {driver['problem']}")
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
+    return lines
+
+
+def _number_lines(number: Mapping[str, Any]) -> list[str]:
+    """Return how many GPUs there are and should be, and whether the number is still known after a reboot."""
+    if number.get("present") is None or number["expected"] is None:
+        return []
+    lines = [f"GPUs: {number['present']} can be offered, {number['expected']} are expected: {number['decided_by']}"]
+    if number["problem"]:
+        lines.append(f"GPUs are missing: {number['problem']}")
+    if number["decided_by"] == BY_MEMORY and not number["outlives_boot"]:
+        where = f"{number['kept_in']} is on {number['file_system'] or 'an unknown file system'}"
+        lines.append(f"this number is forgotten at the next boot, because {where}; --expected-gpus is not")
     return lines
 
 

@@ -248,6 +248,19 @@ def _health_options() -> tuple[Option, ...]:
             help="XIDs that count although they would be ignored, also where --disable-healthchecks is all",
         ),
         Option(
+            name="expected_gpus",
+            flags=("--expected-gpus",),
+            variables=("EXPECTED_GPUS",),
+            file_key="health.expectedGpus",
+            parse=parse_count,
+            default=None,
+            metavar="COUNT",
+            group=group,
+            help="how many GPUs the node should have; fewer are reported as missing; default: as many as it had "
+            "before, as long as --state-dir remembers it",
+            example="8",
+        ),
+        Option(
             name="state_dir",
             flags=("--state-dir",),
             variables=("STATE_DIR",),
@@ -313,6 +326,16 @@ def _cluster_options() -> tuple[Option, ...]:
             group=group,
             help="keep a condition of this type on the node, which is True while a GPU is not healthy",
             example="GpuProblem",
+        ),
+        Option(
+            name="missing_in_condition",
+            flags=("--missing-in-condition",),
+            variables=("MISSING_IN_CONDITION",),
+            parse=parse_switch,
+            default="false",
+            is_switch=True,
+            group=group,
+            help="have --node-condition be True also while a GPU is missing, see --expected-gpus",
         ),
         Option(
             name="node_name",

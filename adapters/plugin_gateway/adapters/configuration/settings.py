@@ -55,6 +55,8 @@ class Settings:
     """Which GPUs are offered under which name. The first rule that matches decides."""
     health: HealthPolicy
     """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
+    expected_gpus: int | None
+    """How many GPUs the node should have. None if it should have as many as it had before."""
     state_dir: Path
     """The folder for the state that must survive a restart of the gateway, and for the control socket. Decided at
     start."""
@@ -66,6 +68,8 @@ class Settings:
     """Whether an Event is made for each change of health. Decided at start."""
     node_condition: str
     """The type of the node condition to keep; empty for none. Decided at start."""
+    missing_in_condition: bool
+    """Whether the condition is also True while a GPU is missing. Decided at start."""
     node_name: str
     """The name of the node that gets the Events and the condition; empty where neither is wanted."""
     log_level: str
@@ -100,6 +104,8 @@ def make_settings(decisions: Decisions) -> Settings:
     config_file = values.pop("config_file")
     if (values["kubernetes_events"] or values["node_condition"]) and not values["node_name"]:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
+    if values["missing_in_condition"] and not values["node_condition"]:
+        raise InvalidValueError("--node-condition is needed with --missing-in-condition [NODE_CONDITION]")
     health = _health(values, sources, decisions.file_health, decisions.default_health())
     return Settings(
         kubelet_dir=Path(values.pop("kubelet_dir")),

@@ -1,8 +1,9 @@
-"""The commands that an operator can send to a running gateway: `status` and `clear`."""
+"""The commands that an operator can send to a running gateway: `status`, `clear` and `accept`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.support.logs import log
@@ -19,9 +20,12 @@ class RefusedError(GatewayError):
 class OperatorCommands:
     """Carries out commands on one gateway."""
 
-    def __init__(self, gateway: Gateway, configuration: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, gateway: Gateway, counter: DeviceCounter, configuration: Callable[[], Mapping[str, Any]]
+    ) -> None:
         """``configuration`` returns what the status shows about the configuration, as JSON values."""
         self._gateway = gateway
+        self._counter = counter
         self._configuration = configuration
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -29,12 +33,15 @@ class OperatorCommands:
 
         Raises:
             RefusedError: the command is unknown, or names a device that is unknown or healthy.
+            NotAcceptedError: the devices that are here cannot be accepted.
         """
         match request:
             case {"command": "status", **rest} if not rest:
                 return self.status()
             case {"command": "clear", "devices": list(devices), **rest} if not rest:
                 return {"devices": [self._clear(device) for device in self._named(devices)]}
+            case {"command": "accept", **rest} if not rest:
+                return self._counter.accept()
         raise RefusedError("unknown command; is the gateway of another version?")
 
     def status(self) -> Mapping[str, Any]:
@@ -56,6 +63,7 @@ class OperatorCommands:
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
             "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
             "absent": self._absent(devices),
+            "number": self._counter.status(),
         }
 
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.resources.assignment import advertise
 
@@ -19,13 +20,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class GatewayCollector:
     """Reads the counters that the gateway has anyway. Nothing is counted for the metrics alone."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, compare: Callable[[], Comparison | None]) -> None:
         self._gateway = gateway
+        self._compare = compare
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
         yield self._build()
         yield self._devices()
+        yield from self._numbers()
         yield self._transitions()
         yield self._evidence()
         yield from self._driver()
@@ -49,6 +52,16 @@ class GatewayCollector:
             for stage in Stage:
                 devices.add_metric((name, stage.value), stages[stage])
         return devices
+
+    def _numbers(self) -> Iterator[Metric]:
+        """Yield the number of devices. Before the first inventory there is no value, and so no false alarm."""
+        found = self._compare()
+        expected = GaugeMetricFamily("plugin_gateway_devices_expected", "Devices that the node should have.", labels=())
+        present = GaugeMetricFamily("plugin_gateway_devices_present", "Devices that can be offered.", labels=())
+        if found is not None:
+            expected.add_metric((), found.expected)
+            present.add_metric((), found.present)
+        yield from (expected, present)
 
     def _transitions(self) -> Metric:
         transitions = CounterMetricFamily(
@@ -107,10 +120,10 @@ class GatewayCollector:
         return allocations
 
 
-def make_registry(gateway: Gateway) -> CollectorRegistry:
+def make_registry(gateway: Gateway, compare: Callable[[], Comparison | None]) -> CollectorRegistry:
     """Return a registry with this gateway only, without the process metrics of the library."""
     registry = CollectorRegistry()
-    registry.register(GatewayCollector(gateway))
+    registry.register(GatewayCollector(gateway, compare))
     return registry
 
 

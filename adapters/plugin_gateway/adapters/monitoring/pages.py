@@ -8,6 +8,7 @@ from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
 from plugin_gateway.adapters.monitoring.node_health import describe_health
+from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.remedies import Remedies
 
 HTML = "text/html; charset=utf-8"
@@ -19,15 +20,17 @@ def make_pages(
     status: Callable[[], Mapping[str, Any]],
     is_watching: Callable[[], bool],
     *,
+    compare: Callable[[], Comparison | None],
     remedies: Remedies,
     device_word: str,
 ) -> Pages:
     """Return the pages of one gateway.
 
-    ``is_watching`` returns whether the thread that watches the driver is alive. ``remedies`` and ``device_word`` are
-    the vendor's, for `/health`.
+    ``is_watching`` returns whether the thread that watches the driver is alive. ``compare`` returns how many devices
+    there are and should be; None before the first inventory. ``remedies`` and ``device_word`` are the vendor's, for
+    `/health`.
     """
-    registry = metrics.make_registry(gateway)
+    registry = metrics.make_registry(gateway, compare)
     return {
         "/": lambda: Page(status_page.render(status()), HTML),
         "/metrics": lambda: Page(metrics.written(registry), metrics.CONTENT_TYPE),

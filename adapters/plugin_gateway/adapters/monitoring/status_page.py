@@ -39,9 +39,22 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the driver", driver["problem"]),
         ("the driver's events", driver["events_problem"]),
         ("the configuration file", status["configuration_problem"]),
+        ("devices are missing", status["number"]["problem"]),
     ]
     paragraphs = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
-    return [f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>", *paragraphs]
+    return [
+        f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>",
+        _number(status["number"]),
+        *paragraphs,
+    ]
+
+
+def _number(number: Mapping[str, Any]) -> str:
+    """Return how many devices there are, and should be. Empty before the first inventory."""
+    if number["present"] is None or number["expected"] is None:
+        return ""
+    decided = escape(number["decided_by"])
+    return f"<p>{number['present']} devices, {number['expected']} are expected: {decided}</p>"
 
 
 def _devices(devices: Sequence[Mapping[str, Any]]) -> str:

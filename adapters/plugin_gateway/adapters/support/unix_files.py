@@ -108,3 +108,32 @@ class FolderChanges:
         changed = state != self._seen
         self._seen = state if time.time_ns() - found.st_mtime_ns > SETTLED_NS else None
         return changed
+
+
+MOUNTS = "/proc/self/mountinfo"
+"""The kernel file with the mounts that this process sees."""
+
+
+def file_system_of(path: Path, mounts: str = MOUNTS) -> str | None:
+    """Return the type of the file system that a path is on, such as ``tmpfs``. None if it is not known.
+
+    The path need not exist.
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - it is a text
+            lines = [line.split() for line in file]
+    except OSError:
+        return None
+    place, found, length = os.path.realpath(path), None, 0
+    for words in lines:
+        point = _unescaped(words[4])
+        if (place + "/").startswith(point.rstrip("/") + "/") and len(point) >= length:
+            found, length = words[words.index("-") + 1], len(point)  # a later mount hides an earlier one
+    return found
+
+
+def _unescaped(words: str) -> str:
+    """Return a path of mountinfo, in which blanks are written as octal numbers."""
+    for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        words = words.replace(escaped, character)
+    return words

@@ -7,6 +7,7 @@ from typing import Any
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.control.control_socket import NAME, ControlError, NoAnswerError, ask
+from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time
 from plugin_gateway.core.health.faults import Evidence, Source
@@ -44,6 +45,7 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
             f"the gateway refused its configuration file and goes on with an older one: {problem}",
             "mend the file and send SIGHUP",
         )
+    yield from _check_number(status.get("number", {}))  # an older gateway has none
     for resource in status["resources"]:
         yield _check_resource(resource)
     unhealthy = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
@@ -80,6 +82,22 @@ def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Itera
         ):
             if sentence:
                 yield f"  {title}{f' {word}' if word else ''}: {sentence}"
+
+
+def _check_number(number: Mapping[str, Any]) -> Iterator[Finding]:
+    """Report GPUs that are missing, and more GPUs than were expected."""
+    expected, present = number.get("expected"), number.get("present")
+    if expected is None or present is None:
+        return
+    if number["problem"]:
+        remedy = "set the right number there" if number["decided_by"] != BY_MEMORY else "`plugin-gateway health accept`"
+        yield mend(
+            f"GPUs are missing: {number['problem']} (expected by: {number['decided_by']})",
+            "see `lspci -d 10de:`, whether the machine sees them, and `dmesg` for NVRM and for PCIe errors; "
+            f"if they were taken out on purpose: {remedy}",
+        )
+    elif present > expected:
+        yield hint(f"there are {present} GPUs, and {expected} are expected by {number['decided_by']}")
 
 
 def _check_resource(resource: Mapping[str, Any]) -> Finding:

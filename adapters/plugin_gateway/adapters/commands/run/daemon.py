@@ -14,6 +14,7 @@ from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceMana
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
@@ -77,6 +78,9 @@ class Daemon:
         )
         self._before = self._gateway.state
         """The state that an earlier instance left."""
+        self._counter = DeviceCounter(settings.state_dir, backend.device_word, _given(settings), self._tell_missing)
+        self._missing: tuple[str | None, bool] = (None, False)
+        """Which devices are missing, and whether that is news. For reports that begin later."""
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
@@ -100,6 +104,7 @@ class Daemon:
             tasks.create_task(self._memory.run(), name="memory of health")
             # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
             tasks.create_task(_import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import")
+            tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
@@ -117,10 +122,21 @@ class Daemon:
     def _keep(self, state: State, changes: Changes) -> None:
         """Pass a new state on to the state file, to the reports, and if it is settled to the service manager."""
         self._memory.keep(state)
+        self._counter.keep(state)
         if self._reports is not None:
             self._reports.keep(state, changes.notes)
         if state.is_settled:
             self._service_manager.say_ready()
+
+    async def _count_devices(self) -> None:
+        await _import_later(f"{_GATEWAY}.known_devices")
+        await self._counter.run()
+
+    def _tell_missing(self, problem: str | None, is_news: bool) -> None:  # noqa: FBT001 - called by the counter alone
+        """Pass on to the reports which devices are missing."""
+        self._missing = problem, is_news
+        if self._reports is not None:
+            self._reports.tell_missing(problem, is_news=is_news)
 
     async def _report_to_cluster(self) -> None:
         await _import_later("plugin_gateway.adapters.cluster.reports")
@@ -129,10 +145,15 @@ class Daemon:
 
         settings = self._settings
         target = Target(
-            settings.node_name, settings.kubernetes_events, settings.node_condition, self._backend.device_word
+            settings.node_name,
+            settings.kubernetes_events,
+            settings.node_condition,
+            self._backend.device_word,
+            settings.missing_in_condition,
         )
         self._reports = ClusterReports(target, KubernetesApi(os.environ), self._before, self._remedies())
         self._reports.keep(self._gateway.state)
+        self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
 
     async def _serve_operators(self) -> None:
@@ -151,6 +172,7 @@ class Daemon:
             self._gateway,
             self._commands().status,
             self._is_watching,
+            compare=lambda: self._counter.comparison,
             remedies=self._remedies(),
             device_word=self._backend.device_word,
         )
@@ -159,7 +181,7 @@ class Daemon:
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, self._configuration)
+        return OperatorCommands(self._gateway, self._counter, self._configuration)
 
     def _configuration(self) -> Mapping[str, object]:
         """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
@@ -210,6 +232,7 @@ class Daemon:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
         self._gateway.apply(_serving_policy(settings))
+        self._counter.expect(_given(settings))
 
     def _replace_backend(self, settings: Settings) -> None:
         """Open the driver below another root when the old thread has ended. Only one thread may use the driver."""
@@ -255,6 +278,10 @@ async def _import_later(*modules: str) -> None:
     await asyncio.sleep(START_TIME)
     for module in modules:
         await asyncio.to_thread(import_module, module)
+
+
+def _given(settings: Settings) -> Given:
+    return Given(settings.expected_gpus, settings.sources["expected_gpus"])
 
 
 def _serving_policy(settings: Settings) -> ServingPolicy:
