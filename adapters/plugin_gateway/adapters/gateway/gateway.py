@@ -18,7 +18,7 @@ from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes, Significance
 from plugin_gateway.core.health.faults import Moment, Stage
-from plugin_gateway.core.health.observations import DriverSilence, Observation
+from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, due, wait
@@ -102,6 +102,8 @@ class Gateway:
         self._keep = keep
         self._now = now
         self._resumed_at = -math.inf
+        self.alive_at = math.inf
+        """When this process was last seen to run, on the uptime clock. Infinite before its first look at the clock."""
         self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
         self.transitions: Counter[tuple[Stage, str]] = Counter()
@@ -137,6 +139,7 @@ class Gateway:
         try:
             while True:
                 await self._wait_for(filled)
+                self._heed_pause()
                 filled.clear()
                 self._take()
                 self._publish_changes()
@@ -164,11 +167,27 @@ class Gateway:
         while True:
             interval, began = min(LISTEN_INTERVAL, self._serving_policy.health.driver_timeout / 4), time.monotonic()
             await asyncio.sleep(interval)
+            self._heed_pause()
             if time.monotonic() - began > 2 * interval:
                 continue  # the whole process was stopped, so the silence means nothing
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
                 self._observations.wake()
+
+    def _heed_pause(self) -> None:
+        """Notice that the process did not run for a time. Nobody watched the devices in it, so it is no quiet time.
+
+        It counts as a time without the driver's events: it ends every probation, and is logged and recorded.
+        """
+        now = self._now().uptime
+        paused, self.alive_at = now - self.alive_at, now
+        if paused <= LISTEN_INTERVAL + FROZEN or self._state.inventory is None:
+            return
+        self._resumed_at = now
+        before = self._state.events_problem
+        self._advance(EventsAwaited(f"this process did not run for {paused:.0f} s"))
+        self._advance(EventsAwaited(before))
+        self._publish()
 
     def clear(self, device: DeviceId) -> None:
         """Apply an operator's `health clear`. Problems that last still count."""

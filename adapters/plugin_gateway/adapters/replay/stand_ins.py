@@ -47,6 +47,9 @@ class PlayedGateway(Gateway):
     async def _listen(self) -> None:
         """Do nothing. The recording has what the driver reported."""
 
+    def _heed_pause(self) -> None:
+        """Do nothing. The recorded time jumps from line to line, and the recording has the pauses."""
+
 
 class PlayedRegistrar(Registrar):
     """Registers in the order of the recording. When two resources are due, milliseconds would decide otherwise."""
