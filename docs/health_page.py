@@ -247,7 +247,8 @@ needs a reset, a reboot of the node, or `plugin-gateway health clear`. Three cas
 
 The quiet time counts only while a fault would be noticed. The driver has to answer, its events have to be readable, and
 the device has to be there. A time of 10 s or more in which the gateway did not run, such as a suspend of the machine,
-ends the probation: the device needs another check, and the quiet time starts again. The quiet time ends with the first sign of the driver after it; there is one every 5 s.
+ends the probation: the device needs another check, and the quiet time starts again. The quiet time ends with the first
+sign of the driver after it; there is one every 5 s.
 
 If the driver answers a question with an error, the gateway assumes that nothing changed there. Before the first check
 no device is offered.

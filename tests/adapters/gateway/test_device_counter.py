@@ -222,6 +222,15 @@ def test_what_was_written_is_read(memory: Remembered, tmp_path_factory: pytest.T
     assert state_file.read(path, decode) == Decoded(memory, ())
 
 
+def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read() -> None:
+    known = Known(1, (KnownDevice(DeviceId("GPU-0"), "0000\x1b:01"),))
+    decoded = decode(json.loads(json.dumps(encode(Remembered(known, "a\nb\x00c" + "d" * 9999)))))
+    assert not decoded.problems
+    assert decoded.memory.known.devices[0].pci_address == "0000 :01"
+    assert decoded.memory.told is not None
+    assert decoded.memory.told.startswith("a b cdd")
+
+
 TWO = Known(2, (KnownDevice(DeviceId("GPU-0"), "0000:01:00.0"), KnownDevice(DeviceId("GPU-1"), "")))
 
 

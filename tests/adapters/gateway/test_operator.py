@@ -225,7 +225,7 @@ async def test_a_gpu_that_is_missing_after_a_restart_is_said_everywhere_and_can_
         _, output, _ = await run_to_end("status")
         assert f"\nGPUs are missing: {line['problem']}\n" in output
         _, output, _ = await run_to_end("status", "--json")
-        assert [each["id"] for each in json.loads(output)["number"]["missing"]] == [uuid]
+        assert [each["id"] for each in json.loads(output)["device_count"]["missing"]] == [uuid]
         status, output, _ = await run_to_end("doctor", *arguments, environment=driver.environment)
         assert status == 1
         assert f"mend  GPUs are missing: {line['problem']} (expected by: what this node had before)" in output

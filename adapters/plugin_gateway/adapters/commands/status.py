@@ -80,7 +80,7 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     """Return the status as lines for people."""
     holders = names_by_device(found.holders)
     lines = _driver_lines(status["driver"])
-    lines += _number_lines(status.get("number", {}))  # an older gateway has none
+    lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
     for resource in status["resources"]:

@@ -63,7 +63,7 @@ class OperatorCommands:
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
             "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
             "absent": self._absent(devices),
-            "number": self._counter.status(),
+            "device_count": self._counter.status(),
         }
 
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:

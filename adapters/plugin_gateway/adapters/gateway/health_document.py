@@ -14,7 +14,7 @@ What could not be read is returned in words, for the log.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, truth
+from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, plain, truth
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, Source
@@ -75,7 +75,7 @@ def _encode_words(words: DriverSeen | WrittenBy) -> Mapping[str, object]:
 
 def _plain(words: str) -> str:
     """Return the text without line breaks and control characters, and not too long to be read again."""
-    return "".join(each if each.isprintable() else " " for each in words[:MAX_TEXT])
+    return plain(words, MAX_TEXT)
 
 
 def _encode_fault(fault: Fault) -> Mapping[str, object]:

@@ -6,7 +6,7 @@ Reading is lenient: a key that this version does not know is ignored, and a devi
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from plugin_gateway.adapters.support.strict_json import MisfitError, shown, whole
+from plugin_gateway.adapters.support.strict_json import MisfitError, plain, shown, whole
 from plugin_gateway.core.device_count import Known, KnownDevice
 from plugin_gateway.core.devices import parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -39,8 +39,8 @@ def encode(memory: Remembered) -> Mapping[str, object]:
     return {
         "version": VERSION,
         "number": memory.known.number,
-        "devices": {device.id: device.pci_address for device in memory.known.devices},
-        "told": memory.told[:MAX_TEXT] if memory.told is not None else None,
+        "devices": {device.id: plain(device.pci_address, MAX_TEXT) for device in memory.known.devices},
+        "told": plain(memory.told, MAX_TEXT) if memory.told is not None else None,
     }
 
 

@@ -39,12 +39,12 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the driver", driver["problem"]),
         ("the driver's events", driver["events_problem"]),
         ("the configuration file", status["configuration_problem"]),
-        ("devices are missing", status["number"]["problem"]),
+        ("devices are missing", status["device_count"]["problem"]),
     ]
     paragraphs = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
     return [
         f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>",
-        _number(status["number"]),
+        _number(status["device_count"]),
         *paragraphs,
     ]
 

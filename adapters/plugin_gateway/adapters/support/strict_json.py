@@ -53,6 +53,11 @@ def text(value: object) -> str:
     return value
 
 
+def plain(words: str, most: int) -> str:
+    """Return a text of at most so many characters, with blanks for line breaks and control characters."""
+    return "".join(each if each.isprintable() else " " for each in words[:most])
+
+
 def name(value: object) -> str:
     """Return a text that can stand in a header or a path of gRPC."""
     if not text(value).isascii() or not text(value).isprintable():

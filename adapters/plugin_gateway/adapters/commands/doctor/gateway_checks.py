@@ -45,7 +45,7 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
             f"the gateway refused its configuration file and goes on with an older one: {problem}",
             "mend the file and send SIGHUP",
         )
-    yield from _check_number(status.get("number", {}))  # an older gateway has none
+    yield from _check_number(status.get("device_count", {}))  # an older gateway has none
     for resource in status["resources"]:
         yield _check_resource(resource)
     unhealthy = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
