@@ -5,38 +5,40 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.core.errors import GatewayError
 
+_Value = TypeVar("_Value")
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Protocol
 
     from plugin_gateway.adapters.gateway.state_file import Written
+
+    _Found_co = TypeVar("_Found_co", covariant=True)
+
+    class Decoded(Protocol[_Found_co]):
+        """What was read from a file."""
+
+        @property
+        def memory(self) -> _Found_co:
+            """The value."""
+            ...
+
+        @property
+        def problems(self) -> "Sequence[str]":
+            """What could not be read, each with its place."""
+            ...
+
 
 RETRY = 10.0
 """Seconds before the file is written again after a failure."""
 LOOK_INTERVAL = 30.0
 """Seconds between two checks that the file still exists. Somebody may have deleted it."""
-
-_Value = TypeVar("_Value")
-_Found_co = TypeVar("_Found_co", covariant=True)
-
-
-class Decoded(Protocol[_Found_co]):
-    """What was read from a file."""
-
-    @property
-    def memory(self) -> _Found_co:
-        """The value."""
-        ...
-
-    @property
-    def problems(self) -> "Sequence[str]":
-        """What could not be read, each with its place."""
-        ...
 
 
 class KeptFile(Generic[_Value]):
@@ -66,7 +68,7 @@ class KeptFile(Generic[_Value]):
         """What the file should contain. None if nothing has to be kept yet."""
         return self._latest
 
-    def read(self, decode: Callable[[], Callable[[object], Decoded[_Value]]]) -> _Value | None:
+    def read(self, decode: "Callable[[], Callable[[object], Decoded[_Value]]]") -> _Value | None:
         """Return what an earlier instance left. None if there is nothing that can be used.
 
         A damaged file is renamed and logged. A file that is read in part is copied first. ``decode`` imports the

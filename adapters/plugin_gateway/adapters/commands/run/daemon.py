@@ -14,7 +14,6 @@ from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceMana
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
@@ -32,6 +31,7 @@ from plugin_gateway.core.resources.policy import AllocationPolicy
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
+    from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
@@ -78,7 +78,7 @@ class Daemon:
         )
         self._before = self._gateway.state
         """The state that an earlier instance left."""
-        self._counter = DeviceCounter(settings.state_dir, backend.device_word, _given(settings), self._tell_missing)
+        self._counter: DeviceCounter | None = None
         self._missing: tuple[str | None, bool] = (None, False)
         """Which devices are missing, and whether that is news. For reports that begin later."""
         self._reports: ClusterReports | None = None
@@ -122,15 +122,27 @@ class Daemon:
     def _keep(self, state: State, changes: Changes) -> None:
         """Pass a new state on to the state file, to the reports, and if it is settled to the service manager."""
         self._memory.keep(state)
-        self._counter.keep(state)
+        if self._counter is not None:
+            self._counter.keep(state)
         if self._reports is not None:
             self._reports.keep(state, changes.notes)
         if state.is_settled:
             self._service_manager.say_ready()
 
     async def _count_devices(self) -> None:
-        await _import_later(f"{_GATEWAY}.known_devices")
-        await self._counter.run()
+        await _import_later(f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices")
+        counter = self._device_counter()
+        counter.keep(self._gateway.state)
+        await counter.run()
+
+    def _device_counter(self) -> "DeviceCounter":
+        """Return the counter of devices. It is made when it is used first, after the start."""
+        if self._counter is None:
+            from plugin_gateway.adapters.gateway.device_counter import DeviceCounter  # noqa: PLC0415 - after the start
+
+            settings, word = self._settings, self._backend.device_word
+            self._counter = DeviceCounter(settings.state_dir, word, _given(settings), self._tell_missing)
+        return self._counter
 
     def _tell_missing(self, problem: str | None, is_news: bool) -> None:  # noqa: FBT001 - called by the counter alone
         """Pass on to the reports which devices are missing."""
@@ -172,7 +184,7 @@ class Daemon:
             self._gateway,
             self._commands().status,
             self._is_watching,
-            compare=lambda: self._counter.comparison,
+            compare=lambda: self._device_counter().comparison,
             remedies=self._remedies(),
             device_word=self._backend.device_word,
         )
@@ -181,7 +193,7 @@ class Daemon:
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, self._counter, self._configuration)
+        return OperatorCommands(self._gateway, self._device_counter(), self._configuration)
 
     def _configuration(self) -> Mapping[str, object]:
         """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
@@ -232,7 +244,8 @@ class Daemon:
             self._replace_backend(settings)
         self._registrar.allow(self._allowed(settings))
         self._gateway.apply(_serving_policy(settings))
-        self._counter.expect(_given(settings))
+        if self._counter is not None:
+            self._counter.expect(_given(settings))
 
     def _replace_backend(self, settings: Settings) -> None:
         """Open the driver below another root when the old thread has ended. Only one thread may use the driver."""
@@ -280,7 +293,9 @@ async def _import_later(*modules: str) -> None:
         await asyncio.to_thread(import_module, module)
 
 
-def _given(settings: Settings) -> Given:
+def _given(settings: Settings) -> "Given":
+    from plugin_gateway.adapters.gateway.device_counter import Given  # noqa: PLC0415 - after the start
+
     return Given(settings.expected_gpus, settings.sources["expected_gpus"])
 
 
