@@ -29,7 +29,12 @@ VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 
 
 def device(
-    number: int, *, name: str | None = None, product: str = "NVIDIA H100 80GB HBM3", numa_node: int | None = None
+    number: int,
+    *,
+    name: str | None = None,
+    product: str = "NVIDIA H100 80GB HBM3",
+    numa_node: int | None = None,
+    generation: str = "H100",
 ) -> Device:
     """One device whose attributes follow from its index."""
     return Device(
@@ -41,6 +46,7 @@ def device(
         memory_bytes=80 * 2**30,
         numa_node=numa_node,
         nodes=(f"/dev/nvidia{number}",),
+        generation=generation,
     )
 
 

@@ -64,6 +64,7 @@ class Call(IntEnum):
     LINK = 20
     MIG = 21
     CLOCKS = 22
+    CAPABILITY = 23
 
 
 class _Gpu(ctypes.Structure):
@@ -91,6 +92,7 @@ class _Gpu(ctypes.Structure):
         ("in_mig_mode", ctypes.c_uint32),
         ("links_down", ctypes.c_uint64),
         ("clocks", ctypes.c_uint64),
+        ("capability", ctypes.c_uint32 * 2),
     )
 
 
@@ -193,6 +195,7 @@ class Driver:
         event_types: int = EVERY_EVENT,
         domain: int = 0,
         numa_node: int | None = None,
+        capability: tuple[int, int] = (9, 0),
         in_proc: bool = True,
         links: int = 2,
     ) -> str:
@@ -205,6 +208,7 @@ class Driver:
         gpu.uuid = uuid if uuid is not None else b"GPU-5a7d1e00-0000-0000-0000-%012x" % index
         gpu.name = name if isinstance(name, bytes) else name.encode()
         gpu.domain, gpu.bus, gpu.device = domain, index + 16, 0
+        gpu.capability = capability
         gpu.minor, gpu.memory = index if minor is None else minor, 80 * 2**30
         gpu.error, gpu.has_events, gpu.event_types, gpu.present = 0, has_events, event_types, 1
         gpu.links = links

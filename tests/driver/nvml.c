@@ -22,7 +22,7 @@ enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, 
 enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18, ARGUMENT_VERSION_MISMATCH = 25 };
 enum { DOUBLE_BIT_ECC = 2, XID_CRITICAL = 8, GPU_UNAVAILABLE = 0x4000, RECOVERY_ACTION_CHANGED = 0x8000 };
 enum { GET_GPU_RECOVERY_ACTION = 230 };
-enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, FABRIC, LINK, MIG, CLOCKS, CALLS };
+enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, FABRIC, LINK, MIG, CLOCKS, CAPABILITY, CALLS };
 
 struct gpu {
     uint32_t present;
@@ -39,6 +39,7 @@ struct gpu {
     uint32_t links, in_mig_mode;
     uint64_t links_down; /* a bit for each */
     uint64_t clocks; /* why it is not as fast as it can be, a bit for each reason */
+    uint32_t capability[2]; /* major and minor number */
 };
 
 struct event {
@@ -250,6 +251,14 @@ int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory_info *memory) {
     int result = enter_gpu(MEMORY, gpu);
     if (!result) *memory = (struct memory_info){gpu->memory, gpu->memory, 0};
     return result;
+}
+
+int nvmlDeviceGetCudaComputeCapability(struct gpu *gpu, int *major, int *minor) {
+    int result = enter_gpu(CAPABILITY, gpu);
+    if (result) return result;
+    *major = (int)gpu->capability[0];
+    *minor = (int)gpu->capability[1];
+    return SUCCESS;
 }
 
 int nvmlDeviceGetSupportedEventTypes(struct gpu *gpu, unsigned long long *types) {

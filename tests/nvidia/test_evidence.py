@@ -8,6 +8,7 @@ import pytest
 
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, number_of
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
+from plugin_gateway.nvidia.generation import GENERATIONS
 
 BY_DEFAULT = HEALTH_POLICY
 NVLINK5 = "WORKFLOW_NVLINK5_ERR"
@@ -61,10 +62,37 @@ def with_advice() -> Iterator[tuple[int, str]]:
             yield int(row["xid"]), row["immediate_action"]
 
 
+def applies_to(xid: int) -> list[str]:
+    row = next(row for row in CATALOG if row["xid"] == str(xid))
+    return [generation for generation in GENERATIONS if row[generation.lower()] == "YES"]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize(("xid", "advice"), [each for each in with_advice() if len(actions_of_cases(each[0])) != 1])
-def test_every_row_with_an_immediate_action(xid: int, advice: str) -> None:
-    expected = EXPECTED.get(advice, Action.UNTIL_RESET)
-    assert BY_DEFAULT.about(xid_kind(xid)) == Decision(expected, f"NVIDIA's catalog: {advice}")
+def test_every_row_with_an_immediate_action(xid: int, advice: str, generation: str) -> None:
+    expected = Decision(EXPECTED.get(advice, Action.UNTIL_RESET), f"NVIDIA's catalog: {advice}")
+    only_for = applies_to(xid)
+    if expected.action is Action.IGNORE and generation not in only_for:
+        names = ", ".join(only_for) or "no generation"
+        expected = Decision(Action.REPORT, f"{expected.origin}, but only for {names}")
+    assert BY_DEFAULT.about(xid_kind(xid), generation) == expected
+
+
+@pytest.mark.parametrize("generation", ["", "R100"])
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: str(row["xid"]))
+def test_a_generation_that_nobody_knows_gets_the_severest_decision(row: dict[str, str], generation: str) -> None:
+    xid = xid_kind(int(row["xid"]))
+    actions = [BY_DEFAULT.about(xid, each).action for each in GENERATIONS]
+    assert BY_DEFAULT.about(xid, generation).action is max(actions, key=list(Action).index)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_what_an_administrator_decided_holds_for_every_generation(generation: str) -> None:
+    decided = Decision(Action.UNTIL_RESET, "file 3")
+    assert BY_DEFAULT.with_decisions({xid_kind(121): decided}).about(xid_kind(121), generation) == decided
+    enabled = BY_DEFAULT.enabling([xid_kind(121)], "env", BY_DEFAULT)
+    assert enabled.about(xid_kind(121), generation) == Decision(Action.UNHEALTHY, "env")
+    assert BY_DEFAULT.without_checks("env").about(xid_kind(160), generation) == Decision(Action.IGNORE, "env")
 
 
 @pytest.mark.parametrize(("xid", "advice"), [(147, "IGNORE"), (148, "IGNORE"), (150, "RESET_GPU")])
@@ -79,9 +107,13 @@ def test_an_nvlink_error_whose_cases_all_ask_for_the_same_is_decided_by_them(xid
     "row", [row for row in CATALOG if not row["immediate_action"]], ids=lambda row: str(row["xid"])
 )
 def test_every_row_without_an_immediate_action(row: dict[str, str]) -> None:
-    decision = BY_DEFAULT.about(xid_kind(int(row["xid"])))
-    assert decision.action is WITHOUT_ADVICE[row["mnemonic"]]
-    assert decision.origin.startswith("NVIDIA's catalog has no action: ")
+    xid = int(row["xid"])
+    for generation in GENERATIONS:
+        decision = BY_DEFAULT.about(xid_kind(xid), generation)
+        expected = WITHOUT_ADVICE[row["mnemonic"]]
+        is_other = expected is Action.IGNORE and generation not in applies_to(xid)
+        assert decision.action is (Action.REPORT if is_other else expected)
+        assert decision.origin.startswith("NVIDIA's catalog has no action: ")
 
 
 @pytest.mark.parametrize("xid", [48, 171, 172])

@@ -29,7 +29,7 @@ def rejected(watcher: Watcher) -> list[tuple[str, str]]:
 
 
 def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver) -> None:
-    driver.add(1, name="NVIDIA L40S", minor=5, numa_node=1)
+    driver.add(1, name="NVIDIA L40S", minor=5, numa_node=1, capability=(8, 9))
     with watch(driver) as watcher:
         inventory = watcher.next(InventorySeen).inventory
     assert inventory.devices[1] == Device(
@@ -41,6 +41,7 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
         memory_bytes=80 * GIB,
         numa_node=1,
         nodes=("/dev/nvidia5",),
+        generation="A100",
     )
     assert inventory.visibility_variable == "NVIDIA_VISIBLE_DEVICES"
     assert inventory.shared_nodes == (

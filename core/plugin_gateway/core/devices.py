@@ -50,6 +50,8 @@ class Device:
     """The device nodes that belong to this device alone, as absolute paths."""
     reports_faults: bool = True
     """Whether the driver reports faults of this device as events. If not, only a check finds them."""
+    generation: str = ""
+    """The generation of the product, in a word of the backend. Empty if it is not known."""
 
     def __post_init__(self) -> None:
         """Reject an invalid id, relative paths and negative numbers. A missing number has to be None."""

@@ -12,7 +12,9 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
     numbered,
 )
+from plugin_gateway.nvidia.generation import GENERATIONS
 from plugin_gateway.nvidia.xid_catalog import (
+    ONLY_FOR,
     SUB_CODES_AGREE,
     XID_CATALOG,
     XIDS_WITHOUT_ADVICE,
@@ -76,23 +78,33 @@ def xid_kind(xid: int) -> EvidenceKind:
     return numbered(XID, xid)
 
 
+_XIDS: Mapping[int, Decision] = {
+    **{xid: Decision(_ADVISED[advice], f"NVIDIA's catalog: {advice.value}") for xid, advice in XID_CATALOG.items()},
+    **{
+        xid: Decision(
+            Action.REPORT if advice is Advice.IGNORE else _ADVISED[advice],
+            f"NVIDIA's table of sub-codes: {advice.value} in each case",
+        )
+        for xid, advice in SUB_CODES_AGREE.items()
+    },
+    **{
+        xid: Decision(_MEANT[meaning], f"NVIDIA's catalog has no action: {meaning.value}")
+        for xid, meaning in XIDS_WITHOUT_ADVICE.items()
+    },
+}
+"""The decision about each XID of the catalog, for the generations that its row applies to."""
+
+
+def _for_others(xid: int) -> Decision:
+    """Return the decision for a generation that the row does not apply to, or that is not known: it is not ignored."""
+    only = ", ".join(ONLY_FOR[xid]) or "no generation"
+    return Decision(Action.REPORT, f"{_XIDS[xid].origin}, but only for {only}")
+
+
 HEALTH_POLICY = HealthPolicy(
     kinds={
-        **{
-            xid_kind(xid): Decision(_ADVISED[advice], f"NVIDIA's catalog: {advice.value}")
-            for xid, advice in XID_CATALOG.items()
-        },
-        **{
-            xid_kind(xid): Decision(
-                Action.REPORT if advice is Advice.IGNORE else _ADVISED[advice],
-                f"NVIDIA's table of sub-codes: {advice.value} in each case",
-            )
-            for xid, advice in SUB_CODES_AGREE.items()
-        },
-        **{
-            xid_kind(xid): Decision(_MEANT[meaning], f"NVIDIA's catalog has no action: {meaning.value}")
-            for xid, meaning in XIDS_WITHOUT_ADVICE.items()
-        },
+        **{xid_kind(xid): decision for xid, decision in _XIDS.items()},
+        **{xid_kind(xid): _for_others(xid) for xid in ONLY_FOR},
         DOUBLE_BIT_ECC: Decision(Action.UNTIL_RESET, _BY_DEFAULT),
         GPU_UNAVAILABLE: Decision(Action.UNTIL_RESET, _BY_DEFAULT),
         RECOVERY_ACTION: Decision(Action.UNHEALTHY, _BY_DEFAULT),
@@ -106,5 +118,9 @@ HEALTH_POLICY = HealthPolicy(
         DRIVER_GONE: Decision(Action.UNHEALTHY, _BY_DEFAULT),
     },
     families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT)},
+    by_generation={
+        generation: {xid_kind(xid): _XIDS[xid] for xid, applies_to in ONLY_FOR.items() if generation in applies_to}
+        for generation in GENERATIONS
+    },
 )
 """The default policy: NVIDIA's catalog for the XIDs, and one action for each other kind of evidence."""

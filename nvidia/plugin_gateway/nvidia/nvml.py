@@ -207,6 +207,16 @@ def memory_bytes(handle: Handle) -> int:
     return 0 if info is None else int(info.total)
 
 
+def compute_capability(handle: Handle) -> tuple[int, int] | None:
+    """Return the compute capability, such as (9, 0). None if the driver does not report it.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    capability = _ask_if_there_is("nvmlDeviceGetCudaComputeCapability", handle)
+    return None if capability is None else (int(capability[0]), int(capability[1]))
+
+
 def _ask_if_there_is(name: str, *arguments: Any) -> Any:
     """Call a function that only reads. None if the GPU or the driver does not support it."""
     try:

@@ -12,6 +12,7 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.nvidia.evidence import xid_kind
+from plugin_gateway.nvidia.generation import generation_of
 from plugin_gateway.nvidia.naming import DEVICE_WORD, SHARED_NODES, VISIBILITY_VARIABLE
 
 if TYPE_CHECKING:
@@ -27,16 +28,16 @@ _ASKING = Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, 
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 """The UUIDs are derived from it, so that the same GPU has the same UUID every time."""
 
-MODELS: dict[str, tuple[str, int]] = {
-    "T4": ("Tesla T4", 16 * _GIB),
-    "V100": ("Tesla V100-SXM2-32GB", 32 * _GIB),
-    "A100": ("NVIDIA A100-SXM4-80GB", 80 * _GIB),
-    "L40S": ("NVIDIA L40S", 48 * _GIB),
-    "H100": ("NVIDIA H100 80GB HBM3", 80 * _GIB),
-    "H200": ("NVIDIA H200", 141 * _GIB),
-    "B200": ("NVIDIA B200", 180 * _GIB),
+MODELS: dict[str, tuple[str, int, tuple[int, int]]] = {
+    "T4": ("Tesla T4", 16 * _GIB, (7, 5)),
+    "V100": ("Tesla V100-SXM2-32GB", 32 * _GIB, (7, 0)),
+    "A100": ("NVIDIA A100-SXM4-80GB", 80 * _GIB, (8, 0)),
+    "L40S": ("NVIDIA L40S", 48 * _GIB, (8, 9)),
+    "H100": ("NVIDIA H100 80GB HBM3", 80 * _GIB, (9, 0)),
+    "H200": ("NVIDIA H200", 141 * _GIB, (9, 0)),
+    "B200": ("NVIDIA B200", 180 * _GIB, (10, 0)),
 }
-"""Product names as NVML returns them, and memory in bytes."""
+"""Product names as NVML returns them, memory in bytes, and compute capabilities."""
 
 
 def parse_spec(spec: str) -> tuple[Device, ...]:
@@ -61,7 +62,7 @@ def _is_count(text: str) -> bool:
 
 
 def _gpu(index: int, count: int, model: str) -> Device:
-    product, memory = MODELS[model]
+    product, memory, capability = MODELS[model]
     return Device(
         id=DeviceId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{model}/{index}')}"),
         index=index,
@@ -71,6 +72,7 @@ def _gpu(index: int, count: int, model: str) -> Device:
         memory_bytes=memory,
         numa_node=index * NUMA_NODES // count,
         nodes=(),
+        generation=generation_of(capability, product),
     )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
+from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
 from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
 
 
@@ -198,16 +199,21 @@ class _Reading:
         known = [device for device in self._known if device.id == device_id]
         pci_address = self._fact(lambda: nvml.pci_address(handle), [each.pci_address for each in known])
         minor = self._fact(lambda: nvml.minor_number(handle), [each.minor for each in known])
+        product = self._fact(lambda: nvml.product_name(handle), [each.product for each in known])
         return Device(
             id=device_id,
             index=index,
             minor=minor,
             pci_address=pci_address,
-            product=self._fact(lambda: nvml.product_name(handle), [each.product for each in known]),
+            product=product,
             memory_bytes=self._fact(lambda: nvml.memory_bytes(handle), [each.memory_bytes for each in known] or [0]),
             numa_node=_numa_node(self._sysfs, pci_address),
             nodes=() if minor is None else (device_node(minor),),
             reports_faults=reports_faults,
+            generation=self._fact(
+                lambda: generation_of(nvml.compute_capability(handle), product),
+                [each.generation for each in known] or [UNKNOWN],
+            ),
         )
 
     def _fact(self, read: Callable[[], _Fact], known: Sequence[_Fact]) -> _Fact:

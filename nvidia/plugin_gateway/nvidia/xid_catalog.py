@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from enum import Enum
 
+from plugin_gateway.nvidia.generation import A100, B100, GB200, H100
+
 CATALOG_DATE = "2026-07-14"
 """The day of the sheet that this module was made from."""
 
@@ -61,6 +63,19 @@ XID_CATALOG: Mapping[int, Advice] = {
     xid: advice for advice, rows in _ROWS.items() for row in rows for xid in _numbers(row)
 }
 """The immediate action of each XID that has one. Source: NVIDIA's catalog of XIDs, 161 of its 172 rows."""
+
+
+ONLY_FOR: Mapping[int, tuple[str, ...]] = {
+    93: (A100,),
+    121: (GB200,),
+    **dict.fromkeys((141, 157), (H100, B100, GB200)),
+    **dict.fromkeys((152, 153), ()),
+    **dict.fromkeys((160, 161, *range(162, 166)), (B100, GB200)),
+}
+"""The generations that a row applies to, for each row that asks for nothing and does not apply to all.
+
+The rows with another action may also lack generations, but their action is the same for all.
+"""
 
 
 class Meaning(Enum):

@@ -121,9 +121,9 @@ def _kind(kind: type, *, optional: Mapping[str, Read[Any]] | None = None, **part
     return make
 
 
-def _dataclass(kind: type, **parts: Read[Any]) -> Read[Any]:
-    """Return a reader for a dataclass. `plain` writes no kind for it."""
-    read = fields(parts)
+def _dataclass(kind: type, *, optional: Mapping[str, Read[Any]] | None = None, **parts: Read[Any]) -> Read[Any]:
+    """Return a reader for a dataclass. `plain` writes no kind for it. ``optional`` is as for `_kind`."""
+    read = fields(parts, optional)
     return lambda value: accepted(kind)(**read(value))
 
 
@@ -157,6 +157,7 @@ _EVIDENCE = fields(
 )
 _POLICY = _dataclass(
     HealthPolicy,
+    optional={"by_generation": mapping(text, mapping(_evidence_kind, _DECISION))},
     kinds=mapping(_evidence_kind, _DECISION),
     families=mapping(name, _DECISION),
     others=_DECISION,
@@ -173,6 +174,7 @@ _CHECKUP = _kind(
 )
 _DEVICE = _dataclass(
     Device,
+    optional={"generation": text},
     id=device_id,
     index=whole,
     minor=null_or(whole),

@@ -42,7 +42,7 @@ def apply(  # noqa: PLR0911 - one for each kind
         case InventorySeen(inventory):
             return _see(state, inventory)
         case EvidenceReported(kind):
-            return _report(state, observation, policy.about(kind), now)
+            return _report(state, observation, policy.about(kind, state.generation_of(observation.device)), now)
         case DevicesChecked():
             return _check(state, observation, now, policy)
         case DriverSeen():
@@ -109,9 +109,11 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
     notes: list[Note] = []
     held: dict[DeviceId, Fault] = {}
     reported = dict(state.reported)
-    here = {device.id for device in state.devices} if state.is_watched else set()
+    generations = {device.id: device.generation for device in state.devices}
+    here = generations.keys() if state.is_watched else set()
     for device, checkup in check.checkups.items():
-        decided = {kind: (what, policy.about(kind)) for kind, what in checkup.problems.items()}
+        generation = generations.get(device, "")
+        decided = {kind: (what, policy.about(kind, generation)) for kind, what in checkup.problems.items()}
         known = reported.pop(device, {})
         only = {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}
         # A question without an answer ends neither what was reported nor a problem.
@@ -132,7 +134,7 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
             unsaid = {
                 kind: what
                 for kind, what in fault.problems.items()
-                if kind in checkup.unanswered and policy.about(kind).action.needs is not None
+                if kind in checkup.unanswered and policy.about(kind, generation).action.needs is not None
             }
             held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
     after = replace(state.with_faults(held), reported=reported, driver_missing_since=None, driver_is_gone=False)

@@ -118,6 +118,11 @@ class HealthPolicy:
     """For each family, the decision about the numbers that are not in ``kinds``."""
     others: Decision = _BY_DEFAULT
     """The decision about all other evidence."""
+    by_generation: Mapping[str, Mapping[EvidenceKind, Decision]] = field(default_factory=dict)
+    """For each `Device.generation`, the decisions that differ from those in ``kinds``.
+
+    They hold only where nobody else has decided. A device whose generation is not known has the decision in ``kinds``.
+    """
     quiet_time: float = 60.0
     """How long a device has to stay without new evidence before it is healthy again."""
     driver_timeout: float = 30.0
@@ -139,14 +144,18 @@ class HealthPolicy:
                 f"{self.flap_count} times in {self.flap_window}; all must be positive"
             )
 
-    def about(self, kind: EvidenceKind) -> Decision:
-        """Return the decision about a kind of evidence."""
-        decision = self.kinds.get(kind)
+    def about(self, kind: EvidenceKind, generation: str = "") -> Decision:
+        """Return the decision about a kind of evidence against a device of this generation."""
+        decision = self.by_generation.get(generation, {}).get(kind) or self.kinds.get(kind)
         return decision if decision is not None else self.families.get(family_of(kind) or "", self.others)
 
     def with_decisions(self, decisions: Mapping[EvidenceKind, Decision]) -> "HealthPolicy":
-        """Return a copy of the policy with these decisions."""
-        return replace(self, kinds={**self.kinds, **decisions})
+        """Return a copy of the policy with these decisions, for every generation."""
+        left = {
+            generation: {kind: decision for kind, decision in kinds.items() if kind not in decisions}
+            for generation, kinds in self.by_generation.items()
+        }
+        return replace(self, kinds={**self.kinds, **decisions}, by_generation=left)
 
     def without_checks(self, origin: str) -> "HealthPolicy":
         """Return a copy of the policy that ignores all evidence."""
@@ -156,6 +165,7 @@ class HealthPolicy:
             kinds=dict.fromkeys(self.kinds, ignored),
             families=dict.fromkeys(self.families, ignored),
             others=ignored,
+            by_generation={},
         )
 
     def enabling(self, kinds: Iterable[EvidenceKind], origin: str, by_default: "HealthPolicy") -> "HealthPolicy":

@@ -79,6 +79,10 @@ class State:
         """Whether the device is in the inventory."""
         return any(known.id == device for known in self.devices)
 
+    def generation_of(self, device: DeviceId | None) -> str:
+        """Return the generation of a device. Empty if the device or its generation is not known."""
+        return next((known.generation for known in self.devices if known.id == device), "")
+
     def with_faults(self, held: Mapping[DeviceId, Fault]) -> "State":
         """Return the state with these faults in addition. A fault that the device had is replaced."""
         return replace(self, faults={**self.faults, **held}) if held else self
