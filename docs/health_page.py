@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
-from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Fault, Moment, Stage
+from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -69,7 +69,7 @@ WELL, OLD, LOST = (
     DevicesChecked({GPU: Checkup({NOT_ANSWERING: "GPU is lost"})}),
 )
 NEW_DRIVER = DriverSeen("2", "2")
-NOW, SOON, LATER = Moment(10_000.0, 0.0), Moment(10_000.0 + DECISION_TIME, 0.0), Moment(20_000.0, 0.0)
+NOW, SOON, LATER = Moment(10_000.0, 0.0), Moment(10_000.0 + HEALTH_POLICY.decision_time, 0.0), Moment(20_000.0, 0.0)
 """The time of all steps, a time at which the driver has decided, and a time after every quiet time."""
 Step = Callable[[State], State]
 """Changes the state."""
@@ -109,7 +109,7 @@ STEPS: Mapping[str, Step] = {
     "evidence: `unhealthy-until-reset`": see(RESET),
     "evidence: `unhealthy-until-reboot`": see(REBOOT),
     "a check finds nothing": see(WELL),
-    f"a check finds nothing, {DECISION_TIME:g} s after the evidence": see(WELL, at=SOON),
+    f"a check finds nothing, {HEALTH_POLICY.decision_time:g} s after the evidence": see(WELL, at=SOON),
     "the same, with a driver older than 565": see(OLD, at=SOON),
     "a check gets no answer": see(LOST),
     "the driver was reset, a check finds nothing": see(NEW_DRIVER, WELL),
@@ -332,11 +332,12 @@ reboot. The other two do not change the health. `ignore` writes a line to the lo
 and an Event with `--kubernetes-events`.
 
 `unhealthy-until-driver-decides` is for XIDs that can be harmless or fatal, such as errors of NVLink. The event does not
-tell which case it is. The device is unhealthy while the question is open. At least {decision:g} s after the last such
-XID the gateway reads the driver's recovery action (driver 565 and later). If the action is none, the check finds
-nothing and there is no other evidence, the device is healthy at once, without a quiet time, and this does not count as
-flapping. If the gateway was started again meanwhile, the quiet time is needed. If the driver asks for a reset, the
-device is unhealthy until the reset. A driver older than 565 cannot be asked. Then the device needs a reset.
+tell which case it is. The device is unhealthy while the question is open. At least {decision:g} s (`--decision-time`)
+after the last such XID the gateway reads the driver's recovery action (driver 565 and later). If the action is none,
+the check finds nothing and there is no other evidence, the device is healthy at once, without a quiet time, and this
+does not count as flapping. If the gateway was started again meanwhile, the quiet time is needed. If the driver asks for
+a reset, the device is unhealthy until the reset. A driver older than 565 cannot be asked. Then the device needs a
+reset.
 
 The table was made from NVIDIA's catalog of {catalog}. `plugin-gateway health-policy` shows the decisions for its flags,
 environment and file, and where each was made. A decision applies to the next evidence. It does not change what already
@@ -348,6 +349,7 @@ made a device unhealthy.
 version: v1
 health:
   quietTime: 60
+  decisionTime: 5
   driverTimeout: 30         # seconds without the driver after which every device is Unhealthy
   flapCount: 3
   flapWindow: 3600
@@ -371,7 +373,7 @@ def page() -> str:
         quiet=HEALTH_POLICY.quiet_time,
         count=HEALTH_POLICY.flap_count,
         window=HEALTH_POLICY.flap_window,
-        decision=DECISION_TIME,
+        decision=HEALTH_POLICY.decision_time,
         rescan=USUAL_PACE.rescan,
         training=USUAL_PACE.training,
         links=USUAL_PACE.links,

@@ -240,9 +240,10 @@ def test_the_only_gpu_is_heard_though_it_is_lost_and_read_again(make_driver: Mak
 
 
 def test_an_xid_is_followed_by_a_check_when_the_driver_has_decided(driver: Driver) -> None:
-    with watch(driver, rescan_seconds=60, checkup_seconds=60, settling_seconds=0.3) as watcher:
+    with watch(driver, rescan_seconds=60, checkup_seconds=60, decision_seconds=30.0) as watcher:
         watcher.next(DevicesChecked)
         eventually(lambda: driver.calls(Call.WAIT) > 0)
+        watcher.backend.decision_time = 0.3  # as a new configuration does
         driver.xid(0, 145)
         watcher.next(EvidenceReported)
         told = time.monotonic()

@@ -93,25 +93,21 @@ def watch(
     rescan_seconds: float = 0.05,
     retry_seconds: float = 0.05,
     checkup_seconds: float = 0.05,
-    settling_seconds: float = 0.0,
+    decision_seconds: float = 0.0,
     training_seconds: float = 60.0,
 ) -> Watcher:
-    return Watcher(
-        NvmlBackend(
-            driver_root=str(driver.root),
-            sysfs=str(driver.sysfs),
-            proc=str(driver.proc),
-            pace=Pace(
-                rescan=rescan_seconds,
-                checkup=checkup_seconds,
-                retry=retry_seconds,
-                settling=settling_seconds,
-                training=training_seconds,
-                links=0.0,
-                max_wait=0.2,
-            ),
-        )
+    pace = Pace(
+        rescan=rescan_seconds,
+        checkup=checkup_seconds,
+        retry=retry_seconds,
+        settling=0.0,
+        training=training_seconds,
+        links=0.0,
+        max_wait=0.2,
     )
+    backend = NvmlBackend(driver_root=str(driver.root), sysfs=str(driver.sysfs), proc=str(driver.proc), pace=pace)
+    backend.decision_time = decision_seconds
+    return Watcher(backend)
 
 
 def eventually(what: Callable[[], bool]) -> None:

@@ -22,6 +22,8 @@ class Backend(Protocol):
 
     device_word: str
     """The common word for one of the devices, in the singular."""
+    decision_time: float
+    """Seconds after an event until the driver has decided what it asks for. A check follows then. It can be set."""
 
     def start(self, report: Report, after: Callable[[], object] = ...) -> None:
         """Start the thread and report inventories and events through ``report``. Returns at once.

@@ -50,6 +50,7 @@ class NvmlBackend:
         self._sysfs = sysfs
         self._proc = proc
         self._pace = pace
+        self.decision_time = 5.0
         self._stopping = threading.Event()
         self._reporting = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -126,6 +127,7 @@ class NvmlBackend:
                     report=self._forward,
                     give_sign=self._give_sign,
                     stopping=self._stopping,
+                    decision_time=lambda: self.decision_time,
                 )
             self._give_sign()
             self._watch.hold_session(library, result)

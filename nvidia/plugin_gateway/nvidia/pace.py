@@ -12,8 +12,8 @@ class Pace(NamedTuple):
     """Between two checks of the GPUs, while all are healthy. Otherwise they are checked with every rescan."""
     retry: float = 3.0
     """Between two attempts to initialise a driver that is missing."""
-    settling: float = 5.5
-    """After an event, until the driver has decided which recovery action it asks for. Then there is another check."""
+    settling: float = 0.5
+    """After the time in which the driver decides about an event, until the next check."""
     training: float = 180.0
     """How long a link may train, and a GPU may take to join the fabric, before that is a problem."""
     links: float = 15.0

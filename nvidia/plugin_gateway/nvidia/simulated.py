@@ -80,6 +80,7 @@ class SimulatedBackend:
     """A backend whose GPUs fail, vanish and appear when a method is called."""
 
     device_word = DEVICE_WORD
+    decision_time = 5.0
 
     def __init__(self, spec: str) -> None:
         self._devices = parse_spec(spec)

@@ -43,7 +43,9 @@ class Watch:
         report: Report,
         give_sign: Callable[[], None],
         stopping: threading.Event,
+        decision_time: Callable[[], float],
     ) -> None:
+        """``decision_time`` returns the seconds that the driver needs to decide about an event."""
         self.inventory_is_old = True
         """Whether no inventory was reported yet, or the driver has been missing since the last one."""
         self._sysfs = Path(sysfs)
@@ -52,6 +54,7 @@ class Watch:
         self._report = report
         self._give_sign = give_sign
         self._stopping = stopping
+        self._decision_time = decision_time
         self._histories: Histories | None = None
         """What the checks have seen over time. None before the second one."""
         self._inventory: Inventory | None = None
@@ -122,7 +125,11 @@ class Watch:
         if self._events_problem == NEW_SESSION:
             self._report_events(None)
             self._needs_checkup = True
-            self._settled_at = time.monotonic() + self._pace.settling
+            self._settled_at = self._decided_at(time.monotonic())
+
+    def _decided_at(self, told_at: float) -> float:
+        """Return when to check after an event at this time."""
+        return told_at + self._decision_time() + self._pace.settling
 
     def _report_inventory(self, inventory: Inventory) -> None:
         """Report the inventory if it differs from the last one."""
@@ -185,7 +192,7 @@ class Watch:
         if happening is None:
             return False
         self._needs_checkup = True
-        self._settled_at = self._waited_at + self._pace.settling
+        self._settled_at = self._decided_at(self._waited_at)
         self._check_is_asked_for |= happening.asks_for_check
         if happening.observation.device is not None:
             self._told_meanwhile.add(happening.observation.device)

@@ -14,6 +14,7 @@ WHOLE = """\
 version: v1
 health:
   quietTime: 90
+  decisionTime: 8
   driverTimeout: 45.5
   flapCount: 5
   flapWindow: 600
@@ -34,16 +35,16 @@ XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
 
 def test_every_key_is_read(read: Read, config_file: Path) -> None:
     policy = read((), {}, WHOLE).health
-    times = policy.quiet_time, policy.driver_timeout, policy.flap_count, policy.flap_window
-    assert times == (90.0, 45.5, 5, 600.0)
-    assert policy.about(xid_kind(79)) == Decision(Action.UNTIL_RESET, f"file {config_file}:9")
-    assert policy.about(xid_kind(48)) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:11")
+    times = policy.quiet_time, policy.decision_time, policy.driver_timeout, policy.flap_count, policy.flap_window
+    assert times == (90.0, 8.0, 45.5, 5, 600.0)
+    assert policy.about(xid_kind(79)) == Decision(Action.UNTIL_RESET, f"file {config_file}:10")
+    assert policy.about(xid_kind(48)) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:12")
     assert {policy.about(xid_kind(xid)) for xid in range(126, 136)} == {
-        Decision(Action.IGNORE, f"file {config_file}:10")
+        Decision(Action.IGNORE, f"file {config_file}:11")
     }
     assert policy.about(xid_kind(136)) == HEALTH_POLICY.about(xid_kind(136))
-    assert policy.about(xid_kind(4000)) == Decision(Action.REPORT, f"file {config_file}:7")
-    assert policy.about(PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:13")
+    assert policy.about(xid_kind(4000)) == Decision(Action.REPORT, f"file {config_file}:8")
+    assert policy.about(PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:14")
     assert policy.about(NOT_ANSWERING) == HEALTH_POLICY.about(NOT_ANSWERING)
 
 
@@ -84,6 +85,8 @@ def health(text: str) -> str:
         ("  quietTime: .nan", "3:14: health.quietTime: '.nan', allowed are 0 to 10000000 seconds"),
         ("  quietTime: 1_0", "3:14: health.quietTime: '1_0', allowed are 0 to 10000000 seconds"),
         ("  quietTime: nan", "3:14: health.quietTime: 'nan', allowed are 0 to 10000000 seconds"),
+        ("  decisionTime: 0.5", "3:17: health.decisionTime: '0.5', allowed are 1 to 600 seconds"),
+        ("  decisionTime: 601", "3:17: health.decisionTime: '601', allowed are 1 to 600 seconds"),
         ("  driverTimeout: 5", "3:18: health.driverTimeout: '5', allowed are 10 to 10000000 seconds"),
         ("  flapCount: 0", "3:14: health.flapCount: '0', allowed are 1 to 1000"),
         ("  flapWindow: 1e99", "3:15: health.flapWindow: '1e99', allowed are 1 to 10000000 seconds"),

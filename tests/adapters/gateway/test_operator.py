@@ -102,6 +102,20 @@ async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(
         assert json.loads(output)["configuration_problem"] is None
 
 
+async def test_the_time_in_which_the_driver_decides_can_be_changed_while_a_question_is_open(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\nhealth: {decisionTime: 600}\n")
+    async with node(kubelet_dir, driver, "--config-file", str(config)) as (kubelet, process):
+        driver.xid(3, 145)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        config.write_text("version: v1\nhealth: {decisionTime: 1}\n")
+        process.send(signal.SIGHUP)
+        await process.wait_for_event("configuration changed")
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=20, what="8 devices")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -1,10 +1,12 @@
 """Evidence that can be harmless or fatal: the device is out while the driver has not decided, and no longer."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.health.story import ASKING, GPU, LOST, POLICY, SEEN, WELL, Story
 from core.strategies import inventory
-from plugin_gateway.core.health.faults import DECISION_TIME, Checkup, Stage
+from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -19,6 +21,7 @@ from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
 from plugin_gateway.nvidia.evidence import PENDING_RETIREMENT, xid_kind
 
 OPEN = EvidenceReported(xid_kind(145), GPU)
+DECISION_TIME = POLICY.decision_time
 OLD_DRIVER = Checkup({})
 """A driver before 565 has no recovery action."""
 
@@ -29,6 +32,13 @@ def test_it_is_healthy_at_once_when_the_driver_asks_for_nothing_some_seconds_lat
     assert story.check().stage is Stage.UNHEALTHY, "the driver may not have decided yet"
     assert story.fault.lacks == "the driver's answer that it asks for no recovery"
     assert story.sleep(DECISION_TIME - 0.1).check().stage is Stage.UNHEALTHY
+    assert story.sleep(0.1).check().stage is Stage.HEALTHY
+
+
+@pytest.mark.parametrize("seconds", [1.0, 60.0])
+def test_the_policy_says_how_much_later(seconds: float) -> None:
+    story = Story(replace(POLICY, decision_time=seconds)).see(OPEN)
+    assert story.sleep(seconds - 0.1).check().stage is Stage.UNHEALTHY
     assert story.sleep(0.1).check().stage is Stage.HEALTHY
 
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.configuration.health_options import health_options
 from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.parsers import (
     Parse,
     one_of,
     parse_condition,
-    parse_count,
-    parse_healthchecks,
     parse_listen,
     parse_new_file,
     parse_node_name,
@@ -16,13 +15,11 @@ from plugin_gateway.adapters.configuration.parsers import (
     parse_strategy,
     parse_switch,
     parse_unhealthy_first,
-    seconds,
 )
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
-DEFAULT_STATE_DIR = "/run/plugin-gateway"
 
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:
@@ -31,7 +28,7 @@ def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Opti
         *_kubelet_options(api_versions),
         *_gpu_options(parse_backend),
         *_container_options(),
-        *_health_options(),
+        *health_options(),
         *_look_inside_options(),
         *_cluster_options(),
         *_other_options(),
@@ -174,102 +171,6 @@ def _container_options() -> tuple[Option, ...]:
             metavar="DIR",
             group=group,
             help="below which folder of the host the device nodes lie; default: the driver root",
-        ),
-    )
-
-
-def _health_options() -> tuple[Option, ...]:
-    group = "health"
-    return (
-        Option(
-            name="quiet_time",
-            flags=("--quiet-time",),
-            variables=("QUIET_TIME",),
-            file_key="health.quietTime",
-            parse=seconds(at_least=0),
-            default="60",
-            metavar="SECONDS",
-            group=group,
-            help="how long a GPU that was unhealthy has to be well before it is given out again",
-        ),
-        Option(
-            name="driver_timeout",
-            flags=("--driver-timeout",),
-            variables=("DRIVER_TIMEOUT",),
-            file_key="health.driverTimeout",
-            parse=seconds(at_least=10),
-            default="30",
-            metavar="SECONDS",
-            group=group,
-            help="how long the driver may be gone or hang before every GPU is unhealthy",
-        ),
-        Option(
-            name="flap_count",
-            flags=("--flap-count",),
-            variables=("FLAP_COUNT",),
-            file_key="health.flapCount",
-            parse=parse_count,
-            default="3",
-            metavar="COUNT",
-            group=group,
-            help="a GPU that becomes unhealthy so many times within --flap-window stays so until it is reset",
-        ),
-        Option(
-            name="flap_window",
-            flags=("--flap-window",),
-            variables=("FLAP_WINDOW",),
-            file_key="health.flapWindow",
-            parse=seconds(at_least=1),
-            default="3600",
-            metavar="SECONDS",
-            group=group,
-            help="the time in which --flap-count counts",
-        ),
-        Option(
-            name="disabled_healthchecks",
-            flags=("--disable-healthchecks",),
-            variables=("DP_DISABLE_HEALTHCHECKS",),
-            parse=parse_healthchecks,
-            default="",
-            metavar="XIDS",
-            group=group,
-            help="XIDs to ignore, with commas between them, as with NVIDIA's device plugin; all ignores every XID and "
-            "everything else that speaks against a GPU",
-            example="31,43",
-        ),
-        Option(
-            name="enabled_healthchecks",
-            flags=("--enable-healthchecks",),
-            variables=("DP_ENABLE_HEALTHCHECKS",),
-            parse=parse_healthchecks,
-            default="",
-            metavar="XIDS",
-            group=group,
-            help="XIDs that count although they would be ignored, also where --disable-healthchecks is all",
-        ),
-        Option(
-            name="expected_gpus",
-            flags=("--expected-gpus",),
-            variables=("EXPECTED_GPUS",),
-            file_key="health.expectedGpus",
-            parse=parse_count,
-            default=None,
-            metavar="COUNT",
-            group=group,
-            help="how many GPUs the node should have; fewer are reported as missing; default: as many as it had "
-            "before, as long as --state-dir remembers it",
-            example="8",
-        ),
-        Option(
-            name="state_dir",
-            flags=("--state-dir",),
-            variables=("STATE_DIR",),
-            parse=parse_path,
-            default=DEFAULT_STATE_DIR,
-            metavar="DIR",
-            group=group,
-            help="where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the "
-            "gateway",
         ),
     )
 

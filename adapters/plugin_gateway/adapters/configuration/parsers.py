@@ -56,13 +56,13 @@ def one_of(allowed: Sequence[str]) -> Parse:
     return parse
 
 
-def seconds(*, at_least: float) -> Parse:
+def seconds(*, at_least: float, at_most: int = MAX_TIME) -> Parse:
     """Return a parser for a time in seconds."""
 
     def parse(text: str) -> float:
         value = _number(text)
-        if value is None or not at_least <= value <= MAX_TIME:
-            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {MAX_TIME} seconds")
+        if value is None or not at_least <= value <= at_most:
+            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds")
         return value
 
     return parse

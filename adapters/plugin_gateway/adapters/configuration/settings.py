@@ -125,6 +125,7 @@ def _health(
     policy = replace(
         by_default,
         quiet_time=values.pop("quiet_time"),
+        decision_time=values.pop("decision_time"),
         driver_timeout=values.pop("driver_timeout"),
         flap_count=values.pop("flap_count"),
         flap_window=values.pop("flap_window"),

@@ -157,7 +157,7 @@ _EVIDENCE = fields(
 )
 _POLICY = _dataclass(
     HealthPolicy,
-    optional={"by_generation": mapping(text, mapping(_evidence_kind, _DECISION))},
+    optional={"by_generation": mapping(text, mapping(_evidence_kind, _DECISION)), "decision_time": number},
     kinds=mapping(_evidence_kind, _DECISION),
     families=mapping(name, _DECISION),
     others=_DECISION,

@@ -136,7 +136,7 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
                 for kind, what in fault.problems.items()
                 if kind in checkup.unanswered and policy.about(kind, generation).action.needs is not None
             }
-            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at)
+            held[device] = faults.examine(fault, checkup, {**unsaid, **lasting}, now, asked_at, policy)
     after = replace(state.with_faults(held), reported=reported, driver_missing_since=None, driver_is_gone=False)
     return after, Changes(notes=tuple(notes))
 

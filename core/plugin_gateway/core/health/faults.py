@@ -14,9 +14,6 @@ from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, Ev
 MAX_EVIDENCE = 8
 """Number of pieces of evidence kept for a device: the first one and the latest ones."""
 
-DECISION_TIME = 5.0
-"""Seconds after evidence from which on the driver's answer counts. The driver decides some time after the evidence."""
-
 
 class Moment(NamedTuple):
     """One moment on two clocks."""
@@ -200,7 +197,14 @@ def add_lasting_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, 
     return replace(updated, problems={**updated.problems, evidence.kind: evidence.what}, was_checked=False)
 
 
-def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str], now: Moment, asked_at: float) -> Fault:
+def examine(
+    fault: Fault,
+    checkup: Checkup,
+    lasting: Mapping[EvidenceKind, str],
+    now: Moment,
+    asked_at: float,
+    policy: HealthPolicy,
+) -> Fault:
     """Return the fault after a check.
 
     ``lasting`` contains the problems of the check that count by the policy. Each of them was added to the fault before.
@@ -210,7 +214,7 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
     asked = fault.asked_for_recovery if checkup.asks_for_recovery is None else checkup.asks_for_recovery
     examined = replace(
         fault,
-        needs=_needs_after(fault, checkup, asked_at),
+        needs=_needs_after(fault, checkup, asked_at, policy.decision_time),
         told_at=now.uptime if fault.told_at is None else fault.told_at,
         is_drivers_to_decide=fault.is_drivers_to_decide and not (fault.asked_for_recovery or asked),
         problems=lasting,
@@ -224,11 +228,11 @@ def examine(fault: Fault, checkup: Checkup, lasting: Mapping[EvidenceKind, str],
     return replace(examined, quiet_from=now.uptime if fault.quiet_from is None else fault.quiet_from)
 
 
-def _needs_after(fault: Fault, checkup: Checkup, asked_at: float) -> Needs:
+def _needs_after(fault: Fault, checkup: Checkup, asked_at: float, decision_time: float) -> Needs:
     """Return what the device needs after a check. What the driver decides about, a check can lower or raise."""
     if fault.needs is not Needs.DRIVER or NOT_ANSWERING in checkup.problems or RECOVERY_ACTION in checkup.unanswered:
         return fault.needs
-    if fault.told_at is None or asked_at - fault.told_at < DECISION_TIME or checkup.asks_for_recovery:
+    if fault.told_at is None or asked_at - fault.told_at < decision_time or checkup.asks_for_recovery:
         return Needs.DRIVER
     return Needs.RESET if checkup.asks_for_recovery is None else Needs.CHECK
 

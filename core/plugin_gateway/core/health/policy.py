@@ -125,6 +125,8 @@ class HealthPolicy:
     """
     quiet_time: float = 60.0
     """How long a device has to stay without new evidence before it is healthy again."""
+    decision_time: float = 5.0
+    """How long after evidence the driver's answer counts that it asks for no recovery. It needs time to decide."""
     driver_timeout: float = 30.0
     """How long the driver may give no answer before all devices become unhealthy."""
     flap_count: int = 3
@@ -137,11 +139,12 @@ class HealthPolicy:
         Raises:
             InvalidValueError: one of the numbers is not allowed.
         """
-        times = (self.driver_timeout, self.flap_window, self.flap_count)
+        times = (self.decision_time, self.driver_timeout, self.flap_window, self.flap_count)
         if not (0 <= self.quiet_time < math.inf and all(0 < each < math.inf for each in times)):
             raise InvalidValueError(
-                f"health: quiet time {self.quiet_time}, driver timeout {self.driver_timeout}, "
-                f"{self.flap_count} times in {self.flap_window}; all must be positive"
+                f"health: quiet time {self.quiet_time}, decision time {self.decision_time}, "
+                f"driver timeout {self.driver_timeout}, {self.flap_count} times in {self.flap_window}; "
+                "all must be positive"
             )
 
     def about(self, kind: EvidenceKind, generation: str = "") -> Decision:

@@ -32,6 +32,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     claim_limits()
     decisions, observations = decide_all(parsed, parts), ObservationQueue()
     backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
+    backend.decision_time = decisions.values["decision_time"]
     backend.start(observations.put)
     talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]
     with nullcontext() if talks_to_cluster else left_out("ssl"):

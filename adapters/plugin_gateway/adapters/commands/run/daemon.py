@@ -242,6 +242,7 @@ class Daemon:
             self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:
             self._replace_backend(settings)
+        self._backend.decision_time = settings.health.decision_time
         self._registrar.allow(self._allowed(settings))
         self._gateway.apply(_serving_policy(settings))
         if self._counter is not None:
@@ -253,6 +254,7 @@ class Daemon:
         before = self._backend
         before.stop()
         self._backend = self._make_backend(settings.backend, settings.container_driver_root)
+        self._backend.decision_time = settings.health.decision_time
         self._backend.start(self._observations.put, after=before.join)
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
