@@ -19,6 +19,7 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
+from plugin_gateway.core.health.repetition import MAX_COUNT
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import (
@@ -362,6 +363,21 @@ health:
     nvlink-down: report     # jobs of this node use one GPU each
 ```
 
+An XID can count only when it is repeated. Instead of an action it then has a mapping:
+
+```yaml
+version: v1
+health:
+  xids:
+    94: {{action: unhealthy-until-reset, count: 5, window: 10m}}
+```
+
+XID 94 is reported four times. The action applies to the fifth one within 10 minutes, and to each later one while there
+are five in the window. `count` is at most {repetitions}. The window is in seconds, or such as `90s`, `10m` or `2h`.
+After a reset, a reboot or `health clear` the count starts again. A restart of the gateway keeps it. `unknownXid` can
+have such a mapping too; each XID then counts for itself. Of the other evidence {events} can have one. What a check
+finds lasts and is not counted.
+
 `DP_DISABLE_HEALTHCHECKS` and `DP_ENABLE_HEALTHCHECKS` mean the same as for NVIDIA's device plugin. They are applied
 after the file. The first lists XIDs to ignore, or says `all`. The second lists XIDs that count in spite of that.
 """
@@ -380,6 +396,8 @@ def page() -> str:
         slowdown=SLOWDOWN_MEMORY,
         cures="\n".join(cure_table()),
         catalog=CATALOG_DATE,
+        repetitions=MAX_COUNT,
+        events=" and ".join(f"`{kind}`" for kind in HEALTH_POLICY.events),
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
     )

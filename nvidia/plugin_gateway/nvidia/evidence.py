@@ -117,6 +117,7 @@ HEALTH_POLICY = HealthPolicy(
         HARDWARE_SLOWDOWN: Decision(Action.REPORT, _BY_DEFAULT),
         DRIVER_GONE: Decision(Action.UNHEALTHY, _BY_DEFAULT),
     },
+    events=(DOUBLE_BIT_ECC, GPU_UNAVAILABLE),
     families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT)},
     by_generation={
         generation: {xid_kind(xid): _XIDS[xid] for xid, applies_to in ONLY_FOR.items() if generation in applies_to}

@@ -6,7 +6,7 @@ import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import NOT_ANSWERING, Action, Decision, family_of
-from plugin_gateway.nvidia.evidence import HEALTH_POLICY, PENDING_RETIREMENT, xid_kind
+from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, HEALTH_POLICY, PENDING_RETIREMENT, xid_kind
 
 from .conftest import Read
 
@@ -30,6 +30,9 @@ ACTIONS = (
     "allowed are ignore, report, unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, "
     "unhealthy-until-reboot"
 )
+COUNTING = "allowed are unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, unhealthy-until-reboot"
+COUNTS = "allowed are 2 to 100"
+WINDOWS = "allowed are 1 to 10000000 seconds, and such as 90s, 10m, 2h"
 XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
 
 
@@ -77,6 +80,30 @@ def health(text: str) -> str:
             "  xids:\n    '079': ignore\n    79: report",
             "5:5: health.xids.79: XID 79 was decided about before, by health.xids.79",
         ),
+        ("  xids: {79: {action: ignore, count: 5, window: 10m}}", f"3:23: health.xids.79.action: 'ignore', {COUNTING}"),
+        ("  xids: {79: {action: unhealthy}}", "3:14: count and window missing in health.xids.79"),
+        ("  xids: {79: {action: unhealthy, count: 1, window: 10m}}", f"3:41: health.xids.79.count: '1', {COUNTS}"),
+        ("  xids: {79: {action: unhealthy, count: 101, window: 10m}}", f"3:41: health.xids.79.count: '101', {COUNTS}"),
+        ("  xids: {79: {action: unhealthy, count: ٣, window: 10m}}", f"3:41: health.xids.79.count: '٣', {COUNTS}"),
+        ("  xids: {79: {action: unhealthy, count: 2, window: 0}}", f"3:52: health.xids.79.window: '0', {WINDOWS}"),
+        ("  xids: {79: {action: unhealthy, count: 2, window: 5d}}", f"3:52: health.xids.79.window: '5d', {WINDOWS}"),
+        (
+            "  xids: {79: {action: unhealthy, count: 2, window: nanm}}",
+            f"3:52: health.xids.79.window: 'nanm', {WINDOWS}",
+        ),
+        (
+            "  xids: {79: {action: unhealthy, count: 2, window: 9999h}}",
+            f"3:52: health.xids.79.window: '9999h', {WINDOWS}",
+        ),
+        ("  xids: {79: {action: unhealthy, count: 2, window: []}}", "3:52: health.xids.79.window is an empty list"),
+        (
+            "  xids: {79: {action: unhealthy, count: 2, windw: 5}}",
+            "3:44: unknown key health.xids.79.windw, known are action, count, window",
+        ),
+        (
+            "  evidence: {recovery-action: {action: unhealthy, count: 2, window: 5m}}",
+            "3:31: health.evidence.recovery-action is a mapping, allowed is an action: a check finds this evidence, ",
+        ),
         ("  unknownXid: maybe", f"3:15: health.unknownXid: 'maybe', {ACTIONS}"),
         ("  evidence: {row-remap: ignore}", "3:14: unknown key health.evidence.row-remap, known are double-bit-ecc, "),
         ("  evidence: {driver-gone: off}", f"3:27: health.evidence.driver-gone is 'off', {ACTIONS}"),
@@ -96,6 +123,20 @@ def test_a_mistake_is_told_with_its_place(text: str, words: str, read: Read, con
     with pytest.raises(InvalidValueError) as caught:
         read((), {}, health(text))
     assert str(caught.value).replace(f"{config_file}:", "").startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("window", "seconds"),
+    [("90", 90.0), ("1.5", 1.5), ("90s", 90.0), ("10m", 600.0), ("1.5h", 5400.0), ("'600'", 600.0)],
+)
+def test_evidence_can_be_asked_to_be_repeated(window: str, seconds: float, read: Read, config_file: Path) -> None:
+    repeated = f"{{action: unhealthy-until-reset, count: 5, window: {window}}}"
+    text = health(
+        f"  xids: {{90-94: {repeated}}}\n  unknownXid: {repeated}\n  evidence: {{double-bit-ecc: {repeated}}}"
+    )
+    policy = read((), {}, text).health
+    for line, kind in enumerate((xid_kind(94), xid_kind(4000), DOUBLE_BIT_ECC), 3):
+        assert policy.about(kind) == Decision(Action.UNTIL_RESET, f"file {config_file}:{line}", 5, seconds)
 
 
 @pytest.mark.parametrize("section", ["", "{}", "{xids: {}}"])

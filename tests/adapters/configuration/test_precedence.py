@@ -77,6 +77,7 @@ def test_every_option_is_tried_here() -> None:
         "families",
         "others",
         "by_generation",
+        "events",
     }
 
 

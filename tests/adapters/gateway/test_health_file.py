@@ -45,6 +45,9 @@ MEMORIES = st.builds(
     faults=st.dictionaries(st.sampled_from((GPU, DeviceId("GPU-2"))), FAULTS),
     taken_out=st.dictionaries(st.just(GPU), st.lists(TIMES, max_size=3).map(tuple)),
     unseen=st.frozensets(st.sampled_from((GPU, DeviceId("GPU-2")))),
+    repeated=st.dictionaries(
+        st.just(GPU), st.dictionaries(WORDS.map(EvidenceKind), st.lists(TIMES, max_size=3).map(tuple), max_size=2)
+    ),
 )
 KEPT = Memory(
     boot_id="boot",
@@ -53,6 +56,9 @@ KEPT = Memory(
     taken_out={GPU: (4.0,)},
     unseen=frozenset({GPU}),
 )
+
+REPEATED = KEPT._replace(repeated={GPU: {EvidenceKind("xid-94"): (4.0,)}})
+MANY = KEPT._replace(repeated={GPU: {EvidenceKind("xid-94"): (1.0,) * 99 + (4.0,)}})
 
 
 @pytest.fixture
@@ -128,6 +134,18 @@ UNREADABLE_FAULT = replace(KEPT_FAULT, evidence=(Evidence(UNREADABLE, 5.0),), ne
         (changed(lambda kept: kept.update(boot_id=5)), KEPT._replace(boot_id=""), "boot_id: 5"),
         (changed(lambda kept: kept.update(driver=[])), KEPT._replace(driver=DriverSeen(None, None)), "driver: []"),
         (changed(lambda kept: kept.update(taken_out={GPU: [True, 4]})), KEPT, f"taken_out of {GPU}: True"),
+        (changed(lambda kept: kept.pop("repeated")), KEPT, None),
+        (
+            changed(lambda kept: kept.update(repeated={GPU: {"xid-94": [True, 4]}})),
+            REPEATED,
+            f"repeated of {GPU}: True",
+        ),
+        (changed(lambda kept: kept.update(repeated={GPU: {"xid-94": [1] * 200 + [4]}})), MANY, None),
+        (
+            changed(lambda kept: kept.update(repeated={GPU: 5})),
+            KEPT._replace(repeated={GPU: {}}),
+            f"repeated of {GPU}: 5",
+        ),
         (changed(lambda kept: kept.update(taken_out={GPU: 5})), KEPT._replace(taken_out={GPU: ()}), None),
         (changed(lambda kept: kept["faults"].update({"": {}})), KEPT, "device: ''"),
     ],

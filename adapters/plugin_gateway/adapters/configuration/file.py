@@ -1,6 +1,6 @@
 """Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_
 from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 
@@ -54,21 +54,21 @@ class FileContent:
     health: FileHealth
 
 
-def read_file(path: str, options: Sequence[Option], kinds: Collection[EvidenceKind]) -> FileContent:
-    """Read a configuration file. ``kinds`` are the kinds of evidence that the section `health` may name.
+def read_file(path: str, options: Sequence[Option], health: HealthPolicy) -> FileContent:
+    """Read a configuration file. The section `health` may name the kinds of evidence of the policy ``health``.
 
     Raises:
         InvalidValueError: the file cannot be read, or has a key or value that is not allowed. The message names file,
         line and column.
     """
-    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}, kinds).read()
+    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}, health).read()
 
 
 class _Reader:
-    def __init__(self, path: Path, options: Mapping[str, Option], kinds: Collection[EvidenceKind]) -> None:
+    def __init__(self, path: Path, options: Mapping[str, Option], health: HealthPolicy) -> None:
         self._document = Document(path)
         self._options = options
-        self._kinds = kinds
+        self._default_health = health
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*options, RESOURCES)}
         self._values: dict[str, FileValue] = {}
         self._resources: FileRules | None = None
@@ -116,7 +116,7 @@ class _Reader:
         for full, key, value in self._document.entries(node, HEALTH):
             (own if full in HEALTH_KEYS else rest).value.append((key, value))
         self._mapping(rest, HEALTH)
-        return read_health(self._document, own, self._kinds)
+        return read_health(self._document, own, self._default_health)
 
     def _known(self, full: str) -> str:
         """Return a hint for an unknown key: the key that was probably meant, or all keys."""

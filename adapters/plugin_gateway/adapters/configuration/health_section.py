@@ -1,14 +1,15 @@
 """Reads the section `health` of the configuration file: which action follows from which evidence."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
-from plugin_gateway.adapters.configuration.document import NUMBER, STRING, Document
-from plugin_gateway.adapters.configuration.parsers import XID, range_name
+from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document
+from plugin_gateway.adapters.configuration.parsers import XID, Parse, parse_repetitions, parse_window, range_name
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, numbered
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
 
 MAX_XID = 9999
 """The largest XID that a rule may name. NVIDIA's catalog ends at 162; the rest is room for new ones."""
@@ -16,6 +17,7 @@ HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"
 EVIDENCE = "health.evidence"
+_REPEATED_KEYS = ("action", "count", "window")
 HEALTH_KEYS = (XIDS, UNKNOWN_XID, EVIDENCE)
 
 
@@ -30,8 +32,8 @@ class FileHealth:
 NO_HEALTH = FileHealth(kinds={}, families={})
 
 
-def read_health(document: Document, node: yaml.Node, known: Collection[EvidenceKind]) -> FileHealth:
-    """Read the keys of the section that are not options. ``known`` are the kinds of evidence that the backend has.
+def read_health(document: Document, node: yaml.Node, by_default: HealthPolicy) -> FileHealth:
+    """Read the keys of the section that are not options. ``by_default`` has the kinds of evidence of the backend.
 
     Raises:
         InvalidValueError: a key or a value is not allowed. The message names file, line and column.
@@ -45,7 +47,7 @@ def read_health(document: Document, node: yaml.Node, known: Collection[EvidenceK
         elif full == UNKNOWN_XID:
             families = {XID: _decision(document, value, full)}
         else:
-            others = _read_evidence(document, value, known)
+            others = _read_evidence(document, value, by_default)
     return FileHealth(kinds={**xids, **others}, families=families)
 
 
@@ -85,21 +87,59 @@ def _is_xid(word: str) -> bool:
     return is_number and 1 <= int(word) <= MAX_XID
 
 
-def _read_evidence(
-    document: Document, node: yaml.Node, known: Collection[EvidenceKind]
-) -> Mapping[EvidenceKind, Decision]:
-    names = [kind for kind in known if family_of(kind) is None]
+def _read_evidence(document: Document, node: yaml.Node, by_default: HealthPolicy) -> Mapping[EvidenceKind, Decision]:
+    names = [kind for kind in by_default.kinds if family_of(kind) is None]
     decisions: dict[EvidenceKind, Decision] = {}
     for full, key, value in document.entries(node, EVIDENCE):
         kind = EvidenceKind(full.removeprefix(f"{EVIDENCE}."))
         if kind not in names:
             raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(names)}")
+        if isinstance(value, yaml.MappingNode) and kind not in by_default.events:
+            events = ", ".join(by_default.events)
+            raise InvalidValueError(
+                f"{document.place(value)}: {full} is a mapping, allowed is an action: a check finds this evidence, and "
+                f"only what is reported can be counted, which are XIDs, {events}"
+            )
         decisions[kind] = _decision(document, value, full)
     return decisions
 
 
 def _decision(document: Document, node: yaml.Node, full: str) -> Decision:
-    actions = [action.value for action in Action]
+    """Read a decision: an action, or a mapping for evidence that has to be repeated."""
+    if isinstance(node, yaml.MappingNode):
+        return _repeated(document, node, full)
+    return _single(document, node, full, list(Action))
+
+
+def _repeated(document: Document, node: yaml.Node, full: str) -> Decision:
+    """Read how often evidence has to be reported, and within which time, until the action applies."""
+    values: dict[str, yaml.Node] = {}
+    for name, key, value in document.entries(node, full):
+        word = name.removeprefix(f"{full}.")
+        if word not in _REPEATED_KEYS:
+            raise InvalidValueError(f"{document.place(key)}: unknown key {name}, known are {', '.join(_REPEATED_KEYS)}")
+        values[word] = value
+    missing = [word for word in _REPEATED_KEYS if word not in values]
+    if missing:
+        raise InvalidValueError(f"{document.place(node)}: {' and '.join(missing)} missing in {full}")
+    action, count, window = (values[word] for word in _REPEATED_KEYS)
+    counting = [each for each in Action if each.needs is not None]
+    return _single(document, action, f"{full}.action", counting)._replace(
+        times=_parsed(document, count, f"{full}.count", parse_repetitions),
+        window=_parsed(document, window, f"{full}.window", parse_window),
+    )
+
+
+def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse) -> Any:
+    written = document.word(node, full, (STRING, NUMBER, FRACTION))
+    try:
+        return parse(written.text)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{written.place}: {full}: {error}") from error
+
+
+def _single(document: Document, node: yaml.Node, full: str, allowed: Sequence[Action]) -> Decision:
+    actions = [action.value for action in allowed]
     written = document.word(node, full, (STRING, NUMBER), allowed=", ".join(actions))
     if written.text not in actions:
         raise InvalidValueError(f"{written.place}: {full}: {written.text[:80]!r}, allowed are {', '.join(actions)}")

@@ -85,7 +85,7 @@ class _Reading:
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
-            self._content = read_file(config_file, list(self._options.values()), default_health().kinds)
+            self._content = read_file(config_file, list(self._options.values()), default_health())
         values = {name: self.read(name) for name in self._options if name != "config_file"}
         values["dev_root"] = values["dev_root"] or values["driver_root"]
         values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]

@@ -21,6 +21,7 @@ from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, Sou
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
+from plugin_gateway.core.health.repetition import MAX_COUNT
 
 VERSION = 2
 """Version of the form. Every version can be read."""
@@ -65,6 +66,10 @@ def encode(memory: Memory, written_by: WrittenBy | None = None) -> Mapping[str, 
         "driver": _encode_words(memory.driver) if memory.driver is not None else None,
         "faults": {device: _encode_fault(fault) for device, fault in memory.faults.items()},
         "taken_out": {device: list(times) for device, times in memory.taken_out.items()},
+        "repeated": {
+            device: {_plain(kind): list(times) for kind, times in kinds.items()}
+            for device, kinds in memory.repeated.items()
+        },
         "unseen": sorted(memory.unseen),
     }
 
@@ -126,6 +131,7 @@ class _Reader:
             faults=self._by_device(found.get("faults"), "faults", self._fault),
             taken_out=self._by_device(found.get("taken_out"), "taken_out", self._times),
             unseen=frozenset(self._devices(found.get("unseen"))),
+            repeated=self._by_device(found.get("repeated"), "repeated", self._repeated),
         )
         return Decoded(memory, tuple(self._problems[:MAX_PROBLEMS]))
 
@@ -186,6 +192,10 @@ class _Reader:
             except MisfitError:
                 self._note(place, each)
         return tuple(times)
+
+    def _repeated(self, value: object, place: str) -> Mapping[EvidenceKind, tuple[float, ...]]:
+        entries = self._mapping(value, place).items()
+        return {EvidenceKind(_plain(kind)): self._times(times, place)[-MAX_COUNT:] for kind, times in entries}
 
     def _fault(self, value: object, place: str) -> Fault:
         found = self._mapping(value, place)

@@ -47,7 +47,7 @@ class HealthMemory:
 
     def keep(self, state: State) -> None:
         """Remember the faults of a state for the next write. Returns at once."""
-        if self._file.latest is None and not state.faults and not state.taken_out:
+        if self._file.latest is None and not (state.faults or state.taken_out or state.repeated):
             return  # no device was ever unhealthy, so no file is needed
         self._file.keep(remember(state, self._boot_id))
 

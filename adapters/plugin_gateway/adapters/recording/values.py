@@ -145,7 +145,7 @@ def _action(value: object) -> Action:
 
 _ACTIONS = frozenset(action.value for action in Action)
 _SOURCES = frozenset(source.value for source in Source)
-_DECISION = _kind(Decision, action=_action, origin=text)
+_DECISION = _kind(Decision, action=_action, origin=text, optional={"times": whole, "window": number})
 _EVIDENCE = fields(
     {
         "kind": one_of((EvidenceReported.__name__,)),
@@ -157,7 +157,11 @@ _EVIDENCE = fields(
 )
 _POLICY = _dataclass(
     HealthPolicy,
-    optional={"by_generation": mapping(text, mapping(_evidence_kind, _DECISION)), "decision_time": number},
+    optional={
+        "by_generation": mapping(text, mapping(_evidence_kind, _DECISION)),
+        "events": list_of(_evidence_kind),
+        "decision_time": number,
+    },
     kinds=mapping(_evidence_kind, _DECISION),
     families=mapping(name, _DECISION),
     others=_DECISION,

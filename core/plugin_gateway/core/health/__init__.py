@@ -7,6 +7,8 @@ problem that a check finds lasts until a later check no longer finds it. The pol
 evidence: ignore it, report it, or make the device unhealthy. In the last case the action also says what the device
 needs afterwards: a check, the driver's answer, a reset or a reboot. A higher need includes the lower ones.
 
+The policy can also ask that an event is repeated within a window. Until then it is only reported.
+
 A device with such evidence has a fault and is unhealthy. The fault collects further evidence and keeps the highest
 need. Probation begins when all of this is true:
 

@@ -31,6 +31,7 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
     words_of,
 )
+from plugin_gateway.core.health.repetition import count
 from plugin_gateway.core.health.state import MAX_SILENCE, State
 
 
@@ -41,8 +42,8 @@ def apply(  # noqa: PLR0911 - one for each kind
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
-        case EvidenceReported(kind):
-            return _report(state, observation, policy.about(kind, state.generation_of(observation.device)), now)
+        case EvidenceReported():
+            return _report(state, observation, now, policy)
         case DevicesChecked():
             return _check(state, observation, now, policy)
         case DriverSeen():
@@ -79,17 +80,26 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
     return after, changes
 
 
-def _report(state: State, evidence: EvidenceReported, decision: Decision, now: Moment) -> tuple[State, Changes]:
+def _report(state: State, evidence: EvidenceReported, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Apply evidence that does not last by itself.
 
     If the driver asked for recovery, the next check finds out whether it still does.
     """
-    device, times, needs = evidence.device, evidence.times, decision.action.needs
+    device, times, generation = evidence.device, evidence.times, state.generation_of(evidence.device)
+    decision = policy.about(evidence.kind, generation)
+    needs = decision.action.needs
     what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
     if device is None or not state.has(device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
         return state, Changes(notes=(Note(device, what, _significance(decision), times),))
+    if decision.times > 1:
+        known = state.repeated.get(device, {})
+        counted, is_enough = count(known, evidence.kind, times, now.uptime, lambda kind: policy.about(kind, generation))
+        state = replace(state, repeated={**state.repeated, device: counted})
+        if not is_enough:
+            return state, Changes(notes=(Note(device, what, Significance.REPORTED, times),))
+        what += f", {decision.times} times within {decision.window:g} s"
     before = state.faults.get(device)
     updated = faults.add_evidence(before, Evidence(what, now.epoch, evidence.kind, evidence.source), needs, now.uptime)
     held = state.with_faults({device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
@@ -152,7 +162,8 @@ def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
     is_new = None not in {before, driver.instance} and before != driver.instance
     held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
     seen = driver if driver != state.driver else None
-    return replace(state.with_faults(held), driver=driver), Changes(seen=seen)
+    repeated = {} if is_new else state.repeated
+    return replace(state.with_faults(held), driver=driver, repeated=repeated), Changes(seen=seen)
 
 
 def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.faults import Fault
 from plugin_gateway.core.health.observations import DriverSeen
+from plugin_gateway.core.health.repetition import Repeated, up_to
 from plugin_gateway.core.health.state import State
 
 
@@ -23,6 +25,8 @@ class Memory(NamedTuple):
     """When each device became unhealthy, on the uptime clock of this boot. It is used to detect flapping."""
     unseen: frozenset[DeviceId]
     """Devices with faults that have not appeared in this boot. They may have been removed from the machine."""
+    repeated: Repeated = MappingProxyType({})
+    """When evidence was reported that has to be repeated, on the uptime clock of this boot."""
 
 
 def remember(state: State, boot_id: str) -> Memory:
@@ -33,6 +37,7 @@ def remember(state: State, boot_id: str) -> Memory:
         faults={device: faults.restart(fault) for device, fault in state.faults.items()},
         taken_out=state.taken_out,
         unseen=state.unseen & state.faults.keys(),
+        repeated=state.repeated,
     )
 
 
@@ -55,4 +60,5 @@ def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
             device: tuple(time for time in times if time <= uptime) for device, times in memory.taken_out.items()
         },
         unseen=memory.unseen,
+        repeated=up_to(memory.repeated, uptime),
     )

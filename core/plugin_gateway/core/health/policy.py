@@ -98,6 +98,10 @@ class Decision(NamedTuple):
     action: Action
     origin: str
     """Where the decision was made, for people: the default, a flag, a variable or the file."""
+    times: int = 1
+    """From how many reports within ``window`` on the action applies. The earlier ones are only reported."""
+    window: float = 0.0
+    """Seconds. 0 where one report is enough."""
 
     @property
     def is_reported(self) -> bool:
@@ -123,6 +127,8 @@ class HealthPolicy:
 
     They hold only where nobody else has decided. A device whose generation is not known has the decision in ``kinds``.
     """
+    events: tuple[EvidenceKind, ...] = ()
+    """The kinds that are only reported as events. These and the numbers of families can be counted, others last."""
     quiet_time: float = 60.0
     """How long a device has to stay without new evidence before it is healthy again."""
     decision_time: float = 5.0

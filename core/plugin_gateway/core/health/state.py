@@ -7,6 +7,7 @@ from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.health.repetition import Repeated
 
 MAX_SILENCE = 10.0
 """Seconds without a sign of the driver after which it counts as silent.
@@ -28,6 +29,8 @@ class State:
     """
     taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
     """The times at which each device became unhealthy, within the flap window, on the uptime clock."""
+    repeated: Repeated = field(default_factory=dict)
+    """When evidence was reported that the policy acts on only when it is repeated."""
     reported: Mapping[DeviceId, Mapping[EvidenceKind, str]] = field(default_factory=dict)
     """The lasting problems that the policy only reports.
 

@@ -24,6 +24,7 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
     Needs,
 )
+from plugin_gateway.core.health.repetition import forget
 from plugin_gateway.core.health.state import State
 
 
@@ -46,7 +47,7 @@ def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) 
 def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Return the state after an operator's `health clear` for a device, and what changed.
 
-    The flapping count of the device starts again.
+    The flapping count of the device starts again, and so do the counts of evidence that has to be repeated.
     """
     return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
 
@@ -66,16 +67,29 @@ def _clear(state: State, device: DeviceId) -> State:
     left = faults.clear(state.faults[device]) if device in state.faults and state.has(device) else None
     if left is not None:
         held[device] = left
-    return replace(state, faults=held, taken_out=taken_out)
+    return replace(state, faults=held, taken_out=taken_out, repeated=forget(state.repeated, {device}))
 
 
 def _conclude(
     before: State, after: State, changes: Changes, now: Moment, policy: HealthPolicy, silence: float
 ) -> tuple[State, Changes]:
     """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
-    after = _hold_decisions(before, after, now)
+    after = _hold_decisions(before, _count_anew(before, after), now)
     after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
+
+
+def _count_anew(before: State, after: State) -> State:
+    """Forget the repetitions of evidence from before a reset."""
+    if not after.repeated or after.faults is before.faults:
+        return after
+    reset = {
+        device
+        for device in after.repeated
+        if device in before.faults and device in after.faults
+        if after.faults[device].was_reset and not before.faults[device].was_reset
+    }
+    return replace(after, repeated=forget(after.repeated, reset))
 
 
 def _hold_decisions(before: State, after: State, now: Moment) -> State:
