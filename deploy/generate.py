@@ -19,6 +19,7 @@ VERSIONED: Mapping[str, re.Pattern[str]] = {
     "README.md": re.compile(_IMAGE),
     "deploy/Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),
     "deploy/README.md": re.compile(_IMAGE),
+    "deploy/examples/probation-test/job.yaml": re.compile(_IMAGE),
     "deploy/helm/plugin-gateway/Chart.yaml": re.compile(r'(?<=^version: ).*|(?<=^appVersion: ")[^"]*', re.MULTILINE),
 }
 """Files that are written by hand and contain the version, and where it stands in each."""

@@ -254,6 +254,13 @@ sign of the driver after it; there is one every 5 s.
 If the driver answers a question with an error, the gateway assumes that nothing changed there. Before the first check
 no device is offered.
 
+With `--probation=external` the quiet time ends no probation. A device stays on probation until
+`plugin-gateway health clear`, which an operator or a test calls. `plugin-gateway status` says what it waits for. A new
+fault ends the probation as always. This holds for each fault, also for a driver that was gone, and after a restart of
+the gateway or of the node. One case needs nobody: a question that the driver has decided
+(`unhealthy-until-driver-decides`). If the gateway was started again before the driver decided, the word is needed.
+[An example](../deploy/examples/probation-test/README.md) tests GPUs on probation.
+
 ## What counts as evidence
 
 - XIDs. By default NVIDIA's catalog decides what follows from each.

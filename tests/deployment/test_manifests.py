@@ -11,7 +11,7 @@ from plugin_gateway.adapters.configuration.options import run_options
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NEWER, OLDEST = "plugin-gateway.yaml", "plugin-gateway-1.8.yaml"
-EXAMPLES = sorted(path.name for path in (DEPLOY / "examples").glob("*.yaml"))
+EXAMPLES = [*sorted(path.name for path in (DEPLOY / "examples").glob("*.yaml")), "probation-test/job.yaml"]
 
 
 def load(path: Path) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import NOT_ANSWERING, Action, Decision, family_of
+from plugin_gateway.core.health.policy import NOT_ANSWERING, Action, Decision, Probation, family_of
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, HEALTH_POLICY, PENDING_RETIREMENT, xid_kind
 
 from .conftest import Read
@@ -14,6 +14,7 @@ WHOLE = """\
 version: v1
 health:
   quietTime: 90
+  probation: external
   decisionTime: 8
   driverTimeout: 45.5
   flapCount: 5
@@ -38,16 +39,17 @@ XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
 
 def test_every_key_is_read(read: Read, config_file: Path) -> None:
     policy = read((), {}, WHOLE).health
+    assert policy.probation is Probation.EXTERNAL
     times = policy.quiet_time, policy.decision_time, policy.driver_timeout, policy.flap_count, policy.flap_window
     assert times == (90.0, 8.0, 45.5, 5, 600.0)
-    assert policy.about(xid_kind(79)) == Decision(Action.UNTIL_RESET, f"file {config_file}:10")
-    assert policy.about(xid_kind(48)) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:12")
+    assert policy.about(xid_kind(79)) == Decision(Action.UNTIL_RESET, f"file {config_file}:11")
+    assert policy.about(xid_kind(48)) == Decision(Action.UNTIL_REBOOT, f"file {config_file}:13")
     assert {policy.about(xid_kind(xid)) for xid in range(126, 136)} == {
-        Decision(Action.IGNORE, f"file {config_file}:11")
+        Decision(Action.IGNORE, f"file {config_file}:12")
     }
     assert policy.about(xid_kind(136)) == HEALTH_POLICY.about(xid_kind(136))
-    assert policy.about(xid_kind(4000)) == Decision(Action.REPORT, f"file {config_file}:8")
-    assert policy.about(PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:14")
+    assert policy.about(xid_kind(4000)) == Decision(Action.REPORT, f"file {config_file}:9")
+    assert policy.about(PENDING_RETIREMENT) == Decision(Action.REPORT, f"file {config_file}:15")
     assert policy.about(NOT_ANSWERING) == HEALTH_POLICY.about(NOT_ANSWERING)
 
 
@@ -112,6 +114,7 @@ def health(text: str) -> str:
         ("  quietTime: .nan", "3:14: health.quietTime: '.nan', allowed are 0 to 10000000 seconds"),
         ("  quietTime: 1_0", "3:14: health.quietTime: '1_0', allowed are 0 to 10000000 seconds"),
         ("  quietTime: nan", "3:14: health.quietTime: 'nan', allowed are 0 to 10000000 seconds"),
+        ("  probation: never", "3:14: health.probation: 'never', allowed are quiet-time, external"),
         ("  decisionTime: 0.5", "3:17: health.decisionTime: '0.5', allowed are 1 to 600 seconds"),
         ("  decisionTime: 601", "3:17: health.decisionTime: '601', allowed are 1 to 600 seconds"),
         ("  driverTimeout: 5", "3:18: health.driverTimeout: '5', allowed are 10 to 10000000 seconds"),

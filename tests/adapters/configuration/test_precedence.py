@@ -35,6 +35,7 @@ VALUES = {
     "log_level": ("debug", "warning", "error"),
     "log_format": ("json", "text", "json"),
     "quiet_time": ("1.5", "2.5", "3.5"),
+    "probation": ("external", "quiet-time", "external"),
     "decision_time": ("1.5", "2.5", "3.5"),
     "driver_timeout": ("10.5", "20.5", "30.5"),
     "flap_count": ("1", "2", "4"),

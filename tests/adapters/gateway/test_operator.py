@@ -9,11 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from driver.driver import Driver
 from harness.node import RESOURCE
 from harness.process import PROGRAM, Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
 
 
 @asynccontextmanager
@@ -100,6 +103,28 @@ async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
         _, output, _ = await run_to_end("status", "--json")
         assert json.loads(output)["configuration_problem"] is None
+
+
+async def test_a_test_job_ends_a_probation_and_no_other_fault(kubelet_dir: Path, driver: Driver) -> None:
+    """The command is that of the example."""
+    job = yaml.safe_load((EXAMPLES / "probation-test" / "job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+
+    def command(index: int) -> list[str]:
+        return [word.replace("GPU-UUID", driver.uuid(index)) for word in container["args"]]
+
+    async with node(kubelet_dir, driver, "--probation=external", "--quiet-time=0") as (kubelet, process):
+        driver.xid(3, 79)
+        driver.xid(4, 9999)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 6, what="6 devices")
+        await process.wait_for_event("device changed its health", 3)
+        status, output, _ = await run_to_end("status")
+        assert f"{driver.uuid(4)}, probation; it needs an operator's word, or that of a test" in output
+        status, output, _ = await run_to_end(*command(3))
+        assert (status, "stays unhealthy: XID 79; it needs a reboot" in output) == (1, True)
+        status, output, _ = await run_to_end(*command(4))
+        assert (status, output) == (0, f"{driver.uuid(4)} is healthy: XID 9999 is not held against it any more\n")
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
 
 
 async def test_the_time_in_which_the_driver_decides_can_be_changed_while_a_question_is_open(

@@ -1,8 +1,16 @@
 """The options about health. The file decides about single kinds of evidence, see `health_section`."""
 
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.parsers import parse_count, parse_healthchecks, parse_path, seconds
+from plugin_gateway.adapters.configuration.parsers import (
+    one_of,
+    parse_count,
+    parse_healthchecks,
+    parse_path,
+    seconds,
+)
 
+PROBATIONS = ("quiet-time", "external")
+"""The values of `Probation`. They are words here, because the flags are read before the core is imported."""
 DEFAULT_STATE_DIR = "/run/plugin-gateway"
 
 
@@ -20,6 +28,18 @@ def health_options() -> tuple[Option, ...]:
             metavar="SECONDS",
             group=group,
             help="how long a GPU that was unhealthy has to be well before it is given out again",
+        ),
+        Option(
+            name="probation",
+            flags=("--probation",),
+            variables=("PROBATION",),
+            file_key="health.probation",
+            parse=one_of(PROBATIONS),
+            default="quiet-time",
+            metavar="WHAT",
+            group=group,
+            help="what ends the probation of a GPU: quiet-time, or external for plugin-gateway health clear, by an "
+            "operator or a test",
         ),
         Option(
             name="decision_time",

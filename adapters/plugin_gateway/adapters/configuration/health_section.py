@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document
-from plugin_gateway.adapters.configuration.parsers import XID, Parse, parse_repetitions, parse_window, range_name
+from plugin_gateway.adapters.configuration.parsers import MAX_TIME, XID, Parse, parse_number, range_name
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
+from plugin_gateway.core.health.repetition import MAX_COUNT
 
 MAX_XID = 9999
 """The largest XID that a rule may name. NVIDIA's catalog ends at 162; the rest is room for new ones."""
@@ -17,6 +18,8 @@ HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"
 EVIDENCE = "health.evidence"
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+"""Seconds."""
 _REPEATED_KEYS = ("action", "count", "window")
 HEALTH_KEYS = (XIDS, UNKNOWN_XID, EVIDENCE)
 
@@ -125,9 +128,25 @@ def _repeated(document: Document, node: yaml.Node, full: str) -> Decision:
     action, count, window = (values[word] for word in _REPEATED_KEYS)
     counting = [each for each in Action if each.needs is not None]
     return _single(document, action, f"{full}.action", counting)._replace(
-        times=_parsed(document, count, f"{full}.count", parse_repetitions),
-        window=_parsed(document, window, f"{full}.window", parse_window),
+        times=_parsed(document, count, f"{full}.count", _repetitions),
+        window=_parsed(document, window, f"{full}.window", _window),
     )
+
+
+def _repetitions(text: str) -> int:
+    """Return how often evidence has to be reported until an action applies, from 2 to 100."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT)) and 2 <= int(text) <= MAX_COUNT):  # noqa: PLR2004 - once is no repetition
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 2 to {MAX_COUNT}")
+    return int(text)
+
+
+def _window(text: str) -> float:
+    """Return a time in seconds; ``10m`` and ``2h`` are minutes and hours."""
+    unit = _UNITS.get(text[-1:], 0)
+    value = parse_number(text[:-1] if unit else text)
+    if value is None or not 1 <= (length := value * (unit or 1)) <= MAX_TIME:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIME} seconds, and such as 90s, 10m, 2h")
+    return length
 
 
 def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse) -> Any:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.repetition import MAX_COUNT
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
 Parse = Callable[[str], Any]
@@ -31,8 +30,6 @@ KUBELETS_CONDITIONS = (
 )
 """Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
 _MAX_NUMBER_LENGTH = 16
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-"""Seconds."""
 _EVERY_HEALTHCHECK = ("all", "xids")
 """Words that stand for all XIDs in NVIDIA's plugin."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
@@ -63,7 +60,7 @@ def seconds(*, at_least: float, at_most: int = MAX_TIME) -> Parse:
     """Return a parser for a time in seconds."""
 
     def parse(text: str) -> float:
-        value = _number(text)
+        value = parse_number(text)
         if value is None or not at_least <= value <= at_most:
             raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds")
         return value
@@ -71,7 +68,7 @@ def seconds(*, at_least: float, at_most: int = MAX_TIME) -> Parse:
     return parse
 
 
-def _number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Return the number, or None for anything that is not a short decimal number in ASCII."""
     try:
         return float(text) if len(text) <= _MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
@@ -84,22 +81,6 @@ def parse_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
         raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
     return int(text)
-
-
-def parse_repetitions(text: str) -> int:
-    """Return how often evidence has to be reported until an action applies, from 2 to 100."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT)) and 2 <= int(text) <= MAX_COUNT):  # noqa: PLR2004 - once is no repetition
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 2 to {MAX_COUNT}")
-    return int(text)
-
-
-def parse_window(text: str) -> float:
-    """Return a time in seconds; ``10m`` and ``2h`` are minutes and hours."""
-    unit = _UNITS.get(text[-1:], 0)
-    value = _number(text[:-1] if unit else text)
-    if value is None or not 1 <= (length := value * (unit or 1)) <= MAX_TIME:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIME} seconds, and such as 90s, 10m, 2h")
-    return length
 
 
 def parse_node_name(text: str) -> str:

@@ -9,7 +9,7 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.configuration.parsers import XID, ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
+from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Probation, family_of, numbered
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
@@ -125,6 +125,7 @@ def _health(
     policy = replace(
         by_default,
         quiet_time=values.pop("quiet_time"),
+        probation=Probation(values.pop("probation")),
         decision_time=values.pop("decision_time"),
         driver_timeout=values.pop("driver_timeout"),
         flap_count=values.pop("flap_count"),

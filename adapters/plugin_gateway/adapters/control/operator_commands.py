@@ -9,7 +9,7 @@ from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.health.faults import Fault
+from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.resources.assignment import advertise
 
 
@@ -42,6 +42,8 @@ class OperatorCommands:
                 return {"devices": [self._clear(device) for device in self._named(devices)]}
             case {"command": "accept", **rest} if not rest:
                 return self._counter.accept()
+            case {"command": "clear", "devices": list(devices), "only": Stage.PROBATION.value, **rest} if not rest:
+                return {"devices": [self._clear(device, only=Stage.PROBATION) for device in self._named(devices)]}
         raise RefusedError("unknown command; is the gateway of another version?")
 
     def status(self) -> Mapping[str, Any]:
@@ -89,11 +91,12 @@ class OperatorCommands:
                 raise RefusedError(self._explain(str(name)))
         return [device for device in faults if device in names]
 
-    def _clear(self, device: DeviceId) -> Mapping[str, Any]:
-        """Clear one device, and return its health before and after."""
+    def _clear(self, device: DeviceId, only: Stage | None = None) -> Mapping[str, Any]:
+        """Clear one device, if it is in this stage, and return its health before and after."""
         before = self._gateway.state.faults[device]
-        log.warning("an operator says that the device is well", device=device, reason=before.reason)
-        self._gateway.clear(device)
+        if only in {None, before.stage}:
+            log.warning("an operator says that the device is well", device=device, reason=before.reason)
+            self._gateway.clear(device)
         return {"id": device, "was": _health(before), **_health(self._gateway.state.faults.get(device))}
 
     def _explain(self, device: str) -> str:

@@ -40,7 +40,7 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
     Observation,
 )
-from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, Probation
 
 _Value = TypeVar("_Value")
 
@@ -143,6 +143,11 @@ def _action(value: object) -> Action:
     return Action(value) if text(value) in _ACTIONS else Action.UNTIL_RESET
 
 
+def _probation(value: object) -> Probation:
+    """Return what ends a probation. What only a later version knows does not end it by itself."""
+    return Probation.QUIET_TIME if text(value) == Probation.QUIET_TIME.value else Probation.EXTERNAL
+
+
 _ACTIONS = frozenset(action.value for action in Action)
 _SOURCES = frozenset(source.value for source in Source)
 _DECISION = _kind(Decision, action=_action, origin=text, optional={"times": whole, "window": number})
@@ -161,6 +166,7 @@ _POLICY = _dataclass(
         "by_generation": mapping(text, mapping(_evidence_kind, _DECISION)),
         "events": list_of(_evidence_kind),
         "decision_time": number,
+        "probation": _probation,
     },
     kinds=mapping(_evidence_kind, _DECISION),
     families=mapping(name, _DECISION),

@@ -27,6 +27,9 @@ driver's last sign, and not at the present moment. New evidence ends the probati
 is missing or silent, its events cannot be received, or the device is not in the inventory. The device then needs
 another check, and the quiet time starts again.
 
+The policy can also ask for somebody's word instead of the quiet time: an operator's, or that of an external test. A
+question that the driver alone decides does not need it.
+
 Flapping: a device that becomes unhealthy too often within a window needs a reset in addition. Three cases do not count
 as flapping: a driver that is gone, a question that the driver decides, and a fault of several devices at the same
 moment, for the same reason, that left no device healthy. In these cases it is not known that the single device has a

@@ -9,7 +9,14 @@ from enum import Enum
 from typing import NamedTuple
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind, HealthPolicy, Needs
+from plugin_gateway.core.health.policy import (
+    NOT_ANSWERING,
+    RECOVERY_ACTION,
+    EvidenceKind,
+    HealthPolicy,
+    Needs,
+    Probation,
+)
 
 MAX_EVIDENCE = 8
 """Number of pieces of evidence kept for a device: the first one and the latest ones."""
@@ -103,6 +110,8 @@ class Fault:
     """
     is_drivers_to_decide: bool = False
     """Whether there is no evidence but such that the driver decides about. Then no quiet time is needed."""
+    awaits_word: bool = False
+    """Whether only somebody's word ends this probation. The quiet time does not."""
 
     def __post_init__(self) -> None:
         """Reject a fault that contradicts itself.
@@ -140,7 +149,9 @@ class Fault:
             return f"an end of: {'; '.join(self.problems.values())}"
         if self.needs is Needs.DRIVER and not self.was_reset:
             return "the driver's answer that it asks for no recovery"
-        return "a check that finds nothing" if not self.was_checked else "a quiet time"
+        if not self.was_checked:
+            return "a check that finds nothing"
+        return "an operator's word, or that of a test" if self.awaits_word else "a quiet time"
 
     @property
     def may_be_on_probation(self) -> bool:
@@ -151,7 +162,7 @@ class Fault:
     def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
         """Whether the device had been quiet for the quiet time at this time of the uptime clock."""
         quiet_time = 0.0 if self.is_drivers_to_decide else policy.quiet_time
-        return self.quiet_from is not None and uptime - self.quiet_from >= quiet_time
+        return self.quiet_from is not None and not self.awaits_word and uptime - self.quiet_from >= quiet_time
 
 
 def add_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, uptime: float) -> Fault:
@@ -269,7 +280,14 @@ def reboot(fault: Fault) -> Fault:
 
 def resume(fault: Fault) -> Fault:
     """Return the fault after a time without observation. It needs another check and the whole quiet time."""
-    return replace(fault, was_checked=False, quiet_from=None)
+    return replace(fault, was_checked=False, quiet_from=None, awaits_word=False)
+
+
+def await_word(fault: Fault, policy: HealthPolicy) -> Fault:
+    """Return the fault with what ends its probation by this policy, which can have changed meanwhile."""
+    is_external = policy.probation is Probation.EXTERNAL and not fault.is_drivers_to_decide
+    awaits_word = is_external and fault.stage is Stage.PROBATION
+    return fault if awaits_word is fault.awaits_word else replace(fault, awaits_word=awaits_word)
 
 
 def restart(fault: Fault) -> Fault:

@@ -92,6 +92,15 @@ _NEEDS = {
 }
 
 
+class Probation(Enum):
+    """What ends the probation of a device."""
+
+    QUIET_TIME = "quiet-time"
+    """The quiet time of the policy."""
+    EXTERNAL = "external"
+    """Somebody's word that the device is well: an operator's, or that of a test."""
+
+
 class Decision(NamedTuple):
     """An action and its origin."""
 
@@ -131,6 +140,8 @@ class HealthPolicy:
     """The kinds that are only reported as events. These and the numbers of families can be counted, others last."""
     quiet_time: float = 60.0
     """How long a device has to stay without new evidence before it is healthy again."""
+    probation: Probation = Probation.QUIET_TIME
+    """What ends a probation. A question that the driver alone decides never needs somebody's word."""
     decision_time: float = 5.0
     """How long after evidence the driver's answer counts that it asks for no recovery. It needs time to decide."""
     driver_timeout: float = 30.0

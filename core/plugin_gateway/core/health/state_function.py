@@ -54,7 +54,11 @@ def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> 
 
 def due(state: State, policy: HealthPolicy) -> float | None:
     """Return the time of the next change without an observation, on the uptime clock. None if there is none."""
-    times = [fault.quiet_from + policy.quiet_time for fault in state.faults.values() if fault.quiet_from is not None]
+    times = [
+        fault.quiet_from + policy.quiet_time
+        for fault in state.faults.values()
+        if fault.quiet_from is not None and not fault.awaits_word
+    ]
     if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
         times.append(state.driver_missing_since + policy.driver_timeout)
     return min(times, default=None)
@@ -75,7 +79,8 @@ def _conclude(
 ) -> tuple[State, Changes]:
     """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
     after = _hold_decisions(before, _count_anew(before, after), now)
-    after = _release(_interrupt(_require_reset_of_flapping(before, after, now, policy)), now.uptime - silence, policy)
+    after = _interrupt(_require_reset_of_flapping(before, after, now, policy))
+    after = _release(_await_word(after, policy), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
 
 
@@ -112,6 +117,13 @@ def _interrupt(state: State) -> State:
     return state.with_faults(
         {device: faults.resume(state.faults[device]) for device in on_probation if device not in here}
     )
+
+
+def _await_word(state: State, policy: HealthPolicy) -> State:
+    """Note for each probation whether the policy lets the quiet time end it."""
+    noted = {device: faults.await_word(fault, policy) for device, fault in state.faults.items()}
+    changed = {device: fault for device, fault in noted.items() if fault is not state.faults[device]}
+    return state.with_faults(changed)
 
 
 def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
