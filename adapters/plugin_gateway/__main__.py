@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.commands.command_line import Command, Parts
+from plugin_gateway.adapters.commands.command_line import Catalog, Command, Parts
 from plugin_gateway.adapters.commands.command_line import main as run_command_line
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -84,6 +84,13 @@ def remedies() -> "Remedies":
     return remedy_for
 
 
+def catalog() -> Catalog:
+    """Return what NVIDIA's catalog says beside the decisions."""
+    from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE, JUDGED_FROM
+
+    return Catalog(CATALOG_DATE, JUDGED_FROM)
+
+
 def simulate(spec: str) -> "SimulatedBackend":
     """Return a backend with simulated GPUs. ``spec`` is such as ``8xH100``."""
     from plugin_gateway.nvidia.simulated import SimulatedBackend
@@ -98,6 +105,7 @@ PARTS = Parts(
     make_backend=make_backend,
     default_health=default_health,
     remedies=remedies,
+    catalog=catalog,
     simulate=lambda count: simulate(f"{count}xH100"),
 )
 

@@ -9,6 +9,7 @@ import pytest
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, family_of, number_of
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
 from plugin_gateway.nvidia.generation import GENERATIONS
+from plugin_gateway.nvidia.xid_catalog import JUDGED_FROM
 
 BY_DEFAULT = HEALTH_POLICY
 NVLINK5 = "WORKFLOW_NVLINK5_ERR"
@@ -73,8 +74,8 @@ def test_every_row_with_an_immediate_action(xid: int, advice: str, generation: s
     expected = Decision(EXPECTED.get(advice, Action.UNTIL_RESET), f"NVIDIA's catalog: {advice}")
     only_for = applies_to(xid)
     if expected.action is Action.IGNORE and generation not in only_for:
-        names = ", ".join(only_for) or "no generation"
-        expected = Decision(Action.REPORT, f"{expected.origin}, but only for {names}")
+        names = f"only for {', '.join(only_for)}" if only_for else "for no generation"
+        expected = Decision(Action.REPORT, f"{expected.origin}, but {names}")
     assert BY_DEFAULT.about(xid_kind(xid), generation) == expected
 
 
@@ -127,6 +128,13 @@ def test_no_case_of_an_nvlink_error_is_taken_lightly_or_for_ever(case: dict[str,
     action = BY_DEFAULT.about(xid_kind(int(case["xid"]))).action
     alone = {"IGNORE": Action.REPORT, "RESET_GPU": Action.UNTIL_RESET}.get(case["recovery_action"])
     assert action in {Action.UNTIL_DRIVER_DECIDES, alone}
+
+
+def test_what_the_recovery_action_judges_is_as_the_catalog_says() -> None:
+    linked = {int(row["xid"]): row["xid154_linkage"] for row in CATALOG if row["xid154_linkage"]}
+    assert linked.keys() == JUDGED_FROM.keys()
+    for xid, words in linked.items():
+        assert words.endswith(JUDGED_FROM[xid].removeprefix("its i")), "such as GPU driver R565, or Xid introduction"
 
 
 def test_no_other_xid_is_decided_singly() -> None:

@@ -97,8 +97,8 @@ _XIDS: Mapping[int, Decision] = {
 
 def _for_others(xid: int) -> Decision:
     """Return the decision for a generation that the row does not apply to, or that is not known: it is not ignored."""
-    only = ", ".join(ONLY_FOR[xid]) or "no generation"
-    return Decision(Action.REPORT, f"{_XIDS[xid].origin}, but only for {only}")
+    only = f"only for {', '.join(ONLY_FOR[xid])}" if ONLY_FOR[xid] else "for no generation"
+    return Decision(Action.REPORT, f"{_XIDS[xid].origin}, but {only}")
 
 
 HEALTH_POLICY = HealthPolicy(

@@ -78,6 +78,18 @@ The rows with another action may also lack generations, but their action is the 
 """
 
 
+JUDGED_FROM: Mapping[int, str] = {
+    **dict.fromkeys((48, *range(62, 65), 74, 79, 94, 95, 110, 120, 136, *range(144, 151), 155, 156), "R565"),
+    109: "R570",
+    **dict.fromkeys((143, 160, 161), "R575"),
+    **dict.fromkeys((158, 159), "its introduction"),
+}
+"""From which driver on the driver judges an XID by its recovery action, as the catalog says (column *XID 154 linkage*).
+
+The other rows have no such entry.
+"""
+
+
 class Meaning(Enum):
     """What an XID is for which the catalog has no immediate action."""
 

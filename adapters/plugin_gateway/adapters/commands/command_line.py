@@ -47,6 +47,15 @@ _MAX_WIDTH = 100
 _DEFAULT_WIDTH = 80
 
 
+class Catalog(NamedTuple):
+    """What the vendor's catalog of XIDs says beside the decisions."""
+
+    date: str
+    """The day of the catalog, such as 2026-07-14."""
+    judged_from: Mapping[int, str]
+    """From which driver on the driver's recovery action judges an XID. The other XIDs are not linked to it."""
+
+
 class Parts(NamedTuple):
     """Dialects and vendors. Most are functions, because they import what they return."""
 
@@ -63,6 +72,8 @@ class Parts(NamedTuple):
     """Returns the health policy that holds unless an administrator decides otherwise."""
     remedies: "Callable[[], Remedies]"
     """Returns what the vendor says to do about evidence."""
+    catalog: Callable[[], Catalog]
+    """Returns what the catalog says that the default policy was made from."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
 
