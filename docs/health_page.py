@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
+from health_tables import cure_table, evidence_table, row, xid_table
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
@@ -18,17 +18,12 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
     Observation,
 )
-from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs, number_of
+from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action, Decision, Needs
 from plugin_gateway.core.health.repetition import MAX_COUNT
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, due, wait
 from plugin_gateway.nvidia.evidence import (
-    FABRIC,
-    FABRIC_DEGRADED,
-    HARDWARE_SLOWDOWN,
     HEALTH_POLICY,
-    NVLINK_DOWN,
-    XID,
     xid_kind,
 )
 from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY
@@ -159,66 +154,6 @@ def state_table() -> list[str]:
             cells.append("—" if described(after) == described(start) else described(after))
         lines.append(row((name, *cells)))
     return lines
-
-
-def evidence_table() -> list[str]:
-    """Return the table of the default action for each kind of evidence."""
-    numbers = {kind: number_of(kind, XID) for kind in HEALTH_POLICY.kinds}
-    by_decision: dict[Decision, list[int]] = {}
-    for xid, kind in sorted((xid, kind) for kind, xid in numbers.items() if xid is not None):
-        by_decision.setdefault(HEALTH_POLICY.about(kind), []).append(xid)
-    rows = [(f"XID {ranges(xids)}", decision) for decision, xids in by_decision.items()]
-    rows.sort(key=lambda each: list(Action).index(each[1].action))
-    rows.append(("any other XID", HEALTH_POLICY.families[XID]))
-    rows += [(f"`{kind}`", HEALTH_POLICY.about(kind)) for kind, xid in numbers.items() if xid is None]
-    lines = [row(("evidence", "action", "decided by")), row(["---"] * 3)]
-    return lines + [row((what, f"`{decision.action.value}`", decision.origin)) for what, decision in rows]
-
-
-_FABRIC_IS_BROKEN = (
-    f"The registration of the GPU failed. It, or a recovery, is not completed after {USUAL_PACE.training:g} s. "
-    "A route is unhealthy. The configuration is wrong."
-)
-CURES = {
-    FABRIC: (
-        _FABRIC_IS_BROKEN,
-        "Look at the log of NVIDIA's fabric manager, and restart it. If that does not help, reset the GPUs or reboot.",
-        "a check finds the fabric well",
-    ),
-    FABRIC_DEGRADED: (
-        "The driver reports degraded bandwidth or limited capacity.",
-        "Reset the GPU when its jobs have ended. If it comes back, ask the vendor.",
-        "a check finds neither",
-    ),
-    NVLINK_DOWN: (
-        f"A link that this process saw up is down for {USUAL_PACE.training:g} s.",
-        "Reset the GPU, and the GPU at the other end. If it comes back, check bridges and seating, and ask the vendor.",
-        "a check finds every link up that was up",
-    ),
-    HARDWARE_SLOWDOWN: (
-        "The GPU is too hot, or the power supply uses its power brake.",
-        "Check fans, air flow and power supplies.",
-        f"no check has seen it for {SLOWDOWN_MEMORY:g} s",
-    ),
-}
-"""For each of these kinds: when it is found, its cure, and when it is over."""
-
-
-def cure_table() -> list[str]:
-    """Return the table of what to do about the fabric, NVLinks and slowdowns."""
-    lines = [row(("evidence", "found if", "cure", "over when")), row(["---"] * 4)]
-    return lines + [row((f"`{kind}`", *cells)) for kind, cells in CURES.items()]
-
-
-def ranges(xids: Sequence[int]) -> str:
-    """Return numbers as text; numbers in a row are a range."""
-    groups = [[xid for _, xid in group] for _, group in groupby(enumerate(xids), lambda each: each[1] - each[0])]
-    return ", ".join(str(group[0]) if len(group) == 1 else f"{group[0]}-{group[-1]}" for group in groups)
-
-
-def row(cells: Sequence[str]) -> str:
-    """Return a row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
 
 
 TEXT = """# Health
@@ -353,6 +288,18 @@ made a device unhealthy.
 
 {evidence}
 
+The next table has each XID of the catalog. The state function was driven through each row, for each generation of GPUs
+and with drivers 535, 565, 575 and 580. *Until a reset* also ends when the kernel module is loaded again, and a reboot
+of the node ends all of them. *Until the driver's answer* means that the driver has to say, {decision:g} s after the XID
+or later, that it asks for no recovery.
+
+The catalog says for each generation of GPUs whether a row applies to it: A100 (compute capability below 9.0), H100
+(9.x), B100 and GB200 (10.x and 12.x; GB200 stands for GPUs whose name begins with GB, such as GB10). What a row ignores
+is reported on a generation that it does not apply to, and on a GPU whose generation is not known. The other rows hold
+for each generation. An administrator's decision holds for each generation too.
+
+{xids}
+
 ```yaml
 version: v1
 health:
@@ -407,6 +354,7 @@ def page() -> str:
         events=" and ".join(f"`{kind}`" for kind in HEALTH_POLICY.events),
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
+        xids="\n".join(xid_table()),
     )
 
 
