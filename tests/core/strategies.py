@@ -10,11 +10,13 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
     InventorySeen,
+    KernelLogRead,
     Observation,
 )
-from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.core.health.policy import NOT_ANSWERING, Action
 from plugin_gateway.core.health.state import MAX_SILENCE
 from plugin_gateway.nvidia.evidence import (
     DOUBLE_BIT_ECC,
@@ -97,10 +99,18 @@ OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
         st.sampled_from((DOUBLE_BIT_ECC, GPU_UNAVAILABLE)),
         st.none() | st.sampled_from(IDS),
     ),
+    st.builds(
+        EvidenceRefined,
+        st.sampled_from((48, 150)).map(xid_kind),
+        st.sampled_from(IDS),
+        st.sampled_from(tuple(Action)),
+        st.sampled_from(("", "words")),
+    ),
     st.builds(DevicesChecked, st.dictionaries(st.sampled_from(IDS), CHECKUPS)),
     st.builds(DriverSeen, st.just("575.57.08"), st.sampled_from((None, "1", "2"))),
     st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
     st.builds(DriverSilence, st.sampled_from((0.0, MAX_SILENCE, 99.0))),
+    st.builds(KernelLogRead, st.sampled_from((None, "forbidden"))),
     st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),
 )
 HISTORIES = st.lists(OBSERVATIONS, max_size=12)

@@ -71,7 +71,8 @@ def applies_to(xid: int) -> list[str]:
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize(("xid", "advice"), [each for each in with_advice() if len(actions_of_cases(each[0])) != 1])
 def test_every_row_with_an_immediate_action(xid: int, advice: str, generation: str) -> None:
-    expected = Decision(EXPECTED.get(advice, Action.UNTIL_RESET), f"NVIDIA's catalog: {advice}")
+    action = EXPECTED.get(advice, Action.UNTIL_RESET)
+    expected = Decision(action, f"NVIDIA's catalog: {advice}", is_refinable=advice == NVLINK5)
     only_for = applies_to(xid)
     if expected.action is Action.IGNORE and generation not in only_for:
         names = f"only for {', '.join(only_for)}" if only_for else "for no generation"

@@ -24,6 +24,8 @@ from plugin_gateway.nvidia.xid_catalog import (
 
 XID = "xid"
 """The family of the XIDs. An XID is a number with which the driver reports an error of a GPU."""
+SXID = "sxid"
+"""The family of the SXids. An SXid is a number with which the driver reports an error of an NVSwitch."""
 DOUBLE_BIT_ECC = EvidenceKind("double-bit-ecc")
 """NVML's event of this name: an error in memory that ECC could not correct."""
 GPU_UNAVAILABLE = EvidenceKind("gpu-unavailable")
@@ -79,7 +81,10 @@ def xid_kind(xid: int) -> EvidenceKind:
 
 
 _XIDS: Mapping[int, Decision] = {
-    **{xid: Decision(_ADVISED[advice], f"NVIDIA's catalog: {advice.value}") for xid, advice in XID_CATALOG.items()},
+    **{
+        xid: Decision(_ADVISED[advice], f"NVIDIA's catalog: {advice.value}", is_refinable=advice is Advice.NVLINK5)
+        for xid, advice in XID_CATALOG.items()
+    },
     **{
         xid: Decision(
             Action.REPORT if advice is Advice.IGNORE else _ADVISED[advice],
@@ -118,7 +123,7 @@ HEALTH_POLICY = HealthPolicy(
         DRIVER_GONE: Decision(Action.UNHEALTHY, _BY_DEFAULT),
     },
     events=(DOUBLE_BIT_ECC, GPU_UNAVAILABLE),
-    families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT)},
+    families={XID: Decision(Action.UNHEALTHY, _BY_DEFAULT), SXID: Decision(Action.REPORT, _BY_DEFAULT)},
     by_generation={
         generation: {xid_kind(xid): _XIDS[xid] for xid, applies_to in ONLY_FOR.items() if generation in applies_to}
         for generation in GENERATIONS

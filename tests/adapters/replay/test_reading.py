@@ -18,10 +18,12 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
+    KernelLogRead,
     Observation,
 )
-from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.core.health.policy import NOT_ANSWERING, Action, numbered
 from plugin_gateway.nvidia.evidence import GPU_UNAVAILABLE, HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
 
 VERSIONS = ("auto", "v1beta1")
@@ -35,6 +37,9 @@ DEVICE = device(0).id
         EvidenceReported(xid_kind(79), None, "0000:10:00.0"),
         EvidenceReported(xid_kind(145), DEVICE, times=3, source=Source.KERNEL_LOG),
         EvidenceReported(GPU_UNAVAILABLE, None),
+        EvidenceReported(numbered("sxid", 12028), None, "0000:c3:00.0 (fatal)", of_node=True),
+        EvidenceRefined(xid_kind(145), DEVICE, Action.IGNORE, "harmless"),
+        KernelLogRead("forbidden"),
         DevicesChecked({DEVICE: Checkup({NOT_ANSWERING: "gone"}, None, frozenset({ROW_REMAP_FAILURE}))}),
         DriverSeen("575.57.08", None),
         DriverUnavailable("no driver"),

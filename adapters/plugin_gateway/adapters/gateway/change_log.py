@@ -18,6 +18,9 @@ MAX_EVIDENCE_REMEMBERED = 1000
 """Number of different pieces of evidence that are remembered as logged."""
 
 
+_HARMLESS = (Significance.IGNORED, Significance.EXPLAINED)
+
+
 class _Evidence:
     """Logs each piece of evidence at most once a minute, because a device can report thousands."""
 
@@ -35,7 +38,7 @@ class _Evidence:
         if len(self._logged_at) >= MAX_EVIDENCE_REMEMBERED:
             self._logged_at.clear()
         self._logged_at[note] = now
-        level = log.info if note.significance is Significance.IGNORED else log.warning
+        level = log.info if note.significance in _HARMLESS else log.warning
         level(
             "evidence",
             device=note.device,
@@ -68,6 +71,8 @@ def log_changes(changes: Changes) -> None:
         _log_silence(changes.silence)
     if changes.events:
         _log_events(changes.events.problem)
+    if changes.kernel_log:
+        _log_kernel_log(changes.kernel_log.problem)
 
 
 def _log_health(change: HealthChange) -> None:
@@ -118,3 +123,10 @@ def _log_events(problem: str | None) -> None:
         log.info("the driver's events are seen again")
     else:
         log.warning("the driver's events cannot be waited for, faults of its devices go unseen", problem=problem)
+
+
+def _log_kernel_log(problem: str | None) -> None:
+    if problem is None:
+        log.info("the kernel's log is read")
+    else:
+        log.warning("the kernel's log cannot be read, only the driver's events count", problem=problem)

@@ -36,8 +36,10 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
     InventorySeen,
+    KernelLogRead,
     Observation,
 )
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, Probation
@@ -51,7 +53,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
         return value.hex()
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, EvidenceReported):
+    if isinstance(value, EvidenceReported | EvidenceRefined):
         return _plain_evidence(value)
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields_of(value) if field.init}
@@ -64,16 +66,10 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     return value
 
 
-def _plain_evidence(evidence: EvidenceReported) -> Mapping[str, Any]:
+def _plain_evidence(evidence: EvidenceReported | EvidenceRefined) -> Mapping[str, Any]:
     """Return it without a clash of names: `kind` is the class of a value here."""
-    return {
-        "kind": EvidenceReported.__name__,
-        "evidence": evidence.kind,
-        "device": evidence.device,
-        "place": evidence.place,
-        "times": evidence.times,
-        "source": evidence.source.value,
-    }
+    parts = evidence._asdict()
+    return {"kind": type(evidence).__name__, "evidence": parts.pop("kind"), **plain(parts)}
 
 
 def _evidence_kind(value: object) -> EvidenceKind:
@@ -129,8 +125,13 @@ def _dataclass(kind: type, *, optional: Mapping[str, Read[Any]] | None = None, *
 
 def _evidence(value: object) -> EvidenceReported:
     found = _EVIDENCE(value)
-    times, source = found.get("times", 1), found.get("source", Source.EVENT)
-    return EvidenceReported(found["evidence"], found["device"], found["place"], times, source)
+    more = {name: found[name] for name in ("times", "source", "of_node") if name in found}
+    return EvidenceReported(found["evidence"], found["device"], found["place"], **more)
+
+
+def _refined(value: object) -> EvidenceRefined:
+    found = _REFINED(value)
+    return EvidenceRefined(found["evidence"], found["device"], found["action"], found["what"])
 
 
 def _source(value: object) -> Source:
@@ -150,7 +151,9 @@ def _probation(value: object) -> Probation:
 
 _ACTIONS = frozenset(action.value for action in Action)
 _SOURCES = frozenset(source.value for source in Source)
-_DECISION = _kind(Decision, action=_action, origin=text, optional={"times": whole, "window": number})
+_DECISION = _kind(
+    Decision, action=_action, origin=text, optional={"times": whole, "window": number, "is_refinable": truth}
+)
 _EVIDENCE = fields(
     {
         "kind": one_of((EvidenceReported.__name__,)),
@@ -158,7 +161,16 @@ _EVIDENCE = fields(
         "device": null_or(device_id),
         "place": text,
     },
-    optional={"times": whole, "source": _source},
+    optional={"times": whole, "source": _source, "of_node": truth},
+)
+_REFINED = fields(
+    {
+        "kind": one_of((EvidenceRefined.__name__,)),
+        "evidence": _evidence_kind,
+        "device": device_id,
+        "action": _action,
+        "what": text,
+    }
 )
 _POLICY = _dataclass(
     HealthPolicy,
@@ -205,12 +217,14 @@ _INVENTORY = _dataclass(
 _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
     EvidenceReported.__name__: _evidence,
+    EvidenceRefined.__name__: _refined,
     **older_forms.observations(device_id),
     "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP), optional={"age": number}),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
     "DriverUnavailable": _kind(DriverUnavailable, problem=text, optional={"restart_may_help": truth}),
     "DriverSilence": _kind(DriverSilence, seconds=number),
     "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),
+    "KernelLogRead": _kind(KernelLogRead, problem=null_or(text)),
 }
 
 

@@ -27,6 +27,7 @@ class Significance(Enum):
     REPORTED = "reported by policy, the device stays as it is"
     UNKNOWN_DEVICE = "device not in the inventory"
     FURTHER = "further evidence against a device that is not healthy"
+    EXPLAINED = "details of evidence that was reported before"
     REPEATED = "the same evidence again, against a device that is not healthy"
 
 
@@ -65,6 +66,15 @@ class EventsChange(NamedTuple):
     problem: str | None
 
 
+class KernelLogChange(NamedTuple):
+    """The kernel's log cannot be read, or can be read again.
+
+    ``problem`` is the reason, and None if it can be read.
+    """
+
+    problem: str | None
+
+
 class Changes(NamedTuple):
     """Everything that one observation changed. A field is empty or None if nothing changed there."""
 
@@ -81,3 +91,4 @@ class Changes(NamedTuple):
     """The driver, if it is the first one or differs from the one before."""
     silence: SilenceChange | None = None
     events: EventsChange | None = None
+    kernel_log: KernelLogChange | None = None

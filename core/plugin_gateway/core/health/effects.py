@@ -9,6 +9,7 @@ from plugin_gateway.core.health.changes import (
     Changes,
     DriverChange,
     EventsChange,
+    KernelLogChange,
     Note,
     Significance,
     SilenceChange,
@@ -20,15 +21,19 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
     InventorySeen,
+    KernelLogRead,
     Observation,
 )
 from plugin_gateway.core.health.policy import (
     DRIVER_GONE,
     RECOVERY_ACTION,
+    Action,
     Decision,
     HealthPolicy,
+    Needs,
     words_of,
 )
 from plugin_gateway.core.health.repetition import count
@@ -44,6 +49,10 @@ def apply(  # noqa: PLR0911 - one for each kind
             return _see(state, inventory)
         case EvidenceReported():
             return _report(state, observation, now, policy)
+        case EvidenceRefined():
+            return _refine(state, observation, now, policy)
+        case KernelLogRead(problem):
+            return state, Changes(kernel_log=KernelLogChange(problem))
         case DevicesChecked():
             return _check(state, observation, now, policy)
         case DriverSeen():
@@ -89,6 +98,8 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
     decision = policy.about(evidence.kind, generation)
     needs = decision.action.needs
     what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
+    if evidence.of_node and device is None:
+        return state, Changes(notes=(Note(device, what, _significance(decision), times),))
     if device is None or not state.has(device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
@@ -101,7 +112,8 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
             return state, Changes(notes=(Note(device, what, Significance.REPORTED, times),))
         what += f", {decision.times} times within {decision.window:g} s"
     before = state.faults.get(device)
-    updated = faults.add_evidence(before, Evidence(what, now.epoch, evidence.kind, evidence.source), needs, now.uptime)
+    found = Evidence(what, now.epoch, evidence.kind, evidence.source)
+    updated = faults.add_evidence(before, found, needs, now.uptime, is_explainable=decision.is_refinable)
     held = state.with_faults({device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
     further = _further(before, device, what)
     is_first = before is None or before.stage is Stage.PROBATION or bool(further)
@@ -111,7 +123,29 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
 
 
 def _significance(decision: Decision) -> Significance:
-    return Significance.REPORTED if decision.is_reported else Significance.IGNORED
+    return Significance.IGNORED if decision.action is Action.IGNORE else Significance.REPORTED
+
+
+def _refine(state: State, refined: EvidenceRefined, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+    """Apply a more precise report. An administrator's decision stays, and so does every other reason of a fault."""
+    device, what, needs = refined.device, refined.what, refined.action.needs
+    decision = policy.about(refined.kind, state.generation_of(device))
+    fault = state.faults.get(device)
+    if not state.has(device) or not decision.is_refinable:
+        known = Significance.EXPLAINED if state.has(device) else Significance.UNKNOWN_DEVICE
+        return state, Changes(notes=(Note(device, what, known),) if what else ())
+    if needs is not None and needs > Needs.DRIVER:
+        found = Evidence(what, now.epoch, refined.kind, Source.KERNEL_LOG)
+        updated = faults.add_evidence(fault, found, needs, now.uptime)
+        return state.with_faults({device: updated}), Changes(notes=tuple(_further(fault, device, what)))
+    notes = (Note(device, what, Significance.REPORTED if needs is None else Significance.EXPLAINED),) if what else ()
+    if fault is None:
+        return state, Changes(notes=notes)
+    explained = faults.explain(fault, refined.kind) if needs is None and state.is_watched else faults.doubt(fault)
+    if explained is not None:
+        return state.with_faults({device: explained}), Changes(notes=notes)
+    others = {each: held for each, held in state.faults.items() if each != device}
+    return replace(state, faults=others), Changes(notes=notes)
 
 
 def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:

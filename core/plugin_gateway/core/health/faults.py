@@ -112,6 +112,11 @@ class Fault:
     """Whether there is no evidence but such that the driver decides about. Then no quiet time is needed."""
     awaits_word: bool = False
     """Whether only somebody's word ends this probation. The quiet time does not."""
+    open_kinds: frozenset[EvidenceKind] | None = None
+    """The kinds of evidence that more precise reports can still explain as harmless, if there is no other evidence.
+
+    None if there is other evidence, or if only the driver can answer.
+    """
 
     def __post_init__(self) -> None:
         """Reject a fault that contradicts itself.
@@ -165,11 +170,15 @@ class Fault:
         return self.quiet_from is not None and not self.awaits_word and uptime - self.quiet_from >= quiet_time
 
 
-def add_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, uptime: float) -> Fault:
+def add_evidence(
+    fault: Fault | None, evidence: Evidence, needs: Needs, uptime: float, *, is_explainable: bool = False
+) -> Fault:
     """Return the fault with evidence that does not last by itself, reported now. A probation ends.
 
-    A reset from before this evidence no longer counts if the evidence requires one itself.
+    A reset from before this evidence no longer counts if the evidence requires one itself. ``is_explainable``
+    tells whether a more precise report may explain it as harmless.
     """
+    open_kinds = frozenset({evidence.kind}) if is_explainable else None
     if fault is None:
         return Fault(
             since=evidence.at,
@@ -177,10 +186,12 @@ def add_evidence(fault: Fault | None, evidence: Evidence, needs: Needs, uptime: 
             needs=needs,
             told_at=uptime,
             is_drivers_to_decide=needs is Needs.DRIVER,
+            open_kinds=open_kinds,
         )
     return replace(
         fault,
         told_at=uptime,
+        open_kinds=fault.open_kinds | open_kinds if fault.open_kinds is not None and open_kinds is not None else None,
         is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
         needs=max(Needs.CHECK if fault.was_reset and fault.needs is not Needs.REBOOT else fault.needs, needs),
@@ -250,7 +261,24 @@ def _needs_after(fault: Fault, checkup: Checkup, asked_at: float, decision_time:
 
 def wait_for_driver(fault: Fault, now: Moment) -> Fault:
     """Return the fault after a moment in which evidence could have been missed. The driver's answer has to be later."""
-    return replace(fault, told_at=now.uptime) if fault.needs is Needs.DRIVER else fault
+    return replace(fault, told_at=now.uptime, open_kinds=None) if fault.needs is Needs.DRIVER else fault
+
+
+def explain(fault: Fault, kind: EvidenceKind) -> Fault | None:
+    """Return the fault after all its evidence of a kind was explained as harmless.
+
+    None if there is no other evidence, so the device is healthy.
+    """
+    is_open = fault.needs is Needs.DRIVER and not fault.problems and not fault.asked_for_recovery
+    if fault.open_kinds is None or not is_open or kind not in fault.open_kinds:
+        return fault
+    left = fault.open_kinds - {kind}
+    return replace(fault, open_kinds=left) if left else None
+
+
+def doubt(fault: Fault) -> Fault:
+    """Return the fault after a report that only the driver can answer whether there is a fault."""
+    return replace(fault, open_kinds=None)
 
 
 def ask(fault: Fault) -> Fault:
@@ -260,7 +288,9 @@ def ask(fault: Fault) -> Fault:
 
 def reset(fault: Fault) -> Fault:
     """Return the fault after a reset that the driver reported. The next check decides whether the reset helped."""
-    return replace(fault, was_reset=True, was_checked=False, quiet_from=None, is_drivers_to_decide=False)
+    return replace(
+        fault, was_reset=True, was_checked=False, quiet_from=None, is_drivers_to_decide=False, open_kinds=None
+    )
 
 
 def reboot(fault: Fault) -> Fault:
@@ -275,6 +305,7 @@ def reboot(fault: Fault) -> Fault:
         is_flapping=False,
         quiet_from=None,
         is_drivers_to_decide=False,
+        open_kinds=None,
     )
 
 
@@ -292,7 +323,7 @@ def await_word(fault: Fault, policy: HealthPolicy) -> Fault:
 
 def restart(fault: Fault) -> Fault:
     """Return the fault after a restart of the gateway. When the evidence was reported is not kept."""
-    return replace(resume(fault), told_at=None, is_drivers_to_decide=False)
+    return replace(resume(fault), told_at=None, is_drivers_to_decide=False, open_kinds=None)
 
 
 def clear(fault: Fault) -> Fault | None:

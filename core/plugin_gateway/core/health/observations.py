@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup, Source
-from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.health.policy import Action, EvidenceKind
 
 
 class InventorySeen(NamedTuple):
@@ -34,11 +34,29 @@ class EvidenceReported(NamedTuple):
     times: int = 1
     """How often the driver reported it, one after the other."""
     source: Source = Source.EVENT
+    of_node: bool = False
+    """Whether it is about a part of the node that is no device, at ``place``. ``device`` is None then."""
 
     @property
     def topic(self) -> Hashable | None:
         """The device, its place and the kind of evidence."""
         return self.device, self.place, self.kind
+
+
+class EvidenceRefined(NamedTuple):
+    """A more precise report about all evidence of a kind that was reported against a device so far."""
+
+    kind: EvidenceKind
+    device: DeviceId
+    action: Action
+    """What follows: nothing if it explains all that evidence as harmless, a decision of the driver, or a reset."""
+    what: str = ""
+    """In words. Empty if there are none."""
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The device and the kind of evidence."""
+        return "refined", self.device, self.kind
 
 
 class DevicesChecked(NamedTuple):
@@ -112,13 +130,38 @@ class EventsAwaited(NamedTuple):
         return None
 
 
+class KernelLogRead(NamedTuple):
+    """Whether the backend can read the kernel's log, if it was told to."""
+
+    problem: str | None
+    """Why it cannot be read, otherwise None."""
+
+    @property
+    def topic(self) -> Hashable | None:
+        """None, because the order relative to other observations matters."""
+        return None
+
+
 Observation = (
-    InventorySeen | EvidenceReported | DevicesChecked | DriverSeen | DriverUnavailable | DriverSilence | EventsAwaited
+    InventorySeen
+    | EvidenceReported
+    | EvidenceRefined
+    | DevicesChecked
+    | DriverSeen
+    | DriverUnavailable
+    | DriverSilence
+    | EventsAwaited
+    | KernelLogRead
 )
 
 
 def merged(earlier: Observation, later: Observation) -> Observation:
-    """Return one observation for two on the same topic: evidence is counted, of all else the later one says it all."""
+    """Return one observation for two on the same topic.
+
+    Evidence is counted. Of more precise reports the severest is kept. Of all else the later one says it all.
+    """
     if isinstance(earlier, EvidenceReported) and isinstance(later, EvidenceReported):
         return later._replace(times=earlier.times + later.times)
+    if isinstance(earlier, EvidenceRefined) and isinstance(later, EvidenceRefined):
+        return max(later, earlier, key=lambda each: -1 if each.action.needs is None else each.action.needs)
     return later

@@ -111,6 +111,8 @@ class Decision(NamedTuple):
     """From how many reports within ``window`` on the action applies. The earlier ones are only reported."""
     window: float = 0.0
     """Seconds. 0 where one report is enough."""
+    is_refinable: bool = False
+    """Whether a more precise report about the same evidence overrules it. Not for decisions of an administrator."""
 
     @property
     def is_reported(self) -> bool:
