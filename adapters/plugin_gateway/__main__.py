@@ -60,14 +60,21 @@ def parse_backend(text: str) -> str:
     return f"{kind}{colon}{spec}"
 
 
-def make_backend(backend: str, driver_root: str) -> "Backend":
+def make_backend(backend: str, driver_root: str, kernel_log: str) -> "Backend":
     """Return the backend of this name. It does not open the driver before it is started."""
     kind, _, spec = backend.partition(":")
     if kind == SIMULATED:
         return simulate(spec or DEFAULT_SIMULATION)
     from plugin_gateway.nvidia.backend import NvmlBackend
 
-    return NvmlBackend(driver_root=driver_root)
+    return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log)
+
+
+def kernel_log_problem(kernel_log: str) -> str | None:
+    """Return why the kernel's log at this path cannot be read here. None if it can."""
+    from plugin_gateway.nvidia.kernel_log import find_problem
+
+    return find_problem(kernel_log)
 
 
 def default_health() -> "HealthPolicy":
@@ -106,6 +113,7 @@ PARTS = Parts(
     default_health=default_health,
     remedies=remedies,
     catalog=catalog,
+    kernel_log_problem=kernel_log_problem,
     simulate=lambda count: simulate(f"{count}xH100"),
 )
 

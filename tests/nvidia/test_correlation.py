@@ -157,7 +157,7 @@ def test_many_subjects_that_are_quiet_are_forgotten() -> None:
     joined = correlator()
     for number in range(3 * MAX_TRACKS):
         joined.event(EvidenceReported(xid_kind(number), GPU), 100.0 * number)
-    assert len(joined._tracks) <= MAX_TRACKS  # noqa: SLF001 - memory cannot be seen otherwise
+    assert len(joined._tracks) <= MAX_TRACKS
 
 
 class Error(NamedTuple):

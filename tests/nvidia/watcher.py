@@ -14,8 +14,10 @@ from plugin_gateway.core.health.observations import (
     DriverSeen,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
     InventorySeen,
+    KernelLogRead,
     Observation,
 )
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -32,6 +34,8 @@ Kind = TypeVar(
     DriverSeen,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
+    KernelLogRead,
 )
 
 
@@ -95,6 +99,7 @@ def watch(
     checkup_seconds: float = 0.05,
     decision_seconds: float = 0.0,
     training_seconds: float = 60.0,
+    kernel_log: str = "",
 ) -> Watcher:
     pace = Pace(
         rescan=rescan_seconds,
@@ -105,7 +110,9 @@ def watch(
         links=0.0,
         max_wait=0.2,
     )
-    backend = NvmlBackend(driver_root=str(driver.root), sysfs=str(driver.sysfs), proc=str(driver.proc), pace=pace)
+    backend = NvmlBackend(
+        driver_root=str(driver.root), sysfs=str(driver.sysfs), proc=str(driver.proc), pace=pace, kernel_log=kernel_log
+    )
     backend.decision_time = decision_seconds
     return Watcher(backend)
 

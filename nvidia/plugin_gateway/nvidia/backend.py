@@ -11,10 +11,12 @@ from plugin_gateway.nvidia.naming import DEVICE_WORD
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from plugin_gateway.core.health.observations import DriverUnavailable, Observation
     from plugin_gateway.core.ports import Report
+    from plugin_gateway.nvidia.kernel_evidence import KernelEvidence
+    from plugin_gateway.nvidia.kernel_log import KernelLog
     from plugin_gateway.nvidia.watch import Watch
 
 
@@ -45,12 +47,17 @@ class NvmlBackend:
         sysfs: str = "/sys",
         proc: str = "/proc",
         pace: Pace = USUAL_PACE,
+        kernel_log: str = "",
     ) -> None:
+        """Create a backend. ``kernel_log`` is the path of the kernel's log, and empty if it is not to be read."""
         self._driver_root = driver_root
         self._sysfs = sysfs
         self._proc = proc
         self._pace = pace
         self.decision_time = 5.0
+        self._kernel_log = kernel_log
+        self._kernel: KernelEvidence | None = None
+        self._reader: KernelLog | None = None
         self._stopping = threading.Event()
         self._reporting = threading.RLock()
         self._thread: threading.Thread | None = None
@@ -74,13 +81,17 @@ class NvmlBackend:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""
         with self._reporting:
             self._stopping.set()
+            if self._reader is not None:
+                self._reader.stop()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the thread, at most ``timeout`` seconds. Returns False if it has not ended by then."""
+        """Wait for the threads, at most ``timeout`` seconds. Returns False if one has not ended by then."""
         if self._thread is None:
             return True
+        began = time.monotonic()
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), 0.0)
+        return not self._thread.is_alive() and (self._reader is None or self._reader.join(left))
 
     def silent_for(self) -> float:
         """Return the seconds since the thread's last sign of life. 0 if the thread is not running.
@@ -159,5 +170,41 @@ class NvmlBackend:
 
     def _forward(self, observation: "Observation") -> None:
         with self._reporting:
-            if self._report is not None and not self._stopping.is_set():
+            if self._report is None or self._stopping.is_set():
+                return
+            if not self._kernel_log:
                 self._report(observation)
+                return
+            if self._kernel is None:
+                self._kernel = self._make_kernel_evidence()
+            self._forward_all(self._kernel.observe(observation))
+            if self._reader is None and self._was_usable():
+                self._reader = self._read_kernel_log(self._kernel)
+
+    def _forward_all(self, observations: "Iterable[Observation]") -> None:
+        if self._report is not None and not self._stopping.is_set():
+            for observation in observations:
+                self._report(observation)
+
+    def _make_kernel_evidence(self) -> "KernelEvidence":
+        from plugin_gateway.nvidia.kernel_evidence import KernelEvidence  # noqa: PLC0415 - only where asked for
+
+        return KernelEvidence()
+
+    def _read_kernel_log(self, kernel: "KernelEvidence") -> "KernelLog":
+        """Start the thread that reads the kernel's log, when the GPUs and their addresses are known."""
+        from plugin_gateway.nvidia.kernel_log import Batch, KernelLog, Listener  # noqa: PLC0415 - only where asked for
+
+        def hear(batch: Batch) -> None:
+            with self._reporting:
+                self._forward_all(kernel.hear(batch))
+
+        def due() -> float | None:
+            with self._reporting:
+                return kernel.due()
+
+        def say_problem(problem: str | None) -> None:
+            with self._reporting:
+                self._forward_all(kernel.say_problem(problem))
+
+        return KernelLog(self._kernel_log, Listener(hear, due, say_problem))

@@ -65,15 +65,17 @@ class Parts(NamedTuple):
     """Returns all dialects, the newest first."""
     parse_backend: "Parse"
     """Checks the value of ``--backend``."""
-    make_backend: "Callable[[str, str], Backend]"
+    make_backend: "Callable[[str, str, str], Backend]"
     """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
-    started."""
+    started. The third argument is the path of the kernel's log, and empty if it is not to be read."""
     default_health: "Callable[[], HealthPolicy]"
     """Returns the health policy that holds unless an administrator decides otherwise."""
     remedies: "Callable[[], Remedies]"
     """Returns what the vendor says to do about evidence."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
+    kernel_log_problem: "Callable[[str], str | None]"
+    """Returns why the kernel's log at this path cannot be read by this process. None if it can."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
 

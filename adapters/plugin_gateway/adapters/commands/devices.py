@@ -29,7 +29,7 @@ def make(parts: Parts) -> SubCommand:
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Print the devices, with the settings of the gateway that runs on this node if there is one."""
     settings = make_settings(decide_as_the_gateway(parsed, parts))
-    backend = parts.make_backend(settings.backend, settings.container_driver_root)
+    backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
     return show_devices(backend, settings.resources, as_json=parsed.json)
 
 

@@ -20,6 +20,7 @@ from plugin_gateway.core.resources.names import ResourceName, parse_resource_nam
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
+KERNEL_LOG = "/dev/kmsg"
 
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:
@@ -207,6 +208,16 @@ def _look_inside_options() -> tuple[Option, ...]:
 def _cluster_options() -> tuple[Option, ...]:
     group = "telling the cluster (needs API access)"
     return (
+        Option(
+            name="kernel_log",
+            flags=("--kernel-log",),
+            variables=("KERNEL_LOG",),
+            parse=parse_switch,
+            default="false",
+            is_switch=True,
+            group=group,
+            help="read /dev/kmsg, which has the sub-codes of NVLink errors and the errors of NVSwitches",
+        ),
         Option(
             name="kubernetes_events",
             flags=("--kubernetes-events",),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, KERNEL_LOG
 from plugin_gateway.adapters.configuration.parsers import XID, ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
@@ -64,6 +64,8 @@ class Settings:
     """The address at which metrics, probes and the status are served over HTTP. Decided at start."""
     record: str
     """The file for a recording of the conversation with the kubelet; empty for none. Decided at start."""
+    kernel_log: bool
+    """Whether the kernel's log is read, which has the sub-codes of NVLink errors. Decided at start."""
     kubernetes_events: bool
     """Whether an Event is made for each change of health. Decided at start."""
     node_condition: str
@@ -80,6 +82,11 @@ class Settings:
     """The configuration file, which is read again at SIGHUP; None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+
+    @property
+    def kernel_log_path(self) -> str:
+        """Return the path of the kernel's log. Empty if it is not to be read."""
+        return KERNEL_LOG if self.kernel_log else ""
 
     @property
     def visible_dev_root(self) -> str:

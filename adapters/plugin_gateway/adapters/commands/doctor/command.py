@@ -36,14 +36,20 @@ def make(parts: Parts) -> SubCommand:
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
     settings = make_settings(decide_as_the_gateway(parsed, parts))
-    backend = parts.make_backend(settings.backend, settings.container_driver_root)
-    return diagnose(settings, backend, parts.remedies(), as_json=parsed.json)
+    backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
+    log_problem = parts.kernel_log_problem(settings.kernel_log_path) if settings.kernel_log else None
+    return diagnose(settings, backend, parts.remedies(), log_problem, as_json=parsed.json)
 
 
-def diagnose(settings: Settings, backend: Backend, remedies: Remedies, *, as_json: bool) -> int:
-    """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked."""
+def diagnose(
+    settings: Settings, backend: Backend, remedies: Remedies, log_problem: str | None = None, *, as_json: bool
+) -> int:
+    """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
+
+    ``log_problem`` is why the kernel's log cannot be read, if the gateway was told to read it.
+    """
     findings = []
-    for finding in _findings(settings, backend, remedies):
+    for finding in _findings(settings, backend, remedies, log_problem):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -53,7 +59,7 @@ def diagnose(settings: Settings, backend: Backend, remedies: Remedies, *, as_jso
     return _status(findings)
 
 
-def _findings(settings: Settings, backend: Backend, remedies: Remedies) -> Iterator[Finding]:
+def _findings(settings: Settings, backend: Backend, remedies: Remedies, log_problem: str | None) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
@@ -70,6 +76,8 @@ def _findings(settings: Settings, backend: Backend, remedies: Remedies) -> Itera
     yield from node_checks.check_limits()
     yield from node_checks.check_privileges()
     yield from node_checks.check_state_directory(settings.state_dir)
+    if settings.kernel_log:
+        yield from node_checks.check_kernel_log(log_problem)
     yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
 
 

@@ -26,12 +26,14 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     _leave_at_once_on_signals()
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
+    from plugin_gateway.adapters.configuration.options import KERNEL_LOG  # noqa: PLC0415
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     claim_limits()
     decisions, observations = decide_all(parsed, parts), ObservationQueue()
-    backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"])
+    kernel_log = KERNEL_LOG if decisions.values["kernel_log"] else ""
+    backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"], kernel_log)
     backend.decision_time = decisions.values["decision_time"]
     backend.start(observations.put)
     talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]

@@ -49,7 +49,7 @@ class Daemon:
         read_settings: Callable[[], Settings],
         observations: ObservationQueue,
         backend: Backend,
-        make_backend: Callable[[str, str], Backend],
+        make_backend: Callable[[str, str, str], Backend],
         dialects: Sequence[Dialect],
         api_versions: Mapping[str, Sequence[str]],
         remedies: Callable[[], "Remedies"],
@@ -253,7 +253,7 @@ class Daemon:
         log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         before = self._backend
         before.stop()
-        self._backend = self._make_backend(settings.backend, settings.container_driver_root)
+        self._backend = self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
         self._backend.decision_time = settings.health.decision_time
         self._backend.start(self._observations.put, after=before.join)
 
