@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from health_tables import cure_table, evidence_table, row, xid_table
@@ -14,6 +15,7 @@ from plugin_gateway.core.health.observations import (
     DriverSilence,
     DriverUnavailable,
     EventsAwaited,
+    EvidenceRefined,
     EvidenceReported,
     InventorySeen,
     Observation,
@@ -27,7 +29,9 @@ from plugin_gateway.nvidia.evidence import (
     xid_kind,
 )
 from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY
+from plugin_gateway.nvidia.kernel_evidence import ACTIONS as SUB_CODE_ACTIONS
 from plugin_gateway.nvidia.pace import USUAL_PACE
+from plugin_gateway.nvidia.sub_codes import ROWS, Row
 from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 
 PAGE = Path(__file__).with_name("health.md")
@@ -156,6 +160,30 @@ def state_table() -> list[str]:
     return lines
 
 
+def sub_code_table() -> list[str]:
+    """Return the table of the sub-codes: what each asks for, and what the state function does with it."""
+    lines = [row(("XID", "sub-code", "error status", "NVIDIA's action", "with `--kernel-log`")), row(["---"] * 5)]
+    rows = sorted(ROWS, key=lambda each: (each.xid, each.unit, each.number, each.action))
+    for (xid, unit, number, second, action), group in groupby(rows, key=_sub_code):
+        statuses = [f"`0x{each.status:08x}`" for each in group if each.status is not None]
+        name = f"{unit}, {number}" if number else f"{unit}, bit set" if second else unit
+        cells = (str(xid), name, ", ".join(statuses) or "any", f"`{action}`", refined(xid, action))
+        lines.append(row(cells))
+    return lines
+
+
+def _sub_code(each: Row) -> tuple[int, str, int, bool, str]:
+    return each.xid, each.unit, each.number, each.below_r575 == "10011000010", each.action.name
+
+
+def refined(xid: int, action: str) -> str:
+    """Return what becomes of a GPU with an XID, then its line in the kernel's log."""
+    kind = xid_kind(xid)
+    meant = {each.name: found for each, found in SUB_CODE_ACTIONS.items()}[action]
+    start = see(HERE, DriverSeen("1", "1"), EvidenceReported(kind, GPU), EvidenceRefined(kind, GPU, meant))(State())
+    return described(start)
+
+
 TEXT = """# Health
 
 `make generate` makes this page from the code. Each cell of the first table is what the state function did.
@@ -209,6 +237,7 @@ the gateway or of the node. One case needs nobody: a question that the driver ha
 - `fabric-degraded`: the GPU can use the fabric, but with less bandwidth.
 - `nvlink-down`: an NVLink of the GPU was up and is down.
 - `hardware-slowdown`: the hardware lowered the clocks of the GPU.
+- SXids, errors of NVSwitches, with `--kernel-log`. They are reported.
 - `driver-gone`: the driver was gone, or did not answer, for `--driver-timeout` seconds.
 
 ## Fabric, NVLinks and slowdowns
@@ -237,6 +266,29 @@ MIG mode the links do not count.
 
 A slowdown that comes and goes is reported once, and again only after {slowdown:g} s without it. If you decide that it
 makes a GPU unhealthy, the GPU stays out for as long.
+
+## The kernel's log
+
+An NVML event of an NVLink 5 error (XIDs 144 to 150) does not tell its sub-code, and the sub-code decides how bad it is.
+The driver writes it to the kernel's log. With `--kernel-log` the gateway reads `/dev/kmsg`:
+
+- The event counts at once, as without the log. If there is a line about the same GPU and XID within a second, before
+  or after the event, the two count once.
+- If every event of a GPU has a line whose sub-code asks for nothing, and there is no other evidence, the GPU is healthy
+  at once. In a storm it is healthy one second after the last event.
+- If the sub-code asks for a reset, the GPU needs a reset. The driver's recovery action none is then not enough.
+- If there is no line, or it was cut, or records of the log were lost, the driver decides, as without the log.
+- If several bits of the status are set, the severest of them counts. If the sub-code is in no row of the table, the
+  severest row of this XID counts.
+- If you decided about the XID yourself, in the file or the environment, your decision stays. The line only adds words
+  to the log.
+- A line without an event counts as the XID itself.
+- An error of an NVSwitch (SXid) is about no single GPU. It is reported, with the address of the switch.
+
+Only records that the kernel itself wrote count, and only those after the first look at the GPUs. The registers have another form in
+drivers below R575. The gateway tries the form of the driver's branch first, then the other one.
+
+{sub_codes}
 
 ## How a reset is noticed
 
@@ -355,6 +407,7 @@ def page() -> str:
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
         xids="\n".join(xid_table()),
+        sub_codes="\n".join(sub_code_table()),
     )
 
 

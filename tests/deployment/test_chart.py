@@ -23,6 +23,7 @@ EVERYTHING: dict[str, Any] = {
     "nvidiaDriverRoot": "/run/nvidia/driver",
     "mountDriverRoot": True,
     "mountPodResources": True,
+    "kernelLog": True,
     "passDeviceSpecs": False,
     "quietTime": 30,
     "driverTimeout": 20,
@@ -102,6 +103,19 @@ def test_without_values_it_is_the_plain_manifest(release: str, manifest: str, tm
     assert ours == plain
 
 
+def test_the_kernels_log_makes_the_pod_privileged_and_nothing_else_does(tmp_path: Path) -> None:
+    containers = [
+        daemonset(tmp_path, {"kernelLog": wanted})["spec"]["template"]["spec"]["containers"][0]
+        for wanted in (False, True)
+    ]
+    without, privileged = (each["securityContext"] for each in containers)
+    assert "privileged" not in without
+    assert privileged == {"privileged": True, "readOnlyRootFilesystem": True, "runAsUser": 0}
+    assert ["--kernel-log" in each["args"] for each in containers] == [False, True]
+    mounts = [[mount["mountPath"] for mount in each["volumeMounts"]] for each in containers]
+    assert ["/dev/kmsg" in each for each in mounts] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("release", "namespace", "has_class", "has_annotation"),
     [
@@ -164,6 +178,7 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
         "--driver-timeout": "20",
         "--log-level": "debug",
         "--config-file": "/config/config.yaml",
+        "--kernel-log": "",
         "--kubernetes-events": "",
         "--node-condition": "GpuProblem",
         "--missing-in-condition": "",

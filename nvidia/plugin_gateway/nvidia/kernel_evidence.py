@@ -20,11 +20,12 @@ from plugin_gateway.nvidia.sub_codes import SEVEREST, SubCodeAction, decode
 
 MAX_STRANGERS = 256
 """Different lines about unknown GPUs that are reported. Each is reported once."""
-_ACTIONS: Mapping[SubCodeAction, Action] = {
+ACTIONS: Mapping[SubCodeAction, Action] = {
     SubCodeAction.IGNORE: Action.IGNORE,
     SubCodeAction.XID_154_EVAL: Action.UNTIL_DRIVER_DECIDES,
     SubCodeAction.RESET_GPU: Action.UNTIL_RESET,
 }
+"""What follows from each action of the table of sub-codes."""
 
 
 class KernelEvidence:
@@ -79,7 +80,7 @@ class KernelEvidence:
         if line.registers is None:
             return UNCLEAR
         decoded = decode(line.xid, line.registers, self._branch)
-        return Meaning(_ACTIONS[decoded.action], decoded.what)
+        return Meaning(ACTIONS[decoded.action], decoded.what)
 
     def _sxid(self, line: SxidLine) -> list[Observation]:
         """Return an SXid. It is about the switch, which all GPUs share, unless the address is that of a GPU."""

@@ -259,6 +259,31 @@ def test_capabilities_are_told(status: str, words: str, todo: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+async def test_the_kernels_log_is_looked_at_if_the_gateway_reads_it(kubelet_dir: Path, driver: Driver) -> None:
+    _, without, _ = await doctor(kubelet_dir, driver)
+    _, output, _ = await doctor(kubelet_dir, driver, "--kernel-log")
+    assert "kernel's log" not in without
+    can = _opens("/dev/kmsg")
+    assert (
+        "ok    the kernel's log can be read" if can else "mend  the kernel's log cannot be read: /dev/kmsg"
+    ) in output
+
+
+def _opens(path: str) -> bool:
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def test_why_the_kernels_log_cannot_be_read_is_told_with_what_to_do() -> None:
+    (finding,) = node_checks.check_kernel_log("CAP_SYSLOG is missing")
+    assert finding.what == "the kernel's log cannot be read: CAP_SYSLOG is missing"
+    assert "the chart's kernelLog" in finding.todo
+    assert told(list(node_checks.check_kernel_log(None)), Verdict.WELL) == "the kernel's log can be read"
+
+
 async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, state_dir: Path) -> None:
     (kubelet_dir / "locked").mkdir(mode=0o700)
     state_dir.mkdir(mode=0o700)

@@ -5,7 +5,7 @@ import pytest
 from core.health.story import ASKING, GPU, POLICY, WELL, Story
 from core.strategies import IDS
 from plugin_gateway.core.health.changes import Changes, KernelLogChange, Note, Significance
-from plugin_gateway.core.health.faults import DECISION_TIME, Stage
+from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.observations import (
     DriverSeen,
     EventsAwaited,
@@ -76,7 +76,7 @@ def test_it_explains_nothing_from_before_a_restart_of_the_gateway() -> None:
 
 
 def test_after_the_drivers_answer_the_next_question_can_be_explained_again() -> None:
-    story = Story().see(OPEN, UNCLEAR).sleep(DECISION_TIME).check()
+    story = Story().see(OPEN, UNCLEAR).sleep(POLICY.decision_time).check()
     assert story.stage is Stage.HEALTHY
     assert story.see(OPEN, HARMLESS).stage is Stage.HEALTHY
 
@@ -84,7 +84,7 @@ def test_after_the_drivers_answer_the_next_question_can_be_explained_again() -> 
 @pytest.mark.parametrize("before", [(OPEN,), (), (OPEN, HARMLESS)], ids=["after it", "alone", "after a harmless one"])
 def test_a_fatal_one_needs_a_reset_whatever_the_driver_answers(before: tuple[Observation, ...]) -> None:
     story = Story().see(DriverSeen("1", "1"), *before, FATAL)
-    assert story.sleep(DECISION_TIME).check(WELL).sleep(10_000).check(WELL).stage is Stage.UNHEALTHY
+    assert story.sleep(POLICY.decision_time).check(WELL).sleep(10_000).check(WELL).stage is Stage.UNHEALTHY
     assert story.fault.lacks.startswith("a reset")
     assert story.see(OPEN, HARMLESS).stage is Stage.UNHEALTHY
     assert story.see(DriverSeen("1", "2")).check().stage is Stage.PROBATION

@@ -6,6 +6,7 @@ from plugin_gateway.adapters.configuration.parsers import (
     parse_count,
     parse_healthchecks,
     parse_path,
+    parse_switch,
     seconds,
 )
 
@@ -130,5 +131,15 @@ def health_options() -> tuple[Option, ...]:
             group=group,
             help="where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the "
             "gateway",
+        ),
+        Option(
+            name="kernel_log",
+            flags=("--kernel-log",),
+            variables=("KERNEL_LOG",),
+            parse=parse_switch,
+            default="false",
+            is_switch=True,
+            group=group,
+            help="read /dev/kmsg, which has the sub-codes of NVLink errors and the errors of NVSwitches",
         ),
     )

@@ -209,16 +209,6 @@ def _cluster_options() -> tuple[Option, ...]:
     group = "telling the cluster (needs API access)"
     return (
         Option(
-            name="kernel_log",
-            flags=("--kernel-log",),
-            variables=("KERNEL_LOG",),
-            parse=parse_switch,
-            default="false",
-            is_switch=True,
-            group=group,
-            help="read /dev/kmsg, which has the sub-codes of NVLink errors and the errors of NVSwitches",
-        ),
-        Option(
             name="kubernetes_events",
             flags=("--kubernetes-events",),
             variables=("KUBERNETES_EVENTS",),
