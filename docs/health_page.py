@@ -285,8 +285,8 @@ The driver writes it to the kernel's log. With `--kernel-log` the gateway reads 
 - A line without an event counts as the XID itself.
 - An error of an NVSwitch (SXid) is about no single GPU. It is reported, with the address of the switch.
 
-Only records that the kernel itself wrote count, and only those after the first look at the GPUs. The registers have another form in
-drivers below R575. The gateway tries the form of the driver's branch first, then the other one.
+Only records that the kernel itself wrote count, and only those after the first look at the GPUs. The registers have
+another form in drivers below R575. The gateway tries the form of the driver's branch first, then the other one.
 
 {sub_codes}
 

@@ -1,7 +1,7 @@
 """Lines of the kernel's log, in every form that drivers print, and lines that are no such thing."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_gateway.nvidia.kernel_lines import SxidLine, XidLine, parse
@@ -70,6 +70,7 @@ def test_what_is_no_such_line_or_was_cut_before_its_number_ends(message: str) ->
 WHOLE = "NVRM: Xid (PCI:0000:1b:00): 145, RLW_REMAP Nonfatal XC0 i0 Link 13 (0x04000082 0x00000100 0x00000000)"
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(WHOLE)))
 def test_a_line_that_was_cut_says_the_same_or_less(end: int) -> None:
     line = parse(record(WHOLE[:end]))
@@ -100,6 +101,7 @@ def test_a_record_without_a_prefix_is_none(raw: bytes) -> None:
     assert parse(raw) is None
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text().map(str.encode) | st.text().map(record))
 def test_no_bytes_are_an_error(raw: bytes) -> None:
     parse(raw)

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugin_gateway.nvidia.sub_codes import ROWS, SEVEREST, Registers, SubCodeAction, decode
@@ -96,6 +96,7 @@ def test_a_status_that_is_a_whole_value_is_no_set_of_bits() -> None:
     assert "does not have" in decode(149, Registers(event, 0x6, says_fatal=False), 580).what
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(SEVEREST)),
     st.integers(0, 2**32 - 1),

@@ -15,6 +15,9 @@ another list of GPUs in the kernel's /proc folder, which changes before NVML doe
 rescan is needed because NVML has no event for a GPU that is added or removed. A GPU that is lost does not end the
 session. It remains in the inventory, and a check makes it unhealthy.
 
+With ``--kernel-log`` a second thread reads the kernel's log from the first inventory on. The log has what NVML's events
+lack: the sub-codes of NVLink 5 errors. `correlation` joins both, so that an error counts once.
+
 A check asks each GPU for problems that last: a recovery action, a failed row remapping, pages that wait for retirement.
 It runs every 15 s. After an event, and while a GPU has a problem, it runs with every rescan.
 """
