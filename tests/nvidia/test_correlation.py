@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.health.story import GPU, OTHER, WELL, Story
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
-from plugin_gateway.core.health.faults import DECISION_TIME, Stage
+from plugin_gateway.core.health.faults import DECISION_TIME, Source, Stage
 from plugin_gateway.core.health.observations import EvidenceRefined, EvidenceReported, Observation
 from plugin_gateway.core.health.policy import Action
 from plugin_gateway.nvidia.correlation import (
@@ -27,6 +27,7 @@ from plugin_gateway.nvidia.evidence import xid_kind
 KINDS = (xid_kind(145), xid_kind(149))
 KIND = KINDS[0]
 EVENT, SUBJECT = EvidenceReported(KIND, GPU), Subject(KIND, GPU, "")
+LINE = EVENT._replace(source=Source.KERNEL_LOG)
 HARMLESS, FATAL = Meaning(Action.IGNORE, "harmless"), Meaning(Action.UNTIL_RESET, "fatal")
 EXPLAINED, NEEDS_RESET, OPEN = (
     EvidenceRefined(KIND, GPU, Action.IGNORE, "harmless"),
@@ -47,7 +48,7 @@ def test_an_event_counts_at_once_and_its_line_explains_it() -> None:
 
 def test_a_line_counts_at_once_and_its_event_does_not_count_again() -> None:
     joined = correlator()
-    assert joined.line(SUBJECT, HARMLESS, 100.0) == [EVENT, EXPLAINED]
+    assert joined.line(SUBJECT, HARMLESS, 100.0) == [LINE, EXPLAINED]
     assert joined.event(EVENT, 100.9) == []
     assert joined.event(EVENT, 101.0) == [EVENT]
 
@@ -56,22 +57,23 @@ def test_a_line_counts_at_once_and_its_event_does_not_count_again() -> None:
 def test_what_is_further_apart_counts_twice_and_is_for_the_driver_to_decide(apart: float) -> None:
     joined = correlator()
     assert joined.event(EVENT, 100.0) == [EVENT]
-    assert joined.line(SUBJECT, HARMLESS, 100.0 + apart) == [OPEN, EVENT]
+    assert joined.line(SUBJECT, HARMLESS, 100.0 + apart) == [OPEN, LINE]
 
 
 def test_a_fatal_line_says_so_at_once_in_either_order() -> None:
     joined = correlator()
     assert joined.event(EVENT, 100.0) + joined.line(SUBJECT, FATAL, 100.1) == [EVENT, NEEDS_RESET]
     joined = correlator()
-    assert joined.line(SUBJECT, FATAL, 100.0) + joined.event(EVENT, 100.1) == [EVENT, NEEDS_RESET]
+    assert joined.line(SUBJECT, FATAL, 100.0) + joined.event(EVENT, 100.1) == [LINE, NEEDS_RESET]
 
 
 def test_a_kind_without_sub_codes_is_only_counted_once() -> None:
     subject, event = Subject(xid_kind(79), GPU, ""), EvidenceReported(xid_kind(79), GPU)
     joined = correlator()
     assert joined.event(event, 100.0) + joined.line(subject, None, 100.1) == [event]
-    assert joined.line(subject, None, 200.0) + joined.event(event, 200.1) == [event]
-    assert joined.line(subject, None, 300.0) + joined.line(subject, None, 300.1) == [event, event]
+    line = event._replace(source=Source.KERNEL_LOG)
+    assert joined.line(subject, None, 200.0) + joined.event(event, 200.1) == [line]
+    assert joined.line(subject, None, 300.0) + joined.line(subject, None, 300.1) == [line, line]
 
 
 def test_several_lines_for_one_event_count_once() -> None:

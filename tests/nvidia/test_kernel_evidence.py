@@ -11,6 +11,7 @@ import pytest
 
 from driver.driver import Driver
 from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import (
     DriverSeen,
     EvidenceRefined,
@@ -33,6 +34,7 @@ FATAL = "145, RLW_REMAP Fatal XC0 i0 Link 13 (0x00000082 0x00000040 0x00000000 0
 UNKNOWN = "145, RLW_NEW Nonfatal XC0 i0 Link 13 (0x000000ff 0x00000001 0x00000000 0x00000000)"
 GPU = DeviceId(uuid(1))
 STRANGER = "0000:77:00.0"
+LOGGED = Source.KERNEL_LOG
 
 
 class Log:
@@ -105,7 +107,7 @@ def test_a_line_that_was_cut_leaves_it_to_the_driver(log: Log, watcher: Watcher)
 
 def test_a_line_without_an_event_counts(log: Log, watcher: Watcher) -> None:
     log.xid("79, pid=1, name=x, GPU has fallen off the bus.")
-    assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), GPU)
+    assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), GPU, source=LOGGED)
 
 
 def test_what_a_program_wrote_into_the_log_does_not_count(log: Log, watcher: Watcher) -> None:
@@ -120,8 +122,8 @@ def test_a_gpu_that_is_not_in_the_inventory_is_reported_once(log: Log, watcher: 
     log.xid("48, pid=1, name=x", "0000:77:00")
     watcher.next(EvidenceReported, 2)
     assert watcher.of(EvidenceReported) == [
-        EvidenceReported(xid_kind(79), None, STRANGER),
-        EvidenceReported(xid_kind(48), None, STRANGER),
+        EvidenceReported(xid_kind(79), None, STRANGER, source=LOGGED),
+        EvidenceReported(xid_kind(48), None, STRANGER, source=LOGGED),
     ]
 
 
@@ -131,9 +133,9 @@ def test_an_error_of_a_switch_is_about_no_gpu_and_is_reported(log: Log, watcher:
     log.say("nvidia-nvswitch0: SXid (PCI:0000:11:00.0): 12020, Fatal, Link 46 egress error")
     watcher.next(EvidenceReported, 3)
     assert watcher.of(EvidenceReported) == [
-        EvidenceReported(EvidenceKind("sxid-12028"), None, "0000:c3:00.0 (non-fatal)", of_node=True),
-        EvidenceReported(EvidenceKind("sxid-12020"), None, "0000:c3:00.0 (fatal)", of_node=True),
-        EvidenceReported(EvidenceKind("sxid-12020"), GPU),
+        EvidenceReported(EvidenceKind("sxid-12028"), None, "0000:c3:00.0 (non-fatal)", source=LOGGED, of_node=True),
+        EvidenceReported(EvidenceKind("sxid-12020"), None, "0000:c3:00.0 (fatal)", source=LOGGED, of_node=True),
+        EvidenceReported(EvidenceKind("sxid-12020"), GPU, source=LOGGED),
     ]
     assert HEALTH_POLICY.about(EvidenceKind("sxid-12020")).action is Action.REPORT
 
@@ -191,4 +193,4 @@ def test_strangers_are_limited() -> None:
 
 def test_an_nvlink_error_of_a_stranger_is_reported_without_its_sub_code() -> None:
     line = XidLine(STRANGER, 145, Registers(0x82, 0x100, says_fatal=False))
-    assert KernelEvidence().hear(Batch((line,))) == [EvidenceReported(xid_kind(145), None, STRANGER)]
+    assert KernelEvidence().hear(Batch((line,))) == [EvidenceReported(xid_kind(145), None, STRANGER, source=LOGGED)]

@@ -19,6 +19,7 @@ from math import inf
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import EvidenceRefined, EvidenceReported, Observation
 from plugin_gateway.core.health.policy import Action, EvidenceKind
 
@@ -110,7 +111,7 @@ class Correlator:
         track.last = now
         counts = now >= track.last_event + WINDOW
         if counts:
-            told.append(EvidenceReported(*subject))
+            told.append(EvidenceReported(*subject, source=Source.KERNEL_LOG))
             track.lines.append(_Line(now, explains=None))
         if meaning is None or subject.device is None:
             return told

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import (
     DriverSeen,
     EvidenceReported,
@@ -86,9 +87,9 @@ class KernelEvidence:
         """Return an SXid. It is about the switch, which all GPUs share, unless the address is that of a GPU."""
         kind, device = numbered(SXID, line.sxid), self._by_address.get(line.address)
         if device is not None:
-            return [EvidenceReported(kind, device)]
+            return [EvidenceReported(kind, device, source=Source.KERNEL_LOG)]
         place = f"{line.address} ({'fatal' if line.is_fatal else 'non-fatal'})"
-        return [EvidenceReported(kind, None, place, of_node=True)]
+        return [EvidenceReported(kind, None, place, source=Source.KERNEL_LOG, of_node=True)]
 
     def _is_new_stranger(self, subject: Subject) -> bool:
         if subject in self._strangers or len(self._strangers) >= MAX_STRANGERS:
