@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
+from health_sub_codes import sub_code_table
 from health_tables import cure_table, evidence_table, row, xid_table
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
@@ -29,9 +29,7 @@ from plugin_gateway.nvidia.evidence import (
     xid_kind,
 )
 from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY
-from plugin_gateway.nvidia.kernel_evidence import ACTIONS as SUB_CODE_ACTIONS
 from plugin_gateway.nvidia.pace import USUAL_PACE
-from plugin_gateway.nvidia.sub_codes import ROWS, Row
 from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 
 PAGE = Path(__file__).with_name("health.md")
@@ -160,28 +158,10 @@ def state_table() -> list[str]:
     return lines
 
 
-def sub_code_table() -> list[str]:
-    """Return the table of the sub-codes: what each asks for, and what the state function does with it."""
-    lines = [row(("XID", "sub-code", "error status", "NVIDIA's action", "with `--kernel-log`")), row(["---"] * 5)]
-    rows = sorted(ROWS, key=lambda each: (each.xid, each.unit, each.number, each.action))
-    for (xid, unit, number, second, action), group in groupby(rows, key=_sub_code):
-        statuses = [f"`0x{each.status:08x}`" for each in group if each.status is not None]
-        name = f"{unit}, {number}" if number else f"{unit}, bit set" if second else unit
-        cells = (str(xid), name, ", ".join(statuses) or "any", f"`{action}`", refined(xid, action))
-        lines.append(row(cells))
-    return lines
-
-
-def _sub_code(each: Row) -> tuple[int, str, int, bool, str]:
-    return each.xid, each.unit, each.number, each.below_r575 == "10011000010", each.action.name
-
-
-def refined(xid: int, action: str) -> str:
+def refined(xid: int, action: Action) -> str:
     """Return what becomes of a GPU with an XID, then its line in the kernel's log."""
-    kind = xid_kind(xid)
-    meant = {each.name: found for each, found in SUB_CODE_ACTIONS.items()}[action]
-    start = see(HERE, DriverSeen("1", "1"), EvidenceReported(kind, GPU), EvidenceRefined(kind, GPU, meant))(State())
-    return described(start)
+    reported, line = EvidenceReported(xid_kind(xid), GPU), EvidenceRefined(xid_kind(xid), GPU, action)
+    return described(see(HERE, DriverSeen("1", "1"), reported, line)(State()))
 
 
 TEXT = """# Health
@@ -407,7 +387,7 @@ def page() -> str:
         states="\n".join(state_table()),
         evidence="\n".join(evidence_table()),
         xids="\n".join(xid_table()),
-        sub_codes="\n".join(sub_code_table()),
+        sub_codes="\n".join(sub_code_table(refined)),
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.health.story import GPU, OTHER, WELL, Story
+from core.health.story import GPU, OTHER, POLICY, WELL, Story
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
-from plugin_gateway.core.health.faults import DECISION_TIME, Source, Stage
+from plugin_gateway.core.health.faults import Source, Stage
 from plugin_gateway.core.health.observations import EvidenceRefined, EvidenceReported, Observation
 from plugin_gateway.core.health.policy import Action
 from plugin_gateway.nvidia.correlation import (
@@ -250,7 +250,7 @@ def test_no_fatal_error_is_over_without_a_reset(errors: list[Error], pauses: lis
     stage = play.play(*happenings(errors), no_event=no_event)
     if any(error.is_fatal for error in errors):
         assert stage is Stage.UNHEALTHY
-        assert play.story.sleep(DECISION_TIME).check(WELL).sleep(1000).check(WELL).stage is Stage.UNHEALTHY
+        assert play.story.sleep(POLICY.decision_time).check(WELL).sleep(1000).check(WELL).stage is Stage.UNHEALTHY
 
 
 @MANY
@@ -271,5 +271,5 @@ def test_an_error_whose_line_was_lost_is_for_the_driver_to_decide(
     play = Play(pauses)
     assert play.play(*happenings(errors), lost=lost) is Stage.UNHEALTHY
     harmless = not any(error.is_fatal for error in errors if error not in lost)
-    stage = play.story.sleep(DECISION_TIME).check(WELL).stage
+    stage = play.story.sleep(POLICY.decision_time).check(WELL).stage
     assert stage is (Stage.HEALTHY if harmless else Stage.UNHEALTHY)

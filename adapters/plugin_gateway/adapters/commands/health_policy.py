@@ -60,7 +60,7 @@ class Row(NamedTuple):
     @property
     def action(self) -> str:
         """The action in words, with how often the evidence has to be repeated, and for which generations it differs."""
-        action, _, times, window = self.decision
+        action, _, times, window, _ = self.decision
         repeated = f" from {times} times within {window:g} s on" if times > 1 else ""
         others = {decision.action.value for decision in self.differs.values()}
         differs = [
@@ -143,7 +143,7 @@ def _cells(name: str, row: Row) -> tuple[str, ...]:
 
 
 def _as_json(row: Row) -> Mapping[str, Any]:
-    action, origin, times, window = row.decision
+    action, origin, times, window, _ = row.decision
     return {
         "action": action.value,
         "origin": origin,
