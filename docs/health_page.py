@@ -56,11 +56,12 @@ ACTIONS = {
     901: Action.UNHEALTHY,
     902: Action.UNTIL_DRIVER_DECIDES,
     903: Action.UNTIL_RESET,
-    904: Action.UNTIL_REBOOT,
+    904: Action.UNTIL_REBOOT_OR_RECOVERY,
+    905: Action.UNTIL_REBOOT,
 }
 """An XID for each action that makes a device unhealthy."""
 POLICY = HEALTH_POLICY.with_decisions({xid_kind(xid): Decision(action, "") for xid, action in ACTIONS.items()})
-SIMPLE, OPEN, RESET, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
+SIMPLE, OPEN, RESET, JUDGED, REBOOT = (EvidenceReported(xid_kind(xid), GPU) for xid in ACTIONS)
 WELL, OLD, LOST = (
     DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)}),
     DevicesChecked({GPU: Checkup({})}),
@@ -95,6 +96,7 @@ STARTS: Mapping[str, Sequence[Observation]] = {
     "Unhealthy, needs a check": (SIMPLE,),
     "Unhealthy, the driver has to decide": (OPEN,),
     "Unhealthy, needs a reset": (RESET,),
+    "Unhealthy, needs a reboot or the driver's word": (JUDGED,),
     "Unhealthy, needs a reboot": (REBOOT,),
     "Unhealthy, does not answer": (LOST,),
     "Unhealthy, the driver is gone": (DriverSilence(99.0),),
@@ -105,6 +107,7 @@ STEPS: Mapping[str, Step] = {
     "evidence: `unhealthy`": see(SIMPLE),
     "evidence: `unhealthy-until-driver-decides`": see(OPEN),
     "evidence: `unhealthy-until-reset`": see(RESET),
+    "evidence: `unhealthy-until-reboot-or-recovery`": see(JUDGED),
     "evidence: `unhealthy-until-reboot`": see(REBOOT),
     "a check finds nothing": see(WELL),
     f"a check finds nothing, {HEALTH_POLICY.decision_time:g} s after the evidence": see(WELL, at=SOON),
@@ -136,6 +139,8 @@ def described(state: State) -> str:
 def _need(fault: Fault) -> str:
     if fault.needs is Needs.REBOOT:
         return "needs a reboot"
+    if fault.needs is Needs.REBOOT_OR_RECOVERY:
+        return "needs a reboot or the driver's word"
     if fault.needs is Needs.RESET and not fault.was_reset:
         return "needs a reset"
     if fault.problems:
@@ -301,10 +306,12 @@ A row is what happens. A column is the stage before. — means that the stage do
 
 ## What follows from which evidence
 
-The actions `unhealthy`, `unhealthy-until-driver-decides`, `unhealthy-until-reset` and `unhealthy-until-reboot` make a
-device unhealthy. They differ in what it needs to become healthy again: a check, the driver's answer, a reset or a
-reboot. The other two do not change the health. `ignore` writes a line to the log. `report` writes a warning to the log,
-and an Event with `--kubernetes-events`.
+The actions `unhealthy`, `unhealthy-until-driver-decides`, `unhealthy-until-reset`, `unhealthy-until-reboot-or-recovery`
+and `unhealthy-until-reboot` make a device unhealthy. They differ in what it needs to become healthy again: a check, the
+driver's answer, a reset or a reboot. `unhealthy-until-reboot-or-recovery` is for XID 79: if the driver tells whether it
+asks for recovery (565 and later), a reset that it reports is enough, otherwise a reboot is needed. The other two do not
+change the health. `ignore` writes a line to the log. `report` writes a warning to the log, and an Event with
+`--kubernetes-events`.
 
 `unhealthy-until-driver-decides` is for XIDs that can be harmless or fatal, such as errors of NVLink. The event does not
 tell which case it is. The device is unhealthy while the question is open. At least {decision:g} s (`--decision-time`)

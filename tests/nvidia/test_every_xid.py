@@ -46,6 +46,8 @@ QUESTION = Outcome(
 )
 FATAL = Outcome("unhealthy", OPERATOR_OR_RESET, (RESET, MODULE, REBOOT))
 MACHINE = Outcome("unhealthy", "a reboot of the node, or an operator's word", (REBOOT,))
+OFF_THE_BUS = MACHINE._replace(ways=(RESET, MODULE, REBOOT))
+"""The catalog links the XID to the driver's recovery action. Only drivers that have it are believed about a reset."""
 BY_ACTION = {
     "IGNORE": IGNORED,
     "RESTART_APP": REPORTED,
@@ -54,7 +56,7 @@ BY_ACTION = {
     "CHECK_UVM": REPORTED,
     "WORKFLOW_NVLINK_ERR": QUESTION,
     "WORKFLOW_NVLINK5_ERR": QUESTION,
-    "RESTART_BM": MACHINE,
+    "RESTART_BM": OFF_THE_BUS,
     "RESTART_VM": MACHINE,
     "CHECK_MECHANICALS": MACHINE,
     "RESET_GPU": FATAL,
@@ -89,7 +91,8 @@ def expected(row: dict[str, str], generation: str, driver: int) -> Outcome:
     if found is IGNORED and row[generation.lower()] != "YES":
         found = REPORTED
     if driver < HAS_RECOVERY_ACTION:
-        found = found._replace(ways=tuple(way for way in found.ways if way in {MODULE, REBOOT}))
+        without_reset = {REBOOT} if found is OFF_THE_BUS else {MODULE, REBOOT}
+        found = found._replace(ways=tuple(way for way in found.ways if way in without_reset))
     return found
 
 
@@ -106,7 +109,7 @@ def test_the_page_has_each_row_once_and_names_the_generations_that_differ() -> N
     assert list(told) == [row["xid"] for row in CATALOG]
     assert told["48"] == ("unhealthy until a reset", "unhealthy until the kernel module is loaded again")
     assert told["145"] == ("unhealthy until the driver's answer, or a reset", told["48"][1])
-    assert told["79"] == ("unhealthy until a reboot",) * 2
+    assert told["79"] == ("unhealthy until a reset", "unhealthy until a reboot")
     assert told["63"] == ("ignored",) * 2
     assert told["157"] == ("reported; ignored on H100, B100, GB200",) * 2
     assert told["152"] == ("reported",) * 2
@@ -119,7 +122,7 @@ def test_every_gpu_that_is_out_comes_back_without_an_operator(generation: str, d
     for row in CATALOG:
         ways = outcome(int(row["xid"]), generation, driver).ways
         if ways:
-            asks_for_machine = BY_ACTION.get(row["immediate_action"]) is MACHINE
+            asks_for_machine = BY_ACTION.get(row["immediate_action"]) in {MACHINE, OFF_THE_BUS}
             assert (REBOOT if asks_for_machine else MODULE) in ways, row["xid"]
 
 

@@ -56,12 +56,13 @@ _ADVISED: Mapping[Advice, Action] = {
     Advice.UPDATE_SOFTWARE: Action.UNTIL_RESET,
     Advice.CONTACT_SUPPORT: Action.UNTIL_RESET,
     Advice.CHECK_MECHANICALS: Action.UNTIL_REBOOT,
-    Advice.REBOOT_NODE: Action.UNTIL_REBOOT,
+    Advice.REBOOT_NODE: Action.UNTIL_REBOOT_OR_RECOVERY,
     Advice.RESTART_VM: Action.UNTIL_REBOOT,
 }
 """The action for each immediate action of NVIDIA's catalog.
 
-An NVLink error can be harmless or fatal. The event does not tell which, but the driver's recovery action does.
+An NVLink error can be harmless or fatal. The event does not tell which, but the driver's recovery action does. It also
+tells when a GPU that had fallen off the bus is well again.
 """
 _MEANT: Mapping[Meaning, Action] = {
     Meaning.POWER_SMOOTHING: Action.IGNORE,

@@ -29,9 +29,12 @@ health:
 """
 ACTIONS = (
     "allowed are ignore, report, unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, "
-    "unhealthy-until-reboot"
+    "unhealthy-until-reboot-or-recovery, unhealthy-until-reboot"
 )
-COUNTING = "allowed are unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, unhealthy-until-reboot"
+COUNTING = (
+    "allowed are unhealthy, unhealthy-until-driver-decides, unhealthy-until-reset, "
+    "unhealthy-until-reboot-or-recovery, unhealthy-until-reboot"
+)
 COUNTS = "allowed are 2 to 100"
 WINDOWS = "allowed are 1 to 10000000 seconds, and such as 90s, 10m, 2h"
 XIDS = "allowed are 1 to 9999 and ranges such as 126-135"
@@ -161,7 +164,7 @@ def test_disabled_xids_are_ignored_and_enabled_ones_count(read: Read) -> None:
 def test_an_enabled_xid_counts_although_all_are_disabled(word: str, read: Read) -> None:
     """NVIDIA's own comment says so; its code does not."""
     policy = read((), {"DP_DISABLE_HEALTHCHECKS": word, "DP_ENABLE_HEALTHCHECKS": "79"}).health
-    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT
+    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT_OR_RECOVERY
     others = {policy.about(xid_kind(xid)).action for xid in range(1, 200) if xid != 79}
     assert others == {Action.IGNORE}
     assert {policy.about(kind).action for kind in policy.kinds if family_of(kind) is None} == {Action.IGNORE}
@@ -174,7 +177,10 @@ def test_all_can_be_enabled(read: Read) -> None:
 
 def test_the_environment_beats_the_file(read: Read) -> None:
     text = health("  xids: {79: ignore}")
-    assert read((), {"DP_ENABLE_HEALTHCHECKS": "79"}, text).health.about(xid_kind(79)).action is Action.UNTIL_REBOOT
+    assert (
+        read((), {"DP_ENABLE_HEALTHCHECKS": "79"}, text).health.about(xid_kind(79)).action
+        is Action.UNTIL_REBOOT_OR_RECOVERY
+    )
     text = health("  xids: {31: unhealthy}")
     assert read((), {"DP_DISABLE_HEALTHCHECKS": "31"}, text).health.about(xid_kind(31)).action is Action.IGNORE
 

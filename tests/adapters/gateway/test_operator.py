@@ -121,7 +121,7 @@ async def test_a_test_job_ends_a_probation_and_no_other_fault(kubelet_dir: Path,
         status, output, _ = await run_to_end("status")
         assert f"{driver.uuid(4)}, probation; it needs an operator's word, or that of a test" in output
         status, output, _ = await run_to_end(*command(3))
-        assert (status, "stays unhealthy: XID 79; it needs a reboot" in output) == (1, True)
+        assert (status, "stays unhealthy: XID 79; it needs a reset" in output) == (1, True)
         status, output, _ = await run_to_end(*command(4))
         assert (status, output) == (0, f"{driver.uuid(4)} is healthy: XID 9999 is not held against it any more\n")
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
@@ -169,7 +169,8 @@ async def test_the_policy_in_force_is_shown_with_where_it_comes_from(tmp_path: P
     status, output, _ = await run_to_end(*arguments, environment=environment)
     assert status == 0
     rows = [" ".join(line.split()) for line in output.splitlines()]
-    assert "XID 79 unhealthy-until-reboot a reboot NVIDIA's catalog: RESTART_BM from R565" in rows
+    judged = "XID 79 unhealthy-until-reboot-or-recovery a reboot, or a reset by the driver's word"
+    assert f"{judged} NVIDIA's catalog: RESTART_BM from R565" in rows
     assert f"XID 126-128 unhealthy a check file {config}:3" in rows
     assert "XID 129-135 report NVIDIA's catalog: RESTART_APP" in rows
     assert "XID 48 ignore environment DP_DISABLE_HEALTHCHECKS from R565" in rows

@@ -52,6 +52,7 @@ def test_the_number_of_a_kind_is_the_one_it_was_made_with(family: str, number: i
         (Action.REPORT, None),
         (Action.UNHEALTHY, Needs.CHECK),
         (Action.UNTIL_RESET, Needs.RESET),
+        (Action.UNTIL_REBOOT_OR_RECOVERY, Needs.REBOOT_OR_RECOVERY),
         (Action.UNTIL_REBOOT, Needs.REBOOT),
     ],
 )
@@ -70,7 +71,7 @@ def test_without_checks_nothing_counts_but_what_is_enabled(xid: int) -> None:
     policy = BY_DEFAULT.without_checks("env").enabling([xid_kind(79), xid_kind(13)], "env", BY_DEFAULT)
     assert (policy.about(xid_kind(xid)).action is Action.IGNORE) is (xid not in {13, 79})
     assert policy.about(EvidenceKind("of-tomorrow")).action is Action.IGNORE
-    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT
+    assert policy.about(xid_kind(79)).action is Action.UNTIL_REBOOT_OR_RECOVERY
     assert policy.about(xid_kind(13)).action is Action.UNHEALTHY
 
 

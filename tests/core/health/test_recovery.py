@@ -163,7 +163,7 @@ def test_a_reset_does_not_count_for_evidence_that_comes_later() -> None:
 def test_what_needs_a_reboot_waits_for_another_boot() -> None:
     story = (
         Story()
-        .see(DriverSeen("575", "1"), EvidenceReported(xid_kind(79), GPU), DriverSeen("575", "2"))
+        .see(DriverSeen("575", "1"), EvidenceReported(xid_kind(54), GPU), DriverSeen("575", "2"))
         .check()
         .sleep(7200)
     )
@@ -172,6 +172,19 @@ def test_what_needs_a_reboot_waits_for_another_boot() -> None:
     assert story.restart(boot="another").stage is Stage.UNHEALTHY
     assert story.check().stage is Stage.PROBATION
     assert story.sleep(60).stage is Stage.HEALTHY
+
+
+def test_a_driver_that_asks_for_recovery_and_stops_ends_a_need_of_a_reboot_that_it_judges() -> None:
+    """The driver's word alone that it asks for nothing is not enough."""
+    story = Story().see(EvidenceReported(xid_kind(79), GPU)).check().sleep(7200).check()
+    assert story.stage is Stage.UNHEALTHY
+    assert story.check(ASKING).check().stage is Stage.PROBATION
+    assert story.sleep(60).stage is Stage.HEALTHY
+
+
+def test_an_older_driver_does_not_judge_so_a_reboot_is_needed() -> None:
+    story = Story().see(DriverSeen("535", "1"), EvidenceReported(xid_kind(79), GPU), DriverSeen("535", "2"))
+    assert story.check(Checkup({})).sleep(7200).stage is Stage.UNHEALTHY
 
 
 def test_a_restart_in_probation_begins_the_quiet_time_anew() -> None:

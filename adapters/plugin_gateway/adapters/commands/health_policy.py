@@ -27,6 +27,7 @@ _NEEDS = {
     Needs.CHECK: "a check",
     Needs.DRIVER: "the driver's answer, or a reset",
     Needs.RESET: "a reset",
+    Needs.REBOOT_OR_RECOVERY: "a reboot, or a reset by the driver's word",
     Needs.REBOOT: "a reboot",
 }
 _NUMBERS = ("quiet_time", "decision_time", "driver_timeout", "flap_count", "flap_window")

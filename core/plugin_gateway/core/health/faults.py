@@ -145,7 +145,7 @@ class Fault:
     @property
     def lacks(self) -> str:
         """What the device still needs, in words for people."""
-        if self.needs is Needs.REBOOT:
+        if self.needs >= Needs.REBOOT_OR_RECOVERY:
             return "a reboot of the node, or an operator's word"
         if self.needs is Needs.RESET and not self.was_reset:
             often = " (it was taken out too often)" if self.is_flapping else ""
@@ -161,7 +161,7 @@ class Fault:
     @property
     def may_be_on_probation(self) -> bool:
         """Whether only the quiet time is missing."""
-        is_satisfied = self.needs is Needs.CHECK or (self.needs is not Needs.REBOOT and self.was_reset)
+        is_satisfied = self.needs is Needs.CHECK or (self.needs <= Needs.RESET and self.was_reset)
         return is_satisfied and self.was_checked and not self.problems
 
     def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
@@ -194,7 +194,7 @@ def add_evidence(
         open_kinds=fault.open_kinds | open_kinds if fault.open_kinds is not None and open_kinds is not None else None,
         is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
-        needs=max(Needs.CHECK if fault.was_reset and fault.needs is not Needs.REBOOT else fault.needs, needs),
+        needs=max(Needs.CHECK if fault.was_reset and fault.needs <= Needs.RESET else fault.needs, needs),
         was_reset=fault.was_reset and needs is Needs.CHECK,
         was_checked=False,
         quiet_from=None,
@@ -252,6 +252,8 @@ def examine(
 
 def _needs_after(fault: Fault, checkup: Checkup, asked_at: float, decision_time: float) -> Needs:
     """Return what the device needs after a check. What the driver decides about, a check can lower or raise."""
+    if fault.needs is Needs.REBOOT_OR_RECOVERY and checkup.asks_for_recovery is not None:
+        return Needs.RESET
     if fault.needs is not Needs.DRIVER or NOT_ANSWERING in checkup.problems or RECOVERY_ACTION in checkup.unanswered:
         return fault.needs
     if fault.told_at is None or asked_at - fault.told_at < decision_time or checkup.asks_for_recovery:

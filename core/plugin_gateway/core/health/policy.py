@@ -55,7 +55,9 @@ class Needs(IntEnum):
     """The driver's answer that it asks for no recovery, some seconds after the evidence. A reset will do, too."""
     RESET = 2
     """A reset: the driver has a new instance, or it no longer asks for recovery."""
-    REBOOT = 3
+    REBOOT_OR_RECOVERY = 3
+    """A reboot of the node. A reset will do if the driver tells whether it asks for recovery."""
+    REBOOT = 4
     """A reboot of the node: the kernel has another boot id."""
 
 
@@ -75,6 +77,8 @@ class Action(Enum):
     """
     UNTIL_RESET = "unhealthy-until-reset"
     """Makes the device unhealthy until a reset."""
+    UNTIL_REBOOT_OR_RECOVERY = "unhealthy-until-reboot-or-recovery"
+    """Makes the device unhealthy until a reboot, or until a reset if the driver tells whether it asks for recovery."""
     UNTIL_REBOOT = "unhealthy-until-reboot"
     """Makes the device unhealthy until a reboot."""
 
@@ -88,6 +92,7 @@ _NEEDS = {
     Action.UNHEALTHY: Needs.CHECK,
     Action.UNTIL_DRIVER_DECIDES: Needs.DRIVER,
     Action.UNTIL_RESET: Needs.RESET,
+    Action.UNTIL_REBOOT_OR_RECOVERY: Needs.REBOOT_OR_RECOVERY,
     Action.UNTIL_REBOOT: Needs.REBOOT,
 }
 
