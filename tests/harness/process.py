@@ -60,9 +60,12 @@ class Process:
 
 
 @asynccontextmanager
-async def started(*arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Process]:
-    """Run the gateway inside the block, and read its log as JSON."""
+async def started(
+    *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+) -> AsyncIterator[Process]:
+    """Run the gateway inside the block, and read its log as JSON. ``within`` is a program that starts it."""
     child = await asyncio.create_subprocess_exec(
+        *within,
         PROGRAM,
         "run",
         *arguments,

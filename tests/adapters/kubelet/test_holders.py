@@ -67,8 +67,12 @@ def test_every_layout_of_the_checkpoint_is_read(value: object, expected: Checkpo
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is not JSON"),
-        ("{", "it is not JSON"),
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("{", "it is cut: its JSON has no end"),
+        ('{"Data":{"PodDeviceEntries":[{"PodUID":"p"', "it is cut: its JSON has no end"),
+        ('{"Data":{"PodDeviceEntries":[{"PodU', "it is cut: its JSON has no end"),
+        ('{"Data":{"PodDeviceEntries":}}', "it is not JSON: Expecting value"),
         ("[" * 100_000, "it is not JSON"),
         ("5", "no layout that a kubelet writes"),
         ("{}", "no layout that a kubelet writes"),
@@ -94,7 +98,7 @@ def test_without_a_checkpoint_nothing_is_known(tmp_path: Path) -> None:
 
 def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "kubelet_internal_checkpoint")
-    with pytest.raises(CheckpointError, match="it is not JSON"):
+    with pytest.raises(CheckpointError, match="it is empty"):
         read_checkpoint(tmp_path)
 
 

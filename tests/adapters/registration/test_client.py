@@ -1,6 +1,10 @@
 """What the answers of kubelets mean, release by release, in their own words."""
 
 import asyncio
+import contextlib
+import os
+import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,9 +14,11 @@ import grpc
 import grpc.aio
 import pytest
 
+from harness.confined import NO_CAPABILITIES, needs_root
+from harness.process import started
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder
+from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder, readable
 
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 UNKNOWN = grpc.StatusCode.UNKNOWN
@@ -103,3 +109,51 @@ def test_the_ladder_begins_with_what_the_last_kubelet_took() -> None:
 def test_only_an_unknown_package_or_version_leads_to_the_next_dialect() -> None:
     asking = {failure for failure in Failure if Refusal(failure).asks_for_another_dialect}
     assert asking == {Failure.PACKAGE_UNKNOWN, Failure.VERSION_REFUSED}
+
+
+@needs_root
+async def test_a_kubelet_socket_that_is_closed_to_us_is_no_broken_connection(kubelet_dir: Path) -> None:
+    path = kubelet_dir / "kubelet.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        os.chown(path, 65534, 65534)
+        path.chmod(0o700)
+        async with started(
+            "--backend=simulated:1xH100", "--kubelet-dir", str(kubelet_dir), within=NO_CAPABILITIES
+        ) as one:
+            line = await one.wait_for_event("registration failed")
+    assert line["cause"] == "this process may not connect to kubelet.sock"
+    assert "words" not in line
+    assert "SELinux" in line["hint"]
+    assert "CAP_DAC_OVERRIDE" in line["hint"]
+
+
+async def test_too_many_files_of_our_own_are_not_the_kubelets_fault(kubelet_dir: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with kubelet(kubelet_dir, None) as client:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, before[1]))
+        taken: list[int] = []
+        try:
+            with contextlib.suppress(OSError):
+                while len(taken) < 100:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            refusal = await client.register(V1BETA1, b"")
+        finally:
+            for each in taken:
+                os.close(each)
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert refusal == Refusal(Failure.TOO_MANY_FILES)
+    assert Refusal(Failure.TOO_MANY_FILES).reached_nobody
+
+
+def test_bytes_that_grpc_adds_to_its_words_are_left_out() -> None:
+    """It writes the address of the socket behind some texts, as the machine stores it."""
+    words = "last error: INTERNAL: unix:/x: bind: No buffer space available\x01\x00/x\x00\x00\x00"
+    assert readable(words) == "last error: INTERNAL: unix:/x: bind: No buffer space available"
+    assert readable("a\x1b[31m\nb") == r"a\x1b[31m\nb"
+
+
+async def test_the_words_of_a_kubelet_have_no_control_characters(kubelet_dir: Path) -> None:
+    async with kubelet(kubelet_dir, UNKNOWN, "a\x1b[31mb") as client:
+        assert await client.register(V1BETA1, b"") == Refusal(Failure.REFUSED, r"a\x1b[31mb")

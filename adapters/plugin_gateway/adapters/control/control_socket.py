@@ -156,7 +156,7 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
 def _hint(error: OSError) -> str:
     """Return a likely cause, for the end of the error message."""
     if isinstance(error, PermissionError):
-        return "; only root may"
+        return "; only root may" if os.geteuid() != 0 else "; root is confined here: SELinux, or no CAP_DAC_OVERRIDE"
     if isinstance(error, ConnectionResetError):
         return "; it is busy with others, try again"
     return "; is it running, and does it have the same --state-dir?"

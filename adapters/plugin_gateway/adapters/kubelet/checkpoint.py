@@ -26,6 +26,10 @@ class CheckpointError(GatewayError):
     """The checkpoint exists but cannot be read."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """The checkpoint is empty, cut or something else: a running kubelet writes it again, a new one starts without."""
+
+
 class Holder(NamedTuple):
     """Devices of one resource that a container holds."""
 
@@ -52,21 +56,33 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     """Return the checkpoint in the kubelet's directory. None if there is none.
 
     Raises:
-        CheckpointError: it cannot be read, or has none of the known layouts.
+        DamagedCheckpointError: it has none of the known layouts.
+        CheckpointError: it cannot be read.
     """
     path = directory / NAME
     try:
         with open(path, "rb", opener=_open_now) as file:
             data = file.read(MAX_BYTES)
-        return _decode(json.loads(data))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror}") from error
+    try:
+        return _decode(json.loads(data))
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: it is not JSON: {error}") from error
+        raise DamagedCheckpointError(f"{path}: {_explain(data, error)}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: it has no layout that a kubelet writes") from error
+        raise DamagedCheckpointError(f"{path}: it has no layout that a kubelet writes") from error
+
+
+def _explain(data: bytes, error: Exception) -> str:
+    """Return what is wrong with a file that is not JSON."""
+    if not data.strip():
+        return "it is empty"
+    is_cut = isinstance(error, json.JSONDecodeError) and (
+        error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
+    )
+    return "it is cut: its JSON has no end" if is_cut else f"it is not JSON: {error}"
 
 
 def _open_now(path: str, flags: int) -> int:

@@ -17,6 +17,7 @@ from plugin_gateway.adapters.support.unix_files import (
     MAX_PATH,
     FileIdentity,
     FolderChanges,
+    explain_closed,
     identify_directory,
     identify_socket,
 )
@@ -158,5 +159,5 @@ def check_directory(path: Path) -> None:
         raise InvalidValueError(f"kubelet directory {path}: its parent is closed to user {os.geteuid()}") from error
     if exists and not is_directory:
         raise InvalidValueError(f"kubelet directory {path}: it is no directory")
-    if is_directory and not os.access(path, os.W_OK | os.X_OK):
-        raise InvalidValueError(f"kubelet directory {path}: not writable for user {os.geteuid()}")
+    if is_directory and (problem := explain_closed(path)):
+        raise InvalidValueError(f"kubelet directory {path}: {problem}")

@@ -5,7 +5,7 @@ Register with the gRPC status UNKNOWN, and only the text of the error shows the 
 with UNIMPLEMENTED.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.support.tap import tap
+from plugin_gateway.adapters.support.terminal import printable
 
 DEADLINE = 25.0
 """Seconds for one Register. Kubelets of 1.25 and later dial back for up to 10 s before they answer."""
@@ -38,9 +39,20 @@ class Failure(Enum):
     NO_STREAM = "registered, but the kubelet opened no stream"
     SOCKET_DELETED = "our own socket was deleted before the kubelet dialed"
     NO_ANSWER = "the kubelet did not answer in time"
+    NOT_ALLOWED = "this process may not connect to kubelet.sock"
+    TOO_MANY_FILES = "this process has too many open files"
     CONNECTION_LOST = "the connection to the kubelet broke"
     REFUSED = "the kubelet refused the registration"
     CANNOT_SERVE = "our own socket cannot be made"
+
+
+CURES: Mapping[Failure, str] = {
+    Failure.NOT_ALLOWED: "where SELinux forbids it, give the container a type that may, such as spc_t (on OpenShift "
+    "with a SecurityContextConstraints that allows it); else run it as the owner of the socket, or as root with "
+    "CAP_DAC_OVERRIDE",
+    Failure.TOO_MANY_FILES: "raise the hard limit of open files: ulimit -Hn, LimitNOFILE= of systemd",
+}
+"""What to do about failures whose cause is not on the kubelet's side."""
 
 
 class Refusal(NamedTuple):
@@ -58,8 +70,25 @@ class Refusal(NamedTuple):
     @property
     def reached_nobody(self) -> bool:
         """Whether it is certain that no kubelet received the name of the endpoint."""
-        return self.failure in {Failure.NO_KUBELET_SOCKET, Failure.NOBODY_LISTENS}
+        return self.failure in {
+            Failure.NO_KUBELET_SOCKET,
+            Failure.NOBODY_LISTENS,
+            Failure.NOT_ALLOWED,
+            Failure.TOO_MANY_FILES,
+        }
 
+
+_NOT_CONNECTED = (
+    ("No such file", Failure.NO_KUBELET_SOCKET),
+    ("onnection refused", Failure.NOBODY_LISTENS),
+    ("Permission denied", Failure.NOT_ALLOWED),
+    ("Operation not permitted", Failure.NOT_ALLOWED),
+    ("Too many open files", Failure.TOO_MANY_FILES),
+)
+"""Parts of the texts with which gRPC says that it could not connect: the error texts of the C library."""
+
+_GRPC_ADDRESS = "\x01\0"
+"""Begins the bytes of a socket address that gRPC writes behind some texts: AF_UNIX as the machine stores it."""
 
 _WORDS = (
     ("unsupported API version", Failure.VERSION_REFUSED),  # 1.8
@@ -100,7 +129,7 @@ class RegistrationClient:
         try:
             await call(request, timeout=deadline)
         except grpc.aio.AioRpcError as error:
-            code, words = error.code(), error.details() or ""
+            code, words = error.code(), readable(error.details() or "")
         if tap.note is not None:
             tap.note("answered", api_version=dialect.version, request=request, code=code.name, words=words)
         return None if code is grpc.StatusCode.OK else _classify(code, words)
@@ -117,12 +146,14 @@ def _classify(code: grpc.StatusCode, words: str) -> Refusal:
             return Refusal(Failure.PACKAGE_UNKNOWN, words)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Refusal(Failure.NO_ANSWER, words)
-        case grpc.StatusCode.UNAVAILABLE if "No such file" in words:
-            return Refusal(Failure.NO_KUBELET_SOCKET)
-        case grpc.StatusCode.UNAVAILABLE if "onnect" in words and "refused" in words:
-            return Refusal(Failure.NOBODY_LISTENS)
         case grpc.StatusCode.UNAVAILABLE:
-            return Refusal(Failure.CONNECTION_LOST, words)
+            cause = next((failure for text, failure in _NOT_CONNECTED if text in words), None)
+            return Refusal(cause) if cause is not None else Refusal(Failure.CONNECTION_LOST, words)
         case _:
             found = next((failure for text, failure in _WORDS if text in words), Failure.REFUSED)
             return Refusal(found, words)
+
+
+def readable(words: str) -> str:
+    """Return the text of a gRPC error without the bytes that gRPC adds, and without control characters."""
+    return printable(words.partition(_GRPC_ADDRESS)[0])

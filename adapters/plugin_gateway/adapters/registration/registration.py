@@ -5,7 +5,7 @@ import random
 import time
 from typing import NamedTuple
 
-from plugin_gateway.adapters.registration.client import Failure, Refusal
+from plugin_gateway.adapters.registration.client import CURES, Failure, Refusal
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.registration.other_gateways import OtherGateways
@@ -247,7 +247,7 @@ class Registration:
             resource=self.served.resource,
             cause=refusal.failure.value,
             words=refusal.words or None,
-            hint=hint,
+            hint=hint or CURES.get(refusal.failure),
         )
 
     def _forget_endpoint(self) -> Endpoint | None:

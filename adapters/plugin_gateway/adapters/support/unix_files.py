@@ -1,5 +1,6 @@
 """Sockets and folders: whether one is still the same, who listens on a socket, and what changed in a folder."""
 
+import errno
 import os
 import socket
 import stat
@@ -9,6 +10,10 @@ from typing import NamedTuple
 
 MAX_PATH = 107
 """Bytes that the path of a unix socket can have on Linux."""
+
+
+_BLOCK = 4096
+"""Bytes that a file has at least on a disk."""
 
 
 class FileIdentity(NamedTuple):
@@ -80,6 +85,37 @@ def explain_bind(path: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return "gRPC could not bind it, plain binding works"
+
+
+def explain_closed(directory: Path) -> str | None:
+    """Return why this process may not make files in a folder; None if it may. Free space is not looked at."""
+    if os.access(directory, os.W_OK | os.X_OK):
+        return None
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        return "its file system is read-only here"
+    user = os.geteuid()
+    return f"not writable for user {user}{'' if user else ', which lacks CAP_DAC_OVERRIDE or is confined (SELinux)'}"
+
+
+def explain_unwritable(directory: Path) -> OSError | None:
+    """Return the error with which a file in this folder cannot be written; None if it can.
+
+    A file without a name is written for it, so nothing is ever seen or left of it. Where the file system has none such,
+    only the permission is looked at.
+    """
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT}:
+            return error
+        return None if os.access(directory, os.W_OK | os.X_OK) else PermissionError(errno.EACCES, "Permission denied")
+    try:
+        os.write(descriptor, bytes(_BLOCK))
+    except OSError as error:
+        return error
+    finally:
+        os.close(descriptor)
+    return None
 
 
 SETTLED_NS = 1_000_000_000

@@ -1,8 +1,14 @@
 """The findings of the checks."""
 
+import os
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
+
+CONFINED = (
+    "this is root already: SELinux or AppArmor forbids it (see the audit log), or the container lacks CAP_DAC_OVERRIDE"
+)
+"""What to do where root may not."""
 
 
 class Verdict(Enum):
@@ -43,6 +49,6 @@ def mend(what: str, todo: str, details: Sequence[str] = ()) -> Finding:
     return Finding(Verdict.MEND, what, todo, details)
 
 
-def unseen(what: str, todo: str = "run it as root") -> Finding:
-    """Return the finding that something could not be checked."""
-    return Finding(Verdict.UNSEEN, what, todo)
+def unseen(what: str, todo: str = "") -> Finding:
+    """Return the finding that something could not be checked. By default it says who may look."""
+    return Finding(Verdict.UNSEEN, what, todo or (CONFINED if os.geteuid() == 0 else "run it as root"))

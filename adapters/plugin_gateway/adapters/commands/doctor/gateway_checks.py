@@ -9,6 +9,7 @@ from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend
 from plugin_gateway.adapters.control.control_socket import NAME, ControlError, NoAnswerError, ask
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
+from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
 from plugin_gateway.core.health.faults import Evidence, Source
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -110,4 +111,5 @@ def _check_resource(resource: Mapping[str, Any]) -> Finding:
         return mend(f"{name} is not registered: the gateway waits for a kubelet", "see the first lines")
     last = resource["failures"][-1]
     words = f": {last['words']}" if last["words"] else ""
-    return mend(f"{name} is not registered: {last['cause']}{words}", "see the kubelet's log for its side")
+    cure = next((cure for failure, cure in CURES.items() if failure.value == last["cause"]), None)
+    return mend(f"{name} is not registered: {last['cause']}{words}", cure or "see the kubelet's log for its side")

@@ -1,5 +1,6 @@
 """Checks of the kubelet's side: its directory, its socket, other plugins, and its checkpoint."""
 
+import errno
 import os
 import stat
 from collections import defaultdict
@@ -7,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
-from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, read_checkpoint
+from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, DamagedCheckpointError, read_checkpoint
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.kubelet.holders import mark_gone
 from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
-from plugin_gateway.adapters.support.unix_files import find_listener
+from plugin_gateway.adapters.registration.client import CURES, Failure
+from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener
 from plugin_gateway.core.resources.names import ResourceName
 
 _OTHER_PLACES = (
@@ -36,9 +38,12 @@ def check_directory(directory: Path) -> Iterator[Finding]:
     if not os.access(directory, os.R_OK | os.X_OK):
         yield unseen(f"{directory} cannot be looked into")
         return
-    if not os.access(directory, os.W_OK):
+    if problem := explain_closed(directory):
         yield hint(
-            f"this user cannot make a socket in {directory}", "the gateway has to run as a user who can, or root"
+            f"this user cannot make a socket in {directory}: {problem}",
+            "mount it without readOnly"
+            if "read-only" in problem
+            else "the gateway has to run as a user who can, or root",
         )
     yield _check_socket(directory / KUBELET_SOCKET)
 
@@ -53,8 +58,11 @@ def _check_socket(path: Path) -> Finding:
         return mend(f"{path} is no socket", "remove it and restart the kubelet")
     try:
         listener = find_listener(path)
+    except PermissionError as error:
+        what = f"{path}: this process may not connect to it: {error.strerror}"
+        return unseen(what) if os.geteuid() != 0 else mend(what, CURES[Failure.NOT_ALLOWED])
     except OSError as error:
-        return unseen(f"{path}: {error.strerror}")
+        return unseen(f"{path}: {error.strerror}", CURES[Failure.TOO_MANY_FILES] if error.errno == errno.EMFILE else "")
     if listener is None:
         return mend(f"{path} is there and nobody listens: the kubelet that made it is gone", "start the kubelet")
     return well(f"a kubelet listens on {path}{f', pid {listener.pid}' if listener.pid else ''}")
@@ -102,6 +110,13 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
     """Check that the kubelet's checkpoint has no device that is gone. Such a device can keep pods from starting."""
     try:
         checkpoint = read_checkpoint(directory)
+    except DamagedCheckpointError as error:
+        yield mend(
+            str(error),
+            "see that the disk is not full; the kubelet writes it again when a pod gets devices; before you restart "
+            "the kubelet, drain the node: a kubelet that starts without it forgets which pods hold devices",
+        )
+        return
     except CheckpointError as error:
         yield unseen(str(error))
         return

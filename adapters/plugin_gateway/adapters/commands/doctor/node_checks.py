@@ -7,8 +7,9 @@ from pathlib import Path
 
 from inotify_simple import INotify
 
-from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.commands.doctor.findings import CONFINED, Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.support.unix_files import explain_unwritable
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
@@ -26,6 +27,13 @@ RUNTIME_FILES = (
 """Where NVIDIA's container runtime is installed: by packages, and by the GPU Operator."""
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 """Where runtimes look for CDI specifications."""
+_FREE = "free space on its file system, or give another --state-dir"
+_CURES = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EROFS: "mount it without readOnly, or give another --state-dir",
+}
+"""What to do about a folder that cannot be written, by the number of the error."""
 
 
 def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
@@ -108,10 +116,17 @@ def check_privileges() -> Iterator[Finding]:
 def check_state_directory(directory: Path) -> Iterator[Finding]:
     """Check that the gateway can save which devices are unhealthy, so that it knows it after a restart."""
     nearest = next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
-    if os.access(nearest, os.W_OK | os.X_OK):
+    error = explain_unwritable(nearest)
+    if error is None:
         yield well(f"{directory} can be written")
-    else:
+    elif isinstance(error, PermissionError) and os.geteuid() != 0:
         yield unseen(f"{directory} cannot be written by this user", "a gateway that runs as another may be able to")
+    else:
+        yield mend(
+            f"{directory} cannot be written: {error.strerror}; a restart of the gateway forgets which devices are "
+            "unhealthy",
+            _CURES.get(error.errno or 0, CONFINED),
+        )
 
 
 def check_kernel_log(problem: str | None) -> Iterator[Finding]:

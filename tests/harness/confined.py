@@ -1,0 +1,43 @@
+"""Programs that start another one with less: without capabilities, or with a folder that is read-only or full.
+
+Only root can do so, and only where it may mount: `needs_root` and `needs_mounts` skip tests elsewhere.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+NO_CAPABILITIES = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""Root, to whom files are closed as to everybody else."""
+
+
+def _can_mount() -> bool:
+    command = ("unshare", "--mount", "true")
+    return (
+        os.geteuid() == 0
+        and shutil.which("unshare") is not None
+        and subprocess.run(command, check=False, timeout=10).returncode == 0
+    )
+
+
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give up what it may"
+)
+needs_mounts = pytest.mark.skipif(not _can_mount(), reason="only root can mount, and not in every container")
+
+
+def read_only(folder: Path) -> tuple[str, ...]:
+    """Put an empty file system in place of the folder that cannot be written."""
+    return _mounting(f"mount -t tmpfs -o ro tmpfs {folder}")
+
+
+def full(folder: Path) -> tuple[str, ...]:
+    """Put a file system in place of the folder that has no space left."""
+    return _mounting(f"mount -t tmpfs -o size=4k tmpfs {folder} && head -c 4096 /dev/zero > {folder}/all")
+
+
+def _mounting(commands: str) -> tuple[str, ...]:
+    return ("unshare", "--mount", "sh", "-c", f'{commands} && exec "$@"', "sh")
