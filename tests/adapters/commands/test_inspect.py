@@ -77,7 +77,7 @@ async def test_our_own_socket_without_a_kubelet_says_that_nobody_listens(
         assert await asyncio.to_thread(inspect, [path], Wish(prefer=2), as_json=False) == 0
     output = capsys.readouterr().out
     assert "in force     none: no kubelet holds a stream on it" in output
-    assert f"{device(7).id}  Healthy    1" in output
+    assert f"{device(7).id}  Healthy  1" in output
     assert f"prefers      {device(0).id}, {device(1).id}" in output
 
 

@@ -141,10 +141,15 @@ class _Parser(argparse.ArgumentParser):
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
     """Print one line about the problem, and exit with this status."""
+    complain(message)
+    sys.exit(status)
+
+
+def complain(message: str) -> None:
+    """Print one line about a problem to standard error."""
     from plugin_gateway.adapters.support.terminal import printable  # noqa: PLC0415 - only for mistakes
 
     sys.stderr.write(f"{PROGRAM}: {printable(message)}\n")
-    sys.exit(status)
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:

@@ -1,14 +1,13 @@
 """`plugin-gateway devices`: prints the devices that would be offered, as a table or as JSON."""
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
+from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
@@ -37,7 +36,7 @@ def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bo
     """Ask the driver once, and print its devices. Return 1 if it does not answer."""
     inventory = ask_driver(backend)
     if isinstance(inventory, str):
-        sys.stderr.write(f"plugin-gateway: {inventory}\n")
+        complain(inventory)
         return 1
     offered = [
         (name, device)
@@ -72,8 +71,7 @@ def _print_json(
     ]
     rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
     unknown = [{"id": device.id, "product": device.product} for device in left_out]
-    json.dump({"devices": devices, "unmatched": unknown, "rejected": rejected}, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    print_json({"devices": devices, "unmatched": unknown, "rejected": rejected})
 
 
 def _print_table(
@@ -83,6 +81,7 @@ def _print_table(
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=120)
@@ -100,15 +99,11 @@ def _print_table(
             title_justify="left",
         )
         for device in [device for resource, device in offered if resource == name]:
-            table.add_row(*_cells(device))
+            table.add_row(*(Text(printable(cell)) for cell in _cells(device)))
         console.print(table)
-    if not offered:
-        console.print("no device is offered under any resource")
-    for device in left_out:
-        text = f"not offered: {device.id}: no pattern under resources matches {device.product!r}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    for each in inventory.rejected:
-        console.print(f"not offered: {each.place}: {each.problem}", markup=False, highlight=False, soft_wrap=True)
+    lines = [] if offered else ["no device is offered under any resource"]
+    lines += [f"not offered: {device.id}: no pattern under resources matches {device.product!r}" for device in left_out]
+    print_lines([*lines, *(f"not offered: {each.place}: {each.problem}" for each in inventory.rejected)])
 
 
 def _cells(device: Device) -> tuple[str, ...]:

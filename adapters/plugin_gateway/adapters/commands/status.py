@@ -88,7 +88,7 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
     sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-    lines += ["", *table(rows), f"\nholders: {found.source}", *_explained(sick)]
+    lines += ["", *table(rows), "", f"holders: {found.source}", *_explained(sick)]
     decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import h11
 
 from plugin_gateway.adapters.support.connections import Clients
+from plugin_gateway.adapters.support.terminal import printable
 
 TIMEOUT = 5.0
 """Seconds for a connection: request and answer together."""
@@ -51,7 +52,7 @@ async def _answer(client: socket.socket, pages: Pages) -> None:
         page = _find(pages, request) if request is not None else None
         with_body = request is None or request.method != b"HEAD"
     except h11.RemoteProtocolError as error:
-        page = Page(f"{error}\n", status=error.error_status_hint)
+        page = Page(f"{printable(str(error))}\n", status=error.error_status_hint)
     if page is not None and connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
         await loop.sock_sendall(client, _written(connection, page, with_body=with_body))
         client.shutdown(socket.SHUT_WR)

@@ -1,6 +1,5 @@
 """The paths that `--listen` serves."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
 from plugin_gateway.adapters.monitoring.node_health import describe_health
+from plugin_gateway.adapters.support.terminal import as_json, printable
 from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.remedies import Remedies
 
@@ -42,7 +42,7 @@ def make_pages(
 
 
 def _json(value: Mapping[str, Any]) -> Page:
-    return Page(json.dumps(value, indent=2) + "\n", JSON)
+    return Page(f"{as_json(value)}\n", JSON)
 
 
 def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
@@ -61,4 +61,4 @@ def _unready(gateway: Gateway) -> list[str]:
 
 def _verdict(problems: list[str]) -> Page:
     """Return a page with the problems and status 503, or "ok" and status 200."""
-    return Page("\n".join(problems or ["ok"]) + "\n", status=503 if problems else 200)
+    return Page("".join(f"{printable(each)}\n" for each in problems or ["ok"]), status=503 if problems else 200)

@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from plugin_gateway.adapters.support.terminal import printable
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #d1242f; --wait: #9a6700 }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -29,7 +31,7 @@ def render(status: Mapping[str, Any]) -> str:
         _devices(status["devices"]),
     ]
     for resource in status["resources"]:
-        parts += [f"<h2>{escape(resource['name'])}</h2>", _state(resource), _timeline(resource)]
+        parts += [f"<h2>{_text(resource['name'])}</h2>", _state(resource), _timeline(resource)]
     return "\n".join(parts) + "\n</html>\n"
 
 
@@ -41,9 +43,9 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the configuration file", status["configuration_problem"]),
         ("devices are missing", status["device_count"]["problem"]),
     ]
-    paragraphs = [f"<p class=problem>{what}: {escape(problem)}</p>" for what, problem in found if problem]
+    paragraphs = [f"<p class=problem>{what}: {_text(problem)}</p>" for what, problem in found if problem]
     return [
-        f"<p>driver {escape(driver['version'] or 'of unknown version')}</p>",
+        f"<p>driver {_text(driver['version'] or 'of unknown version')}</p>",
         _number(status["device_count"]),
         *paragraphs,
     ]
@@ -53,7 +55,7 @@ def _number(number: Mapping[str, Any]) -> str:
     """Return how many devices there are, and should be. Empty before the first inventory."""
     if number["present"] is None or number["expected"] is None:
         return ""
-    decided = escape(number["decided_by"])
+    decided = _text(number["decided_by"])
     return f"<p>{number['present']} devices, {number['expected']} are expected: {decided}</p>"
 
 
@@ -62,9 +64,9 @@ def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
     for device in devices:
         why = f"{device['reason']}; needs {device['needs']}" if device["health"] != "healthy" else ""
         rows.append(
-            f"<tr><td>{device['index']}<td><code>{escape(device['id'])}</code>"
-            f"<td class={device['health']}>{device['health']}<td class=why>{escape(why)}"
-            f"<td>{escape(device['resource'] or 'not offered')}<td>{escape(device['product'])}"
+            f"<tr><td>{device['index']}<td><code>{_text(device['id'])}</code>"
+            f"<td class={device['health']}>{device['health']}<td class=why>{_text(why)}"
+            f"<td>{_text(device['resource'] or 'not offered')}<td>{_text(device['product'])}"
         )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
@@ -72,7 +74,7 @@ def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
 def _state(resource: Mapping[str, Any]) -> str:
     if resource["stream_opened"] is not None:
         since = _time(resource["stream_opened"])
-        return f"<p class=open>registered as {escape(resource['api_version'])}, stream open since {since}</p>"
+        return f"<p class=open>registered as {_text(resource['api_version'])}, stream open since {since}</p>"
     if resource["stands_by"]:
         return "<p>standing by: another gateway of this node has it</p>"
     return "<p class=failed>not registered</p>"
@@ -88,10 +90,15 @@ def _timeline(resource: Mapping[str, Any]) -> str:
         (each["at"], "failed", ": ".join(filter(None, (each["cause"], each["words"])))) for each in resource["failures"]
     ]
     items = [
-        f"<li><time>{_time(at)}</time><span class={kind}>{escape(text)}</span>"
+        f"<li><time>{_time(at)}</time><span class={kind}>{_text(text)}</span>"
         for at, kind, text in sorted(events, reverse=True)
     ]
     return f"<ol>{''.join(items)}</ol>"
+
+
+def _text(words: str) -> str:
+    """Return a text for the page, without markup and control characters."""
+    return escape(printable(words))
 
 
 def _time(epoch: float) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from plugin_gateway.adapters.support.lean_imports import left_out
 from plugin_gateway.adapters.support.standard_streams import StandardError
+from plugin_gateway.adapters.support.terminal import printable
 
 if TYPE_CHECKING:
     import structlog
@@ -113,10 +114,29 @@ def _with_timestamp(_logger: Any, _method: str, line: "structlog.typing.EventDic
 
 
 def _text(structlog: Any) -> list["structlog.typing.Processor"]:
-    return [
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
-    ]
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+    return [_without_control_characters, renderer]
+
+
+def _without_control_characters(
+    _logger: Any, _method: str, line: "structlog.typing.EventDict"
+) -> "structlog.typing.EventDict":
+    """Make all texts of the line printable. Values that are no texts are written as Python does, with escapes."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in line.items()}
+
+
+def _write_traceback(file: TextIO, error: Any) -> None:
+    """Write a traceback. The text of the error in it can be anybody's."""
+    import traceback  # noqa: PLC0415 - only for faults of our own
+
+    lines = "".join(traceback.format_exception(*error)).rstrip("\n").split("\n")
+    file.write("\n" + "\n".join(printable(line) for line in lines))
 
 
 def _json(structlog: Any) -> list["structlog.typing.Processor"]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _without_delete]
+
+
+def _without_delete(_logger: Any, _method: str, line: Any) -> str:
+    """Escape the one control character that JSON does not escape."""
+    return str(line).replace("\x7f", r"\u007f")

@@ -1,4 +1,7 @@
-"""Tables, lines and JSON on standard output, for sub-commands that need no library for it."""
+"""Tables, lines and JSON on standard output, for sub-commands that need no library for it.
+
+Whatever the texts are and whoever wrote them, no control character reaches the terminal.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -6,24 +9,32 @@ from collections.abc import Sequence
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table. The first row is its head; a column is as wide as its widest cell."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    import json  # noqa: PLC0415 - `run` needs none of it
+    print_lines(as_json(value).split("\n"))
 
-    print_lines([json.dumps(value, indent=2)])
+
+def as_json(value: object) -> str:
+    """Return a value as JSON in ASCII, without control characters but newlines."""
+    import json  # noqa: PLC0415 - the first registration needs none of it
+
+    return json.dumps(value, indent=2).replace("\x7f", r"\u007f")  # the only one that json does not escape
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print lines."""
-    sys.stdout.write("\n".join(lines) + "\n")
+    """Print lines, without control characters: a line stays one line."""
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def printable(words: str) -> str:
     """Return the text without control characters; each is replaced by its escape. It then fits on one line."""
+    if words.isprintable():
+        return words
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in words)
 
 

@@ -1,7 +1,6 @@
 """The arguments of `plugin-gateway doctor`. Runs all checks in order, and prints their findings."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +10,7 @@ from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
-from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.remedies import Remedies
 from plugin_gateway.core.ports import Backend
@@ -54,8 +53,7 @@ def diagnose(
         if not as_json:
             _show(finding)
     if as_json:
-        found = [{**each._asdict(), "verdict": each.verdict.name.lower()} for each in findings]
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        print_json([{**each._asdict(), "verdict": each.verdict.name.lower()} for each in findings])
     return _status(findings)
 
 
@@ -82,11 +80,9 @@ def _findings(settings: Settings, backend: Backend, remedies: Remedies, log_prob
 
 
 def _show(finding: Finding) -> None:
-    sys.stdout.write(f"{finding.verdict.value:5} {finding.what}\n")
-    if finding.todo:
-        sys.stdout.write(f"      -> {finding.todo}\n")
-    for detail in finding.details:
-        sys.stdout.write(f"      {printable(detail)}\n")
+    todo = [f"      -> {finding.todo}"] if finding.todo else []
+    details = [f"      {detail}" for detail in finding.details]
+    print_lines([f"{finding.verdict.value:5} {finding.what}", *todo, *details])
     sys.stdout.flush()
 
 

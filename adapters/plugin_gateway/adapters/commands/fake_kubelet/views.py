@@ -14,6 +14,7 @@ from rich.text import Text
 
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
+from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.resources.assignment import Health
 
 _FRAME_LINES = 8
@@ -55,7 +56,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 class Picture:
@@ -87,7 +88,7 @@ class Picture:
 
     def say(self, text: str) -> None:
         """Add a line to the events."""
-        self._said.append(text)
+        self._said.append(printable(text))
         self._draw()
 
     def _draw(self) -> None:
@@ -107,7 +108,7 @@ class Picture:
         table = Table("resource", "capacity", "allocatable", "streams", title=f"kubelet {kubelet.release.name}")
         for name in kubelet.resources:
             counts = kubelet.capacity(name), kubelet.allocatable(name), kubelet.open_streams(name)
-            table.add_row(name, *map(str, counts))
+            table.add_row(Text(printable(name)), *map(str, counts))
         return table
 
     def _devices(self, kubelet: FakeKubelet, most: int) -> list[Text]:
@@ -119,7 +120,9 @@ class Picture:
         ]
         devices.sort(key=lambda device: (not device[0], device[1]))
         shown = devices if len(devices) <= most else devices[: max(0, most - 1)]
-        lines = [Text(f"  {name} {health}", style="red" if sick else "green") for sick, name, health in shown]
+        lines = [
+            Text(printable(f"  {name} {health}"), style="red" if sick else "green") for sick, name, health in shown
+        ]
         if len(shown) < len(devices) and most:
             lines.append(Text(f"  and {len(devices) - len(shown)} more"))
         return lines

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import json
 import stat
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,12 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 
-from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError, PluginClient, PluginService
 from plugin_gateway.adapters.configuration.parsers import parse_count
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
+from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.core.errors import InvalidValueError
 
 _KUBERNETES = {"v1beta1": "1.10 and later", "deviceplugin": "1.8 or 1.9"}
@@ -73,12 +73,12 @@ def inspect(sockets: Sequence[Path], wish: Wish, *, as_json: bool) -> int:
         try:
             reports.append(_inspect(path, wish))
         except InspectionError as error:
-            sys.stderr.write(f"plugin-gateway: {error}\n")
+            complain(str(error))
             status = 1
     if as_json:
-        sys.stdout.write(json.dumps(reports, indent=2) + "\n")
+        print_json(reports)
     else:
-        sys.stdout.write("\n".join("\n".join(_lines(report)) + "\n" for report in reports))
+        print_lines([line for number, report in enumerate(reports) for line in (*[""][:number], *_lines(report))])
     return status
 
 
@@ -244,17 +244,14 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _device_lines(report["devices"])
     if report["preferred"] is not None:
-        yield f"\nprefers      {', '.join(report['preferred']) or 'nothing'}"
+        yield from ("", f"prefers      {', '.join(report['preferred']) or 'nothing'}")
     if report["allocated"] is not None:
-        yield f"\nallocated    {json.dumps(report['allocated'], indent=2)}"
+        yield from ("", *f"allocated    {json.dumps(report['allocated'], indent=2)}".split("\n"))
 
 
 def _device_lines(devices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not devices:
         yield "no devices"
         return
-    width = max(len("DEVICE"), *(len(device["id"]) for device in devices))
-    yield f"{'DEVICE':{width}}  {'HEALTH':9}  NUMA"
-    for device in devices:
-        nodes = ",".join(map(str, device["numa_nodes"])) or "-"
-        yield f"{device['id']:{width}}  {device['health']:9}  {nodes}"
+    rows = [(each["id"], each["health"], ",".join(map(str, each["numa_nodes"])) or "-") for each in devices]
+    yield from table([("DEVICE", "HEALTH", "NUMA"), *rows])

@@ -1,0 +1,91 @@
+"""Whatever the texts are, and whoever wrote them, no control character reaches a terminal, a log or a page."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plugin_gateway.adapters.monitoring import status_page
+from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
+from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+
+EVIL = "\x1b]0;title\x07\x1b[31m\r\x7f\x9b2J\u202e\nEVIL"
+"""Sets title and colour, goes back to the first column, clears the screen, turns the text around, adds a line."""
+BACK_ON_ONE_LINE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+def harmless(written: str) -> bool:
+    return all(line.isprintable() for line in written.split("\n"))
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    yield
+    log.write_to(None)
+
+
+@BACK_ON_ONE_LINE
+@given(st.lists(st.text(), min_size=1))
+def test_a_line_stays_one_line_of_printable_characters(capsys: pytest.CaptureFixture[str], lines: list[str]) -> None:
+    capsys.readouterr()
+    print_lines(lines)
+    written = capsys.readouterr().out
+    assert harmless(written)
+    assert written.count("\n") == len(lines)
+
+
+@BACK_ON_ONE_LINE
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1))
+def test_a_table_is_straight_whatever_is_in_it(rows: list[tuple[str, str]]) -> None:
+    lines = table(rows)
+    assert all(line.isprintable() for line in lines)
+    starts = {line.index("|") for line in table([(first, "|") for first, _ in rows])}
+    assert len(starts) == 1 or any("|" in first for first, _ in rows)
+
+
+@BACK_ON_ONE_LINE
+@given(st.dictionaries(st.text(), st.text()))
+def test_json_is_the_same_value_without_control_characters(
+    capsys: pytest.CaptureFixture[str], value: dict[str, str]
+) -> None:
+    capsys.readouterr()
+    print_json(value)
+    written = capsys.readouterr().out
+    assert harmless(written)
+    assert written.isascii()
+    assert json.loads(written) == value
+
+
+@pytest.mark.parametrize("log_format", [LogFormat.TEXT, LogFormat.JSON])
+def test_a_log_line_has_none(log_format: LogFormat, capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logs("info", log_format)
+    log.info("known", words=EVIL, several=[EVIL], named={"a": EVIL})
+    log.exception("failed", ValueError(EVIL), resource=EVIL)
+    written = capfd.readouterr().err
+    assert "EVIL" in written
+    assert harmless(written)
+
+
+def test_the_page_has_none() -> None:
+    device = {"id": EVIL, "index": 0, "product": EVIL, "resource": EVIL, "health": "unhealthy"}
+    registration = {"at": 0.0, "api_version": EVIL, "reason": EVIL, "took_ms": 1.0}
+    resource = {
+        "name": EVIL,
+        "api_version": EVIL,
+        "stream_opened": 0.0,
+        "stands_by": False,
+        "registrations": [registration],
+        "failures": [{"at": 0.0, "cause": EVIL, "words": EVIL}],
+    }
+    status = {
+        "driver": {"version": EVIL, "problem": EVIL, "events_problem": EVIL},
+        "configuration_problem": EVIL,
+        "device_count": {"present": 1, "expected": 2, "decided_by": EVIL, "problem": EVIL},
+        "devices": [{**device, "reason": EVIL, "needs": EVIL}],
+        "resources": [resource],
+    }
+    page = status_page.render(status)
+    assert page.count("EVIL") >= 10
+    assert harmless(page)
