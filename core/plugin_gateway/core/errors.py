@@ -10,6 +10,24 @@ class GatewayError(Exception):
 class InvalidValueError(GatewayError):
     """A value from outside breaks a rule. The message names the value and what is allowed."""
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """Return a message for each value that breaks a rule."""
+        return (str(self),)
+
+
+class InvalidValuesError(InvalidValueError):
+    """Several values from outside break rules. The message has all of them."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self._problems = tuple(problems)
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Return the messages one by one."""
+        return self._problems
+
 
 class AllocationError(GatewayError):
     """An allocation that cannot be granted. The message names the device ids."""

@@ -63,7 +63,13 @@ def assert_one_line(ended: Ended, message: str) -> None:
         (["fake_kubelet"], f"unknown command 'fake_kubelet', allowed are {NAMES}; did you mean fake-kubelet?"),
         ([""], f"unknown command '', allowed are {NAMES}"),
         (["--versoin"], f"unknown flag --versoin, {BEFORE}; did you mean --version?"),
-        (["--backend", "run"], f"unknown flag --backend, {BEFORE}"),
+        (["--backend", "run"], f"unknown flag --backend, {BEFORE}; did you mean plugin-gateway run --backend?"),
+        (["--log-level=debug"], (f"unknown flag --log-level=debug, {BEFORE}; "
+         "did you mean plugin-gateway run --log-level=debug?")),
+        (["run", "--log-level=loud", "--log-level=info"],
+         "--log-level: 'loud', allowed are debug, info, warning, error"),
+        (["run", "--mig-strategy=mixed", "--mig-strategy=none"],
+         "--mig-strategy: 'mixed' is not supported by plugin-gateway, allowed is none"),
         (["run", "--bogus=1"], "unknown flag --bogus=1 (see plugin-gateway run --help)"),
         (["run", "--log-levl", "debug"],
          "unknown flag --log-levl; did you mean --log-level? (see plugin-gateway run --help)"),
@@ -105,6 +111,17 @@ def test_a_mistake_in_the_file_names_the_place(capsys: pytest.CaptureFixture[str
         run_program(capsys, "run", f"--config-file={path}"),
         f"{path}:3:14: flags.logFormat: 'xml', allowed are auto, json, text",
     )
+
+
+def test_each_mistake_in_the_file_gets_a_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("version: v1\nflags:\n  logFormat: xml\n  logLevel: loud\n")
+    ended = run_program(capsys, "run", f"--config-file={path}")
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.splitlines() == [
+        f"plugin-gateway: {path}:3:14: flags.logFormat: 'xml', allowed are auto, json, text",
+        f"plugin-gateway: {path}:4:13: flags.logLevel: 'loud', allowed are debug, info, warning, error",
+    ]
 
 
 def test_the_program_alone_shows_its_commands_and_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,7 +222,7 @@ def test_flags_that_were_given_are_kept_with_the_name_that_was_used(
 ) -> None:
     seen: list[Mapping[str, GivenFlag]] = []
     assert main(own_commands(seen), ["take", *arguments], no_version) == 7
-    assert seen == [given]
+    assert [{name: each[:2] for name, each in flags.items()} for flags in seen] == [given]
 
 
 def test_a_description_keeps_its_paragraphs_and_its_examples(capsys: pytest.CaptureFixture[str]) -> None:

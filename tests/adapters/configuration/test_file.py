@@ -224,7 +224,7 @@ def test_a_resource_rule_that_is_not_one(text: str, said: str, read: Read, confi
     [
         (
             "version: v1\nflags: {\n",
-            "3:1: not YAML: while parsing a flow node: expected the node content, but found '<stream end>'",
+            "2:8: not YAML: the { that begins here is not closed",
         ),
         (
             "version: v1\n\tflags: x\n",

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 
 PROGRAM = "plugin-gateway"
+MAIN = "run"
+"""The sub-command that somebody means who gives flags without one."""
 USAGE_ERROR = 2
 """The exit status for a mistake of the user."""
 INTERRUPTED = 128 + 2
@@ -153,7 +155,7 @@ def complain(message: str) -> None:
 
 
 def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
-    """Run the sub-command that the arguments name, and return the exit status.
+    """Run the sub-command that the arguments name, and return the exit status. Each mistake of the user gets a line.
 
     Ctrl-C, a closed pipe and a full disk are no faults of the program, and end without a traceback.
     """
@@ -164,7 +166,9 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
         status = _dispatch(commands, arguments, version)
         sys.stdout.flush()
     except InvalidValueError as error:
-        fail(str(error))
+        for problem in error.problems[:-1]:
+            complain(problem)
+        fail(error.problems[-1])
     except GatewayError as error:
         fail(str(error), status=1)
     except KeyboardInterrupt:
@@ -214,16 +218,25 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
         sys.stderr.write(_overview(commands))
         return USAGE_ERROR
     if arguments[0] not in {"-h", "--help", "--version"}:
-        _refuse_first(arguments[0], tuple(commands))
+        _refuse_first(arguments[0], commands)
     sys.stdout.write(f"{PROGRAM} {version()}\n" if arguments[0] == "--version" else _overview(commands))
     return 0
 
 
-def _refuse_first(word: str, commands: Sequence[str]) -> NoReturn:
+def _refuse_first(word: str, commands: Mapping[str, Command]) -> NoReturn:
     if word.startswith("-"):
         flags = ("--help", "--version")
-        fail(f"unknown flag {word}, allowed before a command are {' and '.join(flags)}{_suggestion(word, flags)}")
-    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, commands)}")
+        hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else _suggestion(word, flags)
+        fail(f"unknown flag {word}, allowed before a command are {' and '.join(flags)}{hint}")
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, tuple(commands))}")
+
+
+def _has_flag(commands: Mapping[str, Command], word: str) -> bool:
+    """Return whether the main command has this flag, which may have a value."""
+    parser = _Parser(add_help=False)
+    if MAIN in commands:
+        commands[MAIN].load().add_arguments(parser)
+    return any(word.partition("=")[0] in action.option_strings for action in parser._actions)  # noqa: SLF001 - its own
 
 
 def _suggestion(word: str, known: Sequence[str]) -> str:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 class _Remember(argparse.Action):
-    """Keeps the name with which a flag was given, for error messages and the log."""
+    """Keeps the name with which a flag was given, for error messages and the log, and what was given before it."""
 
     def __call__(
         self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values))
+        earlier = getattr(namespace, self.dest, None)
+        setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values, earlier=earlier))
 
 
 def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:

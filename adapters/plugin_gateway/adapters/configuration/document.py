@@ -4,14 +4,17 @@ The file is composed into nodes, and not loaded into dicts and lists, for two re
 column, and a key that occurs twice is found. A dict would keep only the last one.
 """
 
+import re
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.adapters.configuration.yaml_mistakes import explain
+from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read. A ConfigMap cannot be larger either."""
@@ -19,6 +22,12 @@ MAX_WORD = 4096
 """Characters of a key or a value; the same limit as for a path on Linux."""
 _SHOWN = 80
 """Characters of a value that an error message shows at most."""
+
+MAX_COMPLAINTS = 20
+"""Mistakes that are told one by one."""
+MERGE = "tag:yaml.org,2002:merge"
+_OCTAL = re.compile(r"[-+]?0[0-7_]+")
+"""Whole numbers to which YAML 1.1 gives another value than people do."""
 
 STRING, SWITCH, NUMBER, FRACTION, NULL = (
     f"tag:yaml.org,2002:{name}" for name in ("str", "bool", "int", "float", "null")
@@ -75,11 +84,8 @@ def _compose(path: Path, data: bytes) -> yaml.Node:
     try:
         root = yaml.compose(data, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        place = Place(file=path, mark=error.problem_mark) if error.problem_mark else path
-        # The usual mistake is a pattern that begins with * and has no quotes: to YAML it is an alias.
-        problem = ": ".join(filter(None, (error.context, error.problem)))
-        hint = "; a value that begins with * needs quotes" if "alias" in problem else ""
-        raise InvalidValueError(f"{place}: not YAML: {problem}{hint}") from error
+        mark, problem = explain(data, error)
+        raise InvalidValueError(f"{Place(file=path, mark=mark) if mark else path}: not YAML: {problem}") from error
     except yaml.reader.ReaderError as error:
         before = data[: error.position].split(b"\n")
         raise InvalidValueError(f"{path}:{len(before)}:{len(before[-1]) + 1}: not YAML: {error.reason}") from error
@@ -118,10 +124,35 @@ class FileValue:
 
 
 class Document:
-    """One file. Its methods read nodes strictly: whatever is not allowed is an error that names the place."""
+    """One file. Its methods read nodes strictly: whatever is not allowed is a complaint that names the place.
+
+    Complaints are collected, so that one run tells all of them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._complaints: list[str] = []
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Collect the complaint that the block raises as an InvalidValueError, and go on behind the block."""
+        try:
+            yield
+        except InvalidValueError as error:
+            self._complaints.append(str(error))
+
+    def check(self) -> None:
+        """Check that there was no complaint.
+
+        Raises:
+            InvalidValueError: with all complaints.
+        """
+        left = len(self._complaints) - MAX_COMPLAINTS
+        told = self._complaints[:MAX_COMPLAINTS] + ([f"and {left} more"] if left > 0 else [])
+        if len(told) == 1:
+            raise InvalidValueError(told[0])
+        if told:
+            raise InvalidValuesError(told)
 
     def place(self, node: yaml.Node) -> Place:
         """Return the place at which a node begins."""
@@ -130,28 +161,40 @@ class Document:
     def entries(self, node: yaml.Node, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         """Yield the full path, the key node and the value node of each entry of a mapping.
 
-        ``path`` is the path of the mapping itself, and empty for the root.
+        ``path`` is the path of the mapping itself, and empty for the root. A complaint about a key is collected.
 
         Raises:
-            InvalidValueError: the node is no mapping, or a key is no word, is too long, or occurs twice.
+            InvalidValueError: the node is no mapping.
         """
         if not isinstance(node, yaml.MappingNode):
             what = path or "the file"
             raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}, allowed are keys with values")
         seen: dict[str, Place] = {}
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise InvalidValueError(f"{self.place(key)}: a key is {described(key)}, allowed are words")
-            if len(key.value) > MAX_WORD:
-                raise InvalidValueError(
-                    f"{self.place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}"
-                )
-            # A key that contains dots is quoted. Otherwise {"a.b": 1} would be read as {a: {b: 1}}.
-            full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
-            if full in seen:
-                raise InvalidValueError(f"{self.place(key)}: {full} occurs twice, first at {seen[full]}")
-            seen[full] = self.place(key)
-            yield full, key, value
+            full = None
+            with self.collecting():
+                full = self._full(key, path, seen)
+            if full is not None:
+                yield full, key, value
+
+    def _full(self, key: yaml.Node, path: str, seen: dict[str, Place]) -> str:
+        """Return the full path of a key, and note it in ``seen``.
+
+        Raises:
+            InvalidValueError: the key is no word, is too long, or occurs twice.
+        """
+        if not isinstance(key, yaml.ScalarNode):
+            raise InvalidValueError(f"{self.place(key)}: a key is {described(key)}, allowed are words")
+        if len(key.value) > MAX_WORD:
+            raise InvalidValueError(f"{self.place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}")
+        # A key that contains dots is quoted. Otherwise {"a.b": 1} would be read as {a: {b: 1}}.
+        full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
+        if key.tag == MERGE:
+            raise InvalidValueError(f"{self.place(key)}: {full}: keys cannot be merged in this file; write them out")
+        if full in seen:
+            raise InvalidValueError(f"{self.place(key)}: {full} occurs twice, first at {seen[full]}")
+        seen[full] = self.place(key)
+        return full
 
     def word(self, node: yaml.Node, full: str, tags: Sequence[str], allowed: str = "a word") -> FileValue:
         """Return the value of a scalar node, where ``tags`` are the YAML types allowed.
@@ -159,7 +202,8 @@ class Document:
         ``allowed`` says in the error message what may stand there.
 
         Raises:
-            InvalidValueError: the node has another type, or its text is too long.
+            InvalidValueError: the node has another type, its text is too long, or it is a number with another value to
+                YAML than to people.
         """
         if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
             verb = "is" if allowed == "a word" else "are"
@@ -167,5 +211,11 @@ class Document:
         if len(node.value) > MAX_WORD:
             raise InvalidValueError(
                 f"{self.place(node)}: {full} has {len(node.value)} characters, allowed are {MAX_WORD}"
+            )
+        if node.tag == NUMBER and not node.style and _OCTAL.fullmatch(node.value):
+            value, digits = int(node.value.replace("_", ""), 8), node.value.replace("_", "").lstrip("+")
+            raise InvalidValueError(
+                f"{self.place(node)}: {full}: {node.value!r} is {value} to YAML, because it begins with 0; "
+                f"write {' or '.join(dict.fromkeys((str(value), str(int(digits)))))}"
             )
         return FileValue(text=node.value, place=self.place(node))

@@ -21,7 +21,8 @@ from plugin_gateway.adapters.configuration.document import (
 )
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_KEYS, only
+from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
+from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
@@ -77,37 +78,52 @@ class _Reader:
     def read(self) -> FileContent:
         root = load(self._document.path)
         self._check_version(root)
-        self._mapping(root, "")
+        with self._document.collecting():
+            self._mapping(root, "")
+        self._document.check()
         return FileContent(values=self._values, resources=self._resources, health=self._health)
 
     def _check_version(self, root: yaml.Node) -> None:
-        """Check the version before all other keys, because it defines what they mean."""
-        for full, _, value in self._document.entries(root, ""):
-            if full == "version":
-                written = self._document.word(value, full, (STRING,)).text
+        """Check the version before all other keys, because it defines what they mean.
+
+        Raises:
+            InvalidValueError: it is another version, or no configuration file at all.
+        """
+        other = explain_other(root)
+        if other is not None:
+            raise InvalidValueError(f"{self._document.place(other[0])}: {other[1]}")
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if key.value == "version":
+                written = self._document.word(value, "version", (STRING,)).text
                 if written != VERSION:
                     raise InvalidValueError(
                         f"{self._document.place(value)}: version: {written!r}, allowed is {VERSION}"
                     )
                 return
-        raise InvalidValueError(f"{self._document.place(root)}: version is missing, allowed is {VERSION}")
+        if isinstance(root, yaml.MappingNode):
+            with self._document.collecting():
+                raise InvalidValueError(f"{self._document.place(root)}: version is missing, allowed is {VERSION}")
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
         """Read a mapping, and the groups of keys in it. ``path`` is its full path, and empty for the root."""
         for full, key, value in self._document.entries(node, path):
-            if full in self._options:
-                self._values[full] = self._value(value, full)
-            elif full == RESOURCES:
-                self._resources = FileRules(rules=self._rules(value), place=self._document.place(key))
-            elif full == HEALTH:
-                self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
-            elif full in self._groups:
-                if value.tag != NULL:
-                    self._mapping(value, full)
-            elif full in UNSUPPORTED_KEYS:
-                self._check_not_asked_for(full, key, value)
-            elif full != "version":
-                raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
+            with self._document.collecting():
+                self._entry(full, key, value)
+
+    def _entry(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
+        if full in self._options:
+            self._values[full] = self._value(value, full)
+        elif full == RESOURCES:
+            self._resources = FileRules(rules=self._rules(value), place=self._document.place(key))
+        elif full == HEALTH:
+            self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
+        elif full in self._groups:
+            if value.tag != NULL:
+                self._mapping(value, full)
+        elif full in UNSUPPORTED_KEYS:
+            self._check_not_asked_for(full, key, value)
+        elif full != "version":
+            raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
 
     def _health_and_times(self, node: yaml.Node) -> FileHealth:
         """Read the section `health`. Its times and counts are options like others; the rest goes to `read_health`."""
@@ -126,6 +142,8 @@ class _Reader:
         known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
         same_word = [key for key in known if key.rpartition(".")[2] == full.rpartition(".")[2].strip("'")]
         near = same_word or get_close_matches(full, known, n=1)
+        if near and near[0] in UNSUPPORTED_KEYS:
+            return f"it looks like {near[0]}, which {NOT_SUPPORTED}{only(UNSUPPORTED_KEYS[near[0]])}"
         return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(keys))}"
 
     def _check_not_asked_for(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
@@ -135,12 +153,19 @@ class _Reader:
         if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in row.neutral for item in items):
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
-        raise InvalidValueError(f"{self._document.place(key)}: {written} is not supported by plugin-gateway{only(row)}")
+        raise InvalidValueError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
 
     def _value(self, node: yaml.Node, full: str) -> FileValue:
-        if self._options[full].is_switch:
+        """Return the value of an option. It is checked here too, because a flag may decide instead of it."""
+        option = self._options[full]
+        if option.is_switch:
             return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
-        return self._document.word(node, full, _WORDS)
+        written = self._document.word(node, full, _WORDS)
+        try:
+            option.parse(written.text)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{written.place}: {full}: {error}") from error
+        return written
 
     def _rules(self, node: yaml.Node) -> tuple[ResourceRule, ...]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:
@@ -148,27 +173,38 @@ class _Reader:
                 f"{self._document.place(node)}: {RESOURCES} is {described(node)}, "
                 "allowed is a list with pattern and name each"
             )
-        return tuple(self._rule(item) for item in node.value)
+        rules: list[ResourceRule] = []
+        for item in node.value:
+            with self._document.collecting():
+                rules += self._rule(item)
+        return tuple(rules)
 
-    def _rule(self, node: yaml.Node) -> ResourceRule:
-        words: dict[str, FileValue] = {}
+    def _rule(self, node: yaml.Node) -> Sequence[ResourceRule]:
+        """Return the rule, or none where a key or value of it was complained about."""
+        words: dict[str, FileValue | None] = {}
         for full, key, value in self._document.entries(node, RESOURCES):
-            word = full.rpartition(".")[2]
-            if word not in _RULE_KEYS:
-                raise InvalidValueError(
-                    f"{self._document.place(key)}: unknown key {full}, known are {' and '.join(_RULE_KEYS)}"
-                )
-            words[word] = self._document.word(value, full, (STRING,))
+            with self._document.collecting():
+                word = full.rpartition(".")[2]
+                if word not in _RULE_KEYS:
+                    words = dict.fromkeys(_RULE_KEYS) | words  # it may be meant as the one that is missing
+                    raise InvalidValueError(
+                        f"{self._document.place(key)}: unknown key {full}, known are {' and '.join(_RULE_KEYS)}"
+                    )
+                words[word] = None
+                words[word] = self._document.word(value, full, (STRING,))
         missing = [word for word in _RULE_KEYS if word not in words]
         if missing:
             raise InvalidValueError(
                 f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {RESOURCES}"
             )
         pattern, name = (words[word] for word in _RULE_KEYS)
-        if not pattern.text:
+        if pattern is not None and not pattern.text:
             raise InvalidValueError(f"{pattern.place}: {RESOURCES}.pattern is empty; '*' matches every product")
+        if name is None:
+            return ()
         full_name = name.text if "/" in name.text else _NVIDIA_DOMAIN + name.text
         try:
-            return ResourceRule(pattern=pattern.text, name=parse_resource_name(full_name))
+            resource = parse_resource_name(full_name)
         except InvalidValueError as error:
             raise InvalidValueError(f"{name.place}: {error}") from error
+        return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None else ()

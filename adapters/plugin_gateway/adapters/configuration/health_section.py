@@ -38,19 +38,19 @@ NO_HEALTH = FileHealth(kinds={}, families={})
 def read_health(document: Document, node: yaml.Node, by_default: HealthPolicy) -> FileHealth:
     """Read the keys of the section that are not options. ``by_default`` has the kinds of evidence of the backend.
 
-    Raises:
-        InvalidValueError: a key or a value is not allowed. The message names file, line and column.
+    The document collects a complaint for each key and value that is not allowed.
     """
     xids: Mapping[EvidenceKind, Decision] = {}
     others: Mapping[EvidenceKind, Decision] = {}
     families: Mapping[str, Decision] = {}
     for full, _, value in document.entries(node, HEALTH):
-        if full == XIDS:
-            xids = _read_xids(document, value)
-        elif full == UNKNOWN_XID:
-            families = {XID: _decision(document, value, full)}
-        else:
-            others = _read_evidence(document, value, by_default)
+        with document.collecting():
+            if full == XIDS:
+                xids = _read_xids(document, value)
+            elif full == UNKNOWN_XID:
+                families = {XID: _decision(document, value, full)}
+            else:
+                others = _read_evidence(document, value, by_default)
     return FileHealth(kinds={**xids, **others}, families=families)
 
 
@@ -59,25 +59,29 @@ def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Dec
     decisions: dict[EvidenceKind, Decision] = {}
     ranges: list[tuple[int, int]] = []
     for full, key, value in document.entries(node, XIDS):
-        first, last = _range(document, key)
-        decision = _decision(document, value, full)
-        for before in ranges:
-            if first <= before[1] and before[0] <= last:
-                both = max(first, before[0])
-                raise InvalidValueError(
-                    f"{document.place(key)}: {full}: XID {both} was decided about before, "
-                    f"by {XIDS}.{range_name(*before)}"
-                )
-        ranges.append((first, last))
-        decisions |= dict.fromkeys((numbered(XID, xid) for xid in range(first, last + 1)), decision)
+        with document.collecting():
+            first, last = _range(document, key)
+            decision = _decision(document, value, full)
+            _check_new(first, last, ranges, f"{document.place(key)}: {full}")
+            ranges.append((first, last))
+            decisions |= dict.fromkeys((numbered(XID, xid) for xid in range(first, last + 1)), decision)
     return decisions
+
+
+def _check_new(first: int, last: int, ranges: Sequence[tuple[int, int]], culprit: str) -> None:
+    """Check that no earlier range has an XID of this one."""
+    for before in ranges:
+        if first <= before[1] and before[0] <= last:
+            both = max(first, before[0])
+            raise InvalidValueError(f"{culprit}: XID {both} was decided about before, by {XIDS}.{range_name(*before)}")
 
 
 def _range(document: Document, key: yaml.Node) -> tuple[int, int]:
     """Return the first and the last XID that a key names."""
     assert isinstance(key, yaml.ScalarNode)
     first, dash, last = key.value.partition("-")
-    if _is_xid(first) and (_is_xid(last) if dash else True) and int(first) <= int(last or first):
+    is_octal = key.tag == NUMBER and first.startswith("0")  # to YAML, 010 is 8
+    if not is_octal and _is_xid(first) and (_is_xid(last) if dash else True) and int(first) <= int(last or first):
         return int(first), int(last or first)
     raise InvalidValueError(
         f"{document.place(key)}: {XIDS}: {key.value[:80]!r} is no XID, "
@@ -95,15 +99,16 @@ def _read_evidence(document: Document, node: yaml.Node, by_default: HealthPolicy
     decisions: dict[EvidenceKind, Decision] = {}
     for full, key, value in document.entries(node, EVIDENCE):
         kind = EvidenceKind(full.removeprefix(f"{EVIDENCE}."))
-        if kind not in names:
-            raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(names)}")
-        if isinstance(value, yaml.MappingNode) and kind not in by_default.events:
-            events = ", ".join(by_default.events)
-            raise InvalidValueError(
-                f"{document.place(value)}: {full} is a mapping, allowed is an action: a check finds this evidence, and "
-                f"only what is reported can be counted, which are XIDs, {events}"
-            )
-        decisions[kind] = _decision(document, value, full)
+        with document.collecting():
+            if kind not in names:
+                raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(names)}")
+            if isinstance(value, yaml.MappingNode) and kind not in by_default.events:
+                events = ", ".join(by_default.events)
+                raise InvalidValueError(
+                    f"{document.place(value)}: {full} is a mapping, allowed is an action: a check finds this evidence, "
+                    f"and only what is reported can be counted, which are XIDs, {events}"
+                )
+            decisions[kind] = _decision(document, value, full)
     return decisions
 
 

@@ -1,5 +1,6 @@
 """One option of the table of options, and a flag as it was given."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.parsers import Parse
@@ -10,6 +11,15 @@ class GivenFlag(NamedTuple):
 
     flag: str
     text: str
+    earlier: "GivenFlag | None" = None
+    """The same option, where it was given before. The last one counts, but none may be wrong."""
+
+    def all(self) -> "Iterator[GivenFlag]":
+        """Yield the flag each time that it was given, the last one first."""
+        given: GivenFlag | None = self
+        while given is not None:
+            yield given
+            given = given.earlier
 
 
 class Option(NamedTuple):

@@ -100,15 +100,13 @@ class _Reading:
     def read(self, name: str) -> Any:
         """Return the value of one option, and note its source."""
         option = self._options[name]
+        if name in self._flags:
+            for given in self._flags[name].all():
+                _parse(option, given.text, given.flag)
         found = self._find(option)
         self._sources[name] = found.source if found else DEFAULT
         text = found.text if found else option.default
-        if text is None:
-            return None
-        try:
-            return option.parse(text)
-        except InvalidValueError as error:
-            raise InvalidValueError(f"{found.culprit}: {error}" if found else str(error)) from error
+        return None if text is None else _parse(option, text, found.culprit if found else "")
 
     def _find(self, option: Option) -> _Found | None:
         """Return the text from the place that takes precedence; None where only the default is left."""
@@ -123,3 +121,11 @@ class _Reading:
             return None
         place = written.place
         return _Found(text=written.text, source=f"file {place.line}", culprit=f"{place}: {option.file_key}")
+
+
+def _parse(option: Option, text: str, culprit: str) -> Any:
+    """Return the value of a text. An error begins with the culprit: the flag, the variable or the place in the file."""
+    try:
+        return option.parse(text)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{culprit}: {error}" if culprit else str(error)) from error

@@ -22,6 +22,7 @@ class Unsupported(NamedTuple):
     """Values that ask for nothing, in lower case. They are accepted."""
 
 
+NOT_SUPPORTED = "is not supported by plugin-gateway"
 _OFF = ("false",)
 
 UNSUPPORTED = (
@@ -68,7 +69,8 @@ def refuse_unsupported(flags: Mapping[str, GivenFlag], environment: Mapping[str,
     """
     for row in UNSUPPORTED:
         if row.flag and row.flag in flags:
-            refuse(row, row.flag, flags[row.flag].text)
+            for given in flags[row.flag].all():
+                refuse(row, row.flag, given.text)
         if row.variable and environment.get(row.variable):
             refuse(row, f"environment variable {row.variable}", environment[row.variable])
 
@@ -80,7 +82,7 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
         InvalidValueError: the message names the culprit, the value and what is allowed.
     """
     if not all(word.strip().lower() in row.neutral for word in text.split(",")):
-        raise InvalidValueError(f"{culprit}: {text[:80]!r} is not supported by plugin-gateway{only(row)}")
+        raise InvalidValueError(f"{culprit}: {text[:80]!r} {NOT_SUPPORTED}{only(row)}")
 
 
 def only(row: Unsupported) -> str:

@@ -1,0 +1,194 @@
+"""One run tells every mistake of a file, where it begins and what it is; what is no configuration file is named."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plugin_gateway.adapters.configuration.document import MAX_COMPLAINTS
+from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
+
+from .conftest import Read
+
+MANIFEST = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: time-slicing-config-all
+  namespace: nvidia-device-plugin
+data:
+  any: |-
+     version: v1
+     flags:
+       migStrategy: "none"
+       failOnInitError: false
+"""
+MANY = """\
+version: v1
+flags:
+  logLevel: loud
+  logLevle: info
+  failOnInitError: maybe
+  <<: {logFormat: json}
+  plugin: [a]
+resources:
+  gpus:
+  - {pattern: a, nmae: b}
+  - {pattern: "", name: c}
+  - 5
+health:
+  quietTime: long
+  flapCount: 010
+  xids: {0: ignore, 13: what, 010: ignore}
+  evidence: {nothing: ignore}
+"""
+
+
+def complaints(read: Read, text: str, config_file: Path) -> list[str]:
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, text)
+    return [each.replace(f"{config_file}:", "") for each in caught.value.problems]
+
+
+def test_every_mistake_is_told_at_once(read: Read, config_file: Path) -> None:
+    told = complaints(read, MANY, config_file)
+    assert [each.split(": ")[0] for each in told] == [
+        "3:13",
+        "4:3",
+        "5:20",
+        "6:3",
+        "7:11",
+        "10:18",
+        "11:15",
+        "12:5",
+        "14:14",
+        "15:14",
+        "16:10",
+        "16:25",
+        "16:31",
+        "17:14",
+    ]
+    assert told[0] == "3:13: flags.logLevel: 'loud', allowed are debug, info, warning, error"
+    assert told[3] == "6:3: flags.<<: keys cannot be merged in this file; write them out"
+    assert told[9].startswith("15:14: health.flapCount: '010' is 8 to YAML, because it begins with 0; write 8 or 10")
+
+
+def test_a_file_of_mistakes_is_not_repeated_whole(read: Read, config_file: Path) -> None:
+    text = "version: v1\n" + "".join(f"x{number}: 1\n" for number in range(1000))
+    told = complaints(read, text, config_file)
+    assert len(told) == MAX_COMPLAINTS + 1
+    assert told[-1] == f"and {1000 - MAX_COMPLAINTS} more"
+
+
+def test_the_text_of_all_complaints_has_each(read: Read) -> None:
+    with pytest.raises(InvalidValuesError) as caught:
+        read((), {}, MANY)
+    assert str(caught.value) == "; ".join(caught.value.problems)
+
+
+def test_a_value_of_the_file_is_checked_although_a_flag_decides(read: Read, config_file: Path) -> None:
+    config_file.write_text("version: v1\nflags: {logLevel: loud}\n")
+    with pytest.raises(InvalidValueError, match=r"2:19: flags.logLevel: 'loud'"):
+        read([f"--config-file={config_file}", "--log-level=info"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            MANIFEST,
+            "2:7: this is a Kubernetes manifest (ConfigMap) and no configuration file: give the text below data.any",
+        ),
+        (
+            "kind: DaemonSet\napiVersion: apps/v1\n",
+            "1:7: this is a Kubernetes manifest (DaemonSet) and no configuration file, which begins with version: v1",
+        ),
+        ("apiVersion: v1\nflags: {logLevel: info}\n", "1:1: apiVersion is called version in this file: version: v1"),
+        (
+            "image: {tag: x}\nconfig:\n  map:\n    default: |-\n      version: v1\n",
+            (
+                "1:1: these are values of a Helm chart (image, config) and no configuration file: "
+                "give the text below config.map.default"
+            ),
+        ),
+        (
+            "nodeSelector: {a: b}\nconfig:\n  file:\n    version: v1\n",
+            (
+                "1:1: these are values of a Helm chart (nodeSelector, config) and no configuration file: "
+                "give the text below config.file"
+            ),
+        ),
+        (
+            "tolerations: []\nlogLevel: info\n",
+            (
+                "1:1: these are values of a Helm chart (tolerations) and no configuration file, "
+                "which begins with version: v1"
+            ),
+        ),
+    ],
+)
+def test_something_else_than_a_configuration_file_is_named(text: str, said: str, read: Read, config_file: Path) -> None:
+    assert complaints(read, text, config_file) == [said]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('version: v1\nflags:\n  logLevel: "info\n', '3:13: not YAML: the " that begins here is not closed'),
+        ("version: v1\nflags:\n  logLevel: 'info\n", "3:13: not YAML: the ' that begins here is not closed"),
+        (
+            'version: v1\nresources: {gpus: [{pattern: "*", name: nvidia.com/gpu}\n',
+            "2:19: not YAML: the [ that begins here is not closed, nor is the { at 2:12",
+        ),
+        (
+            'version: v1\nresources: {gpus: [{pattern: "*", name: nvidia.com/gpu}}\nflags:\n  logLevel: info\n',
+            "2:19: not YAML: the [ that begins here is not closed",
+        ),
+        (
+            "version: v1\nresources:\n  gpus: [{pattern: a, name: b}\nflags:\n  logLevel: info\n",
+            "3:9: not YAML: the [ that begins here is not closed",
+        ),
+        ("version: v1\nflags: {\n", "2:8: not YAML: the { that begins here is not closed"),
+        (
+            'version: v1\nflags:\n  logLevel: "info\n  logFormat: "json"\n',
+            (
+                "4:15: not YAML: while parsing a block mapping: expected <block end>, but found '<scalar>'; "
+                'is the " at 3:13 not closed?'
+            ),
+        ),
+    ],
+)
+def test_what_is_not_closed_is_told_where_it_begins(text: str, said: str, read: Read, config_file: Path) -> None:
+    (told,) = complaints(read, text, config_file)
+    assert told == said
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("mpsRot", "it looks like flags.mpsRoot, which is not supported by plugin-gateway; take it out"),
+        ("migStrateg", "it looks like flags.migStrategy, which is not supported by plugin-gateway, allowed is none"),
+        ("logLevle", "did you mean flags.logLevel?"),
+    ],
+)
+def test_no_hint_proposes_what_is_refused(key: str, hint: str, read: Read, config_file: Path) -> None:
+    assert complaints(read, f"version: v1\nflags: {{{key}: x}}\n", config_file) == [
+        f"2:9: unknown key flags.{key}, {hint}"
+    ]
+
+
+@pytest.mark.parametrize("written", ["010", "+010", "0_10", "00"])
+def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(written: str, read: Read, config_file: Path) -> None:
+    (told,) = complaints(read, f"version: v1\nhealth: {{quietTime: {written}}}\n", config_file)
+    assert "because it begins with 0" in told
+    quoted = read((), {}, "version: v1\nhealth: {quietTime: '10', flapCount: 0o10}\n".replace("0o10", "10"))
+    assert quoted.health.quiet_time == 10
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@given(text=st.text(alphabet="[]{}\"'ab:,- \n&*<!#|", max_size=60))
+def test_whatever_the_text_is_the_complaint_names_a_place(text: str, read: Read, config_file: Path) -> None:
+    for told in complaints(read, f"version: v1\nnothing: {text}", config_file):
+        assert re.match(r"\d+:\d+: |and \d+ more$", told), told
