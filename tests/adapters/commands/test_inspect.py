@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import stat
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from adapters.fake_kubelet.plugin import Plugin
+from harness.confined import NO_CAPABILITIES, needs_root
 from harness.node import DIALECTS, RESOURCE, Node, device, running, until
 from harness.process import run_to_end
 from plugin_gateway.adapters.commands.inspect import plugin_client
@@ -109,8 +111,47 @@ async def test_a_plugin_that_never_answers_is_let_go(
     async with Plugin(kubelet_dir, release("1.36")) as plugin:
         plugin.delays = {"GetDevicePluginOptions": 5.0}
         status, report, errors = await inspected(capsys, kubelet_dir / plugin.name)
-    assert (status, report) == (1, None)
+    assert status == 1
+    assert report is not None
+    assert report["options"] is None
+    assert [each["id"] for each in report["devices"]] == ["a", "b"]  # type: ignore[attr-defined]
     assert "no answer to GetDevicePluginOptions within 0 s" in errors
+
+
+async def test_a_call_that_fails_hides_nothing_else(kubelet_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with Plugin(kubelet_dir, release("1.36"), ids=["b10", "a", "b9"]) as plugin:
+        path = kubelet_dir / plugin.name
+        plugin.answers = {"GetDevicePluginOptions": "no options", "Allocate": "no devices"}
+        status, report, errors = await inspected(capsys, path, Wish(allocate=["a"]))
+        assert status == 1
+        assert report is not None
+        assert [each["id"] for each in report["devices"]] == ["a", "b10", "b9"]  # type: ignore[attr-defined]
+        assert (report["options"], report["allocated"]) == (None, None)
+        assert errors.splitlines() == [
+            f"plugin-gateway: {path}: GetDevicePluginOptions: INTERNAL: no options",
+            f"plugin-gateway: {path}: Allocate: INTERNAL: no devices",
+        ]
+        assert await asyncio.to_thread(inspect, [path], Wish(), as_json=False) == 1
+    assert "b10     Healthy  -" in capsys.readouterr().out
+
+
+@needs_root
+async def test_what_may_not_be_asked_is_told_in_one_line(kubelet_dir: Path) -> None:
+    path = kubelet_dir / "x.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        os.chown(path, 65534, 65534)
+        path.chmod(0o700)
+        status, output, errors = await run_to_end("inspect", str(path), within=NO_CAPABILITIES)
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"plugin-gateway: {path}: Permission denied; this is root already: SELinux")
+    assert errors.count("\n") == 1
+    os.chown(kubelet_dir, 65534, 65534)
+    status, output, errors = await run_to_end("inspect", str(path), within=NO_CAPABILITIES)
+    assert (status, output) == (1, "")
+    assert errors.startswith(f"plugin-gateway: {path}: Permission denied; this is root already: SELinux")
+    assert errors.count("\n") == 1
 
 
 async def test_a_listener_that_never_says_a_word_is_let_go(
@@ -155,8 +196,7 @@ async def test_a_socket_that_nobody_listens_on_is_told(kubelet_dir: Path, capsys
         gone.bind(str(kubelet_dir / "x"))
     status, _, errors = await inspected(capsys, kubelet_dir / "x")
     assert status == 1
-    assert "x: reflection: UNAVAILABLE" in errors
-    assert errors.count("\n") == 1
+    assert errors == f"plugin-gateway: {kubelet_dir / 'x'}: nobody listens on it\n"
 
 
 async def test_the_kubelets_own_socket_is_no_plugin(kubelet_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from harness.confined import NO_CAPABILITIES, needs_root
 from plugin_gateway.adapters.kubelet import pod_resources
 from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, names_by_device
@@ -19,6 +22,11 @@ from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, lis
 from plugin_gateway.api.podresources import api_pb2 as wire
 
 RESOURCE = "nvidia.com/gpu"
+ASK = """\
+import pathlib, sys
+from plugin_gateway.adapters.kubelet.holders import find_holders
+print(find_holders(pathlib.Path(sys.argv[1])).source)
+"""
 STREAM_OPEN = Holder("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
 REGISTERED = {RESOURCE: frozenset({"GPU-1", "GPU-2", "GPU-3"})}
 
@@ -90,7 +98,8 @@ def test_a_checkpoint_that_is_none_is_told(text: str, words: str, tmp_path: Path
 
 def test_without_a_checkpoint_nothing_is_known(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path) is None
-    assert find_holders(tmp_path) == ((), "no kubelet tells by pod-resources, and there is no checkpoint")
+    path = tmp_path.parent / "pod-resources" / "kubelet.sock"
+    assert find_holders(tmp_path) == ((), f"{path}: there is no such file, and there is no checkpoint")
     (tmp_path / "kubelet_internal_checkpoint").mkdir()
     with pytest.raises(CheckpointError, match="Is a directory"):
         read_checkpoint(tmp_path)
@@ -175,6 +184,34 @@ async def test_a_kubelet_that_does_not_tell_says_why_and_its_checkpoint_is_read(
         found = await asyncio.to_thread(find_holders, root / "device-plugins")
     assert found.holders == (STREAM_OPEN,)
     assert found.source.startswith("from the kubelet's checkpoint")
+    assert words in found.source
+
+
+def test_why_the_kubelet_could_not_be_asked_is_told(root: Path) -> None:
+    path = root / "pod-resources" / "kubelet.sock"
+    path.parent.mkdir()
+    (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(content(["GPU-1"])))
+    path.touch()
+    assert find_holders(root / "device-plugins").source.endswith(f"cannot be asked: {path}: it is no socket")
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    assert find_holders(root / "device-plugins").source.endswith(f"cannot be asked: {path}: nobody listens on it")
+
+
+@needs_root
+def test_a_kubelet_that_may_not_be_asked_is_told(root: Path) -> None:
+    path = root / "pod-resources" / "kubelet.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        for closed in (path, path.parent):
+            os.chown(closed, 65534, 65534)
+            closed.chmod(0o700)
+            command = (*NO_CAPABILITIES, sys.executable, "-c", ASK, str(root / "device-plugins"))
+            told = subprocess.run(command, capture_output=True, check=True, text=True, timeout=20).stdout
+            assert told.startswith(f"{path}: Permission denied; this is root already: SELinux")
 
 
 async def test_a_kubelet_that_never_answers_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

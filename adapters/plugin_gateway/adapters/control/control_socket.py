@@ -15,6 +15,7 @@ from typing import Any
 
 from plugin_gateway.adapters.support.connections import Clients
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.errors import GatewayError
 
 NAME = "control.sock"
@@ -156,7 +157,7 @@ def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
 def _hint(error: OSError) -> str:
     """Return a likely cause, for the end of the error message."""
     if isinstance(error, PermissionError):
-        return "; only root may" if os.geteuid() != 0 else "; root is confined here: SELinux, or no CAP_DAC_OVERRIDE"
+        return f"; {who_may() if os.geteuid() == 0 else 'only root may'}"
     if isinstance(error, ConnectionResetError):
         return "; it is busy with others, try again"
     return "; is it running, and does it have the same --state-dir?"

@@ -28,12 +28,11 @@ def find_holders(kubelet_dir: Path) -> Found:
     """
     path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
     told: tuple[Holder, ...] | None = None
-    problem = "no kubelet tells by pod-resources"
-    if path.is_socket():
-        try:
-            told = list_holders(path)
-        except PodResourcesError as error:
-            problem = str(error)
+    problem = ""
+    try:
+        told = list_holders(path)
+    except PodResourcesError as error:
+        problem = str(error)
     try:
         checkpoint = read_checkpoint(kubelet_dir)
     except CheckpointError as error:
@@ -44,7 +43,8 @@ def find_holders(kubelet_dir: Path) -> Found:
         return Found(told + others, f"told by the kubelet{', some only by its checkpoint' if others else ''}")
     if checkpoint is None:
         return Found((), f"{problem}, and there is no checkpoint")
-    return Found(kept, "from the kubelet's checkpoint, which can name pods that have ended")
+    source = "from the kubelet's checkpoint, which can name pods that have ended"
+    return Found(kept, f"{source}; the kubelet cannot be asked: {problem}")
 
 
 def _is_told(holder: Holder, told: Sequence[Holder]) -> bool:

@@ -9,6 +9,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
+from plugin_gateway.adapters.support.unix_files import explain_unreachable
 from plugin_gateway.api.podresources import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
@@ -28,8 +29,10 @@ def list_holders(path: Path) -> tuple[Holder, ...]:
     """Return the containers that hold devices, as the kubelet reports them.
 
     Raises:
-        PodResourcesError: the kubelet does not answer, or has no such service.
+        PodResourcesError: the kubelet cannot be asked, does not answer, or has no such service.
     """
+    if problem := explain_unreachable(path):
+        raise PodResourcesError(f"{path}: {problem}")
     options = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", MAX_ANSWER_LENGTH))
     with grpc.insecure_channel(f"unix:{path}", options=options) as channel:
         for package in PACKAGES:

@@ -76,6 +76,33 @@ def find_listener(path: Path) -> Listener | None:
         return Listener(pid=int.from_bytes(credentials[:4], "little", signed=True))
 
 
+def who_may() -> str:
+    """Return who may do what this process may not, for the end of an error message."""
+    if os.geteuid() != 0:
+        return "run it as root"
+    return (
+        "this is root already: SELinux or AppArmor forbids it (see the audit log), or the container lacks "
+        "CAP_DAC_OVERRIDE"
+    )
+
+
+def explain_unreachable(path: Path) -> str | None:
+    """Return why no call can reach a unix socket; None if a process listens on it.
+
+    gRPC says it in many words, with the address and its own code.
+    """
+    try:
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return "it is no socket"
+        return None if find_listener(path) is not None else "nobody listens on it"
+    except FileNotFoundError:
+        return "there is no such file"
+    except PermissionError as error:
+        return f"{error.strerror}; {who_may()}"
+    except OSError as error:
+        return error.strerror or str(error)
+
+
 def explain_bind(path: Path) -> str:
     """Return why a socket cannot be bound at this path. gRPC does not say it, so it is tried without gRPC."""
     try:

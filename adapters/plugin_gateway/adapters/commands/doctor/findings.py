@@ -1,14 +1,10 @@
 """The findings of the checks."""
 
-import os
 from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-CONFINED = (
-    "this is root already: SELinux or AppArmor forbids it (see the audit log), or the container lacks CAP_DAC_OVERRIDE"
-)
-"""What to do where root may not."""
+from plugin_gateway.adapters.support.unix_files import who_may
 
 
 class Verdict(Enum):
@@ -51,4 +47,4 @@ def mend(what: str, todo: str, details: Sequence[str] = ()) -> Finding:
 
 def unseen(what: str, todo: str = "") -> Finding:
     """Return the finding that something could not be checked. By default it says who may look."""
-    return Finding(Verdict.UNSEEN, what, todo or (CONFINED if os.geteuid() == 0 else "run it as root"))
+    return Finding(Verdict.UNSEEN, what, todo or who_may())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from inotify_simple import INotify
 
-from plugin_gateway.adapters.commands.doctor.findings import CONFINED, Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
-from plugin_gateway.adapters.support.unix_files import explain_unwritable
+from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_may
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
@@ -125,7 +125,7 @@ def check_state_directory(directory: Path) -> Iterator[Finding]:
         yield mend(
             f"{directory} cannot be written: {error.strerror}; a restart of the gateway forgets which devices are "
             "unhealthy",
-            _CURES.get(error.errno or 0, CONFINED),
+            _CURES.get(error.errno or 0, who_may()),
         )
 
 

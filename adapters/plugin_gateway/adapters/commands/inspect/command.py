@@ -17,6 +17,7 @@ from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionErr
 from plugin_gateway.adapters.configuration.parsers import parse_count
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.errors import InvalidValueError
 
 _KUBERNETES = {"v1beta1": "1.10 and later", "deviceplugin": "1.8 or 1.9"}
@@ -67,7 +68,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
 
 
 def inspect(sockets: Sequence[Path], wish: Wish, *, as_json: bool) -> int:
-    """Print a report about each socket. Return 1 if one of them cannot be asked."""
+    """Print a report about each socket. Return 1 if one of them cannot be asked, or did not answer all."""
     reports, status = [], 0
     for path in sockets:
         try:
@@ -79,6 +80,10 @@ def inspect(sockets: Sequence[Path], wish: Wish, *, as_json: bool) -> int:
         print_json(reports)
     else:
         print_lines([line for number, report in enumerate(reports) for line in (*[""][:number], *_lines(report))])
+    for report in reports:
+        for problem in report["problems"]:
+            complain(problem)
+            status = 1
     return status
 
 
@@ -91,7 +96,8 @@ def find_sockets(directory: Path) -> Sequence[Path]:
     try:
         found = [path for path in sorted(directory.iterdir()) if stat.S_ISSOCK(path.lstat().st_mode)]
     except OSError as error:
-        raise InspectionError(f"{directory}: {error.strerror}") from error
+        hint = f"; {who_may()}" if isinstance(error, PermissionError) else ""
+        raise InspectionError(f"{directory}: {error.strerror}{hint}") from error
     plugins = [path for path in found if path.name != KUBELET_SOCKET]
     if not plugins:
         raise InspectionError(f"{directory}: there is no device plugin's socket; name one, or use --kubelet-dir")
@@ -114,7 +120,15 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
         services = client.services(reflected)
         service = services[0]
         devices = MessageToDict(client.snapshot(service), preserving_proto_field_name=True).get("devices", [])
-        options = client.call(service, "GetDevicePluginOptions", {})
+        devices.sort(key=lambda device: device.get("ID", ""))
+        problems: list[str] = []
+        options, preferred, allocated = None, None, None
+        with _noting(problems):
+            options = client.call(service, "GetDevicePluginOptions", {})
+        with _noting(problems):
+            preferred = _preferred(client, service, devices, wish.prefer)
+        with _noting(problems):
+            allocated = _allocated(client, service, wish.allocate)
         return {
             "socket": str(path),
             "reflection": reflected is not None,
@@ -126,9 +140,19 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
             "messages": _messages(service) if service.is_reflected else {},
             "options": _plain(options) if options is not None else None,
             "devices": [_device(device) for device in devices],
-            "preferred": _preferred(client, service, devices, wish.prefer),
-            "allocated": _allocated(client, service, wish.allocate),
+            "preferred": preferred,
+            "allocated": allocated,
+            "problems": problems,
         }
+
+
+@contextlib.contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Note the problem of one call. What the others told is shown all the same."""
+    try:
+        yield
+    except InspectionError as error:
+        problems.append(str(error))
 
 
 def _plain(message: Any) -> Mapping[str, Any]:

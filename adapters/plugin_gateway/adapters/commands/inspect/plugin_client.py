@@ -1,6 +1,5 @@
 """A client for any device plugin. It uses the plugin's own descriptors if there is reflection, and ours otherwise."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from plugin_gateway.adapters.support.unix_files import explain_unreachable
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
@@ -78,12 +78,11 @@ class PluginClient:
         """Prepare the connection. It is made by the first call.
 
         Raises:
-            InspectionError: there is no socket at this path.
+            InspectionError: there is no socket at this path, or it cannot be reached.
         """
         self.path = path
-        if not path.is_socket():
-            what = "there is no such file" if not os.path.lexists(path) else "it is no socket"
-            raise InspectionError(f"{path}: {what}")
+        if problem := explain_unreachable(path):
+            raise InspectionError(f"{path}: {problem}")
         self._channel = grpc.insecure_channel(
             f"unix:{path}",
             options=(
