@@ -1,8 +1,10 @@
 """The example of a scheduler extender keeps its quota, for schedulers of both spellings, whatever comes at once."""
 
+import contextlib
 import importlib.util
 import json
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -10,12 +12,15 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deployment.schemas import RELEASES, api
 
@@ -182,7 +187,9 @@ def test_what_was_bound_and_is_gone_is_free_again(cluster: Cluster) -> None:
         (b"[]", "no names with values"),
         (b"{}", "has neither nodes|no 'pod'|nothing"),
         ({"Pod": {}, "NodeNames": []}, "KeyError"),
-        ({"Pod": pod("a", "many"), "NodeNames": []}, "ValueError"),
+        ({"Pod": pod("a", "many"), "NodeNames": []}, "'many' is no quantity"),
+        (b'{"Pod":' * 100_000, "RecursionError|JSONDecodeError"),
+        (b"[" * 100_000, "RecursionError"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_an_error_and_it_goes_on(
@@ -191,6 +198,131 @@ def test_a_request_that_makes_no_sense_is_an_error_and_it_goes_on(
     with extending(cluster, 1) as address:
         assert re.search(words, ask(address, "filter", request_)["Error"])
         assert ask(address, "filter", {"Pod": pod("a"), "NodeNames": ["n"]})["Error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("quantity", "amount"),
+    [
+        ("0", 0),
+        ("1", 1),
+        ("+1", 1),
+        ("1.", 1),
+        ("1.0", 1),
+        ("1k", 1000),
+        ("1Ki", 1024),
+        ("0.5Ki", 512),
+        ("1e0", 1),
+        ("1e3", 1000),
+        ("1E3", 1000),
+        ("5e-1", 1),
+        ("1T", 10**12),
+        ("1Ti", 2**40),
+        ("1P", 10**15),
+        ("1E", 10**18),
+        ("1Ei", 2**60),
+        ("9e999999999", 2**63 - 1),
+        ("1e-999999999", 1),
+        ("1000m", 1),
+        ("1000000000n", 1),
+        ("100u", 1),
+    ],
+)
+def test_every_quantity_of_the_api_is_read(quantity: str, amount: int) -> None:
+    """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/; parts of one are rounded up."""
+    assert extender.read_quantity(quantity) == amount
+
+
+@pytest.mark.parametrize(
+    "quantity", ["", "-1", "1 ", "Ki", "1K", "1ki", "e3", "1e", "1e1.5", "1_0", "\u0661", "1" * 1000]
+)
+def test_what_is_no_quantity_is_refused(quantity: str) -> None:
+    with pytest.raises(extender.RefusedError):
+        extender.read_quantity(quantity)
+
+
+@given(st.fractions(min_value=0, max_value=10**6), st.sampled_from(["", "k", "M", "Ki", "Mi", "m", "e2"]))
+def test_a_larger_number_is_no_smaller_quantity(number: Fraction, suffix: str) -> None:
+    low, high = (f"{float(each):.6f}{suffix}" for each in (number, number + 1))
+    assert 0 <= extender.read_quantity(low) <= extender.read_quantity(high)
+
+
+@pytest.mark.parametrize(
+    ("init", "containers", "overhead", "wanted"),
+    [
+        ([], [1, 2], 0, 3),
+        ([(5, False)], [1], 0, 5),
+        ([(1, True)], [1], 0, 2),
+        ([(1, True), (2, True)], [1], 0, 4),
+        ([(1, True), (5, False)], [1], 0, 6),
+        ([(5, False), (1, True)], [1], 0, 5),
+        ([(3, False), (1, True)], [1], 1, 4),
+    ],
+)
+def test_sidecars_run_beside_containers_and_later_init_containers(
+    init: list[tuple[int, bool]], containers: list[int], overhead: int, wanted: int, cluster: Cluster
+) -> None:
+    """As k8s.io/component-helpers/resource PodRequests sums."""
+
+    def container(amount: int, *, sidecar: bool = False) -> dict[str, Any]:
+        return {"resources": {"limits": {LICENSE: str(amount)}}, **({"restartPolicy": "Always"} if sidecar else {})}
+
+    wanting = pod("a")
+    wanting["spec"] = {
+        "initContainers": [container(amount, sidecar=sidecar) for amount, sidecar in init],
+        "containers": [container(amount) for amount in containers],
+        "overhead": {LICENSE: str(overhead)},
+    }
+    with extending(cluster, wanted) as address:
+        assert ask(address, "filter", {"Pod": wanting, "NodeNames": ["n"]})["NodeNames"] == ["n"]
+    with extending(cluster, wanted - 1) as address:
+        reason = ask(address, "filter", {"Pod": wanting, "NodeNames": ["n"]})["FailedNodes"]["n"]
+    assert reason == f"{LICENSE}: {wanted} wanted, {wanted - 1} of {wanted - 1} left in the cluster"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [pod("x", "many", node="n9"), {}, {"metadata": {"uid": "x"}}, {"metadata": {"uid": "x"}, "spec": []}, None, "pod"],
+)
+def test_a_pod_that_cannot_be_read_stops_no_other(
+    broken: Any, cluster: Cluster, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cluster.add(pod("a", node="n1"), pod("b"))
+    cluster.pods["broken"] = broken
+    with extending(cluster, 2) as address:
+        assert ask(address, "filter", {"Pod": pod("b"), "NodeNames": ["n"]})["NodeNames"] == ["n"]
+        assert [each["Score"] for each in ask(address, "prioritize", {"Pod": pod("b"), "NodeNames": ["n1", "n2"]})] == [
+            0,
+            10,
+        ]
+        assert bind(address, "b")["Error"] == ""
+    assert capfd.readouterr().err.count("does not count") == 1, "it is said once"
+
+
+def test_names_are_quoted_wholly(cluster: Cluster) -> None:
+    asked: list[str] = []
+    get = cluster.get
+
+    def noting(path: str) -> object:
+        asked.append(path)
+        return get(path)
+
+    cluster.get = noting  # type: ignore[method-assign]
+    with extending(cluster, 1) as address:
+        request = {"PodName": "a/../b?x#y", "PodNamespace": "n/s", "PodUID": "u", "Node": "n"}
+        assert "404" in ask(address, "bind", request)["Error"]
+        assert asked == ["/api/v1/namespaces/n%2Fs/pods/a%2F..%2Fb%3Fx%23y"]
+        for name in ("", ".", ".."):
+            assert "is no name" in ask(address, "bind", {**request, "PodNamespace": name})["Error"]
+    assert len(asked) == 1
+
+
+def test_a_burst_waits_for_an_answer() -> None:
+    """Connections wait in the queue of the socket although nobody has accepted one yet."""
+    server = extender.make_server(("127.0.0.1", 0), extender.Quota(LICENSE, 1, extender.Api("http://127.0.0.1:1")))
+    with contextlib.ExitStack() as waiting:
+        waiting.callback(server.server_close)
+        for _ in range(100):
+            waiting.enter_context(socket.create_connection(server.server_address, timeout=0.5))
 
 
 def test_an_api_server_that_is_away_is_an_error() -> None:

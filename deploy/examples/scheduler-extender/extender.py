@@ -14,7 +14,9 @@ lower case to 1.12 and capitalised later; both are read, and what is answered Go
 import argparse
 import http.client
 import json
+import math
 import os
+import re
 import signal
 import ssl
 import sys
@@ -22,6 +24,7 @@ import threading
 import urllib.parse
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,20 @@ PATIENCE = 5.0
 MAX_REQUEST = 64 * 1024 * 1024
 """A scheduler that caches no nodes sends all of them."""
 MOST_POINTS = 10
-SUFFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
+BACKLOG = 1024
+"""Connections that wait until they are accepted; the kernel allows 4096 by default."""
+QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
+SUFFIXES = {
+    **{suffix: Fraction(1000) ** power for power, suffix in enumerate("num", -3)},
+    **{suffix: Fraction(1000) ** power for power, suffix in enumerate("kMGTPE", 1)},
+    **{f"{suffix}i": Fraction(1024) ** power for power, suffix in enumerate("KMGTPE", 1)},
+}
+MOST_CHARACTERS = 100
+"""Characters of a quantity; the API server writes far fewer."""
+MOST_DIGITS = 3 * MOST_CHARACTERS
+"""An exponent beyond it changes nothing more: the amount is the largest or the smallest there is."""
+MOST = 2**63 - 1
+"""The largest quantity that the API server counts."""
 
 
 class RefusedError(Exception):
@@ -64,7 +80,10 @@ class Api:
             connection.close()
         if answer.status >= http.client.BAD_REQUEST:
             raise RefusedError(f"{method} {path}: {answer.status} {answer.reason}")
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(f"{method} {path}: the answer is not JSON: {error}") from error
 
     def _connect(self) -> tuple[http.client.HTTPConnection, Mapping[str, str]]:
         if self._proxy is not None:
@@ -90,6 +109,8 @@ class Quota:
         """Held from the count to the end of the binding: two pods at once cannot both get the last one."""
         self._bound: dict[str, tuple[str, int]] = {}
         """Node and amount of pods that were bound here and are not shown with a node yet, by uid."""
+        self._complained: set[str] = set()
+        """What was said about pods that cannot be read."""
 
     def filter(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Let every node pass, or none while too little is left."""
@@ -116,7 +137,7 @@ class Quota:
         namespace, name, uid, node = (
             str(_field(request, key)) for key in ("podnamespace", "podname", "poduid", "node")
         )
-        path = f"/api/v1/namespaces/{urllib.parse.quote(namespace)}/pods/{urllib.parse.quote(name)}"
+        path = f"/api/v1/namespaces/{_quoted(namespace)}/pods/{_quoted(name)}"
         with self._binding:
             wanted = self._wanted(self._api.call("GET", path))
             left = self.most - sum(self._used().values())
@@ -141,13 +162,16 @@ class Quota:
         before = dict(self._bound)
         pods = self._api.call("GET", "/api/v1/pods")["items"]
         used: Counter[str] = Counter()
-        waiting = set()
+        waiting: set[str] = set()
+        complaints = set()
         for pod in pods:
-            uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
-            if node and pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}:
-                used[node] += self._wanted(pod)
-            elif not node:
-                waiting.add(uid)
+            try:
+                self._count(pod, used, waiting)
+            except (RefusedError, KeyError, TypeError, ValueError, AttributeError) as error:
+                complaints.add(f"a pod that cannot be read does not count: {_words(error)}: {str(pod)[:200]!r}")
+        for complaint in complaints - self._complained:
+            sys.stderr.write(f"extender: {complaint}\n")
+        self._complained = complaints
         for uid, (node, wanted) in before.items():
             if uid in waiting:
                 used[node] += wanted
@@ -155,21 +179,68 @@ class Quota:
                 self._bound.pop(uid, None)
         return used
 
+    def _count(self, pod: Mapping[str, Any], used: Counter[str], waiting: set[str]) -> None:
+        """Add what one pod has to that of its node, or its uid to the pods without a node."""
+        uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName")
+        if node and (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
+            used[node] += self._wanted(pod)
+        elif not node:
+            waiting.add(uid)
+
     def _wanted(self, pod: Mapping[str, Any]) -> int:
-        """Tell how much a pod has for as long as it runs; one init container after the other uses it before."""
+        """Tell how much a pod has at most at a time, as Kubernetes sums it.
+
+        Its containers and sidecars (init containers that are always restarted) run together. The other init containers
+        run one after the other before, each beside the sidecars that were started before it.
+        """
         spec = pod["spec"]
-        together = sum(self._limit(container) for container in spec.get("containers") or ())
-        return max([together, *(self._limit(container) for container in spec.get("initContainers") or ())])
+        sidecars, most = 0, 0
+        for container in spec.get("initContainers") or ():
+            if container.get("restartPolicy") == "Always":
+                sidecars += self._limit(container)
+                most = max(most, sidecars)
+            else:
+                most = max(most, sidecars + self._limit(container))
+        together = sidecars + sum(self._limit(container) for container in spec.get("containers") or ())
+        return max(most, together) + self._amount(spec.get("overhead"))
 
     def _limit(self, container: Mapping[str, Any]) -> int:
-        limits = (container.get("resources") or {}).get("limits") or {}
-        return _amount(str(limits.get(self.resource, "0")))
+        return self._amount((container.get("resources") or {}).get("limits"))
+
+    def _amount(self, amounts: Mapping[str, Any] | None) -> int:
+        return read_quantity(str((amounts or {}).get(self.resource, "0")))
 
 
-def _amount(quantity: str) -> int:
-    """Read a whole number as the API server writes it: 1000 is 1k."""
-    number = quantity.rstrip("".join(SUFFIXES))
-    return int(number) * SUFFIXES.get(quantity[len(number) :], 1)
+def read_quantity(text: str) -> int:
+    """Read a quantity in any form that the API server takes. Parts of one are rounded up, as it does.
+
+    Raises:
+        RefusedError: it is none, or it is negative.
+    """
+    found = QUANTITY.fullmatch(text) if len(text) <= MOST_CHARACTERS else None
+    if found is None:
+        raise RefusedError(f"{text[:MOST_CHARACTERS]!r} is no quantity")
+    number, suffix = found[1], found[2] or ""
+    if suffix in SUFFIXES or not suffix:
+        factor = SUFFIXES.get(suffix, Fraction(1))
+    else:
+        factor = Fraction(10) ** max(-MOST_DIGITS, min(int(suffix[1:]), MOST_DIGITS))
+    return min(math.ceil(Fraction(number.rstrip(".")) * factor), MOST)
+
+
+def _quoted(name: str) -> str:
+    """Return a name as one part of a path.
+
+    Raises:
+        RefusedError: it would be another part.
+    """
+    if name in {"", ".", ".."}:
+        raise RefusedError(f"{name!r} is no name")
+    return urllib.parse.quote(name, safe="")
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
 
 
 def _field(request: Mapping[str, Any], name: str) -> Any:
@@ -210,10 +281,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             self._answer(200, verb(self._request()))
-        except (RefusedError, KeyError, TypeError, ValueError, AttributeError) as error:
-            words = str(error) if isinstance(error, RefusedError) else f"{type(error).__name__}: {error}"
+        except (RefusedError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             # For prioritize there is no place for an error in the answer.
-            self._answer(500 if self.path == "/prioritize" else 200, {"Error": words})
+            self._answer(500 if self.path == "/prioritize" else 200, {"Error": _words(error)})
 
     def _request(self) -> Mapping[str, Any]:
         length = self.headers.get("Content-Length", "")
@@ -233,10 +303,20 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def make_server(address: tuple[str, int], quota: Quota) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    """Lets connections of a burst wait, and says in one line which one broke."""
+
+    request_queue_size = BACKLOG
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - its name in the library
+        """Say what happened to a connection; most often the scheduler did not wait for the answer."""
+        sys.stderr.write(f"extender: the connection of {client_address} broke: {sys.exception()!r}\n")
+
+
+def make_server(address: tuple[str, int], quota: Quota) -> Server:
     """Listen; the caller serves."""
     handler = type("QuotaHandler", (Handler,), {"quota": quota})
-    return ThreadingHTTPServer(address, handler)
+    return Server(address, handler)
 
 
 def main() -> int:
