@@ -187,6 +187,24 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
 
 
+@pytest.mark.parametrize("values", [{"file": {"version": "v1"}}, {"name": "mine"}])
+@pytest.mark.parametrize("watch", [False, True])
+def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(
+    values: dict[str, object], watch: bool, tmp_path: Path
+) -> None:
+    template = daemonset(tmp_path, {"config": {**values, "watch": watch}})["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert ("--watch-config" in container["args"]) is watch
+    annotations = template["metadata"].get("annotations", {})
+    assert ("checksum/config" in annotations) is ("file" in values and not watch)
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "config")
+    assert "subPath" not in mount, "the kubelet never renews a file that is mounted so"
+
+
+def test_without_a_file_nothing_is_watched(tmp_path: Path) -> None:
+    assert daemonset(tmp_path, {"config": {"watch": True}}) == daemonset(tmp_path, {})
+
+
 def test_values_of_nvidias_chart_that_ask_for_nothing_are_taken(tmp_path: Path) -> None:
     nothing = {"migStrategy": "none", "deviceListStrategy": ["envvar"], "gdsEnabled": False, "mofedEnabled": False}
     assert daemonset(tmp_path, nothing) == daemonset(tmp_path, {})

@@ -49,6 +49,7 @@ VALUES = {
     "kubernetes_events": ("true", "false", "true"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
+    "watch_config": ("true", "false", "true"),
 }
 """For each option one value by flag, one by environment and one in the file."""
 NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
@@ -74,7 +75,7 @@ def test_every_option_is_tried_here() -> None:
     assert {option.name for option in OPTIONS} == VALUES.keys() | special
     made = {field.name for field in fields(Settings)} | {field.name for field in fields(HealthPolicy)}
     assert made >= VALUES.keys()
-    assert made - VALUES.keys() == {"resources", "config_file", "sources", "health"} | {
+    assert made - VALUES.keys() == {"resources", "config_file", "sources", "file_version", "health"} | {
         "kinds",
         "families",
         "others",
@@ -133,6 +134,7 @@ def test_the_defaults_are_those_of_the_help(read: Read) -> None:
         log_level="info",
         log_format="auto",
         config_file=None,
+        watch_config=False,
         sources={},
     )
     assert set(settings.sources.values()) == {"default"}

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,16 @@ class RefusedError(GatewayError):
     pass
 
 
-def answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
+def answer(request: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
     if request.get("command") == "refuse":
         raise RefusedError("not today")
+    return later(request) if request.get("command") in {"wait", "wait and refuse"} else {"got": request}
+
+
+async def later(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    await asyncio.sleep(0.01)
+    if request["command"] == "wait and refuse":
+        raise RefusedError("not tomorrow")
     return {"got": request}
 
 
@@ -57,6 +64,9 @@ async def test_a_request_is_answered_and_a_refusal_told(state_dir: Path) -> None
         assert await asked(state_dir, {"command": "x"}) == {"got": {"command": "x"}}
         with pytest.raises(ControlError, match=r"^not today$"):
             await asked(state_dir, {"command": "refuse"})
+        assert await asked(state_dir, {"command": "wait"}) == {"got": {"command": "wait"}}
+        with pytest.raises(ControlError, match=r"^not tomorrow$"):
+            await asked(state_dir, {"command": "wait and refuse"})
 
 
 async def test_it_is_for_its_owner_alone_and_gone_at_the_end(state_dir: Path) -> None:

@@ -83,6 +83,7 @@ def test_the_page_has_none() -> None:
         "driver": {"version": EVIL, "problem": EVIL, "events_problem": EVIL},
         "configuration_problem": EVIL,
         "device_count": {"present": 1, "expected": 2, "decided_by": EVIL, "problem": EVIL},
+        "configuration_file": {"path": EVIL, "changed": True},
         "devices": [{**device, "reason": EVIL, "needs": EVIL}],
         "resources": [resource],
     }

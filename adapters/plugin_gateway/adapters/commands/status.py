@@ -83,6 +83,11 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
+    file = status.get("configuration_file")  # an older gateway has none
+    if file and file["changed"]:
+        lines.append(
+            f"the configuration file {file['path']} was changed after it was read; plugin-gateway reload reads it again"
+        )
     for resource in status["resources"]:
         lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]

@@ -4,6 +4,7 @@ The file is composed into nodes, and not loaded into dicts and lists, for two re
 column, and a key that occurs twice is found. A dict would keep only the last one.
 """
 
+import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from plugin_gateway.adapters.configuration.file_version import FileVersion, version_of
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain
 from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 
@@ -51,28 +53,30 @@ class Place:
         return f"{self.line}:{self.mark.column + 1}"
 
 
-def load(path: Path) -> yaml.Node:
-    """Read a file with one document, and return its root node.
+def load(path: Path) -> tuple[yaml.Node, FileVersion]:
+    """Read a file with one document, and return its root node, and which version of the file that was.
 
     Raises:
         InvalidValueError: the file cannot be read, is too large, is empty, or is not YAML. The message has line and
         column where there are any.
     """
-    return _compose(path, _read(path))
+    data, version = _read(path)
+    return _compose(path, data), version
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, FileVersion]:
     try:
         # Reading a pipe or a device could block for ever.
         if not stat.S_ISREG(path.stat().st_mode):
             raise InvalidValueError(f"configuration file {path}: it is no regular file")
         with path.open("rb") as file:
+            version = version_of(os.fstat(file.fileno()))
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidValueError(f"configuration file {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise InvalidValueError(f"configuration file {path}: larger than the {MAX_BYTES} bytes allowed")
-    return data
+    return data, version
 
 
 def _compose(path: Path, data: bytes) -> yaml.Node:

@@ -19,6 +19,7 @@ from plugin_gateway.adapters.configuration.document import (
     load,
     shown,
 )
+from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
@@ -53,6 +54,7 @@ class FileContent:
     resources: FileRules | None
     """None where the file has no rules."""
     health: FileHealth
+    version: FileVersion
 
 
 def read_file(path: str, options: Sequence[Option], health: HealthPolicy) -> FileContent:
@@ -76,12 +78,12 @@ class _Reader:
         self._health = NO_HEALTH
 
     def read(self) -> FileContent:
-        root = load(self._document.path)
+        root, version = load(self._document.path)
         self._check_version(root)
         with self._document.collecting():
             self._mapping(root, "")
         self._document.check()
-        return FileContent(values=self._values, resources=self._resources, health=self._health)
+        return FileContent(values=self._values, resources=self._resources, health=self._health, version=version)
 
     def _check_version(self, root: yaml.Node) -> None:
         """Check the version before all other keys, because it defines what they mean.

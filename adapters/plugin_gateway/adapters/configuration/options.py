@@ -288,4 +288,14 @@ def _other_options() -> tuple[Option, ...]:
             help="a YAML file with the keys of NVIDIA's device plugin, read again at SIGHUP; default: none",
             example="/etc/plugin-gateway/config.yaml",
         ),
+        Option(
+            name="watch_config",
+            flags=("--watch-config",),
+            variables=("WATCH_CONFIG",),
+            parse=parse_switch,
+            default="false",
+            is_switch=True,
+            group=group,
+            help="read the configuration file again whenever it changes",
+        ),
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
@@ -28,6 +29,8 @@ class Decisions(NamedTuple):
     ``default``."""
     file_rules: "FileRules | None"
     file_health: "FileHealth | None"
+    file_version: FileVersion | None
+    """Which version of the file was read. None without a file."""
     default_health: "DefaultHealth"
     """Returns the policy of the backend, which holds where nothing else was decided."""
 
@@ -94,6 +97,7 @@ class _Reading:
             sources=self._sources,
             file_rules=self._content.resources if self._content else None,
             file_health=self._content.health if self._content else None,
+            file_version=self._content.version if self._content else None,
             default_health=default_health,
         )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, KERNEL_LOG
 from plugin_gateway.adapters.configuration.parsers import XID, ListenAddress
 from plugin_gateway.adapters.configuration.reading import Decisions
@@ -80,6 +81,10 @@ class Settings:
     """``json``, ``text``, or ``auto``: text on a terminal, JSON elsewhere."""
     config_file: Path | None
     """The configuration file, which is read again at SIGHUP; None without one."""
+    watch_config: bool
+    """Whether the configuration file is read again when it changes. Decided at start."""
+    file_version: FileVersion | None = field(compare=False, default=None)
+    """Which version of the configuration file was read. None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
 
@@ -120,6 +125,7 @@ def make_settings(decisions: Decisions) -> Settings:
         health=health,
         state_dir=Path(values.pop("state_dir")),
         config_file=Path(config_file) if config_file is not None else None,
+        file_version=decisions.file_version,
         sources=sources | {"resources": source},
         **values,
     )

@@ -2,11 +2,12 @@
 
 The gateway listens on the unix socket `control.sock` in its state directory. A client sends one line with a JSON object
 and gets one line back: `{"answer": ...}`, or `{"error": "..."}` with a text for the operator. Then the connection is
-closed. There are two requests: `{"command": "status"}` and `{"command": "clear", "devices": [...]}`.
+closed. The requests are `{"command": "status"}`, `{"command": "clear", "devices": [...]}`, `{"command": "accept"}` and
+`{"command": "reload"}`.
 
 Only root and the user of the gateway may ask. The file has mode 0600, and the gateway asks the kernel for the user of
 each client.
 
 Answers are made in the event loop, from what the gateway knows at that moment. No request waits for the driver or the
-kubelet. Each side waits 5 s for the other.
+kubelet; `reload` waits for a thread that reads the configuration file. Each side waits 5 s for the other.
 """

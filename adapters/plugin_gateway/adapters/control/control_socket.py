@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ LOOK_INTERVAL = 10.0
 _PEER = struct.Struct("3i")
 """pid, uid and gid, as the kernel returns them for SO_PEERCRED."""
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Returns the answer to a request, without waiting. Raises GatewayError with a message for the operator."""
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+"""Returns the answer to a request at once, or something to await for it. Raises GatewayError with a message for the
+operator."""
 
 
 class ControlError(GatewayError):
@@ -89,9 +90,9 @@ class ControlServer:
             if not more:
                 return
             data += more
-        await loop.sock_sendall(client, json.dumps(self._answer_line(data)).encode() + b"\n")
+        await loop.sock_sendall(client, json.dumps(await self._answer_line(data)).encode() + b"\n")
 
-    def _answer_line(self, data: bytes) -> Mapping[str, Any]:
+    async def _answer_line(self, data: bytes) -> Mapping[str, Any]:
         try:
             request = json.loads(data)
         except (ValueError, RecursionError):
@@ -99,7 +100,8 @@ class ControlServer:
         if not isinstance(request, dict):
             return {"error": "the request has no names with values"}
         try:
-            return {"answer": self._answer(request)}
+            answer = self._answer(request)
+            return {"answer": await answer if isinstance(answer, Awaitable) else answer}
         except GatewayError as error:
             return {"error": str(error)}
 

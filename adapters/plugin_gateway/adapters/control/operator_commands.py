@@ -1,6 +1,6 @@
-"""The commands that an operator can send to a running gateway: `status`, `clear` and `accept`."""
+"""The commands that an operator can send to a running gateway: `status`, `clear`, `accept` and `reload`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
@@ -21,21 +21,32 @@ class OperatorCommands:
     """Carries out commands on one gateway."""
 
     def __init__(
-        self, gateway: Gateway, counter: DeviceCounter, configuration: Callable[[], Mapping[str, Any]]
+        self,
+        gateway: Gateway,
+        counter: DeviceCounter,
+        configuration: Callable[[], Mapping[str, Any]],
+        reload: Callable[[], Awaitable[Mapping[str, Any]]],
     ) -> None:
-        """``configuration`` returns what the status shows about the configuration, as JSON values."""
+        """``configuration`` returns what the status shows about the configuration, as JSON values.
+
+        ``reload`` reads the configuration again, and returns what changed and what is wrong with it.
+        """
         self._gateway = gateway
         self._counter = counter
         self._configuration = configuration
+        self._reload = reload
 
-    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Carry out one request, and return the answer.
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Carry out one request, and return the answer. That of `reload` waits for the configuration file.
 
         Raises:
             RefusedError: the command is unknown, or names a device that is unknown or healthy.
             NotAcceptedError: the devices that are here cannot be accepted.
+            GatewayError: there is no configuration file to read.
         """
         match request:
+            case {"command": "reload", **rest} if not rest:
+                return self._reload()
             case {"command": "status", **rest} if not rest:
                 return self.status()
             case {"command": "clear", "devices": list(devices), **rest} if not rest:

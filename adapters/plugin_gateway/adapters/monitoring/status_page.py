@@ -37,7 +37,9 @@ def render(status: Mapping[str, Any]) -> str:
 
 def _problems(status: Mapping[str, Any]) -> Sequence[str]:
     driver = status["driver"]
+    file = status.get("configuration_file")
     found = [
+        ("the configuration file", "it was changed after it was read" if file and file["changed"] else None),
         ("the driver", driver["problem"]),
         ("the driver's events", driver["events_problem"]),
         ("the configuration file", status["configuration_problem"]),

@@ -40,12 +40,7 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
         yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
     if driver["events_problem"]:
         yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
-    if status["configuration_problem"]:
-        problem = status["configuration_problem"]
-        yield mend(
-            f"the gateway refused its configuration file and goes on with an older one: {problem}",
-            "mend the file and send SIGHUP",
-        )
+    yield from _check_configuration(status)
     yield from _check_number(status.get("device_count", {}))  # an older gateway has none
     for resource in status["resources"]:
         yield _check_resource(resource)
@@ -99,6 +94,21 @@ def _check_number(number: Mapping[str, Any]) -> Iterator[Finding]:
         )
     elif present > expected:
         yield hint(f"there are {present} GPUs, and {expected} are expected by {number['decided_by']}")
+
+
+def _check_configuration(status: Mapping[str, Any]) -> Iterator[Finding]:
+    file = status.get("configuration_file")  # an older gateway has none
+    if status["configuration_problem"]:
+        problem = status["configuration_problem"]
+        yield mend(
+            f"the gateway refused its configuration file and goes on with an older one: {problem}",
+            "mend the file, then plugin-gateway reload",
+        )
+    elif file and file["changed"]:
+        yield hint(
+            f"the configuration file {file['path']} was changed after the gateway read it",
+            "plugin-gateway reload; with --watch-config the gateway reads it by itself",
+        )
 
 
 def _check_resource(resource: Mapping[str, Any]) -> Finding:

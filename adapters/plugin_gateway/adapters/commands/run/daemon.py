@@ -1,6 +1,7 @@
 """The process of `plugin-gateway run`: makes the gateway and what runs beside it, and applies a new configuration."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -8,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from enum import Enum
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
@@ -84,6 +87,9 @@ class Daemon:
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
+        self._tried = settings.file_version
+        """The version of the configuration file that was read last, also if it was refused."""
+        self._reloading = asyncio.Lock()
         # Last, so that a start that fails leaves no file behind.
         self._recorder = _record(settings, self._before) if settings.record else None
 
@@ -91,7 +97,7 @@ class Daemon:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", **_decided(self._settings))
         try:
-            return run_process(self._work, self._reload, self._finish_start)
+            return run_process(self._work, self._reload_logged, self._finish_start)
         finally:
             self._set_up_logs()
             self._backend.stop()
@@ -108,6 +114,8 @@ class Daemon:
             tasks.create_task(self._serve_operators(), name="operators")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
+            if self._settings.watch_config and self._settings.config_file is not None:
+                tasks.create_task(self._watch_file(self._settings.config_file), name="configuration file")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
 
@@ -193,7 +201,7 @@ class Daemon:
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, self._device_counter(), self._configuration)
+        return OperatorCommands(self._gateway, self._device_counter(), self._configuration, self._reload_for_operator)
 
     def _configuration(self) -> Mapping[str, object]:
         """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
@@ -202,6 +210,12 @@ class Daemon:
         return {
             "kubelet_dir": str(settings.kubelet_dir),
             "configuration_problem": self._configuration_problem,
+            "configuration_file": None
+            if settings.config_file is None
+            else {
+                "path": str(settings.config_file),
+                "changed": find_version(settings.config_file) != settings.file_version,
+            },
             "configuration": {
                 name: {"value": _as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
                 for name, source in decided.items()
@@ -223,21 +237,57 @@ class Daemon:
     def _set_up_logs(self) -> None:
         set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
 
-    async def _reload(self) -> None:
-        """Read the settings again, and apply what changed. Settings with an error change nothing."""
+    async def _watch_file(self, path: Path) -> None:
+        await _import_later("plugin_gateway.adapters.commands.run.config_watch")
+        from plugin_gateway.adapters.commands.run.config_watch import watch_file  # noqa: PLC0415 - see above
+
+        await watch_file(path, lambda: self._tried, self._reload_logged)
+
+    async def _reload_for_operator(self) -> Mapping[str, object]:
+        """Return what `plugin-gateway reload` shows: what changed, or why nothing did.
+
+        Raises:
+            GatewayError: there is no file to read.
+        """
+        if self._settings.config_file is None:
+            raise GatewayError("this gateway was started without --config-file")
         try:
-            settings = await asyncio.to_thread(self._read_settings)
+            return {"changed": await self._reload(), "problems": []}
         except InvalidValueError as error:
-            self._configuration_problem = str(error)
-            log.error("configuration refused, the old one stays", problem=str(error))
-            return
-        self._configuration_problem = None
-        before, self._settings = self._settings, settings
-        if settings == before:
-            log.info("configuration read again, nothing changed")
-            return
-        self._set_up_logs()
-        log.info("configuration changed", changed=_changed(before, settings))
+            return {"changed": [], "problems": list(error.problems)}
+
+    async def _reload_logged(self) -> None:
+        """Read the settings again. The log says what is wrong with them."""
+        with contextlib.suppress(InvalidValueError):
+            await self._reload()
+
+    async def _reload(self) -> list[str]:
+        """Read the settings again, apply what changed, and return that as texts. Settings with an error change nothing.
+
+        Raises:
+            InvalidValueError: there is an error, which was logged.
+        """
+        async with self._reloading:  # a signal, an operator and a change of the file can come together
+            if self._settings.config_file is not None:
+                self._tried = find_version(self._settings.config_file)
+            try:
+                settings = await asyncio.to_thread(self._read_settings)
+            except InvalidValueError as error:
+                self._configuration_problem = str(error)
+                log.error("configuration refused, the old one stays", problem=str(error))
+                raise
+            self._configuration_problem = None
+            before, self._settings = self._settings, settings
+            if settings == before:
+                log.info("configuration read again, nothing changed")
+                return []
+            changed = _changed(before, settings)
+            self._set_up_logs()
+            log.info("configuration changed", changed=changed)
+            self._apply(before, settings)
+            return changed
+
+    def _apply(self, before: Settings, settings: Settings) -> None:
         if self._recorder is not None:
             self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:

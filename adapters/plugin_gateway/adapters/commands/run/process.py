@@ -19,7 +19,7 @@ START_TIME = 0.03
 """Seconds after the start of the event loop. The first registration is under way by then, if kubelet and driver are
 there."""
 
-Reload = Callable[[], Awaitable[None]]
+Reload = Callable[[], Awaitable[object]]
 """Reads the configuration again, and applies it."""
 Work = Callable[[], Coroutine[Any, Any, None]]
 """Runs the gateway until cancelled."""

@@ -1,0 +1,115 @@
+"""An edited configuration file takes effect by a watch or by a word, and is never silently older than it looks."""
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.process import Process, run_to_end, started
+
+SIMULATED = ("--backend", "simulated:2xH100")
+FIRST = "version: v1\nflags: {logLevel: info}\n"
+SECOND = "version: v1\nflags: {logLevel: debug}\n"
+WRONG = "version: v1\nflags: {logLevel: loud, logFormat: xml}\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file as the kubelet keeps it for a ConfigMap: a link into a folder that a link names, which is replaced."""
+    write(tmp_path, FIRST, 1)
+    (tmp_path / "config.yaml").symlink_to("..data/config.yaml")
+    return tmp_path / "config.yaml"
+
+
+def write(folder: Path, text: str, number: int) -> None:
+    made = folder / f"..{number}"
+    made.mkdir()
+    (made / "config.yaml").write_text(text)
+    (folder / "..next").symlink_to(made.name)
+    (folder / "..next").rename(folder / "..data")
+
+
+@asynccontextmanager
+async def gateway(kubelet_dir: Path, config: Path, *more: str) -> AsyncIterator[Process]:
+    arguments = ("--kubelet-dir", str(kubelet_dir), *SIMULATED, "--config-file", str(config), *more)
+    async with started(*arguments) as process:
+        await process.wait_for_control()
+        yield process
+
+
+async def test_a_config_map_that_changes_takes_effect_by_itself(kubelet_dir: Path, config: Path) -> None:
+    async with gateway(kubelet_dir, config, "--watch-config") as process:
+        write(config.parent, SECOND, 2)
+        line = await process.wait_for_event("configuration changed")
+        assert line["changed"] == ["log_level: info -> debug"]
+        write(config.parent, WRONG, 3)
+        line = await process.wait_for_event("configuration refused, the old one stays")
+        assert "logLevel: 'loud'" in line["problem"]
+        (config.parent / "..data").unlink()
+        line = await process.wait_for_event("configuration refused, the old one stays", 2)
+        assert line["problem"].endswith("No such file or directory")
+        write(config.parent, FIRST, 4)
+        line = await process.wait_for_event("configuration changed", 2)
+        assert line["changed"] == ["log_level: debug -> info"]
+        assert process.events().count("configuration read again, nothing changed") == 0
+
+
+async def test_a_file_that_is_written_in_place_is_seen_too(kubelet_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(FIRST)
+    async with gateway(kubelet_dir, config, "--watch-config") as process:
+        config.write_text(SECOND)
+        await process.wait_for_event("configuration changed")
+
+
+async def test_without_a_watch_the_file_is_newer_until_somebody_says_the_word(kubelet_dir: Path, config: Path) -> None:
+    newer = f"the configuration file {config} was changed after it was read; plugin-gateway reload reads it again"
+    async with gateway(kubelet_dir, config) as process:
+        assert newer not in (await run_to_end("status"))[1]
+        status, output, errors = await run_to_end("reload")
+        assert (status, output, errors) == (0, "the configuration was read again, nothing changed\n", "")
+        write(config.parent, SECOND, 2)
+        assert newer in (await run_to_end("status"))[1].splitlines()
+        told = json.loads((await run_to_end("status", "--json"))[1])
+        assert told["configuration_file"] == {"path": str(config), "changed": True}
+        _, output, _ = await run_to_end("doctor")
+        assert f"note  the configuration file {config} was changed after the gateway read it" in output
+        assert process.events().count("configuration changed") == 0
+        status, output, _ = await run_to_end("reload")
+        assert (status, output) == (0, "the configuration was read again; changed:\n  log_level: info -> debug\n")
+        assert newer not in (await run_to_end("status"))[1]
+
+
+async def test_a_file_that_is_refused_changes_nothing_and_every_mistake_is_told(
+    kubelet_dir: Path, config: Path
+) -> None:
+    async with gateway(kubelet_dir, config):
+        write(config.parent, WRONG, 2)
+        status, output, errors = await run_to_end("reload")
+        assert (status, output) == (1, "")
+        assert errors.splitlines() == [
+            "plugin-gateway: the configuration is refused, the old one stays",
+            f"plugin-gateway: {config}:2:19: flags.logLevel: 'loud', allowed are debug, info, warning, error",
+            f"plugin-gateway: {config}:2:36: flags.logFormat: 'xml', allowed are auto, json, text",
+        ]
+        assert "configuration refused, an older one is in force" in (await run_to_end("status"))[1]
+
+
+async def test_without_a_file_there_is_nothing_to_read(kubelet_dir: Path) -> None:
+    async with started("--kubelet-dir", str(kubelet_dir), *SIMULATED) as process:
+        await process.wait_for_control()
+        status, _, errors = await run_to_end("reload")
+        assert (status, errors) == (1, "plugin-gateway: this gateway was started without --config-file\n")
+        assert json.loads((await run_to_end("status", "--json"))[1])["configuration_file"] is None
+
+
+async def test_many_words_at_once_are_heeded_one_after_the_other(kubelet_dir: Path, config: Path) -> None:
+    async with gateway(kubelet_dir, config, "--watch-config") as process:
+        for number in range(2, 8):
+            write(config.parent, FIRST if number % 2 else SECOND, number)
+            os.kill(process.pid, 1)
+            assert (await run_to_end("reload"))[0] == 0
+        await process.wait_for_event("configuration changed", 6)
