@@ -156,7 +156,8 @@ async def test_a_policy_that_is_wrong_at_the_start_is_refused_with_its_place(
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"version: v1\nhealth:\n  {text}\n")
-    status, output, errors = await run_to_end(command, "--config-file", str(config), "--backend=simulated:1xT4")
+    environment = {"BACKEND": "simulated:1xT4"}
+    status, output, errors = await run_to_end(command, "--config-file", str(config), environment=environment)
     assert (status, output) == (2, "")
     assert errors.startswith(f"plugin-gateway: {config}:{words}")
 

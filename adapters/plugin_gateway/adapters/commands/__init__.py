@@ -8,5 +8,5 @@ default health policy. It returns a `SubCommand`: a function that adds the argum
 sub-command with the parsed arguments and returns the exit status. A mistake of the user is an InvalidValueError (exit
 status 2), any other known problem a GatewayError (exit status 1). `command_line` prints both as one line.
 
-`command_line`, `flags` and `parts` are shared by all of them. The others do not import each other.
+`command_line`, `flags` and `gateway_settings` are shared by all of them. The others do not import each other.
 """

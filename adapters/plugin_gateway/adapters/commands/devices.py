@@ -4,36 +4,50 @@ import argparse
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
-from plugin_gateway.adapters.configuration.settings import make_settings
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, option
+from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
 from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.resources.assignment import ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.assignment import advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
+
+FLAGS = ("driver_root", "container_driver_root", "backend", "resource_name", "state_dir", "config_file")
+"""The options that replace what the gateway has."""
 
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_run_options(parser, parts)
+        add_options(parser, [option(parts, name) for name in FLAGS])
         add_json_flag(parser)
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Print the devices, with the settings of the gateway that runs on this node if there is one."""
-    settings = make_settings(decide_as_the_gateway(parsed, parts))
-    backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
-    return show_devices(backend, settings.resources, as_json=parsed.json)
+    """Print the devices, with the settings of the gateway that runs on this node if there is one.
+
+    Raises:
+        InvalidValueError: a flag, or the file that a flag names, is wrong.
+    """
+    view = view_as_the_gateway(parsed, parts)
+    if hasattr(parsed, "config_file") and view.problems:
+        raise InvalidValuesError(view.problems)
+    backend = parts.make_backend(view.settings.backend, view.settings.container_driver_root, "")
+    return show_devices(backend, view, as_json=parsed.json)
 
 
-def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bool) -> int:
-    """Ask the driver once, and print its devices. Return 1 if it does not answer."""
+def show_devices(backend: Backend, view: View, *, as_json: bool) -> int:
+    """Ask the driver once, and print its devices.
+
+    Return 1 if it does not answer, or the gateway's configuration has problems, which are shown too.
+    """
+    rules = view.settings.resources
     inventory = ask_driver(backend)
     if isinstance(inventory, str):
         complain(inventory)
@@ -45,14 +59,19 @@ def show_devices(backend: Backend, rules: Sequence[ResourceRule], *, as_json: bo
     ]
     left_out = unmatched(State(inventory=inventory), rules)
     if as_json:
-        _print_json(inventory, offered, left_out)
+        _print_json(inventory, offered, left_out, view.problems)
     else:
         _print_table(inventory, offered, left_out)
-    return 0
+        for problem in view.problems:
+            complain(problem)
+    return 1 if view.problems else 0
 
 
 def _print_json(
-    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
+    inventory: Inventory,
+    offered: Sequence[tuple[ResourceName, Device]],
+    left_out: Sequence[Device],
+    problems: Sequence[str],
 ) -> None:
     """Print all devices as one JSON object."""
     devices = [
@@ -71,7 +90,7 @@ def _print_json(
     ]
     rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
     unknown = [{"id": device.id, "product": device.product} for device in left_out]
-    print_json({"devices": devices, "unmatched": unknown, "rejected": rejected})
+    print_json({"devices": devices, "unmatched": unknown, "rejected": rejected, "problems": list(problems)})
 
 
 def _print_table(

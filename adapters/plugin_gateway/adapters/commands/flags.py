@@ -99,21 +99,3 @@ def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path"
 
     one = option(parts, name)
     return Path(decide_one(one, given_flags((one,), parsed), os.environ))
-
-
-def decide_as_the_gateway(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
-    """Return the decisions of the gateway that runs on this node.
-
-    If there is another flag than ``--state-dir``, return the decisions of these flags instead.
-    """
-    from plugin_gateway.adapters.control.running_gateway import find_start  # noqa: PLC0415 - `run` needs none of it
-
-    given = given_flags(options(parts), parsed)
-    if given.keys() - {"state_dir"}:
-        return decide_all(parsed, parts)
-    start = find_start(decide_path(parsed, parts, "state_dir"))
-    parser = argparse.ArgumentParser(add_help=False)
-    add_run_options(parser, parts)
-    known, _ = parser.parse_known_args(start.flags)  # a gateway of another version can have other flags
-    flags = {**given_flags(options(parts), known), **given}
-    return decide(options(parts), flags, {**start.environment, **os.environ}, parts.default_health)

@@ -1,6 +1,7 @@
 """Decides each option: flag before environment before file before default. The text that decides is parsed once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
@@ -40,19 +41,23 @@ def decide(
     flags: Mapping[str, GivenFlag],
     environment: Mapping[str, str],
     default_health: "DefaultHealth",
+    problems: list[str] | None = None,
 ) -> Decisions:
     """Decide every option. ``default_health`` returns the health policy that holds by default.
 
     ``flags`` has the flags that were given, by the name of the option. A flag that only NVIDIA's plugin has stands
-    there by its own name. An empty environment variable counts as not set.
+    there by its own name. An empty environment variable counts as not set. With a list for ``problems``, nothing is
+    raised: what is not allowed is added to it, and the default holds instead.
 
     Raises:
         InvalidValueError: a value is not allowed. The message names the flag, the variable or the place in the file,
             the
         value, and what is allowed.
     """
-    refuse_unsupported(flags, environment)
-    return _Reading(options, flags, environment).decide(default_health)
+    reading = _Reading(options, flags, environment, problems)
+    with reading.tolerating():
+        refuse_unsupported(flags, environment)
+    return reading.decide(default_health)
 
 
 def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Any:
@@ -61,7 +66,7 @@ def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapp
     Raises:
         InvalidValueError: as for `decide`.
     """
-    return _Reading((option,), flags, environment).read(option.name)
+    return _Reading((option,), flags, environment, None).read(option.name)
 
 
 class _Found(NamedTuple):
@@ -74,13 +79,28 @@ class _Found(NamedTuple):
 
 class _Reading:
     def __init__(
-        self, options: Sequence[Option], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]
+        self,
+        options: Sequence[Option],
+        flags: Mapping[str, GivenFlag],
+        environment: Mapping[str, str],
+        problems: list[str] | None,
     ) -> None:
         self._options = {option.name: option for option in options}
         self._flags = flags
         self._environment = environment
         self._content: FileContent | None = None
         self._sources: dict[str, str] = {}
+        self._problems = problems
+
+    @contextmanager
+    def tolerating(self) -> Iterator[None]:
+        """Note what the block does not allow, and go on behind it, if problems are to be noted."""
+        try:
+            yield
+        except InvalidValueError as error:
+            if self._problems is None:
+                raise
+            self._problems.extend(error.problems)
 
     def decide(self, default_health: "DefaultHealth") -> Decisions:
         """Decide all options. The path of the file comes first, because the file has values for others."""
@@ -88,7 +108,8 @@ class _Reading:
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
-            self._content = read_file(config_file, list(self._options.values()), default_health())
+            with self.tolerating():
+                self._content = read_file(config_file, list(self._options.values()), default_health())
         values = {name: self.read(name) for name in self._options if name != "config_file"}
         values["dev_root"] = values["dev_root"] or values["driver_root"]
         values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]
@@ -104,6 +125,13 @@ class _Reading:
     def read(self, name: str) -> Any:
         """Return the value of one option, and note its source."""
         option = self._options[name]
+        with self.tolerating():
+            return self._read(option)
+        self._sources[name] = DEFAULT
+        return None if option.default is None else _parse(option, option.default, "")
+
+    def _read(self, option: Option) -> Any:
+        name = option.name
         if name in self._flags:
             for given in self._flags[name].all():
                 _parse(option, given.text, given.flag)

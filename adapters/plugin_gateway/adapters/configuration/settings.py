@@ -94,6 +94,16 @@ class Settings:
         return KERNEL_LOG if self.kernel_log else ""
 
     @property
+    def in_force(self) -> Mapping[str, object]:
+        """Return what other commands need to look at the node as this process does, as JSON values."""
+        return {
+            "kubelet_dir": str(self.kubelet_dir),
+            **{name: getattr(self, name) for name in ("driver_root", "container_driver_root", "dev_root")},
+            **{name: getattr(self, name) for name in ("backend", "pass_device_specs", "kernel_log")},
+            "resources": [{"pattern": rule.pattern, "name": rule.name} for rule in self.resources],
+        }
+
+    @property
     def visible_dev_root(self) -> str:
         """Return the folder that contains ``dev``, as a path of this process.
 

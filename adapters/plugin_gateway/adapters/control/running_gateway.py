@@ -15,6 +15,8 @@ class Start(NamedTuple):
     flags: Sequence[str] = ()
     """The arguments after `run`."""
     environment: Mapping[str, str] = {}
+    is_beside: bool = False
+    """Whether a gateway runs here whose paths mean the same as here."""
 
 
 def find_start(state_dir: Path) -> Start:
@@ -35,6 +37,6 @@ def find_start(state_dir: Path) -> Start:
     except OSError:
         return Start()
     if "run" not in words:
-        return Start()
+        return Start(is_beside=True)
     environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return Start(words[words.index("run") + 1 :], environment)
+    return Start(words[words.index("run") + 1 :], environment, is_beside=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
-from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_run_options, decide_as_the_gateway
-from plugin_gateway.adapters.configuration.settings import Settings, make_settings
+from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, mend
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, option
+from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory
@@ -16,17 +16,30 @@ from plugin_gateway.core.health.remedies import Remedies
 from plugin_gateway.core.ports import Backend
 
 DESCRIPTION = """\
-Looks at the kubelet, the gateway that runs here, the driver and the node;
-without flags it looks with those of the gateway that runs beside it.
+Looks at the kubelet, the gateway that runs here, the driver and the node. It looks with
+what the gateway beside it has in force, also if that one's file is broken; flags replace single values.
 
 Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen."""
+
+
+FLAGS = (
+    "kubelet_dir",
+    "driver_root",
+    "container_driver_root",
+    "dev_root",
+    "backend",
+    "kernel_log",
+    "state_dir",
+    "config_file",
+)
+"""The options that replace what the gateway has."""
 
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_run_options(parser, parts)
+        add_options(parser, [option(parts, name) for name in FLAGS])
         add_json_flag(parser)
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
@@ -34,21 +47,20 @@ def make(parts: Parts) -> SubCommand:
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
-    settings = make_settings(decide_as_the_gateway(parsed, parts))
+    view = view_as_the_gateway(parsed, parts)
+    settings = view.settings
     backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
     log_problem = parts.kernel_log_problem(settings.kernel_log_path) if settings.kernel_log else None
-    return diagnose(settings, backend, parts.remedies(), log_problem, as_json=parsed.json)
+    return diagnose(view, backend, parts.remedies(), log_problem, as_json=parsed.json)
 
 
-def diagnose(
-    settings: Settings, backend: Backend, remedies: Remedies, log_problem: str | None = None, *, as_json: bool
-) -> int:
+def diagnose(view: View, backend: Backend, remedies: Remedies, log_problem: str | None = None, *, as_json: bool) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
     ``log_problem`` is why the kernel's log cannot be read, if the gateway was told to read it.
     """
     findings = []
-    for finding in _findings(settings, backend, remedies, log_problem):
+    for finding in _findings(view, backend, remedies, log_problem):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -57,8 +69,11 @@ def diagnose(
     return _status(findings)
 
 
-def _findings(settings: Settings, backend: Backend, remedies: Remedies, log_problem: str | None) -> Iterator[Finding]:
+def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str | None) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
+    settings = view.settings
+    for problem in view.problems if "; ".join(view.problems) != view.refused else ():  # the gateway says it below
+        yield mend(f"a start with this configuration is refused: {problem}", "correct it, then plugin-gateway reload")
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     yield from gateway_checks.check_gateway(settings.state_dir, remedies)

@@ -216,6 +216,7 @@ class Daemon:
                 "path": str(settings.config_file),
                 "changed": find_version(settings.config_file) != settings.file_version,
             },
+            "in_force": settings.in_force,
             "configuration": {
                 name: {"value": _as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
                 for name, source in decided.items()

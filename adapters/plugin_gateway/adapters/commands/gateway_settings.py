@@ -1,0 +1,103 @@
+"""The settings with which `doctor` and `devices` look at this node: those of the gateway that runs beside them.
+
+What the gateway has in force is asked from it, because its file can be broken or gone by now. The flags of the command
+are laid over that. What is wrong with the file or the environment of the gateway is a problem to show, and no error.
+"""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from plugin_gateway.adapters.commands.command_line import Parts
+from plugin_gateway.adapters.commands.flags import add_run_options, decide_path, given_flags, options
+from plugin_gateway.adapters.configuration.reading import decide, decide_one
+from plugin_gateway.adapters.configuration.settings import EVERY_PRODUCT, Settings, make_settings
+from plugin_gateway.adapters.control.control_socket import ControlError, ask
+from plugin_gateway.adapters.control.running_gateway import Start, find_start
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.names import parse_resource_name
+
+ROOTS = ("driver_root", "container_driver_root", "dev_root")
+"""The two others follow the first one unless they are given."""
+
+
+class View(NamedTuple):
+    """With what to look at the node."""
+
+    settings: Settings
+    problems: Sequence[str]
+    """Why a gateway that starts with this configuration would end at once."""
+    refused: str | None = None
+    """Why the gateway refused this configuration already. None if it did not, or is not there."""
+
+
+def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
+    """Return the settings of the gateway that runs on this node, with the flags of this command laid over them.
+
+    Raises:
+        InvalidValueError: a flag of this command is wrong.
+    """
+    table = options(parts)
+    given = given_flags(table, parsed)
+    own = {each.name: decide_one(each, given, {}) for each in table if each.name in given}
+    state_dir = decide_path(parsed, parts, "state_dir")
+    start = find_start(state_dir)
+    problems: list[str] = []
+    flags = {**_flags_of(start, parts), **given}
+    environment = {**start.environment, **os.environ}
+    decisions = decide(table, flags, environment, parts.default_health, problems)
+    try:
+        settings = make_settings(decisions)
+    except InvalidValueError as error:
+        problems += error.problems
+        quiet = {**decisions.values, "kubernetes_events": False, "node_condition": ""}
+        settings = make_settings(decisions._replace(values=quiet))
+    if "config_file" in own:
+        return View(settings, problems)
+    try:
+        status = ask(state_dir, {"command": "status"})
+    except ControlError:
+        status = {}
+    settings = _in_force(settings, status.get("in_force", {}), sees_its_paths=start.is_beside)
+    return View(_laid_over(settings, own), problems, status.get("configuration_problem"))
+
+
+def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
+    """Return the flags with which the gateway was started. One of another version can have others too."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_run_options(parser, parts)
+    known, _ = parser.parse_known_args(start.flags)
+    return given_flags(options(parts), known)
+
+
+def _in_force(settings: Settings, told: Mapping[str, Any], *, sees_its_paths: bool) -> Settings:
+    """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
+    found: dict[str, Any] = {
+        name: told[name] for name in ("backend", "pass_device_specs", "kernel_log") if name in told
+    }
+    if "resources" in told:
+        found["resources"] = tuple(
+            ResourceRule(pattern=rule["pattern"], name=parse_resource_name(rule["name"])) for rule in told["resources"]
+        )
+    if sees_its_paths:
+        found |= {name: told[name] for name in ROOTS if name in told}
+        if "kubelet_dir" in told:
+            found["kubelet_dir"] = Path(told["kubelet_dir"])
+    return replace(settings, **found)
+
+
+def _laid_over(settings: Settings, own: Mapping[str, Any]) -> Settings:
+    """Return the settings with the values of this command's own flags."""
+    found: dict[str, Any] = dict(own)
+    if "driver_root" in own:
+        found = dict.fromkeys(ROOTS, own["driver_root"]) | found
+    if "resource_name" in own:
+        found["resources"] = (ResourceRule(pattern=EVERY_PRODUCT, name=found.pop("resource_name")),)
+    for name in ("kubelet_dir", "state_dir"):
+        if name in own:
+            found[name] = Path(own[name])
+    return replace(settings, **found)
