@@ -6,7 +6,7 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from plugin_gateway.nvidia.library import DriverMissingError, loaded_library
+from plugin_gateway.nvidia.library import DriverMissingError, initialised_library
 from plugin_gateway.nvidia.naming import DEVICE_WORD
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
@@ -126,8 +126,7 @@ class NvmlBackend:
 
     def _hold_session(self) -> None:
         """Initialise NVML, then watch the GPUs until a new session is needed."""
-        with loaded_library(self._driver_root) as library:
-            result = int(library.nvmlInit_v2())
+        with initialised_library(self._driver_root, self._give_sign) as library:
             if self._watch is None:
                 from plugin_gateway.nvidia.watch import Watch  # noqa: PLC0415 - imports pynvml, not needed before
 
@@ -141,7 +140,7 @@ class NvmlBackend:
                     decision_time=lambda: self.decision_time,
                 )
             self._give_sign()
-            self._watch.hold_session(library, result)
+            self._watch.hold_session(library)
 
     def _report_problem(self, problem: str) -> None:
         """Report a problem of the driver. An equal problem is reported again only after an inventory."""

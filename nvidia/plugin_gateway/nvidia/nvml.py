@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar
 
 import pynvml
 
-from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.nvml_error import NvmlError as NvmlError  # noqa: PLC0414 - others use it as nvml.NvmlError
 from plugin_gateway.nvidia.nvml_error import plain
 
@@ -109,24 +108,23 @@ def _twice_if_needed(ask: Callable[[], _Answer]) -> _Answer:
     return ask()
 
 
-def adopt(library: ctypes.CDLL, init_result: int) -> None:
-    """Make pynvml use a library that is already loaded.
+def explain(library: ctypes.CDLL, error: int) -> str:
+    """Return what an error of nvmlInit_v2 means, in words. pynvml uses the library only for this."""
+    adopt(library)
+    try:
+        return str(NvmlError(pynvml.NVMLError(error)))
+    finally:
+        abandon()
 
-    ``init_result`` is what nvmlInit_v2 returned.
 
-    Raises:
-        DriverMissingError: NVML could not be initialised.
-    """
+def adopt(library: ctypes.CDLL) -> None:
+    """Make pynvml use a library that is already loaded and initialised."""
     pynvml.nvmlLib = library
     pointers = pynvml._nvmlGetFunctionPointer_cache  # noqa: SLF001 - it refers to the library before
     pointers.clear()
     for name, older in _OLDER_NAMES.items():
         if not hasattr(library, name) and hasattr(library, older):
             pointers[name] = getattr(library, older)
-    if init_result:
-        error = NvmlError(pynvml.NVMLError(init_result))
-        abandon()
-        raise DriverMissingError(f"NVML cannot be initialised: {error}")
 
 
 def shut_down() -> None:

@@ -216,7 +216,6 @@ def list_gpu_folders(proc: Path) -> frozenset[str]:
 @contextmanager
 def open_session(
     library: ctypes.CDLL,
-    init_result: int,
     sysfs: Path,
     proc: Path,
     known: Inventory | None,
@@ -229,7 +228,7 @@ def open_session(
     """
     # Read first, so that the first rescan notices a change during the snapshot.
     gpu_folders = list_gpu_folders(proc)
-    nvml.adopt(library, init_result)
+    nvml.adopt(library)
     try:
         events = nvml.make_event_set()
         try:

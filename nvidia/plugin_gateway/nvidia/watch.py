@@ -78,13 +78,13 @@ class Watch:
         """Whether an inventory with devices was reported."""
         return self._inventory is not None and bool(self._inventory.devices)
 
-    def hold_session(self, library: ctypes.CDLL, init_result: int) -> None:
+    def hold_session(self, library: ctypes.CDLL) -> None:
         """Report the GPUs, then watch them until they differ from the snapshot.
 
         Raises:
             DriverMissingError: the driver cannot be reached, now or later, or has no GPU.
         """
-        with open_session(library, init_result, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
+        with open_session(library, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
             inventory = session.snapshot.inventory
             if not inventory.devices and not inventory.rejected:
                 self._report_none(inventory)

@@ -228,7 +228,9 @@ async def test_a_driver_of_another_version_than_its_library_is_told_in_its_own_w
 ) -> None:
     driver.fail(Call.INIT, 18)
     _, output, _ = await doctor(kubelet_dir, driver)
-    assert "mend  driver: NVML cannot be initialised: RM has detected an NVML/RM version mismatch" in output
+    library = f"{driver.root}/usr/lib64/libnvidia-ml.so.1"
+    told = "NVML cannot be initialised: RM has detected an NVML/RM version mismatch"
+    assert f"mend  driver: {library}: {told}" in output
 
 
 def test_inotify_that_is_used_up_is_told_with_the_limit_and_what_to_do() -> None:
