@@ -39,6 +39,9 @@ class EveryNode:
     def present(self, paths: Sequence[str]) -> Sequence[str]:
         return paths
 
+    def is_visible(self) -> bool:
+        return True
+
 
 def served(count: int = 4, unhealthy: tuple[int, ...] = ()) -> ServedResource:
     """An offer whose device nodes all exist."""

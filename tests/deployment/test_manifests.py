@@ -50,6 +50,14 @@ def test_it_has_no_more_privilege_than_it_needs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [NEWER, OLDEST])
+def test_it_asks_nvidias_runtime_for_every_node_that_it_gives_out(name: str) -> None:
+    """Without compute that runtime hides nvidia-uvm, and the gateway gives out only what it sees."""
+    environment = {each["name"]: each.get("value") for each in spec_of(name)["containers"][0]["env"]}
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+
+
+@pytest.mark.parametrize("name", [NEWER, OLDEST])
 def test_its_flags_are_those_that_the_gateway_knows(name: str) -> None:
     command, *flags = spec_of(name)["containers"][0]["args"]
     assert command == "run"

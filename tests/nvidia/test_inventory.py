@@ -44,12 +44,8 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
         generation="A100",
     )
     assert inventory.visibility_variable == "NVIDIA_VISIBLE_DEVICES"
-    assert inventory.shared_nodes == (
-        "/dev/nvidiactl",
-        "/dev/nvidia-uvm",
-        "/dev/nvidia-uvm-tools",
-        "/dev/nvidia-modeset",
-    )
+    assert inventory.shared_nodes == ("/dev/nvidiactl", "/dev/nvidia-uvm")
+    assert inventory.optional_nodes == ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
     assert not inventory.rejected
 
 

@@ -83,7 +83,9 @@ class Inventory:
     """In the order of their index. No id and no index occurs twice."""
     rejected: tuple[RejectedDevice, ...] = ()
     shared_nodes: tuple[str, ...] = ()
-    """The device nodes that every container with one of the devices needs, if they exist."""
+    """The device nodes that every container with one of the devices needs."""
+    optional_nodes: tuple[str, ...] = ()
+    """The device nodes that every container with one of the devices gets if they exist."""
     visibility_variable: str
     """The environment variable that names the devices for the vendor's container runtime."""
 

@@ -62,3 +62,7 @@ class HostNodes(Protocol):
         The paths are those that a container sees, such as ``/dev/x0``. The result may contain other paths too.
         """
         ...
+
+    def is_visible(self) -> bool:
+        """Whether this process sees the folder of the device nodes. If not, a node that it does not see can exist."""
+        ...

@@ -5,8 +5,10 @@ DEVICE_WORD = "GPU"
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 """The environment variable that names the GPUs of a container."""
 
-SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
-"""Device nodes that every container with a GPU needs, if the driver has created them."""
+SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
+"""Device nodes that every container with a GPU needs."""
+OPTIONAL_NODES = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+"""Device nodes that every container with a GPU gets if the driver has created them."""
 
 
 def device_node(minor: int) -> str:

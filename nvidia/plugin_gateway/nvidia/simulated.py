@@ -13,7 +13,7 @@ from plugin_gateway.core.health.observations import DevicesChecked, EvidenceRepo
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
-from plugin_gateway.nvidia.naming import DEVICE_WORD, SHARED_NODES, VISIBILITY_VARIABLE
+from plugin_gateway.nvidia.naming import DEVICE_WORD, OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import Report
@@ -146,6 +146,10 @@ class SimulatedBackend:
         if self._report is not None:
             self._report(
                 InventorySeen(
-                    Inventory(devices=self._devices, shared_nodes=SHARED_NODES, visibility_variable=VISIBILITY_VARIABLE)
+                    Inventory(
+                        devices=self._devices,
+                        optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES),
+                        visibility_variable=VISIBILITY_VARIABLE,
+                    )
                 )
             )

@@ -8,7 +8,7 @@ from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDev
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
-from plugin_gateway.nvidia.naming import SHARED_NODES, VISIBILITY_VARIABLE, device_node
+from plugin_gateway.nvidia.naming import OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE, device_node
 
 
 class Answer(NamedTuple):
@@ -131,6 +131,7 @@ class _Reading:
             devices=tuple(devices),
             rejected=tuple(self._rejected),
             shared_nodes=SHARED_NODES,
+            optional_nodes=OPTIONAL_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
         by_index = {device.index: device.id for device in devices}

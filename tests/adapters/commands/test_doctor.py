@@ -221,6 +221,27 @@ async def test_device_nodes_that_are_missing_are_named(kubelet_dir: Path, driver
     assert status == 1
     assert f"device nodes are missing below {driver.root}: /dev/nvidia5\n" in output
     assert f"device nodes are missing below {driver.root}: /dev/nvidia-uvm\n" in output
+    assert "run nvidia-modprobe -u -c 0 on the host" in output
+
+
+@pytest.mark.parametrize(("capabilities", "is_cause"), [("utility", True), ("compute,utility", False), ("all", False)])
+async def test_a_node_that_the_container_runtime_leaves_out_is_told_with_its_cause(
+    kubelet_dir: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch, capabilities: str, is_cause: bool
+) -> None:
+    """NVIDIA's runtime gives nvidia-uvm only to containers with the capability compute."""
+    monkeypatch.setenv("NVIDIA_DRIVER_CAPABILITIES", capabilities)
+    (driver.root / "dev/nvidia-uvm").unlink()
+    _, output, _ = await doctor(kubelet_dir, driver)
+    assert f"mend  device nodes are missing below {driver.root}: /dev/nvidia-uvm\n" in output
+    assert ("set NVIDIA_DRIVER_CAPABILITIES=compute,utility: it is 'utility' here" in output) is is_cause
+
+
+async def test_nodes_that_are_not_seen_here_are_not_called_missing(kubelet_dir: Path, driver: Driver) -> None:
+    (driver.root / "dev").rename(driver.root / "elsewhere")
+    _, output, _ = await doctor(kubelet_dir, driver)
+    assert f"note  the device nodes are not seen here: {driver.root}/dev is missing or empty" in output
+    assert "/dev/nvidia7, /dev/nvidiactl, /dev/nvidia-uvm unseen" in output
+    assert "device nodes are missing" not in output
 
 
 async def test_a_driver_of_another_version_than_its_library_is_told_in_its_own_words(

@@ -92,3 +92,14 @@ def test_a_root_that_is_not_there_has_no_nodes_until_it_comes(tmp_path: Path) ->
     (tmp_path / "later/dev/nvidia0").unlink()
     (tmp_path / "later/dev").rmdir()
     assert nodes.present(["/dev/nvidia0"]) == frozenset()
+
+
+def test_a_root_without_a_node_is_not_visible_and_one_with_any_is(tmp_path: Path) -> None:
+    """The folder of a driver root is empty where the nodes are mounted over it on the host alone."""
+    nodes = DeviceNodes(str(tmp_path))
+    assert not nodes.is_visible()
+    (tmp_path / "dev/shm").mkdir(parents=True)
+    assert not nodes.is_visible()
+    (tmp_path / "dev/null").touch()
+    assert nodes.is_visible()
+    assert DeviceNodes("/").is_visible()

@@ -1,4 +1,5 @@
 from collections.abc import Container, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -36,11 +37,15 @@ EIGHT = advertised([device(number) for number in range(8)], "GPU-3", "GPU-5")
 class Host:
     """A host with these device nodes; with all that anybody asks for, where none are given."""
 
-    def __init__(self, *paths: str) -> None:
+    def __init__(self, *paths: str, visible: bool = True) -> None:
         self._paths = paths
+        self._visible = visible
 
     def present(self, paths: Sequence[str]) -> Container[str]:
         return self._paths or paths
+
+    def is_visible(self) -> bool:
+        return self._visible
 
 
 everything = Host()
@@ -70,7 +75,31 @@ def test_nodes_can_be_left_to_the_container_runtime() -> None:
 def test_only_nodes_that_exist_are_given() -> None:
     edits = allocate(EIGHT, ["GPU-1", "GPU-2"], POLICY, Host("/dev/nvidia1", "/dev/nvidiactl"))
     assert edits.device_nodes == (node("/dev/nvidia1"), node("/dev/nvidiactl"))
-    assert edits.absent_nodes == ("/dev/nvidia2",)
+    assert edits.absent_nodes == ("/dev/nvidia2", "/dev/nvidia-uvm")
+
+
+def test_a_node_that_every_container_needs_and_the_host_lacks_is_told() -> None:
+    edits = allocate(EIGHT, ["GPU-1"], POLICY, Host("/dev/nvidia1", "/dev/nvidiactl"))
+    assert edits.device_nodes == (node("/dev/nvidia1"), node("/dev/nvidiactl"))
+    assert edits.absent_nodes == ("/dev/nvidia-uvm",)
+
+
+def test_an_optional_node_is_given_where_it_is_and_not_missed_elsewhere() -> None:
+    optional = replace(EIGHT, optional_nodes=("/dev/nvidia-modeset",))
+    needed = ("/dev/nvidia1", *SHARED)
+    there = allocate(optional, ["GPU-1"], POLICY, Host(*needed, "/dev/nvidia-modeset"))
+    assert there.device_nodes == tuple(node(path) for path in (*needed, "/dev/nvidia-modeset"))
+    elsewhere = allocate(optional, ["GPU-1"], POLICY, Host(*needed))
+    assert elsewhere.device_nodes == tuple(node(path) for path in needed)
+    assert there.absent_nodes == elsewhere.absent_nodes == ()
+
+
+def test_where_the_nodes_are_not_visible_a_container_gets_those_it_needs_and_no_others() -> None:
+    """A node that the host lacks keeps the container from starting, so the optional ones are not guessed."""
+    optional = replace(EIGHT, optional_nodes=("/dev/nvidia-modeset",))
+    edits = allocate(optional, ["GPU-2"], AllocationPolicy(dev_root="/run/nvidia"), Host("/dev/x", visible=False))
+    assert edits.device_nodes == tuple(node(path, "/run/nvidia") for path in ("/dev/nvidia2", *SHARED))
+    assert edits.absent_nodes == ()
 
 
 @pytest.mark.parametrize(("dev_root", "prefix"), [("/", ""), ("/run/nvidia", "/run/nvidia"), ("/run/x/", "/run/x")])

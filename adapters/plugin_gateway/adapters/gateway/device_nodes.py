@@ -22,6 +22,10 @@ class DeviceNodes:
         folders = {path[: path.rindex("/")] for path in paths}
         return frozenset().union(*[self._look(folder) for folder in folders])
 
+    def is_visible(self) -> bool:
+        """Return whether the folder of the device nodes is seen. An empty one stands for another, not seen here."""
+        return bool(self._look("/dev"))
+
     def _look(self, folder: str) -> frozenset[str]:
         known = self._folders.get(folder)
         if known is None:

@@ -213,6 +213,7 @@ _INVENTORY = _dataclass(
     rejected=list_of(_kind(RejectedDevice, place=text, problem=text)),
     shared_nodes=list_of(_path),
     visibility_variable=text,
+    optional={"optional_nodes": list_of(_path)},
 )
 _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),

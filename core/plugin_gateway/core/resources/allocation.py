@@ -45,7 +45,7 @@ class ContainerEdits(NamedTuple):
     annotations: Mapping[str, str] = _NOTHING
     cdi_devices: tuple[str, ...] = ()
     absent_nodes: tuple[str, ...] = ()
-    """Device nodes that the devices need but the host lacks. They are logged, not sent."""
+    """Device nodes that the container needs but the host lacks. They are logged, not sent."""
 
 
 NO_EDITS = ContainerEdits()
@@ -60,6 +60,8 @@ def allocate(
     """Return what one container gets for these devices.
 
     ``host`` knows which device nodes exist now. Some drivers create them late, so this is checked at every allocation.
+    If the folder of the device nodes is not visible, the container gets those that it needs all the same. Others are
+    left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
         UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
@@ -72,13 +74,15 @@ def allocate(
     environment = {advertised.visibility_variable: ",".join(names)}
     if not policy.pass_device_specs:
         return ContainerEdits(environment)
-    own = [path for device in devices for path in device.nodes]
-    paths = [*own, *advertised.shared_nodes]
+    needed = [*[path for device in devices for path in device.nodes], *advertised.shared_nodes]
+    paths = [*needed, *advertised.optional_nodes]
     present, root = host.present(paths), policy.dev_root.rstrip("/")
+    absent = [path for path in needed if path not in present]
+    unseen = absent if absent and not host.is_visible() else ()
     return ContainerEdits(
         environment,
-        device_nodes=tuple([DeviceNode(path, root + path) for path in paths if path in present]),
-        absent_nodes=tuple([path for path in own if path not in present]),
+        device_nodes=tuple([DeviceNode(path, root + path) for path in paths if path in present or path in unseen]),
+        absent_nodes=() if unseen else tuple(absent),
     )
 
 

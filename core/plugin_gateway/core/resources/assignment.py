@@ -39,7 +39,9 @@ class Advertisement:
     devices: tuple[Device, ...]
     unhealthy: frozenset[DeviceId]
     shared_nodes: tuple[str, ...] = ()
-    """The device nodes that every container with one of the devices needs, if they exist."""
+    """The device nodes that every container with one of the devices needs."""
+    optional_nodes: tuple[str, ...] = ()
+    """The device nodes that every container with one of the devices gets if they exist."""
     visibility_variable: str
     """The environment variable that names the devices for the vendor's container runtime."""
     by_id: Mapping[str, Device] = field(init=False, repr=False, compare=False)
@@ -85,6 +87,7 @@ def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceNa
             devices=tuple(devices),
             unhealthy=frozenset(device.id for device in devices if device.id in state.faults),
             shared_nodes=state.inventory.shared_nodes,
+            optional_nodes=state.inventory.optional_nodes,
             visibility_variable=state.inventory.visibility_variable,
         )
         for name, devices in sorted_devices.items()

@@ -65,6 +65,36 @@ async def test_containers_get_the_uuids_and_the_device_nodes_that_exist(kubelet_
         assert container.device_nodes == expected
 
 
+async def test_a_node_that_every_container_needs_and_that_is_missing_is_told_at_allocate(
+    kubelet_dir: Path, driver: Driver
+) -> None:
+    (driver.root / "dev/nvidia-uvm").unlink()
+    (driver.root / "dev/nvidia-uvm-tools").unlink()
+    async with (
+        FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
+        started(*at(kubelet_dir), *with_driver(driver), environment=driver.environment) as process,
+    ):
+        await devices_seen(kubelet, 8)
+        container = await kubelet.allocate(RESOURCE, 1, pod="p", container="c", ids=[driver.uuid(0)])
+        line = await process.wait_for_event("device nodes are missing, the container gets none")
+        assert line["nodes"] == ["/dev/nvidia-uvm"]
+        assert set(container.device_nodes) == {"/dev/nvidia0", "/dev/nvidiactl"}
+
+
+async def test_nodes_below_a_root_without_dev_are_given_unseen(kubelet_dir: Path, driver: Driver) -> None:
+    (driver.root / "dev").rename(driver.root / "elsewhere")
+    async with (
+        FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
+        started(*at(kubelet_dir), *with_driver(driver), environment=driver.environment),
+    ):
+        await devices_seen(kubelet, 8)
+        container = await kubelet.allocate(RESOURCE, 1, pod="p", container="c", ids=[driver.uuid(3)])
+        expected = {f"/dev/{name}" for name in ("nvidia3", "nvidiactl", "nvidia-uvm")}
+        assert {path: host for path, (host, _) in container.device_nodes.items()} == {
+            path: f"{driver.root}{path}" for path in expected
+        }
+
+
 async def test_an_xid_reaches_the_kubelet_and_an_application_error_does_not(kubelet_dir: Path, driver: Driver) -> None:
     async with (
         FakeKubelet(kubelet_dir, release("1.10")) as kubelet,

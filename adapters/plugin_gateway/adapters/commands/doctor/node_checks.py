@@ -17,8 +17,10 @@ from plugin_gateway.core.resources.names import ResourceName
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
-_OPTIONAL_NODES = ("nvidia-modeset",)
-"""Device nodes that containers can do without."""
+CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
+"""The variable that tells NVIDIA's container runtime which parts of the driver a container gets."""
+UVM_NODE = "/dev/nvidia-uvm"
+"""The device node that a container gets only with the capability compute."""
 RUNTIME_FILES = (
     "/etc/nvidia-container-runtime/config.toml",
     "/usr/bin/nvidia-container-runtime",
@@ -61,19 +63,39 @@ def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -
 
 
 def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
-    """Check that all device nodes exist that containers get."""
+    """Check that all device nodes exist that containers need. ``dev_root`` is a path of this process."""
     own = [node for device in inventory.devices for node in device.nodes]
-    present = DeviceNodes(dev_root).present([*own, *inventory.shared_nodes]) if own or inventory.shared_nodes else ()
+    needed = [*own, *inventory.shared_nodes]
+    if not needed:
+        return
+    nodes = DeviceNodes(dev_root)
+    present = nodes.present(needed)
+    if not nodes.is_visible():
+        yield hint(
+            f"the device nodes are not seen here: {os.path.join(dev_root, 'dev')} is missing or empty; containers get "  # noqa: PTH118 - a name, to be shown
+            f"{', '.join(needed)} unseen, and others not",
+            "see on the host that they are there: a container does not start with one that is missing",
+        )
+        return
     missing = [node for node in own if node not in present]
-    shared = [node for node in inventory.shared_nodes if node not in present and not node.endswith(_OPTIONAL_NODES)]
+    shared = [node for node in inventory.shared_nodes if node not in present]
     if missing:
         yield mend(f"device nodes are missing below {dev_root}: {', '.join(missing)}", "run nvidia-modprobe -c 0")
     if shared:
-        yield mend(
-            f"device nodes are missing below {dev_root}: {', '.join(shared)}", "run nvidia-modprobe -u -c 0 on the host"
-        )
-    if own and not missing and not shared:
+        yield mend(f"device nodes are missing below {dev_root}: {', '.join(shared)}", _todo_for(shared))
+    if not missing and not shared:
         yield well("every device node is there")
+
+
+def _todo_for(shared: Sequence[str]) -> str:
+    """Return what to do about missing device nodes that all GPUs share."""
+    capabilities = os.environ.get(CAPABILITIES)
+    if UVM_NODE in shared and capabilities and not {"compute", "all"} & set(capabilities.split(",")):
+        return (
+            f"set {CAPABILITIES}=compute,utility: it is {capabilities[:80]!r} here, and NVIDIA's container runtime "
+            f"then leaves {UVM_NODE} out of this container"
+        )
+    return "run nvidia-modprobe -u -c 0 on the host"
 
 
 def check_limits() -> Iterator[Finding]:
