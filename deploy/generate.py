@@ -108,11 +108,12 @@ $priority\
             # For Prometheus, and for the probes, which come from the node's own address.
             - --listen=0.0.0.0:9400
           env:
-            # These variables ask NVIDIA's container runtime for every GPU and for the driver's library.
+            # These variables ask NVIDIA's container runtime for every GPU, for the driver's library, and for the device
+            # node nvidia-uvm. Without compute the runtime hides that node, and no container would get it.
             - name: NVIDIA_VISIBLE_DEVICES
               value: all
             - name: NVIDIA_DRIVER_CAPABILITIES
-              value: utility
+              value: compute,utility
           ports:
             - name: http
               containerPort: 9400
