@@ -21,7 +21,9 @@ EVERYTHING: dict[str, Any] = {
     "deviceIDStrategy": "index",
     "failOnInitError": False,
     "nvidiaDriverRoot": "/run/nvidia/driver",
+    "nvidiaDevRoot": "/",
     "mountDriverRoot": True,
+    "privileged": True,
     "mountPodResources": True,
     "kernelLog": True,
     "passDeviceSpecs": False,
@@ -172,6 +174,7 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
         "--fail-on-init-error": "false",
         "--driver-root": "/run/nvidia/driver",
         "--driver-root-ctr-path": "/driver-root",
+        "--dev-root": "/",
         "--pass-device-specs": "false",
         "--quiet-time": "30",
         "--expected-gpus": "8",
@@ -223,6 +226,47 @@ def test_nvidias_name_for_device_nodes_means_the_same(values: object, flag: str,
     assert [each for each in container["args"] if each.startswith("--pass-device-specs")] == [flag]
 
 
+def volumes(folder: Path, values: object, release: str = RELEASES[-1]) -> dict[str, tuple[str, Any]]:
+    """Return for each volume of the host its path, and how it is mounted."""
+    spec = daemonset(folder, values, release)["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount for mount in spec["containers"][0]["volumeMounts"]}
+    return {each["name"]: (each["hostPath"]["path"], mounts[each["name"]]) for each in spec["volumes"]}
+
+
+@pytest.mark.parametrize(("release", "propagation"), [("1.8.15", None), ("1.10.13", "HostToContainer")])
+def test_a_driver_that_is_mounted_later_is_seen(release: str, propagation: str | None, tmp_path: Path) -> None:
+    """A driver in a container mounts its root when it is ready. Releases before 1.10 refuse the field by default."""
+    values = {"mountDriverRoot": True, "nvidiaDriverRoot": "/run/nvidia/driver"}
+    path, mount = volumes(tmp_path, values, release)["driver-root"]
+    assert (path, mount["mountPath"], mount["readOnly"]) == ("/run/nvidia/driver", "/driver-root", True)
+    assert mount.get("mountPropagation") == propagation
+
+
+@pytest.mark.parametrize(
+    ("values", "dev"),
+    [
+        ({}, "/dev"),
+        ({"mountDriverRoot": True, "nvidiaDriverRoot": "/run/nvidia/driver"}, "/run/nvidia/driver/dev"),
+        ({"mountDriverRoot": True, "nvidiaDriverRoot": "/opt/driver/", "nvidiaDevRoot": "/"}, "/dev"),
+    ],
+)
+def test_a_privileged_pod_sees_the_device_nodes_that_it_gives_out(
+    values: dict[str, object], dev: str, tmp_path: Path
+) -> None:
+    """The library opens the nodes below /dev. Privileged alone has those that were there when the pod started."""
+    found = daemonset(tmp_path, {**values, "privileged": True})["spec"]["template"]["spec"]["containers"][0]
+    # The API server refuses a privileged container with allowPrivilegeEscalation: false.
+    assert found["securityContext"] == {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+    path, mount = volumes(tmp_path, {**values, "privileged": True})["dev"]
+    assert (path, mount["mountPath"], mount["mountPropagation"]) == (dev, "/dev", "HostToContainer")
+
+
+def test_it_is_privileged_only_by_choice(tmp_path: Path) -> None:
+    assert "dev" not in volumes(tmp_path, {"mountDriverRoot": True})
+    spec = daemonset(tmp_path, {"mountDriverRoot": True})["spec"]["template"]["spec"]
+    assert "privileged" not in spec["containers"][0]["securityContext"]
+
+
 def test_without_a_port_nothing_is_served_and_nothing_is_probed(tmp_path: Path) -> None:
     (container,) = daemonset(tmp_path, NO_API)["spec"]["template"]["spec"]["containers"]
     assert not container.keys() & {"ports", "livenessProbe", "readinessProbe"}
@@ -243,6 +287,7 @@ def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
         ({"image": {"registry": "x"}}, "registry"),
         ({"deviceIDStrategy": "name"}, "deviceIDStrategy"),
         ({"port": "http"}, "port"),
+        ({"nvidiaDevRoot": "relative"}, "nvidiaDevRoot"),
         ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
         ({"migStrategy": "mixed"}, "migStrategy"),
         ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),

@@ -51,3 +51,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- .Values.priorityClassName -}}
 {{- end -}}
 {{- end -}}
+
+{{/* What is mounted on the host later is seen. Before 1.10 this is behind a feature gate, and refused without it. */}}
+{{- define "plugin-gateway.mountPropagation" -}}
+{{- if semverCompare ">=1.10.0-0" .Capabilities.KubeVersion.Version -}}
+mountPropagation: HostToContainer
+{{- end -}}
+{{- end -}}
