@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,6 +264,24 @@ async def test_a_restart_whitewashes_nobody_and_a_reboot_gives_a_new_chance(mach
         async with machine.running():
             await machine.healthy(7)
             await machine.healthy(8)
+
+
+async def test_without_a_boot_id_it_starts_and_a_reboot_forgives_nothing(
+    kubelet_dir: Path, state_dir: Path, driver: Driver, told: list[dict[str, Any]]
+) -> None:
+    machine = Machine(kubelet_dir, state_dir, driver)
+    machine.boot_id = machine.boot_id / "not-there"
+    async with machine.kubelet:
+        async with machine.running():
+            await machine.healthy(8)
+            machine.driver.xid(3, 79)
+            await machine.healthy(7)
+        (line,) = [line for line in told if line["event"] == "this boot cannot be told from others"]
+        assert (line["level"], "boot_id" in line["problem"]) == ("warning", True)
+        await machine.healthy(0)
+        async with machine.running():
+            await machine.healthy(7)
+            await machine.stays_at(7, 3 * SHORT.quiet_time)
 
 
 async def test_a_restart_in_probation_begins_the_quiet_time_anew(

@@ -84,6 +84,24 @@ async def test_a_kubelet_is_known_by_more_than_the_name_of_its_socket(directory:
     await asyncio.wait_for(woken.wait(), 5)
 
 
+async def test_a_kubelet_behind_a_link_changes_the_directory(directory: Watched, tmp_path: Path) -> None:
+    """Its socket lies in another directory, which nobody watches."""
+    watched, _ = directory
+    real = tmp_path / "kubelet.sock"
+    leftover(real)
+    watched.kubelet_socket.symlink_to(real)
+    long_ago = time.time() - 60
+    os.utime(watched.path, (long_ago, long_ago))
+    assert watched.has_changed()
+    assert not watched.has_changed()
+    real.unlink()
+    assert watched.has_changed()
+    assert not watched.has_changed()
+    leftover(real)
+    assert watched.has_changed()
+    assert not watched.has_changed()
+
+
 async def test_a_file_with_the_kubelets_name_is_no_kubelet(directory: Watched) -> None:
     watched, _ = directory
     watched.kubelet_socket.touch()
@@ -229,6 +247,7 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
     assert sockets.has_newcomers()
     assert sockets.find_others(DEFAULT_RESOURCE) == []
     assert gone.exists(), "it may be bound by now and listen in a moment"
+    assert sockets.has_newcomers(), "so it is looked at again"
     os.utime(gone, (time.time() - 2, time.time() - 2))
     assert sockets.find_others(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])

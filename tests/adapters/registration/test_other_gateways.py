@@ -1,6 +1,7 @@
 """Two gateways of one resource on a node: only one of them has a stream."""
 
 import asyncio
+import socket
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from adapters.registration.waiting import allocatable, reason
 from harness.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, STREAM_OPEN
+from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, STREAM_OPEN, OwnSockets
 from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER_DELAY
 from plugin_gateway.adapters.registration.retry import Reason
 
@@ -93,3 +94,16 @@ async def test_a_socket_whose_mode_somebody_changes_shows_again_that_a_stream_is
         async with running(Node(kubelet_dir)):
             await until(lambda: bool(held.stat().st_mode & STREAM_OPEN), "the bit that says so")
         assert len(kubelet.registrations) == 1
+
+
+async def test_a_socket_that_a_killed_gateway_left_a_moment_ago_is_removed_in_the_end(kubelet_dir: Path) -> None:
+    """It is too young at the first looks, and nothing in the directory changes after them."""
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        dead = OwnSockets(kubelet_dir).fresh_path(RESOURCE)
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(dead))
+        async with running(Node(kubelet_dir)):
+            await allocatable(kubelet)
+            assert dead.exists()
+            await until(lambda: not dead.exists(), "the end of the dead socket")
+            assert len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 1

@@ -285,3 +285,18 @@ async def test_only_the_allowed_dialects_are_tried(kubelet_dir: Path) -> None:
         await asyncio.sleep(0.5)
         assert not [call for call in kubelet.registrations if call.version != "v1beta1"]
         assert kubelet.capacity(RESOURCE) is None
+
+
+async def test_a_kubelet_behind_a_link_is_registered_with_again_when_it_comes_back(
+    kubelet_dir: Path, tmp_path: Path
+) -> None:
+    """Its socket lies in another directory, so that nothing changes in the one that is watched."""
+    (kubelet_dir / "kubelet.sock").symlink_to(tmp_path / "kubelet.sock")
+    kubelet = FakeKubelet(tmp_path, release("1.37"))
+    async with running(Node(kubelet_dir)):
+        async with kubelet:
+            await kubelet.wait_for(lambda: bool(kubelet.registrations), what="a registration")
+        known = len(kubelet.registrations)
+        await asyncio.sleep(2.5)
+        async with kubelet:
+            await kubelet.wait_for(lambda: len(kubelet.registrations) > known, what="another registration")

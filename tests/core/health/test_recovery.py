@@ -216,10 +216,11 @@ def test_an_operator_cannot_talk_away_what_lasts() -> None:
     assert story.check().sleep(60).stage is Stage.HEALTHY
 
 
-def test_a_memory_without_a_boot_forgives_nothing() -> None:
+def test_a_boot_that_is_not_known_forgives_nothing() -> None:
     state = Story().see(EvidenceReported(xid_kind(79), GPU)).state
     assert recall(remember(state, ""), "another").faults.keys() == {GPU}
     assert recall(remember(state, ""), "another").faults[GPU].needs is state.faults[GPU].needs
+    assert recall(remember(state, "boot"), "").faults[GPU].needs is state.faults[GPU].needs
     assert recall(remember(state, "boot"), "another").faults[GPU].needs is not state.faults[GPU].needs
 
 

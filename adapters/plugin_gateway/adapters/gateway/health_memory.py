@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.gateway.kept_file import KeptFile
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.memory import Memory, recall, remember
 from plugin_gateway.core.health.state import State
 
@@ -68,12 +67,13 @@ def _decoder() -> "Callable[[object], Decoded]":
 
 
 def _read_boot_id(path: Path) -> str:
-    """Return the id of this boot.
-
-    Raises:
-        GatewayError: the kernel does not provide it.
-    """
+    """Return the id of this boot. Empty, with a warning, if the kernel does not tell it."""
     try:
         return path.read_text().strip()
     except OSError as error:
-        raise GatewayError(f"cannot tell this boot from others: {path}: {error.strerror}") from error
+        log.warning(
+            "this boot cannot be told from others",
+            problem=f"{path}: {error.strerror}",
+            hint="a reboot does not make an unhealthy device healthy; plugin-gateway health clear does",
+        )
+        return ""

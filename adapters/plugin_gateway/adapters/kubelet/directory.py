@@ -50,6 +50,7 @@ class KubeletDirectory:
         self.path = path
         self.kubelet_socket = path / KUBELET_SOCKET
         self._changes = FolderChanges(os.fspath(path))
+        self._socket: FileIdentity | None = None
         self._inotify: INotify | None = None
         self._watched: FileIdentity | None = None
         self._watches: set[int] = set()
@@ -104,8 +105,12 @@ class KubeletDirectory:
         return f"waiting for the kubelet: {'kubelet.sock is no socket' if is_taken else 'no kubelet.sock'}"
 
     def has_changed(self) -> bool:
-        """Whether the directory was replaced, or its content changed, since the last call."""
-        return self._changes.any()
+        """Whether the directory was replaced, or its content or the kubelet's socket changed, since the last call.
+
+        ``kubelet.sock`` can be a link. Then the socket is in a directory that is not watched.
+        """
+        before, self._socket = self._socket, self.kubelet()
+        return self._changes.any() or self._socket != before
 
     def _watch(self) -> None:
         """Watch the present directory, and its parent if that is visible."""

@@ -101,11 +101,13 @@ class OwnSockets:
         return self._directory / name
 
     def has_newcomers(self) -> bool:
-        """Whether sockets of other gateways have appeared since the last call."""
+        """Whether there are sockets of other gateways that `find_others` has not found to be alive.
+
+        A dead one counts until it is removed, because it can be too young for that now.
+        """
         names = {name for name, _ in self._others()}
-        newcomers = names - self._seen
-        self._seen = names
-        return bool(newcomers)
+        self._seen &= names
+        return names > self._seen
 
     def find_others(self, resource: ResourceName) -> list[OtherGateway]:
         """Return the other running gateways with this resource, the oldest first. Leftover sockets are removed.
@@ -119,11 +121,14 @@ class OwnSockets:
                 found = path.stat()
                 listener = find_listener(path)
             except OSError:
+                self._seen.add(name)
                 continue  # it may belong to somebody, so it stays
             if listener is None:
                 if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # abs: the clock may have been set back
                     _remove_leftover(path)
-            elif of_resource == checksum(resource):
+                continue
+            self._seen.add(name)
+            if of_resource == checksum(resource):
                 others.append(OtherGateway(instance, name, listener.pid, has_stream=bool(found.st_mode & STREAM_OPEN)))
         return sorted(others, key=lambda other: other.instance)
 

@@ -245,8 +245,7 @@ class Registrar:
 
     def _follow_other_gateways(self) -> None:
         """Look for other gateways if some are known, or new sockets have appeared."""
-        came, self._newcomers = self._newcomers, False
-        now = time.monotonic()
+        came, now = self._newcomers, time.monotonic()
         for registration in self._registrations.values():
             if not (came or registration.other_gateways.is_known):
                 continue
@@ -257,6 +256,7 @@ class Registrar:
                 registration.renew(Reason.OTHER_GATEWAY_LEFT)
             elif registration.endpoint.stream.is_open and (reason := registration.other_gateways.reason_to_end(now)):
                 registration.renew(reason)
+        self._newcomers = came and self._own_sockets.has_newcomers()
 
     async def _keep_in_place(self) -> float:
         """Make sure that every resource has its socket. Returns when to try again, infinity if all have one."""

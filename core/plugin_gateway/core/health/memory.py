@@ -47,10 +47,10 @@ def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
     After a restart in the same boot, every device that was on probation needs a new check. After a reboot, each fault
     needs only a check. Faults of devices that did not appear in the whole previous boot are dropped.
 
-    A memory without a boot id counts as one of this boot, because a reboot forgives much. Times in the future are
-    dropped: they would count as recent for ever.
+    Where one of the two boot ids is not known (empty), the memory counts as one of this boot, because a reboot forgives
+    much. Times in the future are dropped: they would count as recent for ever.
     """
-    if memory.boot_id and memory.boot_id != boot_id:
+    if memory.boot_id and boot_id and memory.boot_id != boot_id:
         left = {device: faults.reboot(fault) for device, fault in memory.faults.items() if device not in memory.unseen}
         return State(faults=left, unseen=frozenset(left))
     return State(
