@@ -5,7 +5,16 @@ is why the imports here are inside functions: `run` must not wait for what only 
 """
 
 import os
+import signal
 import sys
+
+_PID_OF_A_CONTAINER = 1
+if os.getpid() == _PID_OF_A_CONTAINER:
+    # The kernel drops a signal for PID 1 that has no handler. So this comes before the imports, which take longer than
+    # all that is above. The exit status is that of another process that the signal ends.
+    for _number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(_number, lambda number, _: os._exit(128 + number))
+
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING

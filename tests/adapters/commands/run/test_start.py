@@ -1,9 +1,13 @@
 """What a start costs: everything that is imported before the kubelet knows of us delays a container."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from driver.driver import Driver
 from harness.node import RESOURCE
@@ -45,6 +49,29 @@ async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, drive
     imported = set(output.decode().split())
     assert {"pynvml", "grpc", "plugin_gateway.api.v1beta1.api_pb2"} <= imported
     assert not imported & set(NEVER)
+
+
+EARLY = (
+    "import os, signal, time\n"
+    "import plugin_gateway.__main__\n"
+    "os.kill(os.getpid(), signal.SIGTERM)\n"
+    "time.sleep(0.5)\n"
+    "print('it was lost')\n"
+)
+"""Sends itself SIGTERM when the program is loaded, long before `run` has handlers of its own."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a PID namespace")
+def test_as_pid_1_a_signal_in_the_first_milliseconds_is_not_lost() -> None:
+    """The kernel drops a signal for PID 1 that has no handler. In a container the gateway is PID 1."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", EARLY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 128 + signal.SIGTERM)
+
+
+def test_elsewhere_the_kernel_handles_such_a_signal() -> None:
+    done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", -signal.SIGTERM)
 
 
 def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred() -> None:
