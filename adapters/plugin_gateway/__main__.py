@@ -142,6 +142,7 @@ COMMANDS: Mapping[str, Command] = {
     "status": _command("status", "show what the running gateway knows of its GPUs, and why one is not given out"),
     "health": _command("health", "tell the running gateway that a GPU is well again: health clear GPU-…"),
     "reload": _command("reload", "make the running gateway read its configuration file again"),
+    "driver": _command("driver", "have the running gateway let go of the driver: driver release, driver take"),
     "health-policy": _command(
         "health_policy", "show what follows from each XID and other evidence, and where that was decided"
     ),

@@ -46,6 +46,27 @@ def test_a_driver_that_is_gone_for_a_moment_takes_no_device_along() -> None:
     assert story.sleep(600).state.faults == {}
 
 
+@pytest.mark.parametrize("action", [Action.UNHEALTHY, Action.IGNORE, Action.UNTIL_REBOOT])
+def test_a_driver_that_is_released_takes_every_device_along_at_once_until_a_check(action: Action) -> None:
+    """Whatever the policy says about a driver that is gone: without it no device works. It is no reason for a reset."""
+    released = DriverUnavailable("released for 120 s", is_released=True)
+    story = Story(POLICY.with_decisions({DRIVER_GONE: Decision(action, "file:3")})).see(released)
+    assert {fault.reason for fault in story.state.faults.values()} == {"released for 120 s"}
+    assert story.changes.driver == DriverChange("released for 120 s")
+    for _ in range(5):
+        story.see(SEEN).check().sleep(60)
+        assert story.state.faults == {}
+        story.see(released).sleep(120)
+        assert story.stage is Stage.UNHEALTHY
+    assert not story.fault.is_flapping
+    assert story.fault.lacks == "an end of: released for 120 s"
+
+
+def test_a_driver_that_is_released_before_it_was_seen_is_missing_like_any_other() -> None:
+    state, changes = advance(State(), DriverUnavailable("released", is_released=True), at(0), POLICY)
+    assert (state.faults, changes.driver) == ({}, DriverChange("released"))
+
+
 @pytest.mark.parametrize("away", [DriverUnavailable("no library"), DriverSilence(11.0)])
 def test_a_time_in_which_the_driver_says_nothing_is_no_quiet_time(away: Observation) -> None:
     story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(59).see(away)

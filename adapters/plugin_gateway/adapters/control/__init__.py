@@ -2,8 +2,8 @@
 
 The gateway listens on the unix socket `control.sock` in its state directory. A client sends one line with a JSON object
 and gets one line back: `{"answer": ...}`, or `{"error": "..."}` with a text for the operator. Then the connection is
-closed. The requests are `{"command": "status"}`, `{"command": "clear", "devices": [...]}`, `{"command": "accept"}` and
-`{"command": "reload"}`.
+closed. The requests are `{"command": "status"}`, `{"command": "clear", "devices": [...]}`, `{"command": "accept"}`,
+`{"command": "reload"}`, `{"command": "release", "seconds": 120}` and `{"command": "take"}`.
 
 Only root and the user of the gateway may ask. The file has mode 0600, and the gateway asks the kernel for the user of
 each client.

@@ -1,9 +1,10 @@
-"""The commands that an operator can send to a running gateway: `status`, `clear`, `accept` and `reload`."""
+"""The commands that an operator can send to a running gateway: `status`, `clear`, `accept`, `release` and others."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
+from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.support.logs import log
@@ -11,6 +12,9 @@ from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.resources.assignment import advertise
+
+MAX_RELEASE = 3600
+"""Seconds for which the driver can be released at most, so that nobody forgets it."""
 
 
 class RefusedError(GatewayError):
@@ -26,6 +30,7 @@ class OperatorCommands:
         counter: DeviceCounter,
         configuration: Callable[[], Mapping[str, Any]],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
+        driver: DriverAccess,
     ) -> None:
         """``configuration`` returns what the status shows about the configuration, as JSON values.
 
@@ -35,12 +40,13 @@ class OperatorCommands:
         self._counter = counter
         self._configuration = configuration
         self._reload = reload
+        self._driver = driver
 
     def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
         """Carry out one request, and return the answer. That of `reload` waits for the configuration file.
 
         Raises:
-            RefusedError: the command is unknown, or names a device that is unknown or healthy.
+            RefusedError: the command is unknown, or names a device that is unknown or healthy, or a wrong time.
             NotAcceptedError: the devices that are here cannot be accepted.
             GatewayError: there is no configuration file to read.
         """
@@ -55,6 +61,11 @@ class OperatorCommands:
                 return self._counter.accept()
             case {"command": "clear", "devices": list(devices), "only": Stage.PROBATION.value, **rest} if not rest:
                 return {"devices": [self._clear(device, only=Stage.PROBATION) for device in self._named(devices)]}
+            case {"command": "release", "seconds": int(seconds), **rest} if not rest and 0 < seconds <= MAX_RELEASE:
+                self._driver.release(seconds)
+                return self._released() or {}
+            case {"command": "take", **rest} if not rest:
+                return {"was_released": self._driver.take()}
         raise RefusedError("unknown command; is the gateway of another version?")
 
     def status(self) -> Mapping[str, Any]:
@@ -71,6 +82,7 @@ class OperatorCommands:
                 "version": state.driver.version if state.driver is not None else None,
                 "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
                 "events_problem": state.events_problem,
+                "released": self._released(),
             },
             **self._configuration(),
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
@@ -78,6 +90,10 @@ class OperatorCommands:
             "absent": self._absent(devices),
             "device_count": self._counter.status(),
         }
+
+    def _released(self) -> Mapping[str, Any] | None:
+        released = self._driver.released
+        return None if released is None else released._asdict()
 
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:
         """Return the health of devices that are unhealthy and not present now."""

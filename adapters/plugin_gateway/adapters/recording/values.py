@@ -222,7 +222,9 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     **older_forms.observations(device_id),
     "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP), optional={"age": number}),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
-    "DriverUnavailable": _kind(DriverUnavailable, problem=text, optional={"restart_may_help": truth}),
+    "DriverUnavailable": _kind(
+        DriverUnavailable, problem=text, optional=dict.fromkeys(("restart_may_help", "is_released"), truth)
+    ),
     "DriverSilence": _kind(DriverSilence, seconds=number),
     "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),
     "KernelLogRead": _kind(KernelLogRead, problem=null_or(text)),

@@ -209,6 +209,8 @@ def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPo
         driver_missing_since=since,
         restart_may_help=driver.restart_may_help,
     )
+    if driver.is_released:
+        return _take_out_all(missing, driver.problem, Needs.CHECK, now), Changes(driver=change)
     after, notes = miss_driver(missing, now, policy)
     return after, Changes(driver=change, notes=notes)
 
@@ -240,13 +242,17 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
         return state, ()
     decision = policy.about(DRIVER_GONE)
     notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
-    known = {device.id: state.faults.get(device.id) for device in state.inventory.devices}
     if (needs := decision.action.needs) is None:
         return replace(state, driver_is_gone=True), notes
+    return _take_out_all(state, what, needs, now), notes
+
+
+def _take_out_all(state: State, what: str, needs: Needs, now: Moment) -> State:
+    known = {device.id: state.faults.get(device.id) for device in state.devices}
     noticed = Evidence(what, now.epoch, DRIVER_GONE, Source.GATEWAY)
     held = {
         device: faults.add_lasting_evidence(fault, noticed, needs, now.uptime)
         for device, fault in known.items()
         if fault is None or DRIVER_GONE not in fault.problems
     }
-    return replace(state.with_faults(held), driver_is_gone=True), notes
+    return replace(state.with_faults(held), driver_is_gone=True)

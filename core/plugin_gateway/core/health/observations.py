@@ -100,6 +100,8 @@ class DriverUnavailable(NamedTuple):
     """The reason, for people."""
     restart_may_help: bool = False
     """Whether the driver is there, and this process could use it before, but cannot open it any more."""
+    is_released: bool = False
+    """Whether an operator has the gateway keep its hands off the driver. Then no device can be given out at once."""
 
     @property
     def topic(self) -> Hashable | None:

@@ -36,10 +36,7 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
         return
     driver = status["driver"]
     yield well(f"a gateway runs here{f', with driver {version}' if (version := driver['version']) else ''}")
-    if driver["problem"]:
-        yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
-    if driver["events_problem"]:
-        yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
+    yield from _check_driver(driver)
     yield from _check_configuration(status)
     yield from _check_number(status.get("device_count", {}))  # an older gateway has none
     for resource in status["resources"]:
@@ -109,6 +106,15 @@ def _check_configuration(status: Mapping[str, Any]) -> Iterator[Finding]:
             f"the configuration file {file['path']} was changed after the gateway read it",
             "plugin-gateway reload; with --watch-config the gateway reads it by itself",
         )
+
+
+def _check_driver(driver: Mapping[str, Any]) -> Iterator[Finding]:
+    if driver.get("released") is not None:
+        yield hint(driver["problem"], "plugin-gateway driver take takes it again at once")
+    elif driver["problem"]:
+        yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
+    if driver["events_problem"]:
+        yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
 
 
 def _check_resource(resource: Mapping[str, Any]) -> Finding:

@@ -18,6 +18,7 @@ from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
@@ -61,9 +62,9 @@ class Daemon:
         self._listener = _listen(settings.listen) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
-        self._observations = observations
-        self._backend = backend
+        self._device_word = backend.device_word
         self._make_backend = make_backend
+        self._driver = DriverAccess(backend, self._new_backend, observations.put)
         self._dialects = dialects
         self._api_versions = api_versions
         self._remedies = remedies
@@ -75,7 +76,7 @@ class Daemon:
             observations=observations,
             registrar=self._registrar,
             serving_policy=_serving_policy(settings),
-            silent_for=self._silent_for,
+            silent_for=self._driver.silent_for,
             state=self._memory.recall(),
             keep=self._keep,
         )
@@ -100,7 +101,7 @@ class Daemon:
             return run_process(self._work, self._reload_logged, self._finish_start)
         finally:
             self._set_up_logs()
-            self._backend.stop()
+            self._driver.stop()
             if self._recorder is not None:
                 self._recorder.close()
 
@@ -148,7 +149,7 @@ class Daemon:
         if self._counter is None:
             from plugin_gateway.adapters.gateway.device_counter import DeviceCounter  # noqa: PLC0415 - after the start
 
-            settings, word = self._settings, self._backend.device_word
+            settings, word = self._settings, self._device_word
             self._counter = DeviceCounter(settings.state_dir, word, _given(settings), self._tell_missing)
         return self._counter
 
@@ -168,7 +169,7 @@ class Daemon:
             settings.node_name,
             settings.kubernetes_events,
             settings.node_condition,
-            self._backend.device_word,
+            self._device_word,
             settings.missing_in_condition,
         )
         self._reports = ClusterReports(target, KubernetesApi(os.environ), self._before, self._remedies())
@@ -191,17 +192,19 @@ class Daemon:
         pages = make_pages(
             self._gateway,
             self._commands().status,
-            self._is_watching,
+            self._driver.is_watching,
             compare=lambda: self._device_counter().comparison,
             remedies=self._remedies(),
-            device_word=self._backend.device_word,
+            device_word=self._device_word,
         )
         await serve(listener, pages)
 
     def _commands(self) -> "OperatorCommands":
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        return OperatorCommands(self._gateway, self._device_counter(), self._configuration, self._reload_for_operator)
+        return OperatorCommands(
+            self._gateway, self._device_counter(), self._configuration, self._reload_for_operator, self._driver
+        )
 
     def _configuration(self) -> Mapping[str, object]:
         """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
@@ -222,12 +225,6 @@ class Daemon:
                 for name, source in decided.items()
             },
         }
-
-    def _is_watching(self) -> bool:
-        return self._backend.is_watching()
-
-    def _silent_for(self) -> float:
-        return self._backend.silent_for()
 
     def _finish_start(self) -> None:
         """Do what the first registration does not need. Objects that exist now are not collected any more."""
@@ -292,21 +289,17 @@ class Daemon:
         if self._recorder is not None:
             self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:
-            self._replace_backend(settings)
-        self._backend.decision_time = settings.health.decision_time
+            log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
+            self._driver.replace()
+        self._driver.decide_after(settings.health.decision_time)
         self._registrar.allow(self._allowed(settings))
         self._gateway.apply(_serving_policy(settings))
         if self._counter is not None:
             self._counter.expect(_given(settings))
 
-    def _replace_backend(self, settings: Settings) -> None:
-        """Open the driver below another root when the old thread has ended. Only one thread may use the driver."""
-        log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
-        before = self._backend
-        before.stop()
-        self._backend = self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
-        self._backend.decision_time = settings.health.decision_time
-        self._backend.start(self._observations.put, after=before.join)
+    def _new_backend(self) -> Backend:
+        settings = self._settings
+        return self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]

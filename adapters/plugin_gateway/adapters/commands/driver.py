@@ -1,0 +1,93 @@
+"""`plugin-gateway driver`: has the running gateway let go of the driver, so that another one can be installed."""
+
+import argparse
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
+from plugin_gateway.adapters.control.control_socket import ask
+from plugin_gateway.adapters.support.terminal import print_lines
+from plugin_gateway.core.errors import InvalidValueError
+
+DEFAULT_TIME = "120s"
+MIN_SECONDS = 10
+"""Until the library is closed, some seconds can have passed."""
+MAX_SECONDS = 3600
+CLOSE_TIMEOUT = 10.0
+"""Seconds to wait until the library is closed. A wait for events, which ends first, takes 5 s at most."""
+_PAUSE = 0.05
+_TIME = re.compile(r"([0-9]{1,6})(s|m|)", re.ASCII)
+DESCRIPTION = """\
+release: every GPU is unhealthy, and the gateway closes the driver's library. It
+takes the driver again after the time, or at once with take. Then the GPUs are
+checked, and are healthy after the quiet time. Pods keep what they have open: end
+those that use a GPU before you unload the driver."""
+
+
+def make(parts: Parts) -> SubCommand:
+    """Return the sub-command."""
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        add_options(parser, (option(parts, "state_dir"),))
+        parser.usage = "%(prog)s release [--for TIME] | take"
+        parser.add_argument("action", choices=("release", "take"), help="let go of the driver, or take it again")
+        parser.add_argument(
+            "--for",
+            dest="duration",
+            metavar="TIME",
+            help=f"how long it is released, such as 90s or 10m, at most {MAX_SECONDS} seconds; default: {DEFAULT_TIME}",
+        )
+
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+
+
+def run(parsed: argparse.Namespace, parts: Parts) -> int:
+    """Release the driver, or take it again."""
+    state_dir = decide_path(parsed, parts, "state_dir")
+    if parsed.action == "release":
+        return release(state_dir, parse_time(DEFAULT_TIME if parsed.duration is None else parsed.duration))
+    if parsed.duration is not None:
+        raise InvalidValueError("driver take: it has no --for, it takes the driver at once")
+    return take(state_dir)
+
+
+def parse_time(text: str) -> int:
+    """Return the seconds of a text such as ``120``, ``120s`` or ``2m``.
+
+    Raises:
+        InvalidValueError: it has another form, or is not allowed.
+    """
+    found = _TIME.fullmatch(text)
+    seconds = int(found[1]) * (60 if found[2] == "m" else 1) if found else 0
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise InvalidValueError(
+            f"--for: {text[:80]!r}, allowed are {MIN_SECONDS}s to {MAX_SECONDS}s, also as minutes such as 10m"
+        )
+    return seconds
+
+
+def release(state_dir: Path, seconds: int) -> int:
+    """Release the driver, and wait until the library is closed. Return 1 if it is not closed in time."""
+    released: Any = ask(state_dir, {"command": "release", "seconds": seconds})
+    deadline = time.monotonic() + CLOSE_TIMEOUT
+    while released is not None and not released["is_closed"] and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        released = ask(state_dir, {"command": "status"})["driver"]["released"]
+    if released is None:
+        print_lines(["the driver was taken again meanwhile"])
+    elif not released["is_closed"]:
+        print_lines([f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"])
+    else:
+        print_lines([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
+        return 0
+    return 1
+
+
+def take(state_dir: Path) -> int:
+    """Take the driver again."""
+    was_released = ask(state_dir, {"command": "take"})["was_released"]
+    print_lines(["the driver is taken again" if was_released else "the driver was not released"])
+    return 0

@@ -1,0 +1,120 @@
+"""Another driver under a gateway that lives: the driver is released, exchanged, and taken again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from driver.driver import Call, Driver, built
+from harness.node import RESOURCE, until
+from harness.process import Process, run_to_end, started
+from plugin_gateway.adapters.control.control_socket import ask
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.nvidia.simulated import SimulatedBackend
+
+
+@asynccontextmanager
+async def node(kubelet_dir: Path, driver: Driver, *more: str) -> AsyncIterator[tuple[FakeKubelet, Process]]:
+    """The process, beside a kubelet that has its eight devices."""
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--quiet-time=0", *more)
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        started(*arguments, environment=driver.environment) as process,
+    ):
+        await given_out(kubelet, 8)
+        await process.wait_for_control()
+        yield kubelet, process
+
+
+async def given_out(kubelet: FakeKubelet, count: int) -> None:
+    await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == count, timeout=15, what=f"{count} devices")
+
+
+def holds_library(process: Process) -> bool:
+    return str(built(old=False)) in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+async def test_a_driver_that_is_released_is_not_held_until_somebody_takes_it(kubelet_dir: Path, driver: Driver) -> None:
+    async with node(kubelet_dir, driver) as (kubelet, process):
+        assert holds_library(process)
+        status, output, errors = await run_to_end("driver", "release", "--for", "10m")
+        assert (status, errors) == (0, "")
+        assert output == "the driver is released for 600 s, and its library is closed; no GPU is given out\n"
+        assert not holds_library(process)
+        assert kubelet.allocatable(RESOURCE) == 0
+        assert kubelet.capacity(RESOURCE) == 8
+        calls = driver.calls(Call.INIT)
+        _, output, _ = await run_to_end("status")
+        assert "waiting for the driver: an operator has released the driver for 600 s" in output
+        assert f"{driver.uuid(3)}, unhealthy; it needs an end of: an operator has released the driver" in output
+        _, output, _ = await run_to_end("doctor", environment=driver.environment)
+        assert "note  an operator has released the driver for 600 s\n      -> plugin-gateway driver take" in output
+        assert driver.calls(Call.INIT) == calls + 1, "doctor alone has asked the driver"
+        driver.load_module("580.10.01")
+        status, output, _ = await run_to_end("driver", "take")
+        assert (status, output) == (0, "the driver is taken again\n")
+        await given_out(kubelet, 8)
+        assert holds_library(process)
+        status, output, _ = await run_to_end("driver", "take")
+        assert (status, output) == (0, "the driver was not released\n")
+
+
+async def test_it_is_taken_again_when_the_time_is_over(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
+    async with node(kubelet_dir, driver) as (kubelet, process):
+        assert ask(state_dir, {"command": "release", "seconds": 1})["seconds_left"] <= 1
+        await given_out(kubelet, 0)
+        await process.wait_for_event("driver taken again")
+        await given_out(kubelet, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("release", "--for", "9s"), "--for: '9s', allowed are 10s to 3600s, also as minutes such as 10m"),
+        (("release", "--for", "2h"), "--for: '2h', allowed are 10s to 3600s, also as minutes such as 10m"),
+        (("release", "--for", "61m"), "--for: '61m', allowed are 10s to 3600s, also as minutes such as 10m"),
+        (("take", "--for", "1s"), "driver take: it has no --for, it takes the driver at once"),
+    ],
+)
+async def test_what_is_not_allowed_is_told(words: Sequence[str], told: str) -> None:
+    assert await run_to_end("driver", *words) == (2, "", f"plugin-gateway: {told}\n")
+
+
+async def test_only_one_backend_uses_the_driver_and_none_while_it_is_released() -> None:
+    seen: list[Observation] = []
+    made: list[SimulatedBackend] = []
+
+    def make() -> SimulatedBackend:
+        made.append(SimulatedBackend("1xH100"))
+        return made[-1]
+
+    first = make()
+    first.start(seen.append)
+    access = DriverAccess(first, make, seen.append)
+    assert access.released is None
+    access.release(60)
+    assert seen[-1] == DriverUnavailable("an operator has released the driver for 60 s", is_released=True)
+    assert access.released is not None
+    assert access.released.is_closed
+    assert access.is_watching(), "that it is released is no reason to restart the gateway"
+    access.release(30)
+    assert isinstance(access.released, Released)
+    assert 29 < access.released.seconds_left <= 30
+    access.replace()
+    assert len(made) == 1, "a new configuration does not take it"
+    assert access.take()
+    assert not access.take()
+    assert isinstance(seen[-1], InventorySeen)
+    access.release(0.01)
+    await until(lambda: access.released is None, "the end of the time")
+    assert len(made) == 3
+    access.release(60)
+    access.stop()
+    await asyncio.sleep(0)
+    assert access.released is None
+    assert not access.is_watching()
+    assert len(made) == 3
