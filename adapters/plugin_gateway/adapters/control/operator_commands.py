@@ -10,11 +10,16 @@ from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
+from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.resources.assignment import advertise
 
 MAX_RELEASE = 3600
 """Seconds for which the driver can be released at most, so that nobody forgets it."""
+
+
+HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
+"""A pod holds the device under another resource name. No policy decides about it."""
 
 
 class RefusedError(GatewayError):
@@ -42,7 +47,9 @@ class OperatorCommands:
         self._reload = reload
         self._driver = driver
 
-    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+    def answer(  # noqa: PLR0911 - one for each command
+        self, request: Mapping[str, Any]
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
         """Carry out one request, and return the answer. That of `reload` waits for the configuration file.
 
         Raises:
@@ -86,7 +93,9 @@ class OperatorCommands:
             },
             **self._configuration(),
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
-            "devices": [_device(device, resources.get(device.id), state.faults.get(device.id)) for device in devices],
+            "devices": [
+                {**_device(device, resources.get(device.id)), **self._health_of(device.id)} for device in devices
+            ],
             "absent": self._absent(devices),
             "device_count": self._counter.status(),
         }
@@ -94,6 +103,26 @@ class OperatorCommands:
     def _released(self) -> Mapping[str, Any] | None:
         released = self._driver.released
         return None if released is None else released._asdict()
+
+    def _health_of(self, device: DeviceId) -> Mapping[str, Any]:
+        """Return the health of a device. One that is only withheld is unhealthy for the kubelet as well."""
+        fault, withheld = self._gateway.state.faults.get(device), self._gateway.withheld.get(device)
+        if fault is not None or withheld is None:
+            return _health(fault)
+        return {
+            "health": "unhealthy",
+            "reason": withheld.reason,
+            "since": withheld.since,
+            "needs": "the end of these pods, or an operator's word",
+            "evidence": [
+                {
+                    "what": withheld.reason,
+                    "at": withheld.since,
+                    "kind": "held-elsewhere",
+                    "source": Source.GATEWAY.value,
+                }
+            ],
+        }
 
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:
         """Return the health of devices that are unhealthy and not present now."""
@@ -110,28 +139,31 @@ class OperatorCommands:
         Raises:
             RefusedError: a device is unknown or healthy.
         """
-        faults = self._gateway.state.faults
+        unhealthy = list(dict.fromkeys((*self._gateway.state.faults, *self._gateway.withheld)))
         if not names:
-            return list(faults)
+            return unhealthy
         for name in names:
-            if not isinstance(name, str) or name not in faults:
+            if name not in unhealthy:
                 raise RefusedError(self._explain(str(name)))
-        return [device for device in faults if device in names]
+        return [device for device in unhealthy if device in names]
 
     def _clear(self, device: DeviceId, only: Stage | None = None) -> Mapping[str, Any]:
         """Clear one device, if it is in this stage, and return its health before and after."""
-        before = self._gateway.state.faults[device]
-        if only in {None, before.stage}:
-            log.warning("an operator says that the device is well", device=device, reason=before.reason)
-            self._gateway.clear(device)
-        return {"id": device, "was": _health(before), **_health(self._gateway.state.faults.get(device))}
+        before, state = self._health_of(device), self._gateway.state
+        if only in {None, state.stage_of(device)}:
+            log.warning("an operator says that the device is well", device=device, reason=before["reason"])
+            if device in self._gateway.withheld:
+                self._gateway.overrule(device)
+            if device in state.faults:
+                self._gateway.clear(device)
+        return {"id": device, "was": before, **self._health_of(device)}
 
     def _explain(self, device: str) -> str:
         """Return why a device cannot be cleared."""
         state = self._gateway.state
         if any(each.id == device for each in state.devices):
             return f"{device} is healthy already"
-        unhealthy = ", ".join(state.faults) or "none"
+        unhealthy = ", ".join((*state.faults, *self._gateway.withheld)) or "none"
         return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"
 
 
@@ -147,14 +179,13 @@ def _resource(status: ResourceStatus) -> Mapping[str, Any]:
     }
 
 
-def _device(device: Device, resource: str | None, fault: Fault | None) -> Mapping[str, Any]:
+def _device(device: Device, resource: str | None) -> Mapping[str, Any]:
     return {
         "id": device.id,
         "index": device.index,
         "product": device.product,
         "pci_address": device.pci_address,
         "resource": resource,
-        **_health(fault),
     }
 
 
@@ -166,5 +197,9 @@ def _health(fault: Fault | None) -> Mapping[str, Any]:
         "reason": fault.reason,
         "since": fault.since,
         "needs": fault.lacks,
-        "evidence": [{**evidence._asdict(), "source": evidence.source.value} for evidence in fault.evidence],
+        "evidence": [_plain(evidence) for evidence in fault.evidence],
     }
+
+
+def _plain(evidence: Evidence) -> Mapping[str, Any]:
+    return {**evidence._asdict(), "source": evidence.source.value}

@@ -5,10 +5,11 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_changes
+from plugin_gateway.adapters.gateway.held_elsewhere import Held, Withheld, find_withheld, held_devices
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
@@ -27,6 +28,7 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.core.ports import HostNodes
 
 OVERDUE_PAUSE = 0.5
@@ -106,6 +108,12 @@ class Gateway:
         """When this process was last seen to run, on the uptime clock. Infinite before its first look at the clock."""
         self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
+        self._held: Held = {}
+        """Who holds which device, as it was seen last."""
+        self._overruled: set[DeviceId] = set()
+        """Devices that an operator gives out although they may be held."""
+        self.withheld: Mapping[DeviceId, Withheld] = {}
+        """Devices that are unhealthy because a pod holds them under another resource name."""
         self.transitions: Counter[tuple[Stage, str]] = Counter()
         """Number of changes of health, by the new stage and the reason."""
 
@@ -125,6 +133,13 @@ class Gateway:
 
     def apply(self, serving_policy: ServingPolicy) -> None:
         """Apply a new policy. Resources that stay the same are not registered again."""
+        if serving_policy.rules != self._serving_policy.rules:
+            self._overruled.clear()
+            # The kubelet may not have stored yet what it allocated a moment ago.
+            just_now: Held = {
+                device: {name: "a new pod"} for name, served in self._served.items() for device in served.granted()
+            }
+            self._held = {**just_now, **self._held}
         self._serving_policy = serving_policy
         for served in self._served.values():
             served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
@@ -196,6 +211,22 @@ class Gateway:
         self._conclude(*clear(self._state, device, self._now(), self._serving_policy.health))
         self._publish()
         self._observations.wake()
+
+    def see_holders(self, holders: "Iterable[Holder]") -> None:
+        """Withhold the devices that one of these containers holds under another name than they are offered under."""
+        self._held = held_devices(holders)
+        self._publish()
+
+    def overrule(self, device: DeviceId) -> None:
+        """Give out a device although a pod may hold it under another name. Until the next change of names."""
+        self._overruled.add(device)
+        self._publish()
+
+    def renames(self, rules: Sequence[ResourceRule]) -> bool:
+        """Whether a device that is offered now would be offered under another name by these rules."""
+        before, after = advertise(self._state, self.rules), advertise(self._state, rules)
+        known = {device: name for name, advertisement in before.items() for device in advertisement.by_id}
+        return any(known.get(device, name) != name for name, each in after.items() for device in each.by_id)
 
     @property
     def state(self) -> State:
@@ -273,7 +304,7 @@ class Gateway:
         """
         self._published = self._state
         self._log_unmatched()
-        wanted = advertise(self._state, self._serving_policy.rules)
+        wanted = self._withhold(advertise(self._state, self._serving_policy.rules))
         names = {rule.name for rule in self._serving_policy.rules}
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or _without_devices(served.advertisement.value))
@@ -284,6 +315,25 @@ class Gateway:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, devices=len(advertisement.devices))
                 self._registrar.add(self._served[name])
+
+    def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
+        """Make the devices unhealthy that are held under another name. Log them if they are not the same as before."""
+        if not self._held and not self.withheld:
+            return wanted
+        found = find_withheld(wanted, self._held)
+        before = self.withheld
+        now = self._now().epoch
+        self.withheld = {
+            device: Withheld(why, before[device].since if device in before else now)
+            for device, why in found.items()
+            if device not in self._overruled
+        }
+        for device, withheld in self.withheld.items():
+            if device not in before or before[device].reason != withheld.reason:
+                log.warning("device is not given out", device=device, reason=withheld.reason)
+        if ended := [device for device in before if device not in self.withheld]:
+            log.info("devices are not held under another resource name any more", devices=ended)
+        return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _log_unmatched(self) -> None:
         """Log the devices that no rule matches, if they are not the same as before."""

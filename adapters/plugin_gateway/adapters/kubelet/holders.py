@@ -1,5 +1,6 @@
 """Finds out which container holds which device: from the kubelet, and from its checkpoint."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,24 @@ def find_holders(kubelet_dir: Path) -> Found:
         return Found((), f"{problem}, and there is no checkpoint")
     source = "from the kubelet's checkpoint, which can name pods that have ended"
     return Found(kept, f"{source}; the kubelet cannot be asked: {problem}")
+
+
+def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
+    """Return the containers that hold devices now, as far as it can be told.
+
+    What the kubelet says counts. If it does not answer, its checkpoint counts, without the pods whose folder is gone. A
+    kubelet without a checkpoint has given out nothing.
+
+    Raises:
+        CheckpointError: the kubelet does not answer, and its checkpoint cannot be read.
+    """
+    path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
+    if path.is_socket():
+        with contextlib.suppress(PodResourcesError):
+            return list_holders(path)
+    checkpoint = read_checkpoint(kubelet_dir)
+    kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
+    return tuple(holder for holder in kept if not holder.is_gone)
 
 
 def _is_told(holder: Holder, told: Sequence[Holder]) -> bool:

@@ -86,6 +86,11 @@ class ServedResource:
         self.publish_again_at = min((self._granted[each] + GRANT_GRACE for each in leaving), default=None)
         self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
 
+    def granted(self) -> frozenset[str]:
+        """Return the devices that were allocated within the last `GRANT_GRACE` seconds."""
+        now = time.monotonic()
+        return frozenset(each for each, at in self._granted.items() if now < at + GRANT_GRACE)
+
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         """Return what one container gets for these devices, and remember the allocation.
 

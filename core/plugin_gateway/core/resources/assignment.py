@@ -1,6 +1,6 @@
 """Which device belongs to which resource, and what a resource advertises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
@@ -54,6 +54,10 @@ class Advertisement:
     def with_all_unhealthy(self) -> "Advertisement":
         """Return the same devices, all of them unhealthy."""
         return replace(self, unhealthy=frozenset(device.id for device in self.devices))
+
+    def withholding(self, devices: Iterable[DeviceId]) -> "Advertisement":
+        """Return the same devices, with these of them unhealthy as well."""
+        return replace(self, unhealthy=self.unhealthy.union(each for each in devices if each in self.by_id))
 
     def with_unhealthy(self, others: Sequence[Device]) -> "Advertisement":
         """Return the same devices together with other devices that are unhealthy."""

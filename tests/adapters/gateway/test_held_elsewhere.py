@@ -1,0 +1,176 @@
+"""A resource that is renamed while pods hold its devices: nobody gets a device that somebody has."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.builders import advertisement
+from adapters.registration.waiting import A100, allocatable
+from driver.driver import Driver
+from harness.node import EVERYTHING, RESOURCE, Node, device, running, until
+from harness.process import Process, run_to_end, started
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.gateway import held_elsewhere
+from plugin_gateway.adapters.gateway.held_elsewhere import find_withheld, held_devices, look_for_holders
+from plugin_gateway.adapters.kubelet.checkpoint import Holder
+from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.names import ResourceName
+
+OTHER = A100
+RENAMED = (ResourceRule(pattern="*", name=OTHER),)
+
+
+def holder(pod: str, resource: str, *devices: str, is_gone: bool = False) -> Holder:
+    return Holder(pod, "main", resource, frozenset(devices), is_gone=is_gone)
+
+
+def test_who_holds_a_device_under_another_name_is_named() -> None:
+    held = held_devices(
+        [
+            holder("ns/a", "x/old", "GPU-0", "GPU-1"),
+            holder("ns/b", "x/old", "GPU-0"),
+            holder("ns/c", "x/new", "GPU-2"),
+            holder("ns/d\x1b[31m", "x/shared", "GPU-3::1"),
+            holder("ns/e", "x/old", "GPU-2", is_gone=True),
+        ]
+    )
+    assert find_withheld({ResourceName("x/new"): advertisement(4)}, held) == {
+        "GPU-0": "held as x/old by ns/a main, ns/b main",
+        "GPU-1": "held as x/old by ns/a main",
+        "GPU-3": r"held as x/shared by ns/d\x1b[31m main",
+    }
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x/a", "x/b"]), st.integers(0, 5), st.booleans())))
+def test_a_device_is_withheld_if_and_only_if_a_living_pod_has_it_under_another_name(
+    holdings: list[tuple[str, int, bool]],
+) -> None:
+    held = held_devices(holder("p", name, f"GPU-{number}", is_gone=gone) for name, number, gone in holdings)
+    withheld = find_withheld({ResourceName("x/b"): advertisement(4)}, held)
+    assert set(withheld) == {
+        f"GPU-{number}" for name, number, gone in holdings if name == "x/a" and number < 4 and not gone
+    }
+
+
+async def test_devices_that_pods_hold_are_unhealthy_under_the_new_name_until_they_end(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(held_elsewhere, "LOOK_INTERVAL", 0.05)
+    node = Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 2)
+        await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[device(0).id])
+        node.gateway.see_holders(await held_elsewhere.read_holders(kubelet_dir))
+        assert not node.gateway.withheld, "it is held under the name under which it is offered"
+        assert node.gateway.renames(RENAMED)
+        assert not node.gateway.renames(EVERYTHING)
+        node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
+        await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the new name")
+        assert kubelet.allocatable(OTHER) == 1
+        (line,) = [line for line in told if line["event"] == "device is not given out"]
+        assert (line["device"], line["reason"]) == (device(0).id, f"held as {RESOURCE} by uid-1 main")
+        await kubelet.remove("uid-1")
+        await kubelet.allocate(OTHER, pod="uid-2", ids=[device(1).id])  # only now its checkpoint forgets the other pod
+        assert kubelet.allocatable(OTHER) == 1
+        async with looking(node, kubelet_dir):
+            await allocatable(kubelet, 2, OTHER)
+
+
+@asynccontextmanager
+async def looking(node: Node, kubelet_dir: Path) -> AsyncIterator[None]:
+    task = asyncio.create_task(look_for_holders(node.gateway, kubelet_dir))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir: Path) -> None:
+    """The kubelet has not stored yet what it was told."""
+    node = Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 2)
+        await kubelet.allocate(RESOURCE, pod="uid-1", ids=[device(1).id])
+        node.gateway.see_holders(())
+        node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
+        assert node.gateway.withheld[device(1).id].reason == f"held as {RESOURCE} by a new pod"
+        offered = node.gateway._served[OTHER].advertisement.value
+        assert [offered.health_of(device(index).id) for index in (0, 1)] == [Health.HEALTHY, Health.UNHEALTHY]
+
+
+def write_rules(folder: Path, name: str) -> str:
+    path = folder / "config.yaml"
+    path.write_text(f'version: v1\nresources:\n  gpus:\n    - {{pattern: "*", name: {name}}}\n')
+    return str(path)
+
+
+@asynccontextmanager
+async def renamed(
+    kubelet_dir: Path, driver: Driver, folder: Path, spoil: bool = False
+) -> AsyncIterator[tuple[FakeKubelet, Process]]:
+    """A gateway that is told another name while a pod has its first device."""
+    driver_flags = ("--driver-root", str(driver.root))
+    arguments = ("--kubelet-dir", str(kubelet_dir), *driver_flags, "--config-file", write_rules(folder, RESOURCE))
+    async with (
+        FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
+        started(*arguments, environment=driver.environment) as process,
+    ):
+        await allocatable(kubelet)
+        await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[driver.uuid(0)])
+        await process.wait_for_control()
+        if spoil:
+            (kubelet_dir / "kubelet_internal_checkpoint").write_text("{")
+        write_rules(folder, OTHER)
+        process.send(signal.SIGHUP)
+        yield kubelet, process
+
+
+async def test_at_sighup_the_pods_are_named_and_an_operator_can_overrule(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    async with renamed(kubelet_dir, driver, tmp_path) as (kubelet, process):
+        line = await process.wait_for_event("device is not given out")
+        assert line["reason"] == f"held as {RESOURCE} by uid-1 main"
+        await allocatable(kubelet, 7, OTHER)
+        assert kubelet.capacity(OTHER) == 8
+        _, output, _ = await run_to_end("status", "--json")
+        first = json.loads(output)["devices"][0]
+        assert (first["id"], first["health"]) == (driver.uuid(0), "unhealthy")
+        assert (first["reason"], first["resource"]) == (line["reason"], OTHER)
+        _, output, _ = await run_to_end("status")
+        assert f"{driver.uuid(0)}, unhealthy; it needs the end of these pods, or an operator's word" in output
+        assert line["reason"] in output
+        status, output, _ = await run_to_end("health", "clear", driver.uuid(0))
+        assert (status, output.startswith(f"{driver.uuid(0)} is healthy: held as")) == (0, True)
+        await allocatable(kubelet, 8, OTHER)
+
+
+async def test_a_gateway_that_starts_under_another_name_looks_who_holds_what(kubelet_dir: Path, driver: Driver) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        at = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+        async with started(*at, environment=driver.environment):
+            await allocatable(kubelet)
+            await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[driver.uuid(5)])
+        async with started(*at, "--resource-name", OTHER, environment=driver.environment) as process:
+            line = await process.wait_for_event("device is not given out")
+            assert (line["device"], line["reason"]) == (driver.uuid(5), f"held as {RESOURCE} by uid-1 main")
+            await allocatable(kubelet, 7, OTHER)
+
+
+async def test_a_new_name_is_refused_where_nobody_tells_who_holds_the_devices(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    async with renamed(kubelet_dir, driver, tmp_path, spoil=True) as (kubelet, process):
+        line = await process.wait_for_event("configuration refused, the old one stays")
+        assert "the resources are renamed, and it cannot be seen which pods hold their devices: " in line["problem"]
+        assert "kubelet_internal_checkpoint: it is not JSON" in line["problem"]
+        assert kubelet.capacity(OTHER) is None
+        await until(lambda: kubelet.allocatable(RESOURCE) == 8, "the old name")
