@@ -110,6 +110,13 @@ async def configure_otherwise(scene: Scene) -> None:
     await scene.kubelet.allocate(RESOURCE, 2, pod="after")
 
 
+async def rename_what_a_pod_holds(scene: Scene) -> None:
+    await scene.kubelet.allocate(RESOURCE, pod="before")
+    (scene.folder.parent / "config.yaml").write_text(CONFIG + "resources: {gpus: [{pattern: '*', name: x/renamed}]}\n")
+    scene.process.send(signal.SIGHUP)
+    await scene.kubelet.wait_for(lambda: scene.kubelet.allocatable("x/renamed") == 7, timeout=10, what="7 devices")
+
+
 CONFIG = "version: v1\n"
 Meanwhile = Callable[[Scene], Awaitable[None]]
 
@@ -121,6 +128,7 @@ Meanwhile = Callable[[Scene], Awaitable[None]]
         (touch_kubelets_socket, "replaced"),
         (clear_by_hand, "cleared"),
         (configure_otherwise, "configured"),
+        (rename_what_a_pod_holds, "withheld"),
     ],
 )
 async def test_what_happens_beside_the_conversation_is_played_too(

@@ -331,6 +331,8 @@ class Gateway:
         for device, withheld in self.withheld.items():
             if device not in before or before[device].reason != withheld.reason:
                 log.warning("device is not given out", device=device, reason=withheld.reason)
+        if tap.note is not None and self.withheld != before:
+            tap.note("withheld", devices=list(self.withheld))
         if ended := [device for device in before if device not in self.withheld]:
             log.info("devices are not held under another resource name any more", devices=ended)
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}

@@ -125,6 +125,7 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "replaced": {"is_same_file": truth},
     "recalled": {"uptime": number, "memory": lambda value: accepted(decode)(value).memory},
     "cleared": {"device": device_id},
+    "withheld": {"devices": list_of(device_id)},
     "waited": {"silence": number},
     "configured": {"configuration": lambda value: value},
     "seen": {"observation": read_observation},

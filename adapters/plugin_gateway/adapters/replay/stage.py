@@ -88,6 +88,7 @@ class Stage:
             "waited": self._wait,
             "recalled": self._pass_over,
             "cleared": self._clear,
+            "withheld": self._withhold,
             "configured": self._configure,
             "kubelet": self._have_kubelet,
             "replaced": self._replace_kubelet,
@@ -203,6 +204,9 @@ class Stage:
 
     async def _clear(self, fields: Fields) -> None:
         self._gateway.clear(fields["device"])
+
+    async def _withhold(self, fields: Fields) -> None:
+        self._gateway.withhold(fields["devices"])
 
     async def _configure(self, fields: Fields) -> None:
         self.registrar.allow(self._allowed(fields["configuration"]))

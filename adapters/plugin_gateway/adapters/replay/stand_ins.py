@@ -1,12 +1,15 @@
 """Stand-ins for the node and the driver of a gateway in a replay."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.registration.registration import Registration
+from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Moment
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.names import ResourceName
 
 
 class RecordedNodes:
@@ -46,7 +49,17 @@ class RecordedClock:
 
 
 class PlayedGateway(Gateway):
-    """A gateway that takes the driver's silence from the recording alone."""
+    """A gateway that takes the driver's silence, and which devices are withheld, from the recording alone."""
+
+    _recorded: Sequence[DeviceId] = ()
+
+    def withhold(self, devices: Sequence[DeviceId]) -> None:
+        """Withhold these devices, and no others, from now on."""
+        self._recorded = devices
+        self._publish()
+
+    def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
+        return {name: each.withholding(self._recorded) for name, each in wanted.items()}
 
     async def _listen(self) -> None:
         """Do nothing. The recording has what the driver reported."""
