@@ -171,6 +171,6 @@ async def test_a_new_name_is_refused_where_nobody_tells_who_holds_the_devices(
     async with renamed(kubelet_dir, driver, tmp_path, spoil=True) as (kubelet, process):
         line = await process.wait_for_event("configuration refused, the old one stays")
         assert "the resources are renamed, and it cannot be seen which pods hold their devices: " in line["problem"]
-        assert "kubelet_internal_checkpoint: it is not JSON" in line["problem"]
+        assert "kubelet_internal_checkpoint: it is cut" in line["problem"]
         assert kubelet.capacity(OTHER) is None
         await until(lambda: kubelet.allocatable(RESOURCE) == 8, "the old name")

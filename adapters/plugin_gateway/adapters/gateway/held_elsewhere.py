@@ -5,15 +5,15 @@ are free. They are withheld, which means unhealthy for the kubelet, until these 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.errors import GatewayError, InvalidValueError
+from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule
 from plugin_gateway.core.resources.names import ResourceName
 
 if TYPE_CHECKING:
@@ -74,6 +74,22 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
         await asyncio.sleep(LOOK_INTERVAL)
         while not gateway.withheld:  # noqa: ASYNC110 - a wake-up of its own would cost more
             await asyncio.sleep(LOOK_INTERVAL)
+
+
+async def see_holders_before(gateway: "Gateway", rules: Sequence[ResourceRule], kubelet_dir: Path) -> None:
+    """Tell the gateway who holds which device, if these rules offer a device under another name than now.
+
+    Raises:
+        InvalidValueError: it cannot be seen, so a device that a pod holds could be given to another pod.
+    """
+    if not gateway.renames(rules):
+        return
+    try:
+        gateway.see_holders(await read_holders(kubelet_dir))
+    except GatewayError as error:
+        raise InvalidValueError(
+            f"the resources are renamed, and it cannot be seen which pods hold their devices: {error}"
+        ) from error
 
 
 async def read_holders(kubelet_dir: Path) -> "tuple[Holder, ...]":

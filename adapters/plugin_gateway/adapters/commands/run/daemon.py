@@ -21,7 +21,7 @@ from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
-from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders, read_holders
+from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders, see_holders_before
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
@@ -276,7 +276,7 @@ class Daemon:
                 self._tried = find_version(self._settings.config_file)
             try:
                 settings = await asyncio.to_thread(self._read_settings)
-                await self._see_holders_before_renaming(settings)
+                await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir)
             except InvalidValueError as error:
                 self._configuration_problem = str(error)
                 log.error("configuration refused, the old one stays", problem=str(error))
@@ -307,21 +307,6 @@ class Daemon:
     def _new_backend(self) -> Backend:
         settings = self._settings
         return self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
-
-    async def _see_holders_before_renaming(self, settings: Settings) -> None:
-        """Tell the gateway who holds which device, if the settings offer a device under another name.
-
-        Raises:
-            InvalidValueError: it cannot be seen, so a device that a pod holds could be given to another pod.
-        """
-        if not self._gateway.renames(settings.resources):
-            return
-        try:
-            self._gateway.see_holders(await read_holders(settings.kubelet_dir))
-        except GatewayError as error:
-            raise InvalidValueError(
-                f"the resources are renamed, and it cannot be seen which pods hold their devices: {error}"
-            ) from error
 
     def _allowed(self, settings: Settings) -> list[Dialect]:
         versions = self._api_versions[settings.api_version]
