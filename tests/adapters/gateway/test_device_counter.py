@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from harness.node import device, until
 from plugin_gateway.adapters.gateway import state_file
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given, NotAcceptedError
-from plugin_gateway.adapters.gateway.known_devices import Decoded, Remembered, decode, encode
+from plugin_gateway.adapters.gateway.known_devices import Remembered, decode, encode
+from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.core import device_count
 from plugin_gateway.core.device_count import Known, KnownDevice
 from plugin_gateway.core.devices import DeviceId, Inventory

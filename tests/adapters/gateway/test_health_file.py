@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from harness.node import until
 from plugin_gateway.adapters.gateway import kept_file, state_file
-from plugin_gateway.adapters.gateway.health_document import UNREADABLE, Decoded, WrittenBy, decode, encode
+from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenBy, decode, encode
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
-from plugin_gateway.adapters.gateway.state_file import DamagedFileError
+from plugin_gateway.adapters.gateway.state_file import DamagedFileError, Decoded
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.memory import Memory
@@ -70,7 +70,7 @@ def write(path: Path, memory: Memory, written_by: WrittenBy | None = None) -> No
     state_file.write(path, encode(memory, written_by))
 
 
-def read(path: Path) -> Decoded:
+def read(path: Path) -> Decoded[Memory]:
     return state_file.read(path, decode)
 
 

@@ -16,7 +16,8 @@ from plugin_gateway.core.device_count import Comparison, DeviceCount, accept, ex
 from plugin_gateway.core.errors import GatewayError
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.gateway.known_devices import Decoded, Remembered
+    from plugin_gateway.adapters.gateway.known_devices import Remembered
+    from plugin_gateway.adapters.gateway.state_file import Decoded
     from plugin_gateway.core.health.state import State
 
 NAME = "known-devices.json"
@@ -182,7 +183,7 @@ def _encode(memory: "Remembered") -> Mapping[str, object]:
     return encode(memory)
 
 
-def _decoder() -> "Callable[[object], Decoded]":
+def _decoder() -> "Callable[[object], Decoded[Remembered]]":
     from plugin_gateway.adapters.gateway.known_devices import decode  # noqa: PLC0415 - after the start
 
     return decode

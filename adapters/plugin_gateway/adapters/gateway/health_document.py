@@ -14,6 +14,7 @@ What could not be read is returned in words, for the log.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, plain, truth
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -47,14 +48,6 @@ class WrittenBy(NamedTuple):
     """Version of the driver that answered last. None if it is not known."""
     kubelet: str | None
     """User agent of the kubelet that opened the last stream. None if there was none."""
-
-
-class Decoded(NamedTuple):
-    """What was read."""
-
-    memory: Memory
-    problems: tuple[str, ...]
-    """What could not be read, each with its place."""
 
 
 def encode(memory: Memory, written_by: WrittenBy | None = None) -> Mapping[str, object]:
@@ -105,7 +98,7 @@ def _encode_evidence(evidence: Evidence) -> Mapping[str, object]:
     }
 
 
-def decode(value: object) -> Decoded:
+def decode(value: object) -> Decoded[Memory]:
     """Return the memory that a file of any version contains.
 
     Raises:
@@ -124,7 +117,7 @@ class _Reader:
     def __init__(self) -> None:
         self._problems: list[str] = []
 
-    def read(self, found: Mapping[str, Any]) -> Decoded:
+    def read(self, found: Mapping[str, Any]) -> Decoded[Memory]:
         memory = Memory(
             boot_id=self._get(found, "boot_id", _text, ""),
             driver=self._driver(found.get("driver")),

@@ -13,7 +13,8 @@ from plugin_gateway.core.health.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plugin_gateway.adapters.gateway.health_document import Decoded, WrittenBy
+    from plugin_gateway.adapters.gateway.health_document import WrittenBy
+    from plugin_gateway.adapters.gateway.state_file import Decoded
 
 NAME = "health.json"
 """Name of the file in the state directory."""
@@ -60,7 +61,7 @@ class HealthMemory:
         return encode(memory, self._written_by(memory) if self._written_by is not None else None)
 
 
-def _decoder() -> "Callable[[object], Decoded]":
+def _decoder() -> "Callable[[object], Decoded[Memory]]":
     from plugin_gateway.adapters.gateway.health_document import decode  # noqa: PLC0415 - only needed if there is a file
 
     return decode

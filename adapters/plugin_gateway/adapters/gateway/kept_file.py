@@ -14,26 +14,7 @@ from plugin_gateway.core.errors import GatewayError
 _Value = TypeVar("_Value")
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Protocol
-
-    from plugin_gateway.adapters.gateway.state_file import Written
-
-    _Found_co = TypeVar("_Found_co", covariant=True)
-
-    class Decoded(Protocol[_Found_co]):
-        """What was read from a file."""
-
-        @property
-        def memory(self) -> _Found_co:
-            """The value."""
-            ...
-
-        @property
-        def problems(self) -> "Sequence[str]":
-            """What could not be read, each with its place."""
-            ...
-
+    from plugin_gateway.adapters.gateway.state_file import Decoded, Written
 
 RETRY = 10.0
 """Seconds before the file is written again after a failure."""

@@ -6,6 +6,7 @@ Reading is lenient: a key that this version does not know is ignored, and a devi
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.support.strict_json import MisfitError, plain, shown, whole
 from plugin_gateway.core.device_count import Known, KnownDevice
 from plugin_gateway.core.devices import parse_device_id
@@ -26,14 +27,6 @@ class Remembered(NamedTuple):
     """The missing devices, in the words in which they were said last. Another start does not say the same again."""
 
 
-class Decoded(NamedTuple):
-    """What was read."""
-
-    memory: Remembered
-    problems: tuple[str, ...]
-    """What could not be read, each with its place."""
-
-
 def encode(memory: Remembered) -> Mapping[str, object]:
     """Return the memory as values that JSON supports."""
     return {
@@ -44,7 +37,7 @@ def encode(memory: Remembered) -> Mapping[str, object]:
     }
 
 
-def decode(value: object) -> Decoded:
+def decode(value: object) -> Decoded[Remembered]:
     """Return the memory that a file of any version contains.
 
     Raises:

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
@@ -19,6 +19,14 @@ MAX_BYTES = 16 * 1024 * 1024
 """Longest file that is read. The devices of a node need far less."""
 
 _Content = TypeVar("_Content")
+
+
+class Decoded(NamedTuple, Generic[_Content]):
+    """What was read."""
+
+    memory: _Content
+    problems: tuple[str, ...]
+    """What could not be read, each with its place."""
 
 
 class DamagedFileError(GatewayError):
