@@ -6,11 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from health_tables import cure_table
 from plugin_gateway.core.health.faults import Evidence
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, EvidenceKind, family_of
 from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.nvidia.checkup import RECOVERY_ACTIONS, report
-from plugin_gateway.nvidia.evidence import HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
+from plugin_gateway.nvidia.evidence import (
+    FABRIC,
+    FABRIC_DEGRADED,
+    HARDWARE_SLOWDOWN,
+    HEALTH_POLICY,
+    NVLINK_DOWN,
+    ROW_REMAP_FAILURE,
+    xid_kind,
+)
 from plugin_gateway.nvidia.remedies import investigation_of, remedy_for
 
 with (Path(__file__).parent / "xid-catalog.csv").open() as file:
@@ -76,3 +85,9 @@ def test_all_other_evidence_has_a_sentence() -> None:
 @pytest.mark.parametrize("kind", ["", "of-tomorrow", "code-79"])
 def test_nothing_is_said_about_evidence_of_an_unknown_kind(kind: str) -> None:
     assert about(EvidenceKind(kind)) == Remedy()
+
+
+@pytest.mark.parametrize("kind", [FABRIC, FABRIC_DEGRADED, NVLINK_DOWN, HARDWARE_SLOWDOWN])
+def test_the_page_and_the_doctor_have_the_same_cure(kind: EvidenceKind) -> None:
+    (line,) = (line for line in cure_table() if line.startswith(f"| `{kind}` |"))
+    assert f" | {about(kind).todo} | " in line

@@ -120,10 +120,10 @@ _OTHERS: Mapping[EvidenceKind, str] = {
     NOT_ANSWERING: "look for an XID in the kernel's log; reset the GPU, and if that fails reboot the node",
     ROW_REMAP_FAILURE: "run NVIDIA's field diagnostic; the GPU probably has to be replaced",
     PENDING_RETIREMENT: "reset the GPU when its work has ended; the defective memory is not used afterwards",
-    FABRIC: "see the fabric manager and NVLink's switches; restart the fabric manager, or reset the GPU",
-    FABRIC_DEGRADED: "see the fabric manager and NVLink's switches; the GPU works with less bandwidth until then",
-    NVLINK_DOWN: "see nvidia-smi nvlink --status; reset the GPU, and check the link's cable if it stays down",
-    HARDWARE_SLOWDOWN: "check the cooling and the power supply of the machine; see nvidia-smi -q -d PERFORMANCE",
+    FABRIC: "see the log of the fabric manager, and restart it; if that does not help, reset the GPUs or reboot",
+    FABRIC_DEGRADED: "reset the GPU when its work has ended; if it comes back, see the log of the fabric manager",
+    NVLINK_DOWN: "see nvidia-smi nvlink --status; reset the GPUs at both ends; if it comes back, check the cables",
+    HARDWARE_SLOWDOWN: "see nvidia-smi -q -d PERFORMANCE; check fans, air flow and power supplies of the machine",
     DRIVER_GONE: "see the kernel's log and nvidia-smi on the node; load the driver again, or reboot the node",
 }
 """What to do about evidence that is no XID."""
