@@ -1,5 +1,6 @@
 """Each file and each test that a page names exists."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,3 +75,11 @@ def test_a_file_that_does_not_exist_is_found(text: str, missing: list[str]) -> N
 def test_a_test_that_is_not_there_is_found(text: str, missing: list[int]) -> None:
     names = re.findall(r"`(test_\w+)`", text)
     assert list(missing_tests(text)) == [names[index] for index in missing]
+
+
+def test_the_list_for_a_backend_names_everything_that_asks_for_one() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("### A backend")[2].partition("###")[0]
+    functions = ast.parse((ROOT / "adapters/plugin_gateway/__main__.py").read_text()).body
+    vendors = [each.name for each in functions if isinstance(each, ast.FunctionDef) and ".nvidia." in ast.dump(each)]
+    assert {"make_backend", "remedies"} < set(vendors)
+    assert [name for name in vendors if f"`{name}`" not in text] == []

@@ -19,7 +19,9 @@ need. Probation begins when all of this is true:
 
 Some evidence can be harmless or fatal, and only the driver knows which. The device is then unhealthy while the question
 is open. It waits for an answer of the driver, some seconds after the last such evidence, that it asks for no recovery.
-With this answer the device is healthy at once. A driver that has no such answer leaves only a reset.
+With this answer the device is healthy at once. A driver that has no such answer leaves only a reset. A more precise
+report about the same evidence can come first. If it explains all of it as harmless, the device is healthy at once. If
+it asks for a reset, the driver's answer is no longer enough.
 
 On probation the kubelet still sees the device as unhealthy. The device becomes healthy when it was quiet for the quiet
 time of the policy. Only time in which a fault would have been noticed counts. The quiet time therefore ends at the
