@@ -17,7 +17,7 @@ from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.observations import EvidenceReported, InventorySeen
-from plugin_gateway.core.health.remedies import no_remedies
+from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
@@ -46,7 +46,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
 async def reporting(server: ApiServer) -> AsyncIterator[ClusterReports]:
     api = KubernetesApi(server.environment, server.service_account)
     target = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
-    told = ClusterReports(target, api, State(), no_remedies)
+    told = ClusterReports(target, api, State(), lambda _: Remedy())
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(told.run())
         try:

@@ -19,7 +19,7 @@ from harness.process import run_to_end, started
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.core.health.remedies import no_remedies
+from plugin_gateway.core.health.remedies import Remedy
 
 OLDER = "plugin-gateway-nvidia.com_gpu-cbcbbfae-0000000001-aaaa-1.sock"
 
@@ -315,6 +315,6 @@ async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, s
         patch.object(node_checks, "explain_unwritable", return_value=closed),
     ):
         directory = list(kubelet_checks.check_directory(kubelet_dir))
-        gateway = list(gateway_checks.check_gateway(state_dir, no_remedies))
+        gateway = list(gateway_checks.check_gateway(state_dir, lambda _: Remedy()))
         state = list(node_checks.check_state_directory(state_dir))
     assert [each.verdict for each in (*directory, *gateway, *state)] == [Verdict.UNSEEN] * 3

@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.observations import EvidenceReported
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
-from plugin_gateway.core.health.remedies import MAX_NAMES, Cause, Remedy, causes_of, no_remedies, summarize
+from plugin_gateway.core.health.remedies import MAX_NAMES, Cause, Remedy, causes_of, summarize
 from plugin_gateway.nvidia.evidence import xid_kind
 
 EVIDENCE = st.builds(
@@ -29,7 +29,7 @@ def test_what_came_again_is_one_cause_with_its_first_and_its_last_time() -> None
     for seconds, xid in ((1.0, 48), (2.0, 79), (3.0, 48)):
         story.now = seconds
         story.see(EvidenceReported(xid_kind(xid), GPU))
-    assert causes_of(story.fault.evidence, no_remedies) == (
+    assert causes_of(story.fault.evidence, lambda _: Remedy()) == (
         Cause(xid_kind(79), "XID 79", Source.EVENT, EPOCH, EPOCH + 2, Remedy()),
         Cause(xid_kind(48), "XID 48", Source.EVENT, EPOCH + 1, EPOCH + 3, Remedy()),
     )

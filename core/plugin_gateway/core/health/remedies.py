@@ -28,11 +28,6 @@ Remedies = Callable[[Evidence], Remedy]
 """Returns what the vendor says to do about a piece of evidence."""
 
 
-def no_remedies(_: Evidence) -> Remedy:
-    """Return nothing: the vendor says nothing."""
-    return Remedy()
-
-
 class Cause(NamedTuple):
     """Everything that was reported in the same words."""
 
