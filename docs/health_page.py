@@ -6,7 +6,7 @@ from pathlib import Path
 
 from health_sub_codes import sub_code_table
 from health_tables import cure_table, evidence_table, row, xid_table
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from health_xids import GPU, here
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import (
@@ -24,33 +24,14 @@ from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, Action
 from plugin_gateway.core.health.repetition import MAX_COUNT
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, due, wait
-from plugin_gateway.nvidia.evidence import (
-    HEALTH_POLICY,
-    xid_kind,
-)
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
+from plugin_gateway.nvidia.generation import UNKNOWN
 from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY
 from plugin_gateway.nvidia.pace import USUAL_PACE
 from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE
 
 PAGE = Path(__file__).with_name("health.md")
-GPU = DeviceId("GPU-1")
-HERE = InventorySeen(
-    Inventory(
-        devices=(
-            Device(
-                id=GPU,
-                index=0,
-                minor=0,
-                pci_address="0000:01:00.0",
-                product="GPU",
-                memory_bytes=0,
-                numa_node=0,
-                nodes=(),
-            ),
-        ),
-        visibility_variable="X",
-    )
-)
+HERE = here(UNKNOWN)
 """The driver reports one GPU."""
 ACTIONS = {
     901: Action.UNHEALTHY,

@@ -48,7 +48,7 @@ class Course:
         self._has_recovery_action = driver >= HAS_RECOVERY_ACTION
         self.now = 1000.0
         self.state = State()
-        self.here = _here(generation)
+        self.here = here(generation)
         self.see(self.here, DriverSeen(str(driver), "1"))
         self.check()
         self.state, self.changes = advance(self.state, EvidenceReported(kind, GPU), self._moment, HEALTH_POLICY)
@@ -106,7 +106,8 @@ WAYS: Mapping[str, Callable[[Course], Course]] = {
 """What can happen afterwards. For the driver's answer the GPU has to be healthy at once, without a quiet time."""
 
 
-def _here(generation: str) -> InventorySeen:
+def here(generation: str) -> InventorySeen:
+    """Return that the driver reports one GPU of this generation."""
     gpu = Device(
         id=GPU,
         index=0,
