@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from plugin_gateway.nvidia.evidence import FABRIC, FABRIC_DEGRADED, HARDWARE_SLOWDOWN, NVLINK_DOWN
 from plugin_gateway.nvidia.fabric import FabricInfo, FabricView, view
 from plugin_gateway.nvidia.history import SLOWDOWN_MEMORY, FabricHistory, Finding, LinkHistory, SlowdownHistory
-from plugin_gateway.nvidia.nvml import Slowdown
+from plugin_gateway.nvidia.later_calls import Slowdown
 
 TRAINING = 180.0
 INTERVAL = 15.0

@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.policy import EvidenceKind
-from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import FABRIC, FABRIC_DEGRADED, HARDWARE_SLOWDOWN, NVLINK_DOWN
 from plugin_gateway.nvidia.fabric import FabricView
+from plugin_gateway.nvidia.later_calls import Slowdown
 from plugin_gateway.nvidia.pace import Pace
 
 SLOWDOWN_MEMORY = 600.0
 """Seconds for which a slowdown counts after it was seen. One that comes and goes is therefore reported once."""
 MAX_LINKS_NAMED = 4
 """Links that are listed in words. Of the others only the number is told."""
-_SLOWDOWN_WORDS: Mapping[nvml.Slowdown, str] = {
-    nvml.Slowdown.TEMPERATURE: "it is too hot",
-    nvml.Slowdown.POWER_BRAKE: "the power supply asks for it",
-    nvml.Slowdown.OTHER: "the driver does not tell why",
+_SLOWDOWN_WORDS: Mapping[Slowdown, str] = {
+    Slowdown.TEMPERATURE: "it is too hot",
+    Slowdown.POWER_BRAKE: "the power supply asks for it",
+    Slowdown.OTHER: "the driver does not tell why",
 }
 
 
@@ -127,17 +127,17 @@ class SlowdownHistory:
     """The slowdowns of one GPU by its hardware. They come and go."""
 
     def __init__(self) -> None:
-        self._counts_until: dict[nvml.Slowdown, float] = {}
+        self._counts_until: dict[Slowdown, float] = {}
         self._other_since: float | None = None
 
-    def see(self, slowdown: nvml.Slowdown, now: float) -> None:
+    def see(self, slowdown: Slowdown, now: float) -> None:
         """Take what the driver reports.
 
         A slowdown without a reason counts if it is there twice in a row. NVML reports one also while clocks change.
         """
-        if slowdown != nvml.Slowdown.OTHER:
+        if slowdown != Slowdown.OTHER:
             self._other_since = None
-            slowdown &= ~nvml.Slowdown.OTHER  # the driver sets it together with each reason
+            slowdown &= ~Slowdown.OTHER  # the driver sets it together with each reason
         elif self._other_since is None or now <= self._other_since:
             self._other_since = now
             return

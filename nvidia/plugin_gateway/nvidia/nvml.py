@@ -1,4 +1,4 @@
-"""NVML as typed functions. Only this module calls pynvml.
+"""NVML as typed functions. Only this module and `later_calls` call pynvml.
 
 Only the thread that owns NVML may call these functions.
 """
@@ -9,16 +9,13 @@ import functools
 import operator
 import time
 from collections.abc import Callable
-from enum import Enum, Flag
-from typing import TYPE_CHECKING, Any, NamedTuple, NewType, TypeVar
+from enum import Enum
+from typing import Any, NamedTuple, NewType, TypeVar
 
 import pynvml
 
 from plugin_gateway.nvidia.nvml_error import NvmlError as NvmlError  # noqa: PLC0414 - others use it as nvml.NvmlError
 from plugin_gateway.nvidia.nvml_error import plain
-
-if TYPE_CHECKING:
-    from plugin_gateway.nvidia.fabric import FabricInfo
 
 Handle = NewType("Handle", object)
 """NVML's handle of a GPU, valid in one session."""
@@ -49,20 +46,6 @@ class Event(NamedTuple):
 _EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
 
 
-class Slowdown(Flag):
-    """Why the hardware has lowered the clocks of a GPU, with NVML's bit of each."""
-
-    OTHER = pynvml.nvmlClocksThrottleReasonHwSlowdown
-    """It is set together with the others, too."""
-    TEMPERATURE = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
-    POWER_BRAKE = pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
-
-
-_EVERY_SLOWDOWN = functools.reduce(operator.or_, (reason.value for reason in Slowdown))
-MAX_LINKS = 36
-"""Links of a GPU, at most. GPUs of Hopper and Blackwell have 18."""
-
-
 _OLDER_NAMES = {
     "nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2",
     "nvmlEventSetWait_v2": "nvmlEventSetWait",
@@ -74,7 +57,7 @@ The older functions write the fields that are read here to the same positions.
 """
 
 
-def _call(name: str, *arguments: Any) -> Any:
+def call(name: str, *arguments: Any) -> Any:
     """Call a function of pynvml, with its errors as `NvmlError`."""
     try:
         return getattr(pynvml, name)(*arguments)
@@ -88,24 +71,24 @@ ASK_AGAIN_LIMIT = 1.0
 """Seconds. If a call took longer than this until it failed, it is not made again now, because others wait."""
 
 
-def _ask(name: str, *arguments: Any) -> Any:
+def ask(name: str, *arguments: Any) -> Any:
     """Call a function that only reads. If the call fails and that is no answer, it is made once more."""
-    return _twice_if_needed(lambda: _call(name, *arguments))
+    return twice_if_needed(lambda: call(name, *arguments))
 
 
-def _twice_if_needed(ask: Callable[[], _Answer]) -> _Answer:
+def twice_if_needed(question: Callable[[], _Answer]) -> _Answer:
     """Ask, and ask once more if that fails and the error is no answer.
 
     A driver that is busy, for example with the reset of another GPU, can fail single calls.
     """
     began = time.monotonic()
     try:
-        return ask()
+        return question()
     except NvmlError as error:
         if error.is_an_answer or time.monotonic() - began > ASK_AGAIN_LIMIT:
             raise
     time.sleep(ASK_AGAIN_PAUSE)
-    return ask()
+    return question()
 
 
 def explain(library: ctypes.CDLL, error: int) -> str:
@@ -130,7 +113,7 @@ def adopt(library: ctypes.CDLL) -> None:
 def shut_down() -> None:
     """Shut NVML down. pynvml then no longer refers to the library, which may be unloaded."""
     with contextlib.suppress(NvmlError):
-        _call("nvmlShutdown")
+        call("nvmlShutdown")
     abandon()
 
 
@@ -142,12 +125,12 @@ def abandon() -> None:
 
 def device_count() -> int:
     """Return the number of GPUs in this session."""
-    return int(_ask("nvmlDeviceGetCount"))
+    return int(ask("nvmlDeviceGetCount"))
 
 
 def handle_by_index(index: int) -> Handle:
     """Return the handle of the GPU with this index."""
-    return Handle(_ask("nvmlDeviceGetHandleByIndex", index))
+    return Handle(ask("nvmlDeviceGetHandleByIndex", index))
 
 
 def address_of(handle: Handle) -> int:
@@ -164,7 +147,7 @@ def uuid_of(handle: Handle) -> str:
     Raises:
         UnicodeDecodeError: the bytes from the driver are not text.
     """
-    return str(_ask("nvmlDeviceGetUUID", handle))
+    return str(ask("nvmlDeviceGetUUID", handle))
 
 
 def minor_number(handle: Handle) -> int | None:
@@ -173,13 +156,13 @@ def minor_number(handle: Handle) -> int | None:
     Raises:
         NvmlError: the call failed, which is no answer.
     """
-    number = _ask_if_there_is("nvmlDeviceGetMinorNumber", handle)
+    number = ask_if_there_is("nvmlDeviceGetMinorNumber", handle)
     return None if number is None else int(number)
 
 
 def pci_address(handle: Handle) -> str:
     """Return the PCI address in the form that sysfs uses. The function of a GPU is always 0."""
-    info = _ask("nvmlDeviceGetPciInfo", handle)
+    info = ask("nvmlDeviceGetPciInfo", handle)
     return f"{int(info.domain):04x}:{int(info.bus):02x}:{int(info.device):02x}.0"
 
 
@@ -190,7 +173,7 @@ def product_name(handle: Handle) -> str:
         NvmlError: the call failed, which is no answer.
     """
     try:
-        return plain(str(_ask_if_there_is("nvmlDeviceGetName", handle) or ""))
+        return plain(str(ask_if_there_is("nvmlDeviceGetName", handle) or ""))
     except UnicodeDecodeError:
         return ""
 
@@ -201,7 +184,7 @@ def memory_bytes(handle: Handle) -> int:
     Raises:
         NvmlError: the call failed, which is no answer.
     """
-    info = _ask_if_there_is("nvmlDeviceGetMemoryInfo", handle)
+    info = ask_if_there_is("nvmlDeviceGetMemoryInfo", handle)
     return 0 if info is None else int(info.total)
 
 
@@ -211,14 +194,14 @@ def compute_capability(handle: Handle) -> tuple[int, int] | None:
     Raises:
         NvmlError: the call failed, which is no answer.
     """
-    capability = _ask_if_there_is("nvmlDeviceGetCudaComputeCapability", handle)
+    capability = ask_if_there_is("nvmlDeviceGetCudaComputeCapability", handle)
     return None if capability is None else (int(capability[0]), int(capability[1]))
 
 
-def _ask_if_there_is(name: str, *arguments: Any) -> Any:
+def ask_if_there_is(name: str, *arguments: Any) -> Any:
     """Call a function that only reads. None if the GPU or the driver does not support it."""
     try:
-        return _ask(name, *arguments)
+        return ask(name, *arguments)
     except NvmlError as error:
         if error.says_there_is_none:
             return None
@@ -232,7 +215,7 @@ def make_event_set() -> EventSet | None:
         NvmlError: it supports them, but the call failed.
     """
     try:
-        return EventSet(_ask("nvmlEventSetCreate"))
+        return EventSet(ask("nvmlEventSetCreate"))
     except NvmlError as error:
         if error.code in {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}:
             return None
@@ -242,7 +225,7 @@ def make_event_set() -> EventSet | None:
 def free_event_set(events: EventSet) -> None:
     """Free the set."""
     with contextlib.suppress(NvmlError):
-        _call("nvmlEventSetFree", events)
+        call("nvmlEventSetFree", events)
 
 
 def watch_events(handle: Handle, events: EventSet) -> bool:
@@ -252,16 +235,16 @@ def watch_events(handle: Handle, events: EventSet) -> bool:
         NvmlError: a call failed, which is no answer.
     """
     try:
-        supported = int(_ask("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
+        supported = int(ask("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
         if not supported & EventKind.XID.value:
             return False
         try:
-            _ask("nvmlDeviceRegisterEvents", handle, supported, events)
+            ask("nvmlDeviceRegisterEvents", handle, supported, events)
         except NvmlError as error:
             if not error.says_there_is_none:
                 raise
             # Some drivers list kinds of events that they then refuse.
-            _ask("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
+            ask("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
     except NvmlError as error:
         if error.says_there_is_none:
             return False
@@ -276,7 +259,7 @@ def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
         NvmlError: the wait failed.
     """
     try:
-        data = _call("nvmlEventSetWait_v2", events, milliseconds)
+        data = call("nvmlEventSetWait_v2", events, milliseconds)
     except NvmlError as error:
         if error.is_timeout:
             return None
@@ -295,13 +278,13 @@ def recovery_action(handle: Handle) -> int:
         NvmlError: the driver does not report it.
     """
 
-    def ask() -> int:
-        (value,) = _call("nvmlDeviceGetFieldValues", handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    def read() -> int:
+        (value,) = call("nvmlDeviceGetFieldValues", handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             raise NvmlError(pynvml.NVMLError(value.nvmlReturn))
         return int(value.value.uiVal)
 
-    return _twice_if_needed(ask)
+    return twice_if_needed(read)
 
 
 def row_remapping(handle: Handle) -> tuple[bool, bool]:
@@ -312,7 +295,7 @@ def row_remapping(handle: Handle) -> tuple[bool, bool]:
     Raises:
         NvmlError: the driver does not report it.
     """
-    _, _, pending, failed = _ask("nvmlDeviceGetRemappedRows", handle)
+    _, _, pending, failed = ask("nvmlDeviceGetRemappedRows", handle)
     return bool(failed), bool(pending)
 
 
@@ -322,71 +305,12 @@ def is_retirement_pending(handle: Handle) -> bool:
     Raises:
         NvmlError: the driver does not report it.
     """
-    return bool(_ask("nvmlDeviceGetRetiredPagesPendingStatus", handle))
-
-
-def fabric_info(handle: Handle) -> "FabricInfo":
-    """Return the state of a GPU in the NVLink fabric. Drivers of 545 and later have it, for GPUs of Hopper and later.
-
-    Raises:
-        NvmlError: the driver does not report it, or in no version that is known here.
-    """
-    from plugin_gateway.nvidia.fabric import FABRIC_VERSIONS  # noqa: PLC0415 - the first check does not need it
-
-    def ask() -> "FabricInfo":
-        *newer, oldest = FABRIC_VERSIONS
-        for version in newer:
-            try:
-                return _fabric_info(handle, version)
-            except NvmlError as error:
-                if not error.says_there_is_none:
-                    raise
-        return _fabric_info(handle, oldest)
-
-    return _twice_if_needed(ask)
-
-
-def _fabric_info(handle: Handle, version: int) -> "FabricInfo":
-    from plugin_gateway.nvidia.fabric import FabricInfo, FabricStructure  # noqa: PLC0415 - as above
-
-    info = FabricStructure(version=version)
-    _call("nvmlDeviceGetGpuFabricInfoV", handle, ctypes.byref(info))
-    words = str(NvmlError(pynvml.NVMLError(info.status))) if info.status else ""
-    return FabricInfo(info.state, info.status, words, info.health, info.summary)
-
-
-def is_link_up(handle: Handle, link: int) -> bool | None:
-    """Return whether an NVLink is up. None if the GPU has no such link.
-
-    Raises:
-        NvmlError: the call failed, which is no answer.
-    """
-    state = _ask_if_there_is("nvmlDeviceGetNvLinkState", handle, link)
-    return None if state is None else bool(state)
-
-
-def is_in_mig_mode(handle: Handle) -> bool:
-    """Return whether a GPU is in MIG mode, in which it does not use its NVLinks.
-
-    Raises:
-        NvmlError: the call failed, which is no answer.
-    """
-    modes = _ask_if_there_is("nvmlDeviceGetMigMode", handle)
-    return modes is not None and bool(modes[0])
-
-
-def slowdown(handle: Handle) -> Slowdown:
-    """Return why the hardware has lowered the clocks of a GPU.
-
-    Raises:
-        NvmlError: the driver does not report it.
-    """
-    return Slowdown(int(_ask("nvmlDeviceGetCurrentClocksEventReasons", handle)) & _EVERY_SLOWDOWN)
+    return bool(ask("nvmlDeviceGetRetiredPagesPendingStatus", handle))
 
 
 def driver_version() -> str | None:
     """Return the version of the driver. None if it does not report it."""
     try:
-        return plain(str(_ask("nvmlSystemGetDriverVersion")))
+        return plain(str(ask("nvmlSystemGetDriverVersion")))
     except (NvmlError, UnicodeDecodeError):
         return None
