@@ -5,7 +5,7 @@ import pytest
 from core.health.story import ASKING, EPOCH, GPU, LOST, OTHER, PENDING, POLICY, SEEN, Story, at
 from core.strategies import IDS, inventory
 from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance
-from plugin_gateway.core.health.faults import Checkup, Evidence, Source, Stage
+from plugin_gateway.core.health.faults import Checkup, Evidence, Source, Stage, source_of
 from plugin_gateway.core.health.observations import (
     DriverSilence,
     EvidenceReported,
@@ -170,3 +170,8 @@ def test_of_much_evidence_the_first_and_the_latest_are_kept() -> None:
     story = Story().see(*(EvidenceReported(xid_kind(1000 + number), GPU) for number in range(30)))
     kept = [evidence.what for evidence in story.fault.evidence]
     assert kept == ["XID 1000", *(f"XID {number}" for number in range(1023, 1030))]
+
+
+def test_a_source_that_only_another_version_knows_is_unknown() -> None:
+    assert [source_of(source.value) for source in Source] == list(Source)
+    assert source_of("of tomorrow") is source_of("") is Source.UNKNOWN

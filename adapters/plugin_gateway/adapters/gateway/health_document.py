@@ -18,7 +18,7 @@ from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, plain, truth
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, Source
+from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, source_of
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
@@ -33,7 +33,6 @@ MAX_PROBLEMS = 8
 UNREADABLE = "unhealthy before, its record cannot be read"
 """The evidence against a device whose entry says nothing that can be read."""
 _NEEDS = {needs.name.lower(): needs for needs in Needs}
-_SOURCES = {source.value: source for source in Source}
 _Value = TypeVar("_Value")
 
 
@@ -229,7 +228,7 @@ class _Reader:
             what=_plain(value["what"]),
             at=self._get(value, "at", number, 0.0),
             kind=EvidenceKind(self._get(value, "kind", _text, "")),
-            source=_SOURCES.get(self._get(value, "source", _text, ""), Source.UNKNOWN),
+            source=source_of(self._get(value, "source", _text, "")),
             since=self._get(value, "since", null_or(number), None),
         )
 

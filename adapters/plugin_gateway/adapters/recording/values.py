@@ -29,7 +29,7 @@ from plugin_gateway.adapters.support.strict_json import (
 )
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Checkup, Source
+from plugin_gateway.core.health.faults import Checkup, source_of
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSeen,
@@ -134,11 +134,6 @@ def _refined(value: object) -> EvidenceRefined:
     return EvidenceRefined(found["evidence"], found["device"], found["action"], found["what"])
 
 
-def _source(value: object) -> Source:
-    """Return a source. One that only a later version knows is unknown."""
-    return Source(value) if text(value) in _SOURCES else Source.UNKNOWN
-
-
 def _action(value: object) -> Action:
     """Return an action. One that only a later version knows counts as the strictest that needs no reboot."""
     return Action(value) if text(value) in _ACTIONS else Action.UNTIL_RESET
@@ -150,7 +145,6 @@ def _probation(value: object) -> Probation:
 
 
 _ACTIONS = frozenset(action.value for action in Action)
-_SOURCES = frozenset(source.value for source in Source)
 _DECISION = _kind(
     Decision, action=_action, origin=text, optional={"times": whole, "window": number, "is_refinable": truth}
 )
@@ -161,7 +155,7 @@ _EVIDENCE = fields(
         "device": null_or(device_id),
         "place": text,
     },
-    optional={"times": whole, "source": _source, "of_node": truth},
+    optional={"times": whole, "source": lambda value: source_of(text(value)), "of_node": truth},
 )
 _REFINED = fields(
     {

@@ -51,6 +51,14 @@ class Source(Enum):
     """What the gateway noticed by itself, such as a driver that is gone."""
 
 
+_SOURCES = {source.value: source for source in Source}
+
+
+def source_of(word: str) -> Source:
+    """Return the source that is written so. A word that only another version of the gateway knows is unknown."""
+    return _SOURCES.get(word, Source.UNKNOWN)
+
+
 class Evidence(NamedTuple):
     """One piece of evidence against a device."""
 

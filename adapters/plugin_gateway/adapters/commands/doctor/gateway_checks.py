@@ -11,7 +11,7 @@ from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
-from plugin_gateway.core.health.faults import Evidence, Source
+from plugin_gateway.core.health.faults import Evidence, source_of
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.health.remedies import Remedies, causes_of
 
@@ -54,13 +54,12 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
 
 def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Iterator[str]:
     """Yield lines about each cause: where it came from and when, and what the vendor says to do."""
-    sources = {source.value: source for source in Source}
     found = [
         Evidence(
             what=each["what"],
             at=each["at"],
             kind=EvidenceKind(each.get("kind", "")),
-            source=sources.get(each.get("source", ""), Source.UNKNOWN),
+            source=source_of(each.get("source", "")),
             since=each.get("since"),
         )
         for each in evidence
