@@ -157,9 +157,10 @@ def expect(count: DeviceCount, given: int | None, now: float) -> DeviceCount:
 
 
 def accept(count: DeviceCount, now: float) -> DeviceCount:
-    """Return the count after an operator accepted the devices that are here now."""
+    """Return the count after an operator accepted the devices that are here now. This is said at once."""
     assert count.inventory is not None
-    return _compare(count._replace(known=known_of(count.inventory.devices)), now)
+    accepted = count._replace(known=known_of(count.inventory.devices), untrue_since=now - MAX_SETTLE_TIME)
+    return _compare(accepted, now)
 
 
 def say(count: DeviceCount, now: float) -> DeviceCount:
