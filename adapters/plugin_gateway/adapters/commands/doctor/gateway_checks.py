@@ -72,7 +72,7 @@ def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Itera
             ("do", remedy.action, remedy.todo),
             ("then", remedy.investigation, remedy.to_investigate),
         ):
-            if sentence:
+            if sentence and (title == "do" or sentence != remedy.todo):
                 yield f"  {title}{f' {word}' if word else ''}: {sentence}"
 
 
