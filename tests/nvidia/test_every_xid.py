@@ -46,7 +46,11 @@ QUESTION = Outcome(
 )
 FATAL = Outcome("unhealthy", OPERATOR_OR_RESET, (RESET, MODULE, REBOOT))
 MACHINE = Outcome("unhealthy", "a reboot of the node, or an operator's word", (REBOOT,))
-OFF_THE_BUS = MACHINE._replace(ways=(RESET, MODULE, REBOOT))
+OFF_THE_BUS = Outcome(
+    "unhealthy",
+    "a reboot of the node, a reset if the driver tells of it, or an operator's word",
+    (RESET, MODULE, REBOOT),
+)
 """The catalog links the XID to the driver's recovery action. Only drivers that have it are believed about a reset."""
 BY_ACTION = {
     "IGNORE": IGNORED,

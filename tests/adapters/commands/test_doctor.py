@@ -109,7 +109,7 @@ async def test_what_the_running_gateway_suffers_from_is_told(kubelet_dir: Path, 
     mends = {each["what"]: each["todo"] for each in json.loads(output) if each["verdict"] == "mend"}
     assert any(what.startswith(f"{RESOURCE} is not registered: ") for what in mends)
     todo = mends[f"{driver.uuid(3)} is not given out: XID 79"]
-    assert todo.startswith("it needs a reboot of the node, or an operator's word; plugin-gateway health clear ")
+    assert todo.startswith("it needs a reboot of the node, a reset if the driver tells of it, or an operator's word; ")
     (details,) = [each["details"] for each in json.loads(output) if each["what"].startswith(driver.uuid(3))]
     assert [re.sub(r"at 20\S+ \S+", "at TIME", line) for line in details] == [
         "XID 79: from driver event, at TIME",

@@ -42,7 +42,8 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(kubelet_di
         told = {device["id"]: device for device in json.loads(output)["devices"]}
         assert told[driver.uuid(0)]["health"] == "healthy"
         assert (told[uuid]["health"], told[uuid]["reason"]) == ("unhealthy", "XID 79")
-        assert told[uuid]["needs"] == "a reboot of the node, or an operator's word"
+        needs = "a reboot of the node, a reset if the driver tells of it, or an operator's word"
+        assert told[uuid]["needs"] == needs
         (evidence,) = told[uuid]["evidence"]
         assert (evidence["what"], evidence["kind"], evidence["source"]) == ("XID 79", "xid-79", "driver event")
         entry = {"PodUID": "uid-1", "ContainerName": "main", "ResourceName": RESOURCE, "DeviceIDs": {"-1": [uuid]}}
@@ -53,7 +54,7 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(kubelet_di
         (row,) = [line for line in output.splitlines() if line.startswith("3 ")]
         assert row.endswith("uid-1 main")
         assert f"{RESOURCE}: registered as v1beta1, stream open since" in output
-        assert f"{uuid}, unhealthy; it needs a reboot of the node, or an operator's word" in output
+        assert f"{uuid}, unhealthy; it needs {needs}" in output
         assert "  XID 79 (driver event)\n" in output
         status, output, _ = await run_to_end("health", "clear", uuid)
         assert (status, output) == (0, f"{uuid} is healthy: XID 79 is not held against it any more\n")

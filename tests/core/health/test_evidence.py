@@ -22,7 +22,13 @@ from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, PENDING_RETIREMENT, R
 def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
     story = Story().see(EvidenceReported(xid_kind(79), GPU))
     assert story.changes.health == (
-        HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", "a reboot of the node, or an operator's word"),
+        HealthChange(
+            GPU,
+            Stage.HEALTHY,
+            Stage.UNHEALTHY,
+            "XID 79",
+            "a reboot of the node, a reset if the driver tells of it, or an operator's word",
+        ),
     )
     assert set(story.state.faults) == {GPU}
     assert (story.fault.since, story.fault.reason) == (EPOCH, "XID 79")

@@ -154,7 +154,8 @@ class Fault:
     def lacks(self) -> str:
         """What the device still needs, in words for people."""
         if self.needs >= Needs.REBOOT_OR_RECOVERY:
-            return "a reboot of the node, or an operator's word"
+            reset = " a reset if the driver tells of it," if self.needs is Needs.REBOOT_OR_RECOVERY else ""
+            return f"a reboot of the node,{reset} or an operator's word"
         if self.needs is Needs.RESET and not self.was_reset:
             often = " (it was taken out too often)" if self.is_flapping else ""
             return f"a reset that the driver reports, a reboot, or an operator's word{often}"
