@@ -263,7 +263,8 @@ There are two ways:
 - The kernel module is loaded again: `/sys/module/nvidia` has another inode.
 - The driver asked for recovery, and no longer does (driver 565 and later).
 
-With an older driver, a reset of a single GPU is not visible in either way. Use `plugin-gateway health clear` then.
+A reset of a single GPU is visible in neither way with an older driver, and with a newer one that did not ask for
+recovery before. Use `plugin-gateway health clear` then.
 
 ## What is kept
 
