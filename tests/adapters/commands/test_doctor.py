@@ -318,3 +318,8 @@ async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, s
         gateway = list(gateway_checks.check_gateway(state_dir, lambda _: Remedy()))
         state = list(node_checks.check_state_directory(state_dir))
     assert [each.verdict for each in (*directory, *gateway, *state)] == [Verdict.UNSEEN] * 3
+
+
+def test_a_driver_without_a_gpu_is_told_with_where_to_look() -> None:
+    (finding,) = node_checks.check_inventory("the driver is there but has no GPU", [])
+    assert "see `dmesg` for NVRM" in finding.todo

@@ -41,7 +41,11 @@ _CURES = {
 def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
     """Check the devices of the driver, and that each is offered. ``inventory`` is a text if there is a problem."""
     if isinstance(inventory, str):
-        yield mend(f"driver: {inventory}", "install or load the driver; where it is not at /, give --driver-root")
+        yield mend(
+            f"driver: {inventory}",
+            "install or load the driver; where it is not at /, give --driver-root; where it has no GPU, see `dmesg` "
+            "for NVRM, and `lspci -d 10de:`",
+        )
         return
     if inventory.devices:
         products = sorted({device.product for device in inventory.devices})
