@@ -7,7 +7,14 @@ from core.strategies import device, inventory
 from plugin_gateway.core.health.changes import HealthChange
 from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import recall, remember
-from plugin_gateway.core.health.observations import DriverSeen, EventsAwaited, EvidenceReported, InventorySeen
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverSeen,
+    EventsAwaited,
+    EvidenceReported,
+    InventorySeen,
+    Observation,
+)
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, wait
@@ -195,8 +202,22 @@ def test_a_restart_in_probation_begins_the_quiet_time_anew() -> None:
 
 
 def test_a_restart_does_not_forget_a_reset_that_was_asked_for() -> None:
-    story = Story().check(ASKING).see(EvidenceReported(xid_kind(48), GPU)).restart().check()
+    story = Story().see(EvidenceReported(xid_kind(48), GPU)).check(ASKING).restart().check()
     assert story.stage is Stage.PROBATION
+
+
+@pytest.mark.parametrize("asking", [DevicesChecked({GPU: ASKING}), EvidenceReported(RECOVERY_ACTION, GPU)])
+@pytest.mark.parametrize("xid", [48, 171, 172, 119, 79])
+def test_what_the_driver_asked_for_before_the_evidence_is_no_reset_after_it(asking: Observation, xid: int) -> None:
+    story = Story().see(asking, EvidenceReported(xid_kind(xid), GPU)).check()
+    assert story.sleep(3600).check().stage is Stage.UNHEALTHY
+    assert story.check(ASKING).check().stage is Stage.PROBATION
+
+
+@pytest.mark.parametrize("xid", [48, 171, 172, 119, 79])
+def test_a_recovery_action_that_no_check_has_found_is_no_reset(xid: int) -> None:
+    story = Story().see(EvidenceReported(xid_kind(xid), GPU), EvidenceReported(RECOVERY_ACTION, GPU)).check()
+    assert story.sleep(3600).check().stage is Stage.UNHEALTHY
 
 
 def test_an_operators_word_counts_at_once_and_ends_the_damping() -> None:

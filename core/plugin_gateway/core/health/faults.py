@@ -184,8 +184,8 @@ def add_evidence(
 ) -> Fault:
     """Return the fault with evidence that does not last by itself, reported now. A probation ends.
 
-    A reset from before this evidence no longer counts if the evidence requires one itself. ``is_explainable``
-    tells whether a more precise report may explain it as harmless.
+    A reset from before this evidence no longer counts if the evidence requires one itself, and neither does a request
+    for one. ``is_explainable`` tells whether a more precise report may explain it as harmless.
     """
     open_kinds = frozenset({evidence.kind}) if is_explainable else None
     if fault is None:
@@ -204,6 +204,7 @@ def add_evidence(
         is_drivers_to_decide=fault.is_drivers_to_decide and needs is Needs.DRIVER,
         evidence=_with(fault.evidence, evidence),
         needs=max(Needs.CHECK if fault.was_reset and fault.needs <= Needs.RESET else fault.needs, needs),
+        asked_for_recovery=fault.asked_for_recovery and needs <= Needs.DRIVER,
         was_reset=fault.was_reset and needs is Needs.CHECK,
         was_checked=False,
         quiet_from=None,
@@ -293,8 +294,11 @@ def doubt(fault: Fault) -> Fault:
 
 
 def ask(fault: Fault) -> Fault:
-    """Return the fault with the note that the driver asked for a reset or a reboot, even if only briefly."""
-    return replace(fault, asked_for_recovery=True)
+    """Return the fault with the note that the driver asked for a reset or a reboot, even if only briefly.
+
+    That is no reset where one is needed: a check has to find the request first, and then its end.
+    """
+    return fault if fault.needs >= Needs.RESET else replace(fault, asked_for_recovery=True)
 
 
 def reset(fault: Fault) -> Fault:
