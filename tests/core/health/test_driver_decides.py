@@ -52,6 +52,13 @@ def test_the_same_again_starts_the_time_anew() -> None:
     assert story.sleep(1).check().stage is Stage.HEALTHY
 
 
+@pytest.mark.parametrize("xid", [154, 45, 13])
+def test_an_xid_that_is_only_reported_starts_the_time_anew(xid: int) -> None:
+    story = Story().see(OPEN).sleep(DECISION_TIME - 0.1).see(EvidenceReported(xid_kind(xid), GPU))
+    assert story.sleep(DECISION_TIME - 0.1).check().stage is Stage.UNHEALTHY
+    assert story.sleep(0.1).check().stage is Stage.HEALTHY
+
+
 def test_it_is_no_flapping() -> None:
     story = Story()
     for _ in range(20):

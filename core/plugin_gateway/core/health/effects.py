@@ -103,7 +103,7 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
     if device is None or not state.has(device):
         return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
-        return state, Changes(notes=(Note(device, what, _significance(decision), times),))
+        return _postpone(state, device, now), Changes(notes=(Note(device, what, _significance(decision), times),))
     if decision.times > 1:
         known = state.repeated.get(device, {})
         counted, is_enough = count(known, evidence.kind, times, now.uptime, lambda kind: policy.about(kind, generation))
@@ -120,6 +120,14 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
     again = times - 1 if is_first else times
     repeated = [Note(device, what, Significance.REPEATED, again)] if again else []
     return held, Changes(notes=(*further, *repeated))
+
+
+def _postpone(state: State, device: DeviceId, now: Moment) -> State:
+    """Ask the driver later if it has to decide about a device: what it reports now can be about the same error."""
+    fault = state.faults.get(device)
+    if fault is None or fault.needs is not Needs.DRIVER:
+        return state
+    return state.with_faults({device: replace(fault, told_at=now.uptime)})
 
 
 def _significance(decision: Decision) -> Significance:
