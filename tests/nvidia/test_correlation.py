@@ -124,6 +124,21 @@ def test_after_an_unclear_line_nothing_is_explained_for_a_while(meaning: Meaning
     assert joined.line(SUBJECT, HARMLESS, 120.1) == [EXPLAINED]
 
 
+@pytest.mark.parametrize("meaning", [UNCLEAR, Meaning(Action.UNTIL_DRIVER_DECIDES, "asks the driver")])
+@pytest.mark.parametrize("event_comes_first", [True, False])
+def test_a_further_line_that_explains_nothing_opens_the_question_again(
+    meaning: Meaning, *, event_comes_first: bool
+) -> None:
+    joined, story = correlator(), Story()
+    for is_event in (event_comes_first, not event_comes_first):
+        story.see(*(joined.event(EVENT, 100.0) if is_event else joined.line(SUBJECT, HARMLESS, 100.0)))
+    assert story.stage is Stage.HEALTHY
+    told = joined.line(SUBJECT, meaning, 100.1)
+    assert told == [LINE, OPEN._replace(what=meaning.what)]
+    assert story.see(*told).stage is Stage.UNHEALTHY
+    assert joined.line(SUBJECT, meaning, 100.2) == [OPEN._replace(what=meaning.what)], "it counts once"
+
+
 def test_when_records_were_lost_nothing_around_it_is_explained() -> None:
     joined = correlator()
     joined.event(EVENT, 100.0)

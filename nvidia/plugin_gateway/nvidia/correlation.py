@@ -7,7 +7,8 @@ order. Events and lines of one device and kind are paired one to one, the oldest
 - A line counts only if there was no event within a second before it.
 - A line with a sub-code that asks for nothing explains its event. If every event of the device and kind is explained,
   the device and kind are explained. In a storm this is said only when there was no event for a second.
-- A line with a sub-code that asks for a reset says so at once.
+- A line with a sub-code that asks for a reset says so at once. Another line that explains nothing counts again if all
+  that counted before it was explained.
 - An event without such a line within a second is for the driver to decide, and so is everything while records of the
   log were lost: nothing may be explained by the line of another event.
 """
@@ -70,6 +71,8 @@ class _Track:
     lines: deque[_Line] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     """Lines that still wait for their event."""
     last_event: float = -inf
+    counted_at: float = -inf
+    """When an event or a line counted last."""
     last: float = -inf
     """When an event or a line came last."""
     doubted_at: float = -inf
@@ -96,6 +99,7 @@ class Correlator:
         if line is not None and line.explains is None:
             return told
         told.append(evidence)
+        track.counted_at = now
         if line is not None:
             track.waiting = line.explains
             return told + self._explained(subject, track, now)
@@ -111,6 +115,7 @@ class Correlator:
         track.last = now
         counts = now >= track.last_event + WINDOW
         if counts:
+            track.counted_at = now
             told.append(EvidenceReported(*subject, source=Source.KERNEL_LOG))
             track.lines.append(_Line(now, explains=None))
         if meaning is None or subject.device is None:
@@ -123,7 +128,11 @@ class Correlator:
         if meaning.action is Action.UNTIL_DRIVER_DECIDES or (
             meaning.action is Action.IGNORE and now - self._lost_at < WINDOW
         ):
-            return self._doubt(subject, track, now, meaning.what)
+            doubted = self._doubt(subject, track, now, meaning.what)
+            if counts or track.explained_at < track.counted_at:
+                return doubted
+            track.counted_at = now
+            return [EvidenceReported(*subject, source=Source.KERNEL_LOG), *doubted]
         is_paired = bool(track.unexplained)
         if is_paired:
             track.unexplained.popleft()
