@@ -73,7 +73,7 @@ def test_a_kind_without_sub_codes_is_only_counted_once() -> None:
     assert joined.event(event, 100.0) + joined.line(subject, None, 100.1) == [event]
     line = event._replace(source=Source.KERNEL_LOG)
     assert joined.line(subject, None, 200.0) + joined.event(event, 200.1) == [line]
-    assert joined.line(subject, None, 300.0) + joined.line(subject, None, 300.1) == [line, line]
+    assert joined.line(subject, None, 300.0) + joined.line(subject, None, 301.0) == [line, line]
 
 
 def test_several_lines_for_one_event_count_once() -> None:
@@ -82,6 +82,10 @@ def test_several_lines_for_one_event_count_once() -> None:
     joined = correlator()
     assert joined.event(event, 100.0) == [event]
     assert [joined.line(subject, None, 100.0 + each / 10) for each in range(3)] == [[], [], []]
+    line = event._replace(source=Source.KERNEL_LOG)
+    assert [joined.line(subject, None, 200.0 + each / 10) for each in range(3)] == [[line], [], []]
+    assert joined.event(event, 200.3) == []
+    assert joined.event(event, 200.4) == [event], "another error"
 
 
 def test_every_event_has_to_be_explained() -> None:

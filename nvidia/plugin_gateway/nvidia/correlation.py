@@ -4,7 +4,7 @@ NVML's event does not tell the sub-code, the line of the log does. The driver re
 order. Events and lines of one device and kind are paired one to one, the oldest first:
 
 - An event counts at once, unless it is paired with a line that counted already.
-- A line counts only if there was no event within a second before it.
+- A line counts only if there was no event within a second before it, and without sub-codes no line that counted either.
 - A line with a sub-code that asks for nothing explains its event. If every event of the device and kind is explained,
   the device and kind are explained. In a storm this is said only when there was no event for a second.
 - A line with a sub-code that asks for a reset says so at once. Another line that explains nothing counts again if all
@@ -113,7 +113,7 @@ class Correlator:
         """Return what follows from a line of the log. ``meaning`` is None for a kind of evidence without sub-codes."""
         track, told = self._update(subject, now)
         track.last = now
-        counts = now >= track.last_event + WINDOW
+        counts = now >= track.last_event + WINDOW and not (meaning is None and track.lines)
         if counts:
             track.counted_at = now
             told.append(EvidenceReported(*subject, source=Source.KERNEL_LOG))
