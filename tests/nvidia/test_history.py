@@ -149,6 +149,13 @@ def test_a_link_that_was_never_up_is_no_problem_but_an_old_problem_is_not_over_e
     assert history.find(now + 10 * TRAINING) == Finding({}, frozenset({NVLINK_DOWN}))
 
 
+def test_a_link_that_was_never_up_keeps_no_problem_of_another_link() -> None:
+    history, now = links(up(17), up(3, 17))
+    assert set(history.find(now + TRAINING).problems) == {NVLINK_DOWN}
+    history.see(up(17), now + TRAINING + 1)
+    assert history.find(now + TRAINING + 1) == NOTHING
+
+
 def test_a_link_that_comes_up_for_a_moment_may_train_again() -> None:
     history, _ = links(up(), up(1))
     history.see(up(), 100)

@@ -73,6 +73,8 @@ class LinkHistory:
         self._were_up: set[int] = set()
         self._down_since: dict[int, float] = {}
         self._never_up: frozenset[int] = frozenset()
+        self._has_found = False
+        """Whether this process has found a problem. Then it is not an earlier one about a link that was never up."""
         self.links: Sequence[int] | None = None
         """The links that the GPU has. None if this session has not asked yet."""
 
@@ -111,8 +113,9 @@ class LinkHistory:
         """Return what is wrong by the latest look."""
         down = [link for link, since in self._down_since.items() if now - since >= self._training]
         if down:
+            self._has_found = True
             return Finding({NVLINK_DOWN: _words_of_links(down)})
-        is_open = bool(self._down_since or self._never_up)
+        is_open = bool(self._down_since) or (bool(self._never_up) and not self._has_found)
         return Finding({}, frozenset({NVLINK_DOWN}) if is_open else frozenset())
 
 
