@@ -166,6 +166,21 @@ def test_a_link_that_was_up_and_goes_down_is_a_problem_until_it_is_up(driver: Dr
         assert not latest(watcher, 1).problems
 
 
+def test_a_link_that_the_driver_denies_once_is_still_down_and_still_asked_for(driver: Driver) -> None:
+    with watch(driver, training_seconds=0.3) as watcher:
+        watcher.next(DevicesChecked, 2)
+        driver.set_links_down(0, 0)
+        watcher.checked(uuid(0), NVLINK_DOWN)
+        number = len(watcher.of(DevicesChecked))
+        driver.fail(Call.LINK, NOT_SUPPORTED, times=1)
+        await_check(watcher, 5)
+        assert all(
+            NVLINK_DOWN in seen.checkups[DeviceId(uuid(0))].problems for seen in watcher.of(DevicesChecked)[number:]
+        )
+        driver.set_links_down(0)
+        watcher.checked(uuid(0))
+
+
 def test_a_problem_of_a_gpu_that_is_away_for_a_moment_is_not_over(driver: Driver) -> None:
     with watch(driver, training_seconds=0.3) as watcher:
         watcher.next(DevicesChecked, 2)

@@ -45,6 +45,8 @@ def _look_at_links(asked: Questions, now: float, history: History) -> None:
             return
         if is_up is not None:
             states[link] = is_up
+        elif history.links.links is not None:
+            return  # the GPU had this link a moment ago, so this is no answer
     history.links.see(states, now)
 
 
