@@ -15,8 +15,8 @@ from plugin_gateway.adapters.cluster import events, reports
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.core.devices import Inventory
-from plugin_gateway.core.health.faults import Moment
-from plugin_gateway.core.health.observations import EvidenceReported, InventorySeen
+from plugin_gateway.core.health.faults import Checkup, Moment
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
@@ -68,6 +68,22 @@ async def test_what_was_not_taken_for_the_moment_is_sent_again(status: int, serv
         await until(lambda: len(server.conditions()) >= 1, "the condition")
     assert [event["reason"] for event in server.events()] == ["GpuHealthy"]
     assert server.conditions()[-1]["status"] == "False"
+
+
+@pytest.mark.parametrize("status", [201, 403])
+async def test_a_condition_that_stays_the_same_is_not_sent_with_each_check(status: int, server: ApiServer) -> None:
+    server.status = status
+    async with reporting(server) as told:
+        told.keep(SICK)
+        await until(lambda: bool(server.conditions()) or server.refusals >= 2, "the condition")
+        state = SICK
+        for number in range(10):
+            checked = DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)})
+            state, _ = advance(state, checked, Moment(3.0 + number, 1.0), HEALTH_POLICY)
+            told.keep(state)
+            await asyncio.sleep(0.02)
+    assert len(server.conditions()) <= 1
+    assert server.refusals <= 2, "the Event and the condition"
 
 
 async def test_a_change_of_an_event_that_is_refused_for_good_becomes_an_event_of_its_own(server: ApiServer) -> None:

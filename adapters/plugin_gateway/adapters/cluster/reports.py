@@ -216,10 +216,12 @@ class NodeCondition:
         self._changed = asyncio.Event()
         self._status: str | None = None
         self._transition = 0.0
+        self._said: tuple[str, str] | None = None
+        """The reason and the message that the API server has, or will never take."""
         self._problem = _Problem("condition")
 
     def keep(self, state: State) -> None:
-        """Take the latest state; only a change of it is reported at once."""
+        """Take the latest state; only a change of what is said about it is reported at once."""
         before, self._latest = self._latest, state
         if before is None or before.inventory is not state.inventory or before.faults is not state.faults:
             self._changed.set()
@@ -238,27 +240,33 @@ class NodeCondition:
             self._changed.clear()
             if self._latest is None or self._latest.inventory is None:
                 continue
+            faults = self._latest.present_faults
+            words = self._reason(faults), self._message(faults)
+            if words == self._said and time.monotonic() < again_at:
+                continue  # each check of an unhealthy device makes another state
             try:
-                await self._send(self._latest.present_faults)
+                await self._send(faults, *words)
             except ApiError as error:
+                self._said = words if error.is_final else None
                 self._problem.log(str(error))
                 await asyncio.sleep(CONDITION_PAUSE if error.is_final else retry)
                 retry = min(2 * retry, MAX_RETRY)
                 again_at = time.monotonic() + (HEARTBEAT if error.is_final else 0)
             else:
+                self._said = words
                 self._problem.log(None)
                 retry = MIN_RETRY
                 await asyncio.sleep(CONDITION_PAUSE)
                 again_at = time.monotonic() + HEARTBEAT * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
-    async def _send(self, faults: Mapping[DeviceId, Fault]) -> None:
+    async def _send(self, faults: Mapping[DeviceId, Fault], reason: str, message: str) -> None:
         status, now = "True" if faults or self._missing else "False", time.time()
         transition = now if status != self._status else self._transition
         condition = {
             "type": self._target.condition,
             "status": status,
-            "reason": self._reason(faults),
-            "message": self._message(faults),
+            "reason": reason,
+            "message": message,
             "lastHeartbeatTime": _timestamp(now),
             "lastTransitionTime": _timestamp(transition),
         }
