@@ -33,9 +33,14 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def kubelet_dir() -> Iterator[Path]:
-    """A directory with a short path. The path of a unix socket has at most 107 bytes."""
+    """A directory with a short path, in one of its own, in which the kubelet has more folders.
+
+    The path of a unix socket has at most 107 bytes.
+    """
     with tempfile.TemporaryDirectory(prefix="kubelet-") as folder:
-        yield Path(folder)
+        directory = Path(folder) / "dp"
+        directory.mkdir(mode=0o700)
+        yield directory
 
 
 @pytest.fixture
