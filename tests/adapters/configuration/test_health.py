@@ -113,6 +113,7 @@ def health(text: str) -> str:
         ("  evidence: {row-remap: ignore}", "3:14: unknown key health.evidence.row-remap, known are double-bit-ecc, "),
         ("  evidence: {driver-gone: off}", f"3:27: health.evidence.driver-gone is 'off', {ACTIONS}"),
         ("  quietTme: 5", "3:3: unknown key health.quietTme, did you mean health.quietTime?"),
+        ("  kernelLog: true", "3:3: unknown key health.kernelLog, it can only be given by --kernel-log or KERNEL_LOG"),
         ("  quietTime: -1", "3:14: health.quietTime: '-1', allowed are 0 to 10000000 seconds"),
         ("  quietTime: .nan", "3:14: health.quietTime: '.nan', allowed are 0 to 10000000 seconds"),
         ("  quietTime: 1_0", "3:14: health.quietTime: '1_0', allowed are 0 to 10000000 seconds"),

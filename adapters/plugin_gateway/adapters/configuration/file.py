@@ -64,15 +64,16 @@ def read_file(path: str, options: Sequence[Option], health: HealthPolicy) -> Fil
         InvalidValueError: the file cannot be read, or has a key or value that is not allowed. The message names file,
         line and column.
     """
-    return _Reader(Path(path), {option.file_key: option for option in options if option.file_key}, health).read()
+    return _Reader(Path(path), options, health).read()
 
 
 class _Reader:
-    def __init__(self, path: Path, options: Mapping[str, Option], health: HealthPolicy) -> None:
+    def __init__(self, path: Path, options: Sequence[Option], health: HealthPolicy) -> None:
         self._document = Document(path)
-        self._options = options
+        self._options = {option.file_key: option for option in options if option.file_key}
+        self._without_key = {_camel_case(option.name): option for option in options if not option.file_key}
         self._default_health = health
-        self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*options, RESOURCES)}
+        self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, RESOURCES)}
         self._values: dict[str, FileValue] = {}
         self._resources: FileRules | None = None
         self._health = NO_HEALTH
@@ -137,12 +138,15 @@ class _Reader:
         return read_health(self._document, own, self._default_health)
 
     def _known(self, full: str) -> str:
-        """Return a hint for an unknown key: the key that was probably meant, or all keys."""
+        """Return a hint for an unknown key: where it can be given, the key that was probably meant, or all keys."""
         from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
+        word = full.rpartition(".")[2].strip("'")
+        if option := self._without_key.get(word):
+            return f"it can only be given by {option.flags[0]} or {option.variables[0]}"
         keys = (*self._options, RESOURCES, *HEALTH_KEYS, "version")
         known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
-        same_word = [key for key in known if key.rpartition(".")[2] == full.rpartition(".")[2].strip("'")]
+        same_word = [key for key in known if key.rpartition(".")[2] == word]
         near = same_word or get_close_matches(full, known, n=1)
         if near and near[0] in UNSUPPORTED_KEYS:
             return f"it looks like {near[0]}, which {NOT_SUPPORTED}{only(UNSUPPORTED_KEYS[near[0]])}"
@@ -210,3 +214,9 @@ class _Reader:
         except InvalidValueError as error:
             raise InvalidValueError(f"{name.place}: {error}") from error
         return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None else ()
+
+
+def _camel_case(name: str) -> str:
+    """Return the name of an option as a key of the file would be written."""
+    first, *others = name.split("_")
+    return "".join((first, *(word.title() for word in others)))
