@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.node import Node, device, running, until
+from plugin_gateway.adapters.gateway import change_log
 from plugin_gateway.adapters.gateway import gateway as gateway_module
+from plugin_gateway.core.health.changes import Changes, Note, Significance
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import ResourceRule, advertise
 
@@ -31,3 +34,20 @@ async def test_lists_are_made_again_only_if_something_has_changed(
         node.fail(1, 79)
         await until(lambda: len(made) == 2, "lists with another health")
         assert set(made[-1].faults) == {device(1).id}
+
+
+def test_more_different_evidence_than_is_remembered_does_not_flood_the_log(
+    told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """172 XIDs of 8 GPUs, again and again."""
+    now = 0.0
+    monkeypatch.setattr("plugin_gateway.adapters.gateway.change_log.time.monotonic", lambda: now)
+    monkeypatch.setattr(change_log, "_evidence", change_log._Evidence())
+    notes = [Note(device(gpu).id, f"XID {xid}", Significance.REPORTED) for xid in range(1, 173) for gpu in range(8)]
+    for _ in range(10):
+        change_log.log_changes(Changes(notes=tuple(notes)))
+    assert len(told) == change_log.MAX_EVIDENCE_REMEMBERED + 1
+    assert told[-1]["event"] == "there is too much evidence to log all of it"
+    now = 61.0
+    change_log.log_changes(Changes(notes=tuple(notes[-1:])))
+    assert told[-1]["what"] == "XID 172"

@@ -15,7 +15,7 @@ MAX_DEVICES_LOGGED = 32
 REPEAT_INTERVAL = 60.0
 """Seconds before the same evidence is logged again."""
 MAX_EVIDENCE_REMEMBERED = 1000
-"""Number of different pieces of evidence that are remembered as logged."""
+"""Number of different pieces of evidence that are logged in a minute. The others are only counted."""
 
 
 _HARMLESS = (Significance.IGNORED, Significance.EXPLAINED)
@@ -26,7 +26,10 @@ class _Evidence:
 
     def __init__(self) -> None:
         self._logged_at: dict[Note, float] = {}
+        """The oldest first."""
         self._repeated: Counter[Note] = Counter()
+        self._left_out = 0
+        self._left_out_told_at = -math.inf
 
     def log(self, note: Note) -> None:
         """Log the evidence, or count it if it was logged less than a minute ago."""
@@ -35,8 +38,9 @@ class _Evidence:
         if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
             self._repeated[note] += times
             return
-        if len(self._logged_at) >= MAX_EVIDENCE_REMEMBERED:
-            self._logged_at.clear()
+        if self._logged_at.pop(note, None) is None and not self._has_room(now):
+            self._leave_out(times, now)
+            return
         self._logged_at[note] = now
         level = log.info if note.significance in _HARMLESS else log.warning
         level(
@@ -46,6 +50,22 @@ class _Evidence:
             meaning=note.significance.value,
             times_since=self._repeated.pop(note, 0) + times - 1 or None,
         )
+
+    def _has_room(self, now: float) -> bool:
+        """Forget what was logged more than a minute ago, and return whether one more can be remembered."""
+        while len(self._logged_at) >= MAX_EVIDENCE_REMEMBERED:
+            oldest, at = next(iter(self._logged_at.items()))
+            if now - at < REPEAT_INTERVAL:
+                return False
+            del self._logged_at[oldest]
+            self._repeated.pop(oldest, None)
+        return True
+
+    def _leave_out(self, times: int, now: float) -> None:
+        self._left_out += times
+        if now - self._left_out_told_at >= REPEAT_INTERVAL:
+            log.warning("there is too much evidence to log all of it", left_out=self._left_out)
+            self._left_out, self._left_out_told_at = 0, now
 
 
 _evidence = _Evidence()
