@@ -51,3 +51,16 @@ def test_more_different_evidence_than_is_remembered_does_not_flood_the_log(
     now = 61.0
     change_log.log_changes(Changes(notes=tuple(notes[-1:])))
     assert told[-1]["what"] == "XID 172"
+
+
+async def test_evidence_of_ever_new_numbers_is_counted_in_limited_memory(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "MAX_EVIDENCE_COUNTED", 10)
+    node = Node(kubelet_dir)
+    async with running(node):
+        for number in range(1000, 1101):
+            node.fail(0, number)
+        await until(lambda: node.gateway.evidence.total() == 100, "the evidence")
+    assert len(node.gateway.evidence) == 11
+    assert node.gateway.evidence["other evidence", Significance.FURTHER] == 90

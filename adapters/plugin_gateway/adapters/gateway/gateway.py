@@ -39,6 +39,10 @@ A quiet time that is over needs one more sign of the driver, which comes every 5
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
 
+MAX_EVIDENCE_COUNTED = 2000
+"""Different pieces of evidence that are counted each by itself. A driver or a log can report any number."""
+OTHER_EVIDENCE = "other evidence"
+"""What all others are counted as."""
 FROZEN = 5.0
 """Seconds. If the process runs again so much later than it wanted to, it was stopped, or the machine was suspended."""
 RESUME_TIME = 10.0
@@ -118,7 +122,7 @@ class Gateway:
         """Number of changes of health, by the new stage and the reason."""
 
         self.evidence: Counter[tuple[str, Significance]] = Counter()
-        """Number of pieces of evidence that changed no health, by their text and meaning."""
+        """Number of pieces of evidence that changed no health, by their text and meaning. It does not grow for ever."""
 
     async def run(self) -> None:
         """Offer the devices until cancelled.
@@ -287,7 +291,9 @@ class Gateway:
         for change in changes.health:
             self.transitions[change.after, change.reason] += 1
         for note in changes.notes:
-            self.evidence[note.event, note.significance] += note.times
+            what = note.event, note.significance
+            is_known = what in self.evidence or len(self.evidence) < MAX_EVIDENCE_COUNTED
+            self.evidence[what if is_known else (OTHER_EVIDENCE, note.significance)] += note.times
         log_changes(changes)
         return changes
 
