@@ -98,6 +98,20 @@ async def test_a_change_of_an_event_that_is_refused_for_good_becomes_an_event_of
     assert [event["reason"] for event in server.events()] == ["GpuUnhealthy", "GpuHealthy", "GpuUnhealthy"]
 
 
+async def test_an_event_that_the_server_cannot_change_holds_up_no_other(server: ApiServer) -> None:
+    """For example because a webhook fails for it, or its object is damaged."""
+    async with reporting(server) as told:
+        told.keep(SICK)
+        await until(lambda: len(server.events()) == 1, "the Event")
+        server.refused[server.events()[0]["metadata"]["name"]] = 500
+        told.keep(WELL)
+        await until(lambda: len(server.events()) == 2, "the Event of the other state")
+        told.keep(SICK)
+        await until(lambda: server.refusals >= 2, "refusals")
+        told.tell_missing("1 GPU is missing", is_news=True)
+        await until(lambda: len(server.events()) == 3, "the Event about another subject")
+
+
 @pytest.mark.parametrize("words", [b"[" * 100_000, b"\xff\xfe", b'{"message": [1]}', b"5", b""])
 async def test_an_error_in_words_that_nobody_understands_is_an_error_like_others(
     words: bytes, server: ApiServer

@@ -64,6 +64,8 @@ class _Event:
     """The count that the API server knows."""
     sent_at: float = -math.inf
     """On the monotonic clock."""
+    failures: int = 0
+    """Attempts in a row that failed for the moment."""
 
 
 class EventLedger:
@@ -105,6 +107,13 @@ class EventLedger:
         event = self._events.get(sending.cause)
         if event is not None:
             event.name, event.sent, event.sent_at = name, min(sending.times, event.count), now
+            event.failures = 0
+
+    def failed(self, sending: Sending) -> None:
+        """Let the others go first: the API server may refuse this one alone."""
+        event = self._events.get(sending.cause)
+        if event is not None:
+            event.failures += 1
 
     def refused(self, sending: Sending, now: float) -> None:
         """Forget what the API server will never take; what happens again is tried again a minute later."""
@@ -128,13 +137,13 @@ class EventLedger:
         self._filled_at = now
 
     def _waiting(self, now: float) -> Iterator[Cause]:
-        """List what waits: states before evidence, and then in the order in which it happened."""
+        """List what waits: states first, then what failed least often, and then in the order in which it happened."""
         ready = [
             cause
             for cause, event in self._events.items()
             if _is_unsaid(event) and now >= event.sent_at + (PATCH_INTERVAL if event.sent else 0)
         ]
-        return iter(sorted(ready, key=lambda cause: not cause.is_state))
+        return iter(sorted(ready, key=lambda cause: (not cause.is_state, self._events[cause].failures)))
 
     def _sending(self, cause: Cause) -> Sending:
         event = self._events[cause]

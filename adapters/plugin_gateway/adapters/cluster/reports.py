@@ -168,6 +168,7 @@ class NodeEvents:
                 elif error.is_final:
                     self._ledger.refused(sending, time.monotonic())
                 else:
+                    self._ledger.failed(sending)
                     await asyncio.sleep(retry)
                     retry = min(2 * retry, MAX_RETRY)
             else:
