@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from driver.driver import Driver
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import (
+    DevicesChecked,
     DriverSeen,
     EvidenceRefined,
     EvidenceReported,
@@ -108,6 +110,21 @@ def test_a_line_that_was_cut_leaves_it_to_the_driver(log: Log, watcher: Watcher)
 def test_a_line_without_an_event_counts(log: Log, watcher: Watcher) -> None:
     log.xid("79, pid=1, name=x, GPU has fallen off the bus.")
     assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), GPU, source=LOGGED)
+
+
+def test_a_line_without_an_event_is_followed_by_a_check_when_the_driver_has_decided(
+    driver: Driver, log: Log, tmp_path: Path
+) -> None:
+    with watch(
+        driver, rescan_seconds=0.1, checkup_seconds=60, decision_seconds=0.5, kernel_log=str(tmp_path / "kmsg")
+    ) as watcher:
+        watcher.next(DevicesChecked, 2)
+        time.sleep(0.3)  # the log is read, and the checks of the start are over
+        checks = len(watcher.of(DevicesChecked))
+        log.xid("145, cut")
+        watcher.next(EvidenceReported)
+        told = time.monotonic()
+        eventually(lambda: len(watcher.of(DevicesChecked)) > checks and time.monotonic() - told > 0.5)
 
 
 def test_what_a_program_wrote_into_the_log_does_not_count(log: Log, watcher: Watcher) -> None:

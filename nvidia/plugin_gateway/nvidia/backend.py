@@ -196,7 +196,10 @@ class NvmlBackend:
 
         def hear(batch: Batch) -> None:
             with self._reporting:
-                self._forward_all(kernel.hear(batch))
+                told = kernel.hear(batch)
+                self._forward_all(told)
+            if told and self._watch is not None:
+                self._watch.expect_decision()
 
         def due() -> float | None:
             with self._reporting:

@@ -127,6 +127,11 @@ class Watch:
             self._needs_checkup = True
             self._settled_at = self._decided_at(time.monotonic())
 
+    def expect_decision(self) -> None:
+        """Check when the driver has decided about evidence that was no event. Any thread may call it."""
+        self._settled_at = self._decided_at(time.monotonic())
+        self._needs_checkup = True
+
     def _decided_at(self, told_at: float) -> float:
         """Return when to check after an event at this time."""
         return told_at + self._decision_time() + self._pace.settling
