@@ -262,7 +262,12 @@ class Gateway:
         return self._serving_policy.rules
 
     def _take(self) -> None:
-        """Apply all waiting observations, then the changes that are due."""
+        """Apply all waiting observations, then the changes that are due.
+
+        What ends a silence says so first: a check of that moment would not count, and the next one comes much later.
+        """
+        if self._state.driver_is_silent:
+            self._advance(DriverSilence(self._silent_for()))
         for observation in self._observations.take():
             self._advance(observation)
         if self._now().uptime - self._resumed_at < RESUME_TIME:
