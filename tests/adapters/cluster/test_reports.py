@@ -388,3 +388,9 @@ async def test_nobody_waits_for_a_server_that_never_ends_its_answer(server: ApiS
         reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)))
         await asyncio.sleep(0.2)
     assert asyncio.get_running_loop().time() - began < 2
+
+
+async def test_a_port_that_cannot_be_is_a_problem_and_not_the_end(server: ApiServer) -> None:
+    api = KubernetesApi({**server.environment, "KUBERNETES_SERVICE_PORT": "99999"}, server.service_account)
+    with pytest.raises(ApiError, match="port must be 0-65535"):
+        await api.post("/x/events", {})

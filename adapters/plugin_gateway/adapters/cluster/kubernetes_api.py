@@ -107,7 +107,7 @@ class KubernetesApi:
             raise ApiError(f"{method} {path}: no answer within {TIMEOUT:.0f} s") from error
         except ConnectionError as error:
             raise ApiError(f"{method} {path}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
-        except (OSError, ValueError, h11.ProtocolError) as error:
+        except (OSError, ValueError, OverflowError, h11.ProtocolError) as error:  # OverflowError: no such port
             raise ApiError(f"{method} {path}: {str(error) or type(error).__name__}") from error
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:  # no redirection is followed, so nothing was done
             raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}", answer.status)
