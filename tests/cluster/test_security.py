@@ -18,7 +18,7 @@ def test_an_ordinary_pod_cannot_reach_its_sockets(gateway: Gateway, cluster: Clu
     assert gateway.allocatable() == 8
     there = cluster.machine.run("find", *SOCKETS.split(), "-type", "s")
     assert "/device-plugins/plugin-gateway-" in there
-    assert "/run/plugin-gateway/control.sock" in there
+    assert "/run/plugin-gateway/control-" in there
     pods.start(gpu_pod("without", 0), gpu_pod("with", 1))
     for name in ("without", "with"):
         found = cluster.kubectl(

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from plugin_gateway.adapters.support.unix_files import Listener, find_listener
+
 PROGRAM = str(Path(sys.executable).with_name("plugin-gateway"))
 
 
@@ -47,10 +49,10 @@ class Process:
         return [line for line in self.lines if line["event"] == event][-1]
 
     async def wait_for_control(self, limit: float = 10) -> None:
-        """Wait until the control socket exists."""
-        control = Path(os.environ["STATE_DIR"]) / "control.sock"
+        """Wait until the control socket of this process exists."""
+        folder = Path(os.environ["STATE_DIR"])
         async with asyncio.timeout(limit):
-            while not control.exists():  # noqa: ASYNC110 - another process makes it
+            while Listener(self.pid) not in map(find_listener, folder.glob("control*.sock")):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def ended(self, limit: float = 10) -> int:

@@ -50,8 +50,8 @@ def status_with(kubelet_dir: Path, count: Mapping[str, Any] | None) -> dict[str,
 async def shown(state_dir: Path, status: Mapping[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Return what `status` prints, and the findings of `doctor` that speak of GPUs."""
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(ControlServer(state_dir, lambda _: status).run())
-        await until((state_dir / "control.sock").exists, "the socket")
+        task = tasks.create_task(ControlServer(state_dir, "0000000001-aaaa", lambda _: status).run())
+        await until((state_dir / "control-0000000001-aaaa.sock").exists, "the socket")
         assert await asyncio.to_thread(show_status, state_dir, as_json=False) == 0
         found = await asyncio.to_thread(lambda: list(check_gateway(state_dir, remedy_for)))
         task.cancel()

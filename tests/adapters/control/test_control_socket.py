@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from harness.node import until
-from plugin_gateway.adapters.control import control_socket
-from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, ControlError, ControlServer, ask
+from plugin_gateway.adapters.control import control_client, control_socket
+from plugin_gateway.adapters.control.control_client import ControlError, NoAnswerError, ask, ask_all
+from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, Answer, ControlServer
 from plugin_gateway.core.errors import GatewayError
 
 
@@ -33,20 +34,29 @@ async def later(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"got": request}
 
 
+INSTANCE, LATER = "0000000001-aaaa", "0000000002-bbbb"
+
+
 @asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[Path]:
+async def serving(directory: Path, instance: str = INSTANCE, answer: Answer = answer) -> AsyncIterator[Path]:
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(ControlServer(directory, answer).run())
+        task = tasks.create_task(ControlServer(directory, instance, answer).run())
         try:
-            path = directory / "control.sock"
+            path = directory / f"control-{instance}.sock"
             await until(path.exists, "the socket")
             yield path
         finally:
             task.cancel()
 
 
-async def asked(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await asyncio.to_thread(ask, directory, request)
+async def asked(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return await asyncio.to_thread(ask, path, request)
+
+
+def status(*, stream: float | None = None, stands_by: bool = False) -> Answer:
+    """What a gateway answers that has one resource."""
+    resource = {"stream_opened": stream, "stands_by": stands_by}
+    return lambda _: {"resources": [resource]}
 
 
 @asynccontextmanager
@@ -60,13 +70,13 @@ async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asy
 
 
 async def test_a_request_is_answered_and_a_refusal_told(state_dir: Path) -> None:
-    async with serving(state_dir):
-        assert await asked(state_dir, {"command": "x"}) == {"got": {"command": "x"}}
+    async with serving(state_dir) as path:
+        assert await asked(path, {"command": "x"}) == {"got": {"command": "x"}}
         with pytest.raises(ControlError, match=r"^not today$"):
-            await asked(state_dir, {"command": "refuse"})
-        assert await asked(state_dir, {"command": "wait"}) == {"got": {"command": "wait"}}
+            await asked(path, {"command": "refuse"})
+        assert await asked(path, {"command": "wait"}) == {"got": {"command": "wait"}}
         with pytest.raises(ControlError, match=r"^not tomorrow$"):
-            await asked(state_dir, {"command": "wait and refuse"})
+            await asked(path, {"command": "wait and refuse"})
 
 
 async def test_it_is_for_its_owner_alone_and_gone_at_the_end(state_dir: Path) -> None:
@@ -76,13 +86,66 @@ async def test_it_is_for_its_owner_alone_and_gone_at_the_end(state_dir: Path) ->
     assert list(state_dir.iterdir()) == []
 
 
-async def test_a_later_gateway_takes_the_place_and_keeps_it(state_dir: Path) -> None:
-    async with AsyncExitStack() as later:
+async def test_each_gateway_has_a_socket_and_the_end_of_one_leaves_the_other(state_dir: Path) -> None:
+    async with serving(state_dir) as path:
+        async with serving(state_dir, LATER) as later:
+            assert [await asked(each, {}) for each in (path, later)] == [{"got": {}}] * 2
+        assert list(state_dir.iterdir()) == [path]
+        assert await asked(path, {}) == {"got": {}}
+
+
+async def test_the_active_one_is_asked_first_and_one_of_an_older_version_is_found(state_dir: Path) -> None:
+    async with (
+        serving(state_dir, answer=status(stands_by=True)) as standby,
+        serving(state_dir, LATER, answer=status(stream=5.0)) as active,
+        serving(state_dir, "0000000003-cccc", answer=status()) as older,
+    ):
+        older.rename(state_dir / "control.sock")
+        found = await asyncio.to_thread(ask_all, state_dir)
+        (state_dir / "control.sock").rename(older)
+    assert [(each.socket, each.role, each.pid) for each in found] == [
+        (active, "active", os.getpid()),
+        (state_dir / "control.sock", "not registered", os.getpid()),
+        (standby, "standing by", os.getpid()),
+    ]
+
+
+async def test_one_that_hangs_comes_last_and_the_error_is_told_only_if_nobody_answers(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_client, "TIMEOUT", 0.2)
+    state_dir.mkdir()
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(state_dir / f"control-{INSTANCE}.sock"))
+        hanging.listen()
+        async with serving(state_dir, LATER, answer=status(stream=5.0)):
+            first, last = await asyncio.to_thread(ask_all, state_dir)
+            assert (first.role, last.role) == ("active", "does not answer")
+        with pytest.raises(NoAnswerError, match="did not answer within 0 s"):
+            await asyncio.to_thread(ask_all, state_dir)
+
+
+async def test_a_socket_is_removed_if_its_gateway_is_gone_and_stays_if_it_only_hangs(state_dir: Path) -> None:
+    state_dir.mkdir()
+    names = ("control-0000000000-dead.sock", "control.sock", "control-0000000000-beef.sock", "other.sock")
+    sockets = [socket.socket(socket.AF_UNIX) for _ in names]
+    for each, name in zip(sockets, names, strict=True):
+        each.bind(str(state_dir / name))
+    dead, older, hanging, other = sockets
+    hanging.listen(0)
+    full = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) for _ in range(3)]
+    try:
+        for each in full:
+            each.connect_ex(str(state_dir / names[2]))  # until its queue is full, as that of a stopped process
+        for each in (dead, older, other):
+            each.close()
+        (state_dir / "control-0000000000-f11e.sock").touch()
         async with serving(state_dir) as path:
-            before = path.stat().st_ino
-            await later.enter_async_context(serving(state_dir))
-            await until(lambda: path.stat().st_ino != before, "the other socket")
-        assert await asked(state_dir, {}) == {"got": {}}
+            left = {each.name for each in state_dir.iterdir()}
+    finally:
+        for each in (*full, hanging):
+            each.close()
+    assert left == {path.name, names[2], "other.sock", "control-0000000000-f11e.sock"}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +172,7 @@ async def test_clients_that_say_nothing_are_let_go_and_keep_nobody_out_for_long(
         for _ in range(3 * MAX_CLIENTS):
             await clients.enter_async_context(connected(path))
         await asyncio.sleep(0.5)
-        assert await asked(state_dir, {}) == {"got": {}}
+        assert await asked(path, {}) == {"got": {}}
 
 
 async def test_a_client_that_hangs_up_harms_nobody(state_dir: Path) -> None:
@@ -117,7 +180,7 @@ async def test_a_client_that_hangs_up_harms_nobody(state_dir: Path) -> None:
         for _ in range(20):
             async with connected(path) as (_, writer):
                 writer.write(b'{"command": "x"}\n')
-        assert await asked(state_dir, {}) == {"got": {}}
+        assert await asked(path, {}) == {"got": {}}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -136,13 +199,14 @@ async def test_anybody_else_is_hung_up_on(kubelet_dir: Path) -> None:
 async def test_a_place_that_cannot_be_had_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_socket, "LOOK_INTERVAL", 0.02)
     (tmp_path / "file").touch()
+    path = tmp_path / "file" / "state" / f"control-{INSTANCE}.sock"
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(ControlServer(tmp_path / "file" / "state", answer).run())
+        task = tasks.create_task(ControlServer(path.parent, INSTANCE, answer).run())
         await asyncio.sleep(0.1)
         assert not task.done()
         (tmp_path / "file").unlink()
-        await until((tmp_path / "file" / "state" / "control.sock").exists, "the socket")
-        assert await asked(tmp_path / "file" / "state", {}) == {"got": {}}
+        await until(path.exists, "the socket")
+        assert await asked(path, {}) == {"got": {}}
         task.cancel()
 
 
@@ -153,12 +217,19 @@ async def test_a_socket_that_is_deleted_is_made_again(state_dir: Path, monkeypat
             path.unlink()
             path.parent.rmdir()
             await until(path.exists, "the socket again")
-            assert await asked(state_dir, {}) == {"got": {}}
+            assert await asked(path, {}) == {"got": {}}
 
 
 def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:
-    with pytest.raises(ControlError, match=r"no gateway can be asked at .*control.sock: No such file .*--state-dir\?"):
-        ask(state_dir, {})
+    with pytest.raises(ControlError, match=r"no gateway can be asked at .*state: No such file .*--state-dir\?"):
+        ask_all(state_dir)
+    state_dir.mkdir()
+    with pytest.raises(ControlError, match=r"at .*state: there is no control socket; .*--state-dir\?"):
+        ask_all(state_dir)
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(state_dir / "control.sock"))
+    with pytest.raises(ControlError, match=r"at .*/control.sock: Connection refused; is it running"):
+        ask_all(state_dir)
 
 
 def test_a_name_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
@@ -168,29 +239,23 @@ def test_a_name_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [(b"", "hung up"), (b"{}\n", "no gateway of this version"), (b"5\n", "no gateway of this version")],
+    [
+        (b"", "hung up"),
+        (b"{}\n", "no gateway of this version"),
+        (b"5\n", "no gateway of this version"),
+        (b'{"answer": 5}\n', "no gateway of this version"),
+    ],
 )
 async def test_what_is_no_gateway_is_told_so(line: bytes, words: str, state_dir: Path) -> None:
     state_dir.mkdir()
+    path = state_dir / "control.sock"
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(state_dir / "control.sock"))
+        listener.bind(str(path))
         listener.listen()
-        asking = asyncio.create_task(asked(state_dir, {}))
+        asking = asyncio.create_task(asked(path, {}))
         client, _ = await asyncio.to_thread(listener.accept)
         with client:
             client.recv(100)
             client.sendall(line)
         with pytest.raises(ControlError, match=words):
             await asyncio.wait_for(asking, 5)
-
-
-async def test_a_gateway_that_does_not_answer_is_not_waited_for_for_ever(
-    state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(control_socket, "TIMEOUT", 0.2)
-    state_dir.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(state_dir / "control.sock"))
-        listener.listen()
-        with pytest.raises(ControlError, match="did not answer within 0 s"):
-            await asyncio.wait_for(asked(state_dir, {}), 5)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from harness.node import until
 from plugin_gateway.adapters.gateway import kept_file, state_file
 from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenBy, decode, encode
-from plugin_gateway.adapters.gateway.health_memory import HealthMemory
+from plugin_gateway.adapters.gateway.health_memory import BOOT_ID, HealthMemory
 from plugin_gateway.adapters.gateway.state_file import DamagedFileError, Decoded
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
@@ -326,3 +326,33 @@ def test_a_copy_that_cannot_be_made_is_said(path: Path, told: list[dict[str, Any
     assert GPU in HealthMemory(path.parent).recall().faults
     (line,) = [each for each in told if "in part" in each["event"]]
     assert line["copy"] == "none: Is a directory"
+
+
+async def test_only_the_gateway_that_may_write_writes_and_it_does_so_as_soon_as_it_may(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_file, "LOOK_INTERVAL", 0.05)
+    may_write = False
+    memory = HealthMemory(path.parent, may_write=lambda: may_write)
+    for leads in (False, True):
+        may_write = leads
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(memory.run())
+            memory.keep(State(faults=KEPT.faults))
+            await asyncio.sleep(0.2)
+            task.cancel()
+        assert path.exists() is leads
+
+
+async def test_what_another_gateway_wrote_meanwhile_is_read_once(path: Path) -> None:
+    boot_id = BOOT_ID.read_text().strip()
+    memory = HealthMemory(path.parent)
+    assert memory.read_again() is None
+    write(path, KEPT._replace(boot_id=boot_id))
+    read = memory.read_again()
+    assert read is not None
+    assert read.faults == KEPT.faults
+    assert memory.read_again() is None
+    write(path, KEPT._replace(boot_id=boot_id, faults={}))
+    memory.recall()
+    assert memory.read_again() is None

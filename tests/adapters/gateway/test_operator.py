@@ -188,7 +188,7 @@ async def test_nobody_there_to_ask_is_one_line(state_dir: Path) -> None:
     for arguments in (("status",), ("health", "clear", "GPU-1")):
         status, output, errors = await run_to_end(*arguments)
         assert (status, output) == (1, "")
-        assert errors.startswith(f"plugin-gateway: no gateway can be asked at {state_dir}/control.sock: No such file")
+        assert errors.startswith(f"plugin-gateway: no gateway can be asked at {state_dir}: No such file")
         assert errors.count("\n") == 1
 
 

@@ -3,12 +3,13 @@
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
-from plugin_gateway.adapters.control.control_socket import ask
+from plugin_gateway.adapters.control.control_client import Asked, ask, ask_all
 from plugin_gateway.adapters.support.terminal import print_lines
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -70,24 +71,51 @@ def parse_time(text: str) -> int:
 
 
 def release(state_dir: Path, seconds: int) -> int:
-    """Release the driver, and wait until the library is closed. Return 1 if it is not closed in time."""
-    released: Any = ask(state_dir, {"command": "release", "seconds": seconds})
+    """Have every gateway of the node release the driver, and wait until the library is closed.
+
+    Return 1 if one does not close it in time.
+    """
+    gateways = ask_all(state_dir)
+    for each in gateways:
+        if each.problem is None:
+            ask(each.socket, {"command": "release", "seconds": seconds})
     deadline = time.monotonic() + CLOSE_TIMEOUT
-    while released is not None and not released["is_closed"] and time.monotonic() < deadline:
+    return max([_wait_until_closed(each, seconds, deadline, _name(each, gateways)) for each in gateways])
+
+
+def _wait_until_closed(gateway: Asked, seconds: int, deadline: float, name: str) -> int:
+    """Print what became of a release, and return the exit status."""
+    if gateway.problem is not None:
+        print_lines([f"{name}{gateway.problem}"])
+        return 1
+    while (released := _released(gateway)) is not None and not released["is_closed"] and time.monotonic() < deadline:
         time.sleep(_PAUSE)
-        released = ask(state_dir, {"command": "status"})["driver"]["released"]
     if released is None:
-        print_lines(["the driver was taken again meanwhile"])
+        print_lines([f"{name}the driver was taken again meanwhile"])
     elif not released["is_closed"]:
-        print_lines([f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"])
+        problem = f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"
+        print_lines([f"{name}{problem}"])
     else:
-        print_lines([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
+        told = f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"
+        print_lines([f"{name}{told}"])
         return 0
     return 1
 
 
+def _released(gateway: Asked) -> Any:
+    return ask(gateway.socket, {"command": "status"})["driver"]["released"]
+
+
+def _name(gateway: Asked, gateways: Sequence[Asked]) -> str:
+    return f"{gateway.words}: " if len(gateways) > 1 else ""
+
+
 def take(state_dir: Path) -> int:
-    """Take the driver again."""
-    was_released = ask(state_dir, {"command": "take"})["was_released"]
-    print_lines(["the driver is taken again" if was_released else "the driver was not released"])
-    return 0
+    """Have every gateway of the node take the driver again. Return 1 if one does not answer."""
+    gateways = ask_all(state_dir)
+    for each in gateways:
+        if each.problem is None:
+            was_released = ask(each.socket, {"command": "take"})["was_released"]
+            told = "the driver is taken again" if was_released else "the driver was not released"
+        print_lines([f"{_name(each, gateways)}{told if each.problem is None else each.problem}"])
+    return 1 if any(each.problem is not None for each in gateways) else 0

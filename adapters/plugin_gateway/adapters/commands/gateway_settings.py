@@ -15,7 +15,7 @@ from plugin_gateway.adapters.commands.command_line import Parts
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_path, given_flags, options
 from plugin_gateway.adapters.configuration.reading import decide, decide_one
 from plugin_gateway.adapters.configuration.settings import EVERY_PRODUCT, Settings, make_settings
-from plugin_gateway.adapters.control.control_socket import ControlError, ask
+from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import ResourceRule
@@ -59,7 +59,8 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     if "config_file" in own:
         return View(settings, problems)
     try:
-        status = ask(state_dir, {"command": "status"})
+        asked = ask_all(state_dir)
+        status = next((each for each in asked if each.pid == start.pid), asked[0]).status
     except ControlError:
         status = {}
     settings = _in_force(settings, status.get("in_force", {}), sees_its_paths=start.is_beside)

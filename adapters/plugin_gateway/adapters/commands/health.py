@@ -1,13 +1,13 @@
-"""`plugin-gateway health`: tells the running gateway that devices are well, or that none is missing."""
+"""`plugin-gateway health`: tells the running gateways that devices are well, or that none is missing."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
-from plugin_gateway.adapters.control.control_socket import ask
+from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask, ask_all
 from plugin_gateway.adapters.support.terminal import print_lines
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Stage
@@ -47,24 +47,92 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
 
 
 def clear(state_dir: Path, devices: Sequence[str], *, on_probation: bool) -> int:
-    """Clear devices; all unhealthy ones if there are no ids. Return 1 if one stays unhealthy."""
+    """Clear devices at every gateway of the node; all unhealthy ones if there are no ids.
+
+    Return 1 if a device stays unhealthy, or a gateway could not be told.
+
+    Raises:
+        ControlError: no gateway answers, or none has one of the devices as unhealthy.
+    """
     only = {"only": Stage.PROBATION.value} if on_probation else {}
-    answers = ask(state_dir, {"command": "clear", "devices": list(devices), **only})["devices"]
-    print_lines([_cleared(answer) for answer in answers] or ["every device is healthy already"])
-    return 1 if any(answer["health"] != "healthy" for answer in answers) else 0
+    gateways = ask_all(state_dir)
+    unhealthy = {each.socket: _unhealthy(each.status) for each in gateways}
+    if any(all(device not in found for found in unhealthy.values()) for device in devices):
+        ask(gateways[0].socket, _request(devices, only))  # it says what is wrong with them
+    named = [[name for name in devices if name in unhealthy[each.socket]] for each in gateways]
+    outcomes = [
+        _Outcome(["they are healthy already"], is_well=True)
+        if devices and not names and each.problem is None
+        else _clear_at(each, _request(names, only))
+        for each, names in zip(gateways, named, strict=True)
+    ]
+    return _show(gateways, outcomes)
+
+
+class _Outcome(NamedTuple):
+    """What a gateway did."""
+
+    lines: Sequence[str]
+    is_well: bool
+
+
+def _show(gateways: Sequence[Asked], outcomes: Sequence[_Outcome]) -> int:
+    """Print what each gateway did. Return 1 if one did not do it."""
+    for gateway, outcome in zip(gateways, outcomes, strict=True):
+        named = f"{gateway.words}: " if len(gateways) > 1 else ""
+        print_lines([f"{named}{line}" for line in outcome.lines])
+    return 0 if all(each.is_well for each in outcomes) else 1
+
+
+def _clear_at(gateway: Asked, request: Mapping[str, Any]) -> _Outcome:
+    if gateway.problem is not None:
+        return _Outcome([str(gateway.problem)], is_well=False)
+    try:
+        answers = ask(gateway.socket, request)["devices"]
+    except ControlError as error:
+        return _Outcome([str(error)], is_well=False)
+    lines = [_cleared(answer) for answer in answers] or ["every device is healthy already"]
+    return _Outcome(lines, all(answer["health"] == "healthy" for answer in answers))
+
+
+def _request(devices: Sequence[str], only: Mapping[str, str]) -> Mapping[str, Any]:
+    return {"command": "clear", "devices": list(devices), **only}
+
+
+def _unhealthy(status: Mapping[str, Any]) -> frozenset[str]:
+    devices = (*status.get("devices", ()), *status.get("absent", ()))
+    return frozenset(device["id"] for device in devices if device["health"] != "healthy")
 
 
 def accept(state_dir: Path) -> int:
-    """Have the gateway expect the GPUs that the node has now."""
-    answer = ask(state_dir, {"command": "accept"})
+    """Have every gateway of the node expect the GPUs that it has now. Return 1 if one could not be told.
+
+    Raises:
+        ControlError: no gateway answers, or the active one refuses.
+    """
+    gateways = ask_all(state_dir)
+    accepted = _accepted(ask(gateways[0].socket, _ACCEPT))
+    return _show(gateways, [_Outcome(accepted, is_well=True), *map(_accept_at, gateways[1:])])
+
+
+_ACCEPT = {"command": "accept"}
+
+
+def _accept_at(gateway: Asked) -> _Outcome:
+    if gateway.problem is not None:
+        return _Outcome([str(gateway.problem)], is_well=False)
+    try:
+        return _Outcome(_accepted(ask(gateway.socket, _ACCEPT)), is_well=True)
+    except ControlError as error:
+        return _Outcome([str(error)], is_well=False)
+
+
+def _accepted(answer: Mapping[str, Any]) -> Sequence[str]:
     before = f", before it were {answer['before']}" if answer["before"] != answer["expected"] else ", as before"
-    print_lines(
-        [
-            f"{answer['expected']} GPUs are expected from now on{before}",
-            *(f"{device} is not missed any more" for device in answer["missed"]),
-        ]
-    )
-    return 0
+    return [
+        f"{answer['expected']} GPUs are expected from now on{before}",
+        *(f"{device} is not missed any more" for device in answer["missed"]),
+    ]
 
 
 def _cleared(answer: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`plugin-gateway status`: prints the state of the gateway that runs on this node."""
+"""`plugin-gateway status`: prints the state of the gateways that run on this node, the active one first."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
-from plugin_gateway.adapters.control.control_socket import ControlError, ask
+from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
@@ -45,23 +45,26 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
     """Print the status.
 
     Raises:
-        ControlError: the gateway cannot be asked.
+        ControlError: no gateway can be asked.
     """
-    status, found = _ask(state_dir)
+    first, *others = ask_all(state_dir)
     if as_json:
+        found = _find_holders(first)
         holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
-        print_json({**status, "holders": holders, "holders_known": found.source})
+        added = {"holders": holders, "holders_known": found.source, "other_gateways": [*map(_as_json, others)]}
+        print_json({**_as_json(first), **added})
     else:
-        print_lines(_lines(status, found))
+        print_lines(_all_lines(first, others))
     return 0
 
 
 def watch_status(state_dir: Path) -> int:
-    """Print the status each second until Ctrl-C. If the gateway cannot be asked, print why and continue."""
+    """Print the status each second until Ctrl-C. If no gateway can be asked, print why and continue."""
     before = _CLEAR if sys.stdout.isatty() else ""
     while True:
         try:
-            lines = _lines(*_ask(state_dir))
+            first, *others = ask_all(state_dir)
+            lines = _all_lines(first, others)
         except ControlError as error:
             lines = [str(error)]
         sys.stdout.write(before)
@@ -70,30 +73,43 @@ def watch_status(state_dir: Path) -> int:
         time.sleep(WATCH_INTERVAL)
 
 
-def _ask(state_dir: Path) -> tuple[Mapping[str, Any], Found]:
-    """Return the status, and the pods that hold devices. The gateway does not know them; the kubelet does."""
-    status = ask(state_dir, {"command": "status"})
-    return status, find_holders(Path(status["kubelet_dir"]))
+def _find_holders(gateway: Asked) -> Found:
+    """Return the pods that hold devices. The gateway does not know them; the kubelet does."""
+    return find_holders(Path(gateway.status["kubelet_dir"]))
+
+
+def _as_json(gateway: Asked) -> Mapping[str, Any]:
+    problem = {"problem": str(gateway.problem)} if gateway.problem is not None else {}
+    return {**gateway.status, "gateway": gateway.identity, **problem}
+
+
+def _all_lines(first: Asked, others: Sequence[Asked]) -> list[str]:
+    """Return the whole status of one gateway, and of each other one what may differ. Each has a line with its name."""
+    lines = [*([first.words] if others else []), *_lines(first.status, _find_holders(first))]
+    for other in others:
+        lines += ["", other.words, *_lines_of_another(other)]
+    return lines
+
+
+def _lines_of_another(gateway: Asked) -> list[str]:
+    if gateway.problem is not None:
+        return [str(gateway.problem)]
+    status = gateway.status
+    lines = _head(status)
+    for resource in status["resources"]:
+        lines += _resource_lines(resource)
+    return [*lines, *_explained(_unhealthy(status))]
 
 
 def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
     """Return the status as lines for people."""
     holders = names_by_device(found.holders)
-    lines = _driver_lines(status["driver"])
-    lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
-    if status["configuration_problem"]:
-        lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
-    file = status.get("configuration_file")  # an older gateway has none
-    if file and file["changed"]:
-        lines.append(
-            f"the configuration file {file['path']} was changed after it was read; plugin-gateway reload reads it again"
-        )
+    lines = _head(status)
     for resource in status["resources"]:
         lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
-    sick = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-    lines += ["", *table(rows), "", f"holders: {found.source}", *_explained(sick)]
+    lines += ["", *table(rows), "", f"holders: {found.source}", *_explained(_unhealthy(status))]
     decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 
@@ -103,12 +119,26 @@ def _decided(name: str, decision: Mapping[str, Any]) -> str:
     return f"{name}{value}, by {decision['source']}"
 
 
-def _driver_lines(driver: Mapping[str, Any]) -> list[str]:
+def _unhealthy(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
+
+
+def _head(status: Mapping[str, Any]) -> list[str]:
+    """Return the lines about the driver and the configuration."""
+    driver = status["driver"]
     lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
     if driver["problem"]:
         lines.append(f"waiting for the driver: {driver['problem']}")
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
+    lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
+    if status["configuration_problem"]:
+        lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
+    file = status.get("configuration_file")  # an older gateway has none
+    if file and file["changed"]:
+        lines.append(
+            f"the configuration file {file['path']} was changed after it was read; plugin-gateway reload reads it again"
+        )
     return lines
 
 

@@ -1,9 +1,13 @@
-"""The control socket: how `status`, `health clear` and `doctor` reach the gateway of this node.
+"""The control sockets: how `status`, `health clear` and `doctor` reach the gateways of this node.
 
-The gateway listens on the unix socket `control.sock` in its state directory. A client sends one line with a JSON object
-and gets one line back: `{"answer": ...}`, or `{"error": "..."}` with a text for the operator. Then the connection is
-closed. The requests are `{"command": "status"}`, `{"command": "clear", "devices": [...]}`, `{"command": "accept"}`,
-`{"command": "reload"}`, `{"command": "release", "seconds": 120}` and `{"command": "take"}`.
+Each gateway listens on a unix socket of its own in its state directory, `control-INSTANCE.sock`. So several gateways of
+one node can be asked, and the end of one does not concern the others. Earlier versions had one name for all of them,
+`control.sock`. A socket is removed by the next gateway that starts if nobody listens on it any more.
+
+A client sends one line with a JSON object and gets one line back: `{"answer": ...}`, or `{"error": "..."}` with a text
+for the operator. Then the connection is closed. The requests are `{"command": "status"}`,
+`{"command": "clear", "devices": [...]}`, `{"command": "accept"}`, `{"command": "reload"}`,
+`{"command": "release", "seconds": 120}` and `{"command": "take"}`.
 
 Only root and the user of the gateway may ask. The file has mode 0600, and the gateway asks the kernel for the user of
 each client.

@@ -1,4 +1,4 @@
-"""Server and client of the control socket: a request and an answer, each one line of JSON.
+"""The server of a gateway's control socket: a request and an answer, each one line of JSON.
 
 Only root and the user of the gateway may ask.
 """
@@ -7,56 +7,77 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
-import struct
-from collections.abc import Awaitable, Callable, Mapping
+import stat
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.support.connections import Clients
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.unix_files import who_may
+from plugin_gateway.adapters.support.unix_files import find_listener, peer_of
 from plugin_gateway.core.errors import GatewayError
 
-NAME = "control.sock"
+_NAME = re.compile(r"control(-[0-9a-f]{10}-[0-9a-f]{4})?\.sock")
+"""A control socket. One without an instance belongs to a gateway of a version that had one name for all of them."""
 TIMEOUT = 5.0
-"""Seconds. The server gives a client so long in all; a client waits so long for each step."""
+"""Seconds that a client has in all."""
 MAX_REQUEST = 4096
-"""Bytes."""
-MAX_ANSWER = 64 * 1024 * 1024
 """Bytes."""
 MAX_CLIENTS = 8
 LOOK_INTERVAL = 10.0
 """Seconds between two checks that the socket file still exists, and between two attempts to make it."""
-_PEER = struct.Struct("3i")
-"""pid, uid and gid, as the kernel returns them for SO_PEERCRED."""
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 """Returns the answer to a request at once, or something to await for it. Raises GatewayError with a message for the
 operator."""
 
 
-class ControlError(GatewayError):
-    """The gateway cannot be reached, or refuses the command. The message is for the operator."""
+def control_sockets(directory: Path) -> Sequence[Path]:
+    """Return the control sockets of all gateways with this state directory, the oldest gateway first.
+
+    Some may belong to gateways that are gone.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    return [path for path in sorted(directory.iterdir()) if _NAME.fullmatch(path.name)]
 
 
-class NoAnswerError(ControlError):
-    """The gateway accepted the connection, but did not answer in time."""
+def remove_leftovers(directory: Path) -> None:
+    """Remove the sockets of gateways that are gone.
+
+    A gateway listens before its socket gets its name. So nobody is alive behind a socket that refuses a connection.
+    """
+    with contextlib.suppress(OSError):
+        for path in control_sockets(directory):
+            with contextlib.suppress(OSError):  # what cannot be looked at may belong to somebody
+                _remove_leftover(path)
+
+
+def _remove_leftover(path: Path) -> None:
+    before = path.lstat()
+    if stat.S_ISSOCK(before.st_mode) and find_listener(path) is None and os.path.samestat(path.lstat(), before):
+        path.unlink()
+        log.info("removed the control socket of an earlier instance", socket=path.name)
 
 
 class ControlServer:
     """Answers in the event loop from what the gateway knows. No request waits for the driver or the kubelet."""
 
-    def __init__(self, directory: Path, answer: Answer) -> None:
-        self._path = directory / NAME
+    def __init__(self, directory: Path, instance: str, answer: Answer) -> None:
+        """``instance`` names this gateway among those with the same directory; see `plugin_sockets.new_instance`."""
+        self._path = directory / f"control-{instance}.sock"
         self._answer = answer
 
     async def run(self) -> None:
         """Serve until cancelled. If the socket cannot be made, log it and try again; the gateway works without it."""
         logged: str | None = None
+        remove_leftovers(self._path.parent)
         while True:
             try:
-                listener, inode = _listen(self._path)
+                listener = _listen(self._path)
             except OSError as error:
                 problem = error.strerror or str(error)
                 if problem != logged:
@@ -65,10 +86,10 @@ class ControlServer:
                 await asyncio.sleep(LOOK_INTERVAL)
             else:
                 logged = None
-                await self._serve(listener, inode)
+                await self._serve(listener)
 
-    async def _serve(self, listener: socket.socket, inode: int) -> None:
-        """Serve while the socket file exists. If another gateway has replaced the file, do not remove it at the end."""
+    async def _serve(self, listener: socket.socket) -> None:
+        """Serve while the socket file exists."""
         clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=_is_allowed)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -79,8 +100,7 @@ class ControlServer:
         finally:
             listener.close()
             with contextlib.suppress(OSError):
-                if self._path.lstat().st_ino == inode:  # otherwise it belongs to a newer gateway
-                    self._path.unlink()
+                self._path.unlink()
 
     async def _converse(self, client: socket.socket) -> None:
         """Read one request, and send its answer."""
@@ -106,13 +126,13 @@ class ControlServer:
             return {"error": str(error)}
 
 
-def _listen(path: Path) -> tuple[socket.socket, int]:
-    """Return a listening socket at this path, and its inode.
+def _listen(path: Path) -> socket.socket:
+    """Return a listening socket at this path.
 
     It is made under another name and renamed when its mode is 0600. So nobody can connect before the mode is set.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    hidden = path.with_name(f".{path.name}")
     hidden.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -120,64 +140,14 @@ def _listen(path: Path) -> tuple[socket.socket, int]:
         hidden.chmod(0o600)
         listener.listen(MAX_CLIENTS)
         hidden.rename(path)
-        return listener, path.lstat().st_ino
     except OSError:
         listener.close()
         with contextlib.suppress(OSError):
             hidden.unlink()
         raise
+    return listener
 
 
 def _is_allowed(client: socket.socket) -> bool:
     """Return whether the process at the other end belongs to root or to our user."""
-    _, uid, _ = _PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-    return uid in {0, os.geteuid()}
-
-
-def ask(directory: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Send a request to the gateway of this node, and return its answer.
-
-    Raises:
-        NoAnswerError: it does not answer in time.
-        ControlError: it cannot be reached, or refuses.
-    """
-    path = directory / NAME
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(TIMEOUT)
-            client.connect(os.fspath(path))
-            client.sendall(json.dumps(request).encode() + b"\n")
-            with client.makefile("rb") as file:
-                data = file.readline(MAX_ANSWER)
-    except TimeoutError as error:
-        raise NoAnswerError(f"the gateway at {path} did not answer within {TIMEOUT:.0f} s") from error
-    except OSError as error:
-        raise ControlError(f"no gateway can be asked at {path}: {error.strerror or error}{_hint(error)}") from error
-    return _parse(path, data)
-
-
-def _hint(error: OSError) -> str:
-    """Return a likely cause, for the end of the error message."""
-    if isinstance(error, PermissionError):
-        return f"; {who_may() if os.geteuid() == 0 else 'only root may'}"
-    if isinstance(error, ConnectionResetError):
-        return "; it is busy with others, try again"
-    return "; is it running, and does it have the same --state-dir?"
-
-
-def _parse(path: Path, data: bytes) -> Mapping[str, Any]:
-    """Return the answer in a line of the gateway.
-
-    Raises:
-        ControlError: it is an error, or no answer at all.
-    """
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise ControlError(f"the gateway at {path} hung up; it answers root alone") from error
-    if not isinstance(found, dict) or found.keys() not in ({"answer"}, {"error"}):
-        raise ControlError(f"what listens at {path} is no gateway of this version")
-    if "error" in found:
-        raise ControlError(str(found["error"]))
-    answer: Mapping[str, Any] = found["answer"]
-    return answer
+    return peer_of(client).uid in {0, os.geteuid()}

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from plugin_gateway.adapters.control.control_socket import NAME
+from plugin_gateway.adapters.control.control_client import ControlError, ask_all
+from plugin_gateway.adapters.control.control_socket import control_sockets
 from plugin_gateway.adapters.support.unix_files import find_listener
 
 
@@ -17,19 +18,21 @@ class Start(NamedTuple):
     environment: Mapping[str, str] = {}
     is_beside: bool = False
     """Whether a gateway runs here whose paths mean the same as here."""
+    pid: int = 0
+    """Its process. 0 if it is not visible here."""
 
 
 def find_start(state_dir: Path) -> Start:
-    """Return how the gateway was started that listens on the control socket in this directory.
+    """Return how the gateway was started that has this state directory; of several, the active one.
 
     Both are empty if no gateway runs, if this user may not read its process, or if it has another mount namespace. In
     the last case it runs in a container, and its paths mean something else here.
     """
     try:
-        listener = find_listener(state_dir / NAME)
-        if listener is None or not listener.pid:
+        pid = _find_process(state_dir)
+        if not pid:
             return Start()
-        process = Path(f"/proc/{listener.pid}")
+        process = Path(f"/proc/{pid}")
         if not os.path.samestat((process / "ns/mnt").stat(), Path("/proc/self/ns/mnt").stat()):
             return Start()
         words = (process / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")[:-1]
@@ -37,6 +40,21 @@ def find_start(state_dir: Path) -> Start:
     except OSError:
         return Start()
     if "run" not in words:
-        return Start(is_beside=True)
+        return Start(is_beside=True, pid=pid)
     environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return Start(words[words.index("run") + 1 :], environment, is_beside=True)
+    return Start(words[words.index("run") + 1 :], environment, is_beside=True, pid=pid)
+
+
+def _find_process(state_dir: Path) -> int:
+    """Return the process of the gateway; 0 if there is none, or it is not visible here.
+
+    Raises:
+        OSError: it cannot be found out.
+    """
+    pids = {listener.pid for path in control_sockets(state_dir) if (listener := find_listener(path)) is not None}
+    if len(pids) < 2:  # noqa: PLR2004 - so one that hangs is not waited for
+        return next(iter(pids), 0)
+    try:
+        return ask_all(state_dir)[0].pid
+    except ControlError:
+        return 0

@@ -44,14 +44,28 @@ class Given(NamedTuple):
 class DeviceCounter:
     """The number of devices, and the file that remembers it."""
 
-    def __init__(self, directory: Path, word: str, given: Given, tell: Callable[[str | None, bool], None]) -> None:
-        """``word`` is the word for a device. ``tell`` gets which devices are missing, and whether that is news."""
+    def __init__(
+        self,
+        directory: Path,
+        word: str,
+        given: Given,
+        tell: Callable[[str | None, bool], None],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """``word`` is the word for a device. ``tell`` gets which devices are missing, and whether that is news.
+
+        ``may_write`` says whether this is the gateway that writes the file, if several have it.
+        """
         self._directory = directory
         self._source = given.source
         self._tell = tell
         self._count = DeviceCount(word, given.number)
         self._file = KeptFile["Remembered"](
-            directory / NAME, "the devices of this node", "a restart will forget which devices were here", _encode
+            directory / NAME,
+            "the devices of this node",
+            "a restart will forget which devices were here",
+            _encode,
+            may_write,
         )
         self._file_system: str | None = None
         self._latest: State | None = None

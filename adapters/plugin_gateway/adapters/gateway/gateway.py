@@ -22,7 +22,7 @@ from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.health.state_function import advance, clear, due, wait
+from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
@@ -231,6 +231,12 @@ class Gateway:
         before, after = advertise(self._state, self.rules), advertise(self._state, rules)
         known = {device: name for name, advertisement in before.items() for device in advertisement.by_id}
         return any(known.get(device, name) != name for name, each in after.items() for device in each.by_id)
+
+    def adopt(self, kept: State) -> None:
+        """Take over the faults that another gateway kept."""
+        self._conclude(*adopt(self._state, kept))
+        self._publish()
+        self._observations.wake()
 
     @property
     def state(self) -> State:

@@ -26,13 +26,24 @@ class HealthMemory:
     """The latest faults, and the file that contains them."""
 
     def __init__(
-        self, directory: Path, boot_id: Path = BOOT_ID, written_by: "Callable[[Memory], WrittenBy] | None" = None
+        self,
+        directory: Path,
+        boot_id: Path = BOOT_ID,
+        written_by: "Callable[[Memory], WrittenBy] | None" = None,
+        may_write: "Callable[[], bool]" = lambda: True,
     ) -> None:
-        """``written_by`` makes the header of the file; it is called in the thread that writes."""
+        """``written_by`` makes the header of the file; it is called in the thread that writes.
+
+        ``may_write`` says whether this is the gateway that writes the file, if several have it.
+        """
         self._boot_id = _read_boot_id(boot_id)
         self._written_by = written_by
         self._file = KeptFile[Memory](
-            directory / NAME, "unhealthy devices", "a restart will forget which devices are unhealthy", self._encode
+            directory / NAME,
+            "unhealthy devices",
+            "a restart will forget which devices are unhealthy",
+            self._encode,
+            may_write,
         )
 
     def recall(self) -> State:
@@ -40,10 +51,18 @@ class HealthMemory:
         kept = self._file.read(_decoder)
         if kept is None:
             return State()
-        state = recall(kept, self._boot_id, time.clock_gettime(time.CLOCK_BOOTTIME))
+        state = self._recalled(kept)
         for device, fault in state.faults.items():
             log.warning("device was unhealthy before", device=device, reason=fault.reason, needs=fault.lacks)
         return state
+
+    def read_again(self) -> State | None:
+        """Return the state that another gateway left since the file was last read or written. None if none did."""
+        kept = self._file.read_again(_decoder)
+        return self._recalled(kept) if kept is not None else None
+
+    def _recalled(self, kept: Memory) -> State:
+        return recall(kept, self._boot_id, time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def keep(self, state: State) -> None:
         """Remember the faults of a state for the next write. Returns at once."""

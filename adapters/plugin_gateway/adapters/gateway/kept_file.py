@@ -25,19 +25,30 @@ LOOK_INTERVAL = 30.0
 class KeptFile(Generic[_Value]):
     """The latest value, and the file that contains it."""
 
-    def __init__(self, path: Path, what: str, if_lost: str, encode: Callable[[_Value], Mapping[str, object]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        if_lost: str,
+        encode: Callable[[_Value], Mapping[str, object]],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         """``what`` is in the file, and ``if_lost`` follows if it cannot be written, both in words.
 
-        ``encode`` makes the JSON value. It is called in the thread that writes.
+        ``encode`` makes the JSON value. It is called in the thread that writes. ``may_write`` says whether this is the
+        instance that writes the file, if several have it.
         """
         self._path = path
         self._what = what
         self._if_lost = if_lost
         self._encode = encode
+        self._may_write = may_write
         self._kept: _Value | None = None
         """The content of the file."""
         self._written: Written | None = None
         """The identity of the file. None if this instance has not written one yet."""
+        self._read_from: Written | None = None
+        """The identity of the file that was read last. None if there was none."""
         self._latest: _Value | None = None
         """What the file should contain. None if nothing has to be kept yet."""
         self._changed = asyncio.Event()
@@ -59,6 +70,7 @@ class KeptFile(Generic[_Value]):
             return None
         from plugin_gateway.adapters.gateway import state_file  # noqa: PLC0415 - only needed if there is a file
 
+        self._read_from = state_file.find(self._path)
         try:
             decoded = state_file.read(self._path, decode())
         except state_file.DamagedFileError as error:
@@ -70,6 +82,17 @@ class KeptFile(Generic[_Value]):
                 f"what was kept about {self._what} can be read in part", problems=decoded.problems, copy=self._copy()
             )
         return self._kept
+
+    def read_again(self, decode: "Callable[[], Callable[[object], Decoded[_Value]]]") -> _Value | None:
+        """Return what another instance has written since the file was last read or written. None if none has."""
+        if not os.path.lexists(self._path):
+            return None
+        from plugin_gateway.adapters.gateway import state_file  # noqa: PLC0415 - only needed if there is a file
+
+        if state_file.find(self._path) in {self._read_from, self._written}:
+            return None
+        self._changed.set()
+        return self.read(decode)
 
     def _copy(self) -> str:
         """Copy the file, and return the name of the copy, or why there is none."""
@@ -96,12 +119,14 @@ class KeptFile(Generic[_Value]):
                     async with asyncio.timeout(LOOK_INTERVAL if self._latest is not None else None):
                         await self._changed.wait()
                 self._changed.clear()
-                await to_its_end(asyncio.to_thread(self._write))
+                if self._may_write():
+                    await to_its_end(asyncio.to_thread(self._write))
                 if self._problem is not None:
                     await asyncio.sleep(RETRY)
                     self._changed.set()
         finally:
-            self._write()
+            if self._may_write():
+                self._write()
 
     def _write(self) -> None:
         """Write the file, unless it already exists with the same content."""

@@ -109,10 +109,11 @@ class OwnSockets:
         self._seen &= names
         return names > self._seen
 
-    def find_others(self, resource: ResourceName) -> list[OtherGateway]:
+    def find_others(self, resource: ResourceName | None = None) -> list[OtherGateway]:
         """Return the other running gateways with this resource, the oldest first. Leftover sockets are removed.
 
-        Only names of gateways are considered. Sockets of other device plugins are never touched.
+        Without a resource, return those with any resource. Only names of gateways are considered. Sockets of other
+        device plugins are never touched.
         """
         others = []
         for name, (of_resource, instance) in self._others():
@@ -128,7 +129,7 @@ class OwnSockets:
                     _remove_leftover(path)
                 continue
             self._seen.add(name)
-            if of_resource == checksum(resource):
+            if resource is None or of_resource == checksum(resource):
                 others.append(OtherGateway(instance, name, listener.pid, has_stream=bool(found.st_mode & STREAM_OPEN)))
         return sorted(others, key=lambda other: other.instance)
 

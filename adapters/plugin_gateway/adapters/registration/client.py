@@ -114,6 +114,12 @@ def ladder(dialects: Sequence[Dialect], last: Dialect | None) -> tuple[Dialect, 
     return (*first, *(dialect for dialect in dialects if dialect is not last))
 
 
+def most_specific(refusals: Sequence[Refusal]) -> Refusal:
+    """Return the refusal to log. A refused version says more than an unknown service."""
+    refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
+    return (refused or list(refusals))[-1]
+
+
 class RegistrationClient:
     """A connection to one kubelet, used for all dialects of one registration."""
 

@@ -7,18 +7,18 @@ two things run in other tasks: waiting for the kubelet's answer to Register, and
 import asyncio
 import math
 import time
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, OwnSockets
-from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder
+from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder, most_specific
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
+from plugin_gateway.adapters.registration.leadership import Leadership
 from plugin_gateway.adapters.registration.other_gateways import OtherGateways
-from plugin_gateway.adapters.registration.registration import Kubelet, Registration
+from plugin_gateway.adapters.registration.registration import Attempt, Kubelet, Registration
 from plugin_gateway.adapters.registration.retry import BIND_RETRY, Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
@@ -36,19 +36,6 @@ CLOSING_GRACE = 1.0
 """Seconds for a running call to finish when its endpoint is closed."""
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """A registration in progress, with one kubelet. It tries one dialect after the other."""
-
-    registration: Registration
-    kubelet: Kubelet
-    client: RegistrationClient
-    endpoint: Endpoint | None = None
-    """The endpoint of the Register call in progress."""
-    answer: asyncio.Task[Refusal | None] | None = None
-    refused: list[tuple[Dialect, Refusal]] = field(default_factory=list)
-
-
 class Registrar:
     """Keeps every resource registered with the kubelet of the node."""
 
@@ -57,6 +44,10 @@ class Registrar:
         self._dialects = tuple(dialects)
         self._directory = directory
         self._own_sockets = OwnSockets(directory.path)
+        self.instance = self._own_sockets.instance
+        self._leadership = Leadership(self._own_sockets)
+        self.before_register: Callable[[], None] = lambda: None
+        """Called before each registration. Another gateway may have served the kubelet until then."""
         self._pacing = Pacing()
         self._wake = asyncio.Event()
         self._registrations: dict[ResourceName, Registration] = {}
@@ -65,14 +56,14 @@ class Registrar:
         self._histories: dict[ResourceName, StreamHistory] = {}
         self._records: dict[ResourceName, RegistrationRecords] = {}
         self.kubelets_seen = 0
-        """Number of kubelet processes seen so far. A restarted kubelet counts again."""
+        """Number of kubelets seen so far. A restarted one counts again."""
         self._kubelet: Kubelet | None = None
         """The kubelet that was seen last."""
         self._is_present: bool | None = None
         """Whether there was a kubelet at the last look. None before the first look."""
         self._last: Dialect | None = None
         """The dialect that a kubelet accepted last."""
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._client: RegistrationClient | None = None
         """Prepared for the next attempt."""
         self._tasks: asyncio.TaskGroup | None = None
@@ -155,6 +146,11 @@ class Registrar:
     def status(self) -> Sequence[ResourceStatus]:
         """Return the state of the registration of each resource."""
         return [registration.status() for registration in self._registrations.values()]
+
+    def leads(self) -> bool:
+        """Whether it is this gateway, of those on the node, that writes what is known of the devices."""
+        has_stream = any(each.stream_opened is not None for each in self.status())
+        return self._leadership.decide(self._registrations.keys(), has_stream=has_stream)
 
     def kubelet_agent(self) -> str | None:
         """The user agent of the kubelet, from its latest streams. None if it never opened one. For any thread."""
@@ -287,9 +283,10 @@ class Registrar:
             return min(each.due(kubelet) for each in waiting)
         if first.other_gateways.takes_over():
             first.schedule.reason = Reason.OTHER_GATEWAY_LEFT
+        self.before_register()
         first.begin()
         client, self._client = self._client or RegistrationClient(self._directory.kubelet_socket), None
-        self._attempt = _Attempt(first, kubelet, client)
+        self._attempt = Attempt(first, kubelet, client)
         await self._try_next_dialect(self._attempt)
         return math.inf
 
@@ -318,7 +315,7 @@ class Registrar:
             await self._close_attempt(attempt)
             attempt.registration.close_unanswered()
 
-    async def _take_answer(self, attempt: _Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
+    async def _take_answer(self, attempt: Attempt, endpoint: Endpoint, refusal: Refusal | None) -> None:
         """Handle the answer to Register. An open stream counts as acceptance, even if the answer was lost."""
         if refusal is None or endpoint.stream.opened is not None:
             self._last = endpoint.dialect
@@ -336,14 +333,14 @@ class Registrar:
             await self._close_attempt(attempt)
             attempt.registration.fail(refusal)
 
-    async def _try_next_dialect(self, attempt: _Attempt) -> None:
+    async def _try_next_dialect(self, attempt: Attempt) -> None:
         """Send Register in the next dialect. The registration fails if none is left."""
         tried = [dialect for dialect, _ in attempt.refused]
         left = [dialect for dialect in ladder(self._allowed, self._last) if dialect not in tried]
         registration = attempt.registration
         if not left:
             await self._close_attempt(attempt)
-            registration.fail(_most_specific([refusal for _, refusal in attempt.refused]), self._hint())
+            registration.fail(most_specific([refusal for _, refusal in attempt.refused]), self._hint())
             return
         try:
             endpoint = await registration.endpoints.fresh(left[0])
@@ -364,7 +361,7 @@ class Registrar:
             await self._pacing.take(resource)
         return await client.register(endpoint.dialect, endpoint.dialect.registration(endpoint.path.name, resource))
 
-    async def _close_attempt(self, attempt: _Attempt) -> None:
+    async def _close_attempt(self, attempt: Attempt) -> None:
         """Cancel the Register call if it is still open, and close the connection."""
         if attempt.answer is not None and not attempt.answer.done():
             attempt.answer.cancel()
@@ -392,9 +389,3 @@ async def _close(registrations: Sequence[Registration]) -> None:
     async with asyncio.TaskGroup() as closing:
         for registration in registrations:
             closing.create_task(registration.endpoints.close(CLOSING_GRACE))
-
-
-def _most_specific(refusals: Sequence[Refusal]) -> Refusal:
-    """Return the refusal to log. A refused version says more than an unknown service."""
-    refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
-    return (refused or list(refusals))[-1]

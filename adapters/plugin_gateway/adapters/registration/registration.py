@@ -1,11 +1,14 @@
 """The registration of one resource: its endpoint, its deadlines and its pauses."""
 
+import asyncio
 import math
 import random
 import time
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from plugin_gateway.adapters.registration.client import CURES, Failure, Refusal
+from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.registration.client import CURES, Failure, Refusal, RegistrationClient
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.registration.other_gateways import OtherGateways
@@ -285,3 +288,16 @@ class Registration:
             endpoint=endpoint.path.name,
             lasted_s=round(ended - opened, 3),
         )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A registration in progress, with one kubelet. It tries one dialect after the other."""
+
+    registration: Registration
+    kubelet: Kubelet
+    client: RegistrationClient
+    endpoint: Endpoint | None = None
+    """The endpoint of the Register call in progress."""
+    answer: asyncio.Task[Refusal | None] | None = None
+    refused: list[tuple[Dialect, Refusal]] = field(default_factory=list)

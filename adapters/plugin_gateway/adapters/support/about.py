@@ -1,6 +1,7 @@
 """What this process is and where it runs, for the headers of files that people send."""
 
 import os
+from functools import cache
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ class About(NamedTuple):
     """Release of the kernel."""
 
 
+@cache
 def about(node_name: str) -> About:
     """Return what this process is. Reading the version takes some milliseconds."""
     host = os.uname()

@@ -4,12 +4,15 @@ import errno
 import os
 import socket
 import stat
+import struct
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 MAX_PATH = 107
 """Bytes that the path of a unix socket can have on Linux."""
+_CREDENTIALS = struct.Struct("3i")
+"""pid, uid and gid."""
 
 
 _BLOCK = 4096
@@ -58,6 +61,20 @@ class Listener(NamedTuple):
     """0 if the process is in a PID namespace that we cannot see, or if it is not known."""
 
 
+class Peer(NamedTuple):
+    """The process at the other end of a connection, as the kernel names it."""
+
+    pid: int
+    """0 if the process is in a PID namespace that we cannot see."""
+    uid: int
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return the process at the other end of a unix socket (SO_PEERCRED)."""
+    pid, uid, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return Peer(pid, uid)
+
+
 def find_listener(path: Path) -> Listener | None:
     """Return the process that listens on a unix socket; None if there is none, or no socket.
 
@@ -72,8 +89,7 @@ def find_listener(path: Path) -> Listener | None:
             return Listener(pid=0)  # the queue of connections is full, so a process listens
         except (ConnectionRefusedError, FileNotFoundError):
             return None
-        credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        return Listener(pid=int.from_bytes(credentials[:4], "little", signed=True))
+        return Listener(pid=peer_of(probe).pid)
 
 
 def who_may() -> str:

@@ -200,8 +200,7 @@ def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
 
 def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
     """Apply which driver answers. A new instance of the driver has reset every device."""
-    before = state.driver.instance if state.driver is not None else None
-    is_new = None not in {before, driver.instance} and before != driver.instance
+    is_new = driver.is_another_instance_than(state.driver)
     held = {device: faults.reset(fault) for device, fault in state.faults.items()} if is_new else {}
     seen = driver if driver != state.driver else None
     repeated = {} if is_new else state.repeated

@@ -87,6 +87,10 @@ class DriverSeen(NamedTuple):
     instance: str | None
     """Changes when the kernel module is loaded again. None if the instance is unknown."""
 
+    def is_another_instance_than(self, other: "DriverSeen | None") -> bool:
+        """Whether the devices were reset between the two. False if an instance is unknown."""
+        return other is not None and None not in {self.instance, other.instance} and self.instance != other.instance
+
     @property
     def topic(self) -> Hashable | None:
         """None, because the order relative to other observations matters."""

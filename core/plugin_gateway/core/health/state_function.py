@@ -4,8 +4,9 @@ It has the form (state, observation, now, policy) -> (state, changes).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health import faults
@@ -26,6 +27,8 @@ from plugin_gateway.core.health.policy import (
 )
 from plugin_gateway.core.health.repetition import forget
 from plugin_gateway.core.health.state import State
+
+_Key = TypeVar("_Key")
 
 
 def advance(state: State, observation: Observation, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
@@ -50,6 +53,39 @@ def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> 
     The flapping count of the device starts again, and so do the counts of evidence that has to be repeated.
     """
     return _conclude(state, _clear(state, device), Changes(), now, policy, silence=math.inf)
+
+
+def adopt(state: State, kept: State) -> tuple[State, Changes]:
+    """Return the state with the faults that another gateway kept, and what changed.
+
+    ``kept`` is what `recall` returned. Of two faults of one device, the one that needs more counts.
+    """
+    was_reset = state.driver is not None and state.driver.is_another_instance_than(kept.driver)
+    repeated = kept.repeated if not was_reset else {}
+    theirs = {device: faults.reset(fault) if was_reset else fault for device, fault in kept.faults.items()}
+    added = {
+        device: fault
+        for device, fault in theirs.items()
+        if device not in state.faults or fault.needs > state.faults[device].needs
+    }
+    after = replace(
+        state.with_faults(added),
+        taken_out=_longer(state.taken_out, kept.taken_out),
+        repeated={
+            device: _longer(state.repeated.get(device, {}), repeated.get(device, {}))
+            for device in (*state.repeated, *repeated)
+        },
+        driver=state.driver if state.driver is not None else kept.driver,
+        unseen=(state.unseen | kept.unseen) - {device.id for device in state.devices},
+    )
+    return after, Changes(health=_compare(state, after))
+
+
+def _longer(
+    ours: Mapping[_Key, tuple[float, ...]], theirs: Mapping[_Key, tuple[float, ...]]
+) -> Mapping[_Key, tuple[float, ...]]:
+    """Return the times that one of two gateways counted. Both may have counted the same ones, so they are not added."""
+    return {key: max(ours.get(key, ()), theirs.get(key, ()), key=len) for key in (*ours, *theirs)}
 
 
 def due(state: State, policy: HealthPolicy) -> float | None:

@@ -1,4 +1,4 @@
-"""Checks of the gateway that runs on this node, through its control socket."""
+"""Checks of the gateways that run on this node, through their control sockets."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
-from plugin_gateway.adapters.control.control_socket import NAME, ControlError, NoAnswerError, ask
+from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
@@ -16,31 +16,49 @@ from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.health.remedies import Remedies, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
+_HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
 
 
 def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
-    """Ask the gateway for its status, and report the problems in it.
+    """Ask the gateways for their status, the active one first, and report the problems in it.
 
     ``remedies`` says what the vendor recommends for each cause.
     """
     try:
-        status = ask(state_dir, {"command": "status"})
+        gateways = ask_all(state_dir)
     except NoAnswerError as error:
-        yield mend(f"{error}", "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on")
+        yield mend(f"{error}", _HANGS)
         return
     except ControlError as error:
         if os.geteuid() != 0:
             yield unseen(str(error))
         else:
-            yield mend(f"{error}", f"start it, or give the --state-dir in which its {NAME} is")
+            yield mend(f"{error}", "start it, or give the --state-dir in which its control socket is")
         return
+    for gateway in gateways:
+        which = gateway.words if len(gateways) > 1 else "a gateway"
+        yield from _check_one(gateway, which, remedies, is_first=gateway is gateways[0])
+
+
+def _check_one(gateway: Asked, which: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
+    """Report the problems of one gateway. What is wrong with a device is told once, by the first one."""
+    if gateway.problem is not None:
+        yield mend(f"{gateway.problem}", _HANGS)
+        return
+    status, name = gateway.status, "the gateway" if is_first else which
     driver = status["driver"]
-    yield well(f"a gateway runs here{f', with driver {version}' if (version := driver['version']) else ''}")
-    yield from _check_driver(driver)
-    yield from _check_configuration(status)
-    yield from _check_number(status.get("device_count", {}))  # an older gateway has none
+    yield well(f"{which} runs here{f', with driver {version}' if (version := driver['version']) else ''}")
+    yield from _check_driver(driver, name)
+    yield from _check_configuration(status, name)
+    if is_first:
+        yield from _check_number(status.get("device_count", {}))  # an older gateway has none
     for resource in status["resources"]:
         yield _check_resource(resource)
+    if is_first:
+        yield from _check_devices(status, remedies)
+
+
+def _check_devices(status: Mapping[str, Any], remedies: Remedies) -> Iterator[Finding]:
     unhealthy = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
     holders = names_by_device(find_holders(Path(status["kubelet_dir"])).holders) if unhealthy else {}
     for device in unhealthy:
@@ -92,26 +110,26 @@ def _check_number(number: Mapping[str, Any]) -> Iterator[Finding]:
         yield hint(f"there are {present} GPUs, and {expected} are expected by {number['decided_by']}")
 
 
-def _check_configuration(status: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_configuration(status: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
     file = status.get("configuration_file")  # an older gateway has none
     if status["configuration_problem"]:
         problem = status["configuration_problem"]
         yield mend(
-            f"the gateway refused its configuration file and goes on with an older one: {problem}",
+            f"{gateway} refused its configuration file and goes on with an older one: {problem}",
             "mend the file, then plugin-gateway reload",
         )
     elif file and file["changed"]:
         yield hint(
-            f"the configuration file {file['path']} was changed after the gateway read it",
+            f"the configuration file {file['path']} was changed after {gateway} read it",
             "plugin-gateway reload; with --watch-config the gateway reads it by itself",
         )
 
 
-def _check_driver(driver: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_driver(driver: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
     if driver.get("released") is not None:
         yield hint(driver["problem"], "plugin-gateway driver take takes it again at once")
     elif driver["problem"]:
-        yield mend(f"the gateway waits for the driver: {driver['problem']}", _DRIVER_TODO)
+        yield mend(f"{gateway} waits for the driver: {driver['problem']}", _DRIVER_TODO)
     if driver["events_problem"]:
         yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
 

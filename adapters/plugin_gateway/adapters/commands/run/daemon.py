@@ -72,7 +72,7 @@ class Daemon:
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
-        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by)
+        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._registrar.leads)
         self._gateway = Gateway(
             observations=observations,
             registrar=self._registrar,
@@ -81,6 +81,7 @@ class Daemon:
             state=self._memory.recall(),
             keep=self._keep,
         )
+        self._registrar.before_register = self._read_again
         self._before = self._gateway.state
         """The state that an earlier instance left."""
         self._counter: DeviceCounter | None = None
@@ -152,7 +153,9 @@ class Daemon:
             from plugin_gateway.adapters.gateway.device_counter import DeviceCounter  # noqa: PLC0415 - after the start
 
             settings, word = self._settings, self._device_word
-            self._counter = DeviceCounter(settings.state_dir, word, _given(settings), self._tell_missing)
+            self._counter = DeviceCounter(
+                settings.state_dir, word, _given(settings), self._tell_missing, self._registrar.leads
+            )
         return self._counter
 
     def _tell_missing(self, problem: str | None, is_news: bool) -> None:  # noqa: FBT001 - called by the counter alone
@@ -160,6 +163,12 @@ class Daemon:
         self._missing = problem, is_news
         if self._reports is not None:
             self._reports.tell_missing(problem, is_news=is_news)
+
+    def _read_again(self) -> None:
+        """Take over what a gateway that served the kubelet until now knew of the devices."""
+        kept = self._memory.read_again()
+        if kept is not None:
+            self._gateway.adopt(kept)
 
     async def _report_to_cluster(self) -> None:
         await _import_later("plugin_gateway.adapters.cluster.reports")
@@ -188,7 +197,7 @@ class Daemon:
         await _import_later("plugin_gateway.adapters.control.control_socket")
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
-        await ControlServer(self._settings.state_dir, self._commands().answer).run()
+        await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands().answer).run()
 
     async def _serve_http(self, listener: socket.socket) -> None:
         await _import_later("plugin_gateway.adapters.monitoring.pages")
@@ -213,10 +222,13 @@ class Daemon:
         )
 
     def _configuration(self) -> Mapping[str, object]:
-        """Return what `status` shows about the configuration: values that somebody decided, with their sources."""
-        settings = self._settings
+        """Return what `status` shows about this process, and the values that somebody decided, with their sources."""
+        from plugin_gateway.adapters.support.about import about  # noqa: PLC0415 - only needed for an answer
+
+        settings, here = self._settings, about("")
         decided = {name: source for name, source in settings.sources.items() if source != "default"}
         return {
+            "gateway": {"version": here.gateway, "host": here.node, "instance": self._registrar.instance},
             "kubelet_dir": str(settings.kubelet_dir),
             "configuration_problem": self._configuration_problem,
             "configuration_file": None

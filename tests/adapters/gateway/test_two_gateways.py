@@ -1,0 +1,141 @@
+"""Two gateways on one node with one state directory: both can be asked, and only the active one writes its memory."""
+
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from driver.driver import Driver
+from harness.node import RESOURCE, until
+from harness.process import Process, run_to_end, started
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
+
+class Two(NamedTuple):
+    """An active gateway and one that stands by, each with a driver of its own that has the same devices."""
+
+    kubelet: FakeKubelet
+    active: Process
+    standby: Process
+    standbys_driver: Driver
+
+
+@pytest.fixture
+async def two(kubelet_dir: Path, driver: Driver, tmp_path: Path) -> AsyncIterator[Two]:
+    (tmp_path / "other").mkdir()
+    other = Driver(tmp_path / "other", gpus=8)
+    try:
+        async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, AsyncExitStack() as processes:
+            active = await processes.enter_async_context(gateway(kubelet_dir, driver))
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+            standby = await processes.enter_async_context(gateway(kubelet_dir, other))
+            await standby.wait_for_event("another gateway offers this resource, standing by")
+            yield Two(kubelet, active, standby, other)
+    finally:
+        other.close()
+
+
+@asynccontextmanager
+async def gateway(kubelet_dir: Path, driver: Driver) -> AsyncIterator[Process]:
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
+    async with started(*arguments, environment=driver.environment) as process:
+        await process.wait_for_control()
+        yield process
+
+
+def faults(state_dir: Path) -> list[str]:
+    path = state_dir / "health.json"
+    return sorted(json.loads(path.read_text())["faults"]) if path.exists() else []
+
+
+async def test_status_shows_the_active_one_first_and_says_which_is_which(two: Two) -> None:
+    status, output, errors = await run_to_end("status")
+    assert (status, errors) == (0, "")
+    first, second = (
+        output.index(f"(pid {two.active.pid}), active"),
+        output.index(f"(pid {two.standby.pid}), standing by"),
+    )
+    assert first < output.index(f"{RESOURCE}: registered as v1beta1") < second
+    assert second < output.index(f"{RESOURCE}: standing by, another gateway of this node has it")
+    _, output, _ = await run_to_end("status", "--json")
+    told = json.loads(output)
+    assert (told["gateway"]["pid"], told["gateway"]["role"]) == (two.active.pid, "active")
+    (other,) = told["other_gateways"]
+    assert (other["gateway"]["pid"], other["gateway"]["role"]) == (two.standby.pid, "standing by")
+    assert other["resources"][0]["stands_by"]
+
+
+async def test_health_clear_goes_to_both(two: Two, driver: Driver) -> None:
+    uuid = driver.uuid(3)
+    for each in (driver, two.standbys_driver):
+        each.xid(3, 79)
+    for process in (two.active, two.standby):
+        await process.wait_for_event("device changed its health")
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+    status, output, errors = await run_to_end("health", "clear", uuid)
+    assert (status, errors) == (0, "")
+    assert output.count(f"{uuid} is healthy: XID 79 is not held against it any more") == 2
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 8, what="8 devices")
+    await two.standby.wait_for_event("device changed its health", times=2)
+    status, output, errors = await run_to_end("health", "clear", uuid)
+    assert (status, errors) == (1, f"plugin-gateway: {uuid} is healthy already\n")
+
+
+async def test_health_clear_of_what_only_one_of_them_holds_against_a_device(two: Two, driver: Driver) -> None:
+    two.standbys_driver.xid(3, 79)
+    await two.standby.wait_for_event("device changed its health")
+    status, output, errors = await run_to_end("health", "clear", driver.uuid(3))
+    assert (status, errors) == (0, "")
+    assert output.count("XID 79 is not held against it any more") == 1
+    assert f"(pid {two.standby.pid}), standing by: {driver.uuid(3)} is healthy" in output
+
+
+async def test_a_gateway_that_hangs_is_named_and_the_other_one_answers(two: Two, driver: Driver) -> None:
+    driver.xid(3, 79)
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+    two.standby.send(signal.SIGSTOP)
+    try:
+        status, output, _ = await run_to_end("health", "clear", "--all")
+    finally:
+        two.standby.send(signal.SIGCONT)
+    assert status == 1
+    assert f"{driver.uuid(3)} is healthy: XID 79 is not held against it any more" in output
+    assert "did not answer within 5 s" in output
+
+
+async def test_the_memory_is_written_by_the_active_one_and_read_by_who_takes_over(
+    two: Two, driver: Driver, state_dir: Path
+) -> None:
+    driver.xid(3, 79)
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+    await until(lambda: faults(state_dir) == [driver.uuid(3)], "the active one's fault in the file")
+    two.standbys_driver.xid(5, 79)  # the one that stands by knows it alone
+    await two.standby.wait_for_event("device changed its health")
+    assert faults(state_dir) == [driver.uuid(3)]
+    two.active.send(signal.SIGKILL)
+    await two.standby.wait_for_event("registered")
+    listed = [each for each in two.kubelet.lists if (driver.uuid(3), "Healthy") in each.devices]
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 6, what="6 devices")
+    assert len({each.endpoint for each in listed}) == 1, "the device is not given back for a moment"
+    await until(lambda: faults(state_dir) == [driver.uuid(3), driver.uuid(5)], "the faults of both")
+    await two.standby.wait_for_event("device changed its health", times=2)
+
+
+async def test_the_end_of_one_that_stands_by_leaves_the_memory_and_the_other_one_can_be_asked(
+    two: Two, driver: Driver, state_dir: Path
+) -> None:
+    driver.xid(3, 79)
+    await until(lambda: faults(state_dir) == [driver.uuid(3)], "the fault in the file")
+    two.standbys_driver.xid(5, 79)
+    await two.standby.wait_for_event("device changed its health")
+    two.standby.send(signal.SIGTERM)
+    assert await two.standby.ended() == 0
+    assert faults(state_dir) == [driver.uuid(3)]
+    status, output, errors = await run_to_end("status")
+    assert (status, errors) == (0, "")
+    assert f"{RESOURCE}: registered as v1beta1" in output
+    assert "standing by" not in output
