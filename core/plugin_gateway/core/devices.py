@@ -30,6 +30,14 @@ def parse_device_id(text: str) -> DeviceId:
     return DeviceId(text)
 
 
+def whole_device(name: str) -> str:
+    """Return the id of the device that an id stands for.
+
+    Plugins that offer one device several times add ``::`` and a number to its id.
+    """
+    return name.partition("::")[0]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """One device as its driver describes it."""

@@ -192,7 +192,7 @@ def test_two_gateways_other_plugins_and_leftovers_are_told_apart(kubelet_dir: Pa
             each.close()
     assert told(findings) == ("2 gateways offer the same resource (0000000001-aaaa, 0000000001-bbbb): one stands by")
     assert told(findings, Verdict.HINT) == (
-        "other device plugins are here: other.sock\nsockets that nobody listens on: dead.sock"
+        f"other device plugins are here: other.sock (pid {os.getpid()})\nsockets that nobody listens on: dead.sock"
     )
 
 

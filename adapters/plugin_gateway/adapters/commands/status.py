@@ -124,7 +124,7 @@ def _unhealthy(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _head(status: Mapping[str, Any]) -> list[str]:
-    """Return the lines about the driver and the configuration."""
+    """Return the lines about the driver, other plugins and the configuration."""
     driver = status["driver"]
     lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
     if driver["problem"]:
@@ -132,6 +132,8 @@ def _head(status: Mapping[str, Any]) -> list[str]:
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
     lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
+    for conflict in status.get("conflicts", ()):
+        lines += [conflict["what"], f"  -> {conflict['todo']}"]
     if status["configuration_problem"]:
         lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
     file = status.get("configuration_file")  # an older gateway has none

@@ -98,6 +98,7 @@ class OperatorCommands:
             ],
             "absent": self._absent(devices),
             "device_count": self._counter.status(),
+            "conflicts": [each.as_json() for each in self._gateway.conflicts],
         }
 
     def _released(self) -> Mapping[str, Any] | None:

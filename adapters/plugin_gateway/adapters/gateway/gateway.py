@@ -28,6 +28,7 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.core.ports import HostNodes
 
@@ -118,6 +119,8 @@ class Gateway:
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
         """Devices that are unhealthy because a pod holds them under another resource name."""
+        self.conflicts: Sequence[KnownConflict] = ()
+        """The conflicts with other device plugins, as `ConflictWatch` found them."""
         self.transitions: Counter[tuple[Stage, str]] = Counter()
         """Number of changes of health, by the new stage and the reason."""
 
@@ -260,6 +263,14 @@ class Gateway:
             (name, method): timings
             for name, served in self._served.items()
             for method, timings in served.timings.items()
+        }
+
+    @property
+    def offered(self) -> Mapping[ResourceName, frozenset[DeviceId]]:
+        """The ids of the devices of each resource, healthy or not."""
+        return {
+            name: frozenset(device.id for device in served.advertisement.value.devices)
+            for name, served in self._served.items()
         }
 
     @property

@@ -96,7 +96,7 @@ def _decode(value: Any) -> Checkpoint:
         return Checkpoint(_merged(_entries_of_1_8(content)), {})
     return Checkpoint(
         _merged(_entries(content["PodDeviceEntries"] or ())),
-        {name: frozenset(ids or ()) for name, ids in (content["RegisteredDevices"] or {}).items()},
+        {name: frozenset(map(str, ids or ())) for name, ids in (content["RegisteredDevices"] or {}).items()},
     )
 
 

@@ -34,6 +34,7 @@ class GatewayCollector:
         yield from self._driver()
         yield from self._registrations()
         yield self._allocations()
+        yield self._conflicts()
 
     def _build(self) -> Metric:
         build = GaugeMetricFamily(
@@ -118,6 +119,17 @@ class GatewayCollector:
         for (resource, method), timings in self._gateway.timings.items():
             allocations.add_metric((resource, method), timings.buckets(), timings.total)
         return allocations
+
+    def _conflicts(self) -> Metric:
+        conflicts = GaugeMetricFamily(
+            "plugin_gateway_conflict",
+            "Conflicts with other device plugins, by a socket that may be the other's.",
+            labels=("resource", "cause", "socket"),
+        )
+        for known in self._gateway.conflicts:
+            for socket in known.pids or ("",):
+                conflicts.add_metric((known.conflict.resource, known.conflict.cause.value, socket), 1)
+        return conflicts
 
 
 def make_registry(gateway: Gateway, compare: Callable[[], Comparison | None]) -> CollectorRegistry:

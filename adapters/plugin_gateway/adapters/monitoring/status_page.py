@@ -45,6 +45,7 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the configuration file", status["configuration_problem"]),
         ("devices are missing", status["device_count"]["problem"]),
     ]
+    found += [("another device plugin", each["what"]) for each in status.get("conflicts", ())]
     paragraphs = [f"<p class=problem>{what}: {_text(problem)}</p>" for what, problem in found if problem]
     return [
         f"<p>driver {_text(driver['version'] or 'of unknown version')}</p>",

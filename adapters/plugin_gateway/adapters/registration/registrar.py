@@ -18,7 +18,7 @@ from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.registration.leadership import Leadership
 from plugin_gateway.adapters.registration.other_gateways import OtherGateways
-from plugin_gateway.adapters.registration.registration import Attempt, Kubelet, Registration
+from plugin_gateway.adapters.registration.registration import Attempt, Kubelet, Registration, close_all
 from plugin_gateway.adapters.registration.retry import BIND_RETRY, Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
@@ -48,6 +48,8 @@ class Registrar:
         self._leadership = Leadership(self._own_sockets)
         self.before_register: Callable[[], None] = lambda: None
         """Called before each registration. Another gateway may have served the kubelet until then."""
+        self.on_folder_change: Callable[[], None] = lambda: None
+        """Called within a second after the content of the kubelet's directory changed."""
         self._pacing = Pacing()
         self._wake = asyncio.Event()
         self._registrations: dict[ResourceName, Registration] = {}
@@ -94,7 +96,7 @@ class Registrar:
             for client in (self._client, self._attempt.client if self._attempt is not None else None):
                 if client is not None:
                     await client.close()
-            await _close([*self._registrations.values(), *self._removed, *self._closing])
+            await close_all([*self._registrations.values(), *self._removed, *self._closing], CLOSING_GRACE)
 
     async def _wait(self, until: float) -> None:
         """Wait for a wake-up, or for a time on the monotonic clock."""
@@ -112,6 +114,8 @@ class Registrar:
         self._next_look = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
         self._log_absence()
         changed = self._directory.has_changed()
+        if changed:
+            self.on_folder_change()
         self._newcomers |= changed and self._own_sockets.has_newcomers()
         if changed or self._newcomers or any(each.other_gateways.is_known for each in self._registrations.values()):
             self.wake()
@@ -151,6 +155,13 @@ class Registrar:
         """Whether it is this gateway, of those on the node, that writes what is known of the devices."""
         has_stream = any(each.stream_opened is not None for each in self.status())
         return self._leadership.decide(self._registrations.keys(), has_stream=has_stream)
+
+    def renew(self, resource: ResourceName, reason: Reason) -> None:
+        """End the registration of a resource and register again, if the kubelet holds its stream."""
+        registration = self._registrations.get(resource)
+        if registration is not None and registration.endpoint is not None and not self._is_attempted(registration):
+            registration.renew(reason)
+            self.wake()
 
     def kubelet_agent(self) -> str | None:
         """The user agent of the kubelet, from its latest streams. None if it never opened one. For any thread."""
@@ -383,9 +394,3 @@ class Registrar:
         if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
         self._logged_absent = absent
-
-
-async def _close(registrations: Sequence[Registration]) -> None:
-    async with asyncio.TaskGroup() as closing:
-        for registration in registrations:
-            closing.create_task(registration.endpoints.close(CLOSING_GRACE))

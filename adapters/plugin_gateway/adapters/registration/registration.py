@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -301,3 +302,10 @@ class Attempt:
     """The endpoint of the Register call in progress."""
     answer: asyncio.Task[Refusal | None] | None = None
     refused: list[tuple[Dialect, Refusal]] = field(default_factory=list)
+
+
+async def close_all(registrations: Sequence[Registration], grace: float) -> None:
+    """Close the endpoints of registrations, all at once. Calls get ``grace`` seconds to finish."""
+    async with asyncio.TaskGroup() as closing:
+        for registration in registrations:
+            closing.create_task(registration.endpoints.close(grace))

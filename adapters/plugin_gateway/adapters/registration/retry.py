@@ -53,6 +53,7 @@ class Reason(Enum):
     SETTINGS_CHANGED = "the settings changed"
     OTHER_GATEWAY_CAME = "the elder of two gateways has the resource"
     OTHER_GATEWAY_LEFT = "the other gateway left"
+    OTHER_PLUGIN_LEFT = "the other device plugin left"
 
 
 @dataclass(slots=True)

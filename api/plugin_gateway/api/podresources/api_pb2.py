@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 
 
 POOL = _descriptor_pool.DescriptorPool()
-DESCRIPTOR = POOL.AddSerializedFile(b'\n)plugin_gateway/api/podresources/api.proto\x12\x02v1\"\x19\n\x17ListPodResourcesRequest\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"I\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\"=\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t2Y\n\x12PodResourcesLister\x12\x43\n\x04List\x12\x1b.v1.ListPodResourcesRequest\x1a\x1c.v1.ListPodResourcesResponse\"\x00\x62\x06proto3')
+DESCRIPTOR = POOL.AddSerializedFile(b'\n)plugin_gateway/api/podresources/api.proto\x12\x02v1\"\x19\n\x17ListPodResourcesRequest\"C\n\x18ListPodResourcesResponse\x12\'\n\rpod_resources\x18\x01 \x03(\x0b\x32\x10.v1.PodResources\"\x1d\n\x1b\x41llocatableResourcesRequest\"E\n\x1c\x41llocatableResourcesResponse\x12%\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x14.v1.ContainerDevices\"[\n\x0cPodResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12*\n\ncontainers\x18\x03 \x03(\x0b\x32\x16.v1.ContainerResources\"I\n\x12\x43ontainerResources\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x07\x64\x65vices\x18\x02 \x03(\x0b\x32\x14.v1.ContainerDevices\"=\n\x10\x43ontainerDevices\x12\x15\n\rresource_name\x18\x01 \x01(\t\x12\x12\n\ndevice_ids\x18\x02 \x03(\t2\xb9\x01\n\x12PodResourcesLister\x12\x43\n\x04List\x12\x1b.v1.ListPodResourcesRequest\x1a\x1c.v1.ListPodResourcesResponse\"\x00\x12^\n\x17GetAllocatableResources\x12\x1f.v1.AllocatableResourcesRequest\x1a .v1.AllocatableResourcesResponse\"\x00\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTPODRESOURCESREQUEST']._serialized_end=74
   _globals['_LISTPODRESOURCESRESPONSE']._serialized_start=76
   _globals['_LISTPODRESOURCESRESPONSE']._serialized_end=143
-  _globals['_PODRESOURCES']._serialized_start=145
-  _globals['_PODRESOURCES']._serialized_end=236
-  _globals['_CONTAINERRESOURCES']._serialized_start=238
-  _globals['_CONTAINERRESOURCES']._serialized_end=311
-  _globals['_CONTAINERDEVICES']._serialized_start=313
-  _globals['_CONTAINERDEVICES']._serialized_end=374
-  _globals['_PODRESOURCESLISTER']._serialized_start=376
-  _globals['_PODRESOURCESLISTER']._serialized_end=465
+  _globals['_ALLOCATABLERESOURCESREQUEST']._serialized_start=145
+  _globals['_ALLOCATABLERESOURCESREQUEST']._serialized_end=174
+  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_start=176
+  _globals['_ALLOCATABLERESOURCESRESPONSE']._serialized_end=245
+  _globals['_PODRESOURCES']._serialized_start=247
+  _globals['_PODRESOURCES']._serialized_end=338
+  _globals['_CONTAINERRESOURCES']._serialized_start=340
+  _globals['_CONTAINERRESOURCES']._serialized_end=413
+  _globals['_CONTAINERDEVICES']._serialized_start=415
+  _globals['_CONTAINERDEVICES']._serialized_end=476
+  _globals['_PODRESOURCESLISTER']._serialized_start=479
+  _globals['_PODRESOURCESLISTER']._serialized_end=664
 # @@protoc_insertion_point(module_scope)

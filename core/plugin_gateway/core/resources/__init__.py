@@ -7,4 +7,5 @@
   nodes for the container. Unknown, repeated and unhealthy ids are refused.
 - Preference: kubelets of 1.19 and later ask which of the available devices they should choose. The answer prefers
   devices on as few NUMA nodes as possible.
+- Conflict: another device plugin of the node has the same resource, or offers the same devices.
 """

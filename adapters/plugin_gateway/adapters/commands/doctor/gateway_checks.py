@@ -52,6 +52,8 @@ def _check_one(gateway: Asked, which: str, remedies: Remedies, *, is_first: bool
     yield from _check_configuration(status, name)
     if is_first:
         yield from _check_number(status.get("device_count", {}))  # an older gateway has none
+    for conflict in status.get("conflicts", ()):
+        yield mend(conflict["what"], conflict["todo"])
     for resource in status["resources"]:
         yield _check_resource(resource)
     if is_first:

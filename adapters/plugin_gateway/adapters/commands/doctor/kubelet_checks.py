@@ -74,14 +74,14 @@ def check_neighbours(directory: Path) -> Iterator[Finding]:
     others, dead = [], []
     for path in _sockets(directory):
         try:
-            lives = find_listener(path) is not None
+            listener = find_listener(path)
         except OSError:
             continue  # check_directory reports what this user may not see
         name = parse_name(path.name)
-        if not lives:
+        if listener is None:
             dead.append(path.name)
         elif name is None:
-            others.append(path.name)
+            others.append(f"{path.name}{f' (pid {listener.pid})' if listener.pid else ''}")
         else:
             instances[name.resource].add(name.instance)
     for found in instances.values():

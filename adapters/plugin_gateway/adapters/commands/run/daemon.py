@@ -116,6 +116,7 @@ class Daemon:
             tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
             tasks.create_task(self._look_for_holders(), name="holders of devices")
+            tasks.create_task(self._watch_for_conflicts(), name="conflicts with other plugins")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
             if self._settings.watch_config and self._settings.config_file is not None:
@@ -198,6 +199,12 @@ class Daemon:
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
         await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands().answer).run()
+
+    async def _watch_for_conflicts(self) -> None:
+        await _import_later("plugin_gateway.adapters.gateway.conflict_watch")
+        from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch  # noqa: PLC0415 - see above
+
+        await ConflictWatch(self._settings.kubelet_dir, self._gateway).run()
 
     async def _serve_http(self, listener: socket.socket) -> None:
         await _import_later("plugin_gateway.adapters.monitoring.pages")

@@ -1,0 +1,88 @@
+"""Which devices of the kubelet, and which names of sockets, show a conflict with another device plugin."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_gateway.core.resources.conflicts import Cause, Conflict, Sockets, find_conflicts
+from plugin_gateway.core.resources.names import ResourceName
+
+GPU, THING = ResourceName("nvidia.com/gpu"), ResourceName("example.com/thing")
+OFFERED = {GPU: frozenset({"GPU-1", "GPU-2"})}
+RIVAL = Sockets(["rdma.sock", "nvidia-gpu.sock"])
+ANY = Sockets(["rdma.sock", "thing.sock"], ["plugin-gateway-x.sock"])
+
+
+def test_devices_that_were_never_offered_are_those_of_another_plugin() -> None:
+    registered = {str(GPU): {"b", "GPU-1", "a"}}
+    assert find_conflicts(OFFERED, {GPU}, registered, ANY) == (
+        Conflict(GPU, Cause.FOREIGN_DEVICES, ("a", "b"), None, ("rdma.sock", "thing.sock")),
+    )
+    assert find_conflicts(OFFERED, {GPU}, registered, RIVAL)[0].sockets == ("nvidia-gpu.sock",)
+    assert not find_conflicts(OFFERED, (), registered, ANY), "the kubelet has no list of ours yet"
+
+
+def test_parts_of_an_offered_device_under_the_same_name_are_not_offered_by_this_gateway() -> None:
+    (found,) = find_conflicts(OFFERED, {GPU}, {GPU: {"GPU-1::0", "GPU-1::1"}}, ANY)
+    assert (found.cause, found.devices) == (Cause.FOREIGN_DEVICES, ("GPU-1::0", "GPU-1::1"))
+
+
+@pytest.mark.parametrize("device", ["GPU-1", "GPU-1::3"])
+def test_an_offered_device_under_another_name_is_offered_twice(device: str) -> None:
+    sockets = ("rdma.sock", "thing.sock", "plugin-gateway-x.sock")
+    for serving in ((), {GPU}):
+        assert find_conflicts(OFFERED, serving, {"example.com/other": {device, "x"}}, ANY) == (
+            Conflict(GPU, Cause.SAME_DEVICES, (device,), "example.com/other", sockets),
+        )
+    (found,) = find_conflicts(OFFERED, (), {THING: {device}}, Sockets(["example.com_thing.sock", "rdma.sock"]))
+    assert found.sockets == ("example.com_thing.sock",)
+
+
+@pytest.mark.parametrize(
+    ("socket", "resource", "is_named_for"),
+    [
+        ("nvidia-gpu.sock", "nvidia.com/gpu", True),
+        ("nvidia.sock", "nvidia.com/gpu", True),
+        ("nvidiaGPU-1700000000.sock", "nvidia.com/gpu", True),
+        ("nvidia-gpu.shared.sock", "nvidia.com/gpu", True),
+        ("amd.com_gpu", "amd.com/gpu", True),
+        ("gpu.intel.com-i915.sock", "gpu.intel.com/i915", True),
+        ("nvidia.com_hostdev.sock", "nvidia.com/gpu", False),
+        ("rdma.sock", "nvidia.com/gpu", False),
+        ("gpu.sock", "nvidia.com/gpu", False),
+        ("nvidia-gpu.sock", "example.com/gpu", False),
+    ],
+)
+def test_a_socket_with_the_name_of_the_resource_is_a_hint(socket: str, resource: str, is_named_for: bool) -> None:
+    name = ResourceName(resource)
+    found = find_conflicts({name: {"a"}}, {name}, {name: {"a"}}, Sockets([socket]))
+    assert found == ((Conflict(name, Cause.SOCKET_NAME, sockets=(socket,)),) if is_named_for else ())
+
+
+IDS = st.frozensets(st.sampled_from(("GPU-1", "GPU-2", "GPU-1::0", "x", "y")))
+NAMES = st.sampled_from((GPU, THING, ResourceName("example.com/other")))
+SOCKETS = st.builds(
+    Sockets,
+    st.lists(st.sampled_from(("rdma.sock", "thing.sock")), unique=True),
+    st.lists(st.just("plugin-gateway-x.sock"), unique=True),
+)
+
+
+@given(offered=st.dictionaries(NAMES, IDS), registered=st.dictionaries(NAMES.map(str), IDS), sockets=SOCKETS)
+def test_there_is_a_conflict_if_and_only_if_the_kubelet_has_what_it_should_not(
+    offered: Mapping[ResourceName, frozenset[str]], registered: Mapping[str, frozenset[str]], sockets: Sockets
+) -> None:
+    found = find_conflicts(offered, offered.keys(), registered, sockets)
+    foreign = {name for name, ids in offered.items() if registered.get(name, frozenset()) - ids}
+    elsewhere = {
+        name
+        for name, ids in offered.items()
+        for other in registered.keys() - offered.keys()
+        if {each.partition("::")[0] for each in registered[other]} & ids
+    }
+    assert {each.resource for each in found if each.cause is Cause.FOREIGN_DEVICES} == foreign
+    assert {each.resource for each in found if each.cause is Cause.SAME_DEVICES} == elsewhere
+    assert len({(each.resource, each.cause, each.other_resource) for each in found}) == len(found)
+    assert all(set(each.sockets) <= {*sockets.plugins, *sockets.gateways} for each in found)
