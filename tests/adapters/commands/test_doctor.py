@@ -214,6 +214,23 @@ def test_a_checkpoint_that_names_devices_which_are_gone_is_told_and_left_alone(t
     assert told(marked) == "the kubelet's checkpoint has pod uid (gone) hold GPU-9, which this node does not have"
 
 
+async def test_a_device_in_two_pods_is_named_with_both(kubelet_dir: Path, driver: Driver) -> None:
+    def entry(pod: str, *ids: str) -> dict[str, object]:
+        return {"PodUID": pod, "ContainerName": "main", "ResourceName": RESOURCE, "DeviceIDs": {"-1": list(ids)}}
+
+    double, single = driver.uuid(3), driver.uuid(4)
+    path = kubelet_dir / "kubelet_internal_checkpoint"
+    entries = [entry("uid-1", double, single), entry("uid-2", f"{double}::0"), entry("uid-3", "x"), entry("uid-4", "x")]
+    for count, words in (
+        (4, f"mend  {double} is held by 2 pods: uid-1, uid-2\n"),
+        (1, "ok    no device is held by two"),
+    ):
+        path.write_text(json.dumps({"Data": {"PodDeviceEntries": entries[:count], "RegisteredDevices": {}}}))
+        _, output, _ = await doctor(kubelet_dir, driver)
+        assert words in output
+        assert output.count("is held by") == 1
+
+
 async def test_device_nodes_that_are_missing_are_named(kubelet_dir: Path, driver: Driver) -> None:
     (driver.root / "dev/nvidia-uvm").unlink()
     (driver.root / "dev/nvidia5").unlink()

@@ -17,7 +17,7 @@ import pytest
 from harness.confined import NO_CAPABILITIES, needs_root
 from plugin_gateway.adapters.kubelet import pod_resources
 from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
-from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, names_by_device
+from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, held_twice, names_by_device
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
 from plugin_gateway.api.podresources import api_pb2 as wire
 
@@ -257,3 +257,31 @@ async def test_what_only_the_checkpoint_knows_is_added_to_the_kubelets_word(root
 def test_a_limited_number_of_containers_is_named() -> None:
     holders = [Holder(f"pod-{number}", "main", RESOURCE, frozenset({"GPU-1"})) for number in range(100)]
     assert names_by_device(holders)["GPU-1"].endswith(f"pod-{MAX_NAMES - 1} main, and {100 - MAX_NAMES} more")
+
+
+def holding(pod: str, *devices: str, container: str = "main", is_gone: bool = False) -> Holder:
+    return Holder(pod, container, RESOURCE, frozenset(devices), is_gone)
+
+
+def test_a_part_of_a_device_counts_for_the_device() -> None:
+    holders = [holding("a/one", "GPU-1::0", "GPU-1::1"), holding("a/two", "GPU-1::2"), holding("a/two", "GPU-2")]
+    assert names_by_device(holders) == {"GPU-1": "a/one main, a/two main", "GPU-2": "a/two main"}
+
+
+@pytest.mark.parametrize(
+    ("holders", "twice"),
+    [
+        ([holding("a/one", "GPU-1"), holding("a/two", "GPU-1", "GPU-2")], {"GPU-1": ("a/one", "a/two")}),
+        ([holding("a/one", "GPU-1"), holding("a/two", "GPU-1::3")], {"GPU-1": ("a/one", "a/two")}),
+        ([holding("a/one", "GPU-1::3"), holding("a/two", "GPU-1::3")], {"GPU-1": ("a/one", "a/two")}),
+        ([holding("a/one", "GPU-1::0"), holding("a/two", "GPU-1::3")], {}),
+        ([holding("a/one", "GPU-1", container="init"), holding("a/one", "GPU-1")], {}),
+        ([holding("uid-1", "GPU-1", is_gone=True), holding("uid-2", "GPU-1")], {}),
+        ([holding("a/one", "GPU-1"), holding("uid-1", "GPU-1")], {}),
+        ([holding("uid-1", "GPU-1"), holding("uid-2", "GPU-1")], {"GPU-1": ("uid-1", "uid-2")}),
+    ],
+)
+def test_a_device_in_two_living_pods_is_held_twice_but_not_one_that_is_shared_on_purpose(
+    holders: list[Holder], twice: dict[str, tuple[str, ...]]
+) -> None:
+    assert held_twice(holders) == twice

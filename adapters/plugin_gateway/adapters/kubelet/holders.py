@@ -2,12 +2,13 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
+from plugin_gateway.core.devices import whole_device
 
 MAX_NAMES = 32
 """Containers that are named for one device."""
@@ -84,12 +85,37 @@ def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...
 
 
 def names_by_device(holders: Iterable[Holder]) -> Mapping[str, str]:
-    """Return all containers that hold each device, in words."""
+    """Return all containers that hold each device or a part of it, in words."""
     names: dict[str, list[str]] = {}
     for holder in holders:
-        for device in holder.devices:
+        for device in {whole_device(each) for each in holder.devices}:
             names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
     return {device: _listed(each) for device, each in names.items()}
+
+
+def held_twice(holders: Sequence[Holder]) -> Mapping[str, Sequence[str]]:
+    """Return the devices that two living pods hold, with the pods. A device whose parts several pods hold is shared.
+
+    Pods of the checkpoint are not compared with those of the kubelet's answer. It has UIDs and the answer has names, so
+    the same pod can be in both.
+    """
+    found: dict[str, Sequence[str]] = {}
+    for has_name in (False, True):
+        living = [each for each in holders if not each.is_gone and ("/" in each.pod) is has_name]
+        found |= _held_twice({(device, each.pod) for each in living for device in each.devices})
+    return found
+
+
+def _held_twice(held: Collection[tuple[str, str]]) -> Mapping[str, Sequence[str]]:
+    pods: dict[str, set[str]] = {}
+    for device, pod in held:
+        pods.setdefault(device, set()).add(pod)
+    found: dict[str, set[str]] = {}
+    for device, holding in pods.items():
+        whole = whole_device(device)
+        if len(others := holding | pods.get(whole, set())) > 1:
+            found[whole] = found.get(whole, set()) | others
+    return {device: tuple(sorted(holding)) for device, holding in found.items()}
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -86,6 +86,7 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
             node_checks.offered_names(settings.resources),
             node_checks.ids_of(inventory.devices),
         )
+        yield from kubelet_checks.check_holders(settings.kubelet_dir, node_checks.ids_of(inventory.devices))
     yield from node_checks.check_limits()
     yield from node_checks.check_privileges()
     yield from node_checks.check_state_directory(settings.state_dir)

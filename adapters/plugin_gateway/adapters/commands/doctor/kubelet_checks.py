@@ -10,9 +10,10 @@ from pathlib import Path
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, DamagedCheckpointError, read_checkpoint
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
-from plugin_gateway.adapters.kubelet.holders import mark_gone
+from plugin_gateway.adapters.kubelet.holders import find_holders, held_twice, mark_gone
 from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
 from plugin_gateway.adapters.registration.client import CURES, Failure
+from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -134,3 +135,16 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
         )
     if not gone:
         yield well("the kubelet's checkpoint names no device that is gone")
+
+
+def check_holders(directory: Path, present: frozenset[str]) -> Iterator[Finding]:
+    """Check that no device of this node is held by two pods. Two containers would disturb each other on it."""
+    found = find_holders(directory)
+    twice = {device: pods for device, pods in held_twice(found.holders).items() if device in present}
+    for device, pods in twice.items():
+        yield mend(
+            f"{device} is held by {len(pods)} pods: {', '.join(map(printable, pods))}",
+            "delete all of them but one; another device plugin, or a change from kubelet 1.8 to another, can cause it",
+        )
+    if found.holders and not twice:
+        yield well("no device is held by two pods")
