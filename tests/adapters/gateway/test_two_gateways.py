@@ -1,8 +1,10 @@
 """Two gateways on one node with one state directory: both can be asked, and only the active one writes its memory."""
 
+import asyncio
 import json
+import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,18 +27,25 @@ class Two(NamedTuple):
 
 
 @pytest.fixture
-async def two(kubelet_dir: Path, driver: Driver, tmp_path: Path) -> AsyncIterator[Two]:
+def other_driver(tmp_path: Path) -> Iterator[Driver]:
+    """A second driver with the same devices, whose events only the second gateway sees."""
     (tmp_path / "other").mkdir()
-    other = Driver(tmp_path / "other", gpus=8)
-    try:
-        async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, AsyncExitStack() as processes:
-            active = await processes.enter_async_context(gateway(kubelet_dir, driver))
-            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-            standby = await processes.enter_async_context(gateway(kubelet_dir, other))
-            await standby.wait_for_event("another gateway offers this resource, standing by")
-            yield Two(kubelet, active, standby, other)
-    finally:
-        other.close()
+    made = Driver(tmp_path / "other", gpus=8)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def two(kubelet_dir: Path, driver: Driver, other_driver: Driver) -> AsyncIterator[Two]:
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        gateway(kubelet_dir, driver) as active,
+        AsyncExitStack() as later,
+    ):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        standby = await later.enter_async_context(gateway(kubelet_dir, other_driver))
+        await standby.wait_for_event("another gateway offers this resource, standing by")
+        yield Two(kubelet, active, standby, other_driver)
 
 
 @asynccontextmanager
@@ -67,6 +76,47 @@ async def test_status_shows_the_active_one_first_and_says_which_is_which(two: Tw
     (other,) = told["other_gateways"]
     assert (other["gateway"]["pid"], other["gateway"]["role"]) == (two.standby.pid, "standing by")
     assert other["resources"][0]["stands_by"]
+
+
+async def test_a_gateway_of_an_older_version_is_shown_too(two: Two, driver: Driver, state_dir: Path) -> None:
+    """It has the one name for a socket that all gateways had, and does not say which one it is."""
+    two.standbys_driver.xid(3, 79)
+    await two.standby.wait_for_event("device changed its health")
+    _, output, _ = await run_to_end("status", "--json")
+    (told,) = json.loads(output)["other_gateways"]
+    older = {name: value for name, value in told.items() if name not in {"gateway", "conflicts"}}
+    (fault,) = [device for device in older["devices"] if device["health"] != "healthy"]
+    fault["evidence"] = [{name: each[name] for name in ("what", "at")} for each in fault["evidence"]]
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(json.dumps({"answer": older}).encode() + b"\n")
+        writer.close()
+
+    path = state_dir / "control.sock"
+    async with await asyncio.start_unix_server(answer, path):
+        for arguments in (("status",), ("status", "--json"), ("doctor",)):
+            _, output, errors = await run_to_end(*arguments, environment=driver.environment)
+            assert (errors, str(path) in output) == ("", True)
+        _, output, _ = await run_to_end("status")
+        assert f"gateway at {path} (pid {os.getpid()}), standing by" in output
+        assert "  XID 79\n" in output
+
+
+async def test_doctor_tells_both_and_what_is_wrong_with_a_device_once(two: Two, driver: Driver) -> None:
+    for each in (driver, two.standbys_driver):
+        each.xid(3, 79)
+    await two.standby.wait_for_event("device changed its health")
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+    status, output, errors = await run_to_end("doctor", environment=driver.environment)
+    assert (status, errors) == (1, "")
+    first, second = (f"(pid {pid}) runs here, {role}, with driver" for pid, role in roles(two))
+    assert output.index(first) < output.index(second)
+    assert output.count(f"{driver.uuid(3)} is not given out: XID 79") == 1
+
+
+def roles(two: Two) -> Sequence[tuple[int, str]]:
+    return (two.active.pid, "active"), (two.standby.pid, "standing by")
 
 
 async def test_health_clear_goes_to_both(two: Two, driver: Driver) -> None:
@@ -139,3 +189,17 @@ async def test_the_end_of_one_that_stands_by_leaves_the_memory_and_the_other_one
     assert (status, errors) == (0, "")
     assert f"{RESOURCE}: registered as v1beta1" in output
     assert "standing by" not in output
+
+
+async def test_one_that_stands_by_with_a_state_directory_of_its_own_writes_there(
+    kubelet_dir: Path, driver: Driver, other_driver: Driver, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = state_dir.with_name("own")
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, gateway(kubelet_dir, driver):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        monkeypatch.setenv("STATE_DIR", str(own))
+        async with gateway(kubelet_dir, other_driver) as standby:
+            await standby.wait_for_event("another gateway offers this resource, standing by")
+            other_driver.xid(3, 79)
+            await until(lambda: faults(own) == [driver.uuid(3)], "the fault in its file")
+    assert not faults(state_dir)

@@ -186,8 +186,11 @@ def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
     for device in sick:
         here = "" if "index" in device else ", not there now"
         lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
-        lines += [
-            f"  {local_time(evidence['at'])}  {evidence['what']} ({evidence['source']})"
-            for evidence in device["evidence"]
-        ]
+        lines += map(_evidence, device["evidence"])
     return lines
+
+
+def _evidence(evidence: Mapping[str, Any]) -> str:
+    """Return a piece of evidence as a line. A gateway of an older version does not tell its source."""
+    source = f" ({evidence['source']})" if "source" in evidence else ""
+    return f"  {local_time(evidence['at'])}  {evidence['what']}{source}"

@@ -57,11 +57,16 @@ class Asked(NamedTuple):
         return {**told, "pid": self.pid or None, "socket": str(self.socket), "role": self.role}
 
     @property
+    def name(self) -> str:
+        """Which gateway it is, in words."""
+        told = self.status.get("gateway", {})
+        which = f"{told['version']} of {told['host']}" if told else f"at {self.socket}"
+        return f"gateway {which}{f' (pid {self.pid})' if self.pid else ''}"
+
+    @property
     def words(self) -> str:
         """Which gateway it is, and what it does, on one line."""
-        told = self.status.get("gateway", {})
-        which = f" {told['version']} of {told['host']}" if told else f" at {self.socket}"
-        return f"gateway{which}{f' (pid {self.pid})' if self.pid else ''}, {self.role}"
+        return f"{self.name}, {self.role}"
 
 
 _ORDER = ("active", "not registered", "standing by", "does not answer")

@@ -45,6 +45,21 @@ def control_sockets(directory: Path) -> Sequence[Path]:
     return [path for path in sorted(directory.iterdir()) if _NAME.fullmatch(path.name)]
 
 
+def is_shared(directory: Path, own_instance: str) -> bool:
+    """Whether another gateway that runs has this state directory, too. Also True if that cannot be found out."""
+    try:
+        others = [path for path in control_sockets(directory) if path.name != _name(own_instance)]
+        return any(find_listener(path) is not None for path in others)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def _name(instance: str) -> str:
+    return f"control-{instance}.sock"
+
+
 def remove_leftovers(directory: Path) -> None:
     """Remove the sockets of gateways that are gone.
 
@@ -68,7 +83,7 @@ class ControlServer:
 
     def __init__(self, directory: Path, instance: str, answer: Answer) -> None:
         """``instance`` names this gateway among those with the same directory; see `plugin_sockets.new_instance`."""
-        self._path = directory / f"control-{instance}.sock"
+        self._path = directory / _name(instance)
         self._answer = answer
 
     async def run(self) -> None:

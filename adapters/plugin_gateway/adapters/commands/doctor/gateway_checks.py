@@ -36,18 +36,18 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
             yield mend(f"{error}", "start it, or give the --state-dir in which its control socket is")
         return
     for gateway in gateways:
-        which = gateway.words if len(gateways) > 1 else "a gateway"
-        yield from _check_one(gateway, which, remedies, is_first=gateway is gateways[0])
+        found = f"{gateway.name} runs here, {gateway.role}" if len(gateways) > 1 else "a gateway runs here"
+        yield from _check_one(gateway, found, remedies, is_first=gateway is gateways[0])
 
 
-def _check_one(gateway: Asked, which: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
+def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
     """Report the problems of one gateway. What is wrong with a device is told once, by the first one."""
     if gateway.problem is not None:
         yield mend(f"{gateway.problem}", _HANGS)
         return
-    status, name = gateway.status, "the gateway" if is_first else which
+    status, name = gateway.status, "the gateway" if is_first else gateway.name
     driver = status["driver"]
-    yield well(f"{which} runs here{f', with driver {version}' if (version := driver['version']) else ''}")
+    yield well(f"{found}{f', with driver {version}' if (version := driver['version']) else ''}")
     yield from _check_driver(driver, name)
     yield from _check_configuration(status, name)
     if is_first:

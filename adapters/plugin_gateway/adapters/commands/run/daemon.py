@@ -72,7 +72,7 @@ class Daemon:
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
         )
-        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._registrar.leads)
+        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._may_write)
         self._gateway = Gateway(
             observations=observations,
             registrar=self._registrar,
@@ -155,7 +155,7 @@ class Daemon:
 
             settings, word = self._settings, self._device_word
             self._counter = DeviceCounter(
-                settings.state_dir, word, _given(settings), self._tell_missing, self._registrar.leads
+                settings.state_dir, word, _given(settings), self._tell_missing, self._may_write
             )
         return self._counter
 
@@ -164,6 +164,14 @@ class Daemon:
         self._missing = problem, is_news
         if self._reports is not None:
             self._reports.tell_missing(problem, is_news=is_news)
+
+    def _may_write(self) -> bool:
+        """Whether this gateway writes the files of the state directory. One that stands by does if they are its own."""
+        if self._registrar.leads():
+            return True
+        from plugin_gateway.adapters.control.control_socket import is_shared  # noqa: PLC0415 - only with two gateways
+
+        return not is_shared(self._settings.state_dir, self._registrar.instance)
 
     def _read_again(self) -> None:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
