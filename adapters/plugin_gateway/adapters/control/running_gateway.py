@@ -23,7 +23,7 @@ class Start(NamedTuple):
 
 
 def find_start(state_dir: Path) -> Start:
-    """Return how the gateway was started that has this state directory; of several, the active one.
+    """Return how the gateway was started that has this state directory; of several, the active one if it is visible.
 
     Both are empty if no gateway runs, if this user may not read its process, or if it has another mount namespace. In
     the last case it runs in a container, and its paths mean something else here.
@@ -51,10 +51,11 @@ def _find_process(state_dir: Path) -> int:
     Raises:
         OSError: it cannot be found out.
     """
-    pids = {listener.pid for path in control_sockets(state_dir) if (listener := find_listener(path)) is not None}
+    listeners = [find_listener(path) for path in control_sockets(state_dir)]
+    pids = {listener.pid for listener in listeners if listener is not None and listener.pid}
     if len(pids) < 2:  # noqa: PLR2004 - so one that hangs is not waited for
         return next(iter(pids), 0)
     try:
-        return ask_all(state_dir)[0].pid
+        return next((each.pid for each in ask_all(state_dir) if each.pid), 0)
     except ControlError:
         return 0
