@@ -135,6 +135,14 @@ async def test_health_clear_goes_to_both(two: Two, driver: Driver) -> None:
     assert (status, errors) == (1, f"plugin-gateway: {uuid} is healthy already\n")
 
 
+async def test_both_accept_the_number_of_gpus(two: Two) -> None:
+    status, output, errors = await run_to_end("health", "accept")
+    assert (status, errors) == (0, "")
+    assert output.count("8 GPUs are expected from now on") == 2
+    for process in (two.active, two.standby):
+        await process.wait_for_event("an operator accepts the devices that are here")
+
+
 async def test_health_clear_of_what_only_one_of_them_holds_against_a_device(two: Two, driver: Driver) -> None:
     two.standbys_driver.xid(3, 79)
     await two.standby.wait_for_event("device changed its health")

@@ -11,6 +11,7 @@ from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported, Observation
 from plugin_gateway.core.health.policy import Needs
+from plugin_gateway.core.health.repetition import Repeated
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, xid_kind
@@ -63,6 +64,15 @@ def test_times_that_both_counted_are_not_counted_twice() -> None:
     both = [Story().see(SMALL), Story().see(SMALL)]
     after, _ = adopt(both[0].state, kept(both[1]))
     assert len(after.taken_out[GPU]) == 1
+
+
+def test_of_evidence_that_both_counted_the_longer_count_stays_unless_there_was_a_reset() -> None:
+    mine: Repeated = {GPU: {FATAL.kind: (1.0,)}}
+    theirs: Repeated = {GPU: {FATAL.kind: (1.0, 2.0)}, OTHER: {SMALL.kind: (3.0,)}}
+    for instance, expected in (("1", theirs), ("2", mine)):
+        left = State(driver=DriverSeen("575", "1"), repeated=theirs)
+        after, _ = adopt(State(driver=DriverSeen("575", instance), repeated=mine), left)
+        assert after.repeated == expected
 
 
 def test_a_device_that_it_sees_is_none_that_did_not_appear_in_this_boot() -> None:
