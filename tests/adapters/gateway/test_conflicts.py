@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,6 +99,10 @@ async def test_the_gateway_registers_again_when_the_other_plugin_has_left(kubele
         await kubelet.allocate(RESOURCE, 1, pod="pod")
 
 
+async def no_reload() -> Mapping[str, Any]:
+    return {}
+
+
 async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path, tmp_path: Path) -> None:
     async with (
         watched(kubelet_dir) as (kubelet, node),
@@ -105,7 +110,7 @@ async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path, tmp_pat
     ):
         configuration: dict[str, object] = {"configuration_problem": None, "configuration": {}}
         counter = DeviceCounter(tmp_path, "GPU", Given(None, ""), lambda *_: None)
-        status = OperatorCommands(node.gateway, counter, lambda: configuration).status
+        status = OperatorCommands(node.gateway, counter, lambda: configuration, no_reload).status
         pages = make_pages(
             node.gateway, status, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU"
         )

@@ -143,6 +143,13 @@ async def test_both_accept_the_number_of_gpus(two: Two) -> None:
         await process.wait_for_event("an operator accepts the devices that are here")
 
 
+async def test_both_are_told_to_read_their_configuration_again(two: Two) -> None:
+    status, output, errors = await run_to_end("reload")
+    told = output + errors
+    assert all(f"(pid {pid}), {role}: " in told for pid, role in roles(two))
+    assert status == 1, "neither has a file"
+
+
 async def test_health_clear_of_what_only_one_of_them_holds_against_a_device(two: Two, driver: Driver) -> None:
     two.standbys_driver.xid(3, 79)
     await two.standby.wait_for_event("device changed its health")

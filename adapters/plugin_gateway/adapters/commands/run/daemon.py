@@ -6,13 +6,12 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from enum import Enum
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.commands.run.settings_in_words import as_text, decided_words, differences
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -98,7 +97,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
-        log.info("started", **_decided(self._settings))
+        log.info("started", **decided_words(self._settings))
         try:
             return run_process(self._work, self._reload_logged, self._finish_start)
         finally:
@@ -254,7 +253,7 @@ class Daemon:
             },
             "in_force": settings.in_force,
             "configuration": {
-                name: {"value": _as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
+                name: {"value": as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
                 for name, source in decided.items()
             },
         }
@@ -313,7 +312,7 @@ class Daemon:
             if settings == before:
                 log.info("configuration read again, nothing changed")
                 return []
-            changed = _changed(before, settings)
+            changed = differences(before, settings)
             self._set_up_logs()
             log.info("configuration changed", changed=changed)
             self._apply(before, settings)
@@ -392,28 +391,3 @@ def _serving_policy(settings: Settings) -> ServingPolicy:
         unhealthy_first=settings.unhealthy_first,
         health=settings.health,
     )
-
-
-def _changed(before: Settings, after: Settings) -> list[str]:
-    """Return the settings that differ, as texts for the log."""
-    names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
-    shown = {name: (_as_text(getattr(before, name)), _as_text(getattr(after, name))) for name in names}
-    health = ["health"] if before.health != after.health else []
-    return [f"{name}: {old} -> {new}" for name, (old, new) in shown.items() if old != new] + health
-
-
-def _as_text(value: object) -> str:
-    if isinstance(value, tuple) and not isinstance(value, ListenAddress):
-        return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
-    return str(value.value if isinstance(value, Enum) else value)
-
-
-def _decided(settings: Settings) -> dict[str, object]:
-    """Return log fields with the most important settings, and the sources of all that are not defaults."""
-    return {
-        "kubelet_dir": str(settings.kubelet_dir),
-        "backend": settings.backend,
-        "api_version": settings.api_version,
-        "resources": [f"{rule.pattern}={rule.name}" for rule in settings.resources],
-        "decided_by": {name: source for name, source in settings.sources.items() if source != "default"} or None,
-    }
