@@ -190,6 +190,19 @@ async def test_the_memory_is_written_by_the_active_one_and_read_by_who_takes_ove
     await two.standby.wait_for_event("device changed its health", times=2)
 
 
+async def test_a_fault_between_the_end_of_one_and_the_registration_of_the_other_loses_nothing(
+    two: Two, driver: Driver, state_dir: Path
+) -> None:
+    driver.xid(3, 79)
+    await until(lambda: faults(state_dir) == [driver.uuid(3)], "the active one's fault in the file")
+    two.active.send(signal.SIGKILL)
+    await two.active.ended()
+    two.standbys_driver.xid(5, 79)  # the other one is not registered yet, and is the only one that can write
+    await until(lambda: driver.uuid(5) in faults(state_dir), "its own fault in the file")
+    assert faults(state_dir) == [driver.uuid(3), driver.uuid(5)]
+    await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 6, what="6 devices")
+
+
 async def test_the_end_of_one_that_stands_by_leaves_the_memory_and_the_other_one_can_be_asked(
     two: Two, driver: Driver, state_dir: Path
 ) -> None:

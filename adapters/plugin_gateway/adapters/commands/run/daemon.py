@@ -83,6 +83,8 @@ class Daemon:
         self._registrar.before_register = self._read_again
         self._before = self._gateway.state
         """The state that an earlier instance left."""
+        self._leads = False
+        """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
         self._missing: tuple[str | None, bool] = (None, False)
         """Which devices are missing, and whether that is news. For reports that begin later."""
@@ -166,8 +168,12 @@ class Daemon:
 
     def _may_write(self) -> bool:
         """Whether this gateway writes the files of the state directory. One that stands by does if they are its own."""
-        if self._registrar.leads():
-            return True
+        led, self._leads = self._leads, self._registrar.leads() or self._is_alone()
+        if self._leads and not led:
+            self._read_again()  # what the other one wrote last must not be overwritten
+        return self._leads
+
+    def _is_alone(self) -> bool:
         from plugin_gateway.adapters.control.control_socket import is_shared  # noqa: PLC0415 - only with two gateways
 
         return not is_shared(self._settings.state_dir, self._registrar.instance)
