@@ -19,9 +19,11 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import conflict_watch
 from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
+from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.monitoring.pages import make_pages
 from plugin_gateway.core.resources.conflicts import Cause
 from plugin_gateway.nvidia.remedies import remedy_for
+from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 EVENT = "another device plugin is in conflict with this gateway"
 OURS = tuple(device(index).id for index in range(8))
@@ -109,8 +111,10 @@ async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path, tmp_pat
         Plugin(kubelet_dir, kubelet.release, "<rival>.sock", ids=("a\nb",)) as plugin,
     ):
         configuration: dict[str, object] = {"configuration_problem": None, "configuration": {}}
+        backend = SimulatedBackend("8xH100")
+        access = DriverAccess(backend, lambda: backend, node.observations.put)
         counter = DeviceCounter(tmp_path, "GPU", Given(None, ""), lambda *_: None)
-        status = OperatorCommands(node.gateway, counter, lambda: configuration, no_reload).status
+        status = OperatorCommands(node.gateway, counter, lambda: configuration, no_reload, access).status
         pages = make_pages(
             node.gateway, status, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU"
         )

@@ -150,6 +150,16 @@ async def test_both_are_told_to_read_their_configuration_again(two: Two) -> None
     assert status == 1, "neither has a file"
 
 
+async def test_both_release_the_driver_and_take_it_again(two: Two) -> None:
+    status, output, errors = await run_to_end("driver", "release")
+    assert (status, errors) == (0, "")
+    assert output.count("its library is closed") == 2
+    status, output, errors = await run_to_end("driver", "take")
+    assert (status, errors) == (0, "")
+    assert output.count("the driver is taken again") == 2
+    assert all(f"(pid {pid}), " in output for pid, _ in roles(two))
+
+
 async def test_health_clear_of_what_only_one_of_them_holds_against_a_device(two: Two, driver: Driver) -> None:
     two.standbys_driver.xid(3, 79)
     await two.standby.wait_for_event("device changed its health")
