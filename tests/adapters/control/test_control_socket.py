@@ -186,7 +186,7 @@ async def test_a_client_that_hangs_up_harms_nobody(state_dir: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 async def test_anybody_else_is_hung_up_on(kubelet_dir: Path) -> None:
     async with serving(kubelet_dir / "state") as path:
-        for each in (kubelet_dir, path.parent, path):
+        for each in (kubelet_dir.parent, kubelet_dir, path.parent, path):
             each.chmod(0o777)
         code = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); print(s.recv(9))"
         child = await asyncio.create_subprocess_exec(

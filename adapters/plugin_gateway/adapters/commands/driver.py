@@ -113,9 +113,10 @@ def _name(gateway: Asked, gateways: Sequence[Asked]) -> str:
 def take(state_dir: Path) -> int:
     """Have every gateway of the node take the driver again. Return 1 if one does not answer."""
     gateways = ask_all(state_dir)
-    for each in gateways:
-        if each.problem is None:
-            was_released = ask(each.socket, {"command": "take"})["was_released"]
-            told = "the driver is taken again" if was_released else "the driver was not released"
-        print_lines([f"{_name(each, gateways)}{told if each.problem is None else each.problem}"])
+    print_lines([f"{_name(each, gateways)}{each.problem or _take(each)}" for each in gateways])
     return 1 if any(each.problem is not None for each in gateways) else 0
+
+
+def _take(gateway: Asked) -> str:
+    was_released = ask(gateway.socket, {"command": "take"})["was_released"]
+    return "the driver is taken again" if was_released else "the driver was not released"
