@@ -36,7 +36,7 @@ def test_observations_are_kept_in_order_and_what_says_the_same_again_is_counted(
 
 
 def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
-    observations, driver = ObservationQueue(), DriverSeen("575", "1")
+    observations, driver = ObservationQueue(lambda: 0.0), DriverSeen("575", "1")
     well = DevicesChecked({GPU: Checkup({}, asks_for_recovery=False)})
     story: list[Observation] = [
         INVENTORY,
@@ -53,7 +53,7 @@ def test_what_is_said_about_the_driver_has_its_place_in_a_story() -> None:
 
 
 def test_a_problem_that_was_there_for_a_moment_is_read_and_the_same_again_needs_no_room() -> None:
-    observations = ObservationQueue()
+    observations = ObservationQueue(lambda: 0.0)
     well, asking = (DevicesChecked({GPU: Checkup({}, asks_for_recovery=asks)}) for asks in (False, True))
     for observation in (well, asking, well, well):
         observations.put(observation)
@@ -84,3 +84,12 @@ def test_the_reader_is_woken_once_for_all_that_it_has_not_taken_yet() -> None:
             observations.put(EvidenceReported(xid_kind(number), GPU))
         assert len(observations.take()) == 3
     assert woken == ["woken"] * 2
+
+
+def test_the_answers_of_a_check_are_older_by_the_time_that_nobody_read_them() -> None:
+    times = iter([100.0, 103.0, 107.5])
+    observations = ObservationQueue(lambda: next(times))
+    well, asking = (DevicesChecked({GPU: Checkup({}, asks_for_recovery=asks)}, age=0.5) for asks in (False, True))
+    observations.put(well)
+    observations.put(asking)
+    assert observations.take() == [well._replace(age=8.0), asking._replace(age=5.0)]

@@ -1,6 +1,7 @@
 """The queue of observations between the backend's thread and the event loop."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
@@ -8,16 +9,24 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.observations import Observation
 
 
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class ObservationQueue:
     """A queue that accepts observations from any thread without waiting. It needs no event loop.
 
     An observation with the same topic as an earlier one takes its place, and counts it, so a storm of equal
-    observations needs little memory. Observations are read in the order in which each topic came last.
+    observations needs little memory. Observations are read in the order in which each topic came last, and an answer
+    of the driver is older by the time that it waited here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = _uptime) -> None:
+        """``now`` returns the time in seconds. It is called in any thread."""
+        self._now = now
         self._lock = threading.Lock()
-        self._pending: dict[Hashable, Observation] = {}
+        self._pending: dict[Hashable, tuple[Observation, float]] = {}
+        """Each observation, and when it came."""
         self._wake: Callable[[], object] | None = None
 
     def put(self, observation: "Observation") -> None:
@@ -29,8 +38,8 @@ class ObservationQueue:
             if earlier is not None:
                 from plugin_gateway.core.health.observations import merged  # noqa: PLC0415 - after the start
 
-                observation = merged(earlier, observation)
-            self._pending[object() if topic is None else topic] = observation
+                observation = merged(earlier[0], observation)
+            self._pending[object() if topic is None else topic] = observation, self._now()
             if was_empty and self._wake is not None:
                 self._wake()
 
@@ -60,4 +69,9 @@ class ObservationQueue:
         with self._lock:
             taken = list(self._pending.values())
             self._pending.clear()
-        return taken
+        if not taken:
+            return []
+        from plugin_gateway.core.health.observations import aged  # noqa: PLC0415 - after the start
+
+        now = self._now()
+        return [aged(observation, now - came_at) for observation, came_at in taken]

@@ -60,7 +60,7 @@ class Stage:
         self._api_versions = api_versions
         self._signs_are_written = recording.version > 1
         self._clock, state = _beginning(recording)
-        self._observations = ObservationQueue()
+        self._observations = ObservationQueue(lambda: self._clock.now().uptime)
         self._nodes = RecordedNodes()
         self.registrar = PlayedRegistrar(
             directory=KubeletDirectory(folder), dialects=dialects, allowed=self._allowed(recording.configuration)

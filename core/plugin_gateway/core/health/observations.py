@@ -64,7 +64,7 @@ class DevicesChecked(NamedTuple):
 
     checkups: Mapping[DeviceId, Checkup]
     age: float = 0.0
-    """Seconds since the first question of the check. The oldest answer can be as old."""
+    """Seconds since the first question of the check, with the wait in the queue. The oldest answer can be as old."""
 
     @property
     def topic(self) -> Hashable | None:
@@ -171,3 +171,10 @@ def merged(earlier: Observation, later: Observation) -> Observation:
     if isinstance(earlier, EvidenceRefined) and isinstance(later, EvidenceRefined):
         return max(later, earlier, key=lambda each: -1 if each.action.needs is None else each.action.needs)
     return later
+
+
+def aged(observation: Observation, seconds: float) -> Observation:
+    """Return the observation after it waited for its reader: the answers of a check are older then."""
+    if isinstance(observation, DevicesChecked):
+        return observation._replace(age=observation.age + seconds)
+    return observation
