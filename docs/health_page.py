@@ -187,7 +187,7 @@ With `--probation=external` the quiet time ends no probation. A device stays on 
 `plugin-gateway health clear`, which an operator or a test calls. `plugin-gateway status` says what it waits for. A new
 fault ends the probation as always. This holds for each fault, also for a driver that was gone, and after a restart of
 the gateway or of the node. One case needs nobody: a question that the driver has decided
-(`unhealthy-until-driver-decides`). If the gateway was started again before the driver decided, the word is needed.
+(`unhealthy-until-driver-decides`). A restart of the gateway leaves the question open, and does not change this.
 [An example](../deploy/examples/probation-test/README.md) tests GPUs on probation.
 
 ## What counts as evidence

@@ -267,3 +267,10 @@ def test_a_storm_of_events_hides_no_gpu_from_the_checks_of_a_slow_driver(driver:
         driver.xid(0, 13)
         watcher.checked(uuid(0), RECOVERY_ACTION)
         assert all(len(seen.checkups) == 2 for seen in watcher.of(DevicesChecked))
+
+
+def test_a_start_is_followed_by_a_check_when_the_driver_has_decided_about_what_came_before(driver: Driver) -> None:
+    with watch(driver, rescan_seconds=60, checkup_seconds=60, decision_seconds=0.3) as watcher:
+        began = time.monotonic()
+        watcher.next(DevicesChecked, 2)
+        assert time.monotonic() - began >= 0.3

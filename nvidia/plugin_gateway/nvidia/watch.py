@@ -114,21 +114,23 @@ class Watch:
         if self._histories is not None:
             self._histories.begin_session()
         driver = driver_seen(self._sysfs)
+        is_first = self._inventory is None
         checkups = self._check_up(session, self._give_sign, None)
         self._report_inventory(session.snapshot.inventory)
         self._report(driver)
         self._report_new_session()
         self._report(checkups)
+        if is_first:  # an event from before the start can be one that the driver has to decide about
+            self.expect_decision()
 
     def _report_new_session(self) -> None:
         """Report that events are read again, if only the change of the session was in the way."""
         if self._events_problem == NEW_SESSION:
             self._report_events(None)
-            self._needs_checkup = True
-            self._settled_at = self._decided_at(time.monotonic())
+            self.expect_decision()
 
     def expect_decision(self) -> None:
-        """Check when the driver has decided about evidence that was no event. Any thread may call it."""
+        """Check when the driver has decided about evidence that was no event, or missed. Any thread may call it."""
         self._settled_at = self._decided_at(time.monotonic())
         self._needs_checkup = True
 

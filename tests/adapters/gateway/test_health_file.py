@@ -38,6 +38,7 @@ FAULTS = st.builds(
     was_reset=st.booleans(),
     is_flapping=st.booleans(),
 )
+FAULTS |= FAULTS.map(lambda fault: replace(fault, is_drivers_to_decide=fault.needs <= Needs.DRIVER))
 MEMORIES = st.builds(
     Memory,
     boot_id=WORDS,

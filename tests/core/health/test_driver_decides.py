@@ -111,11 +111,21 @@ def test_a_reset_will_do_too_and_is_followed_by_a_quiet_time() -> None:
     assert story.stage is Stage.PROBATION
 
 
-def test_after_a_restart_of_the_gateway_the_driver_is_asked_again_and_a_quiet_time_follows() -> None:
+def test_after_a_restart_of_the_gateway_the_driver_is_asked_again() -> None:
     story = Story().see(OPEN).sleep(100).restart()
-    assert story.check().stage is Stage.UNHEALTHY, "it is not known when the evidence was reported"
-    assert story.sleep(DECISION_TIME).check().stage is Stage.PROBATION
-    assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
+    assert story.check().stage is Stage.UNHEALTHY, "evidence could be missed until this moment"
+    assert story.sleep(DECISION_TIME - 0.1).check().stage is Stage.UNHEALTHY
+    assert story.sleep(0.1).check().stage is Stage.HEALTHY
+
+
+def test_a_restart_is_no_answer_and_a_reset_that_the_driver_asks_for_after_it_counts() -> None:
+    story = Story().see(OPEN).sleep(100).restart().check(ASKING).sleep(DECISION_TIME).check(ASKING)
+    assert story.stage is Stage.UNHEALTHY
+    assert story.restart().check().stage is Stage.PROBATION, "after a real fault there is a quiet time"
+
+
+def test_after_a_reboot_there_is_a_quiet_time() -> None:
+    assert Story().see(OPEN).restart(boot="another").check().stage is Stage.PROBATION
 
 
 def test_an_answer_that_is_older_than_the_decision_does_not_count() -> None:

@@ -50,6 +50,11 @@ def test_a_question_that_the_driver_decides_needs_nobodys_word() -> None:
     assert story.stage is Stage.HEALTHY
 
 
+def test_nor_does_one_that_was_open_when_the_gateway_was_started_again() -> None:
+    story = Story(EXTERNAL).see(OPEN).restart().check().sleep(EXTERNAL.decision_time).check()
+    assert story.stage is Stage.HEALTHY
+
+
 def test_a_question_that_the_driver_answers_with_a_reset_needs_the_word() -> None:
     story = Story(EXTERNAL).see(OPEN).sleep(EXTERNAL.decision_time).check(ASKING).check().sleep(3600)
     assert (story.stage, story.fault.lacks) == (Stage.PROBATION, WORD)

@@ -84,6 +84,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_flapping,
+        "is_drivers_to_decide": fault.is_drivers_to_decide,
     }
 
 
@@ -196,14 +197,17 @@ class _Reader:
         is_readable = bool(evidence)
         if not is_readable:
             self._note(f"{place}: evidence", found.get("evidence"))
+        needs = self._needs(found.get("needs"), place) if is_readable else Needs.RESET
+        is_drivers = self._get(found, "is_drivers_to_decide", truth, default=False)
         return Fault(
             since=since,
             evidence=tuple(evidence[:MAX_EVIDENCE]) or (Evidence(UNREADABLE, since),),
-            needs=self._needs(found.get("needs"), place) if is_readable else Needs.RESET,
+            needs=needs,
             problems=self._kinds(found.get("problems"), place),
             asked_for_recovery=self._get(found, "asked_for_recovery", truth, default=False),
             was_reset=self._get(found, "was_reset", truth, default=False),
             is_flapping=self._get(found, "is_damped", truth, default=False),
+            is_drivers_to_decide=is_drivers and needs <= Needs.DRIVER,
         )
 
     def _needs(self, value: object, place: str) -> Needs:

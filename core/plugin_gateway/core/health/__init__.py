@@ -38,9 +38,10 @@ moment, for the same reason, that left no device healthy. In these cases it is n
 fault.
 
 After a restart of the gateway, all faults are still there. A device on probation has to be checked again, and its quiet
-time starts again, because it was not watched in between. After a reboot of the node, every need is reduced to a check,
-lasting problems are dropped, and the flapping count starts again. A fault of a device that did not appear during a
-whole boot is forgotten, because the device has probably been removed from the machine.
+time starts again, because it was not watched in between. A question that the driver decides stays open; the answer
+counts some seconds after the first look. After a reboot of the node, every need is reduced to a check, lasting problems
+are dropped, and the flapping count starts again. A fault of a device that did not appear during a whole boot is
+forgotten, because the device has probably been removed from the machine.
 
 An operator can clear a device. Lasting problems still count afterwards.
 """

@@ -337,8 +337,8 @@ def await_word(fault: Fault, policy: HealthPolicy) -> Fault:
 
 
 def restart(fault: Fault) -> Fault:
-    """Return the fault after a restart of the gateway. When the evidence was reported is not kept."""
-    return replace(resume(fault), told_at=None, is_drivers_to_decide=False, open_kinds=None)
+    """Return the fault after a restart of the gateway. Evidence could be missed meanwhile, until the first look."""
+    return replace(resume(fault), told_at=None, open_kinds=None)
 
 
 def clear(fault: Fault) -> Fault | None:
