@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from harness.node import device, until
 from plugin_gateway.adapters.cluster import events, reports
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.cluster.told_states import NAME, ToldStates
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
@@ -31,6 +33,11 @@ WELL, _ = advance(
 )
 SICK, _ = advance(WELL, EvidenceReported(xid_kind(79), GPU), Moment(2.0, 2.0), HEALTH_POLICY)
 
+SICK_OTHERWISE, _ = advance(WELL, EvidenceReported(xid_kind(48), GPU), Moment(2.0, 2.0), HEALTH_POLICY)
+GONE, _ = advance(
+    State(), InventorySeen(Inventory(devices=(), visibility_variable="X")), Moment(1.0, 1.0), HEALTH_POLICY
+)
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
@@ -42,11 +49,18 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
         yield server
 
 
+def told_before(server: ApiServer) -> ToldStates:
+    """Return what earlier instances told this server."""
+    told = ToldStates(server.service_account.parent / "state")
+    told.read()
+    return told
+
+
 @asynccontextmanager
-async def reporting(server: ApiServer) -> AsyncIterator[ClusterReports]:
+async def reporting(server: ApiServer, states: ToldStates | None = None) -> AsyncIterator[ClusterReports]:
     api = KubernetesApi(server.environment, server.service_account)
     target = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
-    told = ClusterReports(target, api, State(), lambda _: Remedy())
+    told = ClusterReports(target, api, states or told_before(server), lambda _: Remedy())
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(told.run())
         try:
@@ -68,6 +82,85 @@ async def test_what_was_not_taken_for_the_moment_is_sent_again(status: int, serv
         await until(lambda: len(server.conditions()) >= 1, "the condition")
     assert [event["reason"] for event in server.events()] == ["GpuHealthy"]
     assert server.conditions()[-1]["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    ("first", "untold", "last", "reasons"),
+    [
+        (None, SICK, SICK, ["GpuUnhealthy"]),
+        (None, SICK, WELL, []),
+        (SICK, None, SICK, ["GpuUnhealthy"]),
+        (SICK, WELL, WELL, ["GpuUnhealthy", "GpuHealthy"]),
+        (SICK, None, SICK_OTHERWISE, ["GpuUnhealthy", "GpuUnhealthy"]),
+        (SICK, None, GONE, ["GpuUnhealthy"]),
+    ],
+)
+async def test_over_a_restart_nothing_is_lost_and_nothing_told_twice(
+    first: State | None, untold: State | None, last: State, reasons: list[str], server: ApiServer
+) -> None:
+    states = told_before(server)
+    async with reporting(server, states) as told:
+        if first is not None:
+            told.keep(first)
+            await until(lambda: states.about(GPU) is not None, "the Event")
+        server.status = 503
+        if untold is not None:
+            refusals = server.refusals
+            told.keep(untold)
+            await until(lambda: server.refusals > refusals + 1, "refusals")
+    server.status = 201
+    is_well = last is WELL
+    for _ in range(2):
+        states = told_before(server)
+        async with reporting(server, states) as told:
+            conditions = len(server.conditions())
+            told.keep(last)
+            await until(lambda: len(server.events()) >= len(reasons), "the last word")
+            await until(lambda states=states: (states.about(GPU) is None) is is_well, "the answer")  # type: ignore[misc]
+            await until(lambda before=conditions: len(server.conditions()) > before, "the condition")  # type: ignore[misc]
+    assert [event["reason"] for event in server.events()] == reasons
+    if GPU in last.faults:
+        assert server.events()[-1]["message"].startswith(f"{GPU}: {last.faults[GPU].reason};")
+
+
+async def test_missing_devices_that_could_not_be_told_of_are_told_of_by_the_next_start(server: ApiServer) -> None:
+    server.status = 503
+    async with reporting(server) as told:
+        told.tell_missing("1 of 2 is here", is_news=True)
+        await until(lambda: server.refusals >= 2, "refusals")
+    server.status = 201
+    for _ in range(2):
+        states = told_before(server)
+        async with reporting(server, states) as told:
+            told.tell_missing("1 of 2 is here", is_news=False)
+            told.keep(WELL)
+            await until(lambda states=states: states.about("") is not None, "the Event")  # type: ignore[misc]
+    assert [event["reason"] for event in server.events()] == ["GpusMissing"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reasons"),
+    [
+        ("no JSON", ["GpuUnhealthy"]),
+        ('{"told": 5}', ["GpuUnhealthy"]),
+        (json.dumps({"told": {GPU: {"reason": 5}}}), ["GpuUnhealthy"]),
+        (
+            json.dumps({"version": 9, "new": 1, "told": {GPU: {"reason": "GpuUnhealthy", "detail": "XID 79", "x": 1}}}),
+            [],
+        ),
+    ],
+)
+async def test_a_file_that_cannot_be_read_costs_an_event_and_no_more(
+    content: str, reasons: list[str], server: ApiServer
+) -> None:
+    folder = server.service_account.parent / "state"
+    folder.mkdir(mode=0o700)
+    (folder / NAME).write_text(content)
+    async with reporting(server) as told:
+        told.keep(SICK)
+        await until(lambda: len(server.events()) >= len(reasons), "the Events")
+        await until(lambda: bool(server.conditions()), "the condition")
+    assert [event["reason"] for event in server.events()] == reasons
 
 
 @pytest.mark.parametrize("status", [201, 403])

@@ -18,6 +18,7 @@ from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.cluster.told_states import ToldStates
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.changes import Note, Significance
@@ -61,12 +62,19 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_reports, "CONDITION_PAUSE", 0.0)
 
 
+def told_before(server: ApiServer) -> ToldStates:
+    """Return what earlier instances told this server."""
+    told = ToldStates(server.service_account.parent / "state")
+    told.read()
+    return told
+
+
 @asynccontextmanager
 async def reporting(
-    server: ApiServer, target: Target = BOTH, known: State | None = None
+    server: ApiServer, target: Target = BOTH, told: ToldStates | None = None
 ) -> AsyncIterator[ClusterReports]:
     api = KubernetesApi(server.environment, server.service_account)
-    reports = ClusterReports(target, api, known or State(), remedy_for)
+    reports = ClusterReports(target, api, told or told_before(server), remedy_for)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(reports.run())
         try:
@@ -165,11 +173,15 @@ async def test_missing_devices_are_in_the_condition_on_request(server: ApiServer
 
 async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:
     known = after(SEEN, EvidenceReported(xid_kind(79), GPU))
-    async with reporting(server, known=State(faults=known.faults)) as reports:
+    told = told_before(server)
+    async with reporting(server, BOTH._replace(condition=""), told) as reports:
+        reports.keep(known)
+        await until(lambda: told.about(GPU) is not None, "an Event")
+    async with reporting(server) as reports:
         reports.keep(after(EvidenceReported(xid_kind(79), OTHER), state=known))
-        await until(lambda: len(server.events()) == 1, "an Event")
+        await until(lambda: len(server.events()) == 2, "another Event")
         await until(lambda: len(server.conditions()) == 1, "the condition")
-    assert server.events()[0]["message"].startswith(OTHER)
+    assert server.events()[1]["message"].startswith(OTHER)
     assert server.conditions()[0]["message"] == f"{GPU}: XID 79 (RESTART_BM); {OTHER}: XID 79 (RESTART_BM)"
 
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.told_states import Told, ToldStates
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.changes import Note, Significance
@@ -60,9 +61,9 @@ class Target(NamedTuple):
 class ClusterReports:
     """Sends what changes to the API server, which can be slow or away. The gateway never waits for it."""
 
-    def __init__(self, target: Target, api: KubernetesApi, known: State, remedies: Remedies) -> None:
-        """``known`` is the state that an earlier instance has reported already. ``remedies`` are for the condition."""
-        self._events = NodeEvents(target, api, known) if target.events else None
+    def __init__(self, target: Target, api: KubernetesApi, told: ToldStates, remedies: Remedies) -> None:
+        """``told`` is what an earlier instance reported, already read. ``remedies`` are for the condition."""
+        self._events = NodeEvents(target, api, told) if target.events else None
         self._condition = NodeCondition(target, api, remedies) if target.condition else None
 
     def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
@@ -74,8 +75,8 @@ class ClusterReports:
 
     def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Take which devices are missing, None for none. What an earlier instance said is no news. Does not wait."""
-        if self._events is not None and is_news:
-            self._events.tell_missing(problem)
+        if self._events is not None:
+            self._events.tell_missing(problem, is_news=is_news)
         if self._condition is not None:
             self._condition.tell_missing(problem)
 
@@ -91,11 +92,12 @@ class ClusterReports:
 class NodeEvents:
     """The Events of the node."""
 
-    def __init__(self, target: Target, api: KubernetesApi, known: State) -> None:
+    def __init__(self, target: Target, api: KubernetesApi, told: ToldStates) -> None:
         self._target = target
         self._api = api
-        self._faults: Mapping[DeviceId, Fault] = known.faults
-        """Those that are in the ledger already."""
+        self._told = told
+        self._faults: Mapping[DeviceId, Fault] | None = None
+        """Those that were told or are in the ledger. None before the first inventory."""
         self._ledger = EventLedger()
         self._changed = asyncio.Event()
         self._problems = {False: _Problem("Events"), True: _Problem("changes of Events")}
@@ -106,7 +108,9 @@ class NodeEvents:
         if state.inventory is None:
             return
         before, self._faults = self._faults, state.faults
-        if before is not state.faults:
+        if before is None:
+            self._note_untold(state)
+        elif before is not state.faults:
             for device in dict.fromkeys((*before, *state.faults)):
                 self._note_stage(device, before.get(device), state.faults.get(device))
         for note in notes:
@@ -114,8 +118,19 @@ class NodeEvents:
                 self._note_evidence(note, state.faults.get(note.device) if note.device is not None else None)
         self._changed.set()
 
-    def tell_missing(self, problem: str | None) -> None:
+    def _note_untold(self, state: State) -> None:
+        """Note the states that an earlier instance could not tell of any more."""
+        for device in dict.fromkeys((*state.faults, *(each.id for each in state.devices))):
+            fault, told = state.faults.get(device), self._told.about(device)
+            if fault is None and told is not None:
+                self._note_state(device, None, told.detail)
+            elif fault is not None and told != Told(self._reason(fault), fault.reason):
+                self._note_state(device, fault, fault.reason)
+
+    def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Note which devices are missing. It is a state of the node, so only the last one waits."""
+        if not is_news and (problem is None or self._told.about("") is not None):
+            return
         reason = f"{self._target.subject}s{'Missing' if problem else 'Complete'}"
         message = problem or f"no {self._target.device_word} is missing any more"
         kind = "Warning" if problem else "Normal"
@@ -125,10 +140,12 @@ class NodeEvents:
     def _note_stage(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
         if _stage(before) is _stage(after):
             return
-        reason = after.reason if after is not None else before.reason if before is not None else ""
+        self._note_state(device, after, after.reason if after is not None else before.reason if before else "")
+
+    def _note_state(self, device: DeviceId, after: Fault | None, reason: str) -> None:
         message = f"{device} is healthy again after {reason}" if after is None else _message(device, after)
         self._ledger.note(
-            self._cause(device, _stage(after), reason),
+            self._cause(device, after, reason),
             message,
             kind="Normal" if after is None else "Warning",
             epoch=time.time(),
@@ -137,17 +154,25 @@ class NodeEvents:
     def _note_evidence(self, note: Note, fault: Fault | None) -> None:
         """Count evidence where it was reported first: as the reason of an unhealthy device, or by itself."""
         if note.device is not None and fault is not None and fault.reason == note.event:
-            cause, message = self._cause(note.device, fault.stage, fault.reason), _message(note.device, fault)
+            cause, message = self._cause(note.device, fault, fault.reason), _message(note.device, fault)
         else:
             cause = Cause(note.device or "", f"{self._target.subject}Evidence", note.event)
             message = f"{note.device}: {note.event}; {note.significance.value}"
         self._ledger.note(cause, message, kind="Warning", epoch=time.time(), times=note.times)
 
-    def _cause(self, device: DeviceId, stage: Stage, reason: str) -> Cause:
-        return Cause(device, f"{self._target.subject}{_REASONS[stage]}", reason, is_state=True)
+    def _cause(self, device: DeviceId, fault: Fault | None, reason: str) -> Cause:
+        return Cause(device, self._reason(fault), reason, is_state=True)
+
+    def _reason(self, fault: Fault | None) -> str:
+        return f"{self._target.subject}{_REASONS[_stage(fault)]}"
 
     async def run(self) -> None:
-        """Send what is due until cancelled."""
+        """Send what is due until cancelled, and keep what was told."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._told.run(), name="told states")
+            tasks.create_task(self._send_all(), name="sending of Events")
+
+    async def _send_all(self) -> None:
         retry = MIN_RETRY
         while True:
             sending = self._ledger.next(time.monotonic())
@@ -173,6 +198,7 @@ class NodeEvents:
                     retry = min(2 * retry, MAX_RETRY)
             else:
                 self._ledger.sent(sending, name, time.monotonic())
+                self._told.note(sending)
                 problem.log(None)
                 retry = MIN_RETRY
 

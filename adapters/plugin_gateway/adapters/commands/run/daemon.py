@@ -81,8 +81,6 @@ class Daemon:
             keep=self._keep,
         )
         self._registrar.before_register = self._read_again
-        self._before = self._gateway.state
-        """The state that an earlier instance left."""
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
@@ -95,7 +93,7 @@ class Daemon:
         """The version of the configuration file that was read last, also if it was refused."""
         self._reloading = asyncio.Lock()
         # Last, so that a start that fails leaves no file behind.
-        self._recorder = _record(settings, self._before) if settings.record else None
+        self._recorder = _record(settings, self._gateway.state) if settings.record else None
 
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
@@ -188,6 +186,7 @@ class Daemon:
         await _import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.cluster.told_states import ToldStates  # noqa: PLC0415 - see above
 
         settings = self._settings
         target = Target(
@@ -197,7 +196,9 @@ class Daemon:
             self._device_word,
             settings.missing_in_condition,
         )
-        self._reports = ClusterReports(target, KubernetesApi(os.environ), self._before, self._remedies())
+        told = ToldStates(settings.state_dir, self._may_write)
+        await asyncio.to_thread(told.read)
+        self._reports = ClusterReports(target, KubernetesApi(os.environ), told, self._remedies())
         self._reports.keep(self._gateway.state)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
