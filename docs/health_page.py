@@ -270,7 +270,8 @@ recovery before. Use `plugin-gateway health clear` then.
 
 The gateway keeps what it knows about unhealthy devices in `health.json` in `--state-dir`, with the kernel's boot id. In
 a container this has to be a folder of the host. Otherwise a restart of the pod loses it. If somebody deletes the file,
-the gateway writes it again within 30 s.
+the gateway writes it again within 30 s. A new fault is written at once, further evidence of the same fault once a
+second.
 
 The gateway reads files that an older or a newer version wrote. If it cannot read one entry, it keeps that GPU
 unhealthy and uses the other entries. Before the next write it copies such a file to `health.unread`, and the log names

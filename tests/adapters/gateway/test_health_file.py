@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,6 +286,51 @@ def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read(path
     assert not problems
     assert found.faults[GPU].reason.startswith("a b c d ee")
     assert found.driver is not None
+
+
+def storm(number: int) -> State:
+    """The state after many reports of two kinds, and as many of one that has to be repeated."""
+    kinds = (EvidenceKind("xid-79"), EvidenceKind("xid-13"))
+    latest = tuple(Evidence(kinds[each % 2], 6.0 + each, kinds[each % 2]) for each in range(number, number + 2))
+    fault = replace(KEPT.faults[GPU], evidence=(*KEPT.faults[GPU].evidence, *latest))
+    return State(faults={GPU: fault}, repeated={GPU: {EvidenceKind("xid-94"): (float(number),)}})
+
+
+async def test_a_storm_is_written_once_a_second_and_a_new_fault_in_it_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[object] = []
+    write = state_file.write
+
+    def counted(path: Path, value: Mapping[str, object]) -> state_file.Written:
+        written.append(value)
+        return write(path, value)
+
+    monkeypatch.setattr(state_file, "write", counted)
+    monkeypatch.setattr(kept_file, "PAUSE", 60.0)
+    memory = HealthMemory(path.parent)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(memory.run())
+        memory.keep(storm(0))
+        await until(lambda: len(written) == 1, "the first write")
+        for number in range(50):
+            memory.keep(storm(number))
+            await asyncio.sleep(0.005)
+        assert len(written) == 1
+        other = DeviceId("GPU-2")
+        memory.keep(replace(storm(50), faults={**storm(50).faults, other: KEPT.faults[GPU]}))
+        await until(lambda: len(written) == 2, "the new fault")
+        assert read(path).memory.faults.keys() == {GPU, other}
+        monkeypatch.setattr(kept_file, "PAUSE", 0.05)
+        await asyncio.sleep(0.05)
+        memory.keep(storm(51))
+        memory.keep(storm(52))
+        await until(lambda: len(written) == 3, "the end of the storm")
+        memory.keep(storm(53))
+        await until(lambda: len(written) == 4, "more of it a moment later")
+        memory.keep(storm(54))
+        task.cancel()
+    assert read(path).memory.faults[GPU] == storm(54).faults[GPU], "the last word at the end"
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("{}")])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.gateway.kept_file import KeptFile
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.health.memory import Memory, recall, remember
+from plugin_gateway.core.health.memory import Memory, has_only_more_evidence, recall, remember
 from plugin_gateway.core.health.state import State
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class HealthMemory:
             "a restart will forget which devices are unhealthy",
             self._encode,
             may_write,
+            has_only_more_evidence,
         )
 
     def recall(self) -> State:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RETRY = 10.0
 """Seconds before the file is written again after a failure."""
+PAUSE = 1.0
+"""Seconds before a change is written that can wait, so that a storm of them is written once a second."""
 LOOK_INTERVAL = 30.0
 """Seconds between two checks that the file still exists. Somebody may have deleted it."""
 
@@ -32,17 +34,20 @@ class KeptFile(Generic[_Value]):
         if_lost: str,
         encode: Callable[[_Value], Mapping[str, object]],
         may_write: Callable[[], bool] = lambda: True,
+        can_wait: Callable[[_Value, _Value], bool] = lambda _before, _after: False,
     ) -> None:
         """``what`` is in the file, and ``if_lost`` follows if it cannot be written, both in words.
 
         ``encode`` makes the JSON value. It is called in the thread that writes. ``may_write`` says whether this is the
-        instance that writes the file, if several have it.
+        instance that writes the file, if several have it. ``can_wait`` tells whether a change of the value is worth no
+        write of its own.
         """
         self._path = path
         self._what = what
         self._if_lost = if_lost
         self._encode = encode
         self._may_write = may_write
+        self._can_wait = can_wait
         self._kept: _Value | None = None
         """The content of the file."""
         self._written: Written | None = None
@@ -52,6 +57,8 @@ class KeptFile(Generic[_Value]):
         self._latest: _Value | None = None
         """What the file should contain. None if nothing has to be kept yet."""
         self._changed = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+        """Set if a change since the last write cannot wait."""
         self._problem: str | None = None
         """Why the last write failed. None if it succeeded."""
 
@@ -107,18 +114,22 @@ class KeptFile(Generic[_Value]):
 
     def keep(self, value: _Value) -> None:
         """Remember a value for the next write. Returns at once."""
-        if value != self._latest:
-            self._latest = value
-            self._changed.set()
+        before = self._latest
+        if value == before:
+            return
+        self._latest = value
+        self._changed.set()
+        if before is None or not self._can_wait(before, value):
+            self._is_urgent.set()
 
     async def run(self) -> None:
         """Write the file after each change until cancelled, and once more at the end."""
         try:
             while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_INTERVAL if self._latest is not None else None):
-                        await self._changed.wait()
+                if await _is_set(self._changed, LOOK_INTERVAL if self._latest is not None else None):
+                    await _is_set(self._is_urgent, PAUSE)
                 self._changed.clear()
+                self._is_urgent.clear()
                 if self._may_write():
                     await to_its_end(asyncio.to_thread(self._write))
                 if self._problem is not None:
@@ -154,3 +165,11 @@ class KeptFile(Generic[_Value]):
             log.info(f"what is known about {self._what} is kept again")
         else:
             log.warning(self._if_lost, problem=problem)
+
+
+async def _is_set(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait so long for the event, and return whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()

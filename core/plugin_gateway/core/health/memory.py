@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -62,3 +63,15 @@ def recall(memory: Memory, boot_id: str, uptime: float = math.inf) -> State:
         unseen=memory.unseen,
         repeated=up_to(memory.repeated, uptime),
     )
+
+
+def has_only_more_evidence(before: Memory, after: Memory) -> bool:
+    """Whether the same faults were reported again and no more, as in a storm."""
+    return _without_reports(before) == _without_reports(after)
+
+
+def _without_reports(memory: Memory) -> Memory:
+    """Return the memory without the times of reports, and without evidence that came after the first."""
+    first = {device: fault.evidence[0]._replace(at=0.0, since=None) for device, fault in memory.faults.items()}
+    bare = {device: replace(fault, evidence=(first[device],)) for device, fault in memory.faults.items()}
+    return memory._replace(faults=bare, repeated={})
