@@ -350,6 +350,7 @@ health:
 
 XID 94 is reported four times. The action applies to the fifth one within 10 minutes, and to each later one while there
 are five in the window. `count` is at most {repetitions}. The window is in seconds, or such as `90s`, `10m` or `2h`.
+The log, `plugin-gateway status` and the Event say how often it was reported so far, such as `2 of 5 within 600 s`.
 After a reset, a reboot or `health clear` the count starts again. A restart of the gateway keeps it. `unknownXid` can
 have such a mapping too; each XID then counts for itself. Of the other evidence {events} can have one. What a check
 finds lasts and is not counted.

@@ -302,7 +302,7 @@ async def test_a_storm_is_written_once_a_second_and_a_new_fault_in_it_at_once(
     written: list[object] = []
     write = state_file.write
 
-    def counted(path: Path, value: Mapping[str, object]) -> state_file.Written:
+    def counted(path: Path, value: Mapping[str, object]) -> state_file.Written | None:
         written.append(value)
         return write(path, value)
 

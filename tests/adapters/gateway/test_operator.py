@@ -71,6 +71,49 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(kubelet_di
         assert [line["health"] for line in changes] == ["unhealthy", "healthy"]
 
 
+async def test_an_operator_sees_how_often_evidence_was_repeated_and_has_it_count_anew(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    config, uuid = tmp_path / "config.yaml", driver.uuid(3)
+    config.write_text("version: v1\nhealth:\n  xids: {94: {action: unhealthy-until-reset, count: 3, window: 10m}}\n")
+    async with node(kubelet_dir, driver, "--config-file", str(config)) as (kubelet, process):
+        for number in (1, 2):
+            driver.xid(3, 94)
+            noted = await process.wait_for_event("evidence", number)
+            assert (noted["what"], noted["repeated"]) == ("XID 94", f"{number} of 3 within 600 s")
+        _, output, _ = await run_to_end("status", "--json")
+        told = {device["id"]: device for device in json.loads(output)["devices"]}
+        assert told[driver.uuid(0)]["repeated"] == []
+        assert told[uuid]["repeated"] == [
+            {"what": "XID 94", "kind": "xid-94", "times": 2, "needed": 3, "window": 600.0}
+        ]
+        _, output, _ = await run_to_end("status")
+        assert f"reported against {uuid}: XID 94, 2 of 3 within 600 s\n" in output
+        refused = (1, "", f"plugin-gateway: {uuid} is healthy already\n")
+        assert await run_to_end("health", "clear", uuid, "--on-probation") == refused
+        cleared = f"{uuid} is healthy; it counts anew, before it was XID 94, 2 of 3 within 600 s\n"
+        assert await run_to_end("health", "clear", uuid) == (0, cleared, "")
+        assert await run_to_end("health", "clear", uuid) == refused
+        line = await process.wait_for_event("an operator says that the device is well")
+        assert line["counts_anew"] == ["XID 94, 2 of 3 within 600 s"]
+        for number in (3, 4):
+            driver.xid(3, 94)
+            await until_counted(uuid, number - 2)
+        assert kubelet.allocatable(RESOURCE) == 8
+        driver.xid(3, 94)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+
+
+async def until_counted(device: str, times: int) -> None:
+    """Wait until the gateway has counted evidence so often."""
+    async with asyncio.timeout(10):
+        while True:
+            _, output, _ = await run_to_end("status", "--json")
+            (found,) = [each for each in json.loads(output)["devices"] if each["id"] == device]
+            if [each["times"] for each in found["repeated"]] == [times]:
+                return
+
+
 async def test_an_operator_cannot_talk_away_a_device_that_does_not_answer(kubelet_dir: Path, driver: Driver) -> None:
     async with node(kubelet_dir, driver) as (kubelet, _):
         driver.lose(3)

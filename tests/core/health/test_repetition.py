@@ -12,7 +12,7 @@ from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.memory import recall, remember
 from plugin_gateway.core.health.observations import DevicesChecked, DriverSeen, EvidenceReported
 from plugin_gateway.core.health.policy import Action, Decision
-from plugin_gateway.core.health.repetition import MAX_COUNT
+from plugin_gateway.core.health.repetition import MAX_COUNT, Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import XID, xid_kind
@@ -25,8 +25,9 @@ TOLD = EvidenceReported(xid_kind(94), GPU)
 
 def test_it_is_reported_until_it_was_repeated_often_enough() -> None:
     story = Story(POLICY_94)
-    for _ in range(TIMES - 1):
-        assert story.see(TOLD).changes == Changes(notes=(Note(GPU, "XID 94", Significance.REPORTED),))
+    for number in range(1, TIMES):
+        noted = Note(GPU, "XID 94", Significance.REPORTED, progress=f"{number} of 3 within 600 s")
+        assert story.see(TOLD).changes == Changes(notes=(noted,))
         story.sleep(WINDOW / TIMES)
     assert story.see(TOLD).stage is Stage.UNHEALTHY
     assert story.fault.reason == "XID 94, 3 times within 600 s"
@@ -46,6 +47,15 @@ def test_a_storm_that_arrives_as_one_report_counts_as_many(times: int, stage: St
     story = Story(POLICY_94).see(TOLD._replace(times=times))
     assert story.stage is stage
     assert sum(len(each) for each in story.state.repeated[GPU].values()) <= TIMES
+
+
+def test_how_far_it_is_is_known_and_ends_with_the_window() -> None:
+    story = Story(POLICY_94).see(TOLD).sleep(WINDOW - 1).see(TOLD)
+    known = story.state.repeated[GPU]
+    assert progress(known, story.now, POLICY_94.about) == (Progress(xid_kind(94), 2, TIMES, WINDOW),)
+    assert progress(known, story.now + 1, POLICY_94.about) == (Progress(xid_kind(94), 1, TIMES, WINDOW),)
+    assert progress(known, story.now + WINDOW, POLICY_94.about) == ()
+    assert progress(known, story.now, POLICY.about) == (), "the policy needs no repetition any more"
 
 
 def test_each_device_and_each_kind_counts_for_itself() -> None:

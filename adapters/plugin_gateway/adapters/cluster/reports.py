@@ -157,7 +157,8 @@ class NodeEvents:
             cause, message = self._cause(note.device, fault, fault.reason), _message(note.device, fault)
         else:
             cause = Cause(note.device or "", f"{self._target.subject}Evidence", note.event)
-            message = f"{note.device}: {note.event}; {note.significance.value}"
+            what = f"{note.event}, {note.progress}" if note.progress else note.event
+            message = f"{note.device}: {what}; {note.significance.value}"
         self._ledger.note(cause, message, kind="Warning", epoch=time.time(), times=note.times)
 
     def _cause(self, device: DeviceId, fault: Fault | None, reason: str) -> Cause:

@@ -56,10 +56,10 @@ def clear(state_dir: Path, devices: Sequence[str], *, on_probation: bool) -> int
     """
     only = {"only": Stage.PROBATION.value} if on_probation else {}
     gateways = ask_all(state_dir)
-    unhealthy = {each.socket: _unhealthy(each.status) for each in gateways}
-    if any(all(device not in found for found in unhealthy.values()) for device in devices):
+    allowed = {each.socket: _clearable(each.status, on_probation=on_probation) for each in gateways}
+    if any(all(device not in found for found in allowed.values()) for device in devices):
         ask(gateways[0].socket, _request(devices, only))  # it says what is wrong with them
-    named = [[name for name in devices if name in unhealthy[each.socket]] for each in gateways]
+    named = [[name for name in devices if name in allowed[each.socket]] for each in gateways]
     outcomes = [
         _Outcome(["they are healthy already"], is_well=True)
         if devices and not names and each.problem is None
@@ -99,9 +99,14 @@ def _request(devices: Sequence[str], only: Mapping[str, str]) -> Mapping[str, An
     return {"command": "clear", "devices": list(devices), **only}
 
 
-def _unhealthy(status: Mapping[str, Any]) -> frozenset[str]:
+def _clearable(status: Mapping[str, Any], *, on_probation: bool) -> frozenset[str]:
+    """Return the unhealthy devices, and those with evidence that has to be repeated, which can count anew."""
     devices = (*status.get("devices", ()), *status.get("absent", ()))
-    return frozenset(device["id"] for device in devices if device["health"] != "healthy")
+    return frozenset(
+        device["id"]
+        for device in devices
+        if device["health"] != "healthy" or (device.get("repeated") and not on_probation)
+    )
 
 
 def accept(state_dir: Path) -> int:
@@ -136,6 +141,9 @@ def _accepted(answer: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _cleared(answer: Mapping[str, Any]) -> str:
+    anew = f"; it counts anew, before it was {'; '.join(counts)}" if (counts := answer.get("counts_anew")) else ""
+    if answer["was"]["health"] == "healthy":
+        return f"{answer['id']} is healthy{anew}"
     if answer["health"] == "healthy":
-        return f"{answer['id']} is healthy: {answer['was']['reason']} is not held against it any more"
+        return f"{answer['id']} is healthy: {answer['was']['reason']} is not held against it any more{anew}"
     return f"{answer['id']} stays {answer['health']}: {answer['reason']}; it needs {answer['needs']}"

@@ -109,7 +109,8 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
         lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
-    lines += ["", *table(rows), "", f"holders: {found.source}", *_explained(_unhealthy(status))]
+    lines += ["", *table(rows), "", f"holders: {found.source}", *_repeated(status["devices"])]
+    lines += _explained(_unhealthy(status))
     decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 
@@ -179,6 +180,15 @@ def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
     since = local_time(device["since"]) if device["health"] != "healthy" else ""
     resource = device["resource"] or "not offered"
     return str(device["index"]), device["id"], device["product"], resource, device["health"], since
+
+
+def _repeated(devices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the policy acts on only when it is repeated; an older gateway does not tell it."""
+    counted = [(device["id"], each) for device in devices for each in device.get("repeated", ())]
+    return [
+        f"reported against {device}: {each['what']}, {each['times']} of {each['needed']} within {each['window']:g} s"
+        for device, each in counted
+    ]
 
 
 def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:

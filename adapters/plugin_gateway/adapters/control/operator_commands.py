@@ -11,7 +11,8 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
-from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.health.policy import EvidenceKind, words_of
+from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.resources.assignment import advertise
 
 MAX_RELEASE = 3600
@@ -63,7 +64,7 @@ class OperatorCommands:
             case {"command": "status", **rest} if not rest:
                 return self.status()
             case {"command": "clear", "devices": list(devices), **rest} if not rest:
-                return {"devices": [self._clear(device) for device in self._named(devices)]}
+                return {"devices": [self._clear(device) for device in self._named(devices, or_counted=True)]}
             case {"command": "accept", **rest} if not rest:
                 return self._counter.accept()
             case {"command": "clear", "devices": list(devices), "only": Stage.PROBATION.value, **rest} if not rest:
@@ -94,7 +95,12 @@ class OperatorCommands:
             **self._configuration(),
             "resources": [_resource(status) for status in self._gateway.registrar.status()],
             "devices": [
-                {**_device(device, resources.get(device.id)), **self._health_of(device.id)} for device in devices
+                {
+                    **_device(device, resources.get(device.id)),
+                    **self._health_of(device.id),
+                    "repeated": [_repeated(each) for each in self._gateway.progress_of(device.id)],
+                }
+                for device in devices
             ],
             "absent": self._absent(devices),
             "device_count": self._counter.status(),
@@ -134,30 +140,40 @@ class OperatorCommands:
             if device not in here
         ]
 
-    def _named(self, names: Sequence[object]) -> Sequence[DeviceId]:
+    def _named(self, names: Sequence[object], *, or_counted: bool = False) -> Sequence[DeviceId]:
         """Return the unhealthy devices with these ids; all unhealthy devices if there are no ids.
+
+        With ``or_counted`` an id can also be that of a healthy device with evidence that has to be repeated.
 
         Raises:
             RefusedError: a device is unknown or healthy.
         """
-        unhealthy = list(dict.fromkeys((*self._gateway.state.faults, *self._gateway.withheld)))
+        gateway = self._gateway
+        unhealthy = list(dict.fromkeys((*gateway.state.faults, *gateway.withheld)))
         if not names:
             return unhealthy
+        counted = [each for each in gateway.state.repeated if gateway.progress_of(each)] if or_counted else []
+        allowed = dict.fromkeys((*unhealthy, *counted))
         for name in names:
-            if name not in unhealthy:
+            if name not in allowed:
                 raise RefusedError(self._explain(str(name)))
-        return [device for device in unhealthy if device in names]
+        return [device for device in allowed if device in names]
 
     def _clear(self, device: DeviceId, only: Stage | None = None) -> Mapping[str, Any]:
-        """Clear one device, if it is in this stage, and return its health before and after."""
+        """Clear one device, if it is in this stage, and return its health before and after, and what counts anew."""
         before, state = self._health_of(device), self._gateway.state
+        anew: list[str] = []
         if only in {None, state.stage_of(device)}:
-            log.warning("an operator says that the device is well", device=device, reason=before["reason"])
+            anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.progress_of(device)]
+            reason = before.get("reason")
+            log.warning(
+                "an operator says that the device is well", device=device, reason=reason, counts_anew=anew or None
+            )
             if device in self._gateway.withheld:
                 self._gateway.overrule(device)
-            if device in state.faults:
+            if device in state.faults or anew:
                 self._gateway.clear(device)
-        return {"id": device, "was": before, **self._health_of(device)}
+        return {"id": device, "was": before, **self._health_of(device), "counts_anew": anew}
 
     def _explain(self, device: str) -> str:
         """Return why a device cannot be cleared."""
@@ -200,6 +216,10 @@ def _health(fault: Fault | None) -> Mapping[str, Any]:
         "needs": fault.lacks,
         "evidence": [_plain(evidence) for evidence in fault.evidence],
     }
+
+
+def _repeated(progress: Progress) -> Mapping[str, Any]:
+    return {"what": words_of(progress.kind), **progress._asdict()}
 
 
 def _plain(evidence: Evidence) -> Mapping[str, Any]:

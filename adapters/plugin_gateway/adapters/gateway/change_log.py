@@ -48,6 +48,7 @@ class _Evidence:
             device=note.device,
             what=note.event,
             meaning=note.significance.value,
+            repeated=note.progress or None,
             times_since=self._repeated.pop(note, 0) + times - 1 or None,
         )
 

@@ -21,6 +21,7 @@ from plugin_gateway.core.health.changes import Changes, Significance
 from plugin_gateway.core.health.faults import Moment, Stage
 from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
+from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
@@ -218,6 +219,12 @@ class Gateway:
         self._conclude(*clear(self._state, device, self._now(), self._serving_policy.health))
         self._publish()
         self._observations.wake()
+
+    def progress_of(self, device: DeviceId) -> Sequence[Progress]:
+        """Return how often evidence was reported against a device that the policy acts on only when it is repeated."""
+        health, generation = self._serving_policy.health, self._state.generation_of(device)
+        known = self._state.repeated.get(device, {})
+        return progress(known, self._now().uptime, lambda kind: health.about(kind, generation))
 
     def see_holders(self, holders: "Iterable[Holder]") -> None:
         """Withhold the devices that one of these containers holds under another name than they are offered under."""

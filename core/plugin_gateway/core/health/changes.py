@@ -39,6 +39,8 @@ class Note(NamedTuple):
     significance: Significance
     times: int = 1
     """How often it was reported, one after the other."""
+    progress: str = ""
+    """How often until now, and how often within which time the policy needs it. Empty if it needs no repetition."""
 
 
 class DriverChange(NamedTuple):

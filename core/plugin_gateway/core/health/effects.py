@@ -36,7 +36,7 @@ from plugin_gateway.core.health.policy import (
     Needs,
     words_of,
 )
-from plugin_gateway.core.health.repetition import count
+from plugin_gateway.core.health.repetition import Progress, count
 from plugin_gateway.core.health.state import MAX_SILENCE, State
 
 
@@ -109,7 +109,8 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
         counted, is_enough = count(known, evidence.kind, times, now.uptime, lambda kind: policy.about(kind, generation))
         state = replace(state, repeated={**state.repeated, device: counted})
         if not is_enough:
-            return state, Changes(notes=(Note(device, what, Significance.REPORTED, times),))
+            so_far = Progress(evidence.kind, len(counted[evidence.kind]), decision.times, decision.window)
+            return state, Changes(notes=(Note(device, what, Significance.REPORTED, times, str(so_far)),))
         what += f", {decision.times} times within {decision.window:g} s"
     before = state.faults.get(device)
     found = Evidence(what, now.epoch, evidence.kind, evidence.source)

@@ -1,6 +1,7 @@
 """Counts evidence that the policy acts on only when it is repeated within a window."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.policy import Decision, EvidenceKind
@@ -12,6 +13,25 @@ Times = Mapping[EvidenceKind, tuple[float, ...]]
 """When evidence against one device was reported, on the uptime clock: for each kind, the latest times in its window."""
 Repeated = Mapping[DeviceId, Times]
 """The times of all devices, only for evidence that has to be repeated."""
+
+
+class Progress(NamedTuple):
+    """How often evidence was reported until now, within its window."""
+
+    kind: EvidenceKind
+    times: int
+    needed: int
+    window: float
+    """Seconds."""
+
+    def __str__(self) -> str:
+        return f"{self.times} of {self.needed} within {self.window:g} s"
+
+
+def progress(known: Times, uptime: float, about: Callable[[EvidenceKind], Decision]) -> tuple[Progress, ...]:
+    """Return how far each kind of evidence is against one device. ``about`` returns the decision about a kind."""
+    recent = ((kind, about(kind), _recent(times, about(kind), uptime)) for kind, times in known.items())
+    return tuple(Progress(kind, len(times), each.times, each.window) for kind, each, times in recent if times)
 
 
 def count(
