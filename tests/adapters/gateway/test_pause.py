@@ -11,7 +11,10 @@ import pytest
 from harness.node import WELL, Node, device, running, until
 from plugin_gateway.adapters.gateway import gateway
 from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Checkup, Moment, Stage
+from plugin_gateway.core.health.observations import DriverUnavailable
+from plugin_gateway.core.health.state import State
 
 HOUR = 3600.0
 
@@ -79,3 +82,29 @@ async def test_a_quiet_time_in_which_the_process_ran_ends(kubelet_dir: Path, mon
             await until(lambda before=seen: node.gateway.alive_at > before, "a look at the clock")  # type: ignore[misc]
         node.check(Checkup({}, asks_for_recovery=False))
         await until(lambda: stage(node) is Stage.HEALTHY, "health")
+
+
+async def test_a_driver_is_not_gone_because_the_process_was_stopped_just_when_it_read_of_it(kubelet_dir: Path) -> None:
+    """A stop can come at any line, also between an observation and the look at what is due."""
+    node, clock = Node(kubelet_dir), Clock()
+
+    def stop(state: State, changes: Changes) -> None:
+        if changes.driver is not None and state.driver_problem is not None:
+            clock.suspended = node.serving_policy.health.driver_timeout + 10
+
+    node.gateway = Gateway(
+        observations=node.observations,
+        registrar=node.registrar,
+        serving_policy=node.serving_policy,
+        silent_for=lambda: node.silence,
+        now=clock.now,
+        keep=stop,
+    )
+    async with running(node):
+        await until(lambda: node.gateway.state.is_settled, "the devices")
+        node.observations.put(DriverUnavailable("gone"))
+        await until(lambda: node.gateway.state.driver_problem is not None, "the observation")
+        await until(lambda: clock.suspended > 0, "the stop")
+        node.see([device(index) for index in range(8)])
+        await until(lambda: node.gateway.state.driver_problem is None, "the driver")
+        assert not node.gateway.transitions

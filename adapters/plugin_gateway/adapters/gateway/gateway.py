@@ -162,7 +162,6 @@ class Gateway:
         try:
             while True:
                 await self._wait_for(filled)
-                self._heed_pause()
                 filled.clear()
                 self._take()
                 self._publish_changes()
@@ -293,7 +292,9 @@ class Gateway:
         if self._state.driver_is_silent:
             self._advance(DriverSilence(self._silent_for()))
         for observation in self._observations.take():
+            self._heed_pause()  # the process can be stopped at any line
             self._advance(observation)
+        self._heed_pause()
         if self._now().uptime - self._resumed_at < RESUME_TIME:
             return  # nobody asked the driver while the process was stopped
         silence = self._silent_for()
