@@ -73,14 +73,20 @@ def make_backend(backend: str, driver_root: str, kernel_log: str) -> "Backend":
     """Return the backend of this name. It does not open the driver before it is started."""
     kind, _, spec = backend.partition(":")
     if kind == SIMULATED:
-        return simulate(spec or DEFAULT_SIMULATION)
+        from plugin_gateway.nvidia.simulated import SimulatedBackend
+
+        return SimulatedBackend(spec or DEFAULT_SIMULATION, reads_kernel_log=bool(kernel_log))
     from plugin_gateway.nvidia.backend import NvmlBackend
 
     return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log)
 
 
-def kernel_log_problem(kernel_log: str) -> str | None:
-    """Return why the kernel's log at this path cannot be read here. None if it can."""
+def kernel_log_problem(backend: str, kernel_log: str) -> str | None:
+    """Return why this backend cannot read the kernel's log at this path. None if it can."""
+    if backend.startswith(SIMULATED):
+        from plugin_gateway.nvidia.simulated import KERNEL_LOG_PROBLEM
+
+        return KERNEL_LOG_PROBLEM
     from plugin_gateway.nvidia.kernel_log import find_problem
 
     return find_problem(kernel_log)

@@ -166,6 +166,12 @@ def test_a_log_that_cannot_be_read_is_said_and_the_gpus_are_watched(driver: Driv
         assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), GPU)
 
 
+def test_a_log_that_can_be_read_is_said_too(driver: Driver, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "kmsg")
+    with watch(driver, rescan_seconds=60, kernel_log=str(tmp_path / "kmsg")) as watcher:
+        assert watcher.next(KernelLogRead) == KernelLogRead(None)
+
+
 def test_without_the_option_there_is_no_thread(driver: Driver) -> None:
     with watch(driver, rescan_seconds=60) as watcher:
         watcher.next(DriverSeen)

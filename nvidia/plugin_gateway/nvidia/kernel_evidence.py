@@ -65,7 +65,7 @@ class KernelEvidence:
         return self._correlator.due()
 
     def say_problem(self, problem: str | None) -> list[Observation]:
-        """Return what is to be reported if the log cannot be read, or can be read again."""
+        """Return what is to be reported if the log cannot be read, or is read."""
         return [KernelLogRead(problem)]
 
     def _xid(self, line: XidLine, now: float) -> list[Observation]:

@@ -42,7 +42,7 @@ class Listener(NamedTuple):
     due: Callable[[], float | None]
     """Returns when ``hear`` wants to be called even without a line, on the monotonic clock. None for never."""
     say_problem: Callable[[str | None], object]
-    """Called with why the log cannot be read, and with None when it can be read again."""
+    """Called with why the log cannot be read, and with None when it is read, both also the first time."""
 
 
 class _Found(Enum):
@@ -61,7 +61,8 @@ class KernelLog:
         self._path = path
         self._listener = listener
         self._reopen_pause = reopen_pause
-        self._problem: str | None = None
+        self._problem: str | None = ""
+        """What was told last. Empty if nothing was."""
         self._waking = threading.Lock()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
@@ -85,14 +86,12 @@ class KernelLog:
         while not self._stopping:
             try:
                 self._read_from_now_on(has_gap=has_gap)
-                has_gap = True
                 self._say(f"{self._path} ended")
             except OSError as error:
-                has_gap = has_gap or self._problem is None
                 self._say(problem_of(self._path, error))
             except Exception as error:  # noqa: BLE001 - the log has to be read after any error
-                has_gap = True
                 self._say(f"{type(error).__name__}: {error}")
+            has_gap = True
             self._wait(None, self._reopen_pause)
         with self._waking:
             self._stopping = True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, KernelLogRead
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
@@ -25,6 +25,7 @@ NUMA_NODES = 2
 _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
+KERNEL_LOG_PROBLEM = "the kernel's log says nothing about simulated GPUs"
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 """The UUIDs are derived from it, so that the same GPU has the same UUID every time."""
 
@@ -82,7 +83,9 @@ class SimulatedBackend:
     device_word = DEVICE_WORD
     decision_time = 5.0
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, *, reads_kernel_log: bool = False) -> None:
+        """Create a backend. With ``reads_kernel_log`` it says that the kernel's log cannot be read for these GPUs."""
+        self._reads_kernel_log = reads_kernel_log
         self._devices = parse_spec(spec)
         self._lock = threading.Lock()
         self._report: Report | None = None
@@ -93,6 +96,8 @@ class SimulatedBackend:
         with self._lock:
             self._report = report
             self._report_inventory()
+            if self._reads_kernel_log:
+                report(KernelLogRead(KERNEL_LOG_PROBLEM))
 
     def stop(self) -> None:
         """Stop reporting."""

@@ -314,10 +314,29 @@ def _opens(path: str) -> bool:
 
 
 def test_why_the_kernels_log_cannot_be_read_is_told_with_what_to_do() -> None:
-    (finding,) = node_checks.check_kernel_log("CAP_SYSLOG is missing")
+    finding = gateway_checks.check_kernel_log("CAP_SYSLOG is missing")
     assert finding.what == "the kernel's log cannot be read: CAP_SYSLOG is missing"
     assert "the chart's kernelLog" in finding.todo
-    assert told(list(node_checks.check_kernel_log(None)), Verdict.WELL) == "the kernel's log can be read"
+    assert gateway_checks.check_kernel_log(None) == Finding(Verdict.WELL, "the kernel's log can be read")
+
+
+async def test_a_gateway_that_cannot_read_the_kernels_log_says_so_itself(kubelet_dir: Path) -> None:
+    """The doctor's own look would say that it can: it has another backend, and can be another user."""
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--backend=simulated:1xT4", "--kernel-log")
+    problem = "the kernel's log says nothing about simulated GPUs"
+    async with FakeKubelet(kubelet_dir, release("1.36")), started(*arguments) as process:
+        await process.wait_for_event("registered")
+        await process.wait_for_control()
+        _, output, _ = await run_to_end("status")
+        assert f"\nthe kernel's log cannot be read: {problem}\n" in output
+        _, output, _ = await run_to_end("status", "--json")
+        assert json.loads(output)["driver"]["kernel_log"] == {"problem": problem}
+        _, output, _ = await run_to_end("doctor", "--kubelet-dir", str(kubelet_dir))
+        assert output.count("the kernel's log cannot be read") == 1
+        assert "the kernel's log can be read" not in output
+        assert f"mend  the kernel's log cannot be read: {problem}\n" in output
+    line = await process.wait_for_event("the kernel's log cannot be read, only the driver's events count")
+    assert line["problem"] == problem
 
 
 async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, state_dir: Path) -> None:

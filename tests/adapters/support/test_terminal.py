@@ -80,7 +80,7 @@ def test_the_page_has_none() -> None:
         "failures": [{"at": 0.0, "cause": EVIL, "words": EVIL}],
     }
     status = {
-        "driver": {"version": EVIL, "problem": EVIL, "events_problem": EVIL},
+        "driver": {"version": EVIL, "problem": EVIL, "events_problem": EVIL, "kernel_log": {"problem": EVIL}},
         "configuration_problem": EVIL,
         "device_count": {"present": 1, "expected": 2, "decided_by": EVIL, "problem": EVIL},
         "configuration_file": {"path": EVIL, "changed": True},
@@ -88,5 +88,5 @@ def test_the_page_has_none() -> None:
         "resources": [resource],
     }
     page = status_page.render(status)
-    assert page.count("EVIL") >= 10
+    assert page.count("EVIL") >= 11
     assert harmless(page)

@@ -8,6 +8,7 @@ from plugin_gateway.core.health.changes import Changes, KernelLogChange, Note, S
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.observations import (
     DriverSeen,
+    DriverUnavailable,
     EventsAwaited,
     EvidenceRefined,
     EvidenceReported,
@@ -132,4 +133,12 @@ def test_evidence_about_a_part_of_the_node_is_reported_and_is_against_no_device(
 
 
 def test_whether_the_kernels_log_can_be_read_is_a_change_of_its_own() -> None:
-    assert Story().see(KernelLogRead("forbidden")).changes == Changes(kernel_log=KernelLogChange("forbidden"))
+    story = Story().see(KernelLogRead("forbidden"))
+    assert story.changes == Changes(kernel_log=KernelLogChange("forbidden"))
+    assert story.state.kernel_log == KernelLogRead("forbidden")
+    assert story.see(KernelLogRead(None)).state.kernel_log == KernelLogRead(None)
+
+
+def test_nobody_reads_the_kernels_log_while_the_driver_is_released() -> None:
+    story = Story().see(KernelLogRead(None), DriverUnavailable("released", is_released=True))
+    assert story.state.kernel_log is None

@@ -76,8 +76,9 @@ class Parts(NamedTuple):
     """Returns what the vendor says to do about evidence."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
-    kernel_log_problem: "Callable[[str], str | None]"
-    """Returns why the kernel's log at this path cannot be read by this process. None if it can."""
+    kernel_log_problem: "Callable[[str, str], str | None]"
+    """Returns why the backend with this name cannot read the kernel's log at this path in this process. None if it
+    can."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
 

@@ -132,6 +132,9 @@ def _head(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"waiting for the driver: {driver['problem']}")
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
+    if (kernel_log := driver.get("kernel_log")) is not None:  # an older gateway has none
+        problem = kernel_log["problem"]
+        lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
     lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
     for conflict in status.get("conflicts", ()):
         lines += [conflict["what"], f"  -> {conflict['todo']}"]

@@ -90,6 +90,7 @@ class OperatorCommands:
                 "version": state.driver.version if state.driver is not None else None,
                 "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
                 "events_problem": state.events_problem,
+                "kernel_log": state.kernel_log._asdict() if state.kernel_log is not None else None,
                 "released": self._released(),
             },
             **self._configuration(),

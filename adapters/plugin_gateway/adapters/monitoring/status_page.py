@@ -42,6 +42,7 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the configuration file", "it was changed after it was read" if file and file["changed"] else None),
         ("the driver", driver["problem"]),
         ("the driver's events", driver["events_problem"]),
+        ("the kernel's log", driver["kernel_log"]["problem"] if driver.get("kernel_log") else None),
         ("the configuration file", status["configuration_problem"]),
         ("devices are missing", status["device_count"]["problem"]),
     ]

@@ -69,7 +69,7 @@ class EventsChange(NamedTuple):
 
 
 class KernelLogChange(NamedTuple):
-    """The kernel's log cannot be read, or can be read again.
+    """The kernel's log cannot be read, or is read.
 
     ``problem`` is the reason, and None if it can be read.
     """

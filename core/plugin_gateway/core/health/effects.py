@@ -52,7 +52,7 @@ def apply(  # noqa: PLR0911 - one for each kind
         case EvidenceRefined():
             return _refine(state, observation, now, policy)
         case KernelLogRead(problem):
-            return state, Changes(kernel_log=KernelLogChange(problem))
+            return replace(state, kernel_log=observation), Changes(kernel_log=KernelLogChange(problem))
         case DevicesChecked():
             return _check(state, observation, now, policy)
         case DriverSeen():
@@ -218,7 +218,8 @@ def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPo
         restart_may_help=driver.restart_may_help,
     )
     if driver.is_released:
-        return _take_out_all(missing, driver.problem, Needs.CHECK, now), Changes(driver=change)
+        released = replace(missing, kernel_log=None)  # nobody reads it any more
+        return _take_out_all(released, driver.problem, Needs.CHECK, now), Changes(driver=change)
     after, notes = miss_driver(missing, now, policy)
     return after, Changes(driver=change, notes=notes)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.faults import Fault, Stage
-from plugin_gateway.core.health.observations import DriverSeen
+from plugin_gateway.core.health.observations import DriverSeen, KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.health.repetition import Repeated
 
@@ -50,6 +50,8 @@ class State:
     """Whether the driver gave no sign for `MAX_SILENCE` seconds or longer."""
     events_problem: str | None = None
     """Why the driver's events cannot be waited for. None if they can."""
+    kernel_log: KernelLogRead | None = None
+    """Whether the kernel's log can be read. None if it is not to be read, or nobody has tried yet."""
     unseen: frozenset[DeviceId] = frozenset()
     """Devices with faults from an earlier boot that no inventory of this boot has contained yet."""
 

@@ -50,14 +50,15 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     view = view_as_the_gateway(parsed, parts)
     settings = view.settings
     backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
-    log_problem = parts.kernel_log_problem(settings.kernel_log_path) if settings.kernel_log else None
+    log_problem = parts.kernel_log_problem(settings.backend, settings.kernel_log_path) if settings.kernel_log else None
     return diagnose(view, backend, parts.remedies(), log_problem, as_json=parsed.json)
 
 
 def diagnose(view: View, backend: Backend, remedies: Remedies, log_problem: str | None = None, *, as_json: bool) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
-    ``log_problem`` is why the kernel's log cannot be read, if the gateway was told to read it.
+    ``log_problem`` is why the kernel's log cannot be read here, if the gateway was told to read it. What a gateway that
+    runs says about that comes first.
     """
     findings = []
     for finding in _findings(view, backend, remedies, log_problem):
@@ -76,7 +77,7 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
         yield mend(f"a start with this configuration is refused: {problem}", "correct it, then plugin-gateway reload")
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
-    yield from gateway_checks.check_gateway(settings.state_dir, remedies)
+    is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
     inventory = ask_driver(backend)
     yield from node_checks.check_inventory(inventory, settings.resources)
     if isinstance(inventory, Inventory):
@@ -90,8 +91,8 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
     yield from node_checks.check_limits()
     yield from node_checks.check_privileges()
     yield from node_checks.check_state_directory(settings.state_dir)
-    if settings.kernel_log:
-        yield from node_checks.check_kernel_log(log_problem)
+    if settings.kernel_log and not is_told:
+        yield gateway_checks.check_kernel_log(log_problem)
     yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
 
 

@@ -1,7 +1,7 @@
 """Checks of the gateways that run on this node, through their control sockets."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,32 @@ from plugin_gateway.core.health.remedies import Remedies, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 _HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
+_KERNEL_LOG_TODO = (
+    "mount /dev/kmsg and make the container privileged (the chart's kernelLog does both), or leave out --kernel-log"
+)
 
 
-def check_gateway(state_dir: Path, remedies: Remedies) -> Iterator[Finding]:
+def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, None, bool]:
     """Ask the gateways for their status, the active one first, and report the problems in it.
 
-    ``remedies`` says what the vendor recommends for each cause.
+    ``remedies`` says what the vendor recommends for each cause. Returns whether one has said if it can read the
+    kernel's log.
     """
     try:
         gateways = ask_all(state_dir)
     except NoAnswerError as error:
         yield mend(f"{error}", _HANGS)
-        return
+        return False
     except ControlError as error:
         if os.geteuid() != 0:
             yield unseen(str(error))
         else:
             yield mend(f"{error}", "start it, or give the --state-dir in which its control socket is")
-        return
+        return False
     for gateway in gateways:
         found = f"{gateway.name} runs here, {gateway.role}" if len(gateways) > 1 else "a gateway runs here"
         yield from _check_one(gateway, found, remedies, is_first=gateway is gateways[0])
+    return any(each.problem is None and each.status["driver"].get("kernel_log") for each in gateways)
 
 
 def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
@@ -134,6 +139,15 @@ def _check_driver(driver: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
         yield mend(f"{gateway} waits for the driver: {driver['problem']}", _DRIVER_TODO)
     if driver["events_problem"]:
         yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
+    if kernel_log := driver.get("kernel_log"):
+        yield check_kernel_log(kernel_log["problem"])
+
+
+def check_kernel_log(problem: str | None) -> Finding:
+    """Report whether the kernel's log can be read."""
+    if problem is None:
+        return well("the kernel's log can be read")
+    return mend(f"the kernel's log cannot be read: {problem}", _KERNEL_LOG_TODO)
 
 
 def _check_resource(resource: Mapping[str, Any]) -> Finding:

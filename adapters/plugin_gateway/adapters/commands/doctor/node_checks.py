@@ -155,18 +155,6 @@ def check_state_directory(directory: Path) -> Iterator[Finding]:
         )
 
 
-def check_kernel_log(problem: str | None) -> Iterator[Finding]:
-    """Report whether this process can read the kernel's log. In the gateway's container, so can the gateway."""
-    if problem is None:
-        yield well("the kernel's log can be read")
-    else:
-        yield mend(
-            f"the kernel's log cannot be read: {problem}",
-            "mount /dev/kmsg and make the container privileged (the chart's kernelLog does both), or leave out "
-            "--kernel-log",
-        )
-
-
 def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
     """Report what gives containers the libraries of the driver. The gateway only gives them devices."""
     runtime = [name for name in RUNTIME_FILES if os.path.exists(name)]  # noqa: PTH110 - names, to be shown
