@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from driver.driver import Driver
-from harness.node import RESOURCE
+from harness.node import RESOURCE, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 NEVER = (
@@ -49,6 +50,45 @@ async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, drive
     imported = set(output.decode().split())
     assert {"pynvml", "grpc", "plugin_gateway.api.v1beta1.api_pb2"} <= imported
     assert not imported & set(NEVER)
+
+
+ON_THE_LOOP = (
+    "import asyncio, sys, threading\n"
+    "from plugin_gateway.__main__ import main\n"
+    "class Noticing:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name.startswith('plugin_gateway.') and asyncio._get_running_loop() is not None:\n"
+    "            print(name)\n"
+    "sys.meta_path.insert(0, Noticing())\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+"""Tells which modules were looked for in the thread of the event loop. A call of the kubelet waits meanwhile."""
+AFTER_THE_START = ("control", "monitoring", "cluster", "gateway.device_counter", "gateway.known_devices")
+LATER = ("plugin_gateway.nvidia", *(f"plugin_gateway.adapters.{name}" for name in AFTER_THE_START))
+
+
+async def test_what_is_imported_after_the_start_is_imported_beside_the_event_loop(
+    kubelet_dir: Path, driver: Driver, state_dir: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ON_THE_LOOP, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
+            str(driver.root), f"--listen={port}", "--kubernetes-events", "--node-name=n",
+            env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+            await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
+            await asyncio.sleep(1)
+        finally:
+            child.terminate()
+            output, _ = await asyncio.wait_for(child.communicate(), 10)
+        assert child.returncode == 0
+    assert [name for name in output.decode().split() if name.startswith(LATER)] == []
 
 
 EARLY = (

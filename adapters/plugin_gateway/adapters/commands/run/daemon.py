@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.remedies import Remedies
 
 _GATEWAY = "plugin_gateway.adapters.gateway"
+_CONTROL = "plugin_gateway.adapters.control.control_socket"
+_COMMANDS = (f"{_GATEWAY}.device_counter", "plugin_gateway.adapters.control.operator_commands")
+"""The modules that `Daemon._commands` uses."""
 
 
 class Daemon:
@@ -142,7 +145,7 @@ class Daemon:
             self._service_manager.say_ready()
 
     async def _count_devices(self) -> None:
-        await _import_later(f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices")
+        await _import_later(f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices", _CONTROL)  # what writes asks it
         counter = self._device_counter()
         counter.keep(self._gateway.state)
         await counter.run()
@@ -198,7 +201,8 @@ class Daemon:
         )
         told = ToldStates(settings.state_dir, self._may_write)
         await asyncio.to_thread(told.read)
-        self._reports = ClusterReports(target, KubernetesApi(os.environ), told, self._remedies())
+        remedies = await asyncio.to_thread(self._remedies)  # it imports what they are about
+        self._reports = ClusterReports(target, KubernetesApi(os.environ), told, remedies)
         self._reports.keep(self._gateway.state)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
@@ -209,7 +213,7 @@ class Daemon:
 
     async def _serve_operators(self) -> None:
         """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
-        await _import_later("plugin_gateway.adapters.control.control_socket")
+        await _import_later(_CONTROL, *_COMMANDS)
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
         await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands().answer).run()
@@ -221,7 +225,7 @@ class Daemon:
         await ConflictWatch(self._settings.kubelet_dir, self._gateway).run()
 
     async def _serve_http(self, listener: socket.socket) -> None:
-        await _import_later("plugin_gateway.adapters.monitoring.pages")
+        await _import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
 
@@ -230,7 +234,7 @@ class Daemon:
             self._commands().status,
             self._driver.is_watching,
             compare=lambda: self._device_counter().comparison,
-            remedies=self._remedies(),
+            remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
             device_word=self._device_word,
         )
         await serve(listener, pages)
