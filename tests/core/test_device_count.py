@@ -36,6 +36,38 @@ def test_before_the_first_inventory_nothing_is_compared() -> None:
     assert (count.comparison, count.problem, count.due) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("given", "known", "problem"),
+    [
+        (2, None, "0 of 2 GPUs can be offered; their ids are not known"),
+        (None, of(1), "0 of 1 GPU can be offered; GPU-0 at 0000:01:00.0 is missing"),
+    ],
+)
+def test_without_an_inventory_all_are_missing_when_it_is_overdue(
+    given: int | None, known: Known | None, problem: str
+) -> None:
+    count = DeviceCount("GPU", given=given, known=known, awaited_until=30.0)
+    assert (count.present, count.due) == (None, 30.0)
+    assert say(count, 29.9) == count
+    said = say(count, 30.0)
+    assert (said.told, said.present, said.due) == (problem, 0, None)
+    assert say(said, 99.0) == said
+    found = see(said, inventory(range(2)), 100.0)
+    assert found.due == 100.0 + SETTLE_TIME
+    assert say(found, 110.0).told is None
+
+
+def test_where_no_device_is_expected_none_is_missing() -> None:
+    count = DeviceCount("GPU", awaited_until=30.0)
+    assert (count.due, say(count, 30.0).told) == (None, None)
+
+
+def test_what_an_earlier_start_said_of_a_node_without_a_driver_is_not_said_again() -> None:
+    first = say(DeviceCount("GPU", given=2, awaited_until=30.0), 30.0)
+    again = say(DeviceCount("GPU", given=2, awaited_until=30.0, told=first.told), 30.0)
+    assert (again.told, again.due, again.present) == (first.told, None, 0)
+
+
 def test_one_that_is_missing_is_named_with_its_address_after_ten_seconds() -> None:
     count = see(DeviceCount("GPU", known=of(8)), inventory(range(7)), 100.0)
     assert count.due == 100.0 + SETTLE_TIME

@@ -1,7 +1,7 @@
 """How many devices a node has, compared with how many it should have: a given number, or what it had before.
 
 A device that is missing is said when it has been missing for some seconds, because a driver that comes up can show its
-devices one after the other. Nothing is said before the first inventory.
+devices one after the other. Without any inventory for some seconds after the start, no device counts as present.
 """
 
 import math
@@ -14,6 +14,8 @@ SETTLE_TIME = 10.0
 """Seconds for which a device has to be missing, or to be back, before that is said."""
 MAX_SETTLE_TIME = 20.0
 """Seconds after which it is said although devices keep appearing."""
+FIRST_LOOK_TIME = 30.0
+"""Seconds after the start in which the first inventory is awaited. Without one, every expected device is missing."""
 MAX_NAMED = 32
 """Devices that are named in words."""
 
@@ -93,6 +95,10 @@ class DeviceCount(NamedTuple):
     """Since when something else is true than what was said last. None if that is still true."""
     risen_at: float = -math.inf
     """When more devices appeared last."""
+    awaited_until: float = math.inf
+    """Until when the first inventory is awaited."""
+    is_overdue: bool = False
+    """Whether the first inventory did not come in that time. Then no device counts as present."""
 
     @property
     def expected(self) -> int | None:
@@ -103,23 +109,37 @@ class DeviceCount(NamedTuple):
 
     @property
     def comparison(self) -> Comparison | None:
-        """The comparison with the latest inventory. None until there is one."""
-        if self.inventory is None or self.expected is None:
+        """The comparison with the latest inventory. None until there is one, or until it is overdue."""
+        if self.present is None or self.expected is None:
             return None
-        here = self.inventory.devices
+        here = self.inventory.devices if self.inventory is not None else ()
         if len(here) >= self.expected:
             return Comparison(self.expected, len(here))
         ids = {device.id for device in here}
         known = self.known.devices if self.known is not None else ()
         missing = tuple(each for each in known if each.id not in ids)
-        return Comparison(self.expected, len(here), missing, self.inventory.rejected)
+        rejected = self.inventory.rejected if self.inventory is not None else ()
+        return Comparison(self.expected, len(here), missing, rejected)
+
+    @property
+    def present(self) -> int | None:
+        """How many devices are here. None until that is known."""
+        if self.inventory is not None:
+            return len(self.inventory.devices)
+        return 0 if self.is_overdue else None
 
     @property
     def due(self) -> float | None:
         """When the next thing is to be said. None if nothing is."""
         if self.untrue_since is None:
-            return None
+            return self._first_due
         return min(max(self.untrue_since, self.risen_at) + SETTLE_TIME, self.untrue_since + MAX_SETTLE_TIME)
+
+    @property
+    def _first_due(self) -> float | None:
+        """When the first inventory is overdue. None if it came, or is overdue already, or none is expected."""
+        is_awaited = self.inventory is None and not self.is_overdue and self.expected is not None
+        return self.awaited_until if is_awaited and self.awaited_until < math.inf else None
 
     @property
     def problem(self) -> str | None:
@@ -167,6 +187,8 @@ def say(count: DeviceCount, now: float) -> DeviceCount:
     """Return the count after what is due has been said."""
     if count.due is None or now < count.due:
         return count
+    if count.untrue_since is None:
+        return say(_compare(count._replace(is_overdue=True), now - MAX_SETTLE_TIME), now)
     return count._replace(told=count.problem, untrue_since=None)
 
 

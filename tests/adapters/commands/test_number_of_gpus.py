@@ -92,6 +92,16 @@ async def shown(state_dir: Path, status: Mapping[str, Any], capsys: pytest.Captu
                 "`plugin-gateway health accept`"
             ),
         ),
+        (
+            {"present": 0, "problem": "0 of 8", "outlives_boot": True},
+            f"GPUs: 0 can be offered, 8 are expected: {BY_MEMORY}",
+            "GPUs are missing: 0 of 8",
+            (
+                f"mend GPUs are missing: 0 of 8 (expected by: {BY_MEMORY}) -> see `lspci -d 10de:`, whether the "
+                "machine sees them, and `dmesg` for NVRM and for PCIe errors; if they were taken out on purpose: "
+                "end the gateway, delete /run/plugin-gateway/known-devices.json, and start it again"
+            ),
+        ),
     ],
 )
 async def test_the_number_is_shown_with_where_it_comes_from_and_what_to_do(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.node import device, until
-from plugin_gateway.adapters.gateway import state_file
+from plugin_gateway.adapters.gateway import device_counter, state_file
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given, NotAcceptedError
 from plugin_gateway.adapters.gateway.known_devices import Remembered, decode, encode
 from plugin_gateway.adapters.gateway.state_file import Decoded
@@ -204,6 +204,31 @@ async def test_nothing_is_compared_before_the_first_inventory(state_dir: Path) -
         assert made.told == []
         assert made.counter.comparison is None
         assert (made.status("expected"), made.status("present")) == (8, None)
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+async def test_without_a_driver_all_expected_devices_are_missing_after_a_time(
+    state_dir: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, is_given: bool
+) -> None:
+    if not is_given:
+        await remember_eight(state_dir)
+    monkeypatch.setattr(device_counter, "FIRST_LOOK_TIME", 0.3)
+    async with counting(state_dir, Given(8, "flag --x") if is_given else NOTHING_GIVEN) as made:
+        made.counter.keep(State(driver_problem="no driver"))
+        assert made.status("present") is None
+        await made.told_so_often(1)
+        assert made.told[0][0] is not None
+        assert made.told[0][0].startswith("0 of 8 GPUs can be offered; ")
+        assert (made.status("expected"), made.status("present"), len(made.status("missing"))) == (
+            8,
+            0,
+            0 if is_given else 8,
+        )
+        assert made.counter.comparison is not None
+        made.counter.keep(having(8))
+        await made.told_so_often(2)
+        assert made.told[-1] == (None, True)
+    assert [line["level"] for line in said(told, "devices are missing")] == ["warning"]
 
 
 async def test_a_file_that_is_damaged_is_set_aside_and_the_node_learns_anew(path: Path) -> None:

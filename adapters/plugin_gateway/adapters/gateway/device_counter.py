@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.gateway.kept_file import KeptFile
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.device_count import Comparison, DeviceCount, accept, expect, say, see
+from plugin_gateway.core.device_count import FIRST_LOOK_TIME, Comparison, DeviceCount, accept, expect, say, see
 from plugin_gateway.core.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class DeviceCounter:
         self._directory = directory
         self._source = given.source
         self._tell = tell
-        self._count = DeviceCount(word, given.number)
+        self._count = DeviceCount(word, given.number, awaited_until=time.monotonic() + FIRST_LOOK_TIME)
         self._file = KeptFile["Remembered"](
             directory / NAME,
             "the devices of this node",
@@ -75,7 +75,7 @@ class DeviceCounter:
 
     @property
     def comparison(self) -> Comparison | None:
-        """The devices that are here, compared with the expected ones. None before the first inventory."""
+        """The devices that are here, compared with the expected ones. None before the first inventory, for a time."""
         return self._count.comparison
 
     def keep(self, state: "State") -> None:
@@ -118,7 +118,7 @@ class DeviceCounter:
         return {
             "expected": count.expected,
             "decided_by": self._source if count.given is not None else by_memory,
-            "present": len(count.inventory.devices) if count.inventory is not None else None,
+            "present": count.present,
             "missing": [each._asdict() for each in found.missing] if found is not None else [],
             "rejected": [each._asdict() for each in found.rejected] if found is not None else [],
             "problem": count.told,

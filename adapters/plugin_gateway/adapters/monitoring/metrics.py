@@ -55,7 +55,7 @@ class GatewayCollector:
         return devices
 
     def _numbers(self) -> Iterator[Metric]:
-        """Yield the number of devices. Before the first inventory there is no value, and so no false alarm."""
+        """Yield the number of devices. There is no value before it is known, and so no false alarm."""
         found = self._compare()
         expected = GaugeMetricFamily("plugin_gateway_devices_expected", "Devices that the node should have.", labels=())
         present = GaugeMetricFamily("plugin_gateway_devices_present", "Devices that can be offered.", labels=())

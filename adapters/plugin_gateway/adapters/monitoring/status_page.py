@@ -56,7 +56,7 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _number(number: Mapping[str, Any]) -> str:
-    """Return how many devices there are, and should be. Empty before the first inventory."""
+    """Return how many devices there are, and should be. Empty before that is known."""
     if number["present"] is None or number["expected"] is None:
         return ""
     decided = _text(number["decided_by"])

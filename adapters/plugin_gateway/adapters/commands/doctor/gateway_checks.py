@@ -107,14 +107,22 @@ def _check_number(number: Mapping[str, Any]) -> Iterator[Finding]:
     if expected is None or present is None:
         return
     if number["problem"]:
-        remedy = "set the right number there" if number["decided_by"] != BY_MEMORY else "`plugin-gateway health accept`"
         yield mend(
             f"GPUs are missing: {number['problem']} (expected by: {number['decided_by']})",
             "see `lspci -d 10de:`, whether the machine sees them, and `dmesg` for NVRM and for PCIe errors; "
-            f"if they were taken out on purpose: {remedy}",
+            f"if they were taken out on purpose: {_accepting(number)}",
         )
     elif present > expected:
         yield hint(f"there are {present} GPUs, and {expected} are expected by {number['decided_by']}")
+
+
+def _accepting(number: Mapping[str, Any]) -> str:
+    """Return how the number of GPUs becomes the expected one. The gateway accepts no number before it has seen any."""
+    if number["decided_by"] != BY_MEMORY:
+        return "set the right number there"
+    if number["present"]:
+        return "`plugin-gateway health accept`"
+    return f"end the gateway, delete {number['kept_in']}, and start it again"
 
 
 def _check_configuration(status: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
