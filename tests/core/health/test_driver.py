@@ -14,7 +14,7 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.core.health.policy import DRIVER_GONE, Action, Decision
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.health.state_function import advance, due
+from plugin_gateway.core.health.state_function import advance, due, wait
 from plugin_gateway.nvidia.evidence import xid_kind
 
 
@@ -67,6 +67,17 @@ def test_a_driver_that_is_released_before_it_was_seen_is_missing_like_any_other(
     assert (state.faults, changes.driver) == ({}, DriverChange("released"))
 
 
+@pytest.mark.parametrize("away", [DriverUnavailable("no library"), DriverSilence(31.0)])
+def test_a_driver_that_never_came_up_counts_as_gone_in_the_end(away: Observation) -> None:
+    state, _ = advance(State(), away, at(0), POLICY)
+    assert (due(state, POLICY), state.driver_is_gone) in {(30.0, False), (None, True)}
+    state, _ = wait(state, at(30.0), POLICY)
+    assert state.driver_is_gone
+    assert (state.faults, due(state, POLICY)) == ({}, None)
+    state, _ = advance(state, SEEN, at(40.0), POLICY)
+    assert (state.driver_is_gone, state.faults) == (False, {})
+
+
 @pytest.mark.parametrize("away", [DriverUnavailable("no library"), DriverSilence(11.0)])
 def test_a_time_in_which_the_driver_says_nothing_is_no_quiet_time(away: Observation) -> None:
     story = Story().see(EvidenceReported(xid_kind(1000), GPU)).check().sleep(59).see(away)
@@ -85,11 +96,6 @@ def test_a_driver_that_stays_away_takes_every_device_along_until_it_is_back_and_
     assert story.stage is Stage.UNHEALTHY, "an inventory says nothing about health"
     assert story.check().stage is Stage.PROBATION
     assert story.sleep(60).state.faults == {}
-
-
-def test_nothing_falls_due_where_there_never_was_a_driver() -> None:
-    state, _ = advance(State(), DriverUnavailable("no library"), at(0), POLICY)
-    assert due(state, POLICY) is None
 
 
 def test_a_driver_that_hangs_takes_every_device_along_until_it_answers() -> None:

@@ -233,7 +233,10 @@ class NodeEvents:
 
 
 class NodeCondition:
-    """The condition of the node: True while a present device is not healthy, on request also while one is missing."""
+    """The condition of the node: True while a present device is not healthy, on request also while one is missing.
+
+    It is also True if no driver came up on a node that has devices. A node that never had one gets no condition.
+    """
 
     def __init__(self, target: Target, api: KubernetesApi, remedies: Remedies) -> None:
         self._target = target
@@ -241,11 +244,12 @@ class NodeCondition:
         self._remedies = remedies
         self._latest: State | None = None
         self._missing: str | None = None
+        """Which devices are missing, whether that is told or not."""
         self._changed = asyncio.Event()
         self._status: str | None = None
         self._transition = 0.0
-        self._said: tuple[str, str] | None = None
-        """The reason and the message that the API server has, or will never take."""
+        self._said: _Verdict | None = None
+        """What the API server has, or will never take."""
         self._problem = _Problem("condition")
 
     def keep(self, state: State) -> None:
@@ -253,10 +257,12 @@ class NodeCondition:
         before, self._latest = self._latest, state
         if before is None or before.inventory is not state.inventory or before.faults is not state.faults:
             self._changed.set()
+        elif state.inventory is None and before is not state:
+            self._changed.set()  # the driver can be gone, or for another reason
 
     def tell_missing(self, problem: str | None) -> None:
-        """Take which devices are missing. It has no effect unless the condition is to tell it."""
-        if self._target.missing_in_condition and problem != self._missing:
+        """Take which devices are missing. It is told on request; without a driver it says that the node has devices."""
+        if problem != self._missing:
             self._missing = problem
             self._changed.set()
 
@@ -266,51 +272,65 @@ class NodeCondition:
         while True:
             await _wait_for(self._changed, again_at)
             self._changed.clear()
-            if self._latest is None or self._latest.inventory is None:
+            verdict = self._judge(self._latest) if self._latest is not None else None
+            if verdict is None:
                 continue
-            faults = self._latest.present_faults
-            words = self._reason(faults), self._message(faults)
-            if words == self._said and time.monotonic() < again_at:
+            if verdict == self._said and time.monotonic() < again_at:
                 continue  # each check of an unhealthy device makes another state
             try:
-                await self._send(faults, *words)
+                await self._send(verdict)
             except ApiError as error:
-                self._said = words if error.is_final else None
+                self._said = verdict if error.is_final else None
                 self._problem.log(str(error))
                 await asyncio.sleep(CONDITION_PAUSE if error.is_final else retry)
                 retry = min(2 * retry, MAX_RETRY)
                 again_at = time.monotonic() + (HEARTBEAT if error.is_final else 0)
             else:
-                self._said = words
+                self._said = verdict
                 self._problem.log(None)
                 retry = MIN_RETRY
                 await asyncio.sleep(CONDITION_PAUSE)
                 again_at = time.monotonic() + HEARTBEAT * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
 
-    async def _send(self, faults: Mapping[DeviceId, Fault], reason: str, message: str) -> None:
-        status, now = "True" if faults or self._missing else "False", time.time()
+    async def _send(self, verdict: "_Verdict") -> None:
+        status, now = verdict.status, time.time()
         transition = now if status != self._status else self._transition
         condition = {
             "type": self._target.condition,
             "status": status,
-            "reason": reason,
-            "message": message,
+            "reason": verdict.reason,
+            "message": verdict.message,
             "lastHeartbeatTime": _timestamp(now),
             "lastTransitionTime": _timestamp(transition),
         }
         await self._api.patch(f"/api/v1/nodes/{self._target.node}/status", {"status": {"conditions": [condition]}})
         self._status, self._transition = status, transition
 
-    def _reason(self, faults: Mapping[DeviceId, Fault]) -> str:
+    def _judge(self, state: State) -> "_Verdict | None":
+        """Return what is true of the node. None as long as that is not known."""
+        word, faults = self._target.subject, state.present_faults
+        missing = self._missing if self._target.missing_in_condition else None
+        if state.inventory is None:
+            if state.driver_is_gone and (self._missing or state.faults):
+                problem = state.driver_problem or "the driver does not answer"
+                return _Verdict("True", f"{word}DriverMissing", problem[:MAX_MESSAGE_LENGTH])
+            return _Verdict("True", f"{word}sMissing", missing[:MAX_MESSAGE_LENGTH]) if missing else None
         if faults:
-            return f"{self._target.subject}Unhealthy"
-        return f"{self._target.subject}s{'Missing' if self._missing else 'Healthy'}"
+            also = f"{missing[: MAX_MESSAGE_LENGTH // 2]}; " if missing else ""
+            causes = summarize(faults, self._remedies, MAX_MESSAGE_LENGTH - len(also))
+            return _Verdict("True", f"{word}Unhealthy", also + causes)
+        if missing:
+            return _Verdict("True", f"{word}sMissing", missing[:MAX_MESSAGE_LENGTH])
+        return _Verdict("False", f"{word}sHealthy", f"every {self._target.device_word} is healthy")
 
-    def _message(self, faults: Mapping[DeviceId, Fault]) -> str:
-        if not faults:
-            return (self._missing or f"every {self._target.device_word} is healthy")[:MAX_MESSAGE_LENGTH]
-        missing = f"{self._missing[: MAX_MESSAGE_LENGTH // 2]}; " if self._missing else ""
-        return missing + summarize(faults, self._remedies, MAX_MESSAGE_LENGTH - len(missing))
+
+class _Verdict(NamedTuple):
+    """What the condition says."""
+
+    status: str
+    reason: str
+    """One word, for programs."""
+    message: str
 
 
 class _Problem:

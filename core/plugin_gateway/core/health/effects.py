@@ -248,7 +248,7 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
     Without the driver, no fault of a device would be noticed.
     """
     if state.inventory is None:
-        return state, ()
+        return replace(state, driver_is_gone=True), ()
     decision = policy.about(DRIVER_GONE)
     notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
     if (needs := decision.action.needs) is None:

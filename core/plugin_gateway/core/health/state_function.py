@@ -95,7 +95,7 @@ def due(state: State, policy: HealthPolicy) -> float | None:
         for fault in state.faults.values()
         if fault.quiet_from is not None and not fault.awaits_word
     ]
-    if state.driver_missing_since is not None and not state.driver_is_gone and state.inventory is not None:
+    if state.driver_missing_since is not None and not state.driver_is_gone:
         times.append(state.driver_missing_since + policy.driver_timeout)
     return min(times, default=None)
 
