@@ -50,7 +50,7 @@ async def test_a_driver_that_is_released_is_not_held_until_somebody_takes_it(kub
         calls = driver.calls(Call.INIT)
         _, output, _ = await run_to_end("status")
         assert "waiting for the driver: an operator has released the driver for 600 s" in output
-        assert f"{driver.uuid(3)}, unhealthy; it needs an end of: an operator has released the driver" in output
+        assert f"{driver.uuid(3)}, unhealthy; it needs a driver that answers" in output
         _, output, _ = await run_to_end("doctor", environment=driver.environment)
         assert "note  an operator has released the driver for 600 s\n      -> plugin-gateway driver take" in output
         assert driver.calls(Call.INIT) == calls + 1, "doctor alone has asked the driver"

@@ -115,12 +115,15 @@ async def until_counted(device: str, times: int) -> None:
 
 
 async def test_an_operator_cannot_talk_away_a_device_that_does_not_answer(kubelet_dir: Path, driver: Driver) -> None:
-    async with node(kubelet_dir, driver) as (kubelet, _):
+    async with node(kubelet_dir, driver) as (kubelet, process):
         driver.lose(3)
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 7, timeout=15, what="7 devices")
         status, output, _ = await run_to_end("health", "clear", driver.uuid(3))
         assert status == 1
-        assert "stays unhealthy: does not answer: GPU is lost; it needs an end of" in output
+        assert "stays unhealthy: does not answer: GPU is lost; it needs a check that no longer finds" in output
+        line = await process.wait_for_event("an operator cleared the device, and its problem lasts")
+        assert (line["device"], line["reason"]) == (driver.uuid(3), "does not answer: GPU is lost")
+        assert not [line for line in process.lines if "says that the device is well" in line["event"]]
 
 
 async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(

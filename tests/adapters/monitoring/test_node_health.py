@@ -44,7 +44,7 @@ def test_each_device_has_all_causes_with_what_the_vendor_says() -> None:
     first, second = document["devices"]
     assert (first["id"], first["index"], first["pci_address"]) == (OTHER, 1, "0000:02:00.0")
     assert (first["health"], first["since"]) == ("unhealthy", 102.0)
-    assert first["needs"] == "a reset that the driver reports, a reboot, or an operator's word"
+    assert first["needs"] == "what the driver asks for: drain and reset"
     told = {"source": "driver event", "kind": "xid-145", "first": 102.0, "last": 103.0}
     nvlink = {"action": "WORKFLOW_NVLINK5_ERR", "investigation": "WORKFLOW_NVLINK5_ERR"}
     asked = "the driver asks for recovery: drain and reset"

@@ -59,7 +59,7 @@ def test_a_driver_that_is_released_takes_every_device_along_at_once_until_a_chec
         story.see(released).sleep(120)
         assert story.stage is Stage.UNHEALTHY
     assert not story.fault.is_flapping
-    assert story.fault.lacks == "an end of: released for 120 s"
+    assert story.fault.lacks == "a driver that answers"
 
 
 def test_a_driver_that_is_released_before_it_was_seen_is_missing_like_any_other() -> None:

@@ -70,7 +70,7 @@ def test_a_driver_that_asks_for_a_reset_keeps_it_out_until_the_reset() -> None:
     story = Story().see(OPEN).sleep(DECISION_TIME).check(ASKING)
     for _ in range(10):
         assert story.sleep(600).check(ASKING).stage is Stage.UNHEALTHY
-    assert story.fault.lacks == "an end of: GPU reset"
+    assert story.fault.lacks == "what the driver asks for: GPU reset"
     assert story.check().stage is Stage.PROBATION, "after a real fault there is a quiet time"
     assert story.sleep(story.policy.quiet_time).stage is Stage.HEALTHY
 

@@ -28,6 +28,7 @@ BY_DEFAULT = HEALTH_POLICY
     [
         ("xid-79", "xid", "XID 79"),
         ("link-down", None, "link-down"),
+        ("recovery-action", None, "the driver's recovery action changed"),
         ("a-b-7", "a-b", "A-B 7"),
         ("-", None, "-"),
         ("x-٣", None, "x-٣"),

@@ -15,7 +15,7 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
     Observation,
 )
-from plugin_gateway.core.health.policy import RECOVERY_ACTION, Action, Decision
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, Action, Decision
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.nvidia.evidence import xid_kind
@@ -218,6 +218,39 @@ def test_what_the_driver_asked_for_before_the_evidence_is_no_reset_after_it(aski
 def test_a_recovery_action_that_no_check_has_found_is_no_reset(xid: int) -> None:
     story = Story().see(EvidenceReported(xid_kind(xid), GPU), EvidenceReported(RECOVERY_ACTION, GPU)).check()
     assert story.sleep(3600).check().stage is Stage.UNHEALTHY
+
+
+def test_what_the_driver_asks_for_is_named_in_its_words() -> None:
+    story = Story().see(EvidenceReported(RECOVERY_ACTION, GPU))
+    assert story.fault.reason == "the driver's recovery action changed"
+    assert story.fault.lacks == "the driver's answer that it asks for no recovery"
+    asking = Checkup({RECOVERY_ACTION: "the driver asks for recovery: drain and reset"}, asks_for_recovery=True)
+    assert story.check(asking).fault.lacks == "what the driver asks for: drain and reset"
+    assert story.see(EvidenceReported(xid_kind(79), GPU)).fault.lacks == (
+        "a reboot of the node, or a reset if the driver tells of it"
+    ), "an operator's word does not help while the driver asks"
+    assert not story.fault.is_clearable
+    two = Checkup({**asking.problems, NOT_ANSWERING: "does not answer: GPU is lost"}, asks_for_recovery=True)
+    assert Story().check(two).fault.lacks == (
+        "what the driver asks for: drain and reset, and a check that no longer finds 'does not answer: GPU is lost'"
+    )
+
+
+def test_a_reset_that_the_driver_did_not_ask_for_can_go_unseen() -> None:
+    story = Story().see(EvidenceReported(xid_kind(119), GPU))
+    assert story.check(Checkup({}, asks_for_recovery=False)).fault.hides_reset
+    assert Story().see(EvidenceReported(xid_kind(79), GPU)).check(Checkup({})).fault.hides_reset, "an older driver"
+    assert not story.check(ASKING).fault.hides_reset
+    assert not story.check().fault.hides_reset, "the reset was seen"
+    assert not Story().see(EvidenceReported(xid_kind(1000), GPU)).fault.hides_reset
+
+
+def test_how_much_of_the_quiet_time_is_left() -> None:
+    story = Story().see(EvidenceReported(xid_kind(1000), GPU))
+    assert story.fault.quiet_left(POLICY, story.now) is None
+    story.check().sleep(20)
+    assert story.fault.quiet_left(POLICY, story.now) == POLICY.quiet_time - 20
+    assert story.fault.quiet_left(POLICY, story.now + 999) == 0
 
 
 def test_an_operators_word_counts_at_once_and_ends_the_damping() -> None:

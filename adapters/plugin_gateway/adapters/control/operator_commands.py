@@ -1,5 +1,6 @@
 """The commands that an operator can send to a running gateway: `status`, `clear`, `accept`, `release` and others."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,13 +116,19 @@ class OperatorCommands:
     def _health_of(self, device: DeviceId) -> Mapping[str, Any]:
         """Return the health of a device. One that is only withheld is unhealthy for the kubelet as well."""
         fault, withheld = self._gateway.state.faults.get(device), self._gateway.withheld.get(device)
-        if fault is not None or withheld is None:
-            return _health(fault)
+        if fault is None and withheld is None:
+            return {"health": "healthy"}
+        if fault is not None:
+            return self._unhealthy(device, fault)
+        assert withheld is not None
         return {
             "health": "unhealthy",
             "reason": withheld.reason,
             "since": withheld.since,
             "needs": "the end of these pods, or an operator's word",
+            "quiet_left": None,
+            "clear_helps": True,
+            "hides_reset": False,
             "evidence": [
                 {
                     "what": withheld.reason,
@@ -132,11 +139,25 @@ class OperatorCommands:
             ],
         }
 
+    def _unhealthy(self, device: DeviceId, fault: Fault) -> Mapping[str, Any]:
+        """Return the health of a device that has a fault. An operator's word is enough for one that is not there."""
+        left = self._gateway.quiet_left(device)
+        return {
+            "health": fault.stage.value,
+            "reason": fault.reason,
+            "since": fault.since,
+            "needs": fault.lacks + (f", {math.ceil(left)} s of it are left" if left is not None else ""),
+            "quiet_left": left,
+            "clear_helps": fault.is_clearable or not self._gateway.state.has(device),
+            "hides_reset": fault.hides_reset,
+            "evidence": [_plain(evidence) for evidence in fault.evidence],
+        }
+
     def _absent(self, devices: Sequence[Device]) -> Sequence[Mapping[str, Any]]:
         """Return the health of devices that are unhealthy and not present now."""
         here = {device.id for device in devices}
         return [
-            {"id": device, **_health(fault)}
+            {"id": device, **self._unhealthy(device, fault)}
             for device, fault in self._gateway.state.faults.items()
             if device not in here
         ]
@@ -166,14 +187,11 @@ class OperatorCommands:
         anew: list[str] = []
         if only in {None, state.stage_of(device)}:
             anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.progress_of(device)]
-            reason = before.get("reason")
-            log.warning(
-                "an operator says that the device is well", device=device, reason=reason, counts_anew=anew or None
-            )
             if device in self._gateway.withheld:
                 self._gateway.overrule(device)
             if device in state.faults or anew:
                 self._gateway.clear(device)
+            _log_cleared(device, before.get("reason"), self._health_of(device), anew)
         return {"id": device, "was": before, **self._health_of(device), "counts_anew": anew}
 
     def _explain(self, device: str) -> str:
@@ -207,16 +225,17 @@ def _device(device: Device, resource: str | None) -> Mapping[str, Any]:
     }
 
 
-def _health(fault: Fault | None) -> Mapping[str, Any]:
-    if fault is None:
-        return {"health": "healthy"}
-    return {
-        "health": fault.stage.value,
-        "reason": fault.reason,
-        "since": fault.since,
-        "needs": fault.lacks,
-        "evidence": [_plain(evidence) for evidence in fault.evidence],
-    }
+def _log_cleared(device: DeviceId, reason: str | None, after: Mapping[str, Any], anew: Sequence[str]) -> None:
+    is_well = after["health"] == Stage.HEALTHY.value
+    log.warning(
+        "an operator says that the device is well"
+        if is_well
+        else "an operator cleared the device, and its problem lasts",
+        device=device,
+        reason=reason if is_well else after["reason"],
+        needs=after.get("needs"),
+        counts_anew=list(anew) or None,
+    )
 
 
 def _repeated(progress: Progress) -> Mapping[str, Any]:

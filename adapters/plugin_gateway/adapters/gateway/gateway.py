@@ -247,6 +247,11 @@ class Gateway:
         self._publish()
         self._observations.wake()
 
+    def quiet_left(self, device: DeviceId) -> float | None:
+        """Return the seconds of a device's quiet time that are left. None if it is not on a probation that they end."""
+        fault = self._state.faults.get(device)
+        return fault.quiet_left(self._serving_policy.health, self._now().uptime) if fault is not None else None
+
     @property
     def state(self) -> State:
         """The current state of the devices."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
     NOT_ANSWERING,
     RECOVERY_ACTION,
     EvidenceKind,
@@ -151,21 +152,57 @@ class Fault:
         return Stage.UNHEALTHY if self.quiet_from is None else Stage.PROBATION
 
     @property
-    def lacks(self) -> str:
+    def lacks(self) -> str:  # noqa: PLR0911 - one for each need
         """What the device still needs, in words for people."""
         if self.needs >= Needs.REBOOT_OR_RECOVERY:
-            reset = " a reset if the driver tells of it," if self.needs is Needs.REBOOT_OR_RECOVERY else ""
-            return f"a reboot of the node,{reset} or an operator's word"
+            is_either = self.needs is Needs.REBOOT_OR_RECOVERY
+            return self._one_of("a reboot of the node", *(["a reset if the driver tells of it"] if is_either else []))
         if self.needs is Needs.RESET and not self.was_reset:
             often = " (it was taken out too often)" if self.is_flapping else ""
-            return f"a reset that the driver reports, a reboot, or an operator's word{often}"
+            if RECOVERY_ACTION in self.problems:
+                return f"{self._ends}{often}"
+            return self._one_of("a reset that the driver reports", "a reboot") + often
         if self.problems:
-            return f"an end of: {'; '.join(self.problems.values())}"
-        if self.needs is Needs.DRIVER and not self.was_reset:
+            return self._ends
+        is_asked = self.asked_for_recovery and not self.was_checked
+        if (self.needs is Needs.DRIVER or is_asked) and not self.was_reset:
             return "the driver's answer that it asks for no recovery"
         if not self.was_checked:
             return "a check that finds nothing"
         return "an operator's word, or that of a test" if self.awaits_word else "a quiet time"
+
+    def _one_of(self, *ways: str) -> str:
+        """Return the ways in words, with an operator's word where it helps."""
+        every = ways if self.problems else (*ways, "an operator's word")
+        return ", or ".join(filter(None, (", ".join(every[:-1]), every[-1])))
+
+    @property
+    def _ends(self) -> str:
+        """What ends the problems that last. If the driver asks for something, in its own words."""
+        others = [f"'{what}'" for kind, what in self.problems.items() if kind not in {RECOVERY_ACTION, DRIVER_GONE}]
+        ends = ["a driver that answers"] if DRIVER_GONE in self.problems else []
+        if (asked := self.problems.get(RECOVERY_ACTION)) is not None:
+            ends.append(f"what the driver asks for: {asked.rpartition(': ')[2]}")
+        if others:
+            ends.append(f"a check that no longer finds {', '.join(others)}")
+        return ", and ".join(ends)
+
+    @property
+    def is_clearable(self) -> bool:
+        """Whether the device is healthy after an operator's word. Problems that last stay."""
+        return not self.problems
+
+    @property
+    def hides_reset(self) -> bool:
+        """Whether a reset of this device alone can go unseen: one is needed, and the driver has not asked for it."""
+        needs_reset = self.needs in {Needs.RESET, Needs.REBOOT_OR_RECOVERY} and not self.was_reset
+        return needs_reset and not self.asked_for_recovery
+
+    def quiet_left(self, policy: HealthPolicy, uptime: float) -> float | None:
+        """Return the seconds of the quiet time that are left. None if it does not pass, or does not end the fault."""
+        if self.quiet_from is None or self.awaits_word:
+            return None
+        return max(self.quiet_from + policy.quiet_time - uptime, 0.0)
 
     @property
     def may_be_on_probation(self) -> bool:

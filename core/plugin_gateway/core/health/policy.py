@@ -33,6 +33,10 @@ def number_of(kind: EvidenceKind, family: str) -> int | None:
     return int(kind.removeprefix(family)[1:]) if family_of(kind) == family else None
 
 
+_IN_WORDS = {RECOVERY_ACTION: "the driver's recovery action changed"}
+"""What the driver reports without a number, in words for people."""
+
+
 def family_of(kind: EvidenceKind) -> str | None:
     """Return the family of a kind with a number. None for a kind without a number."""
     family, _, number = kind.rpartition("-")
@@ -41,7 +45,9 @@ def family_of(kind: EvidenceKind) -> str | None:
 
 
 def words_of(kind: EvidenceKind) -> str:
-    """Return the kind in its usual spelling: ``CODE 79`` for a number of a family, otherwise the word itself."""
+    """Return the kind in words: ``CODE 79`` for a number of a family, otherwise a sentence or the kind itself."""
+    if kind in _IN_WORDS:
+        return _IN_WORDS[kind]
     family = family_of(kind)
     return kind if family is None else f"{family.upper()} {kind.removeprefix(family)[1:]}"
 

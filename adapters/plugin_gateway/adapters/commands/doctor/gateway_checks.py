@@ -5,15 +5,15 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend, unseen, well
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
-from plugin_gateway.core.health.faults import Evidence, source_of
+from plugin_gateway.core.health.faults import Evidence, Stage, source_of
 from plugin_gateway.core.health.policy import EvidenceKind
-from plugin_gateway.core.health.remedies import Remedies, causes_of
+from plugin_gateway.core.health.remedies import Remedies, Remedy, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 _HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
@@ -70,15 +70,28 @@ def _check_devices(status: Mapping[str, Any], remedies: Remedies) -> Iterator[Fi
     holders = names_by_device(find_holders(Path(status["kubelet_dir"])).holders) if unhealthy else {}
     for device in unhealthy:
         held = holders.get(device["id"])
-        yield mend(
-            f"{device['id']} is not given out: {device['reason']}",
-            f"it needs {device['needs']}; plugin-gateway health clear {device['id']} is an operator's word",
-            (*_explain(device["evidence"], remedies), *([f"held by {held}"] if held else [])),
-        )
+        yield _check_device(device, [f"held by {held}"] if held else [], remedies)
 
 
-def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Iterator[str]:
-    """Yield lines about each cause: where it came from and when, and what the vendor says to do."""
+def _check_device(device: Mapping[str, Any], held: Sequence[str], remedies: Remedies) -> Finding:
+    """Report a device that is not healthy. On probation, nothing has to be done a second time."""
+    name, reason, needs = device["id"], device["reason"], device["needs"]
+    clear = f"plugin-gateway health clear {name}"
+    if device["health"] == Stage.PROBATION.value:
+        details = (*_explain(device["evidence"], None), *held)
+        what = f"{name} is on probation and not given out yet: {reason}"
+        if device.get("quiet_left") is not None:
+            return Finding(Verdict.HINT, what, f"it is given out again after {needs}, if nothing happens", details)
+        return mend(what, f"it needs {needs}; {clear} is an operator's word", details)
+    if device.get("hides_reset"):  # an older gateway does not tell
+        todo = f"it needs {needs}; after a reset that the driver does not report: {clear}"
+    else:
+        todo = f"it needs {needs}" + (f"; {clear} is an operator's word" if device.get("clear_helps", True) else "")
+    return mend(f"{name} is not given out: {reason}", todo, (*_explain(device["evidence"], remedies), *held))
+
+
+def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies | None) -> Iterator[str]:
+    """Yield lines about each cause: where it came from and when, and what the vendor says to do, unless it was done."""
     found = [
         Evidence(
             what=each["what"],
@@ -89,7 +102,7 @@ def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies) -> Itera
         )
         for each in evidence
     ]
-    for cause in causes_of(found, remedies):
+    for cause in causes_of(found, remedies or (lambda _: Remedy())):
         first = f", first at {local_time(cause.first)}" if cause.first != cause.last else ""
         yield f"{cause.what}: from {cause.source.value}, at {local_time(cause.last)}{first}"
         remedy = cause.remedy
