@@ -93,6 +93,15 @@ async def shown(state_dir: Path, status: Mapping[str, Any], capsys: pytest.Captu
             ),
         ),
         (
+            {"not_kept": "/run/plugin-gateway/known-devices.json: No space left on device"},
+            f"GPUs: 8 can be offered, 8 are expected: {BY_MEMORY}",
+            (
+                "this number is forgotten at the next start, because it cannot be kept: "
+                "/run/plugin-gateway/known-devices.json: No space left on device"
+            ),
+            "",
+        ),
+        (
             {"present": 0, "problem": "0 of 8", "outlives_boot": True},
             f"GPUs: 0 can be offered, 8 are expected: {BY_MEMORY}",
             "GPUs are missing: 0 of 8",

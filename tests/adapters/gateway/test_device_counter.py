@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.node import device, until
-from plugin_gateway.adapters.gateway import device_counter, state_file
+from plugin_gateway.adapters.gateway import device_counter, kept_file, state_file
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given, NotAcceptedError
 from plugin_gateway.adapters.gateway.known_devices import Remembered, decode, encode
 from plugin_gateway.adapters.gateway.state_file import Decoded
@@ -229,6 +229,20 @@ async def test_without_a_driver_all_expected_devices_are_missing_after_a_time(
         await made.told_so_often(2)
         assert made.told[-1] == (None, True)
     assert [line["level"] for line in said(told, "devices are missing")] == ["warning"]
+
+
+async def test_a_number_that_cannot_be_kept_is_said_with_the_reason_until_it_can(
+    state_dir: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_file, "RETRY", 0.05)
+    state_dir.write_text("no folder")
+    async with counting(state_dir) as made:
+        made.counter.keep(having(8))
+        await until(lambda: made.status("not_kept") is not None, "the problem")
+        assert made.status("not_kept").startswith(f"{path}: ")
+        state_dir.unlink()
+        await until(lambda: made.status("not_kept") is None, "the end of the problem")
+    assert path.exists()
 
 
 async def test_a_file_that_is_damaged_is_set_aside_and_the_node_learns_anew(path: Path) -> None:

@@ -155,7 +155,9 @@ def _number_lines(number: Mapping[str, Any]) -> list[str]:
     lines = [f"GPUs: {number['present']} can be offered, {number['expected']} are expected: {number['decided_by']}"]
     if number["problem"]:
         lines.append(f"GPUs are missing: {number['problem']}")
-    if number["decided_by"] == BY_MEMORY and not number["outlives_boot"]:
+    if number["decided_by"] == BY_MEMORY and number.get("not_kept"):  # an older gateway does not tell
+        lines.append(f"this number is forgotten at the next start, because it cannot be kept: {number['not_kept']}")
+    elif number["decided_by"] == BY_MEMORY and not number["outlives_boot"]:
         where = f"{number['kept_in']} is on {number['file_system'] or 'an unknown file system'}"
         lines.append(f"this number is forgotten at the next boot, because {where}; --expected-gpus is not")
     return lines

@@ -123,6 +123,7 @@ class DeviceCounter:
             "rejected": [each._asdict() for each in found.rejected] if found is not None else [],
             "problem": count.told,
             "kept_in": str(self._directory / NAME),
+            "not_kept": self._file.problem,
             "file_system": self._file_system,
             "outlives_boot": self._file_system is not None and self._file_system not in _GONE_AFTER_BOOT,
         }

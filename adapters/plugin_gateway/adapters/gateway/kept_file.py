@@ -59,7 +59,7 @@ class KeptFile(Generic[_Value]):
         self._changed = asyncio.Event()
         self._is_urgent = asyncio.Event()
         """Set if a change since the last write cannot wait."""
-        self._problem: str | None = None
+        self.problem: str | None = None
         """Why the last write failed. None if it succeeded."""
 
     @property
@@ -132,7 +132,7 @@ class KeptFile(Generic[_Value]):
                 self._is_urgent.clear()
                 if self._may_write():
                     await to_its_end(asyncio.to_thread(self._write))
-                if self._problem is not None:
+                if self.problem is not None:
                     await asyncio.sleep(RETRY)
                     self._changed.set()
         finally:
@@ -158,9 +158,9 @@ class KeptFile(Generic[_Value]):
 
     def _log_problem(self, problem: str | None) -> None:
         """Log a problem with the file once, and its end."""
-        if problem == self._problem:
+        if problem == self.problem:
             return
-        self._problem = problem
+        self.problem = problem
         if problem is None:
             log.info(f"what is known about {self._what} is kept again")
         else:
