@@ -146,7 +146,10 @@ COMMANDS: Mapping[str, Command] = {
         "inspect.command", "show what the socket of any device plugin serves, and one list of its devices"
     ),
     "status": _command("status", "show what the running gateway knows of its GPUs, and why one is not given out"),
-    "health": _command("health", "tell the running gateway that a GPU is well again: health clear GPU-…"),
+    "health": _command(
+        "health",
+        "tell the running gateway that a GPU is well again, or none is missing: health clear GPU-…, health accept",
+    ),
     "reload": _command("reload", "make the running gateway read its configuration file again"),
     "driver": _command("driver", "have the running gateway let go of the driver: driver release, driver take"),
     "health-policy": _command(

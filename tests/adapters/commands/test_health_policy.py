@@ -1,12 +1,17 @@
 """What `plugin-gateway health-policy` prints about a policy, its catalog and their age."""
 
 import json
+import os
+import select
+import subprocess
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
+from harness.process import PROGRAM
 from plugin_gateway.__main__ import catalog
 from plugin_gateway.adapters.commands.health_policy import OLD, show_policy
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Probation
@@ -69,6 +74,22 @@ def test_a_catalog_is_old_after_180_days(days: int, is_old: bool, capsys: pytest
     assert bool(warnings) is is_old
     assert all(f"the catalog is of {DAY}. It is {days} days old" in line for line in warnings)
     assert shown_json(capsys, HEALTH_POLICY, today)["catalog"] == {"date": str(DAY), "is_old": is_old}
+
+
+def test_in_a_terminal_it_is_no_wider_than_that() -> None:
+    terminal, slave = os.openpty()
+    environment = {**os.environ, "COLUMNS": "80"}
+    with subprocess.Popen([PROGRAM, "health-policy"], stdout=slave, env=environment) as process:
+        os.close(slave)
+        output = b""
+        with suppress(OSError):  # the other end is closed
+            while select.select([terminal], [], [], 30)[0]:
+                output += os.read(terminal, 4096)
+        assert process.wait(30) == 0
+    os.close(terminal)
+    table, _, _ = output.decode().replace("\r\n", "\n").partition("\n\n")
+    assert max(len(line) for line in table.split("\n")) <= 80
+    assert "\nXID 79              unhealthy-until-reboot-or-recovery\n" in table
 
 
 def test_programs_get_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from plugin_gateway.adapters.monitoring import status_page
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
-from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, table
 
 EVIL = "\x1b]0;title\x07\x1b[31m\r\x7f\x9b2J\u202e\nEVIL"
 """Sets title and colour, goes back to the first column, clears the screen, turns the text around, adds a line."""
@@ -56,6 +56,20 @@ def test_json_is_the_same_value_without_control_characters(
     assert harmless(written)
     assert written.isascii()
     assert json.loads(written) == value
+
+
+ROWS = (("NAME", "ACTION", "NEEDS"), ("one", "to do", "a long word and another"), ("two", "x" * 30, ""))
+
+
+def test_a_table_that_is_too_wide_is_folded_and_no_word_is_cut() -> None:
+    assert fitted(ROWS, 100) == fitted(ROWS, None) == table(ROWS)
+    assert fitted(ROWS, 25) == [
+        "NAME  ACTION  NEEDS",
+        "one   to do",
+        "      a long word and",
+        "      another",
+        "two   " + "x" * 30,
+    ]
 
 
 @pytest.mark.parametrize("log_format", [LogFormat.TEXT, LogFormat.JSON])

@@ -11,7 +11,7 @@ from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, d
 from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.parsers import XID, range_name
 from plugin_gateway.adapters.configuration.settings import make_settings
-from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
+from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, terminal_width
 from plugin_gateway.core.health.policy import (
     DRIVER_GONE,
     Decision,
@@ -98,7 +98,7 @@ def show_policy(policy: HealthPolicy, catalog: Catalog, today: date, *, as_json:
     rows += [_cells(f"XID {range_name(first, last)}", row) for first, last, row in xids]
     rows.append(_cells("any other XID", unknown))
     rows += [_cells(name, row) for name, row in others]
-    print_lines((*table(rows), "", *_explained(policy), *_dated(catalog, age)))
+    print_lines((*fitted(rows, terminal_width()), "", *_explained(policy), *_dated(catalog, age)))
     return 0
 
 

@@ -13,7 +13,7 @@ from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, He
 from plugin_gateway.core.health.repetition import MAX_COUNT
 
 MAX_XID = 9999
-"""The largest XID that a rule may name. NVIDIA's catalog ends at 162; the rest is room for new ones."""
+"""The largest XID that a rule may name. NVIDIA's catalog has far smaller ones; the rest is room."""
 HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"

@@ -186,8 +186,8 @@ def _look_inside_options() -> tuple[Option, ...]:
             default="",
             metavar="[HOST:]PORT",
             group="looking inside",
-            help="serve /metrics, /healthz, /readyz, /status and a page for people over HTTP; the host is localhost "
-            "unless it is told",
+            help="serve /metrics, /health, /healthz, /readyz, /status and a page for people over HTTP; the host is "
+            "localhost unless it is told",
             example="0.0.0.0:9400",
         ),
         Option(

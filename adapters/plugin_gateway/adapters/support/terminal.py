@@ -14,6 +14,45 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def fitted(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Return the lines of a table. In a narrower width, what does not fit beside a row's first cell is below it.
+
+    None for a width without end.
+    """
+    lines = table(rows)
+    if width is None or max(len(line) for line in lines) <= width:
+        return lines
+    rows = [[printable(cell) for cell in row] for row in rows]
+    margin = max(len(row[0]) for row in rows) + 2
+    return [line for row in rows for line in _folded(row, margin, max(width, 2 * margin))]
+
+
+def _folded(row: Sequence[str], margin: int, width: int) -> list[str]:
+    """Return the lines of a row: its cells follow each other where they fit, and words are never cut."""
+    from textwrap import wrap  # noqa: PLC0415 - `run` needs none of it
+
+    parts = [
+        part for cell in row[1:] for part in wrap(cell, width - margin, break_long_words=False, break_on_hyphens=False)
+    ]
+    lines = [row[0].ljust(margin)]
+    for part in parts:
+        is_first = len(lines[-1]) == margin
+        if not is_first and len(lines[-1]) + 2 + len(part) > width:
+            lines.append(" " * margin)
+            is_first = True
+        lines[-1] += part if is_first else f"  {part}"
+    return [line.rstrip() for line in lines]
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that standard output is. None if it is a file or a pipe."""
+    if not sys.stdout.isatty():
+        return None
+    from shutil import get_terminal_size  # noqa: PLC0415 - `run` needs none of it
+
+    return get_terminal_size().columns
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON."""
     print_lines(as_json(value).split("\n"))
