@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,17 @@ from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesA
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.adapters.cluster.told_states import ToldStates
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.changes import Note, Significance
-from plugin_gateway.core.health.faults import Checkup, Fault, Moment
+from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
-    DriverUnavailable,
     EvidenceReported,
     InventorySeen,
     Observation,
 )
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.health.state_function import advance, clear, wait
+from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 from plugin_gateway.nvidia.remedies import remedy_for
 
@@ -180,57 +178,6 @@ async def test_missing_devices_are_in_the_condition_on_request(server: ApiServer
         ("True", "GpuUnhealthy", f"2 of 3 are here; {GPU}: XID 79 (RESTART_BM)"),
         ("True", "GpuUnhealthy", f"{GPU}: XID 79 (RESTART_BM)"),
     ]
-
-
-def without_driver(faults: Mapping[DeviceId, Fault]) -> State:
-    state, _ = advance(State(faults=faults), DriverUnavailable("no library"), Moment(1.0, 1.0), HEALTH_POLICY)
-    return state
-
-
-@pytest.mark.usefixtures("no_pause")
-@pytest.mark.parametrize("had_fault", [True, False])
-async def test_a_driver_that_never_came_up_on_a_node_with_devices_is_in_the_condition(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch, had_fault: bool
-) -> None:
-    """Without it, the node would keep the condition from before a reboot: that every GPU is healthy."""
-    monkeypatch.setattr(cluster_reports, "HEARTBEAT", 0.1)
-    state = without_driver(after(SEEN, EvidenceReported(xid_kind(79), GPU)).faults if had_fault else {})
-    async with reporting(server, BOTH._replace(events=False)) as reports:
-        reports.keep(state)
-        if not had_fault:
-            reports.tell_missing("0 of 8 are here", is_news=False)
-        await asyncio.sleep(0.1)
-        assert not server.conditions(), "the driver may still come up"
-        gone, _ = wait(state, Moment(31.0, 31.0), HEALTH_POLICY)
-        reports.keep(gone)
-        await until(lambda: len(server.conditions()) == 2, "the condition, and the same again")
-        monkeypatch.setattr(cluster_reports, "HEARTBEAT", 300)
-        reports.keep(after(SEEN, state=replace(gone, faults={})))
-        await until(lambda: server.conditions()[-1]["status"] == "False", "the driver")
-    told = {(each["status"], each["reason"], each["message"]) for each in server.conditions()}
-    assert told == {("True", "GpuDriverMissing", "no library"), ("False", "GpusHealthy", "every GPU is healthy")}
-
-
-async def test_a_node_that_never_had_a_device_gets_no_condition(server: ApiServer) -> None:
-    async with reporting(server, BOTH._replace(events=False)) as reports:
-        reports.keep(wait(without_driver({}), Moment(99.0, 99.0), HEALTH_POLICY)[0])
-        reports.tell_missing(None, is_news=True)
-        await asyncio.sleep(0.2)
-    assert not server.conditions()
-
-
-@pytest.mark.usefixtures("no_pause")
-async def test_missing_devices_are_in_the_condition_on_request_without_a_driver_too(server: ApiServer) -> None:
-    async with reporting(server, BOTH._replace(events=False, missing_in_condition=True)) as reports:
-        reports.keep(without_driver({}))
-        reports.tell_missing("0 of 8 are here", is_news=True)
-        await until(lambda: len(server.conditions()) == 1, "the condition")
-    condition = server.conditions()[0]
-    assert (condition["status"], condition["reason"], condition["message"]) == (
-        "True",
-        "GpusMissing",
-        "0 of 8 are here",
-    )
 
 
 async def test_what_an_earlier_instance_told_is_not_told_again(server: ApiServer) -> None:

@@ -191,15 +191,11 @@ class Daemon:
         from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.cluster.told_states import ToldStates  # noqa: PLC0415 - see above
 
-        settings = self._settings
+        given, word = self._settings, self._device_word
         target = Target(
-            settings.node_name,
-            settings.kubernetes_events,
-            settings.node_condition,
-            self._device_word,
-            settings.missing_in_condition,
+            given.node_name, given.kubernetes_events, given.node_condition, word, given.missing_in_condition
         )
-        told = ToldStates(settings.state_dir, self._may_write)
+        told = ToldStates(given.state_dir, self._may_write)
         await asyncio.to_thread(told.read)
         remedies = await asyncio.to_thread(self._remedies)  # it imports what they are about
         self._reports = ClusterReports(target, KubernetesApi(os.environ), told, remedies)
