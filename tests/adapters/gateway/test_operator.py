@@ -16,6 +16,8 @@ from harness.node import RESOURCE
 from harness.process import PROGRAM, Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
+TOO_HOT = 0x40
+"""NVML's bit for a slowdown because of the temperature."""
 EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples"
 
 
@@ -112,6 +114,20 @@ async def until_counted(device: str, times: int) -> None:
             (found,) = [each for each in json.loads(output)["devices"] if each["id"] == device]
             if [each["times"] for each in found["repeated"]] == [times]:
                 return
+
+
+async def test_an_operator_sees_what_a_check_finds_and_the_policy_only_reports(
+    kubelet_dir: Path, driver: Driver
+) -> None:
+    async with node(kubelet_dir, driver) as (_, process):
+        driver.slow_down(3, TOO_HOT)
+        found = await process.wait_for_event("evidence")
+        _, output, _ = await run_to_end("status", "--json")
+        told = {device["id"]: device["reported"] for device in json.loads(output)["devices"]}
+        assert told[driver.uuid(3)] == [found["what"]]
+        assert told[driver.uuid(0)] == []
+        _, output, _ = await run_to_end("status")
+        assert f"reported against {driver.uuid(3)}: its hardware slows it down: it is too hot\n" in output
 
 
 async def test_an_operator_cannot_talk_away_a_device_that_does_not_answer(kubelet_dir: Path, driver: Driver) -> None:

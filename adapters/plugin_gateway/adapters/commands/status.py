@@ -109,7 +109,7 @@ def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
         lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
-    lines += ["", *table(rows), "", f"holders: {found.source}", *_repeated(status["devices"])]
+    lines += ["", *table(rows), "", f"holders: {found.source}", *_reported(status["devices"])]
     lines += _explained(_unhealthy(status))
     decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
@@ -187,10 +187,11 @@ def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
     return str(device["index"]), device["id"], device["product"], resource, device["health"], since
 
 
-def _repeated(devices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the policy acts on only when it is repeated; an older gateway does not tell it."""
+def _reported(devices: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the policy only reports, or acts on only when it is repeated; an older gateway does not tell it."""
+    found = [f"reported against {device['id']}: {each}" for device in devices for each in device.get("reported", ())]
     counted = [(device["id"], each) for device in devices for each in device.get("repeated", ())]
-    return [
+    return found + [
         f"reported against {device}: {each['what']}, {each['times']} of {each['needed']} within {each['window']:g} s"
         for device, each in counted
     ]

@@ -100,6 +100,7 @@ class OperatorCommands:
                 {
                     **_device(device, resources.get(device.id)),
                     **self._health_of(device.id),
+                    "reported": list(state.reported.get(device.id, {}).values()),
                     "repeated": [_repeated(each) for each in self._gateway.progress_of(device.id)],
                 }
                 for device in devices
