@@ -24,11 +24,15 @@ def an_interrupt_is_heeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set the state directory of all gateways of the test, so that none uses the one of this machine."""
-    directory = tmp_path / "state"
-    monkeypatch.setenv("STATE_DIR", str(directory))
-    return directory
+def state_dir(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Set the state directory of all gateways of the test, so that none uses the one of this machine.
+
+    It has a short path, because it has unix sockets.
+    """
+    with tempfile.TemporaryDirectory(prefix="state-") as folder:
+        directory = Path(folder) / "state"
+        monkeypatch.setenv("STATE_DIR", str(directory))
+        yield directory
 
 
 @pytest.fixture
