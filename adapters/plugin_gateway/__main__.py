@@ -162,9 +162,9 @@ COMMANDS: Mapping[str, Command] = {
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from plugin_gateway.adapters.support.about import installed_version
 
-    return version("plugin-gateway")
+    return installed_version()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

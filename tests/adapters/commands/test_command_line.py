@@ -101,7 +101,9 @@ def test_a_mistake_in_the_environment_names_the_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOG_FORMAT", "xml")
-    assert_one_line(run_program(capsys, "run"), "environment variable LOG_FORMAT: 'xml', allowed are auto, json, text")
+    assert_one_line(
+        run_program(capsys, "run"), "environment variable LOG_FORMAT: 'xml', allowed are auto, json, json-gcp, text"
+    )
 
 
 def test_a_mistake_in_the_file_names_the_place(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_mistake_in_the_file_names_the_place(capsys: pytest.CaptureFixture[str
     path.write_text("version: v1\nflags:\n  logFormat: xml\n")
     assert_one_line(
         run_program(capsys, "run", f"--config-file={path}"),
-        f"{path}:3:14: flags.logFormat: 'xml', allowed are auto, json, text",
+        f"{path}:3:14: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
     )
 
 
@@ -119,7 +121,7 @@ def test_each_mistake_in_the_file_gets_a_line(capsys: pytest.CaptureFixture[str]
     ended = run_program(capsys, "run", f"--config-file={path}")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.splitlines() == [
-        f"plugin-gateway: {path}:3:14: flags.logFormat: 'xml', allowed are auto, json, text",
+        f"plugin-gateway: {path}:3:14: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
         f"plugin-gateway: {path}:4:13: flags.logLevel: 'loud', allowed are debug, info, warning, error",
     ]
 

@@ -54,7 +54,7 @@ async def test_a_file_that_is_broken_or_gone_is_a_finding_and_all_else_is_looked
             if is_gone
             else [
                 f"{config}:2:19: flags.logLevel: 'loud', allowed are debug, info, warning, error",
-                f"{config}:2:36: flags.logFormat: 'xml', allowed are auto, json, text",
+                f"{config}:2:36: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
             ]
         )
         assert list(mends(output)) == [f"a start with this configuration is refused: {each}" for each in told]

@@ -32,7 +32,7 @@ def test_a_path_ends_without_a_slash(text: str, path: str, read: Read) -> None:
         ("--backend=cuda", "--backend: 'cuda', allowed are nvml, simulated:8xH100"),
         ("--log-level=loud", "--log-level: 'loud', allowed are debug, info, warning, error"),
         ("--log-level=", "--log-level: '', allowed are debug, info, warning, error"),
-        ("--log-format=xml", "--log-format: 'xml', allowed are auto, json, text"),
+        ("--log-format=xml", "--log-format: 'xml', allowed are auto, json, json-gcp, text"),
         ("--device-id-strategy=name", "--device-id-strategy: 'name', allowed are uuid, index"),
         ("--fail-on-init-error=maybe", "--fail-on-init-error: 'maybe', allowed are true and false"),
         ("--pass-device-specs=", "--pass-device-specs: '', allowed are true and false"),

@@ -51,6 +51,60 @@ def test_a_json_line_has_the_traceback_too(capfd: pytest.CaptureFixture[str]) ->
     assert "by accident" in line["exception"]
 
 
+def test_a_json_line_begins_with_what_is_looked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logs("info", LogFormat.JSON)
+    log.info("said", number=1)
+    line = json.loads(capfd.readouterr().err)
+    assert list(line) == ["event", "level", "timestamp", "number"]
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_google_cloud_finds_the_severity(level: str, capfd: pytest.CaptureFixture[str]) -> None:
+    set_up_logs("debug", LogFormat.JSON_GCP)
+    getattr(log, level)("said")
+    line = json.loads(capfd.readouterr().err)
+    assert list(line)[:3] == ["severity", "event", "level"]
+    assert (line["severity"], line["level"]) == (level.upper(), level)
+
+
+def test_a_field_that_takes_time_is_made_when_the_line_is_written(capfd: pytest.CaptureFixture[str]) -> None:
+    made: list[str] = []
+
+    def make() -> str:
+        made.append("1.2")
+        return "1.2"
+
+    log.info("said", version=make)
+    assert made == []
+    set_up_logs("info", LogFormat.JSON)
+    assert json.loads(capfd.readouterr().err.splitlines()[-1])["version"] == "1.2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "has_colors"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colors_are_for_terminals_that_have_them_and_people_who_want_them(
+    environment: dict[str, str], has_colors: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    reading, writing = pty.openpty()
+    with os.fdopen(reading, "rb", buffering=0) as terminal, os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        set_up_logs("info", LogFormat.AUTO)
+        log.info("said", number=1)
+        assert (b"\x1b[" in terminal.read(4096)) is has_colors
+
+
 def _pipe() -> tuple[int, int]:
     return os.pipe()
 

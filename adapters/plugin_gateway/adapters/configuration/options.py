@@ -271,11 +271,11 @@ def _other_options() -> tuple[Option, ...]:
             flags=("--log-format",),
             variables=("LOG_FORMAT",),
             file_key="flags.logFormat",
-            parse=one_of(("auto", "json", "text")),
+            parse=one_of(("auto", "json", "json-gcp", "text")),
             default="auto",
             metavar="FORMAT",
             group=group,
-            help="json, text, or auto: text on a terminal and json elsewhere",
+            help="json, json-gcp (with a severity), text, or auto: text on a terminal and json elsewhere",
         ),
         Option(
             name="config_file",

@@ -5,6 +5,7 @@ after that. Until then log lines are kept in memory, and then written with the t
 """
 
 import logging
+import os
 import sys
 import time
 from collections import deque
@@ -27,15 +28,22 @@ _Write = Callable[[str, dict[str, Any]], None]
 
 
 class LogFormat(Enum):
-    """The form of a line. AUTO is text on a terminal and JSON elsewhere."""
+    """The form of a line. AUTO is text on a terminal and JSON elsewhere.
+
+    JSON_GCP is JSON with the level as ``severity`` too, which Google Cloud reads.
+    """
 
     AUTO = "auto"
     JSON = "json"
+    JSON_GCP = "json-gcp"
     TEXT = "text"
 
 
 class Log:
-    """The log of this process. Fields that are None are left out."""
+    """The log of this process. Fields that are None are left out.
+
+    A field that is a function is called when the line is written. That is after the start, when time is not short.
+    """
 
     def __init__(self) -> None:
         self._write: _Write | None = None
@@ -91,8 +99,8 @@ def set_up_logs(level: str, log_format: LogFormat) -> None:
         structlog.WriteLogger(cast("TextIO", StandardError())),
         processors=[
             structlog.processors.add_log_level,
-            _with_timestamp,
-            *(_text(structlog) if as_text else _json(structlog)),
+            _in_order,
+            *(_text(structlog) if as_text else _json(structlog, log_format)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
@@ -106,16 +114,23 @@ def _import_structlog() -> Any:
     return structlog
 
 
-def _with_timestamp(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
-    """Replace the time of the line by a timestamp in UTC with milliseconds."""
+def _in_order(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    """Put first what everybody looks for, with a timestamp in UTC with milliseconds in place of the time."""
     said = line.pop("time")
     seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(said))
-    return {"timestamp": f"{seconds}.{int(said % 1 * 1000):03d}Z", **line}
+    first = {"event": line.pop("event"), "level": line.pop("level")}
+    fields = {key: value() if callable(value) else value for key, value in line.items()}
+    return {**first, "timestamp": f"{seconds}.{int(said % 1 * 1000):03d}Z", **fields}
 
 
 def _text(structlog: Any) -> list["structlog.typing.Processor"]:
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_write_traceback)
+    renderer = structlog.dev.ConsoleRenderer(colors=_takes_colors(), exception_formatter=_write_traceback)
     return [_without_control_characters, renderer]
+
+
+def _takes_colors() -> bool:
+    """Whether standard error is a terminal with colors. https://no-color.org says what ``NO_COLOR`` means."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _without_control_characters(
@@ -133,8 +148,14 @@ def _write_traceback(file: TextIO, error: Any) -> None:
     file.write("\n" + "\n".join(printable(line) for line in lines))
 
 
-def _json(structlog: Any) -> list["structlog.typing.Processor"]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _without_delete]
+def _json(structlog: Any, log_format: LogFormat) -> list["structlog.typing.Processor"]:
+    severity = [_with_severity] if log_format is LogFormat.JSON_GCP else []
+    return [*severity, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(), _without_delete]
+
+
+def _with_severity(_logger: Any, _method: str, line: "structlog.typing.EventDict") -> "structlog.typing.EventDict":
+    """Add the level by the name that Google Cloud reads: DEBUG, INFO, WARNING or ERROR."""
+    return {"severity": line["level"].upper(), **line}
 
 
 def _without_delete(_logger: Any, _method: str, line: Any) -> str:

@@ -93,7 +93,7 @@ async def test_a_file_that_is_refused_changes_nothing_and_every_mistake_is_told(
         assert errors.splitlines() == [
             "plugin-gateway: the configuration is refused, the old one stays",
             f"plugin-gateway: {config}:2:19: flags.logLevel: 'loud', allowed are debug, info, warning, error",
-            f"plugin-gateway: {config}:2:36: flags.logFormat: 'xml', allowed are auto, json, text",
+            f"plugin-gateway: {config}:2:36: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
         ]
         assert "configuration refused, an older one is in force" in (await run_to_end("status"))[1]
 
