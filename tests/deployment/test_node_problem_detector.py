@@ -13,10 +13,9 @@ import yaml
 
 from deployment.schemas import RELEASES, api
 from harness.node import Node, device, running, until
+from harness.pages import pages_of
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages, serve
-from plugin_gateway.adapters.monitoring.pages import make_pages
 from plugin_gateway.core.health.observations import DriverUnavailable
-from plugin_gateway.nvidia.remedies import remedy_for
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "node-problem-detector"
 MONITOR = json.loads((EXAMPLE / "gpu-problem-monitor.json").read_text())
@@ -49,10 +48,6 @@ async def check(port: int) -> tuple[int, str]:
     output, _ = await asyncio.wait_for(process.communicate(), 10)
     assert process.returncode is not None
     return process.returncode, output.decode()
-
-
-def pages_of(node: Node) -> Pages:
-    return make_pages(node.gateway, dict, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU")
 
 
 async def test_it_says_whether_a_gpu_is_not_healthy_and_what_to_do(kubelet_dir: Path) -> None:

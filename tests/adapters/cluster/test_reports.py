@@ -115,9 +115,9 @@ async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
 async def test_evidence_that_is_only_reported_is_an_event_too(server: ApiServer) -> None:
     async with reporting(server) as reports:
         state, changes = advance(after(SEEN), EvidenceReported(xid_kind(31), GPU), Moment(1.0, 1.0), HEALTH_POLICY)
-        reports.keep(state, (*changes.notes, Note(GPU, "XID 63", Significance.IGNORED)))
+        reports.keep(state, (*changes.notes, Note(GPU, xid_kind(63), "XID 63", Significance.IGNORED)))
         await until(lambda: len(server.events()) == 1, "an Event")
-        reports.keep(state, (Note(GPU, "XID 94", Significance.REPORTED, progress="2 of 3 within 600 s"),))
+        reports.keep(state, (Note(GPU, xid_kind(94), "XID 94", Significance.REPORTED, progress="2 of 3 within 600 s"),))
         await until(lambda: len(server.events()) == 2, "another Event")
     assert server.events()[0]["reason"] == "GpuEvidence"
     assert server.events()[0]["message"] == f"{GPU}: XID 31; reported by policy, the device stays as it is"

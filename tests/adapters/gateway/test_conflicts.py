@@ -13,6 +13,7 @@ import pytest
 from adapters.fake_kubelet.plugin import OK, Plugin
 from driver.driver import Driver
 from harness.node import RESOURCE, Node, device, running, until
+from harness.pages import pages_of, shown
 from harness.process import run_to_end, started
 from plugin_gateway.adapters.control.operator_commands import OperatorCommands
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -20,9 +21,7 @@ from plugin_gateway.adapters.gateway import conflict_watch
 from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
-from plugin_gateway.adapters.monitoring.pages import make_pages
 from plugin_gateway.core.resources.conflicts import Cause
-from plugin_gateway.nvidia.remedies import remedy_for
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 EVENT = "another device plugin is in conflict with this gateway"
@@ -115,15 +114,13 @@ async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path, tmp_pat
         access = DriverAccess(backend, lambda: backend, node.observations.put)
         counter = DeviceCounter(tmp_path, "GPU", Given(None, ""), lambda *_: None)
         status = OperatorCommands(node.gateway, counter, lambda: configuration, no_reload, access).status
-        pages = make_pages(
-            node.gateway, status, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU"
-        )
-        assert "plugin_gateway_conflict{" not in pages["/metrics"]().body
+        pages = pages_of(node, status=status)
+        assert "plugin_gateway_conflict{" not in (await shown(pages, "/metrics")).body
         assert await plugin.register(name=RESOURCE) == OK
         known = await conflict(node, Cause.FOREIGN_DEVICES)
         labels = f'cause="foreign_devices",resource="{RESOURCE}",socket="<rival>.sock"'
-        assert f"plugin_gateway_conflict{{{labels}}} 1.0" in pages["/metrics"]().body
-        assert "its socket may be &lt;rival&gt;.sock (pid " in pages["/"]().body
+        assert f"plugin_gateway_conflict{{{labels}}} 1.0" in (await shown(pages, "/metrics")).body
+        assert "its socket may be &lt;rival&gt;.sock (pid " in (await shown(pages, "/")).body
         assert "has its devices a\\nb;" in known.words
 
 

@@ -76,7 +76,7 @@ async def test_devices_that_pods_hold_are_unhealthy_under_the_new_name_until_the
         await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the new name")
         assert kubelet.allocatable(OTHER) == 1
         (line,) = [line for line in told if line["event"] == "device is not given out"]
-        assert (line["device"], line["reason"]) == (device(0).id, f"held as {RESOURCE} by uid-1 main")
+        assert (line["devices"], line["what"]) == ([device(0).id], f"held as {RESOURCE} by uid-1 main")
         await kubelet.remove("uid-1")
         await kubelet.allocate(OTHER, pod="uid-2", ids=[device(1).id])  # only now its checkpoint forgets the other pod
         assert kubelet.allocatable(OTHER) == 1
@@ -138,16 +138,16 @@ async def test_at_sighup_the_pods_are_named_and_an_operator_can_overrule(
 ) -> None:
     async with renamed(kubelet_dir, driver, tmp_path) as (kubelet, process):
         line = await process.wait_for_event("device is not given out")
-        assert line["reason"] == f"held as {RESOURCE} by uid-1 main"
+        assert line["what"] == f"held as {RESOURCE} by uid-1 main"
         await allocatable(kubelet, 7, OTHER)
         assert kubelet.capacity(OTHER) == 8
         _, output, _ = await run_to_end("status", "--json")
         first = json.loads(output)["devices"][0]
         assert (first["id"], first["health"]) == (driver.uuid(0), "unhealthy")
-        assert (first["reason"], first["resource"]) == (line["reason"], OTHER)
+        assert (first["reason"], first["resource"]) == (line["what"], OTHER)
         _, output, _ = await run_to_end("status")
         assert f"{driver.uuid(0)}, unhealthy; it needs the end of these pods, or an operator's word" in output
-        assert line["reason"] in output
+        assert line["what"] in output
         status, output, _ = await run_to_end("health", "clear", driver.uuid(0))
         assert (status, output.startswith(f"{driver.uuid(0)} is healthy: held as")) == (0, True)
         await allocatable(kubelet, 8, OTHER)
@@ -161,7 +161,7 @@ async def test_a_gateway_that_starts_under_another_name_looks_who_holds_what(kub
             await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[driver.uuid(5)])
         async with started(*at, "--resource-name", OTHER, environment=driver.environment) as process:
             line = await process.wait_for_event("device is not given out")
-            assert (line["device"], line["reason"]) == (driver.uuid(5), f"held as {RESOURCE} by uid-1 main")
+            assert (line["devices"], line["what"]) == ([driver.uuid(5)], f"held as {RESOURCE} by uid-1 main")
             await allocatable(kubelet, 7, OTHER)
 
 

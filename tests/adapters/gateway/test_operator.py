@@ -138,7 +138,7 @@ async def test_an_operator_cannot_talk_away_a_device_that_does_not_answer(kubele
         assert status == 1
         assert "stays unhealthy: does not answer: GPU is lost; it needs a check that no longer finds" in output
         line = await process.wait_for_event("an operator cleared the device, and its problem lasts")
-        assert (line["device"], line["reason"]) == (driver.uuid(3), "does not answer: GPU is lost")
+        assert (line["device"], line["what"]) == (driver.uuid(3), "does not answer: GPU is lost")
         assert not [line for line in process.lines if "says that the device is well" in line["event"]]
 
 
@@ -154,7 +154,7 @@ async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(
         assert f"{config}:3:14: health.xids.79: 'maybe', allowed are ignore" in refused["problem"]
         driver.xid(3, 79)
         noted = await process.wait_for_event("evidence")
-        assert noted["meaning"] == "ignored by policy"
+        assert (noted["evidence"], noted["meaning"]) == ("xid_79", "ignored")
         assert kubelet.allocatable(RESOURCE) == 8
         _, output, _ = await run_to_end("status")
         assert f"configuration refused, an older one is in force: {config}:3:14" in output

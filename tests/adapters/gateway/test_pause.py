@@ -107,4 +107,4 @@ async def test_a_driver_is_not_gone_because_the_process_was_stopped_just_when_it
         await until(lambda: clock.suspended > 0, "the stop")
         node.see([device(index) for index in range(8)])
         await until(lambda: node.gateway.state.driver_problem is None, "the driver")
-        assert not node.gateway.transitions
+        assert not node.gateway.counted.transitions

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -108,8 +109,8 @@ async def test_metrics_follow_what_happens(kubelet_dir: Path, driver: Driver) ->
         found = await metrics(port)
         assert found[f"plugin_gateway_devices|healthy|{RESOURCE}"] == 7
         assert found[f"plugin_gateway_devices|unhealthy|{RESOURCE}"] == 1
-        assert found["plugin_gateway_health_transitions_total|unhealthy|XID 79"] == 1
-        assert found["plugin_gateway_evidence_total|XID 31|reported by policy, the device stays as it is"] == 1
+        assert found["plugin_gateway_health_transitions_total|unhealthy|xid_79"] == 1
+        assert found["plugin_gateway_evidence_total|xid_31|reported"] == 1
         assert found[f"plugin_gateway_stream_open|v1beta1|{RESOURCE}"] == 1
         assert found["plugin_gateway_devices_expected"] == 8
         assert found["plugin_gateway_devices_present"] == 8
@@ -133,7 +134,7 @@ async def test_the_page_about_metrics_names_every_metric_and_no_other(kubelet_di
         text = (await get(port, "/metrics")).body
     served = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
     page = (Path(__file__).parents[3] / "docs" / "observe.md").read_text()
-    assert set(re.findall(r"`(plugin_gateway_\w+)`", page)) == served
+    assert set(re.findall(r"`((?:plugin_gateway|process)_\w+)`", page)) == served
 
 
 async def test_failed_registrations_are_counted_by_cause(kubelet_dir: Path, driver: Driver) -> None:
@@ -144,11 +145,36 @@ async def test_failed_registrations_are_counted_by_cause(kubelet_dir: Path, driv
         await process.wait_for_event("registration failed")
         found = await metrics(port)
         failures = {name: value for name, value in found.items() if "registration_failures_total" in name}
-        assert len(failures) == 1
-        assert min(failures.values()) >= 1
+        (cause,) = (name.split("|")[1] for name, count in failures.items() if count)
+        failed = await process.wait_for_event("registration failed")
+        assert (failed["cause"], failed["what"].partition(":")[0]) == (
+            cause,
+            "the kubelet knows no device plugin registration",
+        )
         status = json.loads((await get(port, "/status")).body)
         (resource,) = status["resources"]
         assert resource["failures"][-1]["words"]
+
+
+async def test_a_configuration_that_is_refused_is_counted_until_one_is_taken(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\n")
+    async with listening(kubelet_dir, driver, f"--config-file={config}") as (port, process):
+        await process.wait_for_event("resource added")
+        for number, (text, event) in enumerate(
+            (
+                ("version: v0\n", "configuration refused, the old one stays"),
+                ("version: v1\n", "configuration read again, nothing changed"),
+            )
+        ):
+            config.write_text(text)
+            process.send(signal.SIGHUP)
+            await process.wait_for_event(event)
+            found = await metrics(port)
+            assert found["plugin_gateway_configuration_refused_total"] == 1
+            assert found["plugin_gateway_configuration_last_reload_successful"] == number
 
 
 async def test_the_page_shows_devices_with_reasons_and_the_history(kubelet_dir: Path, driver: Driver) -> None:

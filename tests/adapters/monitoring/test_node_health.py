@@ -5,8 +5,9 @@ from pathlib import Path
 
 from core.strategies import device as simple_device
 from harness.node import Node, device, running, until
+from harness.pages import page_of
 from plugin_gateway.adapters.monitoring.node_health import MAX_DEVICES, MAX_SUMMARY, describe_health
-from plugin_gateway.adapters.monitoring.pages import JSON, make_pages
+from plugin_gateway.adapters.monitoring.pages import JSON
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
@@ -118,12 +119,9 @@ def test_it_is_bounded_and_those_that_are_not_healthy_come_first() -> None:
 async def test_it_is_a_page(kubelet_dir: Path) -> None:
     node = Node(kubelet_dir)
     async with running(node):
-        pages = make_pages(
-            node.gateway, dict, lambda: True, compare=lambda: None, remedies=remedy_for, device_word="GPU"
-        )
         await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
         node.check(Checkup({}, asks_for_recovery=False))
-        page = pages["/health"]()
+        page = await page_of(node, "/health")
     assert (page.status, page.content_type) == (200, JSON)
     assert json.loads(page.body)["healthy"] is True
 

@@ -35,7 +35,7 @@ def test_a_fault_that_only_the_other_one_knew_takes_its_device_out_and_is_told()
     after, changes = adopt(Story().state, kept(Story().see(FATAL)))
     assert (after.stage_of(GPU), after.faults[GPU].needs) == (Stage.UNHEALTHY, Story().see(FATAL).fault.needs)
     needs = after.faults[GPU].lacks
-    assert changes.health == (HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", needs),)
+    assert changes.health == (HealthChange(GPU, Stage.HEALTHY, Stage.UNHEALTHY, "XID 79", needs, FATAL.kind),)
 
 
 def test_of_two_faults_of_one_device_the_one_that_needs_more_counts() -> None:

@@ -30,7 +30,7 @@ def test_a_driver_is_silent_from_ten_seconds_on() -> None:
 def test_a_driver_that_is_gone_can_be_no_more_than_reported() -> None:
     policy = POLICY.with_decisions({DRIVER_GONE: Decision(Action.REPORT, "file:3")})
     story = Story(policy).see(DriverSilence(31.0))
-    assert story.changes.notes == (Note(None, "the driver does not answer", Significance.REPORTED),)
+    assert story.changes.notes == (Note(None, DRIVER_GONE, "the driver does not answer", Significance.REPORTED),)
     assert story.see(DriverSilence(36.0)).changes == Changes()
     assert story.stage is Stage.HEALTHY
     story.policy = POLICY

@@ -28,6 +28,7 @@ def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
             Stage.UNHEALTHY,
             "XID 79",
             "a reboot of the node, a reset if the driver tells of it, or an operator's word",
+            xid_kind(79),
         ),
     )
     assert set(story.state.faults) == {GPU}
@@ -37,13 +38,16 @@ def test_an_xid_takes_its_device_out_and_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     ("observation", "note"),
     [
-        (EvidenceReported(xid_kind(63), GPU), Note(GPU, "XID 63", Significance.IGNORED)),
-        (EvidenceReported(xid_kind(31), GPU), Note(GPU, "XID 31", Significance.REPORTED)),
-        (EvidenceReported(xid_kind(31), None), Note(None, "XID 31", Significance.UNKNOWN_DEVICE)),
-        (EvidenceReported(xid_kind(79), None), Note(None, "XID 79", Significance.UNKNOWN_DEVICE)),
-        (EvidenceReported(xid_kind(79), IDS[5]), Note(IDS[5], "XID 79", Significance.UNKNOWN_DEVICE)),
-        (EvidenceReported(DOUBLE_BIT_ECC, None), Note(None, "double-bit-ecc", Significance.UNKNOWN_DEVICE)),
-        (EvidenceReported(xid_kind(79), OTHER), Note(OTHER, "XID 79", Significance.FURTHER)),
+        (EvidenceReported(xid_kind(63), GPU), Note(GPU, xid_kind(63), "XID 63", Significance.IGNORED)),
+        (EvidenceReported(xid_kind(31), GPU), Note(GPU, xid_kind(31), "XID 31", Significance.REPORTED)),
+        (EvidenceReported(xid_kind(31), None), Note(None, xid_kind(31), "XID 31", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), None), Note(None, xid_kind(79), "XID 79", Significance.UNKNOWN_DEVICE)),
+        (EvidenceReported(xid_kind(79), IDS[5]), Note(IDS[5], xid_kind(79), "XID 79", Significance.UNKNOWN_DEVICE)),
+        (
+            EvidenceReported(DOUBLE_BIT_ECC, None),
+            Note(None, DOUBLE_BIT_ECC, "double-bit-ecc", Significance.UNKNOWN_DEVICE),
+        ),
+        (EvidenceReported(xid_kind(79), OTHER), Note(OTHER, xid_kind(79), "XID 79", Significance.FURTHER)),
     ],
 )
 def test_an_event_that_changes_no_stage_says_why(observation: Observation, note: Note) -> None:
@@ -56,7 +60,7 @@ def test_the_same_evidence_again_changes_nothing_and_is_counted(times: int) -> N
     story = Story().see(EvidenceReported(xid_kind(79), GPU))
     before = story.state.faults
     story.see(EvidenceReported(xid_kind(79), GPU, times=times))
-    assert story.changes == Changes(notes=(Note(GPU, "XID 79", Significance.REPEATED, times),))
+    assert story.changes == Changes(notes=(Note(GPU, xid_kind(79), "XID 79", Significance.REPEATED, times),))
     assert story.fault.lacks == before[GPU].lacks
 
 
@@ -84,7 +88,7 @@ def test_what_a_check_and_the_gateway_find_has_their_source() -> None:
 def test_what_is_told_many_times_at_once_is_one_change_and_the_rest_is_counted() -> None:
     story = Story().see(EvidenceReported(xid_kind(79), GPU, times=5))
     assert [change.reason for change in story.changes.health] == ["XID 79"]
-    assert story.changes.notes == (Note(GPU, "XID 79", Significance.REPEATED, 4),)
+    assert story.changes.notes == (Note(GPU, xid_kind(79), "XID 79", Significance.REPEATED, 4),)
 
 
 def test_the_end_of_a_probation_is_told_as_a_change_and_not_counted_again() -> None:
@@ -104,7 +108,7 @@ def test_of_two_observations_on_one_topic_evidence_is_counted_and_of_others_the_
 def test_before_the_first_inventory_no_device_is_known() -> None:
     state, changes = advance(State(), EvidenceReported(xid_kind(79), GPU), at(1), POLICY)
     assert state == State()
-    assert changes.notes == (Note(GPU, "XID 79", Significance.UNKNOWN_DEVICE),)
+    assert changes.notes == (Note(GPU, xid_kind(79), "XID 79", Significance.UNKNOWN_DEVICE),)
 
 
 def test_a_device_that_vanished_and_came_back_is_still_unhealthy() -> None:
@@ -156,7 +160,7 @@ def test_what_is_only_reported_is_reported_once_for_as_long_as_it_lasts() -> Non
     policy = POLICY.with_decisions({PENDING_RETIREMENT: Decision(Action.REPORT, "file:3")})
     story = Story(policy).check(PENDING)
     assert story.stage is Stage.HEALTHY
-    told = (Note(GPU, "memory waits", Significance.REPORTED),)
+    told = (Note(GPU, PENDING_RETIREMENT, "memory waits", Significance.REPORTED),)
     assert story.changes == Changes(notes=told)
     assert story.check(PENDING).changes == Changes()
     assert story.check().check(PENDING).changes == Changes(notes=told)

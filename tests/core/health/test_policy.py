@@ -1,6 +1,7 @@
 """What each piece of evidence means, by default and by an admin's decision."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import (
+    DRIVER_GONE,
     Action,
     Decision,
     EvidenceKind,
@@ -16,6 +18,7 @@ from plugin_gateway.core.health.policy import (
     family_of,
     number_of,
     numbered,
+    token_of,
     words_of,
 )
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
@@ -103,3 +106,11 @@ def test_what_counts_already_is_enabled_as_it_is() -> None:
     assert policy.about(xid_kind(31)) == Decision(Action.UNTIL_RESET, "file:1")
     assert policy.about(xid_kind(79)) == BY_DEFAULT.about(xid_kind(79))
     assert policy.about(xid_kind(13)) == Decision(Action.UNHEALTHY, "env")
+
+
+def test_a_kind_has_a_token_for_programs() -> None:
+    kinds = (xid_kind(79), DRIVER_GONE, EvidenceKind(""))
+    assert [token_of(kind) for kind in kinds] == ["xid_79", "driver_gone", "unknown"]
+    tokens = {token_of(kind) for kind in HEALTH_POLICY.kinds}
+    assert len(tokens) == len(HEALTH_POLICY.kinds)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", token) for token in tokens)

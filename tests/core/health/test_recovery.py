@@ -28,7 +28,9 @@ def test_an_xid_that_only_counts_is_over_after_a_check_and_a_quiet_time() -> Non
     assert story.changes.health[0].lacks == "a quiet time"
     assert story.sleep(59.9).stage is Stage.PROBATION
     assert story.sleep(0.1).stage is Stage.HEALTHY
-    assert story.changes.health == (HealthChange(GPU, Stage.PROBATION, Stage.HEALTHY, "XID 1000", None),)
+    assert story.changes.health == (
+        HealthChange(GPU, Stage.PROBATION, Stage.HEALTHY, "XID 1000", None, xid_kind(1000)),
+    )
 
 
 def test_a_check_from_before_the_evidence_proves_nothing() -> None:

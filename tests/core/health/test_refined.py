@@ -31,7 +31,7 @@ def test_what_is_explained_as_harmless_is_over_at_once_and_is_reported() -> None
     story = Story().see(OPEN)
     assert story.stage is Stage.UNHEALTHY
     assert story.see(HARMLESS).stage is Stage.HEALTHY
-    assert story.changes.notes == (Note(GPU, "bit 1: harmless", Significance.REPORTED),)
+    assert story.changes.notes == (Note(GPU, KIND, "bit 1: harmless", Significance.REPORTED),)
     assert [change.after for change in story.changes.health] == [Stage.HEALTHY]
 
 
@@ -93,7 +93,7 @@ def test_a_fatal_one_needs_a_reset_whatever_the_driver_answers(before: tuple[Obs
 
 def test_a_fatal_one_is_told_once() -> None:
     story = Story().see(OPEN, FATAL)
-    assert story.changes.notes == (Note(GPU, "bit 3: fatal", Significance.FURTHER),)
+    assert story.changes.notes == (Note(GPU, KIND, "bit 3: fatal", Significance.FURTHER),)
     assert [each.what for each in story.fault.evidence] == ["XID 145", "bit 3: fatal"]
     assert story.see(FATAL).changes.notes == ()
 
@@ -104,20 +104,20 @@ def test_a_decision_of_the_administrator_is_never_overruled(action: Action, refi
     policy = POLICY.with_decisions({KIND: Decision(action, "file:1")})
     without, story = Story(policy).see(OPEN), Story(policy).see(OPEN, refined)
     assert story.state == without.state
-    told = (Note(GPU, refined.what, Significance.EXPLAINED),) if refined.what else ()
+    told = (Note(GPU, KIND, refined.what, Significance.EXPLAINED),) if refined.what else ()
     assert story.changes == Changes(notes=told)
 
 
 def test_one_about_a_device_that_is_not_there_changes_nothing() -> None:
     story = Story().see(FATAL._replace(device=IDS[5]))
     assert story.state.faults == {}
-    assert story.changes.notes == (Note(IDS[5], "bit 3: fatal", Significance.UNKNOWN_DEVICE),)
+    assert story.changes.notes == (Note(IDS[5], KIND, "bit 3: fatal", Significance.UNKNOWN_DEVICE),)
 
 
 def test_one_without_a_fault_is_only_told() -> None:
     story = Story().see(HARMLESS)
     assert story.stage is Stage.HEALTHY
-    assert story.changes.notes == (Note(GPU, "bit 1: harmless", Significance.REPORTED),)
+    assert story.changes.notes == (Note(GPU, KIND, "bit 1: harmless", Significance.REPORTED),)
 
 
 def test_of_several_that_nobody_read_yet_the_severest_is_kept() -> None:
@@ -129,7 +129,7 @@ def test_of_several_that_nobody_read_yet_the_severest_is_kept() -> None:
 def test_evidence_about_a_part_of_the_node_is_reported_and_is_against_no_device() -> None:
     story = Story().see(EvidenceReported(xid_kind(31), None, "0000:c3:00.0 (fatal)", of_node=True))
     assert story.state.faults == {}
-    assert story.changes.notes == (Note(None, "XID 31 at 0000:c3:00.0 (fatal)", Significance.REPORTED),)
+    assert story.changes.notes == (Note(None, xid_kind(31), "XID 31 at 0000:c3:00.0 (fatal)", Significance.REPORTED),)
 
 
 def test_whether_the_kernels_log_can_be_read_is_a_change_of_its_own() -> None:

@@ -26,7 +26,7 @@ TOLD = EvidenceReported(xid_kind(94), GPU)
 def test_it_is_reported_until_it_was_repeated_often_enough() -> None:
     story = Story(POLICY_94)
     for number in range(1, TIMES):
-        noted = Note(GPU, "XID 94", Significance.REPORTED, progress=f"{number} of 3 within 600 s")
+        noted = Note(GPU, xid_kind(94), "XID 94", Significance.REPORTED, progress=f"{number} of 3 within 600 s")
         assert story.see(TOLD).changes == Changes(notes=(noted,))
         story.sleep(WINDOW / TIMES)
     assert story.see(TOLD).stage is Stage.UNHEALTHY
@@ -67,7 +67,9 @@ def test_each_device_and_each_kind_counts_for_itself() -> None:
 
 def test_once_it_has_been_repeated_each_further_report_counts() -> None:
     story = Story(POLICY_94).see(TOLD, TOLD, TOLD)
-    assert story.see(TOLD).changes.notes == (Note(GPU, "XID 94, 3 times within 600 s", Significance.REPEATED),)
+    assert story.see(TOLD).changes.notes == (
+        Note(GPU, xid_kind(94), "XID 94, 3 times within 600 s", Significance.REPEATED),
+    )
 
 
 @pytest.mark.parametrize("how", ["new driver", "asked and no longer", "clear"])

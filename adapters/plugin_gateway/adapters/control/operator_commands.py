@@ -233,7 +233,7 @@ def _log_cleared(device: DeviceId, reason: str | None, after: Mapping[str, Any],
         if is_well
         else "an operator cleared the device, and its problem lasts",
         device=device,
-        reason=reason if is_well else after["reason"],
+        what=reason if is_well else after["reason"],
         needs=after.get("needs"),
         counts_anew=list(anew) or None,
     )

@@ -1,17 +1,22 @@
-"""Writes the changes of the state to the log."""
+"""Writes the changes of the state to the log: one line for what several devices have in common.
+
+What a program reads is a token, such as ``driver_gone``. The words for people are beside it.
+"""
 
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import Device
+from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance, SilenceChange
-from plugin_gateway.core.health.faults import Stage
+from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.policy import token_of
 
-MAX_DEVICES_LOGGED = 32
-"""With more devices than this, only their number is logged."""
+MAX_NAMES = 32
+"""Devices that one line names."""
 REPEAT_INTERVAL = 60.0
 """Seconds before the same evidence is logged again."""
 MAX_EVIDENCE_REMEMBERED = 1000
@@ -19,6 +24,7 @@ MAX_EVIDENCE_REMEMBERED = 1000
 
 
 _HARMLESS = (Significance.IGNORED, Significance.EXPLAINED)
+_T = TypeVar("_T")
 
 
 class _Evidence:
@@ -31,26 +37,35 @@ class _Evidence:
         self._left_out = 0
         self._left_out_told_at = -math.inf
 
-    def log(self, note: Note) -> None:
-        """Log the evidence, or count it if it was logged less than a minute ago."""
+    def log(self, notes: Iterable[Note]) -> None:
+        """Log the evidence, or count what was logged less than a minute ago."""
+        due = [due for note in notes if (due := self._due(note))]
+        for alike in _alike(due, lambda note: note._replace(device=None)):
+            note = alike[0]
+            level = log.info if note.significance in _HARMLESS else log.warning
+            for devices in _named([each.device for each in alike if each.device is not None]) or ({},):
+                level(
+                    "evidence",
+                    **devices,
+                    evidence=token_of(note.kind),
+                    what=note.event,
+                    meaning=note.significance.token,
+                    repeated=note.progress or None,
+                    times_since=note.times - 1 or None,
+                )
+
+    def _due(self, note: Note) -> Note | None:
+        """Return the evidence with all that was not logged, or None if it is only counted now."""
         now, times = time.monotonic(), note.times
         note = note._replace(times=1)
         if now - self._logged_at.get(note, -math.inf) < REPEAT_INTERVAL:
             self._repeated[note] += times
-            return
+            return None
         if self._logged_at.pop(note, None) is None and not self._has_room(now):
             self._leave_out(times, now)
-            return
+            return None
         self._logged_at[note] = now
-        level = log.info if note.significance in _HARMLESS else log.warning
-        level(
-            "evidence",
-            device=note.device,
-            what=note.event,
-            meaning=note.significance.value,
-            repeated=note.progress or None,
-            times_since=self._repeated.pop(note, 0) + times - 1 or None,
-        )
+        return note._replace(times=self._repeated.pop(note, 0) + times)
 
     def _has_room(self, now: float) -> bool:
         """Forget what was logged more than a minute ago, and return whether one more can be remembered."""
@@ -73,17 +88,15 @@ _evidence = _Evidence()
 
 
 def log_changes(changes: Changes) -> None:
-    """Write one line for each change."""
+    """Write one line for each change. Devices that changed in the same way share it."""
     _log_devices("device added", changes.added)
     _log_without_reports(changes.added)
     _log_devices("device removed", changes.removed)
     _log_devices("device changed", changes.altered)
     for rejected in changes.rejected:
         log.error("device cannot be offered", device=rejected.place, problem=rejected.problem)
-    for change in changes.health:
-        _log_health(change)
-    for note in changes.notes:
-        _evidence.log(note)
+    _log_health(changes.health)
+    _evidence.log(changes.notes)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:
@@ -96,32 +109,81 @@ def log_changes(changes: Changes) -> None:
         _log_kernel_log(changes.kernel_log.problem)
 
 
-def _log_health(change: HealthChange) -> None:
-    level = log.info if change.after is Stage.HEALTHY else log.warning
-    level(
-        "device changed its health",
-        device=change.device,
-        health=change.after.value,
-        was=change.before.value,
-        reason=change.reason,
-        needs=change.lacks,
-    )
+def log_recalled(faults: Mapping[DeviceId, Fault]) -> None:
+    """Log the faults that an earlier instance left."""
+    found = [(device, fault.evidence[0], fault.lacks) for device, fault in faults.items()]
+    for alike in _alike(found, lambda each: (each[1].kind, each[1].what, each[2])):
+        _, cause, lacks = alike[0]
+        for devices in _named([device for device, _, _ in alike]):
+            log.warning(
+                "device was unhealthy before",
+                **devices,
+                reason=token_of(cause.kind),
+                what=cause.what,
+                needs=_needs(lacks, cause.what),
+            )
+
+
+def log_withheld(reasons: Mapping[DeviceId, str]) -> None:
+    """Log which devices are not given out because pods hold them under another resource name, each with its reason."""
+    for alike in _alike(reasons.items(), lambda each: each[1]):
+        for devices in _named([device for device, _ in alike]):
+            log.warning("device is not given out", **devices, reason="held_elsewhere", what=alike[0][1])
+
+
+def _log_health(changes: Iterable[HealthChange]) -> None:
+    for alike in _alike(changes, lambda change: change._replace(device=DeviceId(""))):
+        change = alike[0]
+        level = log.info if change.after is Stage.HEALTHY else log.warning
+        for devices in _named([each.device for each in alike]):
+            level(
+                "device changed its health",
+                **devices,
+                health=change.after.value,
+                was=change.before.value,
+                reason=token_of(change.kind),
+                what=change.reason,
+                needs=_needs(change.lacks, change.reason),
+            )
+
+
+def _needs(lacks: str | None, what: str) -> str | None:
+    """Return what a device still needs, without the words that the line has already."""
+    return lacks.replace(f"'{what}'", "this") if lacks is not None else None
+
+
+def _alike(items: Iterable[_T], key: Callable[[_T], Hashable]) -> Iterable[Sequence[_T]]:
+    """Return the items with the same key together, in their order."""
+    groups: dict[Hashable, list[_T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups.values()
+
+
+def _named(devices: Sequence[DeviceId]) -> Sequence[Mapping[str, Sequence[DeviceId]]]:
+    """Return the fields that name all devices, for as many lines as are needed."""
+    return [{"devices": devices[first : first + MAX_NAMES]} for first in range(0, len(devices), MAX_NAMES)]
 
 
 def _log_devices(event: str, devices: Sequence[Device]) -> None:
-    """Log each device, or only their number if there are very many."""
-    if len(devices) > MAX_DEVICES_LOGGED:
-        log.info(event, count=len(devices))
-        return
-    for device in devices:
-        log.info(event, device=device.id, index=device.index, product=device.product, pci_address=device.pci_address)
+    """Log devices of one product together. With very many, only the first ones are named."""
+    for alike in _alike(devices, lambda device: device.product):
+        log.info(
+            event,
+            count=len(alike),
+            product=alike[0].product,
+            devices=[device.id for device in alike[:MAX_NAMES]],
+            pci_addresses=[device.pci_address for device in alike[:MAX_NAMES]],
+        )
 
 
 def _log_without_reports(devices: Sequence[Device]) -> None:
     silent = [device.id for device in devices if not device.reports_faults]
     if silent:
         log.warning(
-            "devices whose faults the driver does not report by itself, only a check finds them", devices=silent
+            "devices whose faults the driver does not report by itself, only a check finds them",
+            count=len(silent),
+            devices=silent[:MAX_NAMES],
         )
 
 

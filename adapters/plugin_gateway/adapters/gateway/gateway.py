@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.gateway.change_log import log_changes
+from plugin_gateway.adapters.gateway.change_log import MAX_NAMES, log_changes, log_withheld
+from plugin_gateway.adapters.gateway.health_counters import HealthCounters
 from plugin_gateway.adapters.gateway.held_elsewhere import Held, Withheld, find_withheld, held_devices
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.registration.registrar import Registrar
@@ -17,8 +17,8 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.health.changes import Changes, Significance
-from plugin_gateway.core.health.faults import Moment, Stage
+from plugin_gateway.core.health.changes import Changes
+from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
@@ -41,10 +41,6 @@ A quiet time that is over needs one more sign of the driver, which comes every 5
 LISTEN_INTERVAL = 5.0
 """Seconds between two looks at how long the driver has been silent, at most."""
 
-MAX_EVIDENCE_COUNTED = 2000
-"""Different pieces of evidence that are counted each by itself. A driver or a log can report any number."""
-OTHER_EVIDENCE = "other evidence"
-"""What all others are counted as."""
 FROZEN = 5.0
 """Seconds. If the process runs again so much later than it wanted to, it was stopped, or the machine was suspended."""
 RESUME_TIME = 10.0
@@ -122,11 +118,7 @@ class Gateway:
         """Devices that are unhealthy because a pod holds them under another resource name."""
         self.conflicts: Sequence[KnownConflict] = ()
         """The conflicts with other device plugins, as `ConflictWatch` found them."""
-        self.transitions: Counter[tuple[Stage, str]] = Counter()
-        """Number of changes of health, by the new stage and the reason."""
-
-        self.evidence: Counter[tuple[str, Significance]] = Counter()
-        """Number of pieces of evidence that changed no health, by their text and meaning. It does not grow for ever."""
+        self.counted = HealthCounters()
 
     async def run(self) -> None:
         """Offer the devices until cancelled.
@@ -285,6 +277,11 @@ class Gateway:
         }
 
     @property
+    def health_policy(self) -> HealthPolicy:
+        """The decisions about health that are in force."""
+        return self._serving_policy.health
+
+    @property
     def rules(self) -> Sequence[ResourceRule]:
         """The rules that decide under which name a device is offered."""
         return self._serving_policy.rules
@@ -323,12 +320,7 @@ class Gateway:
         """Store the new state, and keep, count and log its changes."""
         self._state = state
         self._keep(state, changes)
-        for change in changes.health:
-            self.transitions[change.after, change.reason] += 1
-        for note in changes.notes:
-            what = note.event, note.significance
-            is_known = what in self.evidence or len(self.evidence) < MAX_EVIDENCE_COUNTED
-            self.evidence[what if is_known else (OTHER_EVIDENCE, note.significance)] += note.times
+        self.counted.count(changes, self.health_policy)
         log_changes(changes)
         return changes
 
@@ -354,7 +346,7 @@ class Gateway:
         for name, advertisement in wanted.items():
             if name not in self._served:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
-                log.info("resource added", resource=name, devices=len(advertisement.devices))
+                log.info("resource added", resource=name, count=len(advertisement.devices))
                 self._registrar.add(self._served[name])
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
@@ -369,13 +361,14 @@ class Gateway:
             for device, why in found.items()
             if device not in self._overruled
         }
-        for device, withheld in self.withheld.items():
-            if device not in before or before[device].reason != withheld.reason:
-                log.warning("device is not given out", device=device, reason=withheld.reason)
+        known = {device: withheld.reason for device, withheld in before.items()}
+        log_withheld({device: why for device, (why, _) in self.withheld.items() if known.get(device) != why})
         if tap.note is not None and self.withheld != before:
             tap.note("withheld", devices=list(self.withheld))
         if ended := [device for device in before if device not in self.withheld]:
-            log.info("devices are not held under another resource name any more", devices=ended)
+            log.info(
+                "devices are not held under another resource name any more", count=len(ended), devices=ended[:MAX_NAMES]
+            )
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _log_unmatched(self) -> None:
@@ -384,7 +377,8 @@ class Gateway:
         if self._unmatched and self._unmatched != before:
             log.warning(
                 "devices match no pattern under resources, they are not offered",
-                devices=[device.id for device in self._unmatched],
+                count=len(self._unmatched),
+                devices=[device.id for device in self._unmatched[:MAX_NAMES]],
                 products=sorted({device.product for device in self._unmatched}),
             )
 

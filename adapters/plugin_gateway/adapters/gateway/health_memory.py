@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.gateway.change_log import log_recalled
 from plugin_gateway.adapters.gateway.kept_file import KeptFile
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.memory import Memory, has_only_more_evidence, recall, remember
@@ -53,8 +54,7 @@ class HealthMemory:
         if kept is None:
             return State()
         state = self._recalled(kept)
-        for device, fault in state.faults.items():
-            log.warning("device was unhealthy before", device=device, reason=fault.reason, needs=fault.lacks)
+        log_recalled(state.faults)
         return state
 
     def read_again(self) -> State | None:

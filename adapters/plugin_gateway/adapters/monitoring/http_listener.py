@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import h11
@@ -28,8 +28,8 @@ class Page(NamedTuple):
     status: int = 200
 
 
-Pages = Mapping[str, Callable[[], Page]]
-"""Pages by path. Each function returns its page without waiting."""
+Pages = Mapping[str, Callable[[], Page | Awaitable[Page]]]
+"""Pages by path. A page that is awaited is not made in the event loop alone, and has the time of the connection."""
 
 
 async def serve(listener: socket.socket, pages: Pages) -> None:
@@ -49,7 +49,8 @@ async def _answer(client: socket.socket, pages: Pages) -> None:
     with_body = True
     try:
         request = await _request(client, connection)
-        page = _find(pages, request) if request is not None else None
+        found = _find(pages, request) if request is not None else None
+        page = await found if isinstance(found, Awaitable) else found
         with_body = request is None or request.method != b"HEAD"
     except h11.RemoteProtocolError as error:
         page = Page(f"{printable(str(error))}\n", status=error.error_status_hint)
@@ -72,7 +73,7 @@ async def _request(client: socket.socket, connection: h11.Connection) -> h11.Req
         connection.receive_data(await loop.sock_recv(client, _CHUNK))
 
 
-def _find(pages: Pages, request: h11.Request) -> Page:
+def _find(pages: Pages, request: h11.Request) -> Page | Awaitable[Page]:
     if request.method not in {b"GET", b"HEAD"}:
         return Page("allowed is GET\n", status=405)
     make = pages.get(request.target.partition(b"?")[0].decode("ascii", errors="replace"))

@@ -1,37 +1,106 @@
-"""Metrics in the text format of Prometheus. They are made from the state of the gateway at each request."""
+"""Metrics in the text format of Prometheus. They are made from the state of the gateway at each request.
 
+A label is a token of a limited set, and never a sentence. What can happen begins at 0, because `increase()` in a query
+does not see a series that begins at 1.
+"""
+
+import asyncio
 import platform
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
+from plugin_gateway.adapters.kubelet.holders import mark_gone
+from plugin_gateway.adapters.registration.client import Failure
+from plugin_gateway.adapters.registration.retry import Reason
+from plugin_gateway.adapters.support.about import installed_version
 from plugin_gateway.core.device_count import Comparison
+from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.faults import Stage
-from plugin_gateway.core.resources.assignment import advertise
+from plugin_gateway.core.health.policy import Action, token_of
+from plugin_gateway.core.resources.assignment import Advertisement, advertise
+from plugin_gateway.core.resources.names import ResourceName
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MAX_DEVICES = 256
+"""Devices with a metric of their own: first those that are not healthy."""
 
 
-class GatewayCollector:
+class Refusals(NamedTuple):
+    """What became of the configurations that were read while the gateway ran."""
+
+    times: int
+    """How many were refused."""
+    last_was_refused: bool
+
+
+class Numbers(NamedTuple):
+    """Where the numbers come from that the gateway itself does not have."""
+
+    compare: Callable[[], Comparison | None]
+    """Returns how many devices there are and should be. None before the first inventory."""
+    refusals: Callable[[], Refusals]
+    kubelet_dir: Path
+    """The kubelet's folder, for its checkpoint."""
+
+
+class Metrics:
+    """The metrics of one gateway and its process."""
+
+    def __init__(self, gateway: Gateway, numbers: Numbers) -> None:
+        self._collector = _Collector(gateway, numbers)
+        self._registry = CollectorRegistry()
+        self._registry.register(self._collector)
+        ProcessCollector(registry=self._registry)
+        self._kubelet_dir = numbers.kubelet_dir
+        self._reading = asyncio.Lock()
+
+    async def written(self) -> str:
+        """Return the metrics as text. The kubelet's checkpoint is read in a thread, by one request at a time."""
+        async with self._reading:
+            self._collector.holders = await asyncio.to_thread(_holders, self._kubelet_dir)
+            return generate_latest(self._registry).decode()
+
+
+def _holders(kubelet_dir: Path) -> tuple[Holder, ...] | None:
+    """Return the containers that hold devices by the kubelet's checkpoint. None if that is not known."""
+    try:
+        checkpoint = read_checkpoint(kubelet_dir)
+    except CheckpointError:
+        return None
+    if checkpoint is None:
+        return None
+    return tuple(holder for holder in mark_gone(checkpoint.holders, kubelet_dir) if not holder.is_gone)
+
+
+class _Collector:
     """Reads the counters that the gateway has anyway. Nothing is counted for the metrics alone."""
 
-    def __init__(self, gateway: Gateway, compare: Callable[[], Comparison | None]) -> None:
+    def __init__(self, gateway: Gateway, numbers: Numbers) -> None:
         self._gateway = gateway
-        self._compare = compare
+        self._given = numbers
+        self.holders: tuple[Holder, ...] | None = None
+        """The containers that hold devices. None if they are not known."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
+        offered = advertise(self._gateway.state, self._gateway.rules)
         yield self._build()
-        yield self._devices()
+        yield self._devices(offered)
+        yield self._each_device(offered)
+        yield self._held(offered)
         yield from self._numbers()
-        yield self._transitions()
-        yield self._evidence()
+        yield from self._health()
         yield from self._driver()
+        yield from self._configuration()
         yield from self._registrations()
         yield self._allocations()
         yield self._conflicts()
@@ -40,23 +109,46 @@ class GatewayCollector:
         build = GaugeMetricFamily(
             "plugin_gateway_build_info", "Which plugin-gateway this is.", labels=("version", "python")
         )
-        build.add_metric((version("plugin-gateway"), platform.python_version()), 1)
+        build.add_metric((installed_version(), platform.python_version()), 1)
         return build
 
-    def _devices(self) -> Metric:
+    def _devices(self, offered: Mapping[ResourceName, Advertisement]) -> Metric:
         state = self._gateway.state
         devices = GaugeMetricFamily(
             "plugin_gateway_devices", "Devices by resource and stage of health.", labels=("resource", "health")
         )
-        for name, advertisement in advertise(state, self._gateway.rules).items():
+        for name, advertisement in offered.items():
             stages = Counter(state.stage_of(device.id) for device in advertisement.devices)
             for stage in Stage:
                 devices.add_metric((name, stage.value), stages[stage])
         return devices
 
+    def _each_device(self, offered: Mapping[ResourceName, Advertisement]) -> Metric:
+        state = self._gateway.state
+        health = GaugeMetricFamily(
+            "plugin_gateway_device_health",
+            "Whether a device is in this stage of health.",
+            labels=("resource", "device", "health"),
+        )
+        each = [(name, device.id) for name, advertisement in offered.items() for device in advertisement.devices]
+        each.sort(key=lambda item: state.stage_of(item[1]) is Stage.HEALTHY)
+        for name, device in each[:MAX_DEVICES]:
+            for stage in Stage:
+                health.add_metric((name, device, stage.value), state.stage_of(device) is stage)
+        return health
+
+    def _held(self, offered: Iterable[ResourceName]) -> Metric:
+        held = GaugeMetricFamily(
+            "plugin_gateway_devices_held", "Devices that pods hold by the kubelet's checkpoint.", labels=("resource",)
+        )
+        for name in offered if self.holders is not None else ():
+            devices = (holder.devices for holder in self.holders or () if holder.resource == name)
+            held.add_metric((name,), len(frozenset[str]().union(*devices)))
+        return held
+
     def _numbers(self) -> Iterator[Metric]:
         """Yield the number of devices. There is no value before it is known, and so no false alarm."""
-        found = self._compare()
+        found = self._given.compare()
         expected = GaugeMetricFamily("plugin_gateway_devices_expected", "Devices that the node should have.", labels=())
         present = GaugeMetricFamily("plugin_gateway_devices_present", "Devices that can be offered.", labels=())
         if found is not None:
@@ -64,29 +156,54 @@ class GatewayCollector:
             present.add_metric((), found.present)
         yield from (expected, present)
 
-    def _transitions(self) -> Metric:
+    def _health(self) -> Iterator[Metric]:
+        """Yield what was counted. For each kind of evidence, that begins at 0 which follows from it in the policy."""
         transitions = CounterMetricFamily(
             "plugin_gateway_health_transitions", "Changes of a device's health.", labels=("health", "reason")
         )
-        for (stage, reason), count in self._gateway.transitions.items():
-            transitions.add_metric((stage.value, reason), count)
-        return transitions
-
-    def _evidence(self) -> Metric:
         evidence = CounterMetricFamily(
             "plugin_gateway_evidence", "Evidence that changed the health of no device.", labels=("evidence", "meaning")
         )
-        for (what, significance), count in self._gateway.evidence.items():
-            evidence.add_metric((what, significance.value), count)
-        return evidence
+        taken_out, noted = self._begun()
+        for (stage, reason), count in {**taken_out, **self._gateway.counted.transitions}.items():
+            transitions.add_metric((stage.value, reason), count)
+        for (what, significance), count in {**noted, **self._gateway.counted.evidence}.items():
+            evidence.add_metric((what, significance.token), count)
+        yield from (transitions, evidence)
+
+    def _begun(self) -> tuple[Mapping[tuple[Stage, str], int], Mapping[tuple[str, Significance], int]]:
+        policy, taken_out, noted = self._gateway.health_policy, {}, {}
+        generations = {device.generation for device in self._gateway.state.devices} or {""}
+        for kind in policy.kinds:
+            for action in {policy.about(kind, generation).action for generation in generations}:
+                if action.needs is not None:
+                    taken_out[Stage.UNHEALTHY, token_of(kind)] = 0
+                else:
+                    ignored = action is Action.IGNORE
+                    noted[token_of(kind), Significance.IGNORED if ignored else Significance.REPORTED] = 0
+        return taken_out, noted
 
     def _driver(self) -> Iterator[Metric]:
         state = self._gateway.state
         up = state.inventory is not None and state.driver_problem is None and not state.driver_is_silent
         yield GaugeMetricFamily("plugin_gateway_driver_up", "Whether the driver answers.", value=up)
-        silence = self._gateway.driver_silence
         yield GaugeMetricFamily(
-            "plugin_gateway_driver_silence_seconds", "For how long the driver gave no sign.", value=silence
+            "plugin_gateway_driver_last_sign_timestamp_seconds",
+            "When the driver gave its last sign.",
+            value=time.time() - self._gateway.driver_silence,
+        )
+
+    def _configuration(self) -> Iterator[Metric]:
+        refusals = self._given.refusals()
+        yield CounterMetricFamily(
+            "plugin_gateway_configuration_refused",
+            "Configurations that were read again and refused.",
+            value=refusals.times,
+        )
+        yield GaugeMetricFamily(
+            "plugin_gateway_configuration_last_reload_successful",
+            "Whether the configuration that was read last is in force.",
+            value=not refusals.last_was_refused,
         )
 
     def _registrations(self) -> Iterator[Metric]:
@@ -106,10 +223,12 @@ class GatewayCollector:
         )
         for status in self._gateway.registrar.status():
             streams.add_metric((status.resource, status.api_version or ""), status.stream_opened is not None)
-            for (api_version, reason), count in status.records.registrations.items():
-                registrations.add_metric((status.resource, api_version, reason), count)
-            for cause, count in status.records.failures.items():
-                failures.add_metric((status.resource, cause), count)
+            for api_version in dict.fromkeys(known for known, _ in status.records.registrations):
+                for reason in Reason:
+                    count = status.records.registrations[api_version, reason]
+                    registrations.add_metric((status.resource, api_version, reason.token), count)
+            for cause in Failure:
+                failures.add_metric((status.resource, cause.token), status.records.failures[cause])
         yield from (streams, registrations, failures)
 
     def _allocations(self) -> Metric:
@@ -130,15 +249,3 @@ class GatewayCollector:
             for socket in known.pids or ("",):
                 conflicts.add_metric((known.conflict.resource, known.conflict.cause.value, socket), 1)
         return conflicts
-
-
-def make_registry(gateway: Gateway, compare: Callable[[], Comparison | None]) -> CollectorRegistry:
-    """Return a registry with this gateway only, without the process metrics of the library."""
-    registry = CollectorRegistry()
-    registry.register(GatewayCollector(gateway, compare))
-    return registry
-
-
-def written(registry: CollectorRegistry) -> str:
-    """Return the metrics as text."""
-    return generate_latest(registry).decode()

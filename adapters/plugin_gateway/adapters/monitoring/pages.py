@@ -8,7 +8,6 @@ from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
 from plugin_gateway.adapters.monitoring.node_health import describe_health
 from plugin_gateway.adapters.support.terminal import as_json, printable
-from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.remedies import Remedies
 
 HTML = "text/html; charset=utf-8"
@@ -20,20 +19,23 @@ def make_pages(
     status: Callable[[], Mapping[str, Any]],
     is_watching: Callable[[], bool],
     *,
-    compare: Callable[[], Comparison | None],
+    numbers: metrics.Numbers,
     remedies: Remedies,
     device_word: str,
 ) -> Pages:
     """Return the pages of one gateway.
 
-    ``is_watching`` returns whether the thread that watches the driver is alive. ``compare`` returns how many devices
-    there are and should be; None before the first inventory. ``remedies`` and ``device_word`` are the vendor's, for
-    `/health`.
+    ``is_watching`` returns whether the thread that watches the driver is alive. ``numbers`` are for `/metrics`,
+    ``remedies`` and ``device_word`` are the vendor's, for `/health`.
     """
-    registry = metrics.make_registry(gateway, compare)
+    measured = metrics.Metrics(gateway, numbers)
+
+    async def show_metrics() -> Page:
+        return Page(await measured.written(), metrics.CONTENT_TYPE)
+
     return {
         "/": lambda: Page(status_page.render(status()), HTML),
-        "/metrics": lambda: Page(metrics.written(registry), metrics.CONTENT_TYPE),
+        "/metrics": show_metrics,
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
         "/status": lambda: _json(status()),

@@ -28,7 +28,7 @@ _CHANNEL_OPTIONS = (
 
 
 class Failure(Enum):
-    """Why a registration failed. The value is the text in the log."""
+    """Why a registration failed. The value says it in words."""
 
     NO_KUBELET_SOCKET = "no kubelet.sock"
     NOBODY_LISTENS = "kubelet.sock is there but nobody listens"
@@ -44,6 +44,11 @@ class Failure(Enum):
     CONNECTION_LOST = "the connection to the kubelet broke"
     REFUSED = "the kubelet refused the registration"
     CANNOT_SERVE = "our own socket cannot be made"
+
+    @property
+    def token(self) -> str:
+        """The cause as programs read it, in metrics and in the log."""
+        return self.name.lower()
 
 
 CURES: Mapping[Failure, str] = {

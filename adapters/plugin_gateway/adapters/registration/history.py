@@ -4,6 +4,9 @@ import time
 from collections import Counter, deque
 from typing import NamedTuple
 
+from plugin_gateway.adapters.registration.client import Failure
+from plugin_gateway.adapters.registration.retry import Reason
+
 MAX_KEPT = 32
 """Entries kept for each resource."""
 
@@ -36,21 +39,21 @@ class RegistrationRecords:
     def __init__(self) -> None:
         self.registered: deque[Registered] = deque(maxlen=MAX_KEPT)
         self.failed: deque[Failed] = deque(maxlen=MAX_KEPT)
-        self.registrations: Counter[tuple[str, str]] = Counter()
+        self.registrations: Counter[tuple[str, Reason]] = Counter()
         """Number of registrations, by API version and reason."""
-        self.failures: Counter[str] = Counter()
+        self.failures: Counter[Failure] = Counter()
         """Number of failures, by cause."""
 
-    def note_registered(self, *, api_version: str, reason: str, endpoint: str, took_ms: float) -> None:
+    def note_registered(self, *, api_version: str, reason: Reason, endpoint: str, took_ms: float) -> None:
         """Record a registration for which the kubelet opened the stream."""
-        self.registered.append(Registered(time.time(), api_version, reason, endpoint, took_ms))
+        self.registered.append(Registered(time.time(), api_version, reason.value, endpoint, took_ms))
         self.registrations[api_version, reason] += 1
 
-    def note_failed(self, cause: str, words: str) -> None:
+    def note_failed(self, cause: Failure, words: str) -> None:
         """Record a failed attempt. It replaces the previous entry if that has the same cause."""
-        if self.failed and self.failed[-1].cause == cause:
+        if self.failed and self.failed[-1].cause == cause.value:
             self.failed.pop()
-        self.failed.append(Failed(time.time(), cause, words))
+        self.failed.append(Failed(time.time(), cause.value, words))
         self.failures[cause] += 1
 
 

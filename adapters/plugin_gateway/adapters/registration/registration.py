@@ -203,7 +203,7 @@ class Registration:
         elif endpoint is not None:
             self.endpoints.close_endpoint(endpoint)
         self.schedule.failed(refusal.failure, time.monotonic(), random.random())  # noqa: S311 - not a secret
-        self._records.note_failed(refusal.failure.value, refusal.words)
+        self._records.note_failed(refusal.failure, refusal.words)
         self.log_failure(refusal, endpoint, hint)
 
     def close(self) -> None:
@@ -249,7 +249,8 @@ class Registration:
         log.warning(
             "registration failed",
             resource=self.served.resource,
-            cause=refusal.failure.value,
+            cause=refusal.failure.token,
+            what=refusal.failure.value,
             words=refusal.words or None,
             hint=hint or CURES.get(refusal.failure),
         )
@@ -264,19 +265,18 @@ class Registration:
         self._logged = None
         self.schedule.succeeded()
         self.endpoints.show_stream()
-        what = {
-            "api_version": endpoint.dialect.version,
-            "reason": self.schedule.reason.value,
-            "endpoint": endpoint.path.name,
-        }
+        api_version, reason, name = endpoint.dialect.version, self.schedule.reason, endpoint.path.name
         took_ms = round((time.monotonic() - self._began) * 1000, 1)
-        self._records.note_registered(**what, took_ms=took_ms)
+        self._records.note_registered(api_version=api_version, reason=reason, endpoint=name, took_ms=took_ms)
         log.info(
             "registered",
             resource=self.served.resource,
             kubernetes=endpoint.dialect.kubernetes,
             took_ms=took_ms,
-            **what,
+            api_version=api_version,
+            reason=reason.token,
+            what=reason.value,
+            endpoint=name,
         )
 
     def _stream_ended(self, endpoint: Endpoint, opened: float, ended: float) -> None:

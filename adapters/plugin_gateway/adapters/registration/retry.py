@@ -44,7 +44,7 @@ Without it, all nodes of a cluster that was rebooted would register at the same 
 
 
 class Reason(Enum):
-    """Why a resource is registered. The value is the text in the log."""
+    """Why a resource is registered. The value says it in words."""
 
     KUBELET_APPEARED = "kubelet.sock appeared"
     KUBELET_REPLACED = "kubelet.sock is another one"
@@ -54,6 +54,11 @@ class Reason(Enum):
     OTHER_GATEWAY_CAME = "the elder of two gateways has the resource"
     OTHER_GATEWAY_LEFT = "the other gateway left"
     OTHER_PLUGIN_LEFT = "the other device plugin left"
+
+    @property
+    def token(self) -> str:
+        """The reason as programs read it, in metrics and in the log."""
+        return self.name.lower()
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from plugin_gateway.core.devices import Device, DeviceId, RejectedDevice
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.observations import DriverSeen
+from plugin_gateway.core.health.policy import EvidenceKind
 
 
 class HealthChange(NamedTuple):
@@ -18,6 +19,8 @@ class HealthChange(NamedTuple):
     """The evidence that made the device unhealthy, or that ended its probation."""
     lacks: str | None
     """What the device still needs, for people. None if it is healthy."""
+    kind: EvidenceKind
+    """The kind of the evidence in ``reason``. Empty if an earlier version of the gateway did not keep it."""
 
 
 class Significance(Enum):
@@ -30,11 +33,17 @@ class Significance(Enum):
     EXPLAINED = "details of evidence that was reported before"
     REPEATED = "the same evidence again, against a device that is not healthy"
 
+    @property
+    def token(self) -> str:
+        """The meaning as programs read it, in metrics and in the log."""
+        return self.name.lower()
+
 
 class Note(NamedTuple):
     """An event that changed no stage, and its meaning."""
 
     device: DeviceId | None
+    kind: EvidenceKind
     event: str
     significance: Significance
     times: int = 1

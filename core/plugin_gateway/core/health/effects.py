@@ -99,27 +99,29 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
     needs = decision.action.needs
     what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
     if evidence.of_node and device is None:
-        return state, Changes(notes=(Note(device, what, _significance(decision), times),))
+        return state, Changes(notes=(Note(device, evidence.kind, what, _significance(decision), times),))
     if device is None or not state.has(device):
-        return state, Changes(notes=(Note(device, what, Significance.UNKNOWN_DEVICE, times),))
+        return state, Changes(notes=(Note(device, evidence.kind, what, Significance.UNKNOWN_DEVICE, times),))
     if needs is None:
-        return _postpone(state, device, now), Changes(notes=(Note(device, what, _significance(decision), times),))
+        notes = (Note(device, evidence.kind, what, _significance(decision), times),)
+        return _postpone(state, device, now), Changes(notes=notes)
     if decision.times > 1:
         known = state.repeated.get(device, {})
         counted, is_enough = count(known, evidence.kind, times, now.uptime, lambda kind: policy.about(kind, generation))
         state = replace(state, repeated={**state.repeated, device: counted})
         if not is_enough:
             so_far = Progress(evidence.kind, len(counted[evidence.kind]), decision.times, decision.window)
-            return state, Changes(notes=(Note(device, what, Significance.REPORTED, times, str(so_far)),))
+            note = Note(device, evidence.kind, what, Significance.REPORTED, times, str(so_far))
+            return state, Changes(notes=(note,))
         what += f", {decision.times} times within {decision.window:g} s"
     before = state.faults.get(device)
     found = Evidence(what, now.epoch, evidence.kind, evidence.source)
     updated = faults.add_evidence(before, found, needs, now.uptime, is_explainable=decision.is_refinable)
     held = state.with_faults({device: faults.ask(updated) if evidence.kind == RECOVERY_ACTION else updated})
-    further = _further(before, device, what)
+    further = _further(before, device, found)
     is_first = before is None or before.stage is Stage.PROBATION or bool(further)
     again = times - 1 if is_first else times
-    repeated = [Note(device, what, Significance.REPEATED, again)] if again else []
+    repeated = [Note(device, evidence.kind, what, Significance.REPEATED, again)] if again else []
     return held, Changes(notes=(*further, *repeated))
 
 
@@ -142,12 +144,13 @@ def _refine(state: State, refined: EvidenceRefined, now: Moment, policy: HealthP
     fault = state.faults.get(device)
     if not state.has(device) or not decision.is_refinable:
         known = Significance.EXPLAINED if state.has(device) else Significance.UNKNOWN_DEVICE
-        return state, Changes(notes=(Note(device, what, known),) if what else ())
+        return state, Changes(notes=(Note(device, refined.kind, what, known),) if what else ())
     if needs is not None and needs > Needs.DRIVER:
         found = Evidence(what, now.epoch, refined.kind, Source.KERNEL_LOG)
         updated = faults.add_evidence(fault, found, needs, now.uptime)
-        return state.with_faults({device: updated}), Changes(notes=tuple(_further(fault, device, what)))
-    notes = (Note(device, what, Significance.REPORTED if needs is None else Significance.EXPLAINED),) if what else ()
+        return state.with_faults({device: updated}), Changes(notes=tuple(_further(fault, device, found)))
+    means = Significance.REPORTED if needs is None else Significance.EXPLAINED
+    notes = (Note(device, refined.kind, what, means),) if what else ()
     if fault is None:
         return state, Changes(notes=notes)
     explained = faults.explain(fault, refined.kind) if needs is None and state.is_watched else faults.doubt(fault)
@@ -173,14 +176,16 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
         still = {kind: what for kind, what in known.items() if kind in checkup.unanswered}
         if still or only:
             reported[device] = {**still, **only}
-            notes += [Note(device, what, Significance.REPORTED) for kind, what in only.items() if kind not in known]
+            notes += [
+                Note(device, kind, what, Significance.REPORTED) for kind, what in only.items() if kind not in known
+            ]
         fault = state.faults.get(device)
         lasting = {kind: what for kind, (what, decision) in decided.items() if decision.action.needs is not None}
         for kind, what in lasting.items():
             needs = decided[kind][1].action.needs
             assert needs is not None
-            notes += _further(fault, device, what)
             found = Evidence(what, now.epoch, kind, Source.CHECK)
+            notes += _further(fault, device, found)
             fault = faults.add_lasting_evidence(fault, found, needs, now.uptime)
         if fault is not None:
             asked_at = now.uptime - check.age if device in here else -math.inf
@@ -194,9 +199,9 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
     return after, Changes(notes=tuple(notes))
 
 
-def _further(fault: Fault | None, device: DeviceId, what: str) -> list[Note]:
-    is_new = fault is not None and all(evidence.what != what for evidence in fault.evidence)
-    return [Note(device, what, Significance.FURTHER)] if is_new else []
+def _further(fault: Fault | None, device: DeviceId, found: Evidence) -> list[Note]:
+    is_new = fault is not None and all(evidence.what != found.what for evidence in fault.evidence)
+    return [Note(device, found.kind, found.what, Significance.FURTHER)] if is_new else []
 
 
 def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
@@ -250,7 +255,8 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
     if state.inventory is None:
         return replace(state, driver_is_gone=True), ()
     decision = policy.about(DRIVER_GONE)
-    notes = () if state.driver_is_gone or not decision.is_reported else (Note(None, what, Significance.REPORTED),)
+    is_told = not state.driver_is_gone and decision.is_reported
+    notes = (Note(None, DRIVER_GONE, what, Significance.REPORTED),) if is_told else ()
     if (needs := decision.action.needs) is None:
         return replace(state, driver_is_gone=True), notes
     return _take_out_all(state, what, needs, now), notes

@@ -52,6 +52,14 @@ def words_of(kind: EvidenceKind) -> str:
     return kind if family is None else f"{family.upper()} {kind.removeprefix(family)[1:]}"
 
 
+def token_of(kind: EvidenceKind) -> str:
+    """Return the kind as programs read it, in labels of metrics and fields of the log: ``code_79``, ``link_down``.
+
+    ``unknown`` if an earlier version of the gateway did not keep the kind.
+    """
+    return kind.replace("-", "_") or "unknown"
+
+
 class Needs(IntEnum):
     """What has to happen before an unhealthy device may be on probation. A higher need includes the lower ones."""
 

@@ -207,8 +207,6 @@ def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
         if was is not is_now:
             fault = after.faults.get(device)
             explained = fault if fault is not None else before.faults[device]
-            reason = (
-                explained.evidence[-1].what if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else explained.reason
-            )
-            changes.append(HealthChange(device, was, is_now, reason, fault.lacks if fault else None))
+            cause = explained.evidence[-1 if (was, is_now) == (Stage.PROBATION, Stage.UNHEALTHY) else 0]
+            changes.append(HealthChange(device, was, is_now, cause.what, fault.lacks if fault else None, cause.kind))
     return tuple(changes)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,10 @@ async def test_an_xid_reaches_the_kubelet_and_an_application_error_does_not(kube
         driver.xid(2, 79)
         await devices_seen(kubelet, 7)
         assert kubelet.capacity(RESOURCE) == 8
+        started_line = await process.wait_for_event("started")
+        assert started_line["version"] == version("plugin-gateway")
         line = await process.wait_for_event("device changed its health")
-        assert line["reason"] == "XID 79"
+        assert (line["reason"], line["what"]) == ("xid_79", "XID 79")
 
 
 async def test_while_the_driver_hangs_everything_is_answered(kubelet_dir: Path, driver: Driver) -> None:
@@ -252,7 +255,7 @@ async def test_an_api_version_that_is_no_longer_allowed_ends_its_registration(
         process.send(signal.SIGHUP)
         assert (await process.wait_for_event("configuration changed"))["changed"] == ["api_version: auto -> v1beta1"]
         line = await process.wait_for_event("registration failed")
-        assert "package unknown" in line["cause"]
+        assert line["cause"] == "package_unknown"
 
 
 @pytest.mark.parametrize(

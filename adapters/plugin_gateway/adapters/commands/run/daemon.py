@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import as_text, decided_words, differences
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.parsers import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
-from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
+from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders, see_holders_before
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.support.about import installed_version
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.resources.policy import AllocationPolicy
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
@@ -78,7 +78,7 @@ class Daemon:
         self._gateway = Gateway(
             observations=observations,
             registrar=self._registrar,
-            serving_policy=_serving_policy(settings),
+            serving_policy=serving_policy(settings),
             silent_for=self._driver.silent_for,
             state=self._memory.recall(),
             keep=self._keep,
@@ -92,6 +92,8 @@ class Daemon:
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._configuration_problem: str | None = None
+        self._refusals = 0
+        """Number of times that the configuration was read again and refused."""
         self._tried = settings.file_version
         """The version of the configuration file that was read last, also if it was refused."""
         self._reloading = asyncio.Lock()
@@ -100,7 +102,7 @@ class Daemon:
 
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
-        log.info("started", **decided_words(self._settings))
+        log.info("started", version=installed_version, **decided_words(self._settings))
         try:
             return run_process(self._work, self._reload_logged, self._finish_start)
         finally:
@@ -223,13 +225,18 @@ class Daemon:
     async def _serve_http(self, listener: socket.socket) -> None:
         await _import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.monitoring.metrics import Numbers, Refusals  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
 
         pages = make_pages(
             self._gateway,
             self._commands().status,
             self._driver.is_watching,
-            compare=lambda: self._device_counter().comparison,
+            numbers=Numbers(
+                compare=lambda: self._device_counter().comparison,
+                refusals=lambda: Refusals(self._refusals, self._configuration_problem is not None),
+                kubelet_dir=self._settings.kubelet_dir,
+            ),
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
             device_word=self._device_word,
         )
@@ -312,6 +319,7 @@ class Daemon:
                 await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir)
             except InvalidValueError as error:
                 self._configuration_problem = str(error)
+                self._refusals += 1
                 log.error("configuration refused, the old one stays", problem=str(error))
                 raise
             self._configuration_problem = None
@@ -333,7 +341,7 @@ class Daemon:
             self._driver.replace()
         self._driver.decide_after(settings.health.decision_time)
         self._registrar.allow(self._allowed(settings))
-        self._gateway.apply(_serving_policy(settings))
+        self._gateway.apply(serving_policy(settings))
         if self._counter is not None:
             self._counter.expect(_given(settings))
 
@@ -383,18 +391,3 @@ def _given(settings: Settings) -> "Given":
     from plugin_gateway.adapters.gateway.device_counter import Given  # noqa: PLC0415 - after the start
 
     return Given(settings.expected_gpus, settings.sources["expected_gpus"])
-
-
-def _serving_policy(settings: Settings) -> ServingPolicy:
-    return ServingPolicy(
-        rules=settings.resources,
-        policy=AllocationPolicy(
-            pass_device_specs=settings.pass_device_specs,
-            device_id_strategy=settings.device_id_strategy,
-            dev_root=settings.dev_root,
-        ),
-        nodes=DeviceNodes(settings.visible_dev_root),
-        fail_on_init_error=settings.fail_on_init_error,
-        unhealthy_first=settings.unhealthy_first,
-        health=settings.health,
-    )

@@ -1,0 +1,22 @@
+"""What the gateway needs of the settings to serve resources."""
+
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.gateway import ServingPolicy
+from plugin_gateway.core.resources.policy import AllocationPolicy
+
+
+def serving_policy(settings: Settings) -> ServingPolicy:
+    """Return the administrator's decisions about resources and containers."""
+    return ServingPolicy(
+        rules=settings.resources,
+        policy=AllocationPolicy(
+            pass_device_specs=settings.pass_device_specs,
+            device_id_strategy=settings.device_id_strategy,
+            dev_root=settings.dev_root,
+        ),
+        nodes=DeviceNodes(settings.visible_dev_root),
+        fail_on_init_error=settings.fail_on_init_error,
+        unhealthy_first=settings.unhealthy_first,
+        health=settings.health,
+    )
