@@ -27,7 +27,8 @@ test-kubelets: kubelets
 
 # Checks the manifests, the chart and the examples against the API of six releases. The API documents are in Go modules.
 HELM := build/helm/helm
-test-deployment: $(READY) $(HELM)
+PROMLINT := build/promlint/promlint
+test-deployment: $(READY) $(HELM) $(PROMLINT)
 	command -v systemd-analyze || $(call debian,systemd)
 	$(BIN)/python -m pytest --numprocesses 2 tests/deployment $(PYTEST_ARGS)
 
@@ -100,6 +101,9 @@ clean:
 
 $(HELM):
 	GOBIN=$(CURDIR)/$(@D) GOFLAGS=-mod=mod go install helm.sh/helm/v3/cmd/helm@v3.19.0
+
+$(PROMLINT): tests/deployment/promlint/main.go tests/deployment/promlint/go.mod
+	cd $(<D) && go build -mod=readonly -o $(CURDIR)/$@ .
 
 $(READY): pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
