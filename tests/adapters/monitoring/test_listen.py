@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,6 +222,47 @@ async def test_what_is_no_request_for_a_page_is_answered_with_its_status(request
         assert answer.startswith(f"HTTP/1.1 {status} ")
         assert ("body" in answer) is False
         task.cancel()
+
+
+@asynccontextmanager
+async def one_page() -> AsyncIterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(serve(listener, {"/x": lambda: Page("body\n"), "/": lambda: Page("root\n")}))
+        yield int(listener.getsockname()[1])
+        task.cancel()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "TRACE"])
+async def test_a_method_that_no_page_has_is_answered_with_those_it_has(method: str) -> None:
+    async with one_page() as port:
+        answer = await get(port, "/x", method)
+    assert (answer.status, "\r\nallow: get, head" in answer.headers) == (405, True)
+
+
+async def test_every_answer_has_the_date_of_now() -> None:
+    async with one_page() as port:
+        for path in ("/x", "/nothing"):
+            lines = (await get(port, path)).headers.splitlines()
+            (date,) = [line.removeprefix("date: ") for line in lines if line.startswith("date: ")]
+            assert abs(parsedate_to_datetime(date).timestamp() - time.time()) < 10
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        ("http://node:9400/x", "body\n"),
+        ("HTTP://node/x?y=1", "body\n"),
+        ("http://node", "root\n"),
+        ("http://node?/x", "root\n"),
+        ("https://[::1]:9400/", "root\n"),
+    ],
+)
+async def test_a_target_with_a_host_is_that_page(target: str, body: str) -> None:
+    async with one_page() as port:
+        answer = await get(port, target)
+    assert (answer.status, answer.body) == (200, body)
 
 
 async def test_a_page_that_fails_is_not_the_end_of_the_others() -> None:

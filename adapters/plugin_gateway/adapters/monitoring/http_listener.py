@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ MAX_CLIENTS = 32
 MAX_REQUEST = 16 * 1024
 """Bytes of the request line and the headers together."""
 _CHUNK = 4096
+NOT_ALLOWED = 405
+"""The status of a method that no page has."""
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -75,14 +78,23 @@ async def _request(client: socket.socket, connection: h11.Connection) -> h11.Req
 
 def _find(pages: Pages, request: h11.Request) -> Page | Awaitable[Page]:
     if request.method not in {b"GET", b"HEAD"}:
-        return Page("allowed is GET\n", status=405)
-    make = pages.get(request.target.partition(b"?")[0].decode("ascii", errors="replace"))
+        return Page("allowed are GET and HEAD\n", status=NOT_ALLOWED)
+    make = pages.get(_path(request.target.decode("ascii", errors="replace")))
     return make() if make is not None else Page(f"there are {', '.join(pages)}\n", status=404)
+
+
+def _path(target: str) -> str:
+    """Return the path of a target. A proxy can send it behind scheme and host (RFC 9112, 3.2.2)."""
+    target = target.partition("?")[0]
+    if target.lower().startswith(("http://", "https://")):
+        return f"/{target.partition('://')[2].partition('/')[2]}"
+    return target
 
 
 def _written(connection: h11.Connection, page: Page, *, with_body: bool) -> bytes:
     body = page.body.encode()
     headers = [
+        ("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())),
         ("Content-Type", page.content_type),
         ("Content-Length", str(len(body))),
         ("Connection", "close"),
@@ -90,6 +102,8 @@ def _written(connection: h11.Connection, page: Page, *, with_body: bool) -> byte
         ("X-Content-Type-Options", "nosniff"),
         ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
     ]
+    if page.status == NOT_ALLOWED:
+        headers.append(("Allow", "GET, HEAD"))
     sent = [h11.Data(data=body)] if with_body else []
     events = (h11.Response(status_code=page.status, headers=headers), *sent, h11.EndOfMessage())
     return b"".join(connection.send(event) or b"" for event in events)
