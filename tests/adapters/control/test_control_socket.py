@@ -196,15 +196,15 @@ async def test_anybody_else_is_hung_up_on(kubelet_dir: Path) -> None:
         assert output == b"b''\n"
 
 
-async def test_a_place_that_cannot_be_had_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_place_that_cannot_be_had_is_tried_again(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_socket, "LOOK_INTERVAL", 0.02)
-    (tmp_path / "file").touch()
-    path = tmp_path / "file" / "state" / f"control-{INSTANCE}.sock"
+    (kubelet_dir / "file").touch()
+    path = kubelet_dir / "file" / "state" / f"control-{INSTANCE}.sock"
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(ControlServer(path.parent, INSTANCE, answer).run())
         await asyncio.sleep(0.1)
         assert not task.done()
-        (tmp_path / "file").unlink()
+        (kubelet_dir / "file").unlink()
         await until(path.exists, "the socket")
         assert await asked(path, {}) == {"got": {}}
         task.cancel()
