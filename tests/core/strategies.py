@@ -76,6 +76,7 @@ INVENTORIES = st.builds(
     Inventory,
     devices=device_lists(),
     rejected=st.lists(REJECTIONS, max_size=3).map(tuple),
+    set_aside=st.lists(REJECTIONS, max_size=2).map(tuple),
     visibility_variable=st.just(VARIABLE),
 )
 CHECKUPS = st.builds(
@@ -108,7 +109,12 @@ OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     ),
     st.builds(DevicesChecked, st.dictionaries(st.sampled_from(IDS), CHECKUPS)),
     st.builds(DriverSeen, st.just("575.57.08"), st.sampled_from((None, "1", "2"))),
-    st.builds(DriverUnavailable, st.sampled_from(("no library", "no GPU"))),
+    st.builds(
+        DriverUnavailable,
+        st.sampled_from(("no library", "no GPU")),
+        todo=st.sampled_from(("", "install it")),
+        unserved=st.integers(0, 8),
+    ),
     st.builds(DriverSilence, st.sampled_from((0.0, MAX_SILENCE, 99.0))),
     st.builds(KernelLogRead, st.sampled_from((None, "forbidden"))),
     st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),

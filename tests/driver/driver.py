@@ -214,6 +214,7 @@ class Driver:
         gpu.links = links
         self.recover(index)
         (self.root / "dev" / f"nvidia{gpu.minor}").touch()
+        self.add_function(self._address(index), "nvidia")
         self._write_numa_node(index, numa_node)
         if in_proc:
             self._proc_folder(index).mkdir(parents=True, exist_ok=True)
@@ -226,8 +227,25 @@ class Driver:
     def remove(self, index: int) -> None:
         """Remove a GPU. A new session does not see it."""
         self._control.gpus[index].present = 0
+        shutil.rmtree(self.sysfs / "bus/pci/devices" / self._address(index))
         if self._proc_folder(index).exists():
             self._proc_folder(index).rmdir()
+
+    def add_function(
+        self, address: str, kernel_driver: str | None, *, vendor: str = "0x10de", pci_class: str = "0x030200"
+    ) -> Path:
+        """Put a PCI function into sysfs, and return its folder. NVML does not get to know it.
+
+        ``kernel_driver`` is the driver that has it; None if none has.
+        """
+        folder = self.sysfs / "bus/pci/devices" / address
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "vendor").write_text(f"{vendor}\n")
+        (folder / "class").write_text(f"{pci_class}\n")
+        (folder / "driver").unlink(missing_ok=True)
+        if kernel_driver is not None:
+            (folder / "driver").symlink_to(f"../../../bus/pci/drivers/{kernel_driver}")
+        return folder
 
     def lose(self, index: int, error: int = GPU_IS_LOST) -> None:
         """Let all calls for a GPU fail at once. By default it has fallen off the bus."""

@@ -6,6 +6,7 @@ Only root can do so, and only where it may mount: `needs_root` and `needs_mounts
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,11 @@ def read_only(folder: Path) -> tuple[str, ...]:
 def full(folder: Path) -> tuple[str, ...]:
     """Put a file system in place of the folder that has no space left."""
     return _mounting(f"mount -t tmpfs -o size=4k tmpfs {folder} && head -c 4096 /dev/zero > {folder}/all")
+
+
+def showing(folders: Mapping[Path, Path]) -> tuple[str, ...]:
+    """Put another folder in place of each of these, so that the program sees another machine."""
+    return _mounting(" && ".join(f"mount --bind {shown} {folder}" for folder, shown in folders.items()))
 
 
 def _mounting(commands: str) -> tuple[str, ...]:

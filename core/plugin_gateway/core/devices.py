@@ -90,12 +90,19 @@ class Inventory:
     devices: tuple[Device, ...]
     """In the order of their index. No id and no index occurs twice."""
     rejected: tuple[RejectedDevice, ...] = ()
+    set_aside: tuple[RejectedDevice, ...] = ()
+    """The devices that somebody gave to others on purpose, for example to a virtual machine. That is no problem."""
     shared_nodes: tuple[str, ...] = ()
     """The device nodes that every container with one of the devices needs."""
     optional_nodes: tuple[str, ...] = ()
     """The device nodes that every container with one of the devices gets if they exist."""
     visibility_variable: str
     """The environment variable that names the devices for the vendor's container runtime."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The device nodes that belong to one device alone."""
+        return tuple(node for device in self.devices for node in device.nodes)
 
     def __post_init__(self) -> None:
         """Reject an inventory with a repeated id, a repeated index or a wrong order."""

@@ -149,7 +149,20 @@ class NvmlBackend:
         told_since = self._watch is not None and not self._watch.inventory_is_old
         if self._watch is not None:
             self._watch.inventory_is_old = True
-        unavailable = DriverUnavailable(problem, restart_may_help=self._was_usable() and self._is_loaded())
+        from plugin_gateway.nvidia.missing_driver import find_cause  # noqa: PLC0415 - only where there is a problem
+
+        cause = find_cause(
+            sysfs=self._sysfs,
+            proc=self._proc,
+            dev=("/dev", f"{self._driver_root.rstrip('/')}/dev"),
+            environment=os.environ,
+        )
+        unavailable = DriverUnavailable(
+            "; ".join(filter(None, (problem, cause.words))),
+            restart_may_help=self._was_usable() and self._is_loaded(),
+            todo=cause.todo,
+            unserved=cause.unserved,
+        )
         if unavailable != self._unavailable or told_since:
             self._unavailable = unavailable
             self._forward(unavailable)

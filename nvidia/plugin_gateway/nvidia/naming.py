@@ -10,6 +10,9 @@ SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 OPTIONAL_NODES = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 """Device nodes that every container with a GPU gets if the driver has created them."""
 
+DISPLAY_PRODUCTS = frozenset({"DGX Display", "NVIDIA DGX Display"})
+"""GPUs of a workstation that only drive its screens. NVIDIA's device plugin leaves them out by these names."""
+
 
 def device_node(minor: int) -> str:
     """Return the path of the device node of a GPU."""

@@ -18,6 +18,7 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.checkup import check_up
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, xid_kind
 from plugin_gateway.nvidia.library import DriverMissingError
+from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.snapshot import Listener, ask, read_snapshot
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Check(NamedTuple):
     fails: bool
     """Whether a device of the inventory did not answer."""
     is_readable_again: bool
-    """Whether a GPU answers that did not answer before, or a call failed when the snapshot was read."""
+    """Whether a GPU answers that did not answer before, a call failed when the snapshot was read, or the kernel shows
+    other GPUs on the PCI bus."""
 
 
 class Happening(NamedTuple):
@@ -57,7 +59,7 @@ class Session:
     def __init__(
         self,
         listener: Listener,
-        sysfs: Path,
+        bus: PciBus,
         proc: Path,
         known: Inventory | None,
         gpu_folders: frozenset[str],
@@ -72,12 +74,14 @@ class Session:
             NvmlError: the GPUs cannot be counted.
         """
         self._listener = listener
-        self._sysfs = sysfs
+        self._bus = bus
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._give_sign = give_sign
         self._by_address: Mapping[int, DeviceId | None] = {}
-        self.snapshot = read_snapshot(sysfs, known, listener, give_sign)
+        bus.look()
+        self._functions = bus.settled
+        self.snapshot = read_snapshot(bus, known, listener, give_sign)
         self._take_answers()
 
     def read_again(self) -> None:
@@ -89,7 +93,8 @@ class Session:
         for before, now in zip(self._answers, self._latest, strict=True):
             if before.error is not None and now.handle is not None:
                 self._listener.forget(now.handle)
-        self.snapshot = read_snapshot(self._sysfs, self.snapshot.inventory, self._listener, self._give_sign)
+        self._functions = self._bus.settled
+        self.snapshot = read_snapshot(self._bus, self.snapshot.inventory, self._listener, self._give_sign)
         self._take_answers()
 
     def _take_answers(self) -> None:
@@ -140,7 +145,7 @@ class Session:
             NvmlError: the GPUs can no longer be counted.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
-        fails, is_readable_again = False, not self.snapshot.is_complete
+        fails, is_readable_again = False, self._bus_differs() or not self.snapshot.is_complete
         for index, before in enumerate(self._answers):
             now = self._latest[index] = ask(index)
             between()
@@ -153,6 +158,11 @@ class Session:
             elif not now.agrees_with(before):
                 differs = True  # a lost GPU that comes back has another handle in a new session only
         return Check(differs, fails, is_readable_again)
+
+    def _bus_differs(self) -> bool:
+        """Whether the PCI bus has other GPUs than the snapshot, and has had them for two looks."""
+        self._bus.look()
+        return self._bus.is_quiet and self._bus.settled != self._functions
 
     def check_up(
         self,
@@ -216,7 +226,7 @@ def list_gpu_folders(proc: Path) -> frozenset[str]:
 @contextmanager
 def open_session(
     library: ctypes.CDLL,
-    sysfs: Path,
+    bus: PciBus,
     proc: Path,
     known: Inventory | None,
     give_sign: Callable[[], None],
@@ -232,7 +242,7 @@ def open_session(
     try:
         events = nvml.make_event_set()
         try:
-            yield Session(Listener(events), sysfs, proc, known, gpu_folders, give_sign)
+            yield Session(Listener(events), bus, proc, known, gpu_folders, give_sign)
         finally:
             if events is not None:
                 nvml.free_event_set(events)

@@ -1,14 +1,22 @@
 """Reads the inventory from NVML and sysfs."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
-from plugin_gateway.nvidia.naming import OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE, device_node
+from plugin_gateway.nvidia.naming import (
+    DISPLAY_PRODUCTS,
+    OPTIONAL_NODES,
+    SHARED_NODES,
+    VISIBILITY_VARIABLE,
+    device_node,
+)
+from plugin_gateway.nvidia.pci import PciBus
+from plugin_gateway.nvidia.unlisted import find_unlisted
 
 
 class Answer(NamedTuple):
@@ -50,6 +58,8 @@ class Snapshot(NamedTuple):
     """The devices of the inventory by their index."""
     is_complete: bool
     """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
+    is_empty: bool
+    """Whether the driver has no GPU that could be offered, now or later."""
 
 
 class Listener:
@@ -83,8 +93,10 @@ class Listener:
         self._heard.pop(nvml.address_of(handle), None)
 
 
-def read_snapshot(sysfs: Path, known: Inventory | None, listener: Listener, give_sign: Callable[[], None]) -> Snapshot:
+def read_snapshot(bus: PciBus, known: Inventory | None, listener: Listener, give_sign: Callable[[], None]) -> Snapshot:
     """Read every GPU, and register for its events.
+
+    The GPUs on the ``bus`` that the driver does not list are rejected.
 
     ``known`` is the previous inventory. A GPU that does not answer keeps its entry there, and so does each fact about a
     GPU that could not be read. A GPU that is not known is rejected until its facts can be read, because it would be
@@ -97,7 +109,7 @@ def read_snapshot(sysfs: Path, known: Inventory | None, listener: Listener, give
     for index in range(nvml.device_count()):
         give_sign()
         answers.append(ask(index))
-    reading = _Reading(sysfs, listener, known.devices if known else ())
+    reading = _Reading(bus, listener, known.devices if known else ())
     for index, answer in enumerate(answers):
         give_sign()
         reading.read(index, answer)
@@ -115,32 +127,41 @@ class _UnreadError(Exception):
 class _Reading:
     """Collects the GPUs of one snapshot."""
 
-    def __init__(self, sysfs: Path, listener: Listener, known: Sequence[Device]) -> None:
-        self._sysfs = sysfs
+    def __init__(self, bus: PciBus, listener: Listener, known: Sequence[Device]) -> None:
+        self._bus = bus
         self._listener = listener
         self._known = known
         self._is_complete = True
         self._devices: dict[DeviceId, Device] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
+        self._set_aside: list[RejectedDevice] = []
+        self._addresses: set[str] = set()
 
     def snapshot(self, answers: Sequence[Answer]) -> Snapshot:
-        """Return the snapshot of all GPUs that were read."""
+        """Return the snapshot of all GPUs that were read, and of those on the PCI bus that were not listed."""
         devices = sorted(self._devices.values(), key=lambda device: device.index)
+        listed = self._addresses | {device.pci_address for device in devices}
+        unlisted, set_aside = find_unlisted(self._bus.settled, listed, len(answers) - len(listed), os.environ)
         inventory = Inventory(
             devices=tuple(devices),
-            rejected=tuple(self._rejected),
+            rejected=(*self._rejected, *unlisted),
+            set_aside=(*self._set_aside, *set_aside),
             shared_nodes=SHARED_NODES,
             optional_nodes=OPTIONAL_NODES,
             visibility_variable=VISIBILITY_VARIABLE,
         )
         by_index = {device.index: device.id for device in devices}
-        return Snapshot(inventory, answers, by_index, self._is_complete)
+        is_empty = not devices and not self._rejected
+        return Snapshot(inventory, answers, by_index, self._is_complete, is_empty)
 
     def read(self, index: int, answer: Answer) -> None:
         """Read one GPU. Its events are registered even if it cannot be offered."""
         heard = self._listen_to(answer)
-        place = f"GPU {index}{_at_address(answer.handle)}"
+        address = _address_of(answer.handle)
+        if address:
+            self._addresses.add(address)
+        place = f"GPU {index} at {address}" if address else f"GPU {index}"
         if answer.error is not None:
             self._silent.append((index, place, answer.error))
             return
@@ -153,7 +174,10 @@ class _Reading:
         except _UnreadError as error:
             self._rejected.append(RejectedDevice(place=place, problem=str(error)))
         else:
-            self._devices[device_id] = device
+            if device.product in DISPLAY_PRODUCTS:
+                self._set_aside.append(RejectedDevice(place, f"{device.product} only drives screens"))
+            else:
+                self._devices[device_id] = device
 
     def _listen_to(self, answer: Answer) -> bool:
         """Register for the events of a GPU. Returns whether it reports XIDs."""
@@ -208,7 +232,7 @@ class _Reading:
             pci_address=pci_address,
             product=product,
             memory_bytes=self._fact(lambda: nvml.memory_bytes(handle), [each.memory_bytes for each in known] or [0]),
-            numa_node=_numa_node(self._sysfs, pci_address),
+            numa_node=self._bus.numa_node(pci_address),
             nodes=() if minor is None else (device_node(minor),),
             reports_faults=reports_faults,
             generation=self._fact(
@@ -236,18 +260,9 @@ def _untold(error: nvml.NvmlError) -> str:
     return f"the driver does not tell what it is: {error}"
 
 
-def _at_address(handle: nvml.Handle | None) -> str:
-    """Return the PCI address in words. Empty if it is not known."""
+def _address_of(handle: nvml.Handle | None) -> str:
+    """Return the PCI address. Empty if it is not known."""
     try:
-        return f" at {nvml.pci_address(handle)}" if handle is not None else ""
+        return nvml.pci_address(handle) if handle is not None else ""
     except nvml.NvmlError:
         return ""
-
-
-def _numa_node(sysfs: Path, pci_address: str) -> int | None:
-    """Return the NUMA node of a PCI device. None if there is none (sysfs shows -1) or it is unknown."""
-    try:
-        node = int((sysfs / "bus/pci/devices" / pci_address / "numa_node").read_text())
-    except (OSError, ValueError):
-        return None
-    return node if node >= 0 else None

@@ -15,6 +15,7 @@ from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import NVLINK_DOWN
 from plugin_gateway.nvidia.library import DriverMissingError
 from plugin_gateway.nvidia.pace import Pace
+from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Watch:
         self.inventory_is_old = True
         """Whether no inventory was reported yet, or the driver has been missing since the last one."""
         self._sysfs = Path(sysfs)
+        self._bus = PciBus(sysfs)
         self._proc = Path(proc)
         self._pace = pace
         self._report = report
@@ -84,9 +86,9 @@ class Watch:
         Raises:
             DriverMissingError: the driver cannot be reached, now or later, or has no GPU.
         """
-        with open_session(library, self._sysfs, self._proc, self._inventory, self._give_sign) as session:
+        with open_session(library, self._bus, self._proc, self._inventory, self._give_sign) as session:
             inventory = session.snapshot.inventory
-            if not inventory.devices and not inventory.rejected:
+            if session.snapshot.is_empty:
                 self._report_none(inventory)
                 return
             self._look(session)

@@ -19,6 +19,7 @@ from harness.process import run_to_end, started
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.remedies import Remedy
 
 OLDER = "plugin-gateway-nvidia.com_gpu-cbcbbfae-0000000001-aaaa-1.sock"
@@ -357,5 +358,5 @@ async def test_somebody_else_is_told_what_could_not_be_seen(kubelet_dir: Path, s
 
 
 def test_a_driver_without_a_gpu_is_told_with_where_to_look() -> None:
-    (finding,) = node_checks.check_inventory("the driver is there but has no GPU", [])
+    (finding,) = node_checks.check_inventory(DriverUnavailable("the driver is there but has no GPU"), [])
     assert "see `dmesg` for NVRM" in finding.todo

@@ -43,6 +43,8 @@ def status_with(kubelet_dir: Path, count: Mapping[str, Any] | None) -> dict[str,
         "resources": [],
         "devices": [],
         "absent": [],
+        "rejected": [],
+        "set_aside": [],
     }
     return status if count is None else {**status, "device_count": count}
 

@@ -148,10 +148,12 @@ def test_devices_come_and_go_with_inventories_alone(history: Sequence[Observatio
 @given(HISTORIES)
 def test_a_rejection_is_reported_when_it_is_new_and_not_again(history: Sequence[Observation]) -> None:
     known: tuple[RejectedDevice, ...] = ()
+    aside: tuple[RejectedDevice, ...] = ()
     for _, observation, _, changes in steps(history):
         if isinstance(observation, InventorySeen):
             assert set(changes.rejected) == set(observation.inventory.rejected) - set(known)
-            known = observation.inventory.rejected
+            assert set(changes.set_aside) == set(observation.inventory.set_aside) - set(aside)
+            known, aside = observation.inventory.rejected, observation.inventory.set_aside
 
 
 @given(HISTORIES)
@@ -162,7 +164,8 @@ def test_the_driver_is_reported_only_where_it_changed(history: Sequence[Observat
         if isinstance(observation, DriverUnavailable):
             assert now.driver_problem == observation.problem
         changed = now.driver_problem != before.driver_problem
-        assert changes.driver == (DriverChange(problem=now.driver_problem) if changed else None)
+        todo = observation.todo if isinstance(observation, DriverUnavailable) else ""
+        assert changes.driver == (DriverChange(now.driver_problem, todo) if changed else None)
 
 
 @given(HISTORIES)

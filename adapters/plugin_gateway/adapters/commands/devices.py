@@ -10,6 +10,7 @@ from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.errors import InvalidValuesError
+from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.assignment import advertise, unmatched
@@ -49,8 +50,8 @@ def show_devices(backend: Backend, view: View, *, as_json: bool) -> int:
     """
     rules = view.settings.resources
     inventory = ask_driver(backend)
-    if isinstance(inventory, str):
-        complain(inventory)
+    if isinstance(inventory, DriverUnavailable):
+        complain("; ".join(filter(None, (inventory.problem, inventory.todo))))
         return 1
     offered = [
         (name, device)
@@ -88,9 +89,17 @@ def _print_json(
         }
         for name, device in offered
     ]
-    rejected = [{"place": each.place, "problem": each.problem} for each in inventory.rejected]
+    rejected, aside = ([each._asdict() for each in group] for group in (inventory.rejected, inventory.set_aside))
     unknown = [{"id": device.id, "product": device.product} for device in left_out]
-    print_json({"devices": devices, "unmatched": unknown, "rejected": rejected, "problems": list(problems)})
+    print_json(
+        {
+            "devices": devices,
+            "unmatched": unknown,
+            "rejected": rejected,
+            "set_aside": aside,
+            "problems": list(problems),
+        }
+    )
 
 
 def _print_table(
@@ -122,7 +131,12 @@ def _print_table(
         console.print(table)
     lines = [] if offered else ["no device is offered under any resource"]
     lines += [f"not offered: {device.id}: no pattern under resources matches {device.product!r}" for device in left_out]
-    print_lines([*lines, *(f"not offered: {each.place}: {each.problem}" for each in inventory.rejected)])
+    print_lines(
+        [
+            *lines,
+            *(f"not offered: {each.place}: {each.problem}" for each in (*inventory.rejected, *inventory.set_aside)),
+        ]
+    )
 
 
 def _cells(device: Device) -> tuple[str, ...]:

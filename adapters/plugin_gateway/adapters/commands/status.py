@@ -136,6 +136,8 @@ def _head(status: Mapping[str, Any]) -> list[str]:
         problem = kernel_log["problem"]
         lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
     lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
+    for word, group in (("cannot be offered", "rejected"), ("is left to others", "set_aside")):
+        lines += [f"{each['place']} {word}: {each['problem']}" for each in status.get(group, ())]
     for conflict in status.get("conflicts", ()):
         lines += [conflict["what"], f"  -> {conflict['todo']}"]
     if status["configuration_problem"]:

@@ -9,7 +9,7 @@ from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import Device, DeviceId, RejectedDevice
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
@@ -106,6 +106,8 @@ class OperatorCommands:
                 for device in devices
             ],
             "absent": self._absent(devices),
+            "rejected": _places(state.inventory.rejected if state.inventory is not None else ()),
+            "set_aside": _places(state.inventory.set_aside if state.inventory is not None else ()),
             "device_count": self._counter.status(),
             "conflicts": [each.as_json() for each in self._gateway.conflicts],
         }
@@ -237,6 +239,10 @@ def _log_cleared(device: DeviceId, reason: str | None, after: Mapping[str, Any],
         needs=after.get("needs"),
         counts_anew=list(anew) or None,
     )
+
+
+def _places(devices: Sequence[RejectedDevice]) -> Sequence[Mapping[str, Any]]:
+    return [each._asdict() for each in devices]
 
 
 def _repeated(progress: Progress) -> Mapping[str, Any]:

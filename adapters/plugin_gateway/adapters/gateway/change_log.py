@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Device, DeviceId
-from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance, SilenceChange
+from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.policy import token_of
 
@@ -95,12 +95,14 @@ def log_changes(changes: Changes) -> None:
     _log_devices("device changed", changes.altered)
     for rejected in changes.rejected:
         log.error("device cannot be offered", device=rejected.place, problem=rejected.problem)
+    for aside in changes.set_aside:
+        log.info("device is left to others", device=aside.place, why=aside.problem)
     _log_health(changes.health)
     _evidence.log(changes.notes)
     if changes.seen:
         log.info("driver", version=changes.seen.version)
     if changes.driver:
-        _log_driver(changes.driver.problem)
+        _log_driver(changes.driver)
     if changes.silence:
         _log_silence(changes.silence)
     if changes.events:
@@ -187,11 +189,11 @@ def _log_without_reports(devices: Sequence[Device]) -> None:
         )
 
 
-def _log_driver(problem: str | None) -> None:
-    if problem is None:
+def _log_driver(change: DriverChange) -> None:
+    if change.problem is None:
         log.info("driver is available")
     else:
-        log.warning("waiting for the driver", problem=problem)
+        log.warning("waiting for the driver", problem=change.problem, todo=change.todo or None)
 
 
 def _log_silence(change: SilenceChange) -> None:

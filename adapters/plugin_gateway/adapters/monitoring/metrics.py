@@ -151,10 +151,17 @@ class _Collector:
         found = self._given.compare()
         expected = GaugeMetricFamily("plugin_gateway_devices_expected", "Devices that the node should have.", labels=())
         present = GaugeMetricFamily("plugin_gateway_devices_present", "Devices that can be offered.", labels=())
+        rejected = GaugeMetricFamily(
+            "plugin_gateway_devices_rejected",
+            "Devices that the machine has and that cannot be offered, such as one that the driver failed to start.",
+            labels=(),
+        )
         if found is not None:
             expected.add_metric((), found.expected)
             present.add_metric((), found.present)
-        yield from (expected, present)
+        if self._gateway.state.inventory is not None:
+            rejected.add_metric((), len(self._gateway.state.inventory.rejected))
+        yield from (expected, present, rejected)
 
     def _health(self) -> Iterator[Metric]:
         """Yield what was counted. For each kind of evidence, that begins at 0 which follows from it in the policy."""

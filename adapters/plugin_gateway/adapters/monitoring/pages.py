@@ -57,8 +57,15 @@ def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
 
 
 def _unready(gateway: Gateway) -> list[str]:
-    """Return the resources without an open stream. A node without devices has no resource, and is ready."""
-    return [f"{each.resource} is not registered" for each in gateway.registrar.status() if each.stream_opened is None]
+    """Return why the devices of the node cannot be used. A node without devices has no resource, and is ready."""
+    state, problems = gateway.state, []
+    if state.unserved:
+        problems.append(f"no driver serves the devices of this machine ({state.unserved}): {state.driver_problem}")
+    if state.inventory is not None and not state.inventory.devices:
+        problems += [f"{each.place} cannot be offered: {each.problem}" for each in state.inventory.rejected]
+    return problems + [
+        f"{each.resource} is not registered" for each in gateway.registrar.status() if each.stream_opened is None
+    ]
 
 
 def _verdict(problems: list[str]) -> Page:

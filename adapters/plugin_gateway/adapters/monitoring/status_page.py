@@ -45,9 +45,10 @@ def _problems(status: Mapping[str, Any]) -> Sequence[str]:
         ("the kernel's log", driver["kernel_log"]["problem"] if driver.get("kernel_log") else None),
         ("the configuration file", status["configuration_problem"]),
         ("devices are missing", status["device_count"]["problem"]),
+        *((f"{each['place']} cannot be offered", each["problem"]) for each in status.get("rejected", ())),
     ]
     found += [("another device plugin", each["what"]) for each in status.get("conflicts", ())]
-    paragraphs = [f"<p class=problem>{what}: {_text(problem)}</p>" for what, problem in found if problem]
+    paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
     return [
         f"<p>driver {_text(driver['version'] or 'of unknown version')}</p>",
         _number(status["device_count"]),

@@ -201,13 +201,14 @@ _DEVICE = _dataclass(
     nodes=list_of(_path),
     reports_faults=truth,
 )
+_REJECTED = _kind(RejectedDevice, place=text, problem=text)
 _INVENTORY = _dataclass(
     Inventory,
     devices=list_of(_DEVICE),
-    rejected=list_of(_kind(RejectedDevice, place=text, problem=text)),
+    rejected=list_of(_REJECTED),
     shared_nodes=list_of(_path),
     visibility_variable=text,
-    optional={"optional_nodes": list_of(_path)},
+    optional={"optional_nodes": list_of(_path), "set_aside": list_of(_REJECTED)},
 )
 _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "InventorySeen": _kind(InventorySeen, inventory=_INVENTORY),
@@ -217,7 +218,9 @@ _OBSERVATIONS: Mapping[str, Read[Observation]] = {
     "DevicesChecked": _kind(DevicesChecked, checkups=mapping(device_id, _CHECKUP), optional={"age": number}),
     "DriverSeen": _kind(DriverSeen, version=null_or(text), instance=null_or(text)),
     "DriverUnavailable": _kind(
-        DriverUnavailable, problem=text, optional=dict.fromkeys(("restart_may_help", "is_released"), truth)
+        DriverUnavailable,
+        problem=text,
+        optional={"restart_may_help": truth, "is_released": truth, "todo": text, "unserved": whole},
     ),
     "DriverSilence": _kind(DriverSilence, seconds=number),
     "EventsAwaited": _kind(EventsAwaited, problem=null_or(text)),

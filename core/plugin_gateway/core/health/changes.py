@@ -55,10 +55,11 @@ class Note(NamedTuple):
 class DriverChange(NamedTuple):
     """The driver became unavailable, is unavailable for a new reason, or is available again.
 
-    ``problem`` is the reason, and None if the driver is available.
+    ``problem`` is the reason, and None if the driver is available. ``todo`` is what to do about it, if that is known.
     """
 
     problem: str | None
+    todo: str = ""
 
 
 class SilenceChange(NamedTuple):
@@ -95,6 +96,8 @@ class Changes(NamedTuple):
     """Devices with the same id and other attributes. The values are the new ones."""
     rejected: tuple[RejectedDevice, ...] = ()
     """Only devices that were not rejected before."""
+    set_aside: tuple[RejectedDevice, ...] = ()
+    """Only devices that were not set aside before."""
     health: tuple[HealthChange, ...] = ()
     notes: tuple[Note, ...] = ()
     driver: DriverChange | None = None

@@ -70,11 +70,13 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
     before = state.inventory
     difference = diff(before.devices if before else (), inventory.devices)
     known_rejections = before.rejected if before else ()
+    known_aside = before.set_aside if before else ()
     changes = Changes(
         added=difference.added,
         removed=difference.removed,
         altered=difference.altered,
         rejected=tuple(item for item in inventory.rejected if item not in known_rejections),
+        set_aside=tuple(item for item in inventory.set_aside if item not in known_aside),
         driver=DriverChange(problem=None) if state.driver_problem is not None else None,
     )
     after = replace(
@@ -83,6 +85,7 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         inventory=inventory,
         driver_problem=None,
         restart_may_help=False,
+        unserved=0,
         driver_missing_since=None,
         driver_is_gone=False,
     )
@@ -214,13 +217,14 @@ def _meet(state: State, driver: DriverSeen) -> tuple[State, Changes]:
 
 
 def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
-    change = None if driver.problem == state.driver_problem else DriverChange(problem=driver.problem)
+    change = None if driver.problem == state.driver_problem else DriverChange(driver.problem, driver.todo)
     since = now.uptime if state.driver_missing_since is None else state.driver_missing_since
     missing = replace(
         state,
         driver_problem=driver.problem,
         driver_missing_since=since,
         restart_may_help=driver.restart_may_help,
+        unserved=driver.unserved,
     )
     if driver.is_released:
         released = replace(missing, kernel_log=None)  # nobody reads it any more

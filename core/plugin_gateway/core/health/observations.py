@@ -104,6 +104,10 @@ class DriverUnavailable(NamedTuple):
     """The reason, for people."""
     restart_may_help: bool = False
     """Whether the driver is there, and this process could use it before, but cannot open it any more."""
+    todo: str = ""
+    """What to do about it, for people. Empty if the cause was not found."""
+    unserved: int = 0
+    """How many devices the machine has for this driver. 0 if they cannot be seen."""
     is_released: bool = False
     """Whether an operator has the gateway keep its hands off the driver. Then no device can be given out at once."""
 

@@ -42,6 +42,8 @@ class State:
     """Why the driver could not be asked, until the next inventory. None if there is no problem."""
     restart_may_help: bool = False
     """Whether another process could perhaps use the driver that cannot be asked."""
+    unserved: int = 0
+    """How many devices the machine has for the driver that cannot be asked."""
     driver_missing_since: float | None = None
     """Since when the driver cannot be asked, on the uptime clock. None if it can be asked."""
     driver_is_gone: bool = False

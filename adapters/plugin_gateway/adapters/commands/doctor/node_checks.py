@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from inotify_simple import INotify
@@ -11,6 +12,7 @@ from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_may
 from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
 from plugin_gateway.core.resources.names import ResourceName
@@ -27,8 +29,11 @@ RUNTIME_FILES = (
     "/usr/local/nvidia/toolkit/nvidia-container-runtime",
 )
 """Where NVIDIA's container runtime is installed: by packages, and by the GPU Operator."""
+_FILE_SYSTEM = "the file system of this process"
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 """Where runtimes look for CDI specifications."""
+_GPU_NODE = re.compile(r"/dev/nvidia\d+")
+"""The device node of one GPU."""
 _FREE = "free space on its file system, or give another --state-dir"
 _CURES = {
     errno.ENOSPC: _FREE,
@@ -38,14 +43,14 @@ _CURES = {
 """What to do about a folder that cannot be written, by the number of the error."""
 
 
-def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
-    """Check the devices of the driver, and that each is offered. ``inventory`` is a text if there is a problem."""
-    if isinstance(inventory, str):
-        yield mend(
-            f"driver: {inventory}",
+def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
+    """Check the devices of the driver, and that each is offered."""
+    if isinstance(inventory, DriverUnavailable):
+        todo = inventory.todo or (
             "install or load the driver; where it is not at /, give --driver-root; where it has no GPU, see `dmesg` "
-            "for NVRM, and `lspci -d 10de:`",
+            "for NVRM, and `lspci -d 10de:`"
         )
+        yield mend(f"driver: {inventory.problem}", todo)
         return
     if inventory.devices:
         products = sorted({device.product for device in inventory.devices})
@@ -54,8 +59,11 @@ def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -
         yield mend("the driver is there and shows no device", "see `dmesg` for NVRM, and `lspci -d 10de:`")
     for rejected in inventory.rejected:
         yield mend(
-            f"{rejected.place} cannot be offered: {rejected.problem}", "see `dmesg`; a reset or a reboot may help"
+            f"{rejected.place} cannot be offered: {rejected.problem}",
+            "see `dmesg` for NVRM and for PCIe errors; a reset or a reboot may help",
         )
+    for aside in inventory.set_aside:
+        yield hint(f"{aside.place} is left to others: {aside.problem}")
     for device in unmatched(State(inventory=inventory), rules):
         yield mend(
             f"{device.id} is not offered: no pattern matches {device.product!r}",
@@ -68,7 +76,7 @@ def check_inventory(inventory: Inventory | str, rules: Sequence[ResourceRule]) -
 
 def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
     """Check that all device nodes exist that containers need. ``dev_root`` is a path of this process."""
-    own = [node for device in inventory.devices for node in device.nodes]
+    own = inventory.nodes
     needed = [*own, *inventory.shared_nodes]
     if not needed:
         return
@@ -89,6 +97,18 @@ def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
         yield mend(f"device nodes are missing below {dev_root}: {', '.join(shared)}", _todo_for(shared))
     if not missing and not shared:
         yield well("every device node is there")
+    yield from _check_surplus(inventory, present)
+
+
+def _check_surplus(inventory: Inventory, present: Collection[str]) -> Iterator[Finding]:
+    """Report nodes of GPUs that are in no list. A node can outlive its GPU, so this is no fault by itself."""
+    surplus = sorted(node for node in present if _GPU_NODE.fullmatch(node) and node not in inventory.nodes)
+    if surplus and not inventory.rejected and not inventory.set_aside:
+        yield hint(
+            f"no GPU is in the driver's list for {', '.join(surplus)}: the driver failed to start it, or it was "
+            "removed since the boot",
+            "see `lspci -d 10de:`, whether the machine has it, and `dmesg` for NVRM",
+        )
 
 
 def _todo_for(shared: Sequence[str]) -> str:
@@ -161,10 +181,11 @@ def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
     specs = [name for name in CDI_FOLDERS if _has_cdi(Path(name))]
     if runtime:
         yield hint(
-            f"NVIDIA's container runtime is here: {runtime[0]}; whether it is the default one decides its own file"
+            f"NVIDIA's container runtime is in {_FILE_SYSTEM}: {runtime[0]}; whether it is the default one decides its "
+            "own file"
         )
     if specs:
-        yield hint(f"CDI knows NVIDIA's devices: {', '.join(specs)}")
+        yield hint(f"CDI specifications of NVIDIA's devices are in {_FILE_SYSTEM}: {', '.join(specs)}")
     if not runtime and not specs:
         told = (
             "they get device nodes all the same"
@@ -172,7 +193,9 @@ def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
             else "and no device nodes: --pass-device-specs=false"
         )
         yield hint(
-            f"neither NVIDIA's container runtime nor CDI is here: containers bring the libraries themselves; {told}"
+            f"neither NVIDIA's container runtime nor a CDI specification is in {_FILE_SYSTEM}; where the node has "
+            f"neither, containers bring the libraries themselves; {told}",
+            "look on the node, not in the image of a container",
         )
 
 
