@@ -27,6 +27,7 @@ EVERYTHING: dict[str, Any] = {
     "mountPodResources": True,
     "kernelLog": True,
     "passDeviceSpecs": False,
+    "numaHints": False,
     "quietTime": 30,
     "driverTimeout": 20,
     "expectedGpus": 8,

@@ -1,14 +1,17 @@
 """What people are told of a machine whose kernel shows more, or less, than the driver."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from driver.driver import Driver
 from harness.confined import needs_mounts, showing
+from harness.node import device
 from harness.process import run_to_end, started
-from plugin_gateway.adapters.commands.doctor.node_checks import check_nodes
+from plugin_gateway.adapters.commands.doctor.node_checks import check_nodes, check_numa
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.core.devices import Inventory, RejectedDevice
 
 ELSEWHERE = "0000:1b:00.0"
@@ -86,3 +89,38 @@ def test_a_device_node_without_a_gpu_is_a_note_where_nothing_explains_it(driver:
         f"no GPU is in the driver's list for {nodes}: the driver failed to start it, or it was removed since the boot"
     )
     assert told == ([] if explained else [expected])
+
+
+async def numa_nodes(kubelet_dir: Path) -> list[list[int]]:
+    (socket,) = kubelet_dir.glob("plugin-gateway-*.sock")
+    _, shown, _ = await run_to_end("inspect", "--json", str(socket))
+    (report,) = json.loads(shown)
+    return [each["numa_nodes"] for each in report["devices"]]
+
+
+async def test_a_reload_takes_the_numa_nodes_out_of_the_list(kubelet_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("version: v1\n")
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--backend=simulated:2xH100", "--config-file", str(file))
+    async with FakeKubelet(kubelet_dir, release("1.36")), started(*arguments) as process:
+        await process.wait_for_event("registered")
+        await process.wait_for_control()
+        assert await numa_nodes(kubelet_dir) == [[0], [1]]
+        file.write_text("version: v1\nflags: {plugin: {numaHints: false}}\n")
+        status, shown, _ = await run_to_end("reload")
+        assert (status, "numa_hints: True -> False" in shown) == (0, True)
+        assert await numa_nodes(kubelet_dir) == [[], []]
+
+
+@pytest.mark.parametrize(("count", "told"), [(2, False), (8, False), (36, True)])
+def test_so_many_numa_nodes_that_a_kubelet_stands_still_are_told(count: int, told: bool, tmp_path: Path) -> None:
+    for number in range(count):
+        (tmp_path / f"node{number}").mkdir()
+    (tmp_path / "online").touch()
+    inventory = Inventory(devices=(replace(device(0), numa_node=0),), visibility_variable="X")
+    found = list(check_numa(inventory, tmp_path))
+    assert [each.todo for each in found] == (
+        ["with such a kubelet, give the gateway --numa-hints=false (numaHints in the chart)"] if told else []
+    )
+    without = Inventory(devices=(replace(device(0), numa_node=None),), visibility_variable="X")
+    assert list(check_numa(without, tmp_path)) == []

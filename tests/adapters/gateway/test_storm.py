@@ -20,9 +20,9 @@ async def test_lists_are_made_again_only_if_something_has_changed(
 ) -> None:
     made: list[State] = []
 
-    def counted(state: State, rules: Sequence[ResourceRule]) -> object:
+    def counted(state: State, rules: Sequence[ResourceRule], *, numa_hints: bool) -> object:
         made.append(state)
-        return advertise(state, rules)
+        return advertise(state, rules, numa_hints=numa_hints)
 
     monkeypatch.setattr(gateway_module, "advertise", counted)
     node = Node(kubelet_dir)

@@ -78,7 +78,7 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
 def _in_force(settings: Settings, told: Mapping[str, Any], *, sees_its_paths: bool) -> Settings:
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
     found: dict[str, Any] = {
-        name: told[name] for name in ("backend", "pass_device_specs", "kernel_log") if name in told
+        name: told[name] for name in ("backend", "pass_device_specs", "numa_hints", "kernel_log") if name in told
     }
     if "resources" in told:
         found["resources"] = tuple(

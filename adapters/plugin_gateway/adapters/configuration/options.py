@@ -73,6 +73,18 @@ def _kubelet_options(api_versions: Sequence[str]) -> tuple[Option, ...]:
             "1.10.2 lose them without; auto does so where the kubelet can be one of these",
         ),
         Option(
+            name="numa_hints",
+            flags=("--numa-hints",),
+            variables=("NUMA_HINTS",),
+            file_key="flags.plugin.numaHints",
+            parse=parse_switch,
+            default="true",
+            is_switch=True,
+            group=group,
+            help="tell the kubelet the NUMA nodes of the GPUs; kubelets up to 1.35 with a Topology Manager policy "
+            "stand still with it where the machine has many NUMA nodes",
+        ),
+        Option(
             name="resource_name",
             flags=("--resource-name",),
             variables=("RESOURCE_NAME",),

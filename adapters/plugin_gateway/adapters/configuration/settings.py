@@ -52,6 +52,9 @@ class Settings:
     device_id_strategy: DeviceIdStrategy
     """How the container runtime identifies the GPUs of a container. By default by UUID; an index can change at a
     reboot."""
+    numa_hints: bool
+    """Whether the kubelet is told the NUMA nodes of the GPUs. Kubelets up to 1.35 stand still with it on a machine with
+    many NUMA nodes, if their Topology Manager has a policy."""
     resources: tuple[ResourceRule, ...]
     """Which GPUs are offered under which name. The first rule that matches decides."""
     health: HealthPolicy
@@ -99,7 +102,7 @@ class Settings:
         return {
             "kubelet_dir": str(self.kubelet_dir),
             **{name: getattr(self, name) for name in ("driver_root", "container_driver_root", "dev_root")},
-            **{name: getattr(self, name) for name in ("backend", "pass_device_specs", "kernel_log")},
+            **{name: getattr(self, name) for name in ("backend", "pass_device_specs", "numa_hints", "kernel_log")},
             "resources": [{"pattern": rule.pattern, "name": rule.name} for rule in self.resources],
         }
 

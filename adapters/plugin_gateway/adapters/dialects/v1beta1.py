@@ -23,7 +23,7 @@ def _device_list(advertisement: Advertisement) -> bytes:
     answer = wire.ListAndWatchResponse()
     for device in advertisement.devices:
         entry = answer.devices.add(ID=device.id, health=advertisement.health_of(device.id).value)
-        if device.numa_node is not None:
+        if advertisement.numa_hints and device.numa_node is not None:
             entry.topology.nodes.add(ID=device.numa_node)  # node 0 is an empty message, but has to be present
     return answer.SerializeToString()
 

@@ -71,6 +71,7 @@ class ServingPolicy(NamedTuple):
     fail_on_init_error: bool = False
     """Whether to end if the first look finds no driver."""
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
+    numa_hints: bool = True
 
     def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
         """Return a resource with this advertisement that follows the policy."""
@@ -337,8 +338,8 @@ class Gateway:
         """
         self._published = self._state
         self._log_unmatched()
-        wanted = self._withhold(advertise(self._state, self._serving_policy.rules))
-        names = {rule.name for rule in self._serving_policy.rules}
+        wanted = self._withhold(advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints))
+        names = {rule.name for rule in self.rules}
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or _without_devices(served.advertisement.value))
             if name not in names and served.publish_again_at is None:  # a recently allocated device stays listed

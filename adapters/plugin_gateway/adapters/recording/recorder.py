@@ -83,6 +83,7 @@ def configuration_of(settings: Settings) -> Mapping[str, Any]:
         "api_version": settings.api_version,
         "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
         "unhealthy_first": settings.unhealthy_first.value,
+        "numa_hints": settings.numa_hints,
         "pass_device_specs": settings.pass_device_specs,
         "device_id_strategy": settings.device_id_strategy.value,
         "dev_root": settings.dev_root,

@@ -55,6 +55,7 @@ class Configuration:
     """A value of ``--api-version``."""
     rules: tuple[ResourceRule, ...]
     unhealthy_first: UnhealthyFirst
+    numa_hints: bool = True
     policy: AllocationPolicy
     health: HealthPolicy
 
@@ -251,7 +252,8 @@ def _configuration(value: object, api_versions: Collection[str]) -> Configuratio
             "device_id_strategy": one_of(DeviceIdStrategy),
             "dev_root": text,
             "health": read_policy,
-        }
+        },
+        optional={"numa_hints": truth},
     )(value)
     policy = {each: found.pop(each) for each in ("pass_device_specs", "device_id_strategy", "dev_root")}
     return Configuration(policy=AllocationPolicy(**policy), **found)

@@ -169,6 +169,7 @@ class Stage:
             policy=configuration.policy,
             nodes=self._nodes,
             unhealthy_first=configuration.unhealthy_first,
+            numa_hints=configuration.numa_hints,
             health=configuration.health,
         )
 

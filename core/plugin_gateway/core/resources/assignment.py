@@ -42,6 +42,8 @@ class Advertisement:
     """The device nodes that every container with one of the devices needs."""
     optional_nodes: tuple[str, ...] = ()
     """The device nodes that every container with one of the devices gets if they exist."""
+    numa_hints: bool = True
+    """Whether the kubelet is told the NUMA nodes of the devices."""
     visibility_variable: str
     """The environment variable that names the devices for the vendor's container runtime."""
     by_id: Mapping[str, Device] = field(init=False, repr=False, compare=False)
@@ -74,7 +76,9 @@ def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]
     return tuple(device for device in state.devices if _rule_for(device, rules) is None)
 
 
-def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceName, Advertisement]:
+def advertise(
+    state: State, rules: Sequence[ResourceRule], *, numa_hints: bool = True
+) -> Mapping[ResourceName, Advertisement]:
     """Return the advertisement of each resource. The first matching rule decides the resource of a device.
 
     A device that no rule matches is not offered. A resource without devices is left out.
@@ -92,6 +96,7 @@ def advertise(state: State, rules: Sequence[ResourceRule]) -> Mapping[ResourceNa
             unhealthy=frozenset(device.id for device in devices if device.id in state.faults),
             shared_nodes=state.inventory.shared_nodes,
             optional_nodes=state.inventory.optional_nodes,
+            numa_hints=numa_hints,
             visibility_variable=state.inventory.visibility_variable,
         )
         for name, devices in sorted_devices.items()

@@ -88,6 +88,8 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
             node_checks.ids_of(inventory.devices),
         )
         yield from kubelet_checks.check_holders(settings.kubelet_dir, node_checks.ids_of(inventory.devices))
+        if settings.numa_hints:
+            yield from node_checks.check_numa(inventory)
     yield from node_checks.check_limits()
     yield from node_checks.check_privileges()
     yield from node_checks.check_state_directory(settings.state_dir)

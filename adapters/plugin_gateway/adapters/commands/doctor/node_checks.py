@@ -23,6 +23,10 @@ CAPABILITIES = "NVIDIA_DRIVER_CAPABILITIES"
 """The variable that tells NVIDIA's container runtime which parts of the driver a container gets."""
 UVM_NODE = "/dev/nvidia-uvm"
 """The device node that a container gets only with the capability compute."""
+NUMA_NODES = Path("/sys/devices/system/node")
+_NUMA_NODE = re.compile(r"node\d+")
+MAX_NUMA_NODES = 8
+"""The most NUMA nodes with which the Topology Manager starts unless it is told otherwise."""
 RUNTIME_FILES = (
     "/etc/nvidia-container-runtime/config.toml",
     "/usr/bin/nvidia-container-runtime",
@@ -120,6 +124,20 @@ def _todo_for(shared: Sequence[str]) -> str:
             f"then leaves {UVM_NODE} out of this container"
         )
     return "run nvidia-modprobe -u -c 0 on the host"
+
+
+def check_numa(inventory: Inventory, folder: Path = NUMA_NODES) -> Iterator[Finding]:
+    """Report so many NUMA nodes that a kubelet that is told those of the devices can stand still."""
+    try:
+        count = sum(1 for path in folder.iterdir() if _NUMA_NODE.fullmatch(path.name))
+    except OSError:
+        return
+    if count > MAX_NUMA_NODES and any(device.numa_node is not None for device in inventory.devices):
+        yield hint(
+            f"this machine has {count} NUMA nodes: a kubelet up to 1.35 whose Topology Manager has a policy tries "
+            "every combination of them, and stands still when a pod asks for a GPU",
+            "with such a kubelet, give the gateway --numa-hints=false (numaHints in the chart)",
+        )
 
 
 def check_limits() -> Iterator[Finding]:

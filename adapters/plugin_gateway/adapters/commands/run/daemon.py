@@ -253,18 +253,15 @@ class Daemon:
         """Return what `status` shows about this process, and the values that somebody decided, with their sources."""
         from plugin_gateway.adapters.support.about import about  # noqa: PLC0415 - only needed for an answer
 
-        settings, here = self._settings, about("")
+        settings, file, here = self._settings, self._settings.config_file, about("")
         decided = {name: source for name, source in settings.sources.items() if source != "default"}
         return {
             "gateway": {"version": here.gateway, "host": here.node, "instance": self._registrar.instance},
             "kubelet_dir": str(settings.kubelet_dir),
             "configuration_problem": self._configuration_problem,
             "configuration_file": None
-            if settings.config_file is None
-            else {
-                "path": str(settings.config_file),
-                "changed": find_version(settings.config_file) != settings.file_version,
-            },
+            if file is None
+            else {"path": str(file), "changed": find_version(file) != settings.file_version},
             "in_force": settings.in_force,
             "configuration": {
                 name: {"value": as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}

@@ -18,5 +18,6 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         nodes=DeviceNodes(settings.visible_dev_root),
         fail_on_init_error=settings.fail_on_init_error,
         unhealthy_first=settings.unhealthy_first,
+        numa_hints=settings.numa_hints,
         health=settings.health,
     )
