@@ -73,6 +73,7 @@ check: $(READY)
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
 	$(BIN)/python docs/packages.py
+	$(BIN)/python docs/differences.py
 	$(BIN)/python deploy/generate.py
 	git diff --exit-code --stat -- api docs/health.md deploy/manifests
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
@@ -81,6 +82,7 @@ generate: $(READY)
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
 	$(BIN)/python docs/packages.py
+	$(BIN)/python docs/differences.py
 	$(BIN)/python deploy/generate.py
 
 bench: $(READY)

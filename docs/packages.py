@@ -6,11 +6,12 @@ from pathlib import Path
 
 import grimp
 
+from generated import put
+
 PAGE = Path(__file__).with_name("architecture.md")
 PARTS = ("plugin_gateway.api", "plugin_gateway.core", "plugin_gateway.nvidia", "plugin_gateway.adapters")
 ADAPTERS = "plugin_gateway.adapters"
 """The package whose sub-packages are shown one by one."""
-BEGIN, END = "<!-- made by make generate -->", "<!-- end of what make generate made -->"
 
 Imports = Mapping[str, frozenset[str]]
 """The packages that each package imports."""
@@ -91,11 +92,7 @@ def drawing() -> str:
 
 def main() -> None:
     """Write the drawing into its place on the page."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{PAGE} has not both of the lines {BEGIN!r} and {END!r}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{drawing()}\n\n{END}{after}")
+    put(PAGE, drawing())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import generated
 import packages
 
 ROOT = Path(__file__).parents[2]
@@ -27,12 +28,12 @@ def test_there_are_few_packages_in_few_layers_and_no_circle() -> None:
 
 def test_the_page_has_the_drawing_of_today() -> None:
     page = packages.PAGE.read_text()
-    assert f"{packages.BEGIN}\n\n{packages.drawing()}\n\n{packages.END}" in page, "make generate draws it"
+    assert f"{generated.BEGIN}\n\n{packages.drawing()}\n\n{generated.END}" in page, "make generate draws it"
 
 
 def test_a_page_without_a_place_for_the_drawing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "PAGE", tmp_path / "page.md")
-    packages.PAGE.write_text(f"{packages.BEGIN} and no end")
+    packages.PAGE.write_text(f"{generated.BEGIN} and no end")
     with pytest.raises(ValueError, match="has not both of the lines"):
         packages.main()
 

@@ -56,6 +56,8 @@ def test_only_ruff_is_told_the_files() -> None:
         ("generate-health-page", "docs/health.md"),
         ("generate-health-page", "docs/health_page.py"),
         ("generate-health-page", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
+        ("generate-differences", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
+        ("generate-differences", "deploy/README.md"),
         ("generate-deployment", "deploy/manifests/plugin-gateway.yaml"),
         ("generate-deployment", "deploy/README.md"),
         *((name, "pyproject.toml") for name in ("mypy", "pyright", "lint-imports", "generate-deployment")),

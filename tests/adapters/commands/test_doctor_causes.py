@@ -66,3 +66,10 @@ async def test_a_full_or_read_only_state_folder_cannot_be_written(kubelet_dir: P
     _, output, _ = await run_to_end(*arguments)
     assert f"ok    {state_dir} can be written" in output
     assert list(state_dir.iterdir()) == []
+
+
+def test_no_root_dir_of_a_kubelet_is_proposed_because_none_moves_the_folder(tmp_path: Path) -> None:
+    (finding,) = kubelet_checks.check_directory(tmp_path / "nowhere")
+    assert (
+        "give --kubelet-dir; it is /var/lib/kubelet/device-plugins, whatever the kubelet's --root-dir" in finding.todo
+    )

@@ -18,8 +18,9 @@ from plugin_gateway.adapters.support.unix_files import explain_closed, find_list
 from plugin_gateway.core.resources.names import ResourceName
 
 _OTHER_PLACES = (
-    "elsewhere it is /var/lib/rancher/k3s/agent/kubelet/device-plugins, /var/snap/microk8s/common/var/lib/kubelet/"
-    "device-plugins or what the kubelet's --root-dir says"
+    "it is /var/lib/kubelet/device-plugins, whatever the kubelet's --root-dir says; only k3s of its first years has "
+    "/var/lib/rancher/k3s/agent/kubelet/device-plugins, and microk8s /var/snap/microk8s/common/var/lib/kubelet/"
+    "device-plugins"
 )
 
 

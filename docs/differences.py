@@ -1,0 +1,93 @@
+"""Writes into the deployment guide where the gateway differs from NVIDIA's device plugin: ``make generate``.
+
+What NVIDIA's plugin does was read in its release 0.20. What the gateway does comes from the code.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from generated import put
+from health_tables import row
+from plugin_gateway.__main__ import PARTS
+from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED, Unsupported
+from plugin_gateway.core.health.policy import Action, number_of
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
+
+PAGE = Path(__file__).parents[1] / "deploy/README.md"
+THEIR_DEFAULTS: Mapping[str, str] = {
+    "driver_root": "/",
+    "container_driver_root": "/driver-root",
+    "fail_on_init_error": "true",
+    "pass_device_specs": "false",
+    "device_id_strategy": "uuid",
+}
+"""The defaults of NVIDIA's plugin for the options that both have."""
+THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
+"""The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
+MEANINGS = {
+    "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
+    "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
+    "pass_device_specs": "Whether containers get device nodes from the kubelet.",
+}
+"""What a default that differs means."""
+
+
+def differences() -> str:
+    """Return the tables of defaults, of XIDs and of what is refused."""
+    table = {option.name: option for option in options(PARTS)}
+    defaults = [
+        _default(table[name], theirs) for name, theirs in THEIR_DEFAULTS.items() if _ours(table[name]) != theirs
+    ]
+    lines = [row(("", "NVIDIA's plugin", "plugin-gateway", "")), row(["---"] * 4), *map(row, [*defaults, *_xids()])]
+    refused = ", ".join(f"`{name}`" for name in sorted({_name(each) for each in UNSUPPORTED}))
+    return "\n".join([*lines, "", f"These settings are refused, unless their value asks for nothing: {refused}."])
+
+
+def _ours(option: Option) -> str:
+    return option.default if isinstance(option.default, str) else "as on the host"
+
+
+def _default(option: Option, theirs: str) -> Sequence[str]:
+    return f"default of `{option.flags[0]}`", f"`{theirs}`", f"`{_ours(option)}`", MEANINGS[option.name]
+
+
+def _xids() -> Sequence[Sequence[str]]:
+    """Return what follows from XIDs where both decide otherwise, and what ends that."""
+    harmless = {Action.IGNORE, Action.REPORT}
+    known = sorted(number for kind in HEALTH_POLICY.kinds if (number := number_of(kind, XID)) is not None)
+    decided = {number: HEALTH_POLICY.about(xid_kind(number)).action for number in known}
+    worse = [(number, decided[number]) for number in THEIR_IGNORED if decided[number] not in harmless]
+    milder = [number for number in known if number not in THEIR_IGNORED and decided[number] in harmless]
+    rows = [(f"XID {number}", "ignored", f"`{action.value}`", "As NVIDIA's catalog says.") for number, action in worse]
+    return [
+        *rows,
+        (f"XIDs {_numbers(milder)}", "unhealthy", "only logged, or reported", "As NVIDIA's catalog says."),
+        ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
+        ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
+    ]
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Return numbers in words. A run of them is written with its ends."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _name(setting: Unsupported) -> str:
+    return setting.flag or setting.file_key or setting.variable or ""
+
+
+def main() -> None:
+    """Write the tables into their place in the guide."""
+    put(PAGE, differences())
+
+
+if __name__ == "__main__":
+    main()
