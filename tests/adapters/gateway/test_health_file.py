@@ -303,8 +303,9 @@ async def test_a_storm_is_written_once_a_second_and_a_new_fault_in_it_at_once(
     write = state_file.write
 
     def counted(path: Path, value: Mapping[str, object]) -> state_file.Written | None:
+        result = write(path, value)
         written.append(value)
-        return write(path, value)
+        return result
 
     monkeypatch.setattr(state_file, "write", counted)
     monkeypatch.setattr(kept_file, "PAUSE", 60.0)

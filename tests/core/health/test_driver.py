@@ -9,6 +9,7 @@ from plugin_gateway.core.health.observations import (
     DriverSeen,
     DriverSilence,
     DriverUnavailable,
+    EventsAwaited,
     EvidenceReported,
     Observation,
 )
@@ -44,6 +45,16 @@ def test_a_driver_that_is_gone_for_a_moment_takes_no_device_along() -> None:
     story.see(SEEN)
     assert story.changes.driver == DriverChange(problem=None)
     assert story.sleep(600).state.faults == {}
+
+
+def test_a_time_in_which_the_process_did_not_run_is_no_time_without_a_driver() -> None:
+    """What the backend reported just before is read after it."""
+    story = Story().see(DriverUnavailable("no library"))
+    story.now += 3600
+    story.see(EventsAwaited("this process did not run for 3600 s"), EventsAwaited(None), DriverUnavailable("no GPU"))
+    assert story.state.faults == {}
+    assert story.sleep(29.9).state.faults == {}
+    assert story.sleep(0.1).stage is Stage.UNHEALTHY
 
 
 @pytest.mark.parametrize("action", [Action.UNHEALTHY, Action.IGNORE, Action.UNTIL_REBOOT])

@@ -62,8 +62,18 @@ def apply(  # noqa: PLR0911 - one for each kind
         case DriverSilence(seconds):
             return _listen(state, seconds, now, policy)
         case EventsAwaited(problem):
-            events = None if problem == state.events_problem else EventsChange(problem=problem)
-            return replace(state, events_problem=problem), Changes(events=events)
+            return _await(state, problem, now)
+
+
+def _await(state: State, problem: str | None, now: Moment) -> tuple[State, Changes]:
+    """Apply whether events can be received. If the driver is missing, the time without it starts again.
+
+    It could have come back unseen, because a process that did not run reports that it could receive none.
+    """
+    is_missing = state.driver_missing_since is not None
+    since = now.uptime if problem is not None and is_missing else state.driver_missing_since
+    events = None if problem == state.events_problem else EventsChange(problem=problem)
+    return replace(state, events_problem=problem, driver_missing_since=since), Changes(events=events)
 
 
 def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
