@@ -3,6 +3,7 @@
 set -eu
 disk=$1
 mkdir -p "$disk/lib" "$disk/log"
+mount --make-rshared / # as systemd does, so that a container can see later mounts of the machine
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$disk/lib" /var/lib
 mount --bind "$disk/log" /var/log
