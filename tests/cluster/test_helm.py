@@ -15,6 +15,8 @@ from image.build import PROJECT
 STATE = "/run/plugin-gateway"
 MADE = "configmap,serviceaccount,secret,clusterrole,clusterrolebinding"
 """Kinds of objects that the chart makes beside the DaemonSet."""
+KEPT = ("health.json", "known-devices.json", "told-states.json")
+"""Files of the state directory. Which of them there are depends on what has happened."""
 GUIDE = PROJECT / "deploy" / "README.md"
 
 
@@ -44,7 +46,7 @@ def test_it_is_upgraded_and_leaves_nothing(
     note("uninstall to allocatable 0", gone.at - began)
     wait_until(lambda: not bare.pods(), "its pods are gone", LIMIT)
     left = cluster.machine.run("find", "/var/lib/kubelet/device-plugins", STATE)
-    assert set(left.split()) - {f"{STATE}/health.json"} == {
+    assert set(left.split()) - {f"{STATE}/{name}" for name in KEPT} == {
         STATE,
         "/var/lib/kubelet/device-plugins",
         "/var/lib/kubelet/device-plugins/kubelet.sock",
