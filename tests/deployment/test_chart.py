@@ -177,6 +177,7 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
         "--driver-root-ctr-path": "/driver-root",
         "--dev-root": "/",
         "--pass-device-specs": "false",
+        "--numa-hints": "false",
         "--quiet-time": "30",
         "--expected-gpus": "8",
         "--driver-timeout": "20",
