@@ -169,8 +169,7 @@ def _refine(state: State, refined: EvidenceRefined, now: Moment, policy: HealthP
     explained = faults.explain(fault, refined.kind) if needs is None and state.is_watched else faults.doubt(fault)
     if explained is not None:
         return state.with_faults({device: explained}), Changes(notes=notes)
-    others = {each: held for each, held in state.faults.items() if each != device}
-    return replace(state, faults=others), Changes(notes=notes)
+    return state.without_faults({device}), Changes(notes=notes)
 
 
 def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:

@@ -200,9 +200,12 @@ class Fault:
 
     def quiet_left(self, policy: HealthPolicy, uptime: float) -> float | None:
         """Return the seconds of the quiet time that are left. None if it does not pass, or does not end the fault."""
-        if self.quiet_from is None or self.awaits_word:
-            return None
-        return max(self.quiet_from + policy.quiet_time - uptime, 0.0)
+        until = self.quiet_until(policy)
+        return None if until is None else max(until - uptime, 0.0)
+
+    def quiet_until(self, policy: HealthPolicy) -> float | None:
+        """Return when the quiet time ends, on the uptime clock. None as above."""
+        return None if self.quiet_from is None or self.awaits_word else self.quiet_from + policy.quiet_time
 
     @property
     def may_be_on_probation(self) -> bool:

@@ -1,6 +1,6 @@
 """Everything that is known about the devices of a node."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
@@ -93,3 +93,7 @@ class State:
     def with_faults(self, held: Mapping[DeviceId, Fault]) -> "State":
         """Return the state with these faults in addition. A fault that the device had is replaced."""
         return replace(self, faults={**self.faults, **held}) if held else self
+
+    def without_faults(self, devices: Container[DeviceId]) -> "State":
+        """Return the state without the faults of these devices."""
+        return replace(self, faults={name: fault for name, fault in self.faults.items() if name not in devices})

@@ -10,21 +10,11 @@ from typing import TypeVar
 
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health import faults
-from plugin_gateway.core.health.changes import (
-    Changes,
-    HealthChange,
-)
+from plugin_gateway.core.health.changes import Changes, HealthChange
 from plugin_gateway.core.health.effects import apply, miss_driver
 from plugin_gateway.core.health.faults import Moment, Stage
-from plugin_gateway.core.health.observations import (
-    DriverSilence,
-    Observation,
-)
-from plugin_gateway.core.health.policy import (
-    DRIVER_GONE,
-    HealthPolicy,
-    Needs,
-)
+from plugin_gateway.core.health.observations import DriverSilence, Observation
+from plugin_gateway.core.health.policy import DRIVER_GONE, HealthPolicy, Needs
 from plugin_gateway.core.health.repetition import forget
 from plugin_gateway.core.health.state import State
 
@@ -90,11 +80,7 @@ def _longer(
 
 def due(state: State, policy: HealthPolicy) -> float | None:
     """Return the time of the next change without an observation, on the uptime clock. None if there is none."""
-    times = [
-        fault.quiet_from + policy.quiet_time
-        for fault in state.faults.values()
-        if fault.quiet_from is not None and not fault.awaits_word
-    ]
+    times = [until for fault in state.faults.values() if (until := fault.quiet_until(policy)) is not None]
     if state.driver_missing_since is not None and not state.driver_is_gone:
         times.append(state.driver_missing_since + policy.driver_timeout)
     return min(times, default=None)
@@ -103,11 +89,9 @@ def due(state: State, policy: HealthPolicy) -> float | None:
 def _clear(state: State, device: DeviceId) -> State:
     """Clear the fault of a device. Lasting problems remain, unless the device is not in the inventory."""
     taken_out = {name: times for name, times in state.taken_out.items() if name != device}
-    held = {name: fault for name, fault in state.faults.items() if name != device}
     left = faults.clear(state.faults[device]) if device in state.faults and state.has(device) else None
-    if left is not None:
-        held[device] = left
-    return replace(state, faults=held, taken_out=taken_out, repeated=forget(state.repeated, {device}))
+    cleared = state.without_faults({device}).with_faults({device: left} if left is not None else {})
+    return replace(cleared, taken_out=taken_out, repeated=forget(state.repeated, {device}))
 
 
 def _conclude(
@@ -192,9 +176,7 @@ def _affects_all_devices(before: State, after: State, new: Sequence[DeviceId]) -
 def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
     """Make devices healthy whose quiet time was over at ``last_sign``, the last moment in which they were watched."""
     over = {device for device, fault in state.faults.items() if fault.is_over(policy, last_sign)}
-    if not over:
-        return state
-    return replace(state, faults={device: fault for device, fault in state.faults.items() if device not in over})
+    return state.without_faults(over) if over else state
 
 
 def _compare(before: State, after: State) -> tuple[HealthChange, ...]:
