@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from core.strategies import VARIABLE, device
 from plugin_gateway.core.device_count import (
-    MAX_NAMED,
     MAX_SETTLE_TIME,
     SETTLE_TIME,
     DeviceCount,
@@ -19,7 +18,7 @@ from plugin_gateway.core.device_count import (
     say,
     see,
 )
-from plugin_gateway.core.devices import DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId, Inventory, RejectedDevice
 
 
 def inventory(numbers: Sequence[int], *rejected: RejectedDevice) -> Inventory:
@@ -171,7 +170,7 @@ def test_some_have_names_and_the_rest_is_counted() -> None:
     assert count.problem == "1 of 4 GPUs can be offered; GPU-1 at 0000:02:00.0 is missing; 2 more"
     many = see(DeviceCount("GPU", known=of(100)), inventory([]), 0.0).problem
     assert many is not None
-    assert many.count(" is missing") == MAX_NAMED
+    assert many.count(" is missing") == MAX_NAMES
     assert many.endswith("; 68 more")
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, Inventory, RejectedDevice
 
 SETTLE_TIME = 10.0
 """Seconds for which a device has to be missing, or to be back, before that is said."""
@@ -16,8 +16,6 @@ MAX_SETTLE_TIME = 20.0
 """Seconds after which it is said although devices keep appearing."""
 FIRST_LOOK_TIME = 30.0
 """Seconds after the start in which the first inventory is awaited. Without one, every expected device is missing."""
-MAX_NAMED = 32
-"""Devices that are named in words."""
 
 
 class KnownDevice(NamedTuple):
@@ -66,8 +64,8 @@ class Comparison(NamedTuple):
         lost = [each for each in self.missing if not any(_is_at(each, other) for other in self.rejected)]
         named = [f"{each} is missing" for each in lost]
         named += [f"{each.place} cannot be offered: {each.problem}" for each in self.rejected]
-        more = max(self.lacking, len(named)) - min(len(named), MAX_NAMED)
-        parts = [*named[:MAX_NAMED], f"{more} more" if named else "their ids are not known"] if more else named
+        more = max(self.lacking, len(named)) - min(len(named), MAX_NAMES)
+        parts = [*named[:MAX_NAMES], f"{more} more" if named else "their ids are not known"] if more else named
         return f"{self.present} of {self.expected} {_plural(word, self.expected)} can be offered; {'; '.join(parts)}"
 
 

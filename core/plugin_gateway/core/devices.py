@@ -14,6 +14,10 @@ MAX_ID_LENGTH = 63
 """Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
 
 
+MAX_NAMES = 32
+"""Devices that one line names."""
+
+
 def parse_device_id(text: str) -> DeviceId:
     """Return the text as a device id that every kubelet and every reader of a comma-separated list accepts.
 

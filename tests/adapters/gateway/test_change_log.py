@@ -3,7 +3,8 @@
 from typing import Any
 
 from core.strategies import device, inventory
-from plugin_gateway.adapters.gateway.change_log import MAX_NAMES, log_changes, log_recalled
+from plugin_gateway.adapters.gateway.change_log import log_changes, log_recalled
+from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
     DevicesChecked,

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.health.story import EPOCH, GPU, OTHER, Story
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.observations import EvidenceReported
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
-from plugin_gateway.core.health.remedies import MAX_NAMES, Cause, Remedy, causes_of, summarize
+from plugin_gateway.core.health.remedies import Cause, Remedy, causes_of, summarize
 from plugin_gateway.nvidia.evidence import xid_kind
 
 EVIDENCE = st.builds(

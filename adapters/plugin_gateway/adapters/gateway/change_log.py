@@ -10,13 +10,11 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
 from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.policy import token_of
 
-MAX_NAMES = 32
-"""Devices that one line names."""
 REPEAT_INTERVAL = 60.0
 """Seconds before the same evidence is logged again."""
 MAX_EVIDENCE_REMEMBERED = 1000

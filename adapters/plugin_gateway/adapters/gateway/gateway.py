@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.gateway.change_log import MAX_NAMES, log_changes, log_withheld
+from plugin_gateway.adapters.gateway.change_log import log_changes, log_withheld
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
 from plugin_gateway.adapters.gateway.held_elsewhere import Held, Withheld, find_withheld, held_devices
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
@@ -15,7 +15,7 @@ from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Moment

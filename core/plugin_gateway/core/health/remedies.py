@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.policy import EvidenceKind
-
-MAX_NAMES = 32
-"""Devices that one line names."""
 
 
 class Remedy(NamedTuple):
