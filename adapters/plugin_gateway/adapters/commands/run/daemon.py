@@ -97,6 +97,7 @@ class Daemon:
         self._tried = settings.file_version
         """The version of the configuration file that was read last, also if it was refused."""
         self._reloading = asyncio.Lock()
+        self._importing = asyncio.Lock()
         # Last, so that a start that fails leaves no file behind.
         self._recorder = _record(settings, self._gateway.state) if settings.record else None
 
@@ -116,7 +117,9 @@ class Daemon:
             tasks.create_task(self._gateway.run(), name="gateway")
             tasks.create_task(self._memory.run(), name="memory of health")
             # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
-            tasks.create_task(_import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import")
+            tasks.create_task(
+                self._import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import"
+            )
             tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
             tasks.create_task(self._look_for_holders(), name="holders of devices")
@@ -127,6 +130,13 @@ class Daemon:
                 tasks.create_task(self._watch_file(self._settings.config_file), name="configuration file")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+
+    async def _import_later(self, *modules: str) -> None:
+        """Import modules in a thread, when the first registration is under way. One thread does it for all tasks."""
+        await asyncio.sleep(START_TIME)
+        async with self._importing:
+            for module in modules:
+                await asyncio.to_thread(import_module, module)
 
     def _written_by(self, memory: Memory) -> "WrittenBy":
         """Return the header of the file with the faults; called in the thread that writes it."""
@@ -147,7 +157,9 @@ class Daemon:
             self._service_manager.say_ready()
 
     async def _count_devices(self) -> None:
-        await _import_later(f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices", _CONTROL)  # what writes asks it
+        await self._import_later(
+            f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices", _CONTROL
+        )  # what writes asks it
         counter = self._device_counter()
         counter.keep(self._gateway.state)
         await counter.run()
@@ -188,7 +200,7 @@ class Daemon:
             self._gateway.adopt(kept)
 
     async def _report_to_cluster(self) -> None:
-        await _import_later("plugin_gateway.adapters.cluster.reports")
+        await self._import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.cluster.told_states import ToldStates  # noqa: PLC0415 - see above
@@ -206,24 +218,24 @@ class Daemon:
         await self._reports.run()
 
     async def _look_for_holders(self) -> None:
-        await _import_later("plugin_gateway.adapters.kubelet.holders")
+        await self._import_later("plugin_gateway.adapters.kubelet.holders")
         await look_for_holders(self._gateway, self._settings.kubelet_dir)
 
     async def _serve_operators(self) -> None:
         """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
-        await _import_later(_CONTROL, *_COMMANDS)
+        await self._import_later(_CONTROL, *_COMMANDS)
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
         await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands().answer).run()
 
     async def _watch_for_conflicts(self) -> None:
-        await _import_later("plugin_gateway.adapters.gateway.conflict_watch")
+        await self._import_later("plugin_gateway.adapters.gateway.conflict_watch")
         from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch  # noqa: PLC0415 - see above
 
         await ConflictWatch(self._settings.kubelet_dir, self._gateway).run()
 
     async def _serve_http(self, listener: socket.socket) -> None:
-        await _import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
+        await self._import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.monitoring.metrics import Numbers, Refusals  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
@@ -279,7 +291,7 @@ class Daemon:
         set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
 
     async def _watch_file(self, path: Path) -> None:
-        await _import_later("plugin_gateway.adapters.commands.run.config_watch")
+        await self._import_later("plugin_gateway.adapters.commands.run.config_watch")
         from plugin_gateway.adapters.commands.run.config_watch import watch_file  # noqa: PLC0415 - see above
 
         await watch_file(path, lambda: self._tried, self._reload_logged)
@@ -375,13 +387,6 @@ def _listen(address: ListenAddress) -> socket.socket:
         return listen(address.host, address.port)
     except OSError as error:
         raise ListenError(f"--listen: cannot listen on {address}: {error.strerror}") from error
-
-
-async def _import_later(*modules: str) -> None:
-    """Import modules in a thread, when the first registration is under way."""
-    await asyncio.sleep(START_TIME)
-    for module in modules:
-        await asyncio.to_thread(import_module, module)
 
 
 def _given(settings: Settings) -> "Given":
