@@ -12,7 +12,7 @@ import pytest
 
 from harness.node import until
 from plugin_gateway.adapters.control import control_client, control_socket
-from plugin_gateway.adapters.control.control_client import ControlError, NoAnswerError, ask, ask_all
+from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, Answer, ControlServer
 from plugin_gateway.core.errors import GatewayError
 
@@ -50,7 +50,7 @@ async def serving(directory: Path, instance: str = INSTANCE, answer: Answer = an
 
 
 async def asked(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await asyncio.to_thread(ask, path, request)
+    return await asyncio.to_thread(Asked(path, 0, {}).tell, request)
 
 
 def status(*, stream: float | None = None, stands_by: bool = False) -> Answer:
@@ -234,7 +234,7 @@ def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:
 
 def test_a_name_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match=r"no gateway can be asked at .*: AF_UNIX path too long"):
-        ask(tmp_path / ("x" * 120), {})
+        Asked(tmp_path / ("x" * 120), 0, {}).tell({})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from driver.driver import Call, Driver, built
 from harness.node import RESOURCE, until
 from harness.process import Process, run_to_end, started
-from plugin_gateway.adapters.control.control_client import ask, ask_all
+from plugin_gateway.adapters.control.control_client import ask_all
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
 from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation
@@ -65,7 +65,7 @@ async def test_a_driver_that_is_released_is_not_held_until_somebody_takes_it(kub
 
 async def test_it_is_taken_again_when_the_time_is_over(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
     async with node(kubelet_dir, driver) as (kubelet, process):
-        assert ask(ask_all(state_dir)[0].socket, {"command": "release", "seconds": 1})["seconds_left"] <= 1
+        assert ask_all(state_dir)[0].tell({"command": "release", "seconds": 1})["seconds_left"] <= 1
         await given_out(kubelet, 0)
         await process.wait_for_event("driver taken again")
         await given_out(kubelet, 8)

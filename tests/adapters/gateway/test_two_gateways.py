@@ -4,10 +4,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -78,8 +78,23 @@ async def test_status_shows_the_active_one_first_and_says_which_is_which(two: Tw
     assert other["resources"][0]["stands_by"]
 
 
+@asynccontextmanager
+async def older_gateway(state_dir: Path, status: Mapping[str, Any]) -> AsyncIterator[Path]:
+    """A gateway that has this status and knows no other command. All of its version had this name for the socket."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = json.loads(await reader.readline())["command"]
+        told = {"answer": status} if asked == "status" else {"error": "unknown command"}
+        writer.write(json.dumps(told).encode() + b"\n")
+        writer.close()
+
+    path = state_dir / "control.sock"
+    async with await asyncio.start_unix_server(answer, path):
+        yield path
+
+
 async def test_a_gateway_of_an_older_version_is_shown_too(two: Two, driver: Driver, state_dir: Path) -> None:
-    """It has the one name for a socket that all gateways had, and does not say which one it is."""
+    """It does not say which one it is."""
     two.standbys_driver.xid(3, 79)
     await two.standby.wait_for_event("device changed its health")
     _, output, _ = await run_to_end("status", "--json")
@@ -88,13 +103,7 @@ async def test_a_gateway_of_an_older_version_is_shown_too(two: Two, driver: Driv
     (fault,) = [device for device in older["devices"] if device["health"] != "healthy"]
     fault["evidence"] = [{name: each[name] for name in ("what", "at")} for each in fault["evidence"]]
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.write(json.dumps({"answer": older}).encode() + b"\n")
-        writer.close()
-
-    path = state_dir / "control.sock"
-    async with await asyncio.start_unix_server(answer, path):
+    async with older_gateway(state_dir, older) as path:
         for arguments in (("status",), ("status", "--json"), ("doctor",)):
             _, output, errors = await run_to_end(*arguments, environment=driver.environment)
             assert (errors, str(path) in output) == ("", True)
@@ -160,6 +169,27 @@ async def test_both_release_the_driver_and_take_it_again(two: Two) -> None:
     assert all(f"(pid {pid}), " in output for pid, _ in roles(two))
 
 
+@pytest.mark.parametrize(
+    ("command", "done"),
+    [
+        (("driver", "release"), "its library is closed"),
+        (("driver", "take"), "the driver was not released"),
+        (("health", "accept"), "8 GPUs are expected from now on"),
+        (("health", "clear", "--all"), "every device is healthy already"),
+    ],
+)
+async def test_one_that_refuses_a_command_keeps_it_from_no_other(
+    command: Sequence[str], done: str, two: Two, state_dir: Path
+) -> None:
+    older = {"devices": [], "resources": [{"stream_opened": 1.0, "stands_by": False}]}
+    async with older_gateway(state_dir, older) as path:
+        status, output, errors = await run_to_end(*command)
+    assert status == 1
+    assert errors == f"plugin-gateway: gateway at {path} (pid {os.getpid()}), active: unknown command\n"
+    assert output.count(done) == 2
+    assert all(f"(pid {pid}), {role}: " in output for pid, role in roles(two))
+
+
 async def test_health_clear_of_what_only_one_of_them_holds_against_a_device(two: Two, driver: Driver) -> None:
     two.standbys_driver.xid(3, 79)
     await two.standby.wait_for_event("device changed its health")
@@ -174,12 +204,12 @@ async def test_a_gateway_that_hangs_is_named_and_the_other_one_answers(two: Two,
     await two.kubelet.wait_for(lambda: two.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
     two.standby.send(signal.SIGSTOP)
     try:
-        status, output, _ = await run_to_end("health", "clear", "--all")
+        status, output, errors = await run_to_end("health", "clear", "--all")
     finally:
         two.standby.send(signal.SIGCONT)
     assert status == 1
     assert f"{driver.uuid(3)} is healthy: XID 79 is not held against it any more" in output
-    assert "did not answer within 5 s" in output
+    assert "did not answer within 5 s" in errors
 
 
 async def test_the_memory_is_written_by_the_active_one_and_read_by_who_takes_over(

@@ -3,14 +3,13 @@
 import argparse
 import re
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
-from plugin_gateway.adapters.control.control_client import Asked, ask, ask_all
-from plugin_gateway.adapters.support.terminal import print_lines
+from plugin_gateway.adapters.control.control_client import Asked, ask_all
 from plugin_gateway.core.errors import InvalidValueError
 
 DEFAULT_TIME = "120s"
@@ -73,50 +72,47 @@ def parse_time(text: str) -> int:
 def release(state_dir: Path, seconds: int) -> int:
     """Have every gateway of the node release the driver, and wait until the library is closed.
 
-    Return 1 if one does not close it in time.
+    Return 1 if one does not.
     """
-    gateways = ask_all(state_dir)
-    for each in gateways:
-        if each.problem is None:
-            ask(each.socket, {"command": "release", "seconds": seconds})
-    deadline = time.monotonic() + CLOSE_TIMEOUT
-    return max([_wait_until_closed(each, seconds, deadline, _name(each, gateways)) for each in gateways])
+    gateways, deadline = ask_all(state_dir), time.monotonic() + CLOSE_TIMEOUT
+
+    def begin(gateway: Asked) -> Outcome:
+        gateway.tell({"command": "release", "seconds": seconds})
+        return Outcome()
+
+    begun = [attempt(each, begin) for each in gateways]  # all of them, before one is waited for
+    return show(
+        gateways,
+        [
+            outcome
+            if outcome.problems
+            else attempt(each, lambda gateway: _wait_until_closed(gateway, seconds, deadline))
+            for each, outcome in zip(gateways, begun, strict=True)
+        ],
+    )
 
 
-def _wait_until_closed(gateway: Asked, seconds: int, deadline: float, name: str) -> int:
-    """Print what became of a release, and return the exit status."""
-    if gateway.problem is not None:
-        print_lines([f"{name}{gateway.problem}"])
-        return 1
+def _wait_until_closed(gateway: Asked, seconds: int, deadline: float) -> Outcome:
     while (released := _released(gateway)) is not None and not released["is_closed"] and time.monotonic() < deadline:
         time.sleep(_PAUSE)
     if released is None:
-        print_lines([f"{name}the driver was taken again meanwhile"])
-    elif not released["is_closed"]:
+        return Outcome(problems=["the driver was taken again meanwhile"])
+    if not released["is_closed"]:
         problem = f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"
-        print_lines([f"{name}{problem}"])
-    else:
-        told = f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"
-        print_lines([f"{name}{told}"])
-        return 0
-    return 1
+        return Outcome(problems=[problem])
+    return Outcome([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
 
 
 def _released(gateway: Asked) -> Any:
-    return ask(gateway.socket, {"command": "status"})["driver"]["released"]
-
-
-def _name(gateway: Asked, gateways: Sequence[Asked]) -> str:
-    return f"{gateway.words}: " if len(gateways) > 1 else ""
+    return gateway.tell({"command": "status"})["driver"]["released"]
 
 
 def take(state_dir: Path) -> int:
-    """Have every gateway of the node take the driver again. Return 1 if one does not answer."""
+    """Have every gateway of the node take the driver again. Return 1 if one does not."""
     gateways = ask_all(state_dir)
-    print_lines([f"{_name(each, gateways)}{each.problem or _take(each)}" for each in gateways])
-    return 1 if any(each.problem is not None for each in gateways) else 0
+    return show(gateways, [attempt(each, _take) for each in gateways])
 
 
-def _take(gateway: Asked) -> str:
-    was_released = ask(gateway.socket, {"command": "take"})["was_released"]
-    return "the driver is taken again" if was_released else "the driver was not released"
+def _take(gateway: Asked) -> Outcome:
+    was_released = gateway.tell({"command": "take"})["was_released"]
+    return Outcome(["the driver is taken again" if was_released else "the driver was not released"])

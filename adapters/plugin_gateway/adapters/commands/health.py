@@ -3,12 +3,12 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
-from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask, ask_all
-from plugin_gateway.adapters.support.terminal import print_lines
+from plugin_gateway.adapters.control.control_client import Asked, ask_all
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Stage
 
@@ -58,41 +58,17 @@ def clear(state_dir: Path, devices: Sequence[str], *, on_probation: bool) -> int
     gateways = ask_all(state_dir)
     allowed = {each.socket: _clearable(each.status, on_probation=on_probation) for each in gateways}
     if any(all(device not in found for found in allowed.values()) for device in devices):
-        ask(gateways[0].socket, _request(devices, only))  # it says what is wrong with them
-    named = [[name for name in devices if name in allowed[each.socket]] for each in gateways]
-    outcomes = [
-        _Outcome(["they are healthy already"], is_well=True)
-        if devices and not names and each.problem is None
-        else _clear_at(each, _request(names, only))
-        for each, names in zip(gateways, named, strict=True)
-    ]
-    return _show(gateways, outcomes)
+        gateways[0].tell(_request(devices, only))  # it says what is wrong with them
 
+    def tell(gateway: Asked) -> Outcome:
+        names = [name for name in devices if name in allowed[gateway.socket]]
+        if devices and not names and gateway.problem is None:
+            return Outcome(["they are healthy already"])
+        answers = gateway.tell(_request(names, only))["devices"]
+        lines = [_cleared(answer) for answer in answers] or ["every device is healthy already"]
+        return Outcome(lines, is_well=all(answer["health"] == "healthy" for answer in answers))
 
-class _Outcome(NamedTuple):
-    """What a gateway did."""
-
-    lines: Sequence[str]
-    is_well: bool
-
-
-def _show(gateways: Sequence[Asked], outcomes: Sequence[_Outcome]) -> int:
-    """Print what each gateway did. Return 1 if one did not do it."""
-    for gateway, outcome in zip(gateways, outcomes, strict=True):
-        named = f"{gateway.words}: " if len(gateways) > 1 else ""
-        print_lines([f"{named}{line}" for line in outcome.lines])
-    return 0 if all(each.is_well for each in outcomes) else 1
-
-
-def _clear_at(gateway: Asked, request: Mapping[str, Any]) -> _Outcome:
-    if gateway.problem is not None:
-        return _Outcome([str(gateway.problem)], is_well=False)
-    try:
-        answers = ask(gateway.socket, request)["devices"]
-    except ControlError as error:
-        return _Outcome([str(error)], is_well=False)
-    lines = [_cleared(answer) for answer in answers] or ["every device is healthy already"]
-    return _Outcome(lines, all(answer["health"] == "healthy" for answer in answers))
+    return show(gateways, [attempt(each, tell) for each in gateways])
 
 
 def _request(devices: Sequence[str], only: Mapping[str, str]) -> Mapping[str, Any]:
@@ -113,31 +89,21 @@ def accept(state_dir: Path) -> int:
     """Have every gateway of the node expect the GPUs that it has now. Return 1 if one could not be told.
 
     Raises:
-        ControlError: no gateway answers, or the active one refuses.
+        ControlError: no gateway answers.
     """
     gateways = ask_all(state_dir)
-    accepted = _accepted(ask(gateways[0].socket, _ACCEPT))
-    return _show(gateways, [_Outcome(accepted, is_well=True), *map(_accept_at, gateways[1:])])
+    return show(gateways, [attempt(each, _accept) for each in gateways])
 
 
-_ACCEPT = {"command": "accept"}
-
-
-def _accept_at(gateway: Asked) -> _Outcome:
-    if gateway.problem is not None:
-        return _Outcome([str(gateway.problem)], is_well=False)
-    try:
-        return _Outcome(_accepted(ask(gateway.socket, _ACCEPT)), is_well=True)
-    except ControlError as error:
-        return _Outcome([str(error)], is_well=False)
-
-
-def _accepted(answer: Mapping[str, Any]) -> Sequence[str]:
+def _accept(gateway: Asked) -> Outcome:
+    answer = gateway.tell({"command": "accept"})
     before = f", before it were {answer['before']}" if answer["before"] != answer["expected"] else ", as before"
-    return [
-        f"{answer['expected']} GPUs are expected from now on{before}",
-        *(f"{device} is not missed any more" for device in answer["missed"]),
-    ]
+    return Outcome(
+        [
+            f"{answer['expected']} GPUs are expected from now on{before}",
+            *(f"{device} is not missed any more" for device in answer["missed"]),
+        ]
+    )
 
 
 def _cleared(answer: Mapping[str, Any]) -> str:

@@ -68,6 +68,17 @@ class Asked(NamedTuple):
         """Which gateway it is, and what it does, on one line."""
         return f"{self.name}, {self.role}"
 
+    def tell(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send it a request, and return its answer.
+
+        Raises:
+            NoAnswerError: it does not answer in time.
+            ControlError: it did not answer before, cannot be reached, or refuses.
+        """
+        if self.problem is not None:
+            raise self.problem
+        return _converse(self.socket, request)[1]
+
 
 _ORDER = ("active", "not registered", "standing by", "does not answer")
 
@@ -92,16 +103,6 @@ def ask_all(directory: Path) -> Sequence[Asked]:
     if all(each.problem is not None for each in asked):
         raise problems[0] if problems else _nobody(directory, "there is no control socket")
     return sorted(asked, key=lambda each: _ORDER.index(each.role))
-
-
-def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Send a request to the gateway that listens on this socket, and return its answer.
-
-    Raises:
-        NoAnswerError: it does not answer in time.
-        ControlError: it cannot be reached, or refuses.
-    """
-    return _converse(path, request)[1]
 
 
 def _find(directory: Path) -> Sequence[Path]:
