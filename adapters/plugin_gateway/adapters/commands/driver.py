@@ -9,13 +9,13 @@ from typing import Any
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
 from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
+from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.control.control_client import Asked, ask_all
 from plugin_gateway.core.errors import InvalidValueError
 
 DEFAULT_TIME = "120s"
 MIN_SECONDS = 10
 """Until the library is closed, some seconds can have passed."""
-MAX_SECONDS = 3600
 CLOSE_TIMEOUT = 10.0
 """Seconds to wait until the library is closed. A wait for events, which ends first, takes 5 s at most."""
 _PAUSE = 0.05
@@ -38,7 +38,7 @@ def make(parts: Parts) -> SubCommand:
             "--for",
             dest="duration",
             metavar="TIME",
-            help=f"how long it is released, such as 90s or 10m, at most {MAX_SECONDS} seconds; default: {DEFAULT_TIME}",
+            help=f"how long it is released, such as 90s or 10m, at most {MAX_RELEASE} seconds; default: {DEFAULT_TIME}",
         )
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
@@ -62,9 +62,9 @@ def parse_time(text: str) -> int:
     """
     found = _TIME.fullmatch(text)
     seconds = int(found[1]) * (60 if found[2] == "m" else 1) if found else 0
-    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+    if not MIN_SECONDS <= seconds <= MAX_RELEASE:
         raise InvalidValueError(
-            f"--for: {text[:80]!r}, allowed are {MIN_SECONDS}s to {MAX_SECONDS}s, also as minutes such as 10m"
+            f"--for: {text[:80]!r}, allowed are {MIN_SECONDS}s to {MAX_RELEASE}s, also as minutes such as 10m"
         )
     return seconds
 

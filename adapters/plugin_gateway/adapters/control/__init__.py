@@ -15,3 +15,6 @@ each client.
 Answers are made in the event loop, from what the gateway knows at that moment. No request waits for the driver or the
 kubelet; `reload` waits for a thread that reads the configuration file. Each side waits 5 s for the other.
 """
+
+MAX_RELEASE = 3600
+"""Seconds for which the driver can be released at most, so that nobody forgets it."""

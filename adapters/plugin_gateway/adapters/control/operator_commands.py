@@ -4,6 +4,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -15,10 +16,6 @@ from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.resources.assignment import advertise
-
-MAX_RELEASE = 3600
-"""Seconds for which the driver can be released at most, so that nobody forgets it."""
-
 
 HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
 """A pod holds the device under another resource name. No policy decides about it."""
@@ -136,7 +133,7 @@ class OperatorCommands:
                 {
                     "what": withheld.reason,
                     "at": withheld.since,
-                    "kind": "held-elsewhere",
+                    "kind": HELD_ELSEWHERE,
                     "source": Source.GATEWAY.value,
                 }
             ],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import DeviceId, whole_device
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule
 from plugin_gateway.core.resources.names import ResourceName
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
-_REPLICA = "::"
-"""Before the number of a share, in the device ids of plugins that offer a device several times."""
 
 Held = Mapping[str, Mapping[str, str]]
 """For each device the resources under which it is held, each with the containers in words."""
@@ -43,7 +41,7 @@ def held_devices(holders: "Iterable[Holder]") -> Held:
     for holder in holders:
         container = printable(f"{holder.pod} {holder.container}")
         for device in () if holder.is_gone else holder.devices:
-            resources = held.setdefault(device.partition(_REPLICA)[0], {})
+            resources = held.setdefault(whole_device(device), {})
             known = resources.get(holder.resource)
             resources[holder.resource] = container if known is None else f"{known}, {container}"
     return held
