@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind
+from plugin_gateway.core.health.policy import NOT_ANSWERING, RECOVERY_ACTION, EvidenceKind, words_of_recovery
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import (
     FABRIC,
@@ -141,7 +141,7 @@ def report(*, recovery_action: int | None, row_remap_failed: bool = False, retir
     problems: dict[EvidenceKind, str] = {}
     if recovery_action:
         name = RECOVERY_ACTIONS.get(recovery_action, f"number {recovery_action}")
-        problems[RECOVERY_ACTION] = f"the driver asks for recovery: {name}"
+        problems[RECOVERY_ACTION] = words_of_recovery(name)
     if row_remap_failed:
         problems[ROW_REMAP_FAILURE] = "a row of memory could not be remapped"
     if retirement_pending:

@@ -13,6 +13,7 @@ from plugin_gateway.core.health.policy import (
     RECOVERY_ACTION,
     EvidenceKind,
     number_of,
+    recovery_asked_for,
 )
 from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.nvidia.evidence import (
@@ -152,7 +153,7 @@ def investigation_of(xid: int) -> Investigation | None:
 def remedy_for(evidence: Evidence) -> Remedy:
     """Return what NVIDIA says to do about this evidence. Nothing where its kind is unknown."""
     if evidence.kind == RECOVERY_ACTION:
-        name = evidence.what.rpartition(": ")[2]
+        name = recovery_asked_for(evidence.what)
         return (
             Remedy(action=name, todo=_RECOVERIES[name]) if name in _RECOVERIES else Remedy(todo=_OTHERS[evidence.kind])
         )

@@ -10,7 +10,7 @@ from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, KernelLogRead
-from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.core.health.policy import RECOVERY_ACTION, words_of_recovery
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
 from plugin_gateway.nvidia.naming import DEVICE_WORD, OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE
@@ -24,7 +24,7 @@ NUMA_NODES = 2
 """The simulated GPUs are spread over this many NUMA nodes."""
 _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
-_ASKING = Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)
+_ASKING = Checkup({RECOVERY_ACTION: words_of_recovery("GPU reset")}, asks_for_recovery=True)
 KERNEL_LOG_PROBLEM = "the kernel's log says nothing about simulated GPUs"
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 """The UUIDs are derived from it, so that the same GPU has the same UUID every time."""

@@ -17,6 +17,7 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
     Needs,
     Probation,
+    recovery_asked_for,
 )
 
 MAX_EVIDENCE = 8
@@ -182,7 +183,7 @@ class Fault:
         others = [f"'{what}'" for kind, what in self.problems.items() if kind not in {RECOVERY_ACTION, DRIVER_GONE}]
         ends = ["a driver that answers"] if DRIVER_GONE in self.problems else []
         if (asked := self.problems.get(RECOVERY_ACTION)) is not None:
-            ends.append(f"what the driver asks for: {asked.rpartition(': ')[2]}")
+            ends.append(f"what the driver asks for: {recovery_asked_for(asked)}")
         if others:
             ends.append(f"a check that no longer finds {', '.join(others)}")
         return ", and ".join(ends)

@@ -33,6 +33,7 @@ def number_of(kind: EvidenceKind, family: str) -> int | None:
     return int(kind.removeprefix(family)[1:]) if family_of(kind) == family else None
 
 
+_ASKS_FOR = "the driver asks for recovery: "
 _IN_WORDS = {RECOVERY_ACTION: "the driver's recovery action changed"}
 """What the driver reports without a number, in words for people."""
 
@@ -50,6 +51,16 @@ def words_of(kind: EvidenceKind) -> str:
         return _IN_WORDS[kind]
     family = family_of(kind)
     return kind if family is None else f"{family.upper()} {kind.removeprefix(family)[1:]}"
+
+
+def words_of_recovery(action: str) -> str:
+    """Return the words of a problem: the driver asks for this recovery action."""
+    return f"{_ASKS_FOR}{action}"
+
+
+def recovery_asked_for(words: str) -> str:
+    """Return the recovery action that is asked for in these words."""
+    return words.removeprefix(_ASKS_FOR)
 
 
 def token_of(kind: EvidenceKind) -> str:
