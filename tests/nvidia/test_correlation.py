@@ -19,7 +19,7 @@ from plugin_gateway.nvidia.correlation import (
     UNCLEAR,
     WINDOW,
     Correlator,
-    Meaning,
+    LineMeaning,
     Subject,
 )
 from plugin_gateway.nvidia.evidence import xid_kind
@@ -28,7 +28,7 @@ KINDS = (xid_kind(145), xid_kind(149))
 KIND = KINDS[0]
 EVENT, SUBJECT = EvidenceReported(KIND, GPU), Subject(KIND, GPU, "")
 LINE = EVENT._replace(source=Source.KERNEL_LOG)
-HARMLESS, FATAL = Meaning(Action.IGNORE, "harmless"), Meaning(Action.UNTIL_RESET, "fatal")
+HARMLESS, FATAL = LineMeaning(Action.IGNORE, "harmless"), LineMeaning(Action.UNTIL_RESET, "fatal")
 EXPLAINED, NEEDS_RESET, OPEN = (
     EvidenceRefined(KIND, GPU, Action.IGNORE, "harmless"),
     EvidenceRefined(KIND, GPU, Action.UNTIL_RESET, "fatal"),
@@ -115,8 +115,8 @@ def test_one_kind_explains_no_other_and_one_device_no_other() -> None:
         assert EXPLAINED not in joined.line(subject, HARMLESS, 100.1)
 
 
-@pytest.mark.parametrize("meaning", [UNCLEAR, Meaning(Action.UNTIL_DRIVER_DECIDES, "asks the driver")])
-def test_after_an_unclear_line_nothing_is_explained_for_a_while(meaning: Meaning) -> None:
+@pytest.mark.parametrize("meaning", [UNCLEAR, LineMeaning(Action.UNTIL_DRIVER_DECIDES, "asks the driver")])
+def test_after_an_unclear_line_nothing_is_explained_for_a_while(meaning: LineMeaning) -> None:
     joined = correlator()
     joined.event(EVENT, 100.0)
     assert joined.line(SUBJECT, meaning, 100.1) == [OPEN._replace(what=meaning.what)]
@@ -128,10 +128,10 @@ def test_after_an_unclear_line_nothing_is_explained_for_a_while(meaning: Meaning
     assert joined.line(SUBJECT, HARMLESS, 120.1) == [EXPLAINED]
 
 
-@pytest.mark.parametrize("meaning", [UNCLEAR, Meaning(Action.UNTIL_DRIVER_DECIDES, "asks the driver")])
+@pytest.mark.parametrize("meaning", [UNCLEAR, LineMeaning(Action.UNTIL_DRIVER_DECIDES, "asks the driver")])
 @pytest.mark.parametrize("event_comes_first", [True, False])
 def test_a_further_line_that_explains_nothing_opens_the_question_again(
-    meaning: Meaning, *, event_comes_first: bool
+    meaning: LineMeaning, *, event_comes_first: bool
 ) -> None:
     joined, story = correlator(), Story()
     for is_event in (event_comes_first, not event_comes_first):

@@ -11,7 +11,7 @@ import pytest
 
 from plugin_gateway.nvidia import kernel_log
 from plugin_gateway.nvidia.kernel_lines import XidLine
-from plugin_gateway.nvidia.kernel_log import Batch, KernelLog, Listener, find_problem, problem_of
+from plugin_gateway.nvidia.kernel_log import Batch, KernelLog, LogListener, find_problem, problem_of
 
 from .watcher import LIMIT, eventually
 
@@ -37,7 +37,7 @@ class Log:
         self.due = None
 
     def read(self, *, reopen_pause: float = 0.02) -> KernelLog:
-        listener = Listener(self.hear, lambda: self.due, self.problems.append)
+        listener = LogListener(self.hear, lambda: self.due, self.problems.append)
         return KernelLog(str(self.path), listener, reopen_pause=reopen_pause)
 
     def write(self, data: bytes) -> None:
@@ -84,7 +84,7 @@ def test_lines_from_before_the_start_are_no_evidence(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(LINE % 79)
     log = Log(tmp_path)
-    reader = KernelLog(str(path), Listener(log.hear, lambda: None, log.problems.append), reopen_pause=0.02)
+    reader = KernelLog(str(path), LogListener(log.hear, lambda: None, log.problems.append), reopen_pause=0.02)
     eventually(lambda: log.problems[:2] == [None, f"{path} ended"])
     assert log.xids == []
     stop(reader, log)
@@ -160,7 +160,7 @@ def test_a_listener_that_fails_does_not_end_the_thread(log: Log) -> None:
         if len(log.batches) == 1:
             raise ValueError("clumsy")
 
-    reader = KernelLog(str(log.path), Listener(hear, lambda: None, log.problems.append), reopen_pause=0.02)
+    reader = KernelLog(str(log.path), LogListener(hear, lambda: None, log.problems.append), reopen_pause=0.02)
     eventually(lambda: len(log.batches) > 1)
     assert log.problems == [None, "ValueError: clumsy", None]
     log.write(LINE % 79)

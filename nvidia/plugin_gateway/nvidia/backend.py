@@ -205,7 +205,7 @@ class NvmlBackend:
 
     def _read_kernel_log(self, kernel: "KernelEvidence") -> "KernelLog":
         """Start the thread that reads the kernel's log, when the GPUs and their addresses are known."""
-        from plugin_gateway.nvidia.kernel_log import Batch, KernelLog, Listener  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.nvidia.kernel_log import Batch, KernelLog, LogListener  # noqa: PLC0415 - only where asked for
 
         def hear(batch: Batch) -> None:
             with self._reporting:
@@ -222,4 +222,4 @@ class NvmlBackend:
             with self._reporting:
                 self._forward_all(kernel.say_problem(problem))
 
-        return KernelLog(self._kernel_log, Listener(hear, due, say_problem))
+        return KernelLog(self._kernel_log, LogListener(hear, due, say_problem))

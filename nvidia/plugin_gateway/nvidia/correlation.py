@@ -34,7 +34,7 @@ MAX_TRACKS = 1024
 """Devices and kinds that are remembered at most, if they are quiet."""
 
 
-class Meaning(NamedTuple):
+class LineMeaning(NamedTuple):
     """What a line of the log says about an error."""
 
     action: Action
@@ -43,7 +43,7 @@ class Meaning(NamedTuple):
     """In words. Empty if the line has none of its own."""
 
 
-UNCLEAR = Meaning(Action.UNTIL_DRIVER_DECIDES, "")
+UNCLEAR = LineMeaning(Action.UNTIL_DRIVER_DECIDES, "")
 """A line whose sub-code could not be read."""
 
 
@@ -59,7 +59,7 @@ class _Line(NamedTuple):
     """A line that waits for its event. ``explains`` is its meaning if it has not counted itself."""
 
     at: float
-    explains: Meaning | None
+    explains: LineMeaning | None
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class _Track:
     """When an event or a line came last."""
     doubted_at: float = -inf
     explained_at: float = -inf
-    waiting: Meaning | None = None
+    waiting: LineMeaning | None = None
     """What will be said when it is quiet."""
 
 
@@ -109,7 +109,7 @@ class Correlator:
                 told += self._doubt(subject, track, now)
         return told
 
-    def line(self, subject: Subject, meaning: Meaning | None, now: float) -> list[Observation]:
+    def line(self, subject: Subject, meaning: LineMeaning | None, now: float) -> list[Observation]:
         """Return what follows from a line of the log. ``meaning`` is None for a kind of evidence without sub-codes."""
         track, told = self._update(subject, now)
         track.last = now
@@ -123,7 +123,7 @@ class Correlator:
         return told + self._mean(subject, track, meaning, now, counts=counts)
 
     def _mean(
-        self, subject: Subject, track: _Track, meaning: Meaning, now: float, *, counts: bool
+        self, subject: Subject, track: _Track, meaning: LineMeaning, now: float, *, counts: bool
     ) -> list[Observation]:
         if meaning.action is Action.UNTIL_DRIVER_DECIDES or (
             meaning.action is Action.IGNORE and now - self._lost_at < WINDOW
@@ -205,6 +205,6 @@ class Correlator:
         return [_refined(subject, meaning)]
 
 
-def _refined(subject: Subject, meaning: Meaning) -> EvidenceRefined:
+def _refined(subject: Subject, meaning: LineMeaning) -> EvidenceRefined:
     assert subject.device is not None
     return EvidenceRefined(subject.kind, subject.device, meaning.action, meaning.what)

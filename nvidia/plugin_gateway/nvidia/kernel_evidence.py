@@ -13,7 +13,7 @@ from plugin_gateway.core.health.observations import (
     Observation,
 )
 from plugin_gateway.core.health.policy import Action, family_of, numbered
-from plugin_gateway.nvidia.correlation import UNCLEAR, Correlator, Meaning, Subject
+from plugin_gateway.nvidia.correlation import UNCLEAR, Correlator, LineMeaning, Subject
 from plugin_gateway.nvidia.evidence import SXID, XID, xid_kind
 from plugin_gateway.nvidia.kernel_lines import SxidLine, XidLine
 from plugin_gateway.nvidia.kernel_log import Batch
@@ -75,13 +75,13 @@ class KernelEvidence:
             return []
         return self._correlator.line(subject, self._meaning(line), now)
 
-    def _meaning(self, line: XidLine) -> Meaning | None:
+    def _meaning(self, line: XidLine) -> LineMeaning | None:
         if line.xid not in SEVEREST:
             return None
         if line.registers is None:
             return UNCLEAR
         decoded = decode(line.xid, line.registers, self._branch)
-        return Meaning(ACTIONS[decoded.action], decoded.what)
+        return LineMeaning(ACTIONS[decoded.action], decoded.what)
 
     def _sxid(self, line: SxidLine) -> list[Observation]:
         """Return an SXid. It is about the switch, which all GPUs share, unless the address is that of a GPU."""

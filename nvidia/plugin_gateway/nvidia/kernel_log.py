@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     """Whether records before these were lost."""
 
 
-class Listener(NamedTuple):
+class LogListener(NamedTuple):
     """Who hears what was read. The functions are called in the reader's thread."""
 
     hear: Callable[[Batch], object]
@@ -56,7 +56,7 @@ class _Found(Enum):
 class KernelLog:
     """Reads the log until `stop`. No error ends the thread."""
 
-    def __init__(self, path: str, listener: Listener, *, reopen_pause: float = REOPEN_PAUSE) -> None:
+    def __init__(self, path: str, listener: LogListener, *, reopen_pause: float = REOPEN_PAUSE) -> None:
         """Start the thread."""
         self._path = path
         self._listener = listener
