@@ -5,8 +5,10 @@ Only root can do so, and only where it may mount: `needs_root` and `needs_mounts
 
 import os
 import shutil
+import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,22 @@ needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can give up what it may"
 )
 needs_mounts = pytest.mark.skipif(not _can_mount(), reason="only root can mount, and not in every container")
+
+
+@contextmanager
+def closed_socket(path: Path) -> Iterator[None]:
+    """A socket on which somebody listens, and to which root without capabilities may not connect."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        close(path)
+        yield
+
+
+def close(path: Path) -> None:
+    """Give a file or a folder to somebody else, who alone may use it."""
+    os.chown(path, 65534, 65534)
+    path.chmod(0o700)
 
 
 def read_only(folder: Path) -> tuple[str, ...]:

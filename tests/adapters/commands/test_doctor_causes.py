@@ -1,12 +1,10 @@
 """What keeps a gateway from files and sockets has a name and a cure of its own, and root is not told to be root."""
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from harness.confined import NO_CAPABILITIES, full, needs_mounts, needs_root, read_only
+from harness.confined import NO_CAPABILITIES, closed_socket, full, needs_mounts, needs_root, read_only
 from harness.process import run_to_end
 from plugin_gateway.adapters.commands.doctor import kubelet_checks
 from plugin_gateway.adapters.commands.doctor.findings import Verdict
@@ -17,11 +15,7 @@ SIMULATED = ("--backend", "simulated:1xH100")
 @needs_root
 async def test_a_kubelet_socket_that_is_closed_to_root_is_told_with_its_cure(kubelet_dir: Path) -> None:
     path = kubelet_dir / "kubelet.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        os.chown(path, 65534, 65534)
-        path.chmod(0o700)
+    with closed_socket(path):
         status, output, _ = await run_to_end(
             "doctor", "--kubelet-dir", str(kubelet_dir), *SIMULATED, within=NO_CAPABILITIES
         )

@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from adapters.fake_kubelet.plugin import Plugin
-from harness.confined import NO_CAPABILITIES, needs_root
+from harness.confined import NO_CAPABILITIES, closed_socket, needs_root
 from harness.node import DIALECTS, RESOURCE, Node, device, running, until
 from harness.process import run_to_end
 from plugin_gateway.adapters.commands.inspect import plugin_client
@@ -138,11 +138,7 @@ async def test_a_call_that_fails_hides_nothing_else(kubelet_dir: Path, capsys: p
 @needs_root
 async def test_what_may_not_be_asked_is_told_in_one_line(kubelet_dir: Path) -> None:
     path = kubelet_dir / "x.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        os.chown(path, 65534, 65534)
-        path.chmod(0o700)
+    with closed_socket(path):
         status, output, errors = await run_to_end("inspect", str(path), within=NO_CAPABILITIES)
     assert (status, output) == (1, "")
     assert errors.startswith(f"plugin-gateway: {path}: Permission denied; this is root already: SELinux")

@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from harness.confined import NO_CAPABILITIES, needs_root
+from harness.confined import NO_CAPABILITIES, close, closed_socket, needs_root
 from plugin_gateway.adapters.kubelet import pod_resources
 from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, held_twice, names_by_device
@@ -203,12 +203,9 @@ def test_why_the_kubelet_could_not_be_asked_is_told(root: Path) -> None:
 def test_a_kubelet_that_may_not_be_asked_is_told(root: Path) -> None:
     path = root / "pod-resources" / "kubelet.sock"
     path.parent.mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
+    with closed_socket(path):
         for closed in (path, path.parent):
-            os.chown(closed, 65534, 65534)
-            closed.chmod(0o700)
+            close(closed)
             command = (*NO_CAPABILITIES, sys.executable, "-c", ASK, str(root / "device-plugins"))
             told = subprocess.run(command, capture_output=True, check=True, text=True, timeout=20).stdout
             assert told.startswith(f"{path}: Permission denied; this is root already: SELinux")

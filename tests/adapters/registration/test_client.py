@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import resource
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from harness.confined import NO_CAPABILITIES, needs_root
+from harness.confined import NO_CAPABILITIES, closed_socket, needs_root
 from harness.process import started
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
@@ -114,11 +113,7 @@ def test_only_an_unknown_package_or_version_leads_to_the_next_dialect() -> None:
 @needs_root
 async def test_a_kubelet_socket_that_is_closed_to_us_is_no_broken_connection(kubelet_dir: Path) -> None:
     path = kubelet_dir / "kubelet.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-        os.chown(path, 65534, 65534)
-        path.chmod(0o700)
+    with closed_socket(path):
         async with started(
             "--backend=simulated:1xH100", "--kubelet-dir", str(kubelet_dir), within=NO_CAPABILITIES
         ) as one:
