@@ -1,17 +1,24 @@
 """A small API server for reports to the cluster: TLS, a token, Events, and the status of a node."""
 
+import asyncio
 import http.server
 import json
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import trustme
 
+from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
+from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.cluster.told_states import ToldStates
+from plugin_gateway.nvidia.remedies import remedy_for
+
 TOKEN = "secret-of-the-pod"
+BOTH = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
 
 
 class Call(NamedTuple):
@@ -93,3 +100,25 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
         listener.shutdown()
         thread.join(5)
         listener.server_close()
+
+
+def told_before(server: ApiServer) -> ToldStates:
+    """Return what earlier instances told this server."""
+    told = ToldStates(server.service_account.parent / "state")
+    told.read()
+    return told
+
+
+@asynccontextmanager
+async def reporting(
+    server: ApiServer, target: Target = BOTH, told: ToldStates | None = None
+) -> AsyncIterator[ClusterReports]:
+    """Run reports to this server inside the block."""
+    api = KubernetesApi(server.environment, server.service_account)
+    reports = ClusterReports(target, api, told or told_before(server), remedy_for)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reports.run())
+        try:
+            yield reports
+        finally:
+            task.cancel()

@@ -4,22 +4,19 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.api_server import ApiServer, api_server
+from harness.api_server import ApiServer, api_server, reporting, told_before
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import events, reports
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
-from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
-from plugin_gateway.adapters.cluster.told_states import NAME, ToldStates
+from plugin_gateway.adapters.cluster.told_states import NAME
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
-from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
@@ -47,26 +44,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     monkeypatch.setattr(events, "PATCH_INTERVAL", 0.05)
     with api_server(tmp_path / "service-account") as server:
         yield server
-
-
-def told_before(server: ApiServer) -> ToldStates:
-    """Return what earlier instances told this server."""
-    told = ToldStates(server.service_account.parent / "state")
-    told.read()
-    return told
-
-
-@asynccontextmanager
-async def reporting(server: ApiServer, states: ToldStates | None = None) -> AsyncIterator[ClusterReports]:
-    api = KubernetesApi(server.environment, server.service_account)
-    target = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
-    told = ClusterReports(target, api, states or told_before(server), lambda _: Remedy())
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(told.run())
-        try:
-            yield told
-        finally:
-            task.cancel()
 
 
 @pytest.mark.parametrize("status", [302, 401, 408, 409, 429, 500, 503])
@@ -99,7 +76,7 @@ async def test_over_a_restart_nothing_is_lost_and_nothing_told_twice(
     first: State | None, untold: State | None, last: State, reasons: list[str], server: ApiServer
 ) -> None:
     states = told_before(server)
-    async with reporting(server, states) as told:
+    async with reporting(server, told=states) as told:
         if first is not None:
             told.keep(first)
             await until(lambda: states.about(GPU) is not None, "the Event")
@@ -112,7 +89,7 @@ async def test_over_a_restart_nothing_is_lost_and_nothing_told_twice(
     is_well = last is WELL
     for _ in range(2):
         states = told_before(server)
-        async with reporting(server, states) as told:
+        async with reporting(server, told=states) as told:
             conditions = len(server.conditions())
             told.keep(last)
             await until(lambda: len(server.events()) >= len(reasons), "the last word")
@@ -131,7 +108,7 @@ async def test_missing_devices_that_could_not_be_told_of_are_told_of_by_the_next
     server.status = 201
     for _ in range(2):
         states = told_before(server)
-        async with reporting(server, states) as told:
+        async with reporting(server, told=states) as told:
             told.tell_missing("1 of 2 is here", is_news=False)
             told.keep(WELL)
             await until(lambda states=states: states.about("") is not None, "the Event")  # type: ignore[misc]

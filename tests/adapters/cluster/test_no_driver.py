@@ -1,23 +1,19 @@
 """What the condition says of a node whose driver never came up, which depends on whether it should have devices."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.api_server import ApiServer, api_server
+from harness.api_server import ApiServer, api_server, reporting
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import reports as reports_module
-from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
-from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
-from plugin_gateway.adapters.cluster.told_states import ToldStates
+from plugin_gateway.adapters.cluster.reports import Target
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.faults import Fault, Moment
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
-from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
@@ -34,18 +30,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
     monkeypatch.setattr(reports_module, "CONDITION_PAUSE", 0.0)
     with api_server(tmp_path / "service-account") as server:
         yield server
-
-
-@asynccontextmanager
-async def reporting(server: ApiServer, target: Target) -> AsyncIterator[ClusterReports]:
-    api = KubernetesApi(server.environment, server.service_account)
-    reports = ClusterReports(target, api, ToldStates(server.service_account.parent / "state"), lambda _: Remedy())
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(reports.run())
-        try:
-            yield reports
-        finally:
-            task.cancel()
 
 
 def without_driver(faults: Mapping[DeviceId, Fault]) -> State:

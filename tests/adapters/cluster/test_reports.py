@@ -11,14 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness.api_server import ApiServer, api_server
+from harness.api_server import BOTH, ApiServer, api_server, reporting, told_before
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import events as cluster_events
 from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
-from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
-from plugin_gateway.adapters.cluster.told_states import ToldStates
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.changes import Note, Significance
@@ -32,11 +30,9 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
-from plugin_gateway.nvidia.remedies import remedy_for
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
-BOTH = Target("node-1", events=True, condition="GpuProblem", device_word="GPU")
 
 
 def after(*observations: Observation, state: State | None = None) -> State:
@@ -65,27 +61,6 @@ def told() -> Iterator[list[dict[str, Any]]]:
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes of the condition are reported at once."""
     monkeypatch.setattr(cluster_reports, "CONDITION_PAUSE", 0.0)
-
-
-def told_before(server: ApiServer) -> ToldStates:
-    """Return what earlier instances told this server."""
-    told = ToldStates(server.service_account.parent / "state")
-    told.read()
-    return told
-
-
-@asynccontextmanager
-async def reporting(
-    server: ApiServer, target: Target = BOTH, told: ToldStates | None = None
-) -> AsyncIterator[ClusterReports]:
-    api = KubernetesApi(server.environment, server.service_account)
-    reports = ClusterReports(target, api, told or told_before(server), remedy_for)
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(reports.run())
-        try:
-            yield reports
-        finally:
-            task.cancel()
 
 
 async def test_each_change_is_an_event_of_the_node(server: ApiServer) -> None:
