@@ -170,9 +170,10 @@ async def test_a_change_of_an_event_that_is_refused_for_good_becomes_an_event_of
 
 async def test_an_event_that_the_server_cannot_change_holds_up_no_other(server: ApiServer) -> None:
     """For example because a webhook fails for it, or its object is damaged."""
-    async with reporting(server) as told:
+    states = told_before(server)
+    async with reporting(server, told=states) as told:
         told.keep(SICK)
-        await until(lambda: len(server.events()) == 1, "the Event")
+        await until(lambda: states.about(GPU) is not None, "the answer to the Event")
         server.refused[server.events()[0]["metadata"]["name"]] = 500
         told.keep(WELL)
         await until(lambda: len(server.events()) == 2, "the Event of the other state")
