@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from driver.driver import Driver
-from plugin_gateway.core.health.observations import InventorySeen
+from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -27,6 +27,13 @@ def test_the_whole_inventory_is_reported_first(make: Make) -> None:
     with Watcher(make()) as watcher:
         assert len(watcher.next(InventorySeen).inventory.devices) == 2
         assert isinstance(watcher.seen[0], InventorySeen)
+
+
+def test_a_check_of_every_device_follows_the_inventory(make: Make) -> None:
+    """Without one, devices that were taken out with the driver stay out when the driver is there again."""
+    with Watcher(make()) as watcher:
+        devices = {device.id for device in watcher.next(InventorySeen).inventory.devices}
+        assert watcher.next(DevicesChecked).checkups.keys() == devices
 
 
 def test_start_returns_at_once_and_stop_can_be_said_twice(make: Make) -> None:

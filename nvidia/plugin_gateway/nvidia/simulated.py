@@ -91,11 +91,12 @@ class SimulatedBackend:
         self._report: Report | None = None
 
     def start(self, report: "Report", after: Callable[[], object] = lambda: None) -> None:
-        """Report the inventory at once, after a call of ``after``."""
+        """Report the inventory and a check that finds no problem at once, after a call of ``after``."""
         after()
         with self._lock:
             self._report = report
             self._report_inventory()
+            report(DevicesChecked(dict.fromkeys((device.id for device in self._devices), _WELL)))
             if self._reads_kernel_log:
                 report(KernelLogRead(KERNEL_LOG_PROBLEM))
 

@@ -13,7 +13,7 @@ from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.control.control_client import ask_all
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
-from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen, Observation
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 
@@ -63,6 +63,17 @@ async def test_a_driver_that_is_released_is_not_held_until_somebody_takes_it(kub
         assert (status, output) == (0, "the driver was not released\n")
 
 
+async def test_simulated_devices_are_given_out_again_too(kubelet_dir: Path) -> None:
+    arguments = ("--kubelet-dir", str(kubelet_dir), "--backend", "simulated:2xH100", "--quiet-time=0")
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, started(*arguments) as process:
+        await given_out(kubelet, 2)
+        await process.wait_for_control()
+        assert (await run_to_end("driver", "release"))[0] == 0
+        await given_out(kubelet, 0)
+        assert (await run_to_end("driver", "take"))[0] == 0
+        await given_out(kubelet, 2)
+
+
 async def test_it_is_taken_again_when_the_time_is_over(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
     async with node(kubelet_dir, driver) as (kubelet, process):
         assert ask_all(state_dir)[0].tell({"command": "release", "seconds": 1})["seconds_left"] <= 1
@@ -108,7 +119,7 @@ async def test_only_one_backend_uses_the_driver_and_none_while_it_is_released() 
     assert len(made) == 1, "a new configuration does not take it"
     assert access.take()
     assert not access.take()
-    assert isinstance(seen[-1], InventorySeen)
+    assert [type(each) for each in seen[-2:]] == [InventorySeen, DevicesChecked]
     access.release(0.01)
     await until(lambda: access.released is None, "the end of the time")
     assert len(made) == 3
