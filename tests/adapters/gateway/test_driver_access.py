@@ -53,6 +53,8 @@ async def test_a_driver_that_is_released_is_not_held_until_somebody_takes_it(kub
         assert f"{driver.uuid(3)}, unhealthy; it needs a driver that answers" in output
         _, output, _ = await run_to_end("doctor", environment=driver.environment)
         assert "note  an operator has released the driver for 600 s\n      -> plugin-gateway driver take" in output
+        assert output.count("  do: plugin-gateway driver take, when the work on the driver is done") == 8
+        assert "nvidia-smi" not in output, "it would hold the driver"
         assert driver.calls(Call.INIT) == calls + 1, "doctor alone has asked the driver"
         driver.load_module("580.10.01")
         status, output, _ = await run_to_end("driver", "take")
