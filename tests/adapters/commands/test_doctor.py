@@ -201,7 +201,10 @@ def test_a_checkpoint_that_names_devices_which_are_gone_is_told_and_left_alone(t
     def entry(resource: str, *ids: str) -> dict[str, object]:
         return {"PodUID": "uid", "ContainerName": "c", "ResourceName": resource, "DeviceIDs": {"-1": list(ids)}}
 
-    data = {"PodDeviceEntries": [entry(RESOURCE, "GPU-1", "GPU-9"), entry("other/x", "y")], "RegisteredDevices": {}}
+    data = {
+        "PodDeviceEntries": [entry(RESOURCE, "GPU-1::0", "GPU-1", "GPU-9"), entry("other/x", "y")],
+        "RegisteredDevices": {},
+    }
     directory = tmp_path / "device-plugins"
     directory.mkdir()
     path = directory / "kubelet_internal_checkpoint"

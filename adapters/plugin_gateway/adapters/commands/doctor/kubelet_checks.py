@@ -15,6 +15,7 @@ from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
 from plugin_gateway.adapters.registration.client import CURES, Failure
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener
+from plugin_gateway.core.devices import whole_device
 from plugin_gateway.core.resources.names import ResourceName
 
 _OTHER_PLACES = (
@@ -125,9 +126,10 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
     if checkpoint is None:
         return
     gone = [
-        (f"{holding.pod}{' (gone)' if holding.is_gone else ''}", sorted(holding.devices - present))
+        (f"{holding.pod}{' (gone)' if holding.is_gone else ''}", devices)
         for holding in mark_gone(checkpoint.holders, directory)
-        if holding.resource in resources and holding.devices - present
+        if holding.resource in resources
+        and (devices := sorted(each for each in holding.devices if whole_device(each) not in present))
     ]
     for pod, devices in gone:
         yield mend(
