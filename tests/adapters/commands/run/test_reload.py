@@ -95,7 +95,11 @@ async def test_a_file_that_is_refused_changes_nothing_and_every_mistake_is_told(
             f"plugin-gateway: {config}:2:19: flags.logLevel: 'loud', allowed are debug, info, warning, error",
             f"plugin-gateway: {config}:2:36: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
         ]
-        assert "configuration refused, an older one is in force" in (await run_to_end("status"))[1]
+        told = (await run_to_end("status"))[1]
+        assert "configuration refused, an older one is in force" in told
+        assert "was changed after it was read" not in told, "what was refused was read"
+        write(config.parent, SECOND, 3)
+        assert "was changed after it was read" in (await run_to_end("status"))[1]
 
 
 async def test_without_a_file_there_is_nothing_to_read(kubelet_dir: Path) -> None:

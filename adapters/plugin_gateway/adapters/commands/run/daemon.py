@@ -273,7 +273,7 @@ class Daemon:
             "configuration_problem": self._configuration_problem,
             "configuration_file": None
             if file is None
-            else {"path": str(file), "changed": find_version(file) != settings.file_version},
+            else {"path": str(file), "changed": find_version(file) not in {settings.file_version, self._tried}},
             "in_force": settings.in_force,
             "configuration": {
                 name: {"value": as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
