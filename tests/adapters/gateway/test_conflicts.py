@@ -21,6 +21,7 @@ from plugin_gateway.adapters.gateway import conflict_watch
 from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
+from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.resources.conflicts import Cause
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -146,6 +147,28 @@ async def test_a_plugin_with_the_same_ids_is_recognised_by_the_name_of_its_socke
     ):
         assert await plugin.register(name=RESOURCE) == OK
         assert (await conflict(node, Cause.SOCKET_NAME)).pids == {"nvidia-gpu.sock": os.getpid()}
+
+
+async def test_a_conflict_that_looks_different_after_the_next_list_is_not_told_as_the_end(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str | None]] = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(log, level, lambda event, **fields: told.append((event, fields.get("cause"))))
+    async with (
+        watched(kubelet_dir) as (kubelet, node),
+        Plugin(kubelet_dir, kubelet.release, "nvidia-gpu.sock", ids=("other",)) as plugin,
+    ):
+        assert await plugin.register(name=RESOURCE) == OK
+        await conflict(node, Cause.FOREIGN_DEVICES)
+        told.clear()
+        node.see([device(index) for index in range(4)])
+        await conflict(node, Cause.SOCKET_NAME)
+        conflicts = [each for each in told if "another device plugin" in each[0]]
+        assert conflicts == [
+            ("the conflict with another device plugin has ended", "foreign_devices"),
+            (EVENT, "socket_name"),
+        ]
 
 
 async def test_a_plugin_with_devices_of_its_own_is_no_conflict_and_is_asked_for_its_options_once(

@@ -181,10 +181,12 @@ class ConflictWatch:
         """Log what is new and what has ended."""
         before, now = ({each.key: each for each in known} for known in (self._gateway.conflicts, conflicts))
         self._gateway.conflicts = conflicts
-        for key in now.keys() - before.keys():
-            _log(now[key])
-        for key in before.keys() - now.keys():
-            log.info("the conflict with another device plugin has ended", resource=before[key].conflict.resource)
+        for ended in (known.conflict for key, known in before.items() if key not in now):
+            log.info(
+                "the conflict with another device plugin has ended", resource=ended.resource, cause=ended.cause.value
+            )
+        for known in (known for key, known in now.items() if key not in before):
+            _log(known)
 
 
 def _log(known: KnownConflict) -> None:
