@@ -195,6 +195,8 @@ def test_two_gateways_other_plugins_and_leftovers_are_told_apart(kubelet_dir: Pa
     assert told(findings, Verdict.HINT) == (
         f"other device plugins are here: other.sock (pid {os.getpid()})\nsockets that nobody listens on: dead.sock"
     )
+    cures = [each.todo for each in findings if "`plugin-gateway inspect`" in each.todo]
+    assert [cure.endswith("so do it while nothing happens to their devices") for cure in cures] == [True]
 
 
 def test_a_checkpoint_that_names_devices_which_are_gone_is_told_and_left_alone(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def check_neighbours(directory: Path) -> Iterator[Finding]:
             )
     if others:
         yield hint(
-            f"other device plugins are here: {', '.join(others)}", "`plugin-gateway inspect` shows what they offer"
+            f"other device plugins are here: {', '.join(others)}",
+            "`plugin-gateway inspect` shows what they offer; some, such as NVIDIA's, tell a change of health to one "
+            "stream alone, so do it while nothing happens to their devices",
         )
     if dead:
         yield hint(f"sockets that nobody listens on: {', '.join(dead)}", "they harm nobody")

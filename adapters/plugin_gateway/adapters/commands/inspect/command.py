@@ -23,6 +23,12 @@ from plugin_gateway.core.errors import InvalidValueError
 _KUBERNETES = {"v1beta1": "1.10 and later", "deviceplugin": "1.8 or 1.9"}
 """The releases of Kubernetes that use each package."""
 
+DESCRIPTION = (
+    "Shows what the socket of any device plugin serves, and one list of its devices.\n\n"
+    "It opens ListAndWatch for that list. Some plugins, such as NVIDIA's, tell each change of health to one stream "
+    "alone: inspect those while nothing happens to their devices."
+)
+
 
 class Wish(NamedTuple):
     """Calls to make in addition to those that have no effect."""
@@ -50,7 +56,7 @@ def make(parts: Parts) -> SubCommand:
         )
         add_json_flag(parser)
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
 
 
 def _count(text: str) -> int:
