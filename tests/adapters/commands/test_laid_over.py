@@ -58,6 +58,8 @@ async def test_a_file_that_is_broken_or_gone_is_a_finding_and_all_else_is_looked
             ]
         )
         assert list(mends(output)) == [f"a start with this configuration is refused: {each}" for each in told]
+        cure = "correct it, then start the gateway, or plugin-gateway reload if it runs"
+        assert set(mends(output).values()) == {cure}
         whats = [each["what"] for each in json.loads(output) if each["verdict"] == "well"]
         assert "nvidia.com/h100 is registered as v1beta1" in whats
         assert "the driver shows 8 devices: NVIDIA H100 80GB HBM3" in whats

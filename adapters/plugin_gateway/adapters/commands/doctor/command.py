@@ -74,7 +74,10 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
     """Yield the findings of all checks, each as soon as it is made."""
     settings = view.settings
     for problem in view.problems if "; ".join(view.problems) != view.refused else ():  # the gateway says it below
-        yield mend(f"a start with this configuration is refused: {problem}", "correct it, then plugin-gateway reload")
+        yield mend(
+            f"a start with this configuration is refused: {problem}",
+            "correct it, then start the gateway, or plugin-gateway reload if it runs",
+        )
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
