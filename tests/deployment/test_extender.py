@@ -344,6 +344,21 @@ def test_it_is_started_by_one_command_and_ends_when_it_is_told_to(cluster: Clust
         assert process.wait(10) == 0
 
 
+@pytest.mark.parametrize("wrong", ["--port=99999", "--port=-1", "--api=localhost:8001"])
+def test_an_address_that_cannot_be_is_refused_in_a_line(wrong: str) -> None:
+    command = (sys.executable, str(EXAMPLE / "extender.py"), f"--resource={LICENSE}", "--quota=1", wrong)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert done.returncode == 2
+    assert f"error: {wrong.replace('=', ' ')}: allowed are " in done.stderr
+
+
+def test_more_in_use_than_there_is_leaves_nothing(cluster: Cluster) -> None:
+    cluster.add(pod("a", "1Ki", node="n1"))
+    with extending(cluster, 5) as address:
+        reason = ask(address, "filter", {"Pod": pod("b"), "NodeNames": ["n"]})["FailedNodes"]["n"]
+        assert reason == f"{LICENSE}: 1 wanted, 0 of 5 left in the cluster"
+
+
 def test_both_configurations_name_what_it_serves() -> None:
     (old,) = json.loads((EXAMPLE / "policy.json").read_text())["extenders"]
     (new,) = yaml.safe_load((EXAMPLE / "scheduler-config.yaml").read_text())["extenders"]

@@ -35,6 +35,7 @@ PATIENCE = 5.0
 MAX_REQUEST = 64 * 1024 * 1024
 """A scheduler that caches no nodes sends all of them."""
 MOST_POINTS = 10
+MAX_PORT = 65535
 BACKLOG = 1024
 """Connections that wait until they are accepted; the kernel allows 4096 by default."""
 QUANTITY = re.compile(r"\+?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?", re.ASCII)
@@ -119,7 +120,7 @@ class Quota:
         left = self.most - sum(self._used().values())
         if wanted <= left:
             return {"NodeNames": names, "Nodes": nodes, "FailedNodes": {}, "Error": ""}
-        reason = f"{self.resource}: {wanted} wanted, {left} of {self.most} left in the cluster"
+        reason = f"{self.resource}: {wanted} wanted, {max(left, 0)} of {self.most} left in the cluster"
         kept = None if nodes is None else {**nodes, "items": []}
         return {"NodeNames": [], "Nodes": kept, "FailedNodes": dict.fromkeys(names, reason), "Error": ""}
 
@@ -142,7 +143,9 @@ class Quota:
             wanted = self._wanted(self._api.call("GET", path))
             left = self.most - sum(self._used().values())
             if wanted > left:
-                raise RefusedError(f"{self.resource}: {wanted} wanted, {left} of {self.most} left in the cluster")
+                raise RefusedError(
+                    f"{self.resource}: {wanted} wanted, {max(left, 0)} of {self.most} left in the cluster"
+                )
             binding = {
                 "apiVersion": "v1",
                 "kind": "Binding",
@@ -330,6 +333,10 @@ def main() -> int:
     given = parser.parse_args()
     if given.quota < 0 or "/" not in given.resource:
         parser.error(f"--quota {given.quota} --resource {given.resource}: a count, and a name with its domain")
+    if not 0 <= given.port <= MAX_PORT:
+        parser.error(f"--port {given.port}: allowed are 0 to {MAX_PORT}")
+    if given.api and not given.api.startswith("http://"):
+        parser.error(f"--api {given.api}: allowed are addresses such as http://127.0.0.1:8001")
     try:
         server = make_server((given.listen, given.port), Quota(given.resource, given.quota, Api(given.api)))
     except OSError as error:
