@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 PROGRAM = "plugin-gateway"
 MAIN = "run"
 """The sub-command that somebody means who gives flags without one."""
+FLAGS = ("--help", "--version")
+"""The flags that need no sub-command."""
+SIMILAR = 0.75
+"""From which similarity on a word is proposed, of 1. A mistyped letter or two leave more."""
 USAGE_ERROR = 2
 """The exit status for a mistake of the user."""
 INTERRUPTED = 128 + 2
@@ -226,10 +230,9 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
 
 def _refuse_first(word: str, commands: Mapping[str, Command]) -> NoReturn:
     if word.startswith("-"):
-        flags = ("--help", "--version")
-        hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else _suggestion(word, flags)
-        fail(f"unknown flag {word}, allowed before a command are {' and '.join(flags)}{hint}")
-    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, tuple(commands))}")
+        hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else _suggestion(word, FLAGS)
+        fail(f"unknown flag {word}, allowed before a command are {' and '.join(FLAGS)}{hint}")
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, (*commands, *FLAGS))}")
 
 
 def _has_flag(commands: Mapping[str, Command], word: str) -> bool:
@@ -244,7 +247,8 @@ def _suggestion(word: str, known: Sequence[str]) -> str:
     """Return the end of an error message with the most similar word, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
-    near = get_close_matches(word, known, n=1)
+    begun = [each for each in known if each.startswith(word)]
+    near = get_close_matches(word, known, n=1, cutoff=SIMILAR) or get_close_matches(word, begun, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -33,7 +33,12 @@ def make(parts: Parts) -> SubCommand:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(parser, (option(parts, "state_dir"),))
         parser.usage = "%(prog)s release [--for TIME] | take"
-        parser.add_argument("action", choices=("release", "take"), help="let go of the driver, or take it again")
+        parser.add_argument(
+            "action",
+            choices=("release", "take"),
+            metavar="release|take",
+            help="let go of the driver, or take it again",
+        )
         parser.add_argument(
             "--for",
             dest="duration",

@@ -22,10 +22,15 @@ def make(parts: Parts) -> SubCommand:
         parser.add_argument(
             "action",
             choices=("clear", "accept"),
+            metavar="clear|accept",
             help="clear: the device is well, give it out again; accept: the node should have the GPUs that it has now",
         )
         parser.add_argument(
-            "devices", nargs="*", metavar="DEVICE", help="its id, such as GPU-…, as plugin-gateway status shows it"
+            "devices",
+            nargs="*",
+            default=(),
+            metavar="DEVICE",
+            help="its id, such as GPU-…, as plugin-gateway status shows it",
         )
         parser.add_argument("--all", action="store_true", help="every device that is not healthy")
         parser.add_argument(
