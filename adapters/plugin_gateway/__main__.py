@@ -15,13 +15,16 @@ if os.getpid() == _PID_OF_A_CONTAINER:
     for _number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(_number, lambda number, _: os._exit(128 + number))
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
+try:
+    from collections.abc import Mapping, Sequence
+    from importlib import import_module
+    from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.commands.command_line import Catalog, Command, Parts
-from plugin_gateway.adapters.commands.command_line import main as run_command_line
-from plugin_gateway.core.errors import InvalidValueError
+    from plugin_gateway.adapters.commands.command_line import Catalog, Command, Parts
+    from plugin_gateway.adapters.commands.command_line import main as run_command_line
+    from plugin_gateway.core.errors import InvalidValueError
+except KeyboardInterrupt:  # later ones are handled there
+    sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.dialects.dialect import Dialect

@@ -102,6 +102,19 @@ def test_a_mistake_is_one_line_and_exit_2(
     assert_one_line(run_program(capsys, *arguments), message)
 
 
+def test_ctrl_c_while_the_program_is_being_loaded_ends_it_without_a_traceback() -> None:
+    interrupting = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.endswith('.command_line'): raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "import plugin_gateway.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupting], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_mistake_in_the_environment_names_the_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
