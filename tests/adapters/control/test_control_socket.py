@@ -14,6 +14,7 @@ from harness.node import until
 from plugin_gateway.adapters.control import control_client, control_socket
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, Answer, ControlServer
+from plugin_gateway.adapters.support.unix_files import find_listener
 from plugin_gateway.core.errors import GatewayError
 
 
@@ -218,6 +219,34 @@ async def test_a_socket_that_is_deleted_is_made_again(state_dir: Path, monkeypat
             path.parent.rmdir()
             await until(path.exists, "the socket again")
             assert await asked(path, {}) == {"got": {}}
+
+
+@pytest.mark.parametrize("kind", ["file", "dead socket", "link"])
+async def test_a_socket_that_something_else_has_replaced_is_made_again(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(control_socket, "LOOK_INTERVAL", 0.02)
+    async with serving(state_dir) as path:
+        path.unlink()
+        match kind:
+            case "file":
+                path.touch()
+            case "dead socket":
+                with socket.socket(socket.AF_UNIX) as dead:
+                    dead.bind(str(path))
+            case _:
+                path.symlink_to("nowhere")
+        await until(path.is_socket, "a socket")
+        await until(lambda: find_listener(path) is not None, "the own socket again")
+        assert await asked(path, {}) == {"got": {}}
+    assert not os.path.lexists(path)
+
+
+async def test_what_is_made_in_place_of_the_socket_stays_at_the_end(state_dir: Path) -> None:
+    async with serving(state_dir) as path:
+        path.unlink()
+        path.mkdir()
+    assert path.is_dir()
 
 
 def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from plugin_gateway.adapters.support.connections import Clients
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.unix_files import find_listener, peer_of
+from plugin_gateway.adapters.support.unix_files import find_listener, identify_socket, peer_of
 from plugin_gateway.core.errors import GatewayError
 
 _NAME = re.compile(r"control(-[0-9a-f]{10}-[0-9a-f]{4})?\.sock")
@@ -27,7 +27,7 @@ MAX_REQUEST = 4096
 """Bytes."""
 MAX_CLIENTS = 8
 LOOK_INTERVAL = 10.0
-"""Seconds between two checks that the socket file still exists, and between two attempts to make it."""
+"""Seconds between two checks that the socket file is still ours, and between two attempts to make it."""
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 """Returns the answer to a request at once, or something to await for it. Raises GatewayError with a message for the
@@ -104,18 +104,20 @@ class ControlServer:
                 await self._serve(listener)
 
     async def _serve(self, listener: socket.socket) -> None:
-        """Serve while the socket file exists."""
+        """Serve while the socket file is there. Something else in its place is none."""
+        own = identify_socket(self._path)
         clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=_is_allowed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(clients.serve(listener, self._converse), name="operators' socket")
-                while os.path.lexists(self._path):  # noqa: ASYNC110, ASYNC240 - there is no event for it
+                while own is not None and identify_socket(self._path) == own:  # noqa: ASYNC110 - there is no event for it
                     await asyncio.sleep(LOOK_INTERVAL)
                 serving.cancel()
         finally:
             listener.close()
-            with contextlib.suppress(OSError):
-                self._path.unlink()
+            if identify_socket(self._path) == own:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
 
     async def _converse(self, client: socket.socket) -> None:
         """Read one request, and send its answer."""
