@@ -23,6 +23,11 @@ def make(request: pytest.FixtureRequest) -> Make:
     return lambda: watch(driver).backend
 
 
+def refuse(_thread: object) -> None:
+    """Start no thread, as Python does when the process may not have another one."""
+    raise RuntimeError("can't start new thread")
+
+
 def test_the_whole_inventory_is_reported_first(make: Make) -> None:
     with Watcher(make()) as watcher:
         assert len(watcher.next(InventorySeen).inventory.devices) == 2
@@ -59,6 +64,17 @@ def test_nothing_is_reported_after_stop(make: Make) -> None:
 
 def test_a_backend_that_never_started_stops_and_joins(make: Make) -> None:
     backend = make()
+    backend.stop()
+    assert backend.join(0)
+
+
+def test_a_backend_that_got_no_thread_stops_and_joins(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = watch(driver).backend
+    with monkeypatch.context() as starved:
+        starved.setattr("threading.Thread.start", refuse)
+        with pytest.raises(RuntimeError):
+            backend.start(lambda _: None)
+    assert not backend.is_watching()
     backend.stop()
     assert backend.join(0)
 

@@ -30,6 +30,9 @@ class Backend(Protocol):
 
         The thread calls ``after`` before it calls the driver. ``after`` may block, for example until the thread of an
         earlier backend has ended.
+
+        Raises:
+            RuntimeError: no thread can be started.
         """
         ...
 

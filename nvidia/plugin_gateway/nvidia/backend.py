@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -70,12 +71,18 @@ class NvmlBackend:
     def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
         """Start the thread. It calls ``after`` first, and then the driver.
 
-        A second thread imports pynvml while the driver initialises, which takes 100 ms or more. It calls nothing.
+        A second thread imports pynvml while the driver initialises, which takes 100 ms or more. It calls nothing, and
+        is left out if the process may not have it.
+
+        Raises:
+            RuntimeError: the process may not have another thread.
         """
         self._report, self._after = report, after
-        self._thread = threading.Thread(target=self._run, name="nvml", daemon=True)
-        self._thread.start()
-        threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="nvml", daemon=True)
+        thread.start()
+        self._thread = thread  # one that has not started cannot be joined
+        with suppress(RuntimeError):
+            threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""

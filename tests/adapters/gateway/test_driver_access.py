@@ -1,9 +1,11 @@
 """Another driver under a gateway that lives: the driver is released, exchanged, and taken again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +14,10 @@ from harness.node import RESOURCE, until
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.control.control_client import ask_all
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.gateway import driver_access
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
 from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 
@@ -131,3 +135,88 @@ async def test_only_one_backend_uses_the_driver_and_none_while_it_is_released() 
     assert access.released is None
     assert not access.is_watching()
     assert len(made) == 3
+
+
+class HangingBackend(SimulatedBackend):
+    """A backend with a thread, whose first call of the driver returns when the test says so."""
+
+    def __init__(self, returns: threading.Event) -> None:
+        super().__init__("1xH100")
+        self._returns = returns
+        self.thread: threading.Thread | None = None
+        self.is_stopped = self.has_called = False
+
+    def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:  # noqa: ARG002 - nothing to say
+        def work() -> None:
+            after()
+            if not self.is_stopped:
+                self.has_called = True
+                self._returns.wait()
+
+        self.thread = threading.Thread(target=work, name="hanging backend")
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+    def join(self, timeout: float | None = None) -> bool:
+        if self.thread is not None:
+            self.thread.join(timeout)
+        return not self.is_watching()
+
+    def is_watching(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+
+async def test_however_often_a_driver_that_hangs_is_taken_one_backend_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver_access, "POLL", 0.01)
+    returns, made = threading.Event(), list[HangingBackend]()
+
+    def make() -> HangingBackend:
+        made.append(HangingBackend(returns))
+        return made[-1]
+
+    first = make()
+    first.start(print)
+    access = DriverAccess(first, make, lambda _: None)
+    try:
+        for _ in range(20):
+            access.release(60)
+            assert access.released is not None
+            assert not access.released.is_closed, "the first call has not returned"
+            access.take()
+        access.replace()
+        await until(lambda: sum(each.is_watching() for each in made) <= 2, "the end of the threads in between")
+        assert [each for each in made if each.has_called] == [first], "nobody else calls the driver meanwhile"
+    finally:
+        returns.set()
+    await until(lambda: made[-1].has_called, "a call by the last one")
+    assert [each for each in made if each.has_called] == [first, made[-1]]
+    access.stop()
+
+
+async def test_without_a_thread_for_it_the_driver_is_taken_later(
+    monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+) -> None:
+    monkeypatch.setattr(driver_access, "RETRY", 0.01)
+    seen: list[Observation] = []
+    failures = 3
+
+    class Starved(SimulatedBackend):
+        def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise RuntimeError("can't start new thread")
+            super().start(report, after)
+
+    access = DriverAccess(SimulatedBackend("1xH100"), lambda: Starved("1xH100"), seen.append)
+    access.release(60)
+    assert access.take()
+    assert seen[-1] == DriverUnavailable("no thread can be started for it")
+    assert not isinstance(seen[-1], InventorySeen)
+    await until(lambda: isinstance(seen[-1], InventorySeen), "the devices")
+    assert [line["event"] for line in told] == ["driver released", "driver taken again"]
+    access.stop()

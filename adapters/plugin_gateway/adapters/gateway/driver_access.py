@@ -1,12 +1,18 @@
 """Who may use the driver in this process: one backend at a time, and none while an operator has released the driver."""
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend, Report
+
+POLL = 0.5
+"""Seconds after which a backend that waits for an earlier one notices that it need not wait any more."""
+RETRY = 5.0
+"""Seconds before a backend is started again for which there was no thread."""
 
 
 class Released(NamedTuple):
@@ -26,6 +32,12 @@ class DriverAccess:
         self._backend = backend
         self._make = make
         self._report = report
+        self._ending: Sequence[Backend] = ()
+        """Backends that were stopped, and whose last call of the driver has not returned yet."""
+        self._stopped = threading.Event()
+        """Set when the present backend is stopped."""
+        self._retrying: asyncio.TimerHandle | None = None
+        """The timer that starts a backend again for which there was no thread."""
         self._taking: asyncio.TimerHandle | None = None
         """The timer that takes the driver again. None while the driver is not released."""
 
@@ -35,7 +47,7 @@ class DriverAccess:
         if self._taking is None:
             return None
         left = self._taking.when() - asyncio.get_running_loop().time()
-        return Released(max(left, 0.0), is_closed=not self._backend.is_watching())
+        return Released(max(left, 0.0), is_closed=all(each.join(0) for each in self._ending))
 
     def silent_for(self) -> float:
         """Return the seconds since the driver's last sign."""
@@ -54,8 +66,8 @@ class DriverAccess:
 
         Returns at once. If a call of the driver hangs, the library is closed when the call returns.
         """
-        self._forget_timer()
-        self._backend.stop()
+        self._forget_timers()
+        self._stop_backend()
         problem = f"an operator has released the driver for {seconds:g} s"
         self._report(DriverUnavailable(problem, is_released=True))
         self._taking = asyncio.get_running_loop().call_later(seconds, self.take)
@@ -65,7 +77,7 @@ class DriverAccess:
         """Take the driver again. Returns False if it was not released."""
         if self._taking is None:
             return False
-        self._forget_timer()
+        self._forget_timers()
         log.info("driver taken again")
         self.replace()
         return True
@@ -74,18 +86,39 @@ class DriverAccess:
         """Exchange the backend. The new one begins when the old one has ended. While released, do nothing."""
         if self._taking is not None:
             return
-        before = self._backend
-        before.stop()
-        self._backend = self._make()
-        self._backend.decision_time = before.decision_time
-        self._backend.start(self._report, after=before.join)
+        self._forget_timers()
+        decision_time = self._backend.decision_time
+        self._stop_backend()
+        self._backend, self._stopped = self._make(), threading.Event()
+        self._backend.decision_time = decision_time
+        ending, stopped = self._ending, self._stopped
+        try:
+            self._backend.start(self._report, after=lambda: _wait_for(ending, stopped))
+        except RuntimeError:  # Python raises it if a thread cannot be started
+            self._report(DriverUnavailable("no thread can be started for it"))
+            self._retrying = asyncio.get_running_loop().call_later(RETRY, self.replace)
 
     def stop(self) -> None:
         """Stop the backend for good."""
-        self._forget_timer()
+        self._forget_timers()
         self._backend.stop()
+        self._stopped.set()
 
-    def _forget_timer(self) -> None:
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+    def _stop_backend(self) -> None:
+        """Stop the backend, which calls the driver no more; a call of it may still hang."""
+        self._backend.stop()
+        self._stopped.set()
+        self._ending = [each for each in {*self._ending, self._backend} if not each.join(0)]
+
+    def _forget_timers(self) -> None:
+        for timer in (self._taking, self._retrying):
+            if timer is not None:
+                timer.cancel()
+        self._taking = self._retrying = None
+
+
+def _wait_for(backends: Sequence[Backend], stopped: threading.Event) -> None:
+    """Wait in the thread of a backend until others have ended, or it is stopped itself."""
+    for each in backends:
+        while not each.join(POLL) and not stopped.is_set():
+            pass
