@@ -67,3 +67,17 @@ async def test_what_is_no_plugin_is_no_neighbour_and_costs_little(
         for each in sockets:
             each.close()
     assert await Neighbours(kubelet_dir / "nowhere", OWN).look() == []
+
+
+async def test_many_that_do_not_answer_hide_no_plugin(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "TIMEOUT", 0.5)
+    sockets = [listening(kubelet_dir / f"silent-{number}.sock") for number in range(2 * neighbours.AT_ONCE)]
+    found = Neighbours(kubelet_dir, OWN)
+    try:
+        async with Plugin(kubelet_dir, release("1.36")):
+            began = time.monotonic()
+            assert await found.look() == [Neighbour("thing.sock", os.getpid(), is_gateway=False)]
+            assert time.monotonic() - began < 4 * neighbours.TIMEOUT, "they are asked side by side"
+    finally:
+        for each in sockets:
+            each.close()

@@ -4,6 +4,7 @@ Each is asked for GetDevicePluginOptions once, as a kubelet does when a plugin r
 some plugins tell a change of health to one listener only, and the kubelet would then go on with a device that is dead.
 """
 
+import asyncio
 import math
 import os
 import time
@@ -22,6 +23,8 @@ TIMEOUT = 2.0
 """Seconds that a plugin has to answer."""
 RETRY = 60.0
 """Seconds before a socket is asked again that did not answer as a device plugin. It may have been starting."""
+AT_ONCE = 16
+"""Sockets that are asked side by side. Some may not answer, and each of them costs the whole time."""
 _METHOD = "/v1beta1.DevicePlugin/GetDevicePluginOptions"
 _OPTIONS = (
     ("grpc.default_authority", "localhost"),
@@ -55,7 +58,9 @@ class Neighbours:
         """Return the device plugins that listen now, without this gateway. The first look at a socket asks it."""
         names = self._names()
         self._ask_again = {key: then for key, then in self._ask_again.items() if key[0] in names}
-        return [each for name in names if (each := await self._look_at(name)) is not None]
+        free = asyncio.Semaphore(AT_ONCE)
+        found = await asyncio.gather(*(self._look_at(name, free) for name in names))
+        return [each for each in found if each is not None]
 
     def _names(self) -> Sequence[str]:
         try:
@@ -64,7 +69,7 @@ class Neighbours:
             return []
         return [name for name in sorted(names) if name != KUBELET_SOCKET and name.isprintable()]
 
-    async def _look_at(self, name: str) -> Neighbour | None:
+    async def _look_at(self, name: str, free: asyncio.Semaphore) -> Neighbour | None:
         path, parts = self._directory / name, parse_name(name)
         identity = identify_socket(path)
         if identity is None or (parts is not None and parts.instance == self._own_instance):
@@ -79,7 +84,8 @@ class Neighbours:
             return Neighbour(name, listener.pid, is_gateway=True)
         key, now = (name, identity), time.monotonic()
         if self._ask_again.get(key, -math.inf) <= now:
-            self._ask_again[key] = math.inf if await _is_plugin(path) else now + RETRY
+            async with free:
+                self._ask_again[key] = math.inf if await _is_plugin(path) else now + RETRY
         return Neighbour(name, listener.pid, is_gateway=False) if self._ask_again[key] == math.inf else None
 
 
