@@ -16,6 +16,10 @@ class InvalidValueError(GatewayError):
         return (str(self),)
 
 
+class CannotCheckError(InvalidValueError):
+    """A value cannot be read or checked at the moment. The same value may be right a moment later."""
+
+
 class InvalidValuesError(InvalidValueError):
     """Several values from outside break rules. The message has all of them."""
 

@@ -249,6 +249,24 @@ async def test_what_is_made_in_place_of_the_socket_stays_at_the_end(state_dir: P
     assert path.is_dir()
 
 
+async def test_what_takes_long_is_carried_out_and_whoever_asked_is_told_so(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_socket, "ANSWER_TIME", 0.05)
+    may_end, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        await may_end.wait()
+        ended.set()
+        return request
+
+    async with serving(state_dir, answer=work) as path:
+        with pytest.raises(ControlError, match=r"takes longer than .* and goes on; the log tells the outcome"):
+            await asked(path, {})
+        may_end.set()
+        await asyncio.wait_for(ended.wait(), 5)
+
+
 def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:
     with pytest.raises(ControlError, match=r"no gateway can be asked at .*state: No such file .*--state-dir\?"):
         ask_all(state_dir)

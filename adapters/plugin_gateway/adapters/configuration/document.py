@@ -16,7 +16,7 @@ import yaml
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion, version_of
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain
-from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
+from plugin_gateway.core.errors import CannotCheckError, InvalidValueError, InvalidValuesError
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read. A ConfigMap cannot be larger either."""
@@ -73,7 +73,7 @@ def _read(path: Path) -> tuple[bytes, FileVersion]:
             version = version_of(os.fstat(file.fileno()))
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidValueError(f"configuration file {path}: {error.strerror}") from error
+        raise CannotCheckError(f"configuration file {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
         raise InvalidValueError(f"configuration file {path}: larger than the {MAX_BYTES} bytes allowed")
     return data, version

@@ -23,6 +23,8 @@ _NAME = re.compile(r"control(-[0-9a-f]{10}-[0-9a-f]{4})?\.sock")
 """A control socket. One without an instance belongs to a gateway of a version that had one name for all of them."""
 TIMEOUT = 5.0
 """Seconds that a client has in all."""
+ANSWER_TIME = 4.0
+"""Seconds after which a client is told that its command is still carried out."""
 MAX_REQUEST = 4096
 """Bytes."""
 MAX_CLIENTS = 8
@@ -85,6 +87,8 @@ class ControlServer:
         """``instance`` names this gateway among those with the same directory; see `plugin_sockets.new_instance`."""
         self._path = directory / _name(instance)
         self._answer = answer
+        self._lasting: set[asyncio.Future[Mapping[str, Any]]] = set()
+        """Answers that are awaited. A client that leaves does not end what it asked for."""
 
     async def run(self) -> None:
         """Serve until cancelled. If the socket cannot be made, log it and try again; the gateway works without it."""
@@ -138,9 +142,22 @@ class ControlServer:
             return {"error": "the request has no names with values"}
         try:
             answer = self._answer(request)
-            return {"answer": await answer if isinstance(answer, Awaitable) else answer}
+            return {"answer": await self._outcome(answer) if isinstance(answer, Awaitable) else answer}
+        except TimeoutError:
+            return {"error": f"it takes longer than {ANSWER_TIME:g} s and goes on; the log tells the outcome"}
         except GatewayError as error:
             return {"error": str(error)}
+
+    async def _outcome(self, answer: Awaitable[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Await an answer for a limited time. What it does is carried out in any case.
+
+        Raises:
+            TimeoutError: it is not there yet.
+        """
+        lasting = asyncio.ensure_future(answer)
+        self._lasting.add(lasting)
+        lasting.add_done_callback(self._lasting.discard)
+        return await asyncio.wait_for(asyncio.shield(lasting), ANSWER_TIME)
 
 
 def _listen(path: Path) -> socket.socket:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId, whole_device
-from plugin_gateway.core.errors import GatewayError, InvalidValueError
+from plugin_gateway.core.errors import CannotCheckError, GatewayError
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -78,14 +78,14 @@ async def see_holders_before(gateway: "Gateway", rules: Sequence[ResourceRule], 
     """Tell the gateway who holds which device, if these rules offer a device under another name than now.
 
     Raises:
-        InvalidValueError: it cannot be seen, so a device that a pod holds could be given to another pod.
+        CannotCheckError: it cannot be seen, so a device that a pod holds could be given to another pod.
     """
     if not gateway.renames(rules):
         return
     try:
         gateway.see_holders(await read_holders(kubelet_dir))
     except GatewayError as error:
-        raise InvalidValueError(
+        raise CannotCheckError(
             f"the resources are renamed, and it cannot be seen which pods hold their devices: {error}"
         ) from error
 

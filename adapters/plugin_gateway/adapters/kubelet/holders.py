@@ -10,6 +10,8 @@ from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, 
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
 from plugin_gateway.core.devices import whole_device
 
+SHORT_TIMEOUT = 2.0
+"""Seconds that a kubelet has to answer where an operator waits for what the gateway does with the answer."""
 MAX_NAMES = 32
 """Containers that are named for one device."""
 
@@ -61,7 +63,7 @@ def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
     path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
     if path.is_socket():
         with contextlib.suppress(PodResourcesError):
-            return list_holders(path)
+            return list_holders(path, SHORT_TIMEOUT)
     checkpoint = read_checkpoint(kubelet_dir)
     kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
     return tuple(holder for holder in kept if not holder.is_gone)

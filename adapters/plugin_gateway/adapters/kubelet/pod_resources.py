@@ -25,8 +25,8 @@ class PodResourcesError(GatewayError):
     """The kubelet gives no answer."""
 
 
-def list_holders(path: Path) -> tuple[Holder, ...]:
-    """Return the containers that hold devices, as the kubelet reports them.
+def list_holders(path: Path, timeout: float | None = None) -> tuple[Holder, ...]:
+    """Return the containers that hold devices, as the kubelet reports them. It has ``timeout`` seconds, or TIMEOUT.
 
     Raises:
         PodResourcesError: the kubelet cannot be asked, does not answer, or has no such service.
@@ -39,7 +39,7 @@ def list_holders(path: Path) -> tuple[Holder, ...]:
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes]
             call = channel.unary_unary(f"/{package}.PodResourcesLister/List")
             try:
-                return _read(wire.ListPodResourcesResponse.FromString(call(b"", timeout=TIMEOUT)))
+                return _read(wire.ListPodResourcesResponse.FromString(call(b"", timeout=timeout or TIMEOUT)))
             except DecodeError as error:
                 raise PodResourcesError(f"{path}: the kubelet's answer is no list of pods") from error
             except grpc.RpcError as error:

@@ -1,7 +1,10 @@
 """An edited configuration file takes effect by a watch or by a word, and is never silently older than it looks."""
 
+import asyncio
 import json
 import os
+import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -100,6 +103,45 @@ async def test_a_file_that_is_refused_changes_nothing_and_every_mistake_is_told(
         assert "was changed after it was read" not in told, "what was refused was read"
         write(config.parent, SECOND, 3)
         assert "was changed after it was read" in (await run_to_end("status"))[1]
+
+
+async def test_a_file_that_cannot_be_read_for_a_moment_is_read_after_it(kubelet_dir: Path, config: Path) -> None:
+    async with gateway(kubelet_dir, config, "--watch-config") as process:
+        write(config.parent, SECOND, 2)
+        await process.wait_for_event("configuration changed", limit=20)
+        before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        write(config.parent, FIRST, 3)
+        line = await process.wait_for_event("configuration refused, the old one stays", limit=20)
+        assert line["problem"] == f"configuration file {config}: Too many open files"
+        await asyncio.sleep(2.5)
+        assert process.events().count("configuration refused, the old one stays") == 1, "it is said once"
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+        await process.wait_for_event("configuration changed", 2)
+
+
+async def test_names_that_are_refused_until_the_pods_are_seen_take_effect_then(kubelet_dir: Path, config: Path) -> None:
+    checkpoint = kubelet_dir / "kubelet_internal_checkpoint"
+    checkpoint.write_text("{")
+    async with gateway(kubelet_dir, config, "--watch-config") as process:
+        write(config.parent, f"{FIRST}resources: {{gpus: [{{pattern: '*', name: h100}}]}}\n", 2)
+        line = await process.wait_for_event("configuration refused, the old one stays")
+        assert "it cannot be seen which pods hold their devices" in line["problem"]
+        checkpoint.unlink()
+        await process.wait_for_event("configuration changed")
+
+
+async def test_a_kubelet_that_never_answers_keeps_nobody_from_reloading(kubelet_dir: Path, config: Path) -> None:
+    path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        async with gateway(kubelet_dir, config):
+            write(config.parent, f"{FIRST}resources: {{gpus: [{{pattern: '*', name: h100}}]}}\n", 2)
+            status, output, errors = await run_to_end("reload")
+            assert (status, errors) == (0, "")
+            assert "h100" in output
 
 
 async def test_without_a_file_there_is_nothing_to_read(kubelet_dir: Path) -> None:

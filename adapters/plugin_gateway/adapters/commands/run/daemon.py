@@ -26,7 +26,7 @@ from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_di
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.about import installed_version
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
-from plugin_gateway.core.errors import GatewayError, InvalidValueError
+from plugin_gateway.core.errors import CannotCheckError, GatewayError, InvalidValueError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.state import State
@@ -95,7 +95,7 @@ class Daemon:
         self._refusals = 0
         """Number of times that the configuration was read again and refused."""
         self._tried = settings.file_version
-        """The version of the configuration file that was read last, also if it was refused."""
+        """The version of the configuration file that was read last, also if it was refused for what is in it."""
         self._reloading = asyncio.Lock()
         self._importing = asyncio.Lock()
         # Last, so that a start that fails leaves no file behind.
@@ -327,9 +327,12 @@ class Daemon:
                 settings = await asyncio.to_thread(self._read_settings)
                 await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir)
             except InvalidValueError as error:
+                if isinstance(error, CannotCheckError):
+                    self._tried = None  # so it is not the file that has to change before the next try
+                if self._tried is not None or self._configuration_problem != str(error):
+                    self._refusals += 1
+                    log.error("configuration refused, the old one stays", problem=str(error))
                 self._configuration_problem = str(error)
-                self._refusals += 1
-                log.error("configuration refused, the old one stays", problem=str(error))
                 raise
             self._configuration_problem = None
             before, self._settings = self._settings, settings
