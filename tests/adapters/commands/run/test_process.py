@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +43,23 @@ async def test_a_signal_ends_it_in_order_and_its_socket_is_gone(number: signal.S
         assert time.monotonic() - began < 2
         assert not list(kubelet_dir.glob("plugin-gateway-*"))
         assert process.events()[-1] == "stopped"
+
+
+async def test_a_kubelet_that_answers_nothing_keeps_no_end_from_being_in_order(
+    kubelet_dir: Path, tmp_path: Path
+) -> None:
+    path, recording = kubelet_dir.parent / "pod-resources" / "kubelet.sock", tmp_path / "recording"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        async with started(*at(kubelet_dir), *SIMULATED, "--record", str(recording)) as process:
+            assert (await asyncio.to_thread(select.select, [listener], [], [], 10))[0], "it asks for the pods"
+            await process.wait_for_control()
+            process.send(signal.SIGTERM)
+            assert await process.ended() == 0
+            assert process.events()[-1] == "stopped"
+    assert '"end"' in recording.read_text().splitlines()[-1]
 
 
 async def test_a_second_signal_ends_it_at_once(kubelet_dir: Path) -> None:

@@ -104,13 +104,13 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", version=installed_version, **decided_words(self._settings))
-        try:
-            return run_process(self._work, self._reload_logged, self._finish_start)
-        finally:
-            self._set_up_logs()
-            self._driver.stop()
-            if self._recorder is not None:
-                self._recorder.close()
+        return run_process(self._work, self._reload_logged, self._finish_start, self._let_go)
+
+    def _let_go(self) -> None:
+        self._set_up_logs()
+        self._driver.stop()
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -25,22 +25,29 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 """Runs the gateway until cancelled."""
 
 
-def run_process(work: Work, reload: Reload, finish_start: Callable[[], None]) -> int:
+def run_process(
+    work: Work, reload: Reload, finish_start: Callable[[], None], let_go: Callable[[], None] = lambda: None
+) -> int:
     """Run until a signal or an error ends it, and return the exit status.
 
     ``finish_start`` is called after START_TIME in a thread of its own. It imports modules, and nothing waits for it.
+    ``let_go`` is called when the work has ended.
     """
-    return asyncio.run(_Life(work, reload, finish_start).run())
+    return asyncio.run(_Life(work, reload, finish_start, let_go).run())
 
 
 class _Life:
-    def __init__(self, work: Work, reload: Reload, finish_start: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Work, reload: Reload, finish_start: Callable[[], None], let_go: Callable[[], None]
+    ) -> None:
         self._work = work
         self._reload = reload
         self._finish_start = finish_start
+        self._let_go = let_go
         self._finishing = threading.Timer(START_TIME, finish_start)
         self._finishing.daemon = True
         self._stopping = False
+        self._has_stopped = False
         self._hangup = asyncio.Event()
 
     async def run(self) -> int:
@@ -60,12 +67,14 @@ class _Life:
             if not self._stopping:
                 raise
             log.info("stopped")
+            self._has_stopped = True
             return 0
         except BaseExceptionGroup as group:
             _log_end(group)
         finally:
             self._finishing.cancel()
             self._finishing.join(STOP_DEADLINE)
+            self._let_go()
         return 1
 
     def _stop(self, main: asyncio.Task[int], number: int) -> None:
@@ -78,7 +87,12 @@ class _Life:
         main.cancel()
 
     def _give_up(self) -> None:
-        """Exit although something has not ended. Sockets that are left over are removed by the next instance."""
+        """Exit although something has not ended. Sockets that are left over are removed by the next instance.
+
+        If only a thread has not ended, which waits for the kubelet or a file system, nothing is left to be done.
+        """
+        if self._has_stopped:
+            os._exit(0)
         log.error("could not stop in time, leaving", seconds=STOP_DEADLINE)
         self._finish_start()  # if it was not called yet, log lines are still kept in memory
         os._exit(1)
