@@ -177,7 +177,7 @@ class OperatorCommands:
         counted = [each for each in gateway.state.repeated if gateway.progress_of(each)] if or_counted else []
         allowed = dict.fromkeys((*unhealthy, *counted))
         for name in names:
-            if name not in allowed:
+            if not isinstance(name, str) or name not in allowed:
                 raise RefusedError(self._explain(str(name)))
         return [device for device in allowed if device in names]
 
