@@ -1,10 +1,14 @@
 """GPUs that the machine has and NVML does not list."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from driver.driver import Call, Driver
+from harness.confined import NO_CAPABILITIES, needs_root
 from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen
 from plugin_gateway.nvidia.missing_driver import Cause, find_cause
 from plugin_gateway.nvidia.pci import PciBus, PciFunction
@@ -161,3 +165,14 @@ def test_without_a_library_the_cause_is_part_of_the_problem(driver: Driver) -> N
     assert "libnvidia-ml.so.1 is neither" in unavailable.problem
     assert unavailable.problem.endswith("its kernel module nvidia is not loaded")
     assert (unavailable.unserved, unavailable.todo.startswith("install the driver")) == (2, True)
+
+
+@needs_root
+def test_a_folder_of_the_driver_that_is_closed_is_no_cause_and_no_error(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 65534, 65534)
+    asked = f"find_cause(sysfs={str(closed)!r}, proc={str(closed)!r}, dev=[{str(closed)!r}], environment={{}}).words"
+    code = f"from plugin_gateway.nvidia.missing_driver import find_cause; print(repr({asked}))"
+    command = (*NO_CAPABILITIES, sys.executable, "-c", code)
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout == "''\n"

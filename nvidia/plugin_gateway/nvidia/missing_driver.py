@@ -1,7 +1,7 @@
 """Finds out why there is no driver, from what can be seen without one."""
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from plugin_gateway.nvidia.naming import VISIBILITY_VARIABLE
@@ -47,7 +47,7 @@ def find_cause(*, sysfs: str, proc: str, dev: Sequence[str], environment: Mappin
 
 
 def _exists(path: str) -> bool:
-    return Path(path).exists()
+    return os.path.exists(path)  # noqa: PTH110 - raises nothing
 
 
 NOT_BY_THE_RUNTIME = (

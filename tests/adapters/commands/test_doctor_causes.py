@@ -24,6 +24,22 @@ async def test_a_kubelet_socket_that_is_closed_to_root_is_told_with_its_cure(kub
     assert "run it as root" not in output
 
 
+@needs_root
+async def test_a_folder_that_is_closed_ends_no_check(
+    kubelet_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    os.chown(closed, 65534, 65534)
+    (kubelet_dir / "kubelet.sock").symlink_to(closed / "kubelet.sock")
+    monkeypatch.setenv("STATE_DIR", str(closed / "state"))
+    arguments = ("doctor", "--kubelet-dir", str(kubelet_dir), *SIMULATED)
+    status, output, errors = await run_to_end(*arguments, within=NO_CAPABILITIES)
+    assert (status, errors) == (1, "")
+    assert f"mend  {kubelet_dir}/kubelet.sock: this process may not connect to it: Permission denied" in output
+    assert f"mend  {closed}/state cannot be written: Permission denied" in output
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("", "it is empty"), ('{"Data":{"PodDeviceEntries":[{"PodUID":"p"', "it is cut")]
 )

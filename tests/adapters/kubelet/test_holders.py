@@ -24,8 +24,10 @@ from plugin_gateway.api.podresources import api_pb2 as wire
 RESOURCE = "nvidia.com/gpu"
 ASK = """\
 import pathlib, sys
-from plugin_gateway.adapters.kubelet.holders import find_holders
-print(find_holders(pathlib.Path(sys.argv[1])).source)
+from plugin_gateway.adapters.kubelet.holders import find_holders, living_holders
+place = pathlib.Path(sys.argv[1])
+print(find_holders(place).source)
+print([each.pod for each in living_holders(place)])
 """
 STREAM_OPEN = Holder("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
 REGISTERED = {RESOURCE: frozenset({"GPU-1", "GPU-2", "GPU-3"})}
@@ -200,7 +202,8 @@ def test_why_the_kubelet_could_not_be_asked_is_told(root: Path) -> None:
 
 
 @needs_root
-def test_a_kubelet_that_may_not_be_asked_is_told(root: Path) -> None:
+def test_a_kubelet_that_may_not_be_asked_is_told_and_its_checkpoint_counts(root: Path) -> None:
+    (root / "device-plugins" / "kubelet_internal_checkpoint").write_text(json.dumps(content(["GPU-1"])))
     path = root / "pod-resources" / "kubelet.sock"
     path.parent.mkdir()
     with closed_socket(path):
@@ -208,7 +211,8 @@ def test_a_kubelet_that_may_not_be_asked_is_told(root: Path) -> None:
             close(closed)
             command = (*NO_CAPABILITIES, sys.executable, "-c", ASK, str(root / "device-plugins"))
             told = subprocess.run(command, capture_output=True, check=True, text=True, timeout=20).stdout
-            assert told.startswith(f"{path}: Permission denied; this is root already: SELinux")
+            assert f"cannot be asked: {path}: Permission denied; this is root already: SELinux" in told
+            assert told.endswith("\n['uid']\n")
 
 
 async def test_a_kubelet_that_never_answers_is_not_waited_for(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

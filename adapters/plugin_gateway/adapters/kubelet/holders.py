@@ -60,10 +60,8 @@ def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
     Raises:
         CheckpointError: the kubelet does not answer, and its checkpoint cannot be read.
     """
-    path = kubelet_dir.parent / "pod-resources" / "kubelet.sock"
-    if path.is_socket():
-        with contextlib.suppress(PodResourcesError):
-            return list_holders(path, SHORT_TIMEOUT)
+    with contextlib.suppress(PodResourcesError):
+        return list_holders(kubelet_dir.parent / "pod-resources" / "kubelet.sock", SHORT_TIMEOUT)
     checkpoint = read_checkpoint(kubelet_dir)
     kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
     return tuple(holder for holder in kept if not holder.is_gone)

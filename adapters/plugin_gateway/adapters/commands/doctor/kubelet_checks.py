@@ -14,7 +14,7 @@ from plugin_gateway.adapters.kubelet.holders import find_holders, held_twice, ma
 from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
 from plugin_gateway.adapters.registration.client import CURES, Failure
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener
+from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener, identify_socket
 from plugin_gateway.core.devices import whole_device
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -57,15 +57,17 @@ def _check_socket(path: Path) -> Finding:
             f"there is no {path}: no kubelet runs here, or it takes no device plugins",
             "start the kubelet; one of 1.8 or 1.9 needs --feature-gates=DevicePlugins=true",
         )
-    if not path.is_socket():
-        return mend(f"{path} is no socket", "remove it and restart the kubelet")
     try:
-        listener = find_listener(path)
+        is_socket, listener = stat.S_ISSOCK(path.stat().st_mode), find_listener(path)
+    except FileNotFoundError:  # a link that leads nowhere
+        is_socket, listener = False, None
     except PermissionError as error:
         what = f"{path}: this process may not connect to it: {error.strerror}"
         return unseen(what) if os.geteuid() != 0 else mend(what, CURES[Failure.NOT_ALLOWED])
     except OSError as error:
         return unseen(f"{path}: {error.strerror}", CURES[Failure.TOO_MANY_FILES] if error.errno == errno.EMFILE else "")
+    if not is_socket:
+        return mend(f"{path} is no socket", "remove it and restart the kubelet")
     if listener is None:
         return mend(f"{path} is there and nobody listens: the kubelet that made it is gone", "start the kubelet")
     return well(f"a kubelet listens on {path}{f', pid {listener.pid}' if listener.pid else ''}")
@@ -106,9 +108,10 @@ def check_neighbours(directory: Path) -> Iterator[Finding]:
 def _sockets(directory: Path) -> Sequence[Path]:
     """Return all sockets but the kubelet's; none if the directory cannot be read."""
     try:
-        return [path for path in sorted(directory.iterdir()) if path.is_socket() and path.name != KUBELET_SOCKET]
+        found = sorted(directory.iterdir())
     except OSError:
         return []
+    return [path for path in found if path.name != KUBELET_SOCKET and identify_socket(path) is not None]
 
 
 def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: frozenset[str]) -> Iterator[Finding]:

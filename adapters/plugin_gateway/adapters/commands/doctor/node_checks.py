@@ -179,7 +179,8 @@ def check_privileges() -> Iterator[Finding]:
 
 def check_state_directory(directory: Path) -> Iterator[Finding]:
     """Check that the gateway can save which devices are unhealthy, so that it knows it after a restart."""
-    nearest = next((path for path in (directory, *directory.parents) if path.exists()), Path("/"))
+    above = (directory, *directory.parents)
+    nearest = next((path for path in above if os.path.exists(path)), Path("/"))  # noqa: PTH110 - raises nothing
     error = explain_unwritable(nearest)
     if error is None:
         yield well(f"{directory} can be written")
