@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import pytest
 
 from adapters.fake_kubelet.plugin import OK, Plugin
@@ -22,6 +23,8 @@ from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch, KnownC
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.api.podresources import api_pb2 as wire
+from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.conflicts import Cause
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -44,7 +47,7 @@ async def watched(kubelet_dir: Path, kubernetes: str = "1.36") -> AsyncIterator[
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PAUSE", "CONFIRMATION", "SLOW_INTERVAL"):
+    for name in ("PAUSE", "CONFIRMATION", "SLOW_INTERVAL", "CONFLICT_INTERVAL"):
         monkeypatch.setattr(conflict_watch, name, 0.1)
 
 
@@ -99,6 +102,55 @@ async def test_the_gateway_registers_again_when_the_other_plugin_has_left(kubele
         await until(lambda: not node.gateway.conflicts, "the end of the conflict")
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices again")
         await kubelet.allocate(RESOURCE, 1, pod="pod")
+
+
+@asynccontextmanager
+async def pod_resources(kubelet: FakeKubelet, root: Path) -> AsyncIterator[None]:
+    """The answers of a kubelet of 1.23 and later: the healthy devices of every resource."""
+
+    async def allocatable(_request: bytes, _context: object) -> bytes:
+        entries = [
+            wire.ContainerDevices(resource_name=name, device_ids=[device])
+            for name in kubelet.resources
+            for device, health in kubelet.devices(name).items()
+            if health == Health.HEALTHY.value
+        ]
+        return wire.AllocatableResourcesResponse(devices=entries).SerializeToString()
+
+    methods: dict[str, Any] = {"GetAllocatableResources": grpc.unary_unary_rpc_method_handler(allocatable)}
+    (root / "pod-resources").mkdir()
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("v1.PodResourcesLister", methods),))
+    server.add_insecure_port(f"unix:{root / 'pod-resources' / 'kubelet.sock'}")
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(None)
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["asked", "checkpoint"])
+@pytest.mark.parametrize("kubernetes", ["1.24", "1.36", "1.37"])
+async def test_devices_that_the_kubelet_lost_to_a_plugin_that_came_and_went_are_registered_again(
+    kubelet_dir: Path, kubernetes: str, is_live: bool
+) -> None:
+    """It was too short to be seen. The stream of the gateway is open, but the kubelet has none of its devices."""
+    async with watched(kubelet_dir, kubernetes) as (kubelet, node), AsyncExitStack() as telling:
+        if is_live:
+            await telling.enter_async_context(pod_resources(kubelet, kubelet_dir.parent))
+        await asyncio.sleep(0.5)
+        before = len(kubelet.registrations)
+        async with Plugin(kubelet_dir, kubelet.release, "rival.sock", ids=("other",)) as plugin:
+            assert await plugin.register(name=RESOURCE) == OK
+            await kubelet.wait_for(lambda: "other" in kubelet.devices(RESOURCE), what="the list of the other one")
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices again")
+        await kubelet.allocate(RESOURCE, 1, pod="pod")
+        for index in range(8):
+            node.fail(index)
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 0, what="no healthy device")
+        await asyncio.sleep(1)
+        assert len(kubelet.registrations) == before + 2, "of each plugin one"
+        assert not node.gateway.conflicts
 
 
 async def no_reload() -> Mapping[str, Any]:

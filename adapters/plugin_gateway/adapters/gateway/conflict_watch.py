@@ -6,7 +6,8 @@ sees for the first time may be a list that is just changing, so it looks again b
 A conflict can hide. After the next list of this gateway, the kubelet has the right devices, but still asks the other
 plugin for them. So a conflict that was seen lasts until the other plugin is gone, or the gateway has registered again.
 When the other plugin ends, the kubelet can give up the resource although the stream of the gateway is still open. The
-gateway then registers again.
+gateway then registers again. It does so too if another plugin came and went so fast that nobody saw it: the kubelet
+then has none of the devices any more that it had from this stream.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.kubelet.neighbours import Neighbours
-from plugin_gateway.adapters.kubelet.registered import read_registered
+from plugin_gateway.adapters.kubelet.registered import Registered, read_registered
 from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
@@ -33,6 +34,8 @@ CONFIRMATION = 1.0
 """Seconds until the second look at a conflict that is new."""
 SLOW_INTERVAL = 60.0
 """Seconds between two looks if nothing changed."""
+CONFLICT_INTERVAL = 5.0
+"""The same during a conflict. A plugin that is killed leaves its socket, so that nothing changes when it ends."""
 MAX_DEVICES = 8
 """Device ids that are named."""
 _TODO = (
@@ -96,6 +99,10 @@ class ConflictWatch:
         """The conflicts of the last look. One that is seen twice is reported."""
         self._offered: dict[ResourceName, frozenset[str]] = {}
         """All devices that were ever offered. The kubelet may still have one that is gone."""
+        self._had: dict[ResourceName, str | None] = {}
+        """The endpoint from which the kubelet was seen to have devices of a resource last."""
+        self._lost: frozenset[ResourceName] = frozenset()
+        """The resources of which the kubelet had no device any more at the last look."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -108,7 +115,7 @@ class ConflictWatch:
                 if await self._look():
                     pause, looked = PAUSE, time.monotonic()
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(SLOW_INTERVAL):
+                        async with asyncio.timeout(CONFLICT_INTERVAL if self._gateway.conflicts else SLOW_INTERVAL):
                             await self._changed.wait()
                     pause -= time.monotonic() - looked
                 await asyncio.sleep(max(pause, 0))
@@ -117,21 +124,24 @@ class ConflictWatch:
 
     async def _look(self) -> bool:
         """Compare what the kubelet has with what is offered. Returns whether all of it was seen before."""
-        pids, found = await self._find()
+        pids, found, lost = await self._find()
         suspected, self._suspected = self._suspected, frozenset(each.key for each in found)
         known = {each.key for each in self._gateway.conflicts}
         confirmed = [each for each in found if each.key in suspected | known]
+        lost_before, self._lost = self._lost, lost - {each.conflict.resource for each in found if each.pids}
         self._register_again(pids.keys())
+        for resource in self._lost & lost_before:
+            self._gateway.registrar.renew(resource, Reason.DEVICES_LOST)
         self._tell([*confirmed, *self._hidden(confirmed, pids.keys())])
-        return len(confirmed) == len(found)
+        return len(confirmed) == len(found) and self._lost <= lost_before
 
-    async def _find(self) -> tuple[Mapping[str, int], Sequence[KnownConflict]]:
-        """Return who listens in the kubelet's directory, by socket, and the conflicts that can be seen now."""
+    async def _find(self) -> tuple[Mapping[str, int], Sequence[KnownConflict], frozenset[ResourceName]]:
+        """Return what can be seen now: who listens, by socket, the conflicts, and what the kubelet has lost."""
         others = await self._neighbours.look()
         registered = await read_registered(self._directory)
         offered = self._gateway.offered
-        for name, ids in offered.items():
-            self._offered[name] = self._offered.get(name, frozenset()) | ids
+        for name, advertisement in offered.items():
+            self._offered[name] = self._offered.get(name, frozenset()) | advertisement.by_id.keys()
         pids = {each.name: each.pid for each in others}
         found = find_conflicts(
             {name: self._offered[name] for name in offered},
@@ -142,11 +152,27 @@ class ConflictWatch:
             ),
         )
         now = time.time()
-        return pids, [
+        conflicts = [
             KnownConflict(each, {name: pids[name] for name in each.sockets}, now)
             for each in found
             if each.sockets or registered.is_live
         ]
+        return pids, conflicts, self._find_lost(registered)
+
+    def _find_lost(self, registered: Registered) -> frozenset[ResourceName]:
+        """Return the resources whose stream is open, but the kubelet has no device any more that it had from it."""
+        lost = set()
+        for each in self._gateway.registrar.status():
+            name = ResourceName(each.resource)
+            offered, has = self._gateway.offered.get(name), registered.devices.get(name)
+            healthy = offered.by_id.keys() - offered.unhealthy if offered is not None else frozenset()
+            if each.stream_opened is None or not healthy or (has is None and not registered.is_live):
+                continue
+            if has and has & healthy:
+                self._had[name] = each.endpoint
+            elif self._had.get(name) == each.endpoint:
+                lost.add(name)
+        return frozenset(lost)
 
     def _streams(self) -> Mapping[ResourceName, float]:
         """Return since when the kubelet holds the stream of each resource, in seconds since the epoch."""

@@ -270,12 +270,9 @@ class Gateway:
         }
 
     @property
-    def offered(self) -> Mapping[ResourceName, frozenset[DeviceId]]:
-        """The ids of the devices of each resource, healthy or not."""
-        return {
-            name: frozenset(device.id for device in served.advertisement.value.devices)
-            for name, served in self._served.items()
-        }
+    def offered(self) -> Mapping[ResourceName, Advertisement]:
+        """What each resource advertises now."""
+        return {name: served.advertisement.value for name, served in self._served.items()}
 
     @property
     def health_policy(self) -> HealthPolicy:
