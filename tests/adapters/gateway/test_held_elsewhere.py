@@ -106,6 +106,31 @@ async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir
         assert [offered.health_of(device(index).id) for index in (0, 1)] == [Health.HEALTHY, Health.UNHEALTHY]
 
 
+async def test_an_answer_from_before_the_new_name_is_too_old(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet can take seconds to answer. In them, a pod can get a device, and the device another name."""
+    answers: list[asyncio.Future[tuple[Holder, ...]]] = []
+
+    async def asked(_directory: Path) -> tuple[Holder, ...]:
+        answers.append(asyncio.get_running_loop().create_future())
+        return await answers[-1]
+
+    monkeypatch.setattr(held_elsewhere, "read_holders", asked)
+    node = Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 2)
+        async with looking(node, kubelet_dir):
+            await until(lambda: len(answers) == 1, "the first question")
+            node.gateway.see_holders([holder("uid-1", RESOURCE, device(1).id)])
+            node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
+            answers[0].set_result(())
+            await until(lambda: len(answers) == 2, "another question")
+            assert list(node.gateway.withheld) == [device(1).id]
+            answers[1].set_result(())
+            await until(lambda: not node.gateway.withheld, "the end of the pod")
+
+
 def write_rules(folder: Path, name: str) -> str:
     path = folder / "config.yaml"
     path.write_text(f'version: v1\nresources:\n  gpus:\n    - {{pattern: "*", name: {name}}}\n')

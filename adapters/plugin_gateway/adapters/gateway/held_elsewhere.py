@@ -61,8 +61,12 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
     """Tell the gateway who holds which device: now, and again and again as long as a device is withheld."""
     problem: str | None = None
     while True:
+        rules = gateway.rules
         try:
-            gateway.see_holders(await read_holders(kubelet_dir))
+            holders = await read_holders(kubelet_dir)
+            if gateway.rules != rules:
+                continue  # the answer can be older than what was seen before the names changed
+            gateway.see_holders(holders)
         except GatewayError as error:
             if problem is None:
                 log.warning("it cannot be seen which pods hold devices", problem=str(error))
