@@ -1,5 +1,6 @@
 """What keeps a gateway from files and sockets has a name and a cure of its own, and root is not told to be root."""
 
+import os
 from pathlib import Path
 
 import pytest

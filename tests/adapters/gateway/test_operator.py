@@ -14,7 +14,7 @@ import yaml
 from driver.driver import Driver
 from harness.node import RESOURCE
 from harness.process import PROGRAM, Process, run_to_end, started
-from plugin_gateway.adapters.control.control_client import ControlError, ask, ask_all
+from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 TOO_HOT = 0x40
@@ -73,7 +73,7 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(
         status, _, errors = await run_to_end("health", "clear", "GPU-none")
         assert (status, errors) == (1, "plugin-gateway: there is no device 'GPU-none'; not healthy are: none\n")
         with pytest.raises(ControlError, match=r"there is no device '\[1\]'; not healthy are: none"):
-            ask(ask_all(state_dir)[0].socket, {"command": "clear", "devices": [[1]]})
+            ask_all(state_dir)[0].tell({"command": "clear", "devices": [[1]]})
         changes = [line for line in process.lines if line["event"] == "device changed its health"]
         assert [line["health"] for line in changes] == ["unhealthy", "healthy"]
 
