@@ -14,6 +14,7 @@ from cluster import images
 from cluster.build import BUILT, RELEASE
 from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, VOLUME_PLUGINS, Configuration
 from cluster.machine import ADDRESS, TIMEOUT, Machine, MachineError, Service, run, wait_until
+from cluster.nvidia_runtime import DRIVER_ROOT
 from cluster.stand_in import StandIn
 
 KUBECTL = BUILT / RELEASE / "kubectl"
@@ -246,8 +247,9 @@ class Cluster:
         return self.machine.disk(f"/var/log/{name}.log").read_text(errors="replace")
 
     def _mount_gpus(self) -> None:
-        """Mount the driver where a container that installs drivers puts it."""
+        """Mount the driver where a container that installs drivers puts it, with device nodes in `/dev` as well."""
         self.gpus.install()
         for inside, outside in self.gpus.mounts.items():
             self.machine.run("mkdir", "-p", inside)
             self.machine.run("mount", "--bind", str(outside), inside)
+        self.machine.run("cp", "--archive", f"{DRIVER_ROOT}/dev/.", "/dev")

@@ -2,11 +2,14 @@
 
 import json
 import secrets
+import shlex
 import shutil
+import sys
 
 import trustme
 import yaml
 
+from cluster import nvidia_runtime
 from cluster.build import BUILT
 from cluster.images import PAUSE
 from cluster.machine import ADDRESS, CGROUP, NAME, Machine, MachineError, run
@@ -18,6 +21,9 @@ CONF = "/var/lib/cluster"
 """The folder of the configuration, as a path of the machine."""
 VOLUME_PLUGINS = "/var/lib/kubelet/volume-plugins"
 """The default is below /usr, which belongs to the real machine."""
+RUNTIME = "nvidia"
+"""What NVIDIA's container runtime is called in containerd's configuration, and its RuntimeClass in the cluster."""
+_RUNTIME_PROGRAM = f"{CONF}/nvidia-container-runtime"
 KUBECONFIG = BUILT / "kubeconfig"
 """The administrator's kubeconfig, as a path of the real machine."""
 _USERS = {
@@ -48,9 +54,16 @@ class Configuration:
         if not self._machine.disk(f"{CONF}/tokens.csv").exists():
             self._make_keys()
         self.write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
+        self._write_runtime()
         self.write("net/10-bridge.conflist", json.dumps(_NETWORK))
         self.write("audit.yaml", yaml.safe_dump(_AUDIT))
         self.write("kubelet.yaml", yaml.safe_dump(_KUBELET))
+
+    def _write_runtime(self) -> None:
+        """Write the program that is NVIDIA's container runtime for containerd."""
+        program = (sys.executable, "-IS", nvidia_runtime.__file__)
+        self.write("nvidia-container-runtime", f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+        self._machine.disk(_RUNTIME_PROGRAM).chmod(0o755)
 
     def _make_keys(self) -> None:
         authority = trustme.CA()
@@ -115,6 +128,10 @@ conf_dir = "{CONF}/net"
 snapshotter = "{{snapshotter}}"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{RUNTIME}]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{RUNTIME}.options]
+BinaryName = "{_RUNTIME_PROGRAM}"
 """
 _NETWORK = {
     "cniVersion": "0.4.0",

@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cluster.build import BUILT
 from cluster.cluster import LIMIT, RESOURCE, SYSTEM, Cluster
 from cluster.configuration import KUBECONFIG
 from cluster.machine import Service, run, wait_until
-from cluster.stand_in import CONTROL, DRIVER_ROOT, render
+from cluster.nvidia_runtime import DRIVER_ROOT
+from cluster.stand_in import render
 from image.build import PROJECT
 
 RELEASED = PROJECT / "deploy" / "manifests" / "plugin-gateway.yaml"
@@ -44,6 +46,12 @@ class Gateway:
         """Apply the manifest."""
         write_manifest()
         self._cluster.kubectl("apply", f"--filename={MANIFEST}")
+
+    def apply_released(self, change: Callable[[Any], None]) -> None:
+        """Apply the manifest as it is released, but for what ``change`` does to the template's pod."""
+        manifest = yaml.safe_load(RELEASED.read_text())
+        change(manifest["spec"]["template"]["spec"])
+        self._cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(manifest))
 
     def deploy(self) -> None:
         """Apply the manifest, and wait until the node has eight GPUs."""
@@ -74,6 +82,11 @@ class Gateway:
         """Return the pod of the gateway."""
         (pod,) = self.pods()
         return pod
+
+    def log(self) -> str:
+        """Wait until its pod runs, and return the log."""
+        wait_until(lambda: [each["status"]["phase"] for each in self.pods()] == ["Running"], "its pod runs", LIMIT)
+        return self._cluster.kubectl("logs", SYSTEM, self.pod()["metadata"]["name"])
 
     def container(self) -> str:
         """Return the id of its container, as containerd knows it."""
@@ -107,7 +120,7 @@ class Gateway:
             manager.bind(str(machine.inside(told)))
             manager.settimeout(LIMIT)
             self._service = machine.start(
-                "plugin-gateway", *limits, "env", f"NOTIFY_SOCKET={told}", f"NVML_STAND_IN={CONTROL}",
+                "plugin-gateway", *limits, "env", f"NOTIFY_SOCKET={told}",
                 program, *arguments, f"--driver-root={DRIVER_ROOT}",
             )  # fmt: skip
             assert manager.recv(100) == b"READY=1"
@@ -133,12 +146,17 @@ class Gateway:
 
     def install(self, **values: Any) -> None:
         """Install the chart, or upgrade it to other values, and wait until it is ready."""
+        mounted = {"nvidiaDriverRoot": DRIVER_ROOT, "mountDriverRoot": True}
+        self._install({**mounted, **values}, f"--post-renderer={_post_renderer()}")
+
+    def install_released(self, **values: Any) -> None:
+        """Install the chart as it is, without the driver root and the stand-in, and wait until it is ready."""
+        self._install(values)
+
+    def _install(self, values: Mapping[str, Any], *flags: str) -> None:
         told = BUILT / "values.yaml"
-        told.write_text(yaml.safe_dump({"nvidiaDriverRoot": DRIVER_ROOT, "mountDriverRoot": True, **values}))
-        self._helm(
-            "upgrade", "--install", "plugin-gateway", str(CHART), f"--values={told}",
-            f"--post-renderer={_post_renderer()}",
-        )  # fmt: skip
+        told.write_text(yaml.safe_dump(values))
+        self._helm("upgrade", "--install", "plugin-gateway", str(CHART), f"--values={told}", *flags)
         self.wait_ready()
 
     def uninstall(self) -> None:

@@ -257,12 +257,12 @@ def run(*command: str, stdin: str = "", limit: float = 10 * TIMEOUT) -> str:
     """Run a program here until it ends, and return its output.
 
     Raises:
-        MachineError: it failed, or did not end in time. The message has its error output.
+        MachineError: it failed, or did not end in time. The message has its error output, and then its output.
     """
     try:
         ended = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired as error:
         raise MachineError(f"{' '.join(command)}: not within {limit:.0f} s") from error
     if ended.returncode:
-        raise MachineError(f"{' '.join(command)}: {ended.stderr.strip()}")
+        raise MachineError(f"{' '.join(command)}: {ended.stderr.strip()}\n{ended.stdout}")
     return ended.stdout

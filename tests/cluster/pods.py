@@ -13,7 +13,8 @@ from cluster.stand_in import MAJOR
 
 SHOW = "echo $NVIDIA_VISIBLE_DEVICES; cd /dev; ls -d nvidia* 2>/dev/null; echo shown; exec sleep 100000"
 
-
+COMPUTE_NODES = frozenset({"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"})
+"""The device nodes that are not GPUs, of a container that computes."""
 _TRY = f"""
 for number in $(seq 0 7); do
   mknod /tmp/$number c {MAJOR} $number

@@ -10,15 +10,15 @@ from typing import Any
 
 import yaml
 
-from driver.driver import LIBRARY, Driver, build
+from cluster.nvidia_runtime import DRIVER_ROOT, LIBRARY, MACHINE
+from driver.driver import Driver, build
 
-DRIVER_ROOT, MACHINE = "/run/nvidia/driver", "/run/nvidia/machine"
-"""Folders on the node: the driver as a container installs it, and the stand-in for the hardware."""
-CONTROL = f"{MACHINE}/control"
+SYSFS = f"{MACHINE}/machine/sys"
+"""The folder on the node with what the kernel shows of the GPUs and their kernel module."""
 MAJOR = 195
 """The major number of NVIDIA's character devices. No driver has it here: open fails with ENXIO if it is allowed, and
 with EPERM if not."""
-_OTHERS = {"nvidiactl": 255, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
+_OTHERS = {"nvidiactl": 255, "nvidia-modeset": 254, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
 """Minor numbers of device nodes that are not GPUs. On a real node nvidia-uvm has another major number."""
 
 
@@ -47,12 +47,14 @@ class StandIn:
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._driver = Driver(self._folder, gpus=8)
-        library = self._driver.root / "usr/lib64"
-        (library / LIBRARY).unlink()
-        build(library)
-        for node in (self._driver.root / "dev").iterdir():
-            node.unlink()
-            minor = _OTHERS[node.name] if node.name in _OTHERS else int(node.name.removeprefix("nvidia"))
+        library = self._driver.root / LIBRARY
+        library.unlink()
+        build(library.parent)
+        dev = self._driver.root / "dev"
+        for name in {*_OTHERS, *(node.name for node in dev.iterdir())}:
+            node = dev / name
+            node.unlink(missing_ok=True)
+            minor = _OTHERS[name] if name in _OTHERS else int(name.removeprefix("nvidia"))
             os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(MAJOR, minor))
             node.chmod(0o666)
 
@@ -69,15 +71,18 @@ def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:
         return manifest
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    folders = {"machine": (MACHINE, MACHINE, False)}
+    add_folder(pod, "machine", MACHINE, MACHINE, is_readonly=False)
     if mounts_driver:
-        folders["driver-root"] = (DRIVER_ROOT, "/driver-root", True)
+        add_folder(pod, "driver-root", DRIVER_ROOT, "/driver-root")
         container["args"] += [f"--driver-root={DRIVER_ROOT}", "--driver-root-ctr-path=/driver-root"]
-    container["env"].append({"name": "NVML_STAND_IN", "value": CONTROL})
-    for name, (host, inside, is_readonly) in folders.items():
-        pod["volumes"].append({"name": name, "hostPath": {"path": host, "type": "Directory"}})
-        container["volumeMounts"].append({"name": name, "mountPath": inside, "readOnly": is_readonly})
     return manifest
+
+
+def add_folder(pod: Any, name: str, host: str, inside: str, *, is_readonly: bool = True) -> None:
+    """Give the container of a pod a folder of the host."""
+    (container,) = pod["containers"]
+    pod["volumes"].append({"name": name, "hostPath": {"path": host, "type": "Directory"}})
+    container["volumeMounts"].append({"name": name, "mountPath": inside, "readOnly": is_readonly})
 
 
 def render(text: str, *, mounts_driver: bool) -> str:

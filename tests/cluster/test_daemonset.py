@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cluster.cluster import SYSTEM, Cluster
+from cluster.cluster import Cluster
 from cluster.facts import Note
 from cluster.gateway import RELEASED, Gateway
 from cluster.watch import Watch
@@ -46,5 +46,4 @@ def test_a_node_without_a_driver_is_left_alone(cluster: Cluster, bare: Gateway) 
     assert bare.allocatable() == 0
     (status,) = bare.pod()["status"]["containerStatuses"]
     assert (status["ready"], status["restartCount"]) == (True, 0)
-    told = cluster.kubectl("logs", SYSTEM, name)
-    assert "libnvidia-ml.so.1 is neither in the loader's path nor in" in told
+    assert "libnvidia-ml.so.1 is neither in the loader's path nor in" in bare.log()

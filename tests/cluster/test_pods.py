@@ -6,10 +6,8 @@ from cluster.cluster import LIMIT
 from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
-from cluster.pods import Pods, gpu_pod
+from cluster.pods import COMPUTE_NODES, Pods, gpu_pod
 from cluster.stand_in import MAJOR
-
-CONTROL_NODES = {"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"}
 
 
 def test_a_pod_sees_its_gpus_and_no_others(gateway: Gateway, pods: Pods, note: Note) -> None:
@@ -18,7 +16,7 @@ def test_a_pod_sees_its_gpus_and_no_others(gateway: Gateway, pods: Pods, note: N
     given = pods.given("two")
     assert len(given.uuids) == 2
     nodes = {f"nvidia{minor}" for minor in given.minors}
-    assert given.nodes == nodes | CONTROL_NODES
+    assert given.nodes == nodes | {*COMPUTE_NODES, "nvidia-modeset"}
     expected = {f"nvidia{minor}": f"character special file {MAJOR:x}:{minor:x}" for minor in given.minors}
     assert pods.numbers("two", nodes) == expected
     assert pods.usable("two") == given.minors

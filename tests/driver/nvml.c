@@ -1,6 +1,7 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1: real NVML calls, answered from a shared file that a test writes to.
  *
- * The file is named by NVML_STAND_IN and looked up at every nvmlInit. Its layout is that of driver.py.
+ * The file is named by NVML_STAND_IN and looked up at every nvmlInit. Its layout is that of driver.py. Without the
+ * variable it is where the cluster's tests have it, so that a container as it is released finds it.
  * As in the real library, GPUs that come or go are seen by a new session only, a GPU that is lost fails its calls, and
  * only those GPUs that were registered report events.
  * Built with OLD_DRIVER it has the names that drivers before 2018 had.
@@ -115,7 +116,7 @@ static int copy(char *to, unsigned room, const char *from) {
 
 static void map_control(void) {
     const char *path = getenv("NVML_STAND_IN");
-    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    int file = open(path ? path : "/run/nvidia/machine/control", O_RDWR | O_CLOEXEC);
     if (file < 0) return;
     void *memory = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);
