@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from .test_inventory import ids, rejected, uuid
 from .watcher import Watcher, eventually, watch
 
 ELSEWHERE = "0000:1b:00.0"
+Env = Mapping[str, str]
+ASKED = {"NVIDIA_VISIBLE_DEVICES": "all"}
+"""The environment of a container that asks NVIDIA's container runtime for its GPUs."""
 
 
 def aside(watcher: Watcher, number: int = 1) -> list[tuple[str, str]]:
@@ -115,13 +119,19 @@ def test_a_driver_that_started_no_gpu_tells_how_many_there_are(make_driver: Make
         assert watcher.next(DriverUnavailable).unserved == 1
 
 
-def cause(driver: Driver, dev: Path | None = None, **environment: str) -> Cause:
+def cause(driver: Driver, environment: Env, *, dev: Path | None = None, has_library: bool = True) -> Cause:
     folder = str(dev if dev is not None else driver.root / "dev")
-    return find_cause(sysfs=str(driver.sysfs), proc=str(driver.proc), dev=[folder], environment=environment)
+    return find_cause(
+        sysfs=str(driver.sysfs),
+        proc=str(driver.proc),
+        dev=[folder],
+        environment=environment,
+        has_library=has_library,
+    )
 
 
 def test_a_container_that_another_runtime_started_is_told(driver: Driver, tmp_path: Path) -> None:
-    words, todo, unserved = cause(driver, tmp_path, NVIDIA_VISIBLE_DEVICES="all")
+    words, todo, unserved = cause(driver, ASKED, dev=tmp_path)
     assert "NVIDIA's container runtime did not start this container" in words
     assert "runtimeClassName: nvidia" in todo
     assert "k3s, RKE2 and Talos" in todo
@@ -134,18 +144,46 @@ def test_nothing_is_said_of_the_runtime_where_something_speaks_against_it(
 ) -> None:
     dev = None if seen == "node" else tmp_path
     environment = {} if seen == "no variable" else {"NVIDIA_VISIBLE_DEVICES": "void" if seen == "void" else "all"}
-    assert cause(driver, dev, **environment) == Cause("", "", 2)
+    assert cause(driver, environment, dev=dev) == Cause("", "", 2)
+
+
+def test_capabilities_that_hide_the_library_are_told(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "all")
+    monkeypatch.setenv("NVIDIA_DRIVER_CAPABILITIES", "compute")
+    driver.uninstall()
+    with watch(driver) as watcher:
+        unavailable = watcher.next(DriverUnavailable)
+    assert unavailable.problem.endswith(
+        "NVIDIA_DRIVER_CAPABILITIES is 'compute' here: without utility NVIDIA's container runtime leaves "
+        "libnvidia-ml.so.1 out of this container"
+    )
+    assert unavailable.todo == "set NVIDIA_DRIVER_CAPABILITIES=compute,utility"
+
+
+@pytest.mark.parametrize("capabilities", ["compute,utility", "all", "", None])
+@pytest.mark.parametrize("has_library", [True, False])
+def test_nothing_is_said_of_capabilities_that_hide_no_library(
+    capabilities: str | None, has_library: bool, driver: Driver
+) -> None:
+    named = {} if capabilities is None else {"NVIDIA_DRIVER_CAPABILITIES": capabilities}
+    assert cause(driver, {**ASKED, **named}, has_library=has_library) == Cause("", "", 2)
+
+
+@pytest.mark.parametrize("wanted", [ASKED, {}, {"NVIDIA_VISIBLE_DEVICES": "void"}])
+def test_nothing_is_said_of_capabilities_where_something_speaks_against_it(wanted: Env, driver: Driver) -> None:
+    found = cause(driver, {**wanted, "NVIDIA_DRIVER_CAPABILITIES": "compute"}, has_library=wanted == ASKED)
+    assert found == Cause("", "", 2)
 
 
 def test_a_machine_with_gpus_and_no_module_is_told_from_one_without_gpus(driver: Driver, tmp_path: Path) -> None:
     (driver.sysfs / "module/nvidia").rmdir()
-    assert cause(driver, tmp_path, NVIDIA_VISIBLE_DEVICES="all").words == (
+    assert cause(driver, ASKED, dev=tmp_path).words == (
         "the machine has 2 GPUs at 0000:10:00.0, 0000:11:00.0, and its kernel module nvidia is not loaded"
     )
     for index in range(2):
         driver.remove(index)
     driver.add_function(ELSEWHERE, "vfio-pci")
-    assert cause(driver, tmp_path) == Cause(
+    assert cause(driver, {}, dev=tmp_path) == Cause(
         f"other kernel drivers have NVIDIA's GPUs: vfio-pci has {ELSEWHERE}",
         "nothing, if that is right",
         0,
@@ -154,7 +192,8 @@ def test_a_machine_with_gpus_and_no_module_is_told_from_one_without_gpus(driver:
 
 def test_where_the_bus_cannot_be_seen_nothing_is_said(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
-    assert find_cause(sysfs=nowhere, proc=nowhere, dev=[nowhere], environment={}) == Cause("", "", 0)
+    found = find_cause(sysfs=nowhere, proc=nowhere, dev=[nowhere], environment={}, has_library=False)
+    assert found == Cause("", "", 0)
 
 
 def test_without_a_library_the_cause_is_part_of_the_problem(driver: Driver) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from plugin_gateway.nvidia.library import DriverMissingError, initialised_library
+from plugin_gateway.nvidia.library import DriverMissingError, find_libraries, initialised_library
 from plugin_gateway.nvidia.naming import DEVICE_WORD
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
@@ -163,6 +163,7 @@ class NvmlBackend:
             proc=self._proc,
             dev=("/dev", f"{self._driver_root.rstrip('/')}/dev"),
             environment=os.environ,
+            has_library=bool(find_libraries(self._driver_root)),
         )
         unavailable = DriverUnavailable(
             "; ".join(filter(None, (problem, cause.words))),

@@ -64,7 +64,7 @@ def initialised_library(driver_root: str, give_sign: Callable[[], None]) -> Iter
 
 
 def _first_that_works(driver_root: str, give_sign: Callable[[], None]) -> ctypes.CDLL:
-    found = _find(driver_root)
+    found = find_libraries(driver_root)
     if not found:
         raise DriverMissingError(
             f"{LIBRARY} is neither in the loader's path nor in {', '.join(FOLDERS)} below {driver_root}: is the driver "
@@ -80,7 +80,7 @@ def _first_that_works(driver_root: str, give_sign: Callable[[], None]) -> ctypes
     raise DriverMissingError("; ".join(problems))
 
 
-def _find(driver_root: str) -> list[str]:
+def find_libraries(driver_root: str) -> list[str]:
     """Return the files that may be the library, each once. A driver root that somebody gave goes first."""
     below_root = [os.path.join(driver_root, folder, LIBRARY) for folder in FOLDERS]  # noqa: PTH118 - pathlib is slow to import
     loaders = [f"{folder}/{LIBRARY}" for folder in re.split("[:;]", os.environ.get("LD_LIBRARY_PATH", "")) if folder]

@@ -4,6 +4,8 @@ DEVICE_WORD = "GPU"
 """The common word for a device."""
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 """The environment variable that names the GPUs of a container."""
+CAPABILITIES_VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
+"""The environment variable that tells NVIDIA's container runtime which parts of the driver a container gets."""
 
 SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 """Device nodes that every container with a GPU needs."""

@@ -59,10 +59,15 @@ async def test_a_pod_that_another_runtime_started_is_told_by_log_and_doctor(
     arguments = ("--kubelet-dir", str(kubelet_dir))
     async with started(*arguments, environment=environment, within=machine) as process:
         line = await process.wait_for_event("waiting for the driver")
+        await process.wait_for_control()
+        _, both, _ = await run_to_end("doctor", *arguments, environment=environment, within=machine)
+        _, told, _ = await run_to_end("status")
     assert line["problem"].endswith("NVIDIA's container runtime did not start this container")
     assert line["todo"].startswith("give the pod `runtimeClassName: nvidia` (k3s, RKE2 and Talos need it")
     _, shown, _ = await run_to_end("doctor", *arguments, environment=environment, within=machine)
     assert "NVIDIA's container runtime did not start this container\n      -> give the pod `runtimeClassName" in shown
+    assert both.count("NVIDIA's container runtime did not start this container\n      -> give the pod") == 2
+    assert "NVIDIA's container runtime did not start this container\n  -> give the pod" in told
     _, _, errors = await run_to_end("devices", environment=environment, within=machine)
     assert "give the pod `runtimeClassName: nvidia`" in errors
 

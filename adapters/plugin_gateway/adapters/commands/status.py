@@ -130,6 +130,7 @@ def _head(status: Mapping[str, Any]) -> list[str]:
     lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
     if driver["problem"]:
         lines.append(f"waiting for the driver: {driver['problem']}")
+        lines += [f"  -> {driver['todo']}"] if driver.get("todo") else []  # an older gateway has none
     if driver["events_problem"]:
         lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
     if (kernel_log := driver.get("kernel_log")) is not None:  # an older gateway has none

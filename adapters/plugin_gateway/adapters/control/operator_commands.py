@@ -87,6 +87,7 @@ class OperatorCommands:
             "driver": {
                 "version": state.driver.version if state.driver is not None else None,
                 "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+                "todo": state.driver_todo or None,
                 "events_problem": state.events_problem,
                 "kernel_log": state.kernel_log._asdict() if state.kernel_log is not None else None,
                 "released": self._released(),

@@ -94,6 +94,7 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         unseen=state.unseen - {device.id for device in inventory.devices},
         inventory=inventory,
         driver_problem=None,
+        driver_todo="",
         restart_may_help=False,
         unserved=0,
         driver_missing_since=None,
@@ -231,6 +232,7 @@ def _miss(state: State, driver: DriverUnavailable, now: Moment, policy: HealthPo
     missing = replace(
         state,
         driver_problem=driver.problem,
+        driver_todo=driver.todo,
         driver_missing_since=since,
         restart_may_help=driver.restart_may_help,
         unserved=driver.unserved,

@@ -40,6 +40,8 @@ class State:
     """The driver that answered last. None if none has answered yet."""
     driver_problem: str | None = None
     """Why the driver could not be asked, until the next inventory. None if there is no problem."""
+    driver_todo: str = ""
+    """What to do about it, for people. Empty if the cause was not found."""
     restart_may_help: bool = False
     """Whether another process could perhaps use the driver that cannot be asked."""
     unserved: int = 0

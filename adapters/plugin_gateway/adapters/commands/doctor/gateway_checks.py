@@ -165,7 +165,7 @@ def _check_driver(driver: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
     if driver.get("released") is not None:
         yield hint(driver["problem"], "plugin-gateway driver take takes it again at once")
     elif driver["problem"]:
-        yield mend(f"{gateway} waits for the driver: {driver['problem']}", _DRIVER_TODO)
+        yield mend(f"{gateway} waits for the driver: {driver['problem']}", driver.get("todo") or _DRIVER_TODO)
     if driver["events_problem"]:
         yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
     if kernel_log := driver.get("kernel_log"):
