@@ -23,10 +23,12 @@ _ABOUT = f"""\
 controllers, scheduler, kube-proxy and kubelet. One test also uses a kubelet {YEAR_BEFORE}. Debian provides
 containerd, runc and the network plugins. The image is built as for a release.
 
-Two things are not real:
+Three things are not real:
 
 - The GPUs. A stand-in for NVIDIA's library reports eight GPUs. Their device nodes have NVIDIA's numbers, but no driver
   behind them.
+- NVIDIA's container runtime. A stand-in, called by containerd in the same way, adds library and device nodes to a
+  container, and leaves out what `NVIDIA_DRIVER_CAPABILITIES` does not ask for. Most tests do without it.
 - A boot of the node. It ends all processes of the node and empties its `/run`, but the kernel keeps running.
 
 Here the kubelet reports its status every second; the default is every ten seconds. Some of the times end when the

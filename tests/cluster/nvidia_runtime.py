@@ -47,7 +47,7 @@ def edit(told: Any) -> None:
     wanted = asked.get("NVIDIA_VISIBLE_DEVICES", "")
     if wanted in {"", "void"}:
         return
-    capabilities = set((asked.get("NVIDIA_DRIVER_CAPABILITIES") or _DEFAULT).split(","))
+    capabilities = frozenset((asked.get("NVIDIA_DRIVER_CAPABILITIES") or _DEFAULT).split(","))
     there = {node["path"] for node in told["linux"].setdefault("devices", [])}
     rules = told["linux"].setdefault("resources", {}).setdefault("devices", [])
     for node in _nodes(wanted, capabilities):
@@ -59,7 +59,7 @@ def edit(told: Any) -> None:
         told["mounts"].append(_mount(MACHINE, MACHINE, "rw"))  # where the stand-in library finds its GPUs
 
 
-def _nodes(wanted: str, capabilities: set[str]) -> Iterator[Mapping[str, Any]]:
+def _nodes(wanted: str, capabilities: frozenset[str]) -> Iterator[Mapping[str, Any]]:
     """Yield the device nodes for a container."""
     nodes = {path.name: path for path in Path(DRIVER_ROOT, "dev").iterdir()}
     gpus = {name for name in nodes if name.removeprefix("nvidia").isdigit()}
@@ -81,7 +81,7 @@ def _minor(gpu: str) -> int:
     return int(gpu[-12:], 16) if gpu.startswith("GPU-") else int(gpu)
 
 
-def _has(capabilities: set[str], wanted: str) -> bool:
+def _has(capabilities: frozenset[str], wanted: str) -> bool:
     return bool({wanted, "all"} & capabilities)
 
 

@@ -1,6 +1,8 @@
 """Tests with NVIDIA's container runtime, which hides from a container what its variables do not ask for."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -46,39 +48,66 @@ def test_as_released_with_nvidias_runtime(cluster: Cluster, bare: Gateway, pods:
 
 def test_capabilities_that_hide_a_node_are_named(bare: Gateway, pods: Pods) -> None:
     """With NVIDIA_DRIVER_CAPABILITIES=utility there is no nvidia-uvm: each allocation warns, doctor names the cause."""
-    bare.apply_released(_ask_for_utility_alone)
+    bare.apply_released(partial(_ask_for, "utility"))
     bare.wait_ready()
     bare.wait_offered()
     pods.start(gpu_pod("plain"))
     assert pods.given("plain").nodes & COMPUTE_NODES == {"nvidiactl"}
     assert re.search(r"device nodes are missing, the container gets none.*/dev/nvidia-uvm", bare.log())
-    with pytest.raises(MachineError) as found:
-        bare.run("doctor")
-    assert "set NVIDIA_DRIVER_CAPABILITIES=compute,utility: it is 'utility' here" in str(found.value)
+    assert "set NVIDIA_DRIVER_CAPABILITIES=compute,utility: it is 'utility' here" in _complaints(bare)
+
+
+def test_capabilities_that_hide_the_library_are_named(bare: Gateway) -> None:
+    """With NVIDIA_DRIVER_CAPABILITIES=compute there is no library: not ready; log and doctor name the cause."""
+    _assert_not_ready(
+        bare,
+        partial(_ask_for, "compute"),
+        "NVIDIA_DRIVER_CAPABILITIES is 'compute' here",
+        "set NVIDIA_DRIVER_CAPABILITIES=compute,utility",
+    )
 
 
 def test_a_gateway_that_another_runtime_started_says_so(bare: Gateway) -> None:
     """Without runtimeClassName, where NVIDIA's runtime is not the default: not ready; log and doctor name the cause."""
-    bare.apply_released(_show_kernel)
-    words = "NVIDIA's container runtime did not start this container"
+    _assert_not_ready(
+        bare,
+        lambda _: None,
+        "NVIDIA's container runtime did not start this container",
+        "give the pod `runtimeClassName: nvidia`",
+    )
+
+
+def _assert_not_ready(bare: Gateway, change: Callable[[Any], None], words: str, todo: str) -> None:
+    """Apply the manifest where the kernel shows the GPUs, and check what a gateway without the library says."""
+
+    def changed(pod: Any) -> None:
+        change(pod)
+        for name, folder in KERNEL.items():
+            add_folder(pod, name, f"{SYSFS}/{folder}", f"/sys/{folder}")
+
+    bare.apply_released(changed)
     wait_until(lambda: words in bare.log(), "the log says it", LIMIT)
+    told = _complaints(bare)
+    assert told.count(words) == 2, "the gateway's word and doctor's own look"
+    assert told.count(f"-> {todo}") == 2
+    (status,) = bare.pod()["status"]["containerStatuses"]
+    assert not status["ready"]
+
+
+def _complaints(gateway: Gateway) -> str:
+    """Return what doctor says in the gateway's pod. It must have found something to mend."""
     with pytest.raises(MachineError) as found:
-        bare.run("doctor")
-    assert words in str(found.value)
-    assert "give the pod `runtimeClassName: nvidia`" in str(found.value)
+        gateway.run("doctor")
+    assert "terminated with exit code 1" in str(found.value)
+    return str(found.value)
 
 
 def _start_by_runtime(pod: Any) -> None:
     pod["runtimeClassName"] = RUNTIME
 
 
-def _ask_for_utility_alone(pod: Any) -> None:
+def _ask_for(capability: str, pod: Any) -> None:
     _start_by_runtime(pod)
     (container,) = pod["containers"]
     (capabilities,) = (each for each in container["env"] if each["name"] == "NVIDIA_DRIVER_CAPABILITIES")
-    capabilities["value"] = "utility"
-
-
-def _show_kernel(pod: Any) -> None:
-    for name, folder in KERNEL.items():
-        add_folder(pod, name, f"{SYSFS}/{folder}", f"/sys/{folder}")
+    capabilities["value"] = capability
