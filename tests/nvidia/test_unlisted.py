@@ -211,7 +211,8 @@ def test_a_folder_of_the_driver_that_is_closed_is_no_cause_and_no_error(tmp_path
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     os.chown(closed, 65534, 65534)
-    asked = f"find_cause(sysfs={str(closed)!r}, proc={str(closed)!r}, dev=[{str(closed)!r}], environment={{}}).words"
-    code = f"from plugin_gateway.nvidia.missing_driver import find_cause; print(repr({asked}))"
+    folders = f"sysfs={str(closed)!r}, proc={str(closed)!r}, dev=[{str(closed)!r}]"
+    asked = f"find_cause({folders}, environment={{}}, has_library=True)"
+    code = f"from plugin_gateway.nvidia.missing_driver import find_cause; print(repr({asked}.words))"
     command = (*NO_CAPABILITIES, sys.executable, "-c", code)
     assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout == "''\n"
