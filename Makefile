@@ -74,6 +74,7 @@ check: $(READY)
 	$(BIN)/python docs/health_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
+	$(BIN)/python docs/options.py
 	$(BIN)/python deploy/generate.py
 	git diff --exit-code --stat -- api docs/health.md deploy/manifests
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
@@ -83,6 +84,7 @@ generate: $(READY)
 	$(BIN)/python docs/health_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
+	$(BIN)/python docs/options.py
 	$(BIN)/python deploy/generate.py
 
 bench: $(READY)

@@ -45,11 +45,11 @@ def differences() -> str:
     return "\n".join([*lines, "", f"These settings are refused, unless their value asks for nothing: {refused}."])
 
 
-def _ours(option: Option) -> str:
+def _ours(option: Option[object]) -> str:
     return option.default if isinstance(option.default, str) else "as on the host"
 
 
-def _default(option: Option, theirs: str) -> Sequence[str]:
+def _default(option: Option[object], theirs: str) -> Sequence[str]:
     return f"default of `{option.flags[0]}`", f"`{theirs}`", f"`{_ours(option)}`", MEANINGS[option.name]
 
 

@@ -11,8 +11,17 @@ def put(page: Path, text: str) -> None:
     Raises:
         ValueError: the page has not both of them.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has not both of the lines {BEGIN!r} and {END!r}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+    page.write_text(with_text(page.read_text(), text, str(page)))
+
+
+def with_text(page: str, text: str, name: str, begin: str = BEGIN, end: str = END) -> str:
+    """Return the page with the text between the two lines. ``name`` is what the error calls it.
+
+    Raises:
+        ValueError: the page has not both of them.
+    """
+    before, has_begin, rest = page.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not (has_begin and has_end):
+        raise ValueError(f"{name} has not both of the lines {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"

@@ -1,14 +1,10 @@
-"""Links between the pages lead somewhere, and the table of options has every option and no other."""
+"""Links between the pages lead somewhere."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from plugin_gateway.__main__ import API_VERSIONS, parse_backend
-from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.options import run_options
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -19,7 +15,6 @@ PAGES = sorted(
     )
     if path.exists()
 )
-OPTIONS_HEADING = "Flags, environment variables and file"
 _BLOCK = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
 _HEADING = re.compile(r"^#+ +(.*?) *#*$", re.MULTILINE)
@@ -88,44 +83,3 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         targets = {(page.parent / link).resolve() for link in links if link.endswith(".md") and ":" not in link}
         waiting += [target for target in targets if target in PAGES and target not in reached]
     assert [page for page in PAGES if page.parent == ROOT / "docs" and page not in reached] == []
-
-
-def options_table(text: str) -> Mapping[tuple[str, ...], tuple[tuple[str, ...], str]]:
-    """Read the flags of each row, with the variables and the key beside them."""
-    section = text.partition(f"## {OPTIONS_HEADING}\n")[2]
-    table = [line for line in section.partition("| ---")[2].partition("\n\n")[0].splitlines() if "`--" in line]
-    found = {}
-    for line in table:
-        flags, variables, key, _ = (cell.strip() for cell in line.strip("|").split("|"))
-        keys = _WORDS.findall(key)
-        found[tuple(_WORDS.findall(flags))] = (tuple(_WORDS.findall(variables)), keys[0] if keys else "")
-    return found
-
-
-def options() -> tuple[Option, ...]:
-    return run_options(tuple(API_VERSIONS), parse_backend)
-
-
-def test_the_table_has_every_option_and_no_other() -> None:
-    expected = {option.flags: (option.variables, option.file_key or "") for option in options()}
-    assert options_table((ROOT / "docs" / "configure.md").read_text()) == expected
-
-
-def test_the_table_has_the_defaults_of_the_code() -> None:
-    text = (ROOT / "docs" / "configure.md").read_text()
-    for option in options():
-        (row,) = (
-            line for line in text.splitlines() if line.startswith(f"| `{option.flags[0]}`") and line.count("|") == 5
-        )
-        default = row.split("|")[4]
-        assert (
-            (f"`{option.default}`" in default)
-            if option.default
-            else ("`" not in default or option.name == "resource_name")
-        )
-
-
-def test_a_row_that_is_missing_is_found() -> None:
-    text = (ROOT / "docs" / "configure.md").read_text()
-    lines = [line for line in text.splitlines(keepends=True) if not line.startswith("| `--listen` | `LISTEN`")]
-    assert len(options_table("".join(lines))) == len(options()) - 1

@@ -58,6 +58,7 @@ def test_only_ruff_is_told_the_files() -> None:
         ("generate-health-page", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
         ("generate-differences", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
         ("generate-differences", "deploy/README.md"),
+        ("generate-options", "adapters/plugin_gateway/adapters/configuration/options.py"),
         ("generate-deployment", "deploy/manifests/plugin-gateway.yaml"),
         ("generate-deployment", "deploy/README.md"),
         *((name, "pyproject.toml") for name in ("mypy", "pyright", "lint-imports", "generate-deployment")),

@@ -19,10 +19,10 @@ from plugin_gateway.adapters.commands.command_line import PROGRAM, Command, SubC
 from plugin_gateway.adapters.commands.flags import add_options, given_flags
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.parsers import one_of
+from plugin_gateway.adapters.configuration.parsers import word_of
 from plugin_gateway.core.errors import InvalidValueError
 
-OPTIONS = run_options(("auto", "v1beta1"), one_of(("nvml",)))
+OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))
 NAMES = "run, devices, doctor, inspect, status, health, reload, driver, health-policy, replay, fake-kubelet, demo"
 BEFORE = "allowed before a command are --help and --version"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"
@@ -193,7 +193,7 @@ def test_the_help_of_run_tells_for_every_option_variable_and_default(capsys: pyt
         for name in option.flags:
             assert name in text
         assert f"[{', '.join(option.variables)}]" in text
-        assert f"default: {option.default or 'none'} [" in text or option.default is None
+        assert f"default: {option.default_in_words} [" in text
     assert text.count("default: ") == len(OPTIONS)
     assert "plugin-gateway run --backend simulated:8xH100" in text
 
@@ -299,7 +299,7 @@ def test_only_what_a_mistake_needs_is_imported() -> None:
         "from plugin_gateway.adapters.configuration.reading import decide\n"
         "options = run_options(('auto',), str)\n"
         "def run(parsed):\n"
-        "    print(decide(options, given_flags(options, parsed), {}, dict).values['log_level'])\n"
+        "    print(decide(options, given_flags(options, parsed), {}, dict).options.log_level)\n"
         "    print(*sorted({'yaml', 'difflib', 'textwrap', 'shutil', 'importlib.metadata', 'rich', 'grpc', 'structlog',"
         " 'asyncio', 'dataclasses', 'pathlib'} & sys.modules.keys()))\n"
         "    return 0\n"

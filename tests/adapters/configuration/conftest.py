@@ -8,12 +8,12 @@ import pytest
 
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.parsers import one_of
+from plugin_gateway.adapters.configuration.parsers import word_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
-OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), one_of(("nvml", "simulated:8xH100")))
+OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), word_of(("nvml", "simulated:8xH100")))
 
 
 class Read(Protocol):

@@ -4,12 +4,13 @@ import re
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.parsers import ListenAddress, one_of
+from plugin_gateway.adapters.configuration.option import Option, options_of
+from plugin_gateway.adapters.configuration.options import Options, PolicyOptions, run_options
+from plugin_gateway.adapters.configuration.parsers import ListenAddress, word_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.core.errors import InvalidValueError
@@ -21,42 +22,40 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 from .conftest import OPTIONS, Read
 
-VALUES = {
-    "kubelet_dir": ("/a", "/b", "/c"),
-    "api_version": ("v1beta1", "v1alpha", "0.1"),
+ODD = {
     "backend": ("simulated:8xH100", "nvml", "nvml"),
-    "driver_root": ("/a", "/b", "/c"),
-    "dev_root": ("/a", "/b", "/c"),
-    "container_driver_root": ("/a", "/b", "/c"),
-    "unhealthy_first": ("always", "never", "always"),
-    "numa_hints": ("false", "true", "false"),
-    "fail_on_init_error": ("true", "false", "true"),
-    "pass_device_specs": ("false", "true", "false"),
-    "device_id_strategy": ("index", "uuid", "index"),
-    "log_level": ("debug", "warning", "error"),
-    "log_format": ("json", "text", "json"),
-    "quiet_time": ("1.5", "2.5", "3.5"),
-    "probation": ("external", "quiet-time", "external"),
-    "decision_time": ("1.5", "2.5", "3.5"),
-    "driver_timeout": ("10.5", "20.5", "30.5"),
-    "flap_count": ("1", "2", "4"),
-    "flap_window": ("1.5", "2.5", "3.5"),
-    "state_dir": ("/a", "/b", "/c"),
-    "record": ("/a", "/b", "/c"),
     "listen": ("1.1.1.1:1", "1.1.1.1:2", "1.1.1.1:3"),
-    "expected_gpus": ("4", "8", "16"),
-    "missing_in_condition": ("true", "false", "true"),
-    "kernel_log": ("true", "false", "true"),
-    "kubernetes_events": ("true", "false", "true"),
+    "record": ("/a", "/b", "/c"),
+    "resource_name": ("a.b/c", "a.b/d", "a.b/e"),
+    "disabled_healthchecks": ("1", "2", "3"),
+    "enabled_healthchecks": ("1,2", "2,3", "3,4"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
-    "watch_config": ("true", "false", "true"),
 }
-"""For each option one value by flag, one by environment and one in the file."""
+"""What the schema of an option does not show."""
+
+
+def samples(option: Option[object]) -> tuple[str, str, str]:
+    """Return one value by flag, one by environment and one in the file. Two that follow each other differ."""
+    schema: dict[str, Any] = dict(option.kind.schema)
+    if option.name in ODD:
+        return ODD[option.name]
+    if "enum" in schema:
+        words = [str(word) for word in schema["enum"] if word != option.default]
+        return words[0], words[-1] if len(words) > 1 else str(option.default), words[0]
+    if schema["type"] == "boolean":
+        other = "false" if option.default == "true" else "true"
+        return other, str(option.default), other
+    if schema["type"] == "string":
+        return "/a", "/b", "/c"
+    first = schema["minimum"] + (1 if schema["type"] == "integer" else 1.5)
+    return str(first), str(first + 4), str(first + 8)
+
+
 NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
 """What some options need beside them."""
-ORDINARY = [option for option in OPTIONS if option.name in VALUES]
-IN_FILE = [option for option in OPTIONS if option.file_key]
+ORDINARY = [option for option in OPTIONS if option.name not in {"config_file", "resource_name"}]
+IN_FILE = [option for option in OPTIONS if option.key]
 
 
 def nested(key: str, value: str) -> str:
@@ -65,29 +64,25 @@ def nested(key: str, value: str) -> str:
 
 
 def decided(settings: Settings, name: str) -> str:
-    value = getattr(settings, name) if hasattr(settings, name) else getattr(settings.health, name)
+    value = getattr(settings, name)
     if isinstance(value, bool):
         return str(value).lower()
     return str(value.value if isinstance(value, Enum) else value)
 
 
-def test_every_option_is_tried_here() -> None:
-    special = {"resource_name", "config_file", "disabled_healthchecks", "enabled_healthchecks"}
-    assert {option.name for option in OPTIONS} == VALUES.keys() | special
-    made = {field.name for field in fields(Settings)} | {field.name for field in fields(HealthPolicy)}
-    assert made >= VALUES.keys()
-    assert made - VALUES.keys() == {"resources", "config_file", "sources", "file_version", "health"} | {
-        "kinds",
-        "families",
-        "others",
-        "by_generation",
-        "events",
-    }
+def test_every_option_is_an_attribute_and_an_ordinary_one_needs_no_word_here() -> None:
+    assert [option.name for option in OPTIONS] == [option.name for option in options_of(Options)]
+    assert all(getattr(Options, option.name).name == option.name for option in OPTIONS)
+    assert ODD.keys() <= {option.name for option in OPTIONS}
+    assert {option.name for option in options_of(PolicyOptions)} - {
+        "disabled_healthchecks",
+        "enabled_healthchecks",
+    } == {field.name for field in fields(HealthPolicy)} - {"kinds", "families", "others", "by_generation", "events"}
 
 
 @pytest.mark.parametrize("option", ORDINARY, ids=lambda option: option.name)
-def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
-    flag, variable, _ = VALUES[option.name]
+def test_a_flag_beats_the_environment(option: Option[object], read: Read) -> None:
+    flag, variable, _ = samples(option)
     for name in option.flags:
         settings = read([f"{name}={flag}"], {**NEEDED, **dict.fromkeys(option.variables, variable)})
         assert decided(settings, option.name) == flag
@@ -95,9 +90,11 @@ def test_a_flag_beats_the_environment(option: Option, read: Read) -> None:
 
 
 @pytest.mark.parametrize("option", IN_FILE, ids=lambda option: option.name)
-def test_the_environment_beats_the_file_and_the_file_the_default(option: Option, read: Read, config_file: Path) -> None:
-    _, variable, written = VALUES[option.name]
-    text = nested(option.file_key or "", written)
+def test_the_environment_beats_the_file_and_the_file_the_default(
+    option: Option[object], read: Read, config_file: Path
+) -> None:
+    _, variable, written = samples(option)
+    text = nested(option.key or "", written)
     for name in option.variables:
         settings = read((), {name: variable}, text)
         assert decided(settings, option.name) == variable
@@ -108,38 +105,16 @@ def test_the_environment_beats_the_file_and_the_file_the_default(option: Option,
     assert settings.sources[option.name] == f"file {config_file}:{line}"
 
 
-def test_the_defaults_are_those_of_the_help(read: Read) -> None:
+def test_without_anything_given_the_defaults_hold(read: Read) -> None:
     settings = read()
-    assert settings == Settings(
-        kubelet_dir=Path("/var/lib/kubelet/device-plugins"),
-        backend="nvml",
-        api_version="auto",
-        unhealthy_first=UnhealthyFirst.AUTO,
-        numa_hints=True,
-        driver_root="/",
-        dev_root="/",
-        container_driver_root="/",
-        fail_on_init_error=False,
-        pass_device_specs=True,
-        device_id_strategy=DeviceIdStrategy.UUID,
-        resources=(ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),),
-        health=HEALTH_POLICY,
-        expected_gpus=None,
-        state_dir=Path("/run/plugin-gateway"),
-        listen=ListenAddress("", 0),
-        record="",
-        kernel_log=False,
-        kubernetes_events=False,
-        node_condition="",
-        missing_in_condition=False,
-        node_name="",
-        log_level="info",
-        log_format="auto",
-        config_file=None,
-        watch_config=False,
-        sources={},
-    )
     assert set(settings.sources.values()) == {"default"}
+    assert settings.health == HEALTH_POLICY
+    assert settings.resources == (ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),)
+    assert (settings.kubelet_dir, settings.config_file) == (Path("/var/lib/kubelet/device-plugins"), None)
+    assert (settings.driver_root, settings.container_driver_root, settings.dev_root) == ("/", "/", "/")
+    assert (settings.listen, settings.expected_gpus) == (ListenAddress("", 0), None)
+    assert (settings.unhealthy_first, settings.device_id_strategy) == (UnhealthyFirst.AUTO, DeviceIdStrategy.UUID)
+    assert (settings.pass_device_specs, settings.fail_on_init_error) == (True, False)
 
 
 def test_an_empty_variable_counts_as_not_set(read: Read) -> None:
@@ -190,7 +165,7 @@ def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None
 
 def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
     with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
-        decide(run_options(("v9",), one_of(("nvml",))), {}, {}, HealthPolicy)
+        decide(run_options(("v9",), word_of(("nvml",))), {}, {}, HealthPolicy)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ class Parts(NamedTuple):
     """The values of ``--api-version``, and the version strings that each stands for, the newest first."""
     dialects: "Callable[[], tuple[Dialect, ...]]"
     """Returns all dialects, the newest first."""
-    parse_backend: "Parse"
+    parse_backend: "Parse[str]"
     """Checks the value of ``--backend``."""
     make_backend: "Callable[[str, str, str], Backend]"
     """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is

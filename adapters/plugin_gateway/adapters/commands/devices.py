@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, option
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
 from plugin_gateway.core.devices import Device, Inventory
@@ -16,7 +17,14 @@ from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.assignment import advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 
-FLAGS = ("driver_root", "container_driver_root", "backend", "resource_name", "state_dir", "config_file")
+FLAGS = (
+    Options.driver_root,
+    Options.container_driver_root,
+    Options.backend,
+    Options.resource_name,
+    Options.state_dir,
+    Options.config_file,
+)
 """The options that replace what the gateway has."""
 
 
@@ -24,7 +32,7 @@ def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, [option(parts, name) for name in FLAGS])
+        add_options(parser, FLAGS)
         add_json_flag(parser)
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts))

@@ -8,7 +8,8 @@ from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
-from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
+from plugin_gateway.adapters.commands.flags import add_options, decide_flag
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.control.control_client import Asked, ask_all
 from plugin_gateway.core.errors import InvalidValueError
@@ -27,11 +28,11 @@ checked, and are healthy after the quiet time. Pods keep what they have open: en
 those that use a GPU before you unload the driver."""
 
 
-def make(parts: Parts) -> SubCommand:
+def make(_: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, (option(parts, "state_dir"),))
+        add_options(parser, (Options.state_dir,))
         parser.usage = "%(prog)s release [--for TIME] | take"
         parser.add_argument(
             "action",
@@ -46,12 +47,12 @@ def make(parts: Parts) -> SubCommand:
             help=f"how long it is released, such as 90s or 10m, at most {MAX_RELEASE} seconds; default: {DEFAULT_TIME}",
         )
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+    return SubCommand(add_arguments, run, DESCRIPTION)
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Release the driver, or take it again."""
-    state_dir = decide_path(parsed, parts, "state_dir")
+    state_dir = decide_flag(parsed, Options.state_dir)
     if parsed.action == "release":
         return release(state_dir, parse_time(DEFAULT_TIME if parsed.duration is None else parsed.duration))
     if parsed.duration is not None:

@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import run_options
@@ -11,9 +11,9 @@ from plugin_gateway.adapters.configuration.reading import Decisions, decide, dec
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from plugin_gateway.adapters.commands.command_line import Parts
+
+T = TypeVar("T")
 
 
 class _Remember(argparse.Action):
@@ -26,7 +26,7 @@ class _Remember(argparse.Action):
         setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values, earlier=earlier))
 
 
-def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> None:
+def add_options(parser: argparse.ArgumentParser, options: Sequence[Option[object]]) -> None:
     """Add the flags of the table to a parser. Values stay texts, because environment and file have values too.
 
     The flags of NVIDIA's plugin that are not supported are added without help, so that they get an error of their own.
@@ -36,15 +36,17 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
     parser.epilog = "\n".join(("examples:", *examples)) if examples else None
     groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
     for option in options:
-        default = f"; default: {option.default or 'none'}" if option.default is not None else ""
-        extra = {"nargs": "?", "const": "true", "metavar": "true|false"} if option.is_switch else {}
+        extra: dict[str, Any] = {"nargs": "?", "const": "true"} if option.is_switch else {}
         groups[option.group].add_argument(
             *option.flags,
             action=_Remember,
             dest=option.name,
             default=argparse.SUPPRESS,
-            help=f"{option.help}{default} [{', '.join(option.variables)}]".replace("%", "%%"),
-            **({"metavar": option.metavar} | extra),  # type: ignore[arg-type]
+            help=f"{option.meaning}; default: {option.default_in_words} [{', '.join(option.variables)}]".replace(
+                "%", "%%"
+            ),
+            metavar=option.kind.metavar,
+            **extra,
         )
 
     for flag in UNSUPPORTED_FLAGS:
@@ -59,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option]) -> N
         )
 
 
-def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
+def given_flags(options: Sequence[Option[object]], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
     """Return the flags that were given, by the name of the option.
 
     Unsupported flags of NVIDIA's plugin are there by their own name.
@@ -68,14 +70,9 @@ def given_flags(options: Sequence[Option], parsed: argparse.Namespace) -> Mappin
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
 
 
-def options(parts: "Parts") -> tuple[Option, ...]:
+def options(parts: "Parts") -> tuple[Option[object], ...]:
     """Return the options of ``run``."""
     return run_options(tuple(parts.api_versions), parts.parse_backend)
-
-
-def option(parts: "Parts", name: str) -> Option:
-    """Return one of the options of ``run``."""
-    return next(each for each in options(parts) if each.name == name)
 
 
 def add_run_options(parser: argparse.ArgumentParser, parts: "Parts") -> None:
@@ -93,9 +90,6 @@ def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
     return decide(options(parts), given_flags(options(parts), parsed), os.environ, parts.default_health)
 
 
-def decide_path(parsed: argparse.Namespace, parts: "Parts", name: str) -> "Path":
-    """Return one folder, as flag and environment decide it."""
-    from pathlib import Path  # noqa: PLC0415 - `run` imports it while the driver initialises
-
-    one = option(parts, name)
-    return Path(decide_one(one, given_flags((one,), parsed), os.environ))
+def decide_flag(parsed: argparse.Namespace, option: Option[T]) -> T:
+    """Return the value of one option, as flag and environment decide it."""
+    return decide_one(option, given_flags((option,), parsed), os.environ)

@@ -8,21 +8,25 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts
-from plugin_gateway.adapters.commands.flags import add_run_options, decide_path, given_flags, options
-from plugin_gateway.adapters.configuration.reading import decide, decide_one
-from plugin_gateway.adapters.configuration.settings import EVERY_PRODUCT, Settings, make_settings
+from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag, given_flags, options
+from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.reading import decide, kept_of
+from plugin_gateway.adapters.configuration.settings import (
+    EVERY_PRODUCT,
+    IN_FORCE,
+    PATHS,
+    ROOTS,
+    Settings,
+    make_settings,
+)
 from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
-
-ROOTS = ("driver_root", "container_driver_root", "dev_root")
-"""The two others follow the first one unless they are given."""
 
 
 class View(NamedTuple):
@@ -43,8 +47,8 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     """
     table = options(parts)
     given = given_flags(table, parsed)
-    own = {each.name: decide_one(each, given, {}) for each in table if each.name in given}
-    state_dir = decide_path(parsed, parts, "state_dir")
+    own = {each.name: kept_of(each, given, {}) for each in table if each.name in given}
+    state_dir = decide_flag(parsed, Options.state_dir)
     start = find_start(state_dir)
     problems: list[str] = []
     flags = {**_flags_of(start, parts), **given}
@@ -54,8 +58,8 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         settings = make_settings(decisions)
     except InvalidValueError as error:
         problems += error.problems
-        quiet = {**decisions.values, "kubernetes_events": False, "node_condition": ""}
-        settings = make_settings(decisions._replace(values=quiet))
+        quiet = {**decisions.options.values, "kubernetes_events": False, "node_condition": ""}
+        settings = make_settings(decisions._replace(options=Options(quiet)))
     if "config_file" in own:
         return View(settings, problems)
     try:
@@ -77,28 +81,19 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
 
 def _in_force(settings: Settings, told: Mapping[str, Any], *, sees_its_paths: bool) -> Settings:
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
-    found: dict[str, Any] = {
-        name: told[name] for name in ("backend", "pass_device_specs", "numa_hints", "kernel_log") if name in told
-    }
-    if "resources" in told:
-        found["resources"] = tuple(
-            ResourceRule(pattern=rule["pattern"], name=parse_resource_name(rule["name"])) for rule in told["resources"]
-        )
-    if sees_its_paths:
-        found |= {name: told[name] for name in ROOTS if name in told}
-        if "kubelet_dir" in told:
-            found["kubelet_dir"] = Path(told["kubelet_dir"])
-    return replace(settings, **found)
+    names = [name for name in IN_FORCE if name in told and (sees_its_paths or name not in PATHS)]
+    rules = tuple(
+        ResourceRule(pattern=rule["pattern"], name=parse_resource_name(rule["name"]))
+        for rule in told.get("resources", ())
+    )
+    values = {**settings.values, **{name: told[name] for name in names}}
+    return replace(settings, values=values, resources=rules or settings.resources)
 
 
-def _laid_over(settings: Settings, own: Mapping[str, Any]) -> Settings:
+def _laid_over(settings: Settings, own: Mapping[str, object]) -> Settings:
     """Return the settings with the values of this command's own flags."""
-    found: dict[str, Any] = dict(own)
-    if "driver_root" in own:
-        found = dict.fromkeys(ROOTS, own["driver_root"]) | found
-    if "resource_name" in own:
-        found["resources"] = (ResourceRule(pattern=EVERY_PRODUCT, name=found.pop("resource_name")),)
-    for name in ("kubelet_dir", "state_dir"):
-        if name in own:
-            found[name] = Path(own[name])
-    return replace(settings, **found)
+    roots = dict.fromkeys(ROOTS, own["driver_root"]) if "driver_root" in own else {}
+    changed = replace(settings, values={**settings.values, **roots, **own})
+    if "resource_name" not in own or changed.resource_name is None:
+        return changed
+    return replace(changed, resources=(ResourceRule(pattern=EVERY_PRODUCT, name=changed.resource_name),))

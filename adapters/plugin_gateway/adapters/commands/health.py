@@ -7,17 +7,18 @@ from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
-from plugin_gateway.adapters.commands.flags import add_options, decide_path, option
+from plugin_gateway.adapters.commands.flags import add_options, decide_flag
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ask_all
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Stage
 
 
-def make(parts: Parts) -> SubCommand:
+def make(_: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, (option(parts, "state_dir"),))
+        add_options(parser, (Options.state_dir,))
         parser.usage = "%(prog)s clear DEVICE... [--on-probation] | clear --all [--on-probation] | accept"
         parser.add_argument(
             "action",
@@ -37,18 +38,18 @@ def make(parts: Parts) -> SubCommand:
             "--on-probation", action="store_true", help="only those on probation, as a test wants that has passed"
         )
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+    return SubCommand(add_arguments, run)
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Clear the devices that the arguments name, or all; or accept the number of devices."""
     if parsed.action == "accept":
         if parsed.all or parsed.devices or parsed.on_probation:
             raise InvalidValueError("health accept: no ids and no --all are allowed, it is about the whole node")
-        return accept(decide_path(parsed, parts, "state_dir"))
+        return accept(decide_flag(parsed, Options.state_dir))
     if parsed.all is bool(parsed.devices):
         raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
-    return clear(decide_path(parsed, parts, "state_dir"), parsed.devices, on_probation=parsed.on_probation)
+    return clear(decide_flag(parsed, Options.state_dir), parsed.devices, on_probation=parsed.on_probation)
 
 
 def clear(state_dir: Path, devices: Sequence[str], *, on_probation: bool) -> int:

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Catalog, Parts, SubCommand
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_all, options
-from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_all
+from plugin_gateway.adapters.configuration.option import options_of
+from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
 from plugin_gateway.adapters.configuration.parsers import XID, range_name
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, terminal_width
@@ -32,7 +32,6 @@ _NEEDS = {
     Needs.REBOOT_OR_RECOVERY: "a reboot, or a reset by the driver's word",
     Needs.REBOOT: "a reboot",
 }
-_ABOUT_XIDS = ("disabled_healthchecks", "enabled_healthchecks")
 _NUMBERS = ("quiet_time", "decision_time", "driver_timeout", "flap_count", "flap_window")
 
 
@@ -40,14 +39,10 @@ def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, [each for each in options(parts) if _decides_health(each)])
+        add_options(parser, (*options_of(PolicyOptions), Options.config_file))
         add_json_flag(parser)
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
-
-
-def _decides_health(option: Option) -> bool:
-    return option.name in {*(field.name for field in fields(HealthPolicy)), *_ABOUT_XIDS, "config_file"}
 
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:

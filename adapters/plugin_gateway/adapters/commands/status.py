@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
@@ -23,21 +24,21 @@ _CLEAR = "\x1b[H\x1b[2J"
 """Escape sequences that clear the terminal."""
 
 
-def make(parts: Parts) -> SubCommand:
+def make(_: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, (option(parts, "state_dir"),))
+        add_options(parser, (Options.state_dir,))
         ways = parser.add_mutually_exclusive_group()
         add_json_flag(ways)
         ways.add_argument("--watch", action="store_true", help="again every second, until Ctrl-C")
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
+    return SubCommand(add_arguments, run)
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Print the status once, or with ``--watch`` again and again."""
-    state_dir = decide_path(parsed, parts, "state_dir")
+    state_dir = decide_flag(parsed, Options.state_dir)
     return watch_status(state_dir) if parsed.watch else show_status(state_dir, as_json=parsed.json)
 
 

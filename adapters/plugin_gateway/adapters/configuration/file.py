@@ -57,7 +57,7 @@ class FileContent:
     version: FileVersion
 
 
-def read_file(path: str, options: Sequence[Option], health: HealthPolicy) -> FileContent:
+def read_file(path: str, options: Sequence[Option[object]], health: HealthPolicy) -> FileContent:
     """Read a configuration file. The section `health` may name the kinds of evidence of the policy ``health``.
 
     Raises:
@@ -68,10 +68,10 @@ def read_file(path: str, options: Sequence[Option], health: HealthPolicy) -> Fil
 
 
 class _Reader:
-    def __init__(self, path: Path, options: Sequence[Option], health: HealthPolicy) -> None:
+    def __init__(self, path: Path, options: Sequence[Option[object]], health: HealthPolicy) -> None:
         self._document = Document(path)
-        self._options = {option.file_key: option for option in options if option.file_key}
-        self._without_key = {_camel_case(option.name): option for option in options if not option.file_key}
+        self._options = {option.key: option for option in options if option.key}
+        self._without_key = {option.word: option for option in options if not option.key}
         self._default_health = health
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, RESOURCES)}
         self._values: dict[str, FileValue] = {}
@@ -168,7 +168,7 @@ class _Reader:
             return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
         written = self._document.word(node, full, _WORDS)
         try:
-            option.parse(written.text)
+            option.kind.parse(written.text)
         except InvalidValueError as error:
             raise InvalidValueError(f"{written.place}: {full}: {error}") from error
         return written
@@ -214,9 +214,3 @@ class _Reader:
         except InvalidValueError as error:
             raise InvalidValueError(f"{name.place}: {error}") from error
         return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None else ()
-
-
-def _camel_case(name: str) -> str:
-    """Return the name of an option as a key of the file would be written."""
-    first, *others = name.split("_")
-    return "".join((first, *(word.title() for word in others)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import yaml
 
@@ -12,6 +12,7 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
 from plugin_gateway.core.health.repetition import MAX_COUNT
 
+T = TypeVar("T")
 MAX_XID = 9999
 """The largest XID that a rule may name. NVIDIA's catalog has far smaller ones; the rest is room."""
 HEALTH = "health"
@@ -154,7 +155,7 @@ def _window(text: str) -> float:
     return length
 
 
-def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse) -> Any:
+def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse[T]) -> T:
     written = document.word(node, full, (STRING, NUMBER, FRACTION))
     try:
         return parse(written.text)

@@ -1,313 +1,313 @@
-"""The table of options. The flags, their help, and the readers of environment and file are made from it."""
+"""The table of options: all that is written about an option, except in the place that uses its value.
+
+Flags, help, the readers of environment and file, the types of the settings, the tables on the pages, and the values,
+schema and flags of the chart are made from it.
+"""
 
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.configuration.health_options import health_options
-from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.parsers import (
-    Parse,
+from plugin_gateway.adapters.configuration.kinds import (
+    CONDITION,
+    COUNT,
+    FILE,
+    FOLDER,
+    LISTEN,
+    NEW_FILE,
+    NODE_NAME,
+    PROBATION,
+    RESOURCE,
+    ROOT,
+    SWITCH,
+    XIDS,
+    kind,
+    member_of,
     one_of,
-    parse_condition,
-    parse_listen,
-    parse_new_file,
-    parse_node_name,
-    parse_path,
-    parse_strategy,
-    parse_switch,
-    parse_unhealthy_first,
+    seconds,
 )
-from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
+from plugin_gateway.adapters.configuration.parsers import Parse
+from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 KERNEL_LOG = "/dev/kmsg"
 
 
-def run_options(api_versions: Sequence[str], parse_backend: Parse) -> tuple[Option, ...]:
+class KubeletOptions(Values):
+    """How the kubelet is reached, and what it is told."""
+
+    __slots__ = ()
+    heading = "kubelet"
+
+    kubelet_dir = Option(
+        FOLDER, DEFAULT_KUBELET_DIR, "the kubelet's device plugin directory, from which every path derives"
+    )
+    api_version = Option(
+        one_of((), "VERSION"),
+        "auto",
+        "the dialects to try; auto finds out which one the kubelet speaks",
+        key="flags.plugin.apiVersion",
+    )
+    """With ``auto`` all dialects may be tried, because the kubelet can have another release after a restart."""
+    unhealthy_first = Option(
+        member_of(UnhealthyFirst),
+        "auto",
+        "list every GPU as unhealthy for a moment when registering again: the kubelets 1.9.7 and 1.10.0 to 1.10.2 lose "
+        "them without; auto does so where the kubelet can be one of these",
+        key="flags.plugin.unhealthyFirst",
+    )
+    numa_hints = Option(
+        SWITCH,
+        "true",
+        "tell the kubelet the NUMA nodes of the GPUs; kubelets up to 1.35 with a Topology Manager policy stand still "
+        "with it where the machine has many NUMA nodes",
+        key="flags.plugin.numaHints",
+    )
+    resource_name = Option(
+        RESOURCE,
+        nothing(f"resources.gpus of the configuration file, or {DEFAULT_RESOURCE}"),
+        "the resource under which every GPU is offered",
+        example="example.com/gpu",
+    )
+
+
+class GpuOptions(Values):
+    """Where the GPUs and the driver are."""
+
+    __slots__ = ()
+    heading = "GPUs and driver"
+
+    backend = Option(
+        one_of((), "BACKEND"),
+        "nvml",
+        "where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100",
+        example="simulated:8xH100",
+    )
+    driver_root = Option(
+        ROOT,
+        "/",
+        "where the driver is installed on the host",
+        key="flags.nvidiaDriverRoot",
+        flags=("--driver-root", "--nvidia-driver-root"),
+        variables=("NVIDIA_DRIVER_ROOT",),
+    )
+    container_driver_root = Option(
+        ROOT,
+        same_as(driver_root, "the same path as on the host"),
+        "where this process sees the driver root",
+        key="flags.plugin.containerDriverRoot",
+        flags=("--driver-root-ctr-path", "--container-driver-root"),
+        variables=("DRIVER_ROOT_CTR_PATH", "CONTAINER_DRIVER_ROOT"),
+    )
+    fail_on_init_error = Option(
+        SWITCH,
+        "false",
+        "end with an error where there is no driver or no GPU, instead of waiting for them",
+        key="flags.failOnInitError",
+    )
+    """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later."""
+
+
+class ContainerOptions(Values):
+    """What the kubelet gives to containers."""
+
+    __slots__ = ()
+    heading = "what containers get"
+
+    pass_device_specs = Option(
+        SWITCH,
+        "true",
+        "give containers the device nodes, so that they work without NVIDIA's container runtime",
+        key="flags.plugin.passDeviceSpecs",
+    )
+    """Unlike with NVIDIA's plugin, they do by default. They then also keep their devices when the kubelet's CPU manager
+    writes the cgroup again."""
+    device_id_strategy = Option(
+        member_of(DeviceIdStrategy),
+        "uuid",
+        "how NVIDIA_VISIBLE_DEVICES names the GPUs of a container",
+        key="flags.plugin.deviceIDStrategy",
+    )
+    """An index can change at a reboot."""
+    dev_root = Option(
+        ROOT,
+        same_as(GpuOptions.driver_root, "the driver root"),
+        "below which folder of the host the device nodes lie",
+        key="flags.nvidiaDevRoot",
+        flags=("--dev-root", "--nvidia-dev-root"),
+        variables=("NVIDIA_DEV_ROOT",),
+    )
+
+
+class PolicyOptions(Values):
+    """What belongs to the health policy. The file decides about single kinds of evidence, see `health_section`."""
+
+    __slots__ = ()
+    heading = "health"
+
+    quiet_time = Option(
+        seconds(at_least=0),
+        "60",
+        "how long a GPU that was unhealthy has to be well before it is given out again",
+        key="health.quietTime",
+    )
+    probation = Option(
+        PROBATION,
+        "quiet-time",
+        "what ends the probation of a GPU: quiet-time, or external for plugin-gateway health clear, by an operator or "
+        "a test",
+        key="health.probation",
+    )
+    decision_time = Option(
+        seconds(at_least=1, at_most=600),
+        "5",
+        "how long after an XID the driver's answer counts that it asks for no recovery",
+        key="health.decisionTime",
+    )
+    driver_timeout = Option(
+        seconds(at_least=10),
+        "30",
+        "how long the driver may be gone or hang before every GPU is unhealthy",
+        key="health.driverTimeout",
+    )
+    flap_count = Option(
+        COUNT,
+        "3",
+        "a GPU that becomes unhealthy so many times within --flap-window stays so until it is reset",
+        key="health.flapCount",
+    )
+    flap_window = Option(seconds(at_least=1), "3600", "the time in which --flap-count counts", key="health.flapWindow")
+    disabled_healthchecks = Option(
+        XIDS,
+        "",
+        "XIDs to ignore, with commas between them, as with NVIDIA's device plugin; all ignores every XID and "
+        "everything else that speaks against a GPU",
+        flags=("--disable-healthchecks",),
+        variables=("DP_DISABLE_HEALTHCHECKS",),
+        example="31,43",
+    )
+    enabled_healthchecks = Option(
+        XIDS,
+        "",
+        "XIDs that count although they would be ignored, also where --disable-healthchecks is all",
+        flags=("--enable-healthchecks",),
+        variables=("DP_ENABLE_HEALTHCHECKS",),
+    )
+
+
+class HealthOptions(Values):
+    """What is known and kept about the health of the GPUs."""
+
+    __slots__ = ()
+    heading = "health"
+
+    expected_gpus = Option(
+        COUNT,
+        nothing("as many as it had before, as long as --state-dir remembers it"),
+        "how many GPUs the node should have; fewer are reported as missing",
+        key="health.expectedGpus",
+        example="8",
+    )
+    state_dir = Option(
+        FOLDER,
+        "/run/plugin-gateway",
+        "where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the gateway",
+    )
+    kernel_log = Option(
+        SWITCH, "false", f"read {KERNEL_LOG}, which has the sub-codes of NVLink errors and the errors of NVSwitches"
+    )
+
+
+class LookInsideOptions(Values):
+    """What others can see of the gateway."""
+
+    __slots__ = ()
+    heading = "looking inside"
+
+    listen = Option(
+        LISTEN,
+        "",
+        "serve /metrics, /health, /healthz, /readyz, /status and a page for people over HTTP; the host is localhost "
+        "unless it is told",
+        example="0.0.0.0:9400",
+    )
+    record = Option(
+        NEW_FILE,
+        "",
+        "write the conversation with the kubelet into this new file, for plugin-gateway replay, or into FILE.1, FILE.2 "
+        "and so on where it is there already; it has device ids, product names and paths, no secrets",
+    )
+
+
+class ClusterOptions(Values):
+    """What the API server is told."""
+
+    __slots__ = ()
+    heading = "telling the cluster (needs API access)"
+
+    kubernetes_events = Option(SWITCH, "false", "make an Event of the node whenever the health of a GPU changes")
+    node_condition = Option(
+        CONDITION,
+        "",
+        "keep a condition of this type on the node, which is True while a GPU is not healthy",
+        example="GpuProblem",
+    )
+    missing_in_condition = Option(
+        SWITCH, "false", "have --node-condition be True also while a GPU is missing, see --expected-gpus"
+    )
+    node_name = Option(NODE_NAME, "", "the name of this node, which Events and the condition need")
+
+
+class OtherOptions(Values):
+    """Logs, and the configuration file."""
+
+    __slots__ = ()
+    heading = "logs and configuration file"
+
+    log_level = Option(
+        one_of(("debug", "info", "warning", "error"), "LEVEL"),
+        "info",
+        "the least that is logged: debug, info, warning or error",
+        key="flags.logLevel",
+    )
+    log_format = Option(
+        one_of(("auto", "json", "json-gcp", "text"), "FORMAT"),
+        "auto",
+        "json, json-gcp (with a severity), text, or auto: text on a terminal and json elsewhere",
+        key="flags.logFormat",
+    )
+    config_file = Option(
+        FILE,
+        nothing("none"),
+        "a YAML file with the keys of NVIDIA's device plugin, read again at SIGHUP",
+        example="/etc/plugin-gateway/config.yaml",
+    )
+    watch_config = Option(SWITCH, "false", "read the configuration file again whenever it changes")
+
+
+class Options(
+    KubeletOptions,
+    GpuOptions,
+    ContainerOptions,
+    PolicyOptions,
+    HealthOptions,
+    LookInsideOptions,
+    ClusterOptions,
+    OtherOptions,
+):
+    """All options of ``run``."""
+
+    __slots__ = ()
+
+
+def run_options(api_versions: Sequence[str], parse_backend: Parse[str]) -> tuple[Option[object], ...]:
     """Return the options of ``run``. The API versions and the parser of the backend come from the composition root."""
-    return (
-        *_kubelet_options(api_versions),
-        *_gpu_options(parse_backend),
-        *_container_options(),
-        *health_options(),
-        *_look_inside_options(),
-        *_cluster_options(),
-        *_other_options(),
-    )
-
-
-def _kubelet_options(api_versions: Sequence[str]) -> tuple[Option, ...]:
-    group = "kubelet"
-    return (
-        Option(
-            name="kubelet_dir",
-            flags=("--kubelet-dir",),
-            variables=("KUBELET_DIR",),
-            parse=parse_path,
-            default=DEFAULT_KUBELET_DIR,
-            metavar="DIR",
-            group=group,
-            help="the kubelet's device plugin directory, from which every path derives",
+    dialects = f"the dialects to try, of {', '.join(api_versions)}; auto finds out which one the kubelet speaks"
+    known: dict[str, Option[object]] = {
+        "api_version": Options.api_version.narrowed(one_of(api_versions, "VERSION"), dialects),
+        "backend": Options.backend.narrowed(
+            kind(parse_backend, "BACKEND", {"type": "string"}), Options.backend.meaning
         ),
-        Option(
-            name="api_version",
-            flags=("--api-version",),
-            variables=("API_VERSION",),
-            file_key="flags.plugin.apiVersion",
-            parse=one_of(api_versions),
-            default="auto",
-            metavar="VERSION",
-            group=group,
-            help=f"the dialects to try, of {', '.join(api_versions)}; auto finds out which one the kubelet speaks",
-        ),
-        Option(
-            name="unhealthy_first",
-            flags=("--unhealthy-first",),
-            variables=("UNHEALTHY_FIRST",),
-            file_key="flags.plugin.unhealthyFirst",
-            parse=parse_unhealthy_first,
-            default="auto",
-            metavar="auto|always|never",
-            group=group,
-            help="list every GPU as unhealthy for a moment when registering again: the kubelets 1.9.7 and 1.10.0 to "
-            "1.10.2 lose them without; auto does so where the kubelet can be one of these",
-        ),
-        Option(
-            name="numa_hints",
-            flags=("--numa-hints",),
-            variables=("NUMA_HINTS",),
-            file_key="flags.plugin.numaHints",
-            parse=parse_switch,
-            default="true",
-            is_switch=True,
-            group=group,
-            help="tell the kubelet the NUMA nodes of the GPUs; kubelets up to 1.35 with a Topology Manager policy "
-            "stand still with it where the machine has many NUMA nodes",
-        ),
-        Option(
-            name="resource_name",
-            flags=("--resource-name",),
-            variables=("RESOURCE_NAME",),
-            parse=parse_resource_name,
-            default=None,
-            metavar="NAME",
-            group=group,
-            help="the resource under which every GPU is offered; default: resources.gpus of the configuration file, "
-            f"or {DEFAULT_RESOURCE}",
-            example="example.com/gpu",
-        ),
-    )
-
-
-def _gpu_options(parse_backend: Parse) -> tuple[Option, ...]:
-    group = "GPUs and driver"
-    return (
-        Option(
-            name="backend",
-            flags=("--backend",),
-            variables=("BACKEND",),
-            parse=parse_backend,
-            default="nvml",
-            metavar="BACKEND",
-            group=group,
-            help="where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100",
-            example="simulated:8xH100",
-        ),
-        Option(
-            name="driver_root",
-            flags=("--driver-root", "--nvidia-driver-root"),
-            variables=("NVIDIA_DRIVER_ROOT",),
-            file_key="flags.nvidiaDriverRoot",
-            parse=parse_path,
-            default="/",
-            metavar="DIR",
-            group=group,
-            help="where the driver is installed on the host",
-        ),
-        Option(
-            name="container_driver_root",
-            flags=("--driver-root-ctr-path", "--container-driver-root"),
-            variables=("DRIVER_ROOT_CTR_PATH", "CONTAINER_DRIVER_ROOT"),
-            file_key="flags.plugin.containerDriverRoot",
-            parse=parse_path,
-            default=None,
-            metavar="DIR",
-            group=group,
-            help="where this process sees the driver root; default: the same path as on the host",
-        ),
-        Option(
-            name="fail_on_init_error",
-            flags=("--fail-on-init-error",),
-            variables=("FAIL_ON_INIT_ERROR",),
-            file_key="flags.failOnInitError",
-            parse=parse_switch,
-            default="false",
-            is_switch=True,
-            group=group,
-            help="end with an error where there is no driver or no GPU, instead of waiting for them",
-        ),
-    )
-
-
-def _container_options() -> tuple[Option, ...]:
-    group = "what containers get"
-    return (
-        Option(
-            name="pass_device_specs",
-            flags=("--pass-device-specs",),
-            variables=("PASS_DEVICE_SPECS",),
-            file_key="flags.plugin.passDeviceSpecs",
-            parse=parse_switch,
-            default="true",
-            is_switch=True,
-            group=group,
-            help="give containers the device nodes, so that they work without NVIDIA's container runtime",
-        ),
-        Option(
-            name="device_id_strategy",
-            flags=("--device-id-strategy",),
-            variables=("DEVICE_ID_STRATEGY",),
-            file_key="flags.plugin.deviceIDStrategy",
-            parse=parse_strategy,
-            default="uuid",
-            metavar="uuid|index",
-            group=group,
-            help="how NVIDIA_VISIBLE_DEVICES names the GPUs of a container",
-        ),
-        Option(
-            name="dev_root",
-            flags=("--dev-root", "--nvidia-dev-root"),
-            variables=("NVIDIA_DEV_ROOT",),
-            file_key="flags.nvidiaDevRoot",
-            parse=parse_path,
-            default=None,
-            metavar="DIR",
-            group=group,
-            help="below which folder of the host the device nodes lie; default: the driver root",
-        ),
-    )
-
-
-def _look_inside_options() -> tuple[Option, ...]:
-    return (
-        Option(
-            name="listen",
-            flags=("--listen",),
-            variables=("LISTEN",),
-            parse=parse_listen,
-            default="",
-            metavar="[HOST:]PORT",
-            group="looking inside",
-            help="serve /metrics, /health, /healthz, /readyz, /status and a page for people over HTTP; the host is "
-            "localhost unless it is told",
-            example="0.0.0.0:9400",
-        ),
-        Option(
-            name="record",
-            flags=("--record",),
-            variables=("RECORD",),
-            parse=parse_new_file,
-            default="",
-            metavar="FILE",
-            group="looking inside",
-            help="write the conversation with the kubelet into this new file, for plugin-gateway replay, or into "
-            "FILE.1, FILE.2 and so on where it is there already; it has device ids, product names and paths, "
-            "no secrets",
-        ),
-    )
-
-
-def _cluster_options() -> tuple[Option, ...]:
-    group = "telling the cluster (needs API access)"
-    return (
-        Option(
-            name="kubernetes_events",
-            flags=("--kubernetes-events",),
-            variables=("KUBERNETES_EVENTS",),
-            parse=parse_switch,
-            default="false",
-            is_switch=True,
-            group=group,
-            help="make an Event of the node whenever the health of a GPU changes",
-        ),
-        Option(
-            name="node_condition",
-            flags=("--node-condition",),
-            variables=("NODE_CONDITION",),
-            parse=parse_condition,
-            default="",
-            metavar="TYPE",
-            group=group,
-            help="keep a condition of this type on the node, which is True while a GPU is not healthy",
-            example="GpuProblem",
-        ),
-        Option(
-            name="missing_in_condition",
-            flags=("--missing-in-condition",),
-            variables=("MISSING_IN_CONDITION",),
-            parse=parse_switch,
-            default="false",
-            is_switch=True,
-            group=group,
-            help="have --node-condition be True also while a GPU is missing, see --expected-gpus",
-        ),
-        Option(
-            name="node_name",
-            flags=("--node-name",),
-            variables=("NODE_NAME",),
-            parse=parse_node_name,
-            default="",
-            metavar="NAME",
-            group=group,
-            help="the name of this node, which Events and the condition need",
-        ),
-    )
-
-
-def _other_options() -> tuple[Option, ...]:
-    group = "logs and configuration file"
-    return (
-        Option(
-            name="log_level",
-            flags=("--log-level",),
-            variables=("LOG_LEVEL",),
-            file_key="flags.logLevel",
-            parse=one_of(("debug", "info", "warning", "error")),
-            default="info",
-            metavar="LEVEL",
-            group=group,
-            help="the least that is logged: debug, info, warning or error",
-        ),
-        Option(
-            name="log_format",
-            flags=("--log-format",),
-            variables=("LOG_FORMAT",),
-            file_key="flags.logFormat",
-            parse=one_of(("auto", "json", "json-gcp", "text")),
-            default="auto",
-            metavar="FORMAT",
-            group=group,
-            help="json, json-gcp (with a severity), text, or auto: text on a terminal and json elsewhere",
-        ),
-        Option(
-            name="config_file",
-            flags=("--config-file",),
-            variables=("CONFIG_FILE",),
-            parse=parse_path,
-            default=None,
-            metavar="FILE",
-            group=group,
-            help="a YAML file with the keys of NVIDIA's device plugin, read again at SIGHUP; default: none",
-            example="/etc/plugin-gateway/config.yaml",
-        ),
-        Option(
-            name="watch_config",
-            flags=("--watch-config",),
-            variables=("WATCH_CONFIG",),
-            parse=parse_switch,
-            default="false",
-            is_switch=True,
-            group=group,
-            help="read the configuration file again whenever it changes",
-        ),
-    )
+    }
+    return tuple(known.get(option.name, option) for option in options_of(Options))

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
-Parse = Callable[[str], Any]
+T = TypeVar("T")
+Parse = Callable[[str], T]
 """Makes a value from the text of a flag, a variable or the file. Raises InvalidValueError."""
 
 MAX_TIME = 10_000_000
@@ -45,7 +45,7 @@ def parse_switch(text: str) -> bool:
     raise InvalidValueError(f"{text!r}, allowed are true and false")
 
 
-def one_of(allowed: Sequence[str]) -> Parse:
+def word_of(allowed: Sequence[str]) -> Parse[str]:
     """Return a parser that accepts the words of a list."""
 
     def parse(text: str) -> str:
@@ -56,7 +56,7 @@ def one_of(allowed: Sequence[str]) -> Parse:
     return parse
 
 
-def seconds(*, at_least: float, at_most: int = MAX_TIME) -> Parse:
+def seconds_from(*, at_least: float, at_most: int) -> Parse[float]:
     """Return a parser for a time in seconds."""
 
     def parse(text: str) -> float:
@@ -135,6 +135,9 @@ class Healthchecks(NamedTuple):
     """Whether it contains a word that stands for all of them."""
     xids: frozenset[int]
 
+    def __str__(self) -> str:
+        return ",".join((*_EVERY_HEALTHCHECK[: self.everything], *map(str, sorted(self.xids))))
+
 
 def parse_healthchecks(text: str) -> Healthchecks:
     """Return the XIDs of a list with commas; also accepts NVIDIA's words for all of them."""
@@ -167,16 +170,6 @@ def _can_be_named(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def parse_unhealthy_first(text: str) -> UnhealthyFirst:
-    """Return in which cases the first list of a stream has every device unhealthy."""
-    return UnhealthyFirst(one_of([choice.value for choice in UnhealthyFirst])(text))
-
-
-def parse_strategy(text: str) -> DeviceIdStrategy:
-    """Return how the container runtime identifies the devices of a container: by UUID or by index."""
-    return DeviceIdStrategy(one_of([strategy.value for strategy in DeviceIdStrategy])(text))
 
 
 def range_name(first: int, last: int) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     DefaultHealth = Callable[[], HealthPolicy]
 
+T = TypeVar("T")
 DEFAULT = "default"
 """The source of a value that was given nowhere."""
 
@@ -23,8 +25,7 @@ DEFAULT = "default"
 class Decisions(NamedTuple):
     """The value of each option, and its source. `make_settings` makes Settings from it, which needs more imports."""
 
-    values: Mapping[str, Any]
-    """Parsed values by the name of the option. None where it was given nowhere and has no default."""
+    options: Options
     sources: Mapping[str, str]
     """The source of each value, by the name of the option: ``flag --x``, ``environment X``, ``file F:LINE`` or
     ``default``."""
@@ -37,7 +38,7 @@ class Decisions(NamedTuple):
 
 
 def decide(
-    options: Sequence[Option],
+    options: Sequence[Option[object]],
     flags: Mapping[str, GivenFlag],
     environment: Mapping[str, str],
     default_health: "DefaultHealth",
@@ -60,35 +61,37 @@ def decide(
     return reading.decide(default_health)
 
 
-def decide_one(option: Option, flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> Any:
+def kept_of(option: Option[object], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> object:
+    """Return what the parser of a single option keeps of its text, without reading a file.
+
+    Raises:
+        InvalidValueError: as for `decide`.
+    """
+    return _Reading((option,), flags, environment, None).read(option)
+
+
+def decide_one(option: Option[T], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> T:
     """Return the value of a single option, without reading a file.
 
     Raises:
         InvalidValueError: as for `decide`.
     """
-    return _Reading((option,), flags, environment, None).read(option.name)
-
-
-class _Found(NamedTuple):
-    """The text that decides, and its source: once as the log shows it, and once as an error message shows it."""
-
-    text: str
-    source: str
-    culprit: str
+    return option.value(kept_of(option, flags, environment))
 
 
 class _Reading:
     def __init__(
         self,
-        options: Sequence[Option],
+        options: Sequence[Option[object]],
         flags: Mapping[str, GivenFlag],
         environment: Mapping[str, str],
         problems: list[str] | None,
     ) -> None:
-        self._options = {option.name: option for option in options}
+        self._options = options
         self._flags = flags
         self._environment = environment
         self._content: FileContent | None = None
+        self._values: dict[str, object] = {}
         self._sources: dict[str, str] = {}
         self._problems = problems
 
@@ -104,17 +107,16 @@ class _Reading:
 
     def decide(self, default_health: "DefaultHealth") -> Decisions:
         """Decide all options. The path of the file comes first, because the file has values for others."""
-        config_file = self.read("config_file")
+        config_file = self.read(Options.config_file)
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
             with self.tolerating():
-                self._content = read_file(config_file, list(self._options.values()), default_health())
-        values = {name: self.read(name) for name in self._options if name != "config_file"}
-        values["dev_root"] = values["dev_root"] or values["driver_root"]
-        values["container_driver_root"] = values["container_driver_root"] or values["driver_root"]
+                self._content = read_file(str(config_file), self._options, default_health())
+        for option in self._options:
+            self.read(option)
         return Decisions(
-            values={**values, "config_file": config_file},
+            options=Options(self._values),
             sources=self._sources,
             file_rules=self._content.resources if self._content else None,
             file_health=self._content.health if self._content else None,
@@ -122,42 +124,54 @@ class _Reading:
             default_health=default_health,
         )
 
-    def read(self, name: str) -> Any:
-        """Return the value of one option, and note its source."""
-        option = self._options[name]
-        with self.tolerating():
-            return self._read(option)
-        self._sources[name] = DEFAULT
-        return None if option.default is None else _parse(option, option.default, "")
+    def read(self, option: Option[object]) -> object:
+        """Return what the parser of an option kept, and note it and its source."""
+        if option.name not in self._values:
+            self._sources[option.name], self._values[option.name] = DEFAULT, None
+            with self.tolerating():
+                self._values[option.name] = self._given(option)
+            if self._sources[option.name] == DEFAULT:
+                self._values[option.name] = self._default(option)
+        return self._values[option.name]
 
-    def _read(self, option: Option) -> Any:
-        name = option.name
-        if name in self._flags:
-            for given in self._flags[name].all():
+    def _given(self, option: Option[object]) -> object:
+        """Return the value from the place that takes precedence, and note that place."""
+        if option.name in self._flags:
+            for given in self._flags[option.name].all():
                 _parse(option, given.text, given.flag)
         found = self._find(option)
-        self._sources[name] = found.source if found else DEFAULT
-        text = found.text if found else option.default
-        return None if text is None else _parse(option, text, found.culprit if found else "")
+        if found is None:
+            return None
+        text, source, culprit = found
+        value = _parse(option, text, culprit)
+        self._sources[option.name] = source
+        return value
 
-    def _find(self, option: Option) -> _Found | None:
-        """Return the text from the place that takes precedence; None where only the default is left."""
+    def _default(self, option: Option[object]) -> object:
+        if isinstance(option.default, str):
+            return _parse(option, option.default, "")
+        return None if option.default.option is None else self.read(option.default.option)
+
+    def _find(self, option: Option[object]) -> tuple[str, str, str] | None:
+        """Return the text from the place that takes precedence; None where only the default is left.
+
+        The source stands beside it twice: as the log shows it, and as an error message shows it.
+        """
         given = self._flags.get(option.name)
         if given is not None:
-            return _Found(text=given.text, source=f"flag {given.flag}", culprit=given.flag)
+            return given.text, f"flag {given.flag}", given.flag
         for variable in option.variables:
             if text := self._environment.get(variable):
-                return _Found(text=text, source=f"environment {variable}", culprit=f"environment variable {variable}")
-        written = self._content.values.get(option.file_key or "") if self._content else None
+                return text, f"environment {variable}", f"environment variable {variable}"
+        written = self._content.values.get(option.key or "") if self._content else None
         if written is None:
             return None
-        place = written.place
-        return _Found(text=written.text, source=f"file {place.line}", culprit=f"{place}: {option.file_key}")
+        return written.text, f"file {written.place.line}", f"{written.place}: {option.key}"
 
 
-def _parse(option: Option, text: str, culprit: str) -> Any:
+def _parse(option: Option[object], text: str, culprit: str) -> object:
     """Return the value of a text. An error begins with the culprit: the flag, the variable or the place in the file."""
     try:
-        return option.parse(text)
+        return option.kind.parse(text)
     except InvalidValueError as error:
         raise InvalidValueError(f"{culprit}: {error}" if culprit else str(error)) from error

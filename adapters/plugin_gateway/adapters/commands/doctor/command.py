@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, mend
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, option
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory
@@ -23,14 +24,14 @@ Ends with 0 where all is well, 1 where something is to be mended, 2 where someth
 
 
 FLAGS = (
-    "kubelet_dir",
-    "driver_root",
-    "container_driver_root",
-    "dev_root",
-    "backend",
-    "kernel_log",
-    "state_dir",
-    "config_file",
+    Options.kubelet_dir,
+    Options.driver_root,
+    Options.container_driver_root,
+    Options.dev_root,
+    Options.backend,
+    Options.kernel_log,
+    Options.state_dir,
+    Options.config_file,
 )
 """The options that replace what the gateway has."""
 
@@ -39,7 +40,7 @@ def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, [option(parts, name) for name in FLAGS])
+        add_options(parser, FLAGS)
         add_json_flag(parser)
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)

@@ -12,8 +12,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_path, option
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError, PluginClient, PluginService
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.parsers import parse_count
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
@@ -39,11 +40,11 @@ class Wish(NamedTuple):
     """The devices for a call of Allocate, which can have effects; empty for no call."""
 
 
-def make(parts: Parts) -> SubCommand:
+def make(_: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        add_options(parser, (option(parts, "kubelet_dir"),))
+        add_options(parser, (Options.kubelet_dir,))
         parser.usage = "%(prog)s [SOCKET] [flags]"
         parser.add_argument(
             "socket", nargs="?", metavar="SOCKET", help="default: every plugin's in the directory below"
@@ -56,7 +57,7 @@ def make(parts: Parts) -> SubCommand:
         )
         add_json_flag(parser)
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+    return SubCommand(add_arguments, run, DESCRIPTION)
 
 
 def _count(text: str) -> int:
@@ -66,9 +67,9 @@ def _count(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Inspect the socket that is named, or all sockets in the kubelet's directory."""
-    directory = decide_path(parsed, parts, "kubelet_dir")
+    directory = decide_flag(parsed, Options.kubelet_dir)
     sockets = [Path(parsed.socket)] if parsed.socket else find_sockets(directory)
     return inspect(sockets, Wish(parsed.prefer, tuple(parsed.allocate or ())), as_json=parsed.json)
 

@@ -32,11 +32,12 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
 
     claim_limits()
     decisions, observations = decide_all(parsed, parts), ObservationQueue()
-    kernel_log = KERNEL_LOG if decisions.values["kernel_log"] else ""
-    backend = parts.make_backend(decisions.values["backend"], decisions.values["container_driver_root"], kernel_log)
-    backend.decision_time = decisions.values["decision_time"]
+    options = decisions.options
+    kernel_log = KERNEL_LOG if options.kernel_log else ""
+    backend = parts.make_backend(options.backend, options.container_driver_root, kernel_log)
+    backend.decision_time = options.decision_time
     backend.start(observations.put)
-    talks_to_cluster = decisions.values["kubernetes_events"] or decisions.values["node_condition"]
+    talks_to_cluster = options.kubernetes_events or options.node_condition
     with nullcontext() if talks_to_cluster else left_out("ssl"):
         import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
     with deferred("google.protobuf.internal.python_message"):

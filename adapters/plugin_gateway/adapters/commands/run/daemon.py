@@ -276,8 +276,7 @@ class Daemon:
             else {"path": str(file), "changed": find_version(file) not in {settings.file_version, self._tried}},
             "in_force": settings.in_force,
             "configuration": {
-                name: {"value": as_text(getattr(settings, name, getattr(settings.health, name, ""))), "source": source}
-                for name, source in decided.items()
+                name: {"value": as_text(settings, name), "source": source} for name, source in decided.items()
             },
         }
 

@@ -1,25 +1,34 @@
 """The settings as texts, for the log and for `status`."""
 
-from dataclasses import fields
 from enum import Enum
 
-from plugin_gateway.adapters.configuration.parsers import ListenAddress
+from plugin_gateway.adapters.configuration.option import options_of
+from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
 from plugin_gateway.adapters.configuration.settings import Settings
+
+RESOURCES = "resources"
+"""Stands among the names of options for the rules."""
 
 
 def differences(before: Settings, after: Settings) -> list[str]:
     """Return the settings that differ, as texts for the log."""
-    names = [field.name for field in fields(Settings) if field.compare and field.name != "health"]
-    shown = {name: (as_text(getattr(before, name)), as_text(getattr(after, name))) for name in names}
+    policy = options_of(PolicyOptions)
+    names = [*(option.name for option in options_of(Options) if option.key and option not in policy), RESOURCES]
+    shown = [(name, as_text(before, name), as_text(after, name)) for name in names]
     health = ["health"] if before.health != after.health else []
-    return [f"{name}: {old} -> {new}" for name, (old, new) in shown.items() if old != new] + health
+    return [f"{name}: {old} -> {new}" for name, old, new in shown if old != new] + health
 
 
-def as_text(value: object) -> str:
-    """Return the value of a setting as people read it."""
-    if isinstance(value, tuple) and not isinstance(value, ListenAddress):
-        return ", ".join(f"{rule.pattern}={rule.name}" for rule in value)
+def as_text(settings: Settings, name: str) -> str:
+    """Return the value of an option, or the rules for resources, as people read it."""
+    if name == RESOURCES:
+        return ", ".join(_rules(settings))
+    value = settings.values[name]
     return str(value.value if isinstance(value, Enum) else value)
+
+
+def _rules(settings: Settings) -> list[str]:
+    return [f"{rule.pattern}={rule.name}" for rule in settings.resources]
 
 
 def decided_words(settings: Settings) -> dict[str, object]:
@@ -28,6 +37,6 @@ def decided_words(settings: Settings) -> dict[str, object]:
         "kubelet_dir": str(settings.kubelet_dir),
         "backend": settings.backend,
         "api_version": settings.api_version,
-        "resources": [f"{rule.pattern}={rule.name}" for rule in settings.resources],
+        "resources": _rules(settings),
         "decided_by": {name: source for name, source in settings.sources.items() if source != "default"} or None,
     }
