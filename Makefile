@@ -76,7 +76,7 @@ check: $(READY)
 	$(BIN)/python docs/differences.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python deploy/generate.py
-	git diff --exit-code --stat -- api docs/health.md deploy/manifests
+	git diff --exit-code --stat -- api docs/health.md deploy/manifests deploy/helm
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)

@@ -1,8 +1,9 @@
-"""Writes the options into configure.md and the README: ``make generate``."""
+"""Writes the options into configure.md, the README and the chart: ``make generate``."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import chart_options
 from generated import put
 from health_tables import row
 from plugin_gateway.__main__ import PARTS
@@ -54,3 +55,4 @@ def _values(kind: Kind[object]) -> str:
 if __name__ == "__main__":
     put(PAGE, table())
     put(README, overview())
+    chart_options.main()

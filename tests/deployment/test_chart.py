@@ -114,7 +114,7 @@ def test_the_kernels_log_makes_the_pod_privileged_and_nothing_else_does(tmp_path
     without, privileged = (each["securityContext"] for each in containers)
     assert "privileged" not in without
     assert privileged == {"privileged": True, "readOnlyRootFilesystem": True, "runAsUser": 0}
-    assert ["--kernel-log" in each["args"] for each in containers] == [False, True]
+    assert ["--kernel-log=true" in each["args"] for each in containers] == [False, True]
     mounts = [[mount["mountPath"] for mount in each["volumeMounts"]] for each in containers]
     assert ["/dev/kmsg" in each for each in mounts] == [False, True]
 
@@ -183,10 +183,10 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
         "--driver-timeout": "20",
         "--log-level": "debug",
         "--config-file": "/config/config.yaml",
-        "--kernel-log": "",
-        "--kubernetes-events": "",
+        "--kernel-log": "true",
+        "--kubernetes-events": "true",
         "--node-condition": "GpuProblem",
-        "--missing-in-condition": "",
+        "--missing-in-condition": "true",
     }
     (config,) = (each for each in rendered(tmp_path, EVERYTHING) if each["kind"] == "ConfigMap")
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
@@ -290,6 +290,9 @@ def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
         ({"deviceIDStrategy": "name"}, "deviceIDStrategy"),
         ({"port": "http"}, "port"),
         ({"nvidiaDevRoot": "relative"}, "nvidiaDevRoot"),
+        ({"driverTimeout": 5}, "driverTimeout"),
+        ({"probation": "never"}, "probation"),
+        ({"nodeCondition": "no-word"}, "nodeCondition"),
         ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
         ({"migStrategy": "mixed"}, "migStrategy"),
         ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),

@@ -1,0 +1,36 @@
+{{/* Made by `make generate` from the table of options. */}}
+{{- define "plugin-gateway.optionFlags" -}}
+{{- $flags := dict
+  "apiVersion" "--api-version"
+  "unhealthyFirst" "--unhealthy-first"
+  "numaHints" "--numa-hints"
+  "resourceName" "--resource-name"
+  "backend" "--backend"
+  "nvidiaDriverRoot" "--driver-root"
+  "failOnInitError" "--fail-on-init-error"
+  "passDeviceSpecs" "--pass-device-specs"
+  "deviceIDStrategy" "--device-id-strategy"
+  "nvidiaDevRoot" "--dev-root"
+  "quietTime" "--quiet-time"
+  "probation" "--probation"
+  "decisionTime" "--decision-time"
+  "driverTimeout" "--driver-timeout"
+  "flapCount" "--flap-count"
+  "flapWindow" "--flap-window"
+  "disabledHealthchecks" "--disable-healthchecks"
+  "enabledHealthchecks" "--enable-healthchecks"
+  "expectedGpus" "--expected-gpus"
+  "kernelLog" "--kernel-log"
+  "kubernetesEvents" "--kubernetes-events"
+  "nodeCondition" "--node-condition"
+  "missingInCondition" "--missing-in-condition"
+  "logLevel" "--log-level"
+  "logFormat" "--log-format"
+}}
+{{- range $name, $flag := $flags }}
+{{- $value := index $.Values $name }}
+{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
+- {{ printf "%s=%v" $flag $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,103 @@
+"""Writes the options into the chart, for `docs/options.py`: its values, their schema, and the flags of its container.
+
+A value has the name of the key in the configuration file, which is that of NVIDIA's chart where that has it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from generated import with_text
+from plugin_gateway.__main__ import PARTS
+from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration.kinds import Schema
+from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.options import Options
+
+CHART = Path(__file__).parents[1] / "deploy/helm/plugin-gateway"
+VALUES, SCHEMA, TEMPLATE = CHART / "values.yaml", CHART / "values.schema.json", CHART / "templates/_options.tpl"
+BY_HAND = (
+    Options.kubelet_dir,
+    Options.state_dir,
+    Options.container_driver_root,
+    Options.record,
+    Options.listen,
+    Options.config_file,
+    Options.watch_config,
+    Options.node_name,
+)
+"""Options that follow from what the chart mounts, serves or asks Kubernetes for. The chart is written for them."""
+BEGIN, END = "# made by make generate", "# end of what make generate made"
+MADE = "made by make generate"
+"""Marks what is made in the schema."""
+
+
+def chart_options() -> Sequence[Option[object]]:
+    """Return the options that are values of the chart."""
+    by_hand = {option.name for option in BY_HAND}
+    return [option for option in options(PARTS) if option.name not in by_hand]
+
+
+def values(page: str) -> str:
+    """Return the file of values with a value for each option. The empty one leaves the default to the gateway."""
+    entries = [
+        (*(f"# {line}" for line in wrap(option.meaning, 118)), f"{option.word}: {_empty(option.kind.schema)}")
+        for option in chart_options()
+    ]
+    return with_text(page, "\n".join(line for entry in entries for line in entry), str(VALUES), BEGIN, END)
+
+
+def schema(page: str) -> str:
+    """Return the schema with a property for each option, one a line. Those that are no options stay as they are."""
+    document: dict[str, Any] = json.loads(page)
+    others = {name: rule for name, rule in document.pop("properties").items() if rule.get("$comment") != MADE}
+    made = {option.word: {"$comment": MADE, **_or_empty(option.kind.schema)} for option in chart_options()}
+    heads = [f"  {json.dumps(name)}: {json.dumps(rule)}," for name, rule in document.items()]
+    lines = [f"    {json.dumps(name)}: {json.dumps(rule)}" for name, rule in (made | others).items()]
+    return "\n".join(("{", *heads, '  "properties": {', ",\n".join(lines), "  }", "}", ""))
+
+
+def template() -> str:
+    """Return the template of the flags: one for each value that is not empty."""
+    flags = "\n".join(f'  "{option.word}" "{option.flags[0]}"' for option in chart_options())
+    return f"""\
+{{{{/* Made by `make generate` from the table of options. */}}}}
+{{{{- define "plugin-gateway.optionFlags" -}}}}
+{{{{- $flags := dict
+{flags}
+}}}}
+{{{{- range $name, $flag := $flags }}}}
+{{{{- $value := index $.Values $name }}}}
+{{{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}}}
+- {{{{ printf "%s=%v" $flag $value | quote }}}}
+{{{{- end }}}}
+{{{{- end }}}}
+{{{{- end -}}}}
+"""
+
+
+def _is_text(rule: Schema) -> bool:
+    return "string" in str(rule.get("type", "string"))
+
+
+def _empty(rule: Schema) -> str:
+    """Return the value that stands for none, as YAML."""
+    return '""' if _is_text(rule) else "null"
+
+
+def _or_empty(rule: Schema) -> Mapping[str, object]:
+    """Return the schema that also allows the empty value."""
+    if isinstance(words := rule.get("enum"), list):
+        return {"enum": ["", *words]}
+    if "pattern" in rule:
+        return {**rule, "pattern": f"^$|{rule['pattern']}"}
+    return rule if _is_text(rule) else {**rule, "type": [rule["type"], "null"]}
+
+
+def main() -> None:
+    """Write all three files."""
+    VALUES.write_text(values(VALUES.read_text()))
+    SCHEMA.write_text(schema(SCHEMA.read_text()))
+    TEMPLATE.write_text(template())
