@@ -45,6 +45,27 @@ health:
   evidence: {nothing: ignore}
 """
 
+EACH_KIND = """\
+version: v1
+extra: 1
+flags:
+  failOnInitError: "true"
+  failOnInitError: false
+  plugin: {apiVersion: v9, passDeviceSpecs: [true]}
+resources:
+  gpus:
+  - {pattern: "", name: kubernetes.io/gpu}
+  mig: []
+health:
+  decisionTime: 601
+  xids:
+    0: what
+    94: {action: never, count: 1, window: soon, often: 2}
+    79: {action: ignore, count: 101}
+  evidence: {fabric: {count: 2}, driver-gone: 5}
+"""
+"""Wrong in twenty places; an entry can be wrong in several."""
+
 
 def complaints(read: Read, text: str, config_file: Path) -> list[str]:
     with pytest.raises(InvalidValueError) as caught:
@@ -73,6 +94,31 @@ def test_every_mistake_is_told_at_once(read: Read, config_file: Path) -> None:
     assert told[0] == "3:13: flags.logLevel: 'loud', allowed are debug, info, warning, error"
     assert told[3] == "6:3: flags.<<: keys cannot be merged in this file; write them out"
     assert told[9].startswith("15:14: health.flapCount: '010' is 8 to YAML, because it begins with 0; write 8 or 10")
+
+
+def test_no_mistake_hides_another_one_in_the_same_entry(read: Read, config_file: Path) -> None:
+    assert [each.partition(", ")[0] for each in complaints(read, EACH_KIND, config_file)] == [
+        "2:1: unknown key extra",
+        "4:20: flags.failOnInitError is the text 'true'",
+        "5:3: flags.failOnInitError occurs twice",
+        "6:24: flags.plugin.apiVersion: 'v9'",
+        "6:45: flags.plugin.passDeviceSpecs is a list",
+        "9:15: resources.gpus.pattern is empty; '*' matches every product",
+        "9:25: resource name 'kubernetes.io/gpu': kubelets refuse every name that contains kubernetes.io/",
+        "10:3: resources.mig is not supported by plugin-gateway; take it out",
+        "12:17: health.decisionTime: '601'",
+        "14:5: health.xids: '0' is no XID",
+        "14:8: health.xids.0: 'what'",
+        "15:18: health.xids.94.action: 'never'",
+        "15:32: health.xids.94.count: '1'",
+        "15:43: health.xids.94.window: 'soon'",
+        "15:49: unknown key health.xids.94.often",
+        "16:18: health.xids.79.action: 'ignore'",
+        "16:33: health.xids.79.count: '101'",
+        "16:9: window missing in health.xids.79",
+        "17:22: health.evidence.fabric is a mapping",
+        "17:47: health.evidence.driver-gone: '5'",
+    ]
 
 
 def test_a_file_of_mistakes_is_not_repeated_whole(read: Read, config_file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from plugin_gateway.adapters.commands.run.settings_in_words import as_text
 from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
@@ -67,6 +68,11 @@ def test_a_value_that_is_not_allowed_is_named_with_its_variable(
     with pytest.raises(InvalidValueError) as caught:
         read((), {variable: text})
     assert str(caught.value) == f"environment variable {variable}: {complaint}"
+
+
+@pytest.mark.parametrize(("given", "shown"), [("43,31", "31,43"), ("all", "all"), ("xids,7", "all,7"), (" ", "")])
+def test_xids_that_were_given_are_shown_as_they_can_be_given(given: str, shown: str, read: Read) -> None:
+    assert as_text(read([f"--disable-healthchecks={given}"]), "disabled_healthchecks") == shown
 
 
 def test_a_wrong_value_that_something_stronger_hides_is_no_error(read: Read) -> None:

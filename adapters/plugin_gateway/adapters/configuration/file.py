@@ -204,8 +204,9 @@ class _Reader:
                 f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {RESOURCES}"
             )
         pattern, name = (words[word] for word in _RULE_KEYS)
-        if pattern is not None and not pattern.text:
-            raise InvalidValueError(f"{pattern.place}: {RESOURCES}.pattern is empty; '*' matches every product")
+        with self._document.collecting():
+            if pattern is not None and not pattern.text:
+                raise InvalidValueError(f"{pattern.place}: {RESOURCES}.pattern is empty; '*' matches every product")
         if name is None:
             return ()
         full_name = name.text if "/" in name.text else _NVIDIA_DOMAIN + name.text
@@ -213,4 +214,4 @@ class _Reader:
             resource = parse_resource_name(full_name)
         except InvalidValueError as error:
             raise InvalidValueError(f"{name.place}: {error}") from error
-        return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None else ()
+        return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None and pattern.text else ()

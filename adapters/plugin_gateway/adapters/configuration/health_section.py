@@ -60,12 +60,14 @@ def _read_xids(document: Document, node: yaml.Node) -> Mapping[EvidenceKind, Dec
     decisions: dict[EvidenceKind, Decision] = {}
     ranges: list[tuple[int, int]] = []
     for full, key, value in document.entries(node, XIDS):
+        xids = range(0)
         with document.collecting():
             first, last = _range(document, key)
-            decision = _decision(document, value, full)
             _check_new(first, last, ranges, f"{document.place(key)}: {full}")
             ranges.append((first, last))
-            decisions |= dict.fromkeys((numbered(XID, xid) for xid in range(first, last + 1)), decision)
+            xids = range(first, last + 1)
+        with document.collecting():
+            decisions |= dict.fromkeys((numbered(XID, xid) for xid in xids), _decision(document, value, full))
     return decisions
 
 
@@ -122,21 +124,30 @@ def _decision(document: Document, node: yaml.Node, full: str) -> Decision:
 
 def _repeated(document: Document, node: yaml.Node, full: str) -> Decision:
     """Read how often evidence has to be reported, and within which time, until the action applies."""
-    values: dict[str, yaml.Node] = {}
+    decision = Decision(Action.IGNORE, "")
+    missing = list(_REPEATED_KEYS)
     for name, key, value in document.entries(node, full):
         word = name.removeprefix(f"{full}.")
-        if word not in _REPEATED_KEYS:
-            raise InvalidValueError(f"{document.place(key)}: unknown key {name}, known are {', '.join(_REPEATED_KEYS)}")
-        values[word] = value
-    missing = [word for word in _REPEATED_KEYS if word not in values]
+        with document.collecting():
+            if word not in _REPEATED_KEYS:
+                missing = []  # it may be meant as the one that is missing
+                known = ", ".join(_REPEATED_KEYS)
+                raise InvalidValueError(f"{document.place(key)}: unknown key {name}, known are {known}")
+            missing = [each for each in missing if each != word]
+            decision = _with(document, decision, word, value, name)
     if missing:
         raise InvalidValueError(f"{document.place(node)}: {' and '.join(missing)} missing in {full}")
-    action, count, window = (values[word] for word in _REPEATED_KEYS)
-    counting = [each for each in Action if each.needs is not None]
-    return _single(document, action, f"{full}.action", counting)._replace(
-        times=_parsed(document, count, f"{full}.count", _repetitions),
-        window=_parsed(document, window, f"{full}.window", _window),
-    )
+    return decision
+
+
+def _with(document: Document, decision: Decision, word: str, node: yaml.Node, full: str) -> Decision:
+    """Return the decision with the value of one key."""
+    if word == "count":
+        return decision._replace(times=_parsed(document, node, full, _repetitions))
+    if word == "window":
+        return decision._replace(window=_parsed(document, node, full, _window))
+    single = _single(document, node, full, [each for each in Action if each.needs is not None])
+    return decision._replace(action=single.action, origin=single.origin)
 
 
 def _repetitions(text: str) -> int:

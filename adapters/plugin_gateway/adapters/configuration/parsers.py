@@ -136,7 +136,8 @@ class Healthchecks(NamedTuple):
     xids: frozenset[int]
 
     def __str__(self) -> str:
-        return ",".join((*_EVERY_HEALTHCHECK[: self.everything], *map(str, sorted(self.xids))))
+        everything = _EVERY_HEALTHCHECK[:1] if self.everything else ()
+        return ",".join((*everything, *map(str, sorted(self.xids))))
 
 
 def parse_healthchecks(text: str) -> Healthchecks:
