@@ -33,8 +33,8 @@ def table() -> str:
 def overview() -> str:
     """Return a row for each group of options, with their flags."""
     every = options(PARTS)
-    groups = dict.fromkeys(option.group for option in every)
-    rows = [(group, _code([option.flags[0] for option in every if option.group == group])) for group in groups]
+    groups = dict.fromkeys(option.table.heading for option in every)
+    rows = [(group, _code([option.flags[0] for option in every if option.table.heading == group])) for group in groups]
     return "\n".join(map(row, (("About", "Flags"), ["---"] * 2, *rows)))
 
 

@@ -17,9 +17,9 @@ from plugin_gateway.__main__ import COMMANDS
 from plugin_gateway.__main__ import main as program
 from plugin_gateway.adapters.commands.command_line import PROGRAM, Command, SubCommand, fail, main
 from plugin_gateway.adapters.commands.flags import add_options, given_flags
+from plugin_gateway.adapters.configuration.kinds import word_of
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.parsers import word_of
 from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))

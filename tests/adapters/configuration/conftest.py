@@ -6,9 +6,9 @@ from typing import Protocol
 
 import pytest
 
+from plugin_gateway.adapters.configuration.kinds import word_of
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.parsers import word_of
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY

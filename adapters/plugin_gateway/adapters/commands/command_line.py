@@ -17,7 +17,7 @@ from plugin_gateway.core.errors import GatewayError, InvalidValueError
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from plugin_gateway.adapters.configuration.parsers import Parse
+    from plugin_gateway.adapters.configuration.kinds import Parse
     from plugin_gateway.adapters.dialects.dialect import Dialect
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import run_options
-from plugin_gateway.adapters.configuration.reading import Decisions, decide, decide_one
+from plugin_gateway.adapters.configuration.reading import Decisions, decide, kept_of
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option[object
     parser.usage = "%(prog)s [flags]"
     examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
     parser.epilog = "\n".join(("examples:", *examples)) if examples else None
-    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
+    groups = {
+        title: parser.add_argument_group(title) for title in dict.fromkeys(option.table.heading for option in options)
+    }
     for option in options:
         extra: dict[str, Any] = {"nargs": "?", "const": "true"} if option.is_switch else {}
-        groups[option.group].add_argument(
+        groups[option.table.heading].add_argument(
             *option.flags,
             action=_Remember,
             dest=option.name,
@@ -92,4 +94,4 @@ def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
 
 def decide_flag(parsed: argparse.Namespace, option: Option[T]) -> T:
     """Return the value of one option, as flag and environment decide it."""
-    return decide_one(option, given_flags((option,), parsed), os.environ)
+    return option.value(kept_of(option, given_flags((option,), parsed), os.environ))

@@ -2,8 +2,11 @@
 
 A setting can come from four places. A flag takes precedence over the environment, the environment over the file, and
 the file over the default. `options` has one table with all of it: for each setting its flags, variables, key in the
-file, parser and default. `reading` finds the text that decides, parses it once, and notes where it came from. The log,
-`status` and the error messages use that note. `settings` makes the typed result.
+file, kind of values and default. `reading` finds the text that decides, parses it once, and notes where it came from.
+The log, `status` and the error messages use that note. `settings` adds what is made of several options.
+
+The table is read before the driver is started, so it imports little. That is why it is made of plain classes and not of
+dataclasses, and why a kind such as `FOLDER` makes its value only where that is used.
 
 A setting without a key in the file is decided when the gateway starts, and does not change while it runs. The file is
 read again at SIGHUP, and what changed in it takes effect. A file with an error ends the gateway at start; at SIGHUP the

@@ -1,25 +1,14 @@
-"""The kinds of values that options have: how each is written, checked, described to other programs, and used."""
+"""The kinds of values that options have: how each is checked, used, and described to people and other programs.
 
+A parser makes a value from a text, or raises InvalidValueError with a message that says what is allowed.
+"""
+
+import os
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
-from plugin_gateway.adapters.configuration.parsers import (
-    MAX_CONDITION_LENGTH,
-    MAX_TIME,
-    MAX_TIMES,
-    Parse,
-    parse_condition,
-    parse_count,
-    parse_healthchecks,
-    parse_listen,
-    parse_new_file,
-    parse_node_name,
-    parse_path,
-    parse_switch,
-    seconds_from,
-    word_of,
-)
+from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import parse_resource_name
 
 if TYPE_CHECKING:
@@ -33,6 +22,175 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Enum)
 Schema = Mapping[str, object]
 """A JSON schema."""
+Parse = Callable[[str], T]
+"""Makes a value from the text of a flag, a variable or the file. Raises InvalidValueError."""
+
+MAX_TIME = 10_000_000
+"""Seconds; about four months."""
+MAX_TIMES = 1000
+"""The largest count."""
+MAX_NODE_NAME_LENGTH = 253
+"""Characters; the limit of Kubernetes for the name of an object, and of DNS for a host name."""
+MAX_CONDITION_LENGTH = 63
+"""Characters."""
+MAX_PORT = 65535
+KUBELETS_CONDITIONS = (
+    "Ready",
+    "MemoryPressure",
+    "DiskPressure",
+    "PIDPressure",
+    "NetworkUnavailable",
+    "OutOfDisk",
+    "ConfigOK",
+)
+"""Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
+_MAX_NUMBER_LENGTH = 16
+_EVERY_HEALTHCHECK = ("all", "xids")
+"""Words that stand for all XIDs in NVIDIA's plugin."""
+_TRUE = ("1", "t", "true", "y", "yes", "on")
+_FALSE = ("0", "f", "false", "n", "no", "off")
+
+
+def parse_switch(text: str) -> bool:
+    """Return true or false; accepts the words of Go's flags and of YAML."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise InvalidValueError(f"{text!r}, allowed are true and false")
+
+
+def word_of(allowed: Sequence[str]) -> Parse[str]:
+    """Return a parser that accepts the words of a list."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise InvalidValueError(f"{text!r}, allowed are {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def seconds_from(*, at_least: float, at_most: int) -> Parse[float]:
+    """Return a parser for a time in seconds."""
+
+    def parse(text: str) -> float:
+        value = parse_number(text)
+        if value is None or not at_least <= value <= at_most:
+            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds")
+        return value
+
+    return parse
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number, or None for anything that is not a short decimal number in ASCII."""
+    try:
+        return float(text) if len(text) <= _MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
+    except ValueError:
+        return None
+
+
+def parse_count(text: str) -> int:
+    """Return a number of times, from 1 to 1000."""
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
+    return int(text)
+
+
+def parse_node_name(text: str) -> str:
+    """Return the name of a node; an empty text is allowed and means that the name is not known."""
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-.")
+    if not set(text) <= allowed or len(text) > MAX_NODE_NAME_LENGTH:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are lower case letters, digits, - and .")
+    return text
+
+
+def parse_condition(text: str) -> str:
+    """Return the type of a node condition; an empty text is allowed and means that none is wanted."""
+    if text in KUBELETS_CONDITIONS:
+        raise InvalidValueError(f"{text!r} is the kubelet's own condition, allowed is another one such as GpuProblem")
+    if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= MAX_CONDITION_LENGTH):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are letters and digits, such as GpuProblem")
+    return text
+
+
+class ListenAddress(NamedTuple):
+    """The address of the HTTP listener; port 0 means that there is none."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.port else ""
+
+
+def parse_listen(text: str) -> ListenAddress:
+    """Return the address of ``PORT`` or ``HOST:PORT``; the default host is localhost.
+
+    An empty text means that there is no listener.
+    """
+    if not text:
+        return ListenAddress("", 0)
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT)) and 1 <= int(port) <= MAX_PORT
+    if not is_port or len(host) > MAX_NODE_NAME_LENGTH or any(not each.isprintable() or each in " /" for each in host):
+        raise InvalidValueError(f"{text[:80]!r}, allowed are a port such as 9400, and HOST:PORT")
+    return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
+
+
+XID = "xid"
+"""The family of evidence that has numbers. Flags, variables and the file decide about its members by number."""
+
+
+class Healthchecks(NamedTuple):
+    """The value of DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS."""
+
+    everything: bool
+    """Whether it contains a word that stands for all of them."""
+    xids: frozenset[int]
+
+    def __str__(self) -> str:
+        everything = _EVERY_HEALTHCHECK[:1] if self.everything else ()
+        return ",".join((*everything, *map(str, sorted(self.xids))))
+
+
+def parse_healthchecks(text: str) -> Healthchecks:
+    """Return the XIDs of a list with commas; also accepts NVIDIA's words for all of them."""
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    numbers = [word for word in words if word not in _EVERY_HEALTHCHECK]
+    for word in numbers:
+        if not (word.isascii() and word.isdigit() and len(word) <= _MAX_NUMBER_LENGTH):
+            raise InvalidValueError(
+                f"{word[:80]!r}, allowed are XIDs with commas between them, or {' or '.join(_EVERY_HEALTHCHECK)}"
+            )
+    return Healthchecks(len(numbers) < len(words), frozenset(int(word) for word in numbers))
+
+
+def parse_path(text: str) -> str:
+    """Return an absolute path without a slash at its end. Nothing is looked up in the file system."""
+    if not text.startswith("/") or "\0" in text or not _can_be_named(text):
+        raise InvalidValueError(f"{text!r}, allowed are absolute paths")
+    return text.rstrip("/") or "/"
+
+
+def parse_new_file(text: str) -> str:
+    """Return the absolute path of a file; a relative one begins at the working directory. Empty for none."""
+    return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow symbolic links
+
+
+def _can_be_named(text: str) -> bool:
+    """Return whether the file system can have this name. YAML can write half a surrogate pair, which has no bytes."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def range_name(first: int, last: int) -> str:
+    """Return a range as people write it: ``48`` or ``126-135``."""
+    return str(first) if first == last else f"{first}-{last}"
 
 
 class Kind(Generic[T_co]):

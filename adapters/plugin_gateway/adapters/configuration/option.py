@@ -29,13 +29,17 @@ class Values:
     """What was decided: an attribute for each option. Sub-classes declare the options."""
 
     __slots__ = ("values",)
-    heading: ClassVar[str] = ""
+    heading: ClassVar[str]
     """The heading below which the help shows the options of a sub-class."""
     values: Mapping[str, object]
     """What the parsers kept, by the name of the option. None where an option was given nowhere and has no default."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = values
+
+    def __init_subclass__(cls, heading: str = "", **others: object) -> None:
+        super().__init_subclass__(**others)
+        cls.heading = heading
 
 
 class NoText(Generic[T_co]):
@@ -57,8 +61,8 @@ class Option(Generic[T_co]):
     """
 
     name: str
-    group: str
-    """The heading below which the help shows it."""
+    table: type[Values]
+    """The class that declares it."""
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Option(Generic[T_co]):
 
     def __set_name__(self, owner: type[Values], name: str) -> None:
         self.name = name
-        self.group = owner.heading
+        self.table = owner
         self.flags = self.flags or (f"--{name.replace('_', '-')}",)
         self.variables = self.variables or (name.upper(),)
 

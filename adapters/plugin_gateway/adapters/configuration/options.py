@@ -19,13 +19,13 @@ from plugin_gateway.adapters.configuration.kinds import (
     ROOT,
     SWITCH,
     XIDS,
+    Parse,
     kind,
     member_of,
     one_of,
     seconds,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
-from plugin_gateway.adapters.configuration.parsers import Parse
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
 
@@ -34,11 +34,10 @@ DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 KERNEL_LOG = "/dev/kmsg"
 
 
-class KubeletOptions(Values):
+class KubeletOptions(Values, heading="kubelet"):
     """How the kubelet is reached, and what it is told."""
 
     __slots__ = ()
-    heading = "kubelet"
 
     kubelet_dir = Option(
         FOLDER, DEFAULT_KUBELET_DIR, "the kubelet's device plugin directory, from which every path derives"
@@ -72,11 +71,10 @@ class KubeletOptions(Values):
     )
 
 
-class GpuOptions(Values):
+class GpuOptions(Values, heading="GPUs and driver"):
     """Where the GPUs and the driver are."""
 
     __slots__ = ()
-    heading = "GPUs and driver"
 
     backend = Option(
         one_of((), "BACKEND"),
@@ -109,11 +107,10 @@ class GpuOptions(Values):
     """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later."""
 
 
-class ContainerOptions(Values):
+class ContainerOptions(Values, heading="what containers get"):
     """What the kubelet gives to containers."""
 
     __slots__ = ()
-    heading = "what containers get"
 
     pass_device_specs = Option(
         SWITCH,
@@ -140,11 +137,10 @@ class ContainerOptions(Values):
     )
 
 
-class PolicyOptions(Values):
+class PolicyOptions(Values, heading="health"):
     """What belongs to the health policy. The file decides about single kinds of evidence, see `health_section`."""
 
     __slots__ = ()
-    heading = "health"
 
     quiet_time = Option(
         seconds(at_least=0),
@@ -196,11 +192,10 @@ class PolicyOptions(Values):
     )
 
 
-class HealthOptions(Values):
+class HealthOptions(Values, heading="health"):
     """What is known and kept about the health of the GPUs."""
 
     __slots__ = ()
-    heading = "health"
 
     expected_gpus = Option(
         COUNT,
@@ -219,11 +214,10 @@ class HealthOptions(Values):
     )
 
 
-class LookInsideOptions(Values):
+class LookInsideOptions(Values, heading="looking inside"):
     """What others can see of the gateway."""
 
     __slots__ = ()
-    heading = "looking inside"
 
     listen = Option(
         LISTEN,
@@ -240,11 +234,10 @@ class LookInsideOptions(Values):
     )
 
 
-class ClusterOptions(Values):
+class ClusterOptions(Values, heading="telling the cluster (needs API access)"):
     """What the API server is told."""
 
     __slots__ = ()
-    heading = "telling the cluster (needs API access)"
 
     kubernetes_events = Option(SWITCH, "false", "make an Event of the node whenever the health of a GPU changes")
     node_condition = Option(
@@ -259,11 +252,10 @@ class ClusterOptions(Values):
     node_name = Option(NODE_NAME, "", "the name of this node, which Events and the condition need")
 
 
-class OtherOptions(Values):
+class OtherOptions(Values, heading="logs and configuration file"):
     """Logs, and the configuration file."""
 
     __slots__ = ()
-    heading = "logs and configuration file"
 
     log_level = Option(
         one_of(("debug", "info", "warning", "error"), "LEVEL"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     DefaultHealth = Callable[[], HealthPolicy]
 
-T = TypeVar("T")
 DEFAULT = "default"
 """The source of a value that was given nowhere."""
 
@@ -68,15 +67,6 @@ def kept_of(option: Option[object], flags: Mapping[str, GivenFlag], environment:
         InvalidValueError: as for `decide`.
     """
     return _Reading((option,), flags, environment, None).read(option)
-
-
-def decide_one(option: Option[T], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> T:
-    """Return the value of a single option, without reading a file.
-
-    Raises:
-        InvalidValueError: as for `decide`.
-    """
-    return option.value(kept_of(option, flags, environment))
 
 
 class _Reading:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
+from plugin_gateway.adapters.configuration.kinds import XID
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, KERNEL_LOG, Options
-from plugin_gateway.adapters.configuration.parsers import XID
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered

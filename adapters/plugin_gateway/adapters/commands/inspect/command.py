@@ -14,8 +14,8 @@ from google.protobuf.json_format import MessageToDict
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError, PluginClient, PluginService
+from plugin_gateway.adapters.configuration.kinds import parse_count
 from plugin_gateway.adapters.configuration.options import Options
-from plugin_gateway.adapters.configuration.parsers import parse_count
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.adapters.support.unix_files import who_may

@@ -14,7 +14,7 @@ from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceMana
 from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import as_text, decided_words, differences
 from plugin_gateway.adapters.configuration.file_version import find_version
-from plugin_gateway.adapters.configuration.parsers import ListenAddress
+from plugin_gateway.adapters.configuration.kinds import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
