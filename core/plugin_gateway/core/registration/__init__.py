@@ -1,0 +1,1 @@
+"""The registration of a resource with the kubelet of the node, as a pure state machine."""

@@ -1,0 +1,336 @@
+"""What follows from an event in a state. `machine.TRANSITIONS` says where each function applies."""
+
+from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.registration.endings import (
+    Outcome,
+    close,
+    close_dialed,
+    fail,
+    forget,
+    leave,
+    renew,
+    see_others,
+)
+from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
+from plugin_gateway.core.registration.retry import Retry, at_once
+from plugin_gateway.core.registration.states import (
+    Accepted,
+    Dial,
+    Leaving,
+    Queued,
+    Registering,
+    Registration,
+    StandingBy,
+    State,
+    Streaming,
+    Waiting,
+)
+from plugin_gateway.core.registration.values import (
+    Abandon,
+    Added,
+    Answered,
+    Close,
+    KubeletGone,
+    KubeletSeen,
+    LookForOthers,
+    Manners,
+    OthersSeen,
+    Register,
+    Renewed,
+    ReportRegistered,
+    ReportStreamEnded,
+    SocketDeleted,
+    StreamEnded,
+    StreamOpened,
+    Surroundings,
+    Tick,
+    TurnGiven,
+    Withdrawn,
+)
+
+# From waiting to a Register.
+
+
+def wait(registration: Registration, _state: State, _event: Added, _around: Surroundings) -> Outcome:
+    """Register when the pauses are over."""
+    return registration._replace(state=Waiting(), retry=Retry()), ()
+
+
+def start_over(registration: Registration, _state: State, event: KubeletSeen, _around: Surroundings) -> Outcome:
+    """Register at once, because the kubelet is new."""
+    return registration._replace(state=Waiting(), retry=at_once(event.reason, event.kubelet.since)), ()
+
+
+def look(registration: Registration, _state: Waiting | StandingBy, _event: Tick, around: Surroundings) -> Outcome:
+    """Look for other gateways when a Register is due."""
+    return registration, (LookForOthers(),) if around.now >= registration.deadline else ()
+
+
+def begin(registration: Registration, _state: State, event: OthersSeen, around: Surroundings) -> Outcome:
+    """Register, unless another gateway has precedence or a pause is not over."""
+    precedence, wait = registration.precedence.before_register(event.others, around.now)
+    seen, reports = see_others(registration, event, precedence)
+    if wait:
+        return seen._replace(state=StandingBy(around.now + wait)), reports
+    if around.now < seen.due:
+        return seen._replace(state=Waiting()), reports
+    if precedence.takes_over:
+        retry = seen.retry._replace(reason=Reason.OTHER_GATEWAY_LEFT)
+        seen = seen._replace(precedence=precedence._replace(takes_over=False), retry=retry)
+    after, actions = _send(seen, around.ladder[0], around.now, (), around.now)
+    return after, (*reports, *actions)
+
+
+def stand_by_in_queue(registration: Registration, state: Queued, event: OthersSeen, around: Surroundings) -> Outcome:
+    """Stand by if another gateway has precedence now."""
+    precedence, wait = registration.precedence.before_register(event.others, around.now)
+    seen, reports = see_others(registration, event, precedence)
+    return seen._replace(state=StandingBy(around.now + wait) if wait else state), reports
+
+
+def _send(
+    registration: Registration, dialect: Manners, began: float, refused: tuple[tuple[str, Refusal], ...], now: float
+) -> Outcome:
+    """Send a Register, or wait for a turn if the dialect needs it."""
+    if dialect.one_resource_at_a_time:
+        return registration._replace(state=Queued(began, dialect, refused)), ()
+    return _send_now(registration, Queued(began, dialect, refused), now)
+
+
+def _send_now(registration: Registration, queued: Queued, now: float) -> Outcome:
+    kubelet = registration.kubelet
+    assert kubelet is not None
+    attempt = registration.attempts + 1
+    just_started = kubelet.just_started and now - kubelet.since < pauses.JUST_STARTED.seconds
+    knows_us = registration.ended is not None and registration.ended.life == kubelet.life
+    # The resource may also be known from another gateway, or from one that ran before this one.
+    after_another = registration.retry.reason is Reason.OTHER_GATEWAY_LEFT
+    may_be_known = knows_us or after_another or not just_started
+    after = registration._replace(
+        state=Registering(attempt, *queued),
+        attempts=attempt,
+        dials={**registration.dials, attempt: Dial(kubelet.life)},
+    )
+    return after, (Register(attempt, queued.dialect, may_be_known, is_first=not queued.refused),)
+
+
+def take_turn(registration: Registration, state: Queued, _event: TurnGiven, around: Surroundings) -> Outcome:
+    """Send the Register that waited for its turn."""
+    return _send_now(registration, state, around.now)
+
+
+def requeue(registration: Registration, state: Queued, _event: Tick, around: Surroundings) -> Outcome:
+    """Begin again if the dialect is not allowed any more."""
+    if state.dialect in around.ladder:
+        return registration, ()
+    return registration._replace(state=Waiting()), ()
+
+
+def lose_kubelet(registration: Registration, _state: Queued, _event: KubeletGone, _around: Surroundings) -> Outcome:
+    """Wait for another kubelet."""
+    return registration._replace(state=Waiting()), ()
+
+
+# While a Register is not answered.
+
+
+def take_answer(registration: Registration, state: Registering, event: Answered, around: Surroundings) -> Outcome:
+    """Take the answer. A stream that was opened counts as acceptance, even if the answer was lost."""
+    if event.attempt != state.attempt:
+        return registration, ()
+    dial = registration.dials.get(state.attempt)
+    if dial is None:
+        return _conclude_late(registration, state, around)
+    if dial.opened is not None:
+        return _conclude(registration, state, around.now)
+    if event.refusal is None:
+        timeout = pauses.STREAM_AFTER_DIAL.seconds if dial.asked_for_options else state.dialect.stream_timeout
+        deadline = around.now + timeout
+        return registration._replace(state=Accepted(*state[:3], deadline, timeout)), ()
+    if event.refusal.asks_for_another_dialect:
+        return _try_next(registration, state, event.refusal, around)
+    return fail(registration, state.attempt, event.refusal, around)
+
+
+def _try_next(registration: Registration, state: Registering, refusal: Refusal, around: Surroundings) -> Outcome:
+    """Register in the next dialect. The registration fails if none is left."""
+    refused = (*state.refused, (state.dialect.version, refusal))
+    tried = {version for version, _ in refused}
+    left = [each for each in around.ladder if each.version not in tried]
+    if not left:
+        return fail(registration, state.attempt, most_specific([each for _, each in refused]), around)
+    return _send(forget(registration, state.attempt), left[0], state.began, refused, around.now)
+
+
+def most_specific(refusals: list[Refusal]) -> Refusal:
+    """Return the refusal to report. A refused version says more than an unknown service."""
+    return next((each for each in reversed(refusals) if each.failure is Failure.VERSION_REFUSED), refusals[-1])
+
+
+def _conclude(registration: Registration, state: Registering | Accepted, now: float) -> Outcome:
+    """Report a successful registration."""
+    report = ReportRegistered(state.attempt, state.dialect.version, registration.retry.reason, now - state.began)
+    after = registration._replace(state=Streaming(state.attempt, state.dialect), retry=registration.retry.succeeded())
+    return after, (report,)
+
+
+def _conclude_late(registration: Registration, state: Registering, around: Surroundings) -> Outcome:
+    """Report a registration whose stream has ended before the answer came."""
+    concluded, reports = _conclude(registration, state, around.now)
+    after, more = _lose_stream(concluded, state.attempt)
+    return after, (*reports, *more)
+
+
+def _lose_stream(registration: Registration, attempt: int) -> Outcome:
+    """Register again, because the kubelet ended the stream."""
+    ended = registration.ended
+    assert ended is not None
+    retry = registration.retry.stream_ended(opened=ended.opened, ended=ended.at)
+    return registration._replace(state=Waiting(), retry=retry), (ReportStreamEnded(attempt, ended.at - ended.opened),)
+
+
+def abandon(
+    registration: Registration, state: Registering, event: KubeletGone | KubeletSeen, around: Surroundings
+) -> Outcome:
+    """Give up an attempt with a kubelet that is not there any more."""
+    dial, kubelet = registration.dials.get(state.attempt), registration.kubelet
+    if isinstance(event, KubeletSeen):
+        if dial is not None and kubelet is not None and dial.life == kubelet.life:
+            return registration, ()
+        registration = registration._replace(retry=at_once(event.reason, event.kubelet.since))
+    closed = close_dialed(registration, state.attempt, around.now)
+    return closed._replace(state=Waiting()), (Abandon(state.attempt), Close(state.attempt))
+
+
+# While the stream is expected or open.
+
+
+def take_stream(registration: Registration, state: Accepted, event: StreamOpened, around: Surroundings) -> Outcome:
+    """Report the registration, because the kubelet opened the stream."""
+    if event.attempt != state.attempt:
+        return registration, ()
+    return _conclude(registration, state, around.now)
+
+
+def end(registration: Registration, state: Streaming, event: StreamEnded, _around: Surroundings) -> Outcome:
+    """Register again, because the kubelet ended the stream."""
+    if event.attempt != state.attempt:
+        return registration, ()
+    return _lose_stream(registration, state.attempt)
+
+
+def close_useless(registration: Registration, _state: State, event: StreamOpened, around: Surroundings) -> Outcome:
+    """End a stream on an endpoint that was given up. Otherwise nothing could be registered with this kubelet."""
+    return close_dialed(registration, event.attempt, around.now), (Close(event.attempt),)
+
+
+def miss_stream(registration: Registration, state: Accepted, _event: Tick, around: Surroundings) -> Outcome:
+    """Try again if the kubelet has not opened the stream in time, or the settings have changed."""
+    if state.dialect not in around.ladder:
+        return renew(registration, state.attempt, Reason.SETTINGS_CHANGED, around.now)
+    if around.now < state.deadline:
+        return registration, ()
+    return fail(registration, state.attempt, Refusal(Failure.NO_STREAM, f"none within {state.timeout:.0f} s"), around)
+
+
+def miss_socket(registration: Registration, state: Accepted, event: SocketDeleted, around: Surroundings) -> Outcome:
+    """Try again, because the kubelet cannot dial any more."""
+    if event.attempt != state.attempt or not registration.is_kubelet_present:
+        return registration, ()
+    return fail(registration, state.attempt, Refusal(Failure.SOCKET_DELETED), around)
+
+
+def follow_settings(registration: Registration, state: Streaming, _event: Tick, around: Surroundings) -> Outcome:
+    """Register again if the dialect is not allowed any more."""
+    if state.dialect in around.ladder:
+        return registration, ()
+    return renew(registration, state.attempt, Reason.SETTINGS_CHANGED, around.now)
+
+
+def follow_word(
+    registration: Registration, state: Accepted | Streaming, event: Renewed, around: Surroundings
+) -> Outcome:
+    """Register again, because somebody asked for it."""
+    return renew(registration, state.attempt, event.reason, around.now)
+
+
+def follow_kubelet(
+    registration: Registration, state: Accepted | Streaming, event: KubeletSeen, around: Surroundings
+) -> Outcome:
+    """Register with a kubelet that has just appeared, unless it is the one that has the registration."""
+    if registration.dials[state.attempt].life == event.kubelet.life:
+        return registration, ()
+    return start_over(forget(registration, state.attempt), state, event, around)
+
+
+def heed_others(
+    registration: Registration, state: Accepted | Streaming, event: OthersSeen, around: Surroundings
+) -> Outcome:
+    """End the registration if another gateway has precedence, or may have replaced it."""
+    before = registration.precedence
+    look = before.while_open if isinstance(state, Streaming) else before.while_expected
+    precedence, reason = look(event.others, around.now)
+    seen, reports = see_others(registration, event, precedence)
+    if reason is None:
+        return seen, reports
+    after, actions = renew(seen, state.attempt, reason, around.now)
+    return after, (*reports, *actions)
+
+
+# Withdrawal.
+
+
+def withdraw(registration: Registration, state: State, _event: Withdrawn, around: Surroundings) -> Outcome:
+    """Close everything."""
+    closed = registration
+    if isinstance(state, Accepted | Streaming):
+        closed = close_dialed(registration, state.attempt, around.now)
+    return leave(closed)
+
+
+def withdraw_later(registration: Registration, state: Registering, _event: Withdrawn, around: Surroundings) -> Outcome:
+    """Wait for the answer. Without it, it is not known whether the kubelet will dial."""
+    deadline = around.now + pauses.REMOVED_ANSWER.seconds
+    return registration._replace(state=Leaving(state.attempt, state.dialect, deadline)), ()
+
+
+def add_again(registration: Registration, state: Leaving, _event: Added, _around: Surroundings) -> Outcome:
+    """Note that the resource is to be registered again."""
+    return registration._replace(state=state._replace(is_added_again=True)), ()
+
+
+def withdraw_again(registration: Registration, state: Leaving, _event: Withdrawn, _around: Surroundings) -> Outcome:
+    """Note that the resource is not to be registered again."""
+    return registration._replace(state=state._replace(is_added_again=False)), ()
+
+
+def leave_answered(registration: Registration, state: Leaving, event: Answered, around: Surroundings) -> Outcome:
+    """Close everything after the answer."""
+    if event.attempt != state.attempt:
+        return registration, ()
+    return _left(close_dialed(registration, state.attempt, around.now), state)
+
+
+def leave_unanswered(registration: Registration, state: Leaving, _event: Tick, around: Surroundings) -> Outcome:
+    """Close everything if the answer takes too long. The kubelet may still dial."""
+    if around.now < state.deadline:
+        return registration, ()
+    pause = pauses.LATE_DIAL.seconds if state.dialect.dials_before_answer else 0.0
+    after, actions = _left(close(registration, state.attempt, around.now, pause), state)
+    return after, (Abandon(state.attempt), *actions)
+
+
+def leave_kubelet(
+    registration: Registration, state: Leaving, event: KubeletGone | KubeletSeen, around: Surroundings
+) -> Outcome:
+    """Close everything, because the kubelet that was asked is not there any more."""
+    dial = registration.dials.get(state.attempt)
+    if isinstance(event, KubeletSeen) and dial is not None and dial.life == event.kubelet.life:
+        return registration, ()
+    after, actions = _left(close_dialed(registration, state.attempt, around.now), state)
+    return after, (Abandon(state.attempt), *actions)
+
+
+def _left(registration: Registration, state: Leaving) -> Outcome:
+    after, actions = leave(registration)
+    return (after._replace(state=Waiting(), retry=Retry()), actions) if state.is_added_again else (after, actions)
