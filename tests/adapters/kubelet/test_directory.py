@@ -24,13 +24,6 @@ from plugin_gateway.adapters.kubelet.plugin_sockets import (
     OwnSockets,
     checksum,
 )
-from plugin_gateway.adapters.registration.other_gateways import (
-    ELDER_TIMEOUT,
-    TAKE_OVER_DELAY,
-    YIELD_DELAY,
-    OtherGateways,
-)
-from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.unix_files import MAX_PATH, find_listener, identify_directory, identify_socket
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -267,65 +260,6 @@ def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(ku
         path.chmod(0o755 | STREAM_OPEN)
         assert sockets.find_others(DEFAULT_RESOURCE)[0].has_stream
         assert sockets.find_others(ResourceName("nvidia.com/other")) == []
-
-
-def test_the_elder_goes_on_and_the_younger_waits_until_it_is_gone_for_a_while(kubelet_dir: Path) -> None:
-    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = OtherGateways(younger, DEFAULT_RESOURCE)
-    with listening(elder.fresh_path(DEFAULT_RESOURCE)):
-        assert ours.look(100.0) == TAKE_OVER_DELAY
-    assert ours.look(200.5) == TAKE_OVER_DELAY
-    assert ours.look(201.0) == pytest.approx(TAKE_OVER_DELAY - 0.5)
-    assert ours.look(200.5 + TAKE_OVER_DELAY) == 0
-    assert ours.takes_over()
-    assert not ours.takes_over()
-    with listening(younger.fresh_path(DEFAULT_RESOURCE)):
-        assert OtherGateways(elder, DEFAULT_RESOURCE).look(100.0) == 0
-
-
-def test_whoever_holds_the_stream_goes_on_and_of_two_the_elder(kubelet_dir: Path) -> None:
-    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    path = younger.fresh_path(DEFAULT_RESOURCE)
-    with listening(path):
-        path.chmod(0o755 | STREAM_OPEN)
-        assert OtherGateways(elder, DEFAULT_RESOURCE).look(100.0) == TAKE_OVER_DELAY
-    path = elder.fresh_path(DEFAULT_RESOURCE)
-    ours = OtherGateways(younger, DEFAULT_RESOURCE)
-    with listening(path):
-        assert ours.reason_to_end(100.0) is None
-        assert ours.reason_to_end(110.0) is None
-        path.chmod(0o755 | STREAM_OPEN)
-        assert ours.reason_to_end(120.0) is None
-        assert ours.reason_to_end(120.0 + YIELD_DELAY) is Reason.OTHER_GATEWAY_CAME
-
-
-def test_an_elder_that_never_gets_a_stream_goes_first_for_a_while_only(kubelet_dir: Path) -> None:
-    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = OtherGateways(younger, DEFAULT_RESOURCE)
-    with listening(elder.fresh_path(DEFAULT_RESOURCE)):
-        assert ours.look(100.0) == TAKE_OVER_DELAY
-        assert ours.look(99.0 + ELDER_TIMEOUT) == TAKE_OVER_DELAY
-        ours.start_over()
-        assert ours.look(101.0 + ELDER_TIMEOUT) == TAKE_OVER_DELAY
-        assert ours.look(101.0 + 2 * ELDER_TIMEOUT) == TAKE_OVER_DELAY
-        assert ours.look(101.0 + 2 * ELDER_TIMEOUT + TAKE_OVER_DELAY) == 0
-        assert ours.takes_over()
-
-
-def test_an_elder_registers_again_once_the_younger_gave_up_the_stream_that_it_held(kubelet_dir: Path) -> None:
-    elder, younger = sorted((OwnSockets(kubelet_dir), OwnSockets(kubelet_dir)), key=lambda each: each.instance)
-    ours = OtherGateways(elder, DEFAULT_RESOURCE)
-    path = younger.fresh_path(DEFAULT_RESOURCE)
-    with listening(path):
-        path.chmod(0o755 | STREAM_OPEN)
-        assert ours.reason_to_end(100.0) is None
-        assert ours.reason_to_end(110.0) is None
-        path.chmod(0o755)
-        assert ours.reason_to_end(111.0) is Reason.OTHER_GATEWAY_LEFT
-        assert ours.reason_to_end(112.0) is None
-        path.chmod(0o755 | STREAM_OPEN)
-        assert ours.reason_to_end(113.0) is None
-    assert ours.reason_to_end(114.0) is Reason.OTHER_GATEWAY_LEFT
 
 
 def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:

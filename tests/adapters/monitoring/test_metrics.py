@@ -12,11 +12,10 @@ from harness.node import RESOURCE, Node, device, running, until
 from harness.pages import page_of, pages_of, shown
 from plugin_gateway.adapters.gateway.health_counters import MAX_TOKENS
 from plugin_gateway.adapters.monitoring.metrics import MAX_DEVICES, Refusals
-from plugin_gateway.adapters.registration.client import Failure
-from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported
 from plugin_gateway.core.health.policy import family_of, token_of
+from plugin_gateway.core.registration.failures import Failure, Reason
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 Labels = tuple[str, ...]

@@ -17,7 +17,8 @@ from harness.confined import NO_CAPABILITIES, closed_socket, needs_root
 from harness.process import started
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.registration.client import Failure, Refusal, RegistrationClient, ladder, readable
+from plugin_gateway.adapters.registration.client import RegistrationClient, readable
+from plugin_gateway.core.registration.failures import Failure, Refusal
 
 ALL = (V1BETA1, V1ALPHA2, V0_1)
 UNKNOWN = grpc.StatusCode.UNKNOWN
@@ -97,12 +98,6 @@ async def test_no_socket_and_nobody_behind_it_are_told_apart(kubelet_dir: Path) 
     client = RegistrationClient(kubelet_dir / "left.sock")
     assert await client.register(V1BETA1, b"") == Refusal(Failure.NOBODY_LISTENS)
     await client.close()
-
-
-def test_the_ladder_begins_with_what_the_last_kubelet_took() -> None:
-    assert ladder(ALL, None) == ALL
-    assert ladder(ALL, V0_1) == (V0_1, V1BETA1, V1ALPHA2)
-    assert ladder((V1BETA1,), V0_1) == (V1BETA1,)
 
 
 def test_only_an_unknown_package_or_version_leads_to_the_next_dialect() -> None:

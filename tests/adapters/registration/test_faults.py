@@ -19,9 +19,9 @@ from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
-from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 

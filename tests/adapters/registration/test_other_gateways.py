@@ -11,8 +11,8 @@ from adapters.registration.waiting import allocatable, reason
 from harness.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, STREAM_OPEN, OwnSockets
-from plugin_gateway.adapters.registration.other_gateways import TAKE_OVER_DELAY
-from plugin_gateway.adapters.registration.retry import Reason
+from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.registration.failures import Reason
 
 
 async def test_an_elder_whose_devices_come_late_leaves_the_stream_to_the_younger(kubelet_dir: Path) -> None:
@@ -31,7 +31,7 @@ async def test_an_elder_whose_devices_come_late_leaves_the_stream_to_the_younger
                 assert len(kubelet.registrations) == known
             left = time.monotonic()
             await kubelet.wait_for(lambda: len(kubelet.registrations) > known, what="the elder's registration")
-            assert time.monotonic() - left >= TAKE_OVER_DELAY - 0.1
+            assert time.monotonic() - left >= pauses.TAKE_OVER.seconds - 0.1
             await allocatable(kubelet)
             assert reason(elder) is Reason.OTHER_GATEWAY_LEFT
             assert not kubelet.overlaps
@@ -80,7 +80,7 @@ async def test_a_socket_that_is_bound_again_still_shows_the_stream_that_is_held(
             (held,) = held_sockets(kubelet_dir)
             held.unlink()
             await until(lambda: len(list(kubelet_dir.glob(f"{PREFIX}*"))) == 2, "the socket in place of it")
-            await asyncio.sleep(TAKE_OVER_DELAY + 1.1)
+            await asyncio.sleep(pauses.TAKE_OVER.seconds + 1.1)
             assert kubelet.open_streams(RESOURCE) == 1
             assert len(kubelet.registrations) == 1
 

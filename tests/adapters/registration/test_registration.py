@@ -11,7 +11,7 @@ import pytest
 from harness.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.registration.retry import ABANDONED
+from plugin_gateway.core.registration.retry import ABANDONED
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 
@@ -29,8 +29,8 @@ def own_sockets(directory: Path) -> list[Path]:
 
 
 def failures(node: Node) -> int:
-    (candidate,) = node.registrar._registrations.values()
-    return candidate.schedule.failures
+    (resource,) = node.registrar._resources.values()
+    return resource.registration.retry.failures
 
 
 def assert_no_name_twice(kubelet: FakeKubelet) -> None:

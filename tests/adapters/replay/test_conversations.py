@@ -28,7 +28,6 @@ from harness.recordings import (
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.gateway.health_document import encode
 from plugin_gateway.adapters.recording.values import plain
-from plugin_gateway.adapters.registration.retry import JITTER, MAX_RETRY
 from plugin_gateway.adapters.replay.pace import Pace
 from plugin_gateway.adapters.replay.reading import Happening
 from plugin_gateway.adapters.serving.resource import ServedResource
@@ -38,6 +37,8 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import HealthPolicy
+from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.registration.retry import JITTER
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
@@ -231,8 +232,8 @@ async def test_two_resources_register_in_the_order_of_then(order: tuple[str, str
 def test_a_registration_is_waited_for_as_long_as_its_pause_can_last() -> None:
     pace = Pace()
     pace.note(Happening(2, 100.0, "answered", {}))
-    shortest = MAX_RETRY * (1 - JITTER)
-    assert pace.timeout(100.0 + shortest) > MAX_RETRY * (1 + JITTER)
+    shortest = pauses.MAX_RETRY.seconds * (1 - JITTER)
+    assert pace.timeout(100.0 + shortest) > pauses.MAX_RETRY.seconds * (1 + JITTER)
     assert pace.timeout(100.0) < 10
     assert pace.timeout(1e9) <= 40
 

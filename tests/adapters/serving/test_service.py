@@ -19,9 +19,9 @@ from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
-from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
-from plugin_gateway.adapters.support.unix_files import FileIdentity
+from plugin_gateway.adapters.serving.stream import KubeletStream, StreamEvent
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.registration.values import StreamEnded, StreamOpened
 from plugin_gateway.core.resources.names import parse_resource_name
 
 DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
@@ -32,17 +32,21 @@ KUBELET = (*LOCAL, ("grpc.primary_user_agent", "grpc-go/1.79.3"))
 Options = tuple[tuple[str, str | int], ...]
 
 
-def make(directory: Path, of: ServedResource, dialect: Dialect = V1BETA1) -> Endpoint:
-    stream = KubeletStream(StreamHistory(), lambda: None)
-    stream.kubelet = FileIdentity(0, 0, 0)
+def make(
+    directory: Path, of: ServedResource, dialect: Dialect = V1BETA1, events: list[StreamEvent] | None = None
+) -> Endpoint:
+    stream = KubeletStream(events.append if events is not None else lambda _: None)
+    stream.attempt = 1
     return Endpoint(
         path=directory / "a.sock", dialect=dialect, dialects=DIALECTS, served=of, pacing=Pacing(), stream=stream
     )
 
 
 @asynccontextmanager
-async def serving(directory: Path, of: ServedResource, dialect: Dialect = V1BETA1) -> AsyncIterator[Endpoint]:
-    endpoint = make(directory, of, dialect)
+async def serving(
+    directory: Path, of: ServedResource, dialect: Dialect = V1BETA1, events: list[StreamEvent] | None = None
+) -> AsyncIterator[Endpoint]:
+    endpoint = make(directory, of, dialect, events)
     await endpoint.bind()
     try:
         yield endpoint
@@ -148,29 +152,32 @@ async def test_every_stream_gets_every_change_and_the_slow_one_only_the_latest(k
 
 
 async def test_only_a_kubelets_stream_counts_and_it_ends_with_its_client(kubelet_dir: Path) -> None:
-    async with serving(kubelet_dir, served()) as endpoint:
+    events: list[StreamEvent] = []
+    async with serving(kubelet_dir, served(), events=events) as endpoint:
         async with connected(endpoint) as observer, connected(endpoint, KUBELET) as kubelet:
             assert await next_list(watch(observer)) == 4
             assert not endpoint.stream.is_open
             assert await next_list(watch(kubelet)) == 4
             assert endpoint.stream.is_open
-        await until(lambda: endpoint.stream.ended is not None)
+            assert events == [StreamOpened(1)]
+        await until(lambda: not endpoint.stream.is_open)
+    assert [type(event) for event in events] == [StreamOpened, StreamEnded]
 
 
 async def test_a_kubelet_opens_one_stream_and_other_go_programs_do_not_count(kubelet_dir: Path) -> None:
     async with serving(kubelet_dir, served()) as endpoint:
-        endpoint.stream.kubelet = None
+        endpoint.stream.attempt = None
         async with connected(endpoint, KUBELET) as too_early:
             assert await next_list(watch(too_early)) == 4
-            assert endpoint.stream.opened is None
-            endpoint.stream.kubelet = FileIdentity(0, 0, 0)
+            assert not endpoint.stream.is_open
+            endpoint.stream.attempt = 1
             async with connected(endpoint, KUBELET) as kubelet:
                 assert await next_list(watch(kubelet)) == 4
                 async with connected(endpoint, KUBELET) as too_late:
                     assert await next_list(watch(too_late)) == 4
                 await asyncio.sleep(0.05)
                 assert endpoint.stream.is_open
-            await until(lambda: endpoint.stream.ended is not None)
+            await until(lambda: not endpoint.stream.is_open)
 
 
 async def test_when_nothing_more_is_published_the_stream_ends_in_order(kubelet_dir: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from harness.node import RESOURCE, Node, device, running
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.registration.registration import JUST_STARTED
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.policy import UnhealthyFirst
 
 FORGETFUL = ("1.9.7", "1.10.0", "1.10.1", "1.10.2")
@@ -102,7 +102,7 @@ async def test_devices_that_come_late_may_be_known_from_another_plugin(name: str
             async with running(gateway(kubelet_dir)):
                 await allocatable(kubelet)
             await allocatable(kubelet, 0)
-            await asyncio.sleep(JUST_STARTED)
+            await asyncio.sleep(pauses.JUST_STARTED.seconds)
             late.see([device(index) for index in range(8)])
             await allocatable(kubelet)
 

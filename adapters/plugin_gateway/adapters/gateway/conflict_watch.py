@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.kubelet.neighbours import Neighbours
 from plugin_gateway.adapters.kubelet.registered import Registered, read_registered
-from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.resources.conflicts import Cause, Conflict, Sockets, find_conflicts
 from plugin_gateway.core.resources.names import ResourceName
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.unix_files import MAX_PATH, find_listener
+from plugin_gateway.core.registration.precedence import OtherGateway
 from plugin_gateway.core.resources.names import ResourceName
 
 PREFIX = "plugin-gateway-"
@@ -71,18 +72,6 @@ def new_instance() -> str:
     """Return a name for this process. Of two names, the smaller one belongs to the process that started first."""
     milliseconds = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
     return f"{milliseconds:010x}-{os.urandom(2).hex()}"
-
-
-class OtherGateway(NamedTuple):
-    """Another running gateway that offers the same resource on this node."""
-
-    instance: str
-    socket: str
-    """The name of its socket."""
-    pid: int
-    """Its process id. 0 if it is in a PID namespace that is not visible here."""
-    has_stream: bool
-    """Whether a kubelet holds a stream on it."""
 
 
 class OwnSockets:

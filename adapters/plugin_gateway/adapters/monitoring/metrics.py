@@ -19,13 +19,12 @@ from prometheus_client.metrics_core import Metric
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import mark_gone
-from plugin_gateway.adapters.registration.client import Failure
-from plugin_gateway.adapters.registration.retry import Reason
 from plugin_gateway.adapters.support.about import installed_version
 from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.policy import Action, token_of
+from plugin_gateway.core.registration.failures import Failure, Reason
 from plugin_gateway.core.resources.assignment import Advertisement, advertise
 from plugin_gateway.core.resources.names import ResourceName
 

@@ -5,10 +5,8 @@ Register with the gRPC status UNKNOWN, and only the text of the error shows the 
 with UNIMPLEMENTED.
 """
 
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import grpc
 import grpc.aio
@@ -16,6 +14,7 @@ import grpc.aio
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.registration.failures import Failure, Refusal
 
 DEADLINE = 25.0
 """Seconds for one Register. Kubelets of 1.25 and later dial back for up to 10 s before they answer."""
@@ -27,30 +26,6 @@ _CHANNEL_OPTIONS = (
 )
 
 
-class Failure(Enum):
-    """Why a registration failed. The value says it in words."""
-
-    NO_KUBELET_SOCKET = "no kubelet.sock"
-    NOBODY_LISTENS = "kubelet.sock is there but nobody listens"
-    PACKAGE_UNKNOWN = "the kubelet knows no device plugin registration: feature gate off, or package unknown"
-    VERSION_REFUSED = "the kubelet refuses the API version"
-    NAME_REFUSED = "the kubelet refuses the resource name"
-    DIAL_BACK_FAILED = "the kubelet could not dial back"
-    NO_STREAM = "registered, but the kubelet opened no stream"
-    SOCKET_DELETED = "our own socket was deleted before the kubelet dialed"
-    NO_ANSWER = "the kubelet did not answer in time"
-    NOT_ALLOWED = "this process may not connect to kubelet.sock"
-    TOO_MANY_FILES = "this process has too many open files"
-    CONNECTION_LOST = "the connection to the kubelet broke"
-    REFUSED = "the kubelet refused the registration"
-    CANNOT_SERVE = "our own socket cannot be made"
-
-    @property
-    def token(self) -> str:
-        """The cause as programs read it, in metrics and in the log."""
-        return self.name.lower()
-
-
 CURES: Mapping[Failure, str] = {
     Failure.NOT_ALLOWED: "where SELinux forbids it, give the container a type that may, such as spc_t (on OpenShift "
     "with a SecurityContextConstraints that allows it); else run it as the owner of the socket, or as root with "
@@ -58,29 +33,6 @@ CURES: Mapping[Failure, str] = {
     Failure.TOO_MANY_FILES: "raise the hard limit of open files: ulimit -Hn, LimitNOFILE= of systemd",
 }
 """What to do about failures whose cause is not on the kubelet's side."""
-
-
-class Refusal(NamedTuple):
-    """A failed registration, with the kubelet's error text."""
-
-    failure: Failure
-    words: str = ""
-    """The kubelet's error text. Empty if there is none."""
-
-    @property
-    def asks_for_another_dialect(self) -> bool:
-        """Whether the kubelet may still accept another dialect."""
-        return self.failure in {Failure.PACKAGE_UNKNOWN, Failure.VERSION_REFUSED}
-
-    @property
-    def reached_nobody(self) -> bool:
-        """Whether it is certain that no kubelet received the name of the endpoint."""
-        return self.failure in {
-            Failure.NO_KUBELET_SOCKET,
-            Failure.NOBODY_LISTENS,
-            Failure.NOT_ALLOWED,
-            Failure.TOO_MANY_FILES,
-        }
 
 
 _NOT_CONNECTED = (
@@ -107,22 +59,6 @@ _WORDS = (
 1.8 has a text of its own for an unsupported version. The texts are otherwise the same in all releases. 1.25 and later
 add errors of dialing back.
 """
-
-
-def ladder(dialects: Sequence[Dialect], last: Dialect | None) -> tuple[Dialect, ...]:
-    """Return the dialects in the order in which to try them: the last accepted one, then the newest first.
-
-    A kubelet refuses every other dialect, so the order only affects how long the registration takes. On 1.8, a
-    container that starts before the registration gets no devices.
-    """
-    first = (last,) if last in dialects and last is not None else ()
-    return (*first, *(dialect for dialect in dialects if dialect is not last))
-
-
-def most_specific(refusals: Sequence[Refusal]) -> Refusal:
-    """Return the refusal to log. A refused version says more than an unknown service."""
-    refused = [refusal for refusal in refusals if refusal.failure is Failure.VERSION_REFUSED]
-    return (refused or list(refusals))[-1]
 
 
 class RegistrationClient:

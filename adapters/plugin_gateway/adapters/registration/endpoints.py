@@ -13,8 +13,9 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.plugin_sockets import OwnSockets
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
-from plugin_gateway.adapters.serving.stream import KubeletStream, StreamHistory
+from plugin_gateway.adapters.serving.stream import KubeletStream
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.registration.values import Event
 
 CLOSE_DELAY = 0.25
 """Seconds before an unused endpoint is closed.
@@ -36,16 +37,14 @@ class ResourceEndpoints:
         dialects: Sequence[Dialect],
         own_sockets: OwnSockets,
         pacing: Pacing,
-        history: StreamHistory,
-        on_stream: Callable[[], None],
+        on_event: Callable[[Event], None],
         spawn: Spawn,
     ) -> None:
         self._served = served
         self._dialects = dialects
         self._own_sockets = own_sockets
         self._pacing = pacing
-        self._history = history
-        self._on_stream = on_stream
+        self._on_event = on_event
         self._spawn = spawn
         self._current: Endpoint | None = None
         self._older: list[Endpoint] = []
@@ -76,7 +75,7 @@ class ResourceEndpoints:
                     resource=self._served.resource,
                     endpoint=self._current.path.name,
                 )
-        elif current.stream.kubelet is not None and not current.stream.is_open and current is not in_use:
+        elif current.stream.attempt is not None and not current.stream.is_open and current is not in_use:
             # A kubelet knows this name already, so the next registration needs another one.
             self._current = await self._replace(current, dialect)
 
@@ -89,7 +88,7 @@ class ResourceEndpoints:
         current = self._current
         if current is None:
             self._current = await self._bind(dialect)
-        elif current.stream.kubelet is not None or current.dialect is not dialect or not current.is_in_place():
+        elif current.stream.attempt is not None or current.dialect is not dialect or not current.is_in_place():
             self._current = await self._replace(current, dialect)
         assert self._current is not None
         return self._current
@@ -111,8 +110,10 @@ class ResourceEndpoints:
         """Close an endpoint without a delay, so that a kubelet that dials late finds no socket."""
         if endpoint is self._current:
             self._current = None
-        else:
+        elif endpoint in self._older:
             self._older.remove(endpoint)
+        else:
+            return
         self._close_soon(endpoint)
         self._close_next_now.set()
 
@@ -122,12 +123,16 @@ class ResourceEndpoints:
         for each in self._all():
             each.show_stream(is_open=is_open)
 
+    def end_lists(self) -> None:
+        """End the streams after their last list."""
+        self._served.advertisement.close()
+
     async def close(self, grace: float) -> None:
         """Close all endpoints, first their streams. Calls get ``grace`` seconds to finish.
 
         Another call has no effect.
         """
-        self._served.advertisement.close()
+        self.end_lists()
         everything = [*self._all(), *self._closing, *([self._prepared] if self._prepared else [])]
         self._current, self._older, self._prepared = None, [], None
         for endpoint in everything:
@@ -178,5 +183,5 @@ class ResourceEndpoints:
             dialects=self._dialects,
             served=self._served,
             pacing=self._pacing,
-            stream=KubeletStream(self._history, self._on_stream),
+            stream=KubeletStream(self._on_event),
         )

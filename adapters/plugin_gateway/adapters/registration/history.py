@@ -4,8 +4,7 @@ import time
 from collections import Counter, deque
 from typing import NamedTuple
 
-from plugin_gateway.adapters.registration.client import Failure
-from plugin_gateway.adapters.registration.retry import Reason
+from plugin_gateway.core.registration.failures import Failure, Reason
 
 MAX_KEPT = 32
 """Entries kept for each resource."""

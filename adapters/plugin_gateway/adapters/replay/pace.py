@@ -3,18 +3,17 @@
 import time
 from typing import NamedTuple
 
-from plugin_gateway.adapters.registration.registration import JUST_STARTED
-from plugin_gateway.adapters.registration.retry import SAME_KUBELET_PAUSE
 from plugin_gateway.adapters.replay.kubelet_side import TIMEOUT
 from plugin_gateway.adapters.replay.reading import Happening
 from plugin_gateway.adapters.serving.resource import GRANT_GRACE
 from plugin_gateway.core.health.observations import InventorySeen
+from plugin_gateway.core.registration import pauses
 
 MARGIN = 1.25
 """The factor by which pauses are longer than the times of the gateway that they are for."""
 MAX_TIMEOUT = 40.0
 """Seconds. A Register without an answer ends after 25."""
-FURTHER = SAME_KUBELET_PAUSE + 0.1
+FURTHER = pauses.SAME_KUBELET.seconds + 0.1
 """Seconds after which the gateway has registered again with the same kubelet, if it does so at all."""
 _ENDS = frozenset({"kubelet", "replaced", "stopping", "end"})
 """Kinds of lines that end a kubelet or the recording."""
@@ -61,7 +60,7 @@ class Pace:
         is_inventory = happening.what == "seen" and isinstance(happening.fields["observation"], InventorySeen)
         if not is_inventory and happening.what != "configured":
             return 0.0
-        limits = ((self._kubelet, JUST_STARTED), (self._grant, GRANT_GRACE))
+        limits = ((self._kubelet, pauses.JUST_STARTED.seconds), (self._grant, GRANT_GRACE))
         return max([0.0, *(_left(mark, happening.at, limit * MARGIN) for mark, limit in limits if mark is not None)])
 
     def timeout(self, at: float) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.registration.registrar import Registrar
-from plugin_gateway.adapters.registration.registration import Registration
+from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.resources.assignment import Advertisement
@@ -81,6 +81,5 @@ class PlayedRegistrar(Registrar):
             self._turn = resource
             self.wake()
 
-    def _waiting(self) -> list[Registration]:
-        waiting = super()._waiting()
-        return [each for each in waiting if self._turn in {None, each.served.resource}]
+    def _may_go_on(self, resource: ResourceRegistration) -> bool:
+        return self._turn in {None, resource.resource} or resource.registration.attempt is not None

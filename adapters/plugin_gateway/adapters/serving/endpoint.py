@@ -75,6 +75,11 @@ class Endpoint:
         self._started = True
         await to_its_end(self._server.start())
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the gateway has closed the endpoint, or is about to."""
+        return self._serving.is_ending
+
     def is_in_place(self) -> bool:
         """Whether the file name still leads to this socket."""
         return self._identity is not None and identify_socket(self.path) == self._identity

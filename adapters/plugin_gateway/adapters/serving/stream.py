@@ -1,12 +1,10 @@
-"""The stream that the kubelet opens after a registration, and the history of the streams of a resource."""
+"""The stream that the kubelet opens after a registration."""
 
-import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import grpc.aio
 
-from plugin_gateway.adapters.support.unix_files import FileIdentity
+from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
 
 KUBELET_AGENT = "grpc-go/"
 """How the user agent of every kubelet begins.
@@ -16,77 +14,45 @@ Kubelets use grpc-go without an own name. The user agents of grpcurl and of Pyth
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 """The context of one call, with requests and responses as bytes."""
-
-
-class PendingDial(NamedTuple):
-    """A registration that was given up before its stream was open. The kubelet may still dial its endpoint."""
-
-    kubelet: FileIdentity
-    until: float
-    """Until when the kubelet may still dial, on the monotonic clock."""
-
-
-class StreamHistory:
-    """The streams of one resource on all its endpoints. It is kept when the resource is removed."""
-
-    def __init__(self) -> None:
-        self.open: list[KubeletStream] = []
-        self.last: KubeletStream | None = None
-        """The stream that ended last."""
-        self.agent: str | None = None
-        """User agent of the kubelet that opened a stream last. None if there was none."""
-        self.pending_dial: PendingDial | None = None
-        """The last registration that was given up before its stream was open."""
+StreamEvent = AskedForOptions | StreamOpened | StreamEnded
 
 
 class KubeletStream:
-    """The stream of one endpoint. Times are seconds on the monotonic clock."""
+    """The stream of one endpoint. Who registers the endpoint is told what the kubelet does with it."""
 
-    def __init__(self, history: StreamHistory, on_change: Callable[[], None]) -> None:
-        self.kubelet: FileIdentity | None = None
-        """The kubelet that knows the name of the endpoint. None if no kubelet knows it."""
+    def __init__(self, on_event: Callable[[StreamEvent], None]) -> None:
+        self.attempt: int | None = None
+        """The attempt for which the name of the endpoint was sent. None if no kubelet knows the name."""
         self.may_be_known = False
         """Whether this kubelet may already know the resource."""
-        self.asked_for_options = False
-        """Whether the kubelet called GetDevicePluginOptions. 1.25 and later do so during Register."""
-        self.is_closed_by_us = False
-        """Whether the gateway ends the stream, and not the kubelet."""
-        self.opened: float | None = None
-        """When the stream was opened. None if it was not."""
-        self.ended: float | None = None
-        """When the stream ended. None if it has not."""
-        self._history = history
-        self._on_change = on_change
-
-    @property
-    def is_open(self) -> bool:
+        self.agent: str | None = None
+        """User agent of the kubelet. None if it has not opened the stream."""
+        self.is_open = False
         """Whether the stream is open now."""
-        return self.opened is not None and self.ended is None
+        self._on_event = on_event
 
     def claim(self, user_agent: str) -> bool:
-        """Return whether a stream that begins now is the kubelet's, and record it if so.
+        """Return whether a stream that begins now is the kubelet's, and report it if so.
 
         The first stream of a grpc-go client counts as the kubelet's, once the name of the endpoint was sent to a
         kubelet.
         """
-        if self.kubelet is None or self.opened is not None or not user_agent.startswith(KUBELET_AGENT):
+        if self.attempt is None or self.agent is not None or not user_agent.startswith(KUBELET_AGENT):
             return False
-        self.opened = time.monotonic()
-        self._history.open.append(self)
-        self._history.agent = user_agent
-        self._on_change()
+        self.agent, self.is_open = user_agent, True
+        self._on_event(StreamOpened(self.attempt))
         return True
 
     def note_options_asked(self, user_agent: str) -> None:
-        """Record a call of GetDevicePluginOptions if it comes from the kubelet."""
-        self.asked_for_options |= self.kubelet is not None and user_agent.startswith(KUBELET_AGENT)
+        """Report a call of GetDevicePluginOptions if it comes from the kubelet."""
+        if self.attempt is not None and user_agent.startswith(KUBELET_AGENT):
+            self._on_event(AskedForOptions(self.attempt))
 
     def end(self) -> None:
-        """Record the end of the kubelet's stream."""
-        self.ended = time.monotonic()
-        self._history.open.remove(self)
-        self._history.last = self
-        self._on_change()
+        """Report the end of the kubelet's stream."""
+        self.is_open = False
+        if self.attempt is not None:
+            self._on_event(StreamEnded(self.attempt))
 
 
 def user_agent(context: Context) -> str:

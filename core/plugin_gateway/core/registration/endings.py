@@ -69,7 +69,7 @@ def fail(registration: Registration, attempt: int, refusal: Refusal, around: Sur
     retry = registration.retry.failed(refusal.failure, around.now, around.chance)
     after = forget(registration, attempt)._replace(state=Waiting(), retry=retry)
     put_away = Reuse(attempt) if refusal.reached_nobody else Close(attempt)
-    return after, (put_away, ReportFailed(attempt, refusal))
+    return after, (ReportFailed(attempt, refusal), put_away)
 
 
 def leave(registration: Registration) -> Outcome:

@@ -63,6 +63,7 @@ class Reason(Enum):
     OTHER_GATEWAY_CAME = "the elder of two gateways has the resource"
     OTHER_GATEWAY_LEFT = "the other gateway left"
     OTHER_PLUGIN_LEFT = "the other device plugin left"
+    DEVICES_LOST = "the kubelet had none of the devices any more"
 
     @property
     def token(self) -> str:

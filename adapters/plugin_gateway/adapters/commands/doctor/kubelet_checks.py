@@ -12,10 +12,11 @@ from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, DamagedC
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.kubelet.holders import find_holders, held_twice, mark_gone
 from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
-from plugin_gateway.adapters.registration.client import CURES, Failure
+from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener, identify_socket
 from plugin_gateway.core.devices import whole_device
+from plugin_gateway.core.registration.failures import Failure
 from plugin_gateway.core.resources.names import ResourceName
 
 _OTHER_PLACES = (

@@ -1,0 +1,31 @@
+"""In which order the dialects are tried, and the resources are registered."""
+
+from plugin_gateway.core.registration.order import ladder, next_turn
+from plugin_gateway.core.registration.precedence import Precedence
+from plugin_gateway.core.registration.states import Accepted, Queued, Registering, Registration, Streaming
+from plugin_gateway.core.registration.values import Manners
+
+NEWEST = Manners("newest", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
+MIDDLE = Manners("middle", 3.0, dials_before_answer=False, one_resource_at_a_time=False)
+OLDEST = Manners("oldest", 3.0, dials_before_answer=False, one_resource_at_a_time=True)
+ALL = (NEWEST, MIDDLE, OLDEST)
+
+
+def registration(state: Queued | Registering | Accepted | Streaming) -> Registration:
+    return Registration(Precedence("a"), state)
+
+
+def test_the_ladder_begins_with_what_the_last_kubelet_took() -> None:
+    assert ladder(ALL, None) == ALL
+    assert ladder(ALL, "oldest") == (OLDEST, NEWEST, MIDDLE)
+    assert ladder((NEWEST,), "oldest") == (NEWEST,)
+
+
+def test_whoever_waits_longest_has_the_next_turn_unless_the_kubelet_is_busy() -> None:
+    early, late = registration(Queued(1.0, OLDEST, ())), registration(Queued(2.0, OLDEST, ()))
+    assert next_turn([late, early]) is early
+    assert next_turn([early, registration(Registering(1, 0.0, OLDEST, ()))]) is None
+    assert next_turn([early, registration(Accepted(1, 0.0, OLDEST, 3.0, 3.0))]) is None
+    assert next_turn([early, registration(Streaming(1, OLDEST))]) is early
+    assert next_turn([early, registration(Registering(1, 0.0, NEWEST, ()))]) is early
+    assert next_turn([]) is None
