@@ -25,17 +25,17 @@ The last point holds for every release: a new endpoint name for each attempt is 
 The gateway never registers with a kubelet that may still hold a stream of the resource. It also waits before a Register
 in these cases:
 
-- 70 ms after a stream ended, if the kubelet still runs (`SAME_KUBELET_PAUSE`). Without it, kubelets of 1.25 to 1.36
+- 70 ms after a stream ended, if the kubelet still runs (`SAME_KUBELET`). Without it, kubelets of 1.25 to 1.36
   sometimes mix up the old and the new connection.
-- 1 s after the gateway itself closed an endpoint that a kubelet of 1.25 or later had dialed (`CLOSED_STREAM_PAUSE`).
-- Up to 1 s after a new kubelet appeared, while a stream of the old kubelet is still open (`OLD_STREAM_GRACE`).
-- 10.5 s after the gateway stopped waiting for the answer to a Register (`MAX_DIAL_TIME`). A kubelet of 1.25 to 1.34 may
+- 1 s after the gateway itself closed an endpoint that a kubelet of 1.25 or later had dialed (`CLOSED_STREAM`).
+- Up to 1 s after a new kubelet appeared, while a stream of the old kubelet is still open (`OLD_STREAM`).
+- 10.5 s after the gateway stopped waiting for the answer to a Register (`LATE_DIAL`). A kubelet of 1.25 to 1.34 may
   dial for that long.
 
 A kubelet that has just started needs none of these pauses, and the gateway registers within milliseconds. On 1.8 this
 decides whether a container that starts at that time gets its devices.
 
-One task, in registrar.py, makes all decisions and all changes. registration.py holds the state of one resource,
-client.py sends Register, endpoints.py binds the sockets, retry.py computes when to try again, and other_gateways.py
-handles a second gateway on the node.
+The state machine in core/registration decides all of this. One task, in registrar.py, gives it what happens.
+resource_registration.py carries out for one resource what it decides, link.py and client.py send Register, and
+endpoints.py binds the sockets. On 1.10 and later each resource registers by itself.
 """
