@@ -27,16 +27,16 @@ def replace_once(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def generate(proto: Path) -> None:
-    """Compile one .proto file, and give its module a pool of its own."""
+def generate(proto: Path, root: Path = ROOT) -> None:
+    """Compile one .proto file, and give its module a pool of its own. ``root`` is the folder of the first package."""
     status = protoc.main(
         [
             "protoc",
             f"--plugin=protoc-gen-mypy={Path(sys.executable).with_name('protoc-gen-mypy')}",
-            f"-I{ROOT}",
-            f"--python_out={ROOT}",
-            f"--mypy_out=quiet:{ROOT}",
-            str(proto.relative_to(ROOT)),
+            f"-I{root}",
+            f"--python_out={root}",
+            f"--mypy_out=quiet:{root}",
+            str(proto.relative_to(root)),
         ]
     )
     if status:

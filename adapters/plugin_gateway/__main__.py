@@ -1,7 +1,7 @@
-"""The composition root: the only module that knows all vendors and dialects. It contains no logic of its own.
+"""The composition root: the only module that knows all vendors. It contains no logic of its own.
 
-It hands them to the sub-commands as `Parts`. A sub-command and what it uses are imported only when it is called. That
-is why the imports here are inside functions: `run` must not wait for what only `demo` needs.
+It hands what they have to the sub-commands as `Parts`. A sub-command and what it uses are imported only when it is
+called. That is why the imports here are inside functions: `run` must not wait for what only `demo` needs.
 """
 
 import os
@@ -27,33 +27,14 @@ except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.dialects.dialect import Dialect
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
-API_VERSIONS: Mapping[str, tuple[str, ...]] = {
-    "auto": ("v1beta1", "v1alpha2", "0.1"),
-    "v1beta1": ("v1beta1",),
-    "v1alpha": ("v1alpha2", "0.1"),
-    "v1alpha2": ("v1alpha2",),
-    "0.1": ("0.1",),
-}
-"""The values of ``--api-version``, and the dialects that each stands for, the newest first. They are words here,
-because ``run`` imports the dialects themselves later, while the driver initialises. A test compares the two."""
-
 SIMULATED = "simulated"
 NVML = "nvml"
 DEFAULT_SIMULATION = "8xH100"
-
-
-def dialects() -> "tuple[Dialect, ...]":
-    """Return all dialects, the newest first."""
-    from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
-    from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-
-    return V1BETA1, V1ALPHA2, V0_1
 
 
 def parse_backend(text: str) -> str:
@@ -124,8 +105,6 @@ def simulate(spec: str) -> "SimulatedBackend":
 
 
 PARTS = Parts(
-    api_versions=API_VERSIONS,
-    dialects=dialects,
     parse_backend=parse_backend,
     make_backend=make_backend,
     default_health=default_health,

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import Dialect
-from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
-from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
@@ -26,7 +25,7 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 WELL = Checkup({}, asks_for_recovery=False)
 RESOURCE = DEFAULT_RESOURCE
 EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
-DIALECTS = (V1BETA1, V1ALPHA2, V0_1)
+DIALECTS = load_dialects()
 
 
 def device(index: int, product: str = "NVIDIA H100 80GB HBM3") -> Device:

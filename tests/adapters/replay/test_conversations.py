@@ -30,7 +30,6 @@ from plugin_gateway.adapters.gateway.health_document import encode
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.adapters.replay.pace import Pace
 from plugin_gateway.adapters.replay.reading import Happening
-from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.api.v1beta1.api_pb2 import AllocateRequest, ContainerAllocateRequest, RegisterRequest
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup
@@ -39,6 +38,7 @@ from plugin_gateway.core.health.observations import DevicesChecked, DriverSilenc
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.retry import JITTER
+from plugin_gateway.core.resources.allocation import allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, ROW_REMAP_FAILURE, xid_kind
@@ -93,7 +93,7 @@ async def test_the_whole_registration_is_compared(recording: Path) -> None:
     status, output, _ = await run_to_end("replay", str(write(recording, lines)))
     assert status == 1
     assert output.startswith(f"{recording}:4: Register differs\n--- then\n")
-    assert '-    "preStartRequired": true,\n' in output
+    assert '-    "pre_start_required": true,\n' in output
 
 
 async def test_a_recording_of_the_first_version_plays(recording: Path) -> None:
@@ -199,7 +199,7 @@ def granted(index: int, shared: tuple[str, ...] = (), t: float = 0.0) -> Line:
     told = Advertisement(devices=DEVICES, unhealthy=frozenset(), shared_nodes=shared, visibility_variable=VARIABLE)
     asked = AllocateRequest(container_requests=[ContainerAllocateRequest(devices_ids=[DEVICES[index].id])])
     request = asked.SerializeToString()
-    answer = V1BETA1.calls["Allocate"](request, ServedResource(RESOURCE, told, AllocationPolicy(), Nodes()))
+    answer = V1BETA1.allocation.write_answer([allocate(told, [DEVICES[index].id], AllocationPolicy(), Nodes())])
     return line("call", t, **CALLED, method="Allocate", request=request.hex(), answer=answer.hex(), error=None)
 
 

@@ -17,9 +17,10 @@ from adapters.replay.playing import PLAYED, edited, first, record
 from driver.driver import Driver
 from harness.node import RESOURCE, until
 from harness.process import Process, run_to_end, started
+from plugin_gateway.adapters.dialects.dialect import RegisterRequest
+from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.replay.kubelet_side import KubeletSide
-from plugin_gateway.api.v1beta1.api_pb2 import RegisterRequest
 
 
 @pytest.mark.parametrize("releases", [("1.36", "1.8"), ("1.9", "1.37")])
@@ -216,7 +217,7 @@ async def test_a_registration_that_was_given_up_takes_no_answer_of_the_next(kube
     side = KubeletSide(kubelet_dir)
     await side.appear()
     expected = RegisterRequest(version="v1beta1", endpoint="e", resource_name=RESOURCE)
-    request = expected.SerializeToString()
+    request = V1BETA1.registration("e", RESOURCE)
     async with grpc.aio.insecure_channel(
         f"unix:{kubelet_dir}/kubelet.sock", options=(("grpc.default_authority", "localhost"),)
     ) as channel:

@@ -1,6 +1,6 @@
 """The command line: finds and runs the sub-command, prints help, and reports each mistake in one line.
 
-`Parts` is what the composition root hands to each sub-command: it is the only module that knows vendors and dialects.
+`Parts` is what the composition root hands to each sub-command: it is the only module that knows vendors.
 """
 
 import argparse
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from plugin_gateway.adapters.configuration.kinds import Parse
-    from plugin_gateway.adapters.dialects.dialect import Dialect
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
@@ -63,12 +62,8 @@ class Catalog(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """Dialects and vendors. Most are functions, because they import what they return."""
+    """The vendors. Most are functions, because they import what they return."""
 
-    api_versions: Mapping[str, Sequence[str]]
-    """The values of ``--api-version``, and the version strings that each stands for, the newest first."""
-    dialects: "Callable[[], tuple[Dialect, ...]]"
-    """Returns all dialects, the newest first."""
     parse_backend: "Parse[str]"
     """Checks the value of ``--backend``."""
     make_backend: "Callable[[str, str, str], Backend]"

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ from rich.table import Table
 
 from plugin_gateway.adapters.commands.command_line import INTERRUPTED, Parts, SubCommand
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
-from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
@@ -70,23 +70,20 @@ class Row:
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command. It has no arguments."""
-    return SubCommand(
-        lambda _parser: None, lambda _parsed: run(parts.dialects(), parts.simulate(DEVICES), parts.default_health())
-    )
+    return SubCommand(lambda _parser: None, lambda _parsed: run(parts.simulate(DEVICES), parts.default_health()))
 
 
-def run(dialects: Sequence[Dialect], backend: "SimulatedBackend", health: HealthPolicy) -> int:
+def run(backend: "SimulatedBackend", health: HealthPolicy) -> int:
     """Show the demonstration. Return 0 only if the kubelet saw each step."""
     set_up_logs("error", LogFormat.TEXT)
     console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
-    return asyncio.run(_show(_Node(dialects, backend, replace(health, quiet_time=QUIET_TIME)), console))
+    return asyncio.run(_show(_Node(backend, replace(health, quiet_time=QUIET_TIME)), console))
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
     """What the node of the demonstration consists of."""
 
-    dialects: Sequence[Dialect]
     backend: "SimulatedBackend"
     health: HealthPolicy
 
@@ -117,7 +114,8 @@ async def _show(node: _Node, console: Console) -> int:
 async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
     """Run a gateway with simulated GPUs inside the block."""
     observations = ObservationQueue()
-    registrar = Registrar(directory=KubeletDirectory(directory), dialects=node.dialects, allowed=node.dialects)
+    dialects = load_dialects()
+    registrar = Registrar(directory=KubeletDirectory(directory), dialects=dialects, allowed=dialects)
     rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
     gateway = Gateway(
         observations=observations,

@@ -9,6 +9,7 @@ from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.reading import Decisions, decide, kept_of
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
+from plugin_gateway.adapters.dialects import api_versions
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.command_line import Parts
@@ -74,7 +75,7 @@ def given_flags(options: Sequence[Option[object]], parsed: argparse.Namespace) -
 
 def options(parts: "Parts") -> tuple[Option[object], ...]:
     """Return the options of ``run``."""
-    return run_options(tuple(parts.api_versions), parts.parse_backend)
+    return run_options(tuple(api_versions()), parts.parse_backend)
 
 
 def add_run_options(parser: argparse.ArgumentParser, parts: "Parts") -> None:

@@ -12,19 +12,19 @@ and tells the differences. Ends with 0 where there is none, 1 where there are so
 compared, 2 where FILE is no recording."""
 
 
-def make(parts: Parts) -> SubCommand:
+def make(_parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="what run --record wrote")
 
-    return SubCommand(add_arguments, lambda parsed: run(parsed, parts), DESCRIPTION)
+    return SubCommand(add_arguments, run, DESCRIPTION)
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
+def run(parsed: argparse.Namespace) -> int:
     """Play a recording. Signals are handled from the first moment; imports take a while."""
     interruption = Interruption()
     interruption.install()
     from plugin_gateway.adapters.replay.report import replay  # noqa: PLC0415 - see above
 
-    return replay(Path(parsed.file), parts.dialects(), parts.api_versions, interruption)
+    return replay(Path(parsed.file), interruption)

@@ -1,45 +1,76 @@
-"""A dialect as a value: functions between bytes and the device model.
+"""A dialect as a value: functions between bytes and plain values.
 
 The code that registers, serves and selects dialects does not know their messages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
 
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.resources.allocation import ContainerEdits
+from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, Edit, Mount
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.preference import PreferenceRequest
+
+Ids = tuple[str, ...]
+"""The device ids of one container."""
+Request = TypeVar("Request")
+Answer = TypeVar("Answer")
+_Message = TypeVar("_Message", bound=Message)
 
 
-class Allocator(Protocol):
-    """The resource that answers a call. It answers from memory, without waiting."""
-
-    def allocate(self, ids: Sequence[str]) -> ContainerEdits:
-        """Return what one container gets for these devices.
-
-        Raises:
-            AllocationError: with the ids that cannot be allocated.
-        """
-        ...
-
-    def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> Sequence[str]:
-        """Return which of the available devices the kubelet should choose."""
-        ...
-
-
-Call = Callable[[bytes, Allocator], bytes]
-"""Answers one request: the encoded request and the resource give the encoded response."""
-
-
-Request = TypeVar("Request", bound=Message)
-
-
-class MalformedRequestError(GatewayError):
+class MalformedMessageError(GatewayError):
     """The bytes are not a message of this dialect."""
+
+
+class PluginOptions(NamedTuple):
+    """Which optional calls a plugin wants. The fields have the names of the protocol."""
+
+    pre_start_required: bool = False
+    get_preferred_allocation_available: bool = False
+
+
+NO_OPTIONS = PluginOptions()
+OPTIONS = PluginOptions(get_preferred_allocation_available=True)
+"""The options of every resource of this gateway."""
+
+
+class RegisterRequest(NamedTuple):
+    """A registration as the kubelet reads it. The fields have the names of the protocol."""
+
+    version: str
+    endpoint: str
+    resource_name: str
+    options: PluginOptions | None = None
+    """None if the dialect has no options, or the plugin sent none."""
+
+
+class ListedDevice(NamedTuple):
+    """One device of a list as the kubelet reads it."""
+
+    id: str
+    health: str
+    numa_nodes: tuple[int, ...] = ()
+
+
+class Method(NamedTuple, Generic[Request, Answer]):
+    """One call of the plugin's service: how its two messages are read and written.
+
+    Both reading functions raise MalformedMessageError.
+    """
+
+    name: str
+    """The name of the method in the service."""
+    read_request: Callable[[bytes], Request]
+    write_answer: Callable[[Answer], bytes]
+    write_request: Callable[[Request], bytes]
+    """For the kubelet's side."""
+    read_answer: Callable[[bytes], Answer]
+    """For the kubelet's side."""
 
 
 class Dialect(NamedTuple):
@@ -51,12 +82,23 @@ class Dialect(NamedTuple):
     """The Kubernetes releases that use the dialect, for people."""
     file: FileDescriptor
     """The protobuf description of services and messages. Server reflection shows it."""
+    carries: frozenset[Edit]
+    """The kinds of edits that an answer to Allocate can have. Everything else in an answer is not written."""
     registration: Callable[[str, ResourceName], bytes]
     """Returns the encoded RegisterRequest for an endpoint name and a resource."""
+    read_registration: Callable[[bytes], RegisterRequest]
+    """For the kubelet's side. Raises MalformedMessageError."""
     device_list: Callable[[Advertisement], bytes]
     """Returns one encoded message of the ListAndWatch stream."""
-    calls: Mapping[str, Call]
-    """The methods of the DevicePlugin service, except ListAndWatch."""
+    read_list: Callable[[bytes], tuple[ListedDevice, ...]]
+    """For the kubelet's side. Raises MalformedMessageError."""
+    allocation: Method[Sequence[Ids], Sequence[ContainerEdits]]
+    """The request has the ids of each container, the answer what each gets."""
+    preference: Method[Sequence[PreferenceRequest], Sequence[Sequence[str]]] | None = None
+    """One of the three methods that not every dialect has. The answer has the ids to choose for each container."""
+    options: Method[None, PluginOptions] | None = None
+    """Kubelets of 1.25 and later call it before they answer Register. They open the stream at once after that."""
+    pre_start: Method[Ids, None] | None = None
     max_list_size: int | None = None
     """Largest message of the ListAndWatch stream, in bytes. None if there is no limit.
 
@@ -69,13 +111,13 @@ class Dialect(NamedTuple):
 
     None if no kubelet of this dialect does so. See `UnhealthyFirst`.
     """
-    options_method: str | None = None
-    """The method that kubelets of 1.25 and later call before they answer Register.
-
-    They open the stream at once after that. None if no kubelet of this dialect does so.
-    """
     one_resource_at_a_time: bool = False
     """Whether a kubelet can crash if two resources register or change at the same instant."""
+
+    @property
+    def options_method(self) -> str | None:
+        """The name of the method in `options`. None if the dialect has none."""
+        return self.options.name if self.options is not None else None
 
     @property
     def package(self) -> str:
@@ -92,14 +134,46 @@ class Dialect(NamedTuple):
         """The path of the kubelet's Register method."""
         return f"/{self.package}.Registration/Register"
 
+    @property
+    def register_type(self) -> type[Message]:
+        """The class of RegisterRequest, for tools that show messages."""
+        return GetMessageClass(self.file.services_by_name["Registration"].methods_by_name["Register"].input_type)
 
-def parse(message: type[Request], data: bytes) -> Request:
-    """Return the decoded request.
+    def answer_type(self, method: str) -> type[Message] | None:
+        """Return the class of a method's answer, for tools that show messages. None if there is no such method."""
+        described = self.file.services_by_name["DevicePlugin"].methods_by_name.get(method)
+        return None if described is None else GetMessageClass(described.output_type)
+
+
+def parse(message: type[_Message], data: bytes) -> _Message:
+    """Return the decoded message.
 
     Raises:
-        MalformedRequestError: the bytes are not such a message.
+        MalformedMessageError: the bytes are not such a message.
     """
     try:
         return message.FromString(data)
     except DecodeError as error:
-        raise MalformedRequestError(f"not a {message.DESCRIPTOR.full_name}") from error
+        raise MalformedMessageError(f"not a {message.DESCRIPTOR.full_name}") from error
+
+
+def write_edits(edits: ContainerEdits, message: Any) -> None:
+    """Write what every dialect carries into its message for one container."""
+    envs, add_mount, add_device = message.envs, message.mounts.add, message.devices.add
+    for name, value in edits.environment.items():
+        envs[name] = value
+    for container_path, host_path, read_only in edits.mounts:
+        add_mount(container_path=container_path, host_path=host_path, read_only=read_only)
+    for container_path, host_path, permissions in edits.device_nodes:
+        add_device(container_path=container_path, host_path=host_path, permissions=permissions)
+
+
+def read_edits(message: Any) -> ContainerEdits:
+    """Return what `write_edits` wrote."""
+    return ContainerEdits(
+        environment=dict(message.envs),
+        mounts=tuple(Mount(each.container_path, each.host_path, each.read_only) for each in message.mounts),
+        device_nodes=tuple(
+            DeviceNode(each.container_path, each.host_path, each.permissions) for each in message.devices
+        ),
+    )

@@ -1,21 +1,39 @@
 """The dialect of Kubernetes 1.10 and later."""
 
-from plugin_gateway.adapters.dialects.dialect import Allocator, Dialect, parse
+from collections.abc import Sequence
+
+from plugin_gateway.adapters.dialects.dialect import (
+    OPTIONS,
+    Dialect,
+    Ids,
+    ListedDevice,
+    Method,
+    PluginOptions,
+    RegisterRequest,
+    parse,
+    read_edits,
+    write_edits,
+)
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
-from plugin_gateway.core.resources.allocation import ContainerEdits
+from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, Edit
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.preference import PreferenceRequest
 
 VERSION = "v1beta1"
 
-OPTIONS = wire.DevicePluginOptions(pre_start_required=False, get_preferred_allocation_available=True)
-"""The options of every resource. 1.10 to 1.24 read them from Register, 1.25 and later call GetDevicePluginOptions."""
-
 
 def _registration(endpoint: str, resource: ResourceName) -> bytes:
+    """Return the request, with the options for 1.10 to 1.24. 1.25 and later call GetDevicePluginOptions instead."""
     return wire.RegisterRequest(
-        version=VERSION, endpoint=endpoint, resource_name=resource, options=OPTIONS
+        version=VERSION, endpoint=endpoint, resource_name=resource, options=_options(OPTIONS)
     ).SerializeToString()
+
+
+def _read_registration(data: bytes) -> RegisterRequest:
+    request = parse(wire.RegisterRequest, data)
+    options = _read_options(request.options) if request.HasField("options") else None
+    return RegisterRequest(request.version, request.endpoint, request.resource_name, options)
 
 
 def _device_list(advertisement: Advertisement) -> bytes:
@@ -28,68 +46,130 @@ def _device_list(advertisement: Advertisement) -> bytes:
     return answer.SerializeToString()
 
 
-def _get_options(request: bytes, _allocator: Allocator) -> bytes:
-    parse(wire.Empty, request)
-    return OPTIONS.SerializeToString()
+def _read_list(data: bytes) -> tuple[ListedDevice, ...]:
+    return tuple(
+        ListedDevice(device.ID, device.health, tuple(node.ID for node in device.topology.nodes))
+        for device in parse(wire.ListAndWatchResponse, data).devices
+    )
 
 
-def _prefer(request: bytes, allocator: Allocator) -> bytes:
-    """Answer each container request with the preferred ids."""
-    answer = wire.PreferredAllocationResponse()
-    for container in parse(wire.PreferredAllocationRequest, request).container_requests:
-        answer.container_responses.add(
-            deviceIDs=allocator.prefer(
-                container.available_deviceIDs, container.must_include_deviceIDs, container.allocation_size
-            )
+def _options(options: PluginOptions) -> wire.DevicePluginOptions:
+    return wire.DevicePluginOptions(**options._asdict())
+
+
+def _read_options(options: wire.DevicePluginOptions) -> PluginOptions:
+    return PluginOptions(options.pre_start_required, options.get_preferred_allocation_available)
+
+
+def _read_nothing(data: bytes) -> None:
+    parse(wire.Empty, data)
+
+
+def _read_preference_request(data: bytes) -> tuple[PreferenceRequest, ...]:
+    return tuple(
+        PreferenceRequest(tuple(each.available_deviceIDs), tuple(each.must_include_deviceIDs), each.allocation_size)
+        for each in parse(wire.PreferredAllocationRequest, data).container_requests
+    )
+
+
+def _write_preference_request(containers: Sequence[PreferenceRequest]) -> bytes:
+    request = wire.PreferredAllocationRequest()
+    for available, must_include, size in containers:
+        request.container_requests.add(
+            available_deviceIDs=available, must_include_deviceIDs=must_include, allocation_size=size
         )
+    return request.SerializeToString()
+
+
+def _write_preference(containers: Sequence[Sequence[str]]) -> bytes:
+    answer = wire.PreferredAllocationResponse()
+    for ids in containers:
+        answer.container_responses.add(deviceIDs=ids)
     return answer.SerializeToString()
 
 
-def _allocate(request: bytes, allocator: Allocator) -> bytes:
-    """Answer each container request with one response.
+def _read_preference(data: bytes) -> tuple[Ids, ...]:
+    return tuple(tuple(each.deviceIDs) for each in parse(wire.PreferredAllocationResponse, data).container_responses)
 
-    A request without containers gets one response too, because kubelets of 1.10 and 1.11 crash on an answer without
+
+def _read_request(data: bytes) -> tuple[Ids, ...]:
+    return tuple([tuple(each.devices_ids) for each in parse(wire.AllocateRequest, data).container_requests])
+
+
+def _write_request(containers: Sequence[Ids]) -> bytes:
+    request = wire.AllocateRequest()
+    for ids in containers:
+        request.container_requests.add(devices_ids=ids)
+    return request.SerializeToString()
+
+
+def _write_answer(containers: Sequence[ContainerEdits]) -> bytes:
+    """Write one response for each container.
+
+    An answer without containers gets one response too, because kubelets of 1.10 and 1.11 crash on an answer without
     any.
     """
     answer = wire.AllocateResponse()
-    for container in parse(wire.AllocateRequest, request).container_requests:
-        _write(allocator.allocate(tuple(container.devices_ids)), answer.container_responses.add())
-    if not answer.container_responses:
-        answer.container_responses.add()
+    for edits in containers or (NO_EDITS,):
+        response = answer.container_responses.add()
+        write_edits(edits, response)
+        if edits.annotations:
+            response.annotations.update(edits.annotations)
+        for name in edits.cdi_devices:
+            response.cdi_devices.add(name=name)
     return answer.SerializeToString()
 
 
-def _write(edits: ContainerEdits, response: wire.ContainerAllocateResponse) -> None:
-    for name, value in edits.environment.items():
-        response.envs[name] = value
-    response.annotations.update(edits.annotations)
-    for mount in edits.mounts:
-        response.mounts.add(container_path=mount.container_path, host_path=mount.host_path, read_only=mount.read_only)
-    for node in edits.device_nodes:
-        response.devices.add(container_path=node.container_path, host_path=node.host_path, permissions=node.permissions)
-    for name in edits.cdi_devices:
-        response.cdi_devices.add(name=name)
+def _read_answer(data: bytes) -> tuple[ContainerEdits, ...]:
+    return tuple(
+        read_edits(each)._replace(
+            annotations=dict(each.annotations), cdi_devices=tuple(device.name for device in each.cdi_devices)
+        )
+        for each in parse(wire.AllocateResponse, data).container_responses
+    )
 
 
-def _pre_start(request: bytes, _allocator: Allocator) -> bytes:
-    """Answer PreStartContainer. Kubelets do not call it, because the options do not ask for it."""
-    parse(wire.PreStartContainerRequest, request)
-    return wire.PreStartContainerResponse().SerializeToString()
+def _read_pre_start_request(data: bytes) -> Ids:
+    return tuple(parse(wire.PreStartContainerRequest, data).devices_ids)
+
+
+def _read_pre_start(data: bytes) -> None:
+    parse(wire.PreStartContainerResponse, data)
 
 
 V1BETA1 = Dialect(
     version=VERSION,
     kubernetes="1.10 and later",
     file=wire.DESCRIPTOR,
+    carries=frozenset(Edit),
     registration=_registration,
+    read_registration=_read_registration,
     device_list=_device_list,
+    read_list=_read_list,
+    allocation=Method("Allocate", _read_request, _write_answer, _write_request, _read_answer),
+    preference=Method(
+        "GetPreferredAllocation",
+        _read_preference_request,
+        _write_preference,
+        _write_preference_request,
+        _read_preference,
+    ),
+    options=Method(
+        "GetDevicePluginOptions",
+        _read_nothing,
+        lambda options: _options(options).SerializeToString(),
+        lambda _: b"",
+        lambda data: _read_options(parse(wire.DevicePluginOptions, data)),
+    ),
+    pre_start=Method(
+        "PreStartContainer",
+        _read_pre_start_request,
+        lambda _: b"",
+        lambda ids: wire.PreStartContainerRequest(devices_ids=ids).SerializeToString(),
+        _read_pre_start,
+    ),
     max_list_size=4 * 1024 * 1024,
     forgetful_agent="grpc-go/1.7.",  # the grpc-go release of 1.10 to 1.12
-    options_method="GetDevicePluginOptions",
-    calls={
-        "GetDevicePluginOptions": _get_options,
-        "GetPreferredAllocation": _prefer,
-        "Allocate": _allocate,
-        "PreStartContainer": _pre_start,
-    },
 )
+
+DIALECTS = (V1BETA1,)

@@ -8,13 +8,7 @@ from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginE
 from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
 from plugin_gateway.adapters.fake_kubelet.releases import LOST, NOT_ENOUGH, UNAVAILABLE, Release
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
-from plugin_gateway.adapters.fake_kubelet.wire import (
-    WIRES,
-    pre_start_request,
-    preference_request,
-    preferred_of,
-)
-from plugin_gateway.api.v1beta1.api_pb2 import PreferredAllocationResponse, PreStartContainerResponse
+from plugin_gateway.core.resources.preference import PreferenceRequest
 
 PRE_START_DEADLINE = 30.0
 _PRE_START_FAILED = "device plugin PreStartContainer rpc failed with err: {problem}"
@@ -203,14 +197,15 @@ async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | No
 
 async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted: int) -> tuple[str, ...]:
     """Choose as many devices as wanted; those that the plugin prefers come first, as far as they are free."""
-    if not kubelet.prefers or not held.options.get_preferred_allocation_available or held.endpoint is None:
+    method, is_wanted = kubelet.dialect.preference, held.options.get_preferred_allocation_available
+    if not kubelet.prefers or method is None or not is_wanted or held.endpoint is None:
         return tuple(free[:wanted])
     try:
-        data = await held.endpoint.call("GetPreferredAllocation", preference_request(free, wanted))
-        answer = read_answer(data, PreferredAllocationResponse, kubelet)
+        data = await held.endpoint.call(method.name, method.write_request([PreferenceRequest(free, size=wanted)]))
+        containers = read_answer(data, method, kubelet)
     except EndpointError as error:
         raise _refused(kubelet, f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
-    preferred = [device for device in dict.fromkeys(preferred_of(answer)) if device in free]
+    preferred = [device for device in dict.fromkeys(containers[0] if containers else ()) if device in free]
     rest = [device for device in free if device not in preferred]
     return tuple([*preferred, *rest][:wanted])
 
@@ -218,29 +213,28 @@ async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted:
 async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str, ids: Sequence[str]) -> Answer:
     if endpoint is None:
         raise _refused(kubelet, f"Unknown Device Plugin {resource}" if kubelet.asks_at_every_start else STOPPED)
-    wire = WIRES[kubelet.api_version]
+    method = kubelet.dialect.allocation
     try:
-        data = await endpoint.call("Allocate", wire.allocate_request(ids))
-        answer = wire.allocate_answer(read_answer(data, wire.answer_message, kubelet))
+        containers = read_answer(await endpoint.call(method.name, method.write_request([tuple(ids)])), method, kubelet)
     except EndpointError as error:
         raise _refused(kubelet, str(error)) from error
-    if answer is not None and not kubelet.takes_cdi:
-        answer = replace(answer, cdi_devices=())
-    if answer is None and kubelet.panics:
+    if not containers and kubelet.panics:
         raise KubeletPanicError("panic: runtime error: index out of range")
-    if answer is None:
+    if not containers:
         raise _refused(kubelet, kubelet.no_container)
-    return answer
+    answer = Answer.of(containers[0])
+    return answer if kubelet.takes_cdi else replace(answer, cdi_devices=())
 
 
 async def _pre_start(held: Resource, ids: Sequence[str]) -> None:
-    if not held.options.pre_start_required:
+    method = held.kubelet.dialect.pre_start
+    if method is None or not held.options.pre_start_required:
         return
     if held.endpoint is None:
         raise AdmissionError(_PRE_START_FAILED.format(problem=STOPPED))
     try:
-        data = await held.endpoint.call("PreStartContainer", pre_start_request(ids), PRE_START_DEADLINE)
-        read_answer(data, PreStartContainerResponse, held.kubelet)
+        data = await held.endpoint.call(method.name, method.write_request(tuple(ids)), PRE_START_DEADLINE)
+        read_answer(data, method, held.kubelet)
     except EndpointError as error:
         raise AdmissionError(_PRE_START_FAILED.format(problem=error)) from error
 

@@ -10,13 +10,12 @@ from typing import Any
 
 import grpc.aio
 
+from plugin_gateway.adapters.dialects.dialect import NO_OPTIONS, RegisterRequest
 from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
 from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, ListStream, PluginEndpoint, read_answer
 from plugin_gateway.adapters.fake_kubelet.events import DeviceList, EventKind, Overlap
 from plugin_gateway.adapters.fake_kubelet.releases import DialBack, OptionsFrom, Release, SecondStream, StreamEnd
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
-from plugin_gateway.adapters.fake_kubelet.wire import read_list
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +62,7 @@ class Connections:
             for endpoint in filter(None, {resource.endpoint, *resource.streams}):
                 await endpoint.close()
 
-    async def dial_back(self, request: wire.RegisterRequest) -> str | None:
+    async def dial_back(self, request: RegisterRequest) -> str | None:
         """Dial the plugin now or later, as the release does, and return why it failed now, if it did."""
         endpoint = PluginEndpoint(self._directory, request.endpoint, self._release)
         if self._release.dial_back is not DialBack.INSIDE:
@@ -105,14 +104,17 @@ class Connections:
     async def _connect(self, endpoint: PluginEndpoint) -> str | None:
         if not await endpoint.dial(self._dial_timeout):
             return "failed to dial device plugin: context deadline exceeded"
+        method = self._release.dialect.options
+        if method is None:
+            return None
         try:
-            data = await endpoint.call("GetDevicePluginOptions", b"")
-            endpoint.options = read_answer(data, wire.DevicePluginOptions, self._release)
+            data = await endpoint.call(method.name, method.write_request(None))
+            endpoint.options = read_answer(data, method, self._release)
         except EndpointError as error:
             return f"failed to get device plugin options: {error}"
         return None
 
-    async def _connect_later(self, request: wire.RegisterRequest, endpoint: PluginEndpoint) -> None:
+    async def _connect_later(self, request: RegisterRequest, endpoint: PluginEndpoint) -> None:
         """Dial after Register is answered. If this fails the plugin is told nothing: a genuine kubelet only logs it."""
         patient = self._release.dial_back is DialBack.AFTER_PATIENTLY
         if patient and not await endpoint.dial(self._dial_timeout):
@@ -121,9 +123,9 @@ class Connections:
             return
         resource = self._resources.setdefault(request.resource_name, Resource(request.resource_name, self._release))
         of_register = self._release.options_from is OptionsFrom.REGISTER
-        kept = self._release.options_from is OptionsFrom.REGISTER_KEPT and request.HasField("options")
+        kept = self._release.options_from is OptionsFrom.REGISTER_KEPT and request.options is not None
         if of_register or kept:
-            resource.options = request.options
+            resource.options = request.options or NO_OPTIONS
         if self._release.second_stream is SecondStream.CLOSED:
             await self._install(resource, endpoint)
         elif self._release.second_stream is SecondStream.KEPT:
@@ -168,7 +170,9 @@ class Connections:
         self._owner.emit(EventKind.STREAM_OPENED, resource.name, endpoint.path.name)
 
     async def _take(self, resource: Resource, endpoint: PluginEndpoint, data: bytes, now: float) -> None:
-        devices = read_list(readable(data, wire.ListAndWatchResponse, self._release))
+        dialect = self._release.dialect
+        read = dialect.read_list(readable(data, dialect.answer_type("ListAndWatch"), self._release))
+        devices = tuple((each.id, each.health) for each in read)
         listed = DeviceList(time=now, resource=resource.name, endpoint=endpoint.path.name, devices=devices)
         self._owner.on_list(listed)
         if self._release.second_stream is SecondStream.CANCELLED_AFTER_LIST and endpoint is not resource.endpoint:

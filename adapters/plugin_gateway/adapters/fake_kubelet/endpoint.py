@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.dialects.dialect import NO_OPTIONS, Answer, Method
 from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
 from plugin_gateway.adapters.fake_kubelet.releases import Release
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 ListStream: TypeAlias = "grpc.aio.UnaryStreamCall[bytes, bytes]"
 
@@ -26,7 +26,7 @@ class PluginEndpoint:
         self.path = path = Path(os.path.normpath(f"{directory}/{name}"))
         self.streaming = False
         """Whether its ListAndWatch stream is open."""
-        self.options = wire.DevicePluginOptions()
+        self.options = NO_OPTIONS
         self.listed: set[str] = set()
         """The ids in its last list."""
         self._kubelet = kubelet
@@ -108,13 +108,13 @@ def _code(error: grpc.aio.AioRpcError) -> str:
     return "".join(word.capitalize() for word in error.code().name.split("_"))
 
 
-def read_answer(data: bytes, message: Any, kubelet: Release) -> Any:
-    """Return what the plugin answered, as a message.
+def read_answer(data: bytes, method: Method[Any, Answer], kubelet: Release) -> Answer:
+    """Return what the plugin answered to a call of a method.
 
     Raises:
         EndpointError: the bytes are not such a message.
     """
     try:
-        return message.FromString(readable(data, message, kubelet))
+        return method.read_answer(readable(data, kubelet.dialect.answer_type(method.name), kubelet))
     except UnreadableError as error:
         raise EndpointError(f"rpc error: code = Internal desc = {error}") from error

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Self
 
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.resources.allocation import ContainerEdits
 
 
 class AdmissionError(GatewayError):
@@ -88,6 +90,19 @@ class Answer:
     """By path in the container: the path on the host, and the permissions."""
     annotations: Mapping[str, str] = field(default_factory=dict)
     cdi_devices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, edits: ContainerEdits) -> Self:
+        """Return what a kubelet takes from an answer. If a path occurs twice, the first entry counts."""
+        return cls(
+            environment=edits.environment,
+            mounts={each.container_path: (each.host_path, each.read_only) for each in reversed(edits.mounts)},
+            device_nodes={
+                each.container_path: (each.host_path, each.permissions) for each in reversed(edits.device_nodes)
+            },
+            annotations=edits.annotations,
+            cdi_devices=tuple(dict.fromkeys(edits.cdi_devices)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import grpc.aio
 
+from plugin_gateway.adapters.dialects.dialect import RegisterRequest
 from plugin_gateway.adapters.fake_kubelet import admission
 from plugin_gateway.adapters.fake_kubelet.connections import Connections, Owner
 from plugin_gateway.adapters.fake_kubelet.events import (
@@ -27,7 +28,6 @@ from plugin_gateway.adapters.fake_kubelet.registration import RegistrationServic
 from plugin_gateway.adapters.fake_kubelet.releases import Release, Restored, Wipe
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.support.tasks import to_its_end
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 SOCKET = "kubelet.sock"
 CHECKPOINT = "kubelet_internal_checkpoint"
@@ -336,7 +336,7 @@ class FakeKubelet:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._failures.append(failure)
 
-    async def _register(self, request: wire.RegisterRequest) -> str | None:
+    async def _register(self, request: RegisterRequest) -> str | None:
         call = RegisterCall(
             time=time.monotonic(),
             version=request.version,

@@ -7,9 +7,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.dialects.dialect import RegisterRequest
 from plugin_gateway.adapters.fake_kubelet.decoding import UnreadableError, readable
 from plugin_gateway.adapters.fake_kubelet.releases import Release
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 _QUALIFIED = re.compile(
     r"(?=.{1,253}/)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -18,7 +18,7 @@ _QUALIFIED = re.compile(
 MAX_REQUEST = 4 * 1024 * 1024
 _OLD_OPAQUE = "pod.alpha.kubernetes.io/opaque-int-resource-"
 
-Register = Callable[[wire.RegisterRequest], Awaitable[str | None]]
+Register = Callable[[RegisterRequest], Awaitable[str | None]]
 """Takes a registration; returns the words of the refusal, or None if it is accepted."""
 
 
@@ -48,7 +48,8 @@ class RegistrationService(grpc.GenericRpcHandler):
             code, _, words = self._kubelet.large_register.format(size=len(data), limit=MAX_REQUEST).partition(" ")
             await context.abort(grpc.StatusCode[code], words)
         try:
-            request = wire.RegisterRequest.FromString(readable(data, wire.RegisterRequest, self._kubelet))
+            dialect = self._kubelet.dialect
+            request = dialect.read_registration(readable(data, dialect.register_type, self._kubelet))
         except UnreadableError as error:
             detail = str(error).removeprefix("grpc: failed to unmarshal the received message").lstrip(": ")
             await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {detail}")
@@ -66,7 +67,7 @@ def _refusing(words: str) -> Any:
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def refusal(kubelet: Release, request: wire.RegisterRequest) -> str | None:
+def refusal(kubelet: Release, request: RegisterRequest) -> str | None:
     """Return the words in which the release refuses the version or the name; None if it accepts both."""
     if request.version != kubelet.api_version:
         return kubelet.version_error.format(asked=_escaped(request.version))

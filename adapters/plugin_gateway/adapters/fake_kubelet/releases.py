@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
 
+from plugin_gateway.adapters.dialects import dialect_of
+from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.core.errors import InvalidValueError
 
 MIB = 1024 * 1024
@@ -93,8 +95,8 @@ class Release:
     """One kubelet release."""
 
     name: str
-    package: str
     api_version: str
+    """The version string of its dialect."""
     version_error: str
     """With ``{asked}`` for the version that was refused."""
     name_error: str
@@ -168,6 +170,16 @@ class Release:
     grpc_go: str
     list_limit: int
 
+    @property
+    def dialect(self) -> Dialect:
+        """The dialect that it speaks."""
+        return dialect_of(self.api_version)
+
+    @property
+    def package(self) -> str:
+        """The protobuf package of its dialect."""
+        return self.dialect.package
+
 
 Version = tuple[int, int]
 """The number after the 1, and the patch."""
@@ -214,7 +226,6 @@ def _release(name: str, version: Version) -> Release:
     always = (OLDEST, 0)
     return Release(
         name=name,
-        package=since((always, "deviceplugin"), ((10, 0), "v1beta1")),
         api_version=since((always, "0.1"), ((9, 0), "v1alpha2"), ((10, 0), "v1beta1")),
         version_error=since(
             (always, "unsupported API version by the Kubelet registry"),

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plugin_gateway.adapters.dialects.dialect import NO_OPTIONS, PluginOptions
 from plugin_gateway.adapters.fake_kubelet.endpoint import PluginEndpoint
 from plugin_gateway.adapters.fake_kubelet.events import DeviceList
 from plugin_gateway.adapters.fake_kubelet.releases import Release, SecondStream, StreamEnd
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.resources.assignment import Health
 
 
@@ -65,7 +65,7 @@ class Resource:
     streams: list[PluginEndpoint] = field(default_factory=list)
     """The endpoints whose stream is open, including those that the kubelet has lost track of."""
     clients: Clients = field(init=False)
-    options: wire.DevicePluginOptions = field(default_factory=wire.DevicePluginOptions)
+    options: PluginOptions = NO_OPTIONS
     last_count: int = 0
     """How many devices the node reports: 1.8 does not report a count of 0, so that the number before it stays."""
     remembered: Mapping[str, str] = field(default_factory=dict)

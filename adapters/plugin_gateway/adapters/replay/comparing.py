@@ -1,27 +1,14 @@
 """Compares what was recorded with what the gateway does now, and describes the difference for people."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from difflib import unified_diff
-from typing import Any
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
-from plugin_gateway.api.v1alpha import api_pb2 as wire19
-from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
-
-_ANSWERS: Mapping[str, Mapping[str, type[Message]]] = {
-    "v1beta1": {
-        "ListAndWatch": wire.ListAndWatchResponse,
-        "Allocate": wire.AllocateResponse,
-        "GetPreferredAllocation": wire.PreferredAllocationResponse,
-        "GetDevicePluginOptions": wire.DevicePluginOptions,
-    },
-    "v1alpha2": {"ListAndWatch": wire19.ListAndWatchResponse, "Allocate": wire19.AllocateResponse},
-    "0.1": {"ListAndWatch": wire18.ListAndWatchResponse, "Allocate": wire18.AllocateResponse},
-}
-"""The message type of each answer, by API version and method."""
+from plugin_gateway.adapters.dialects import dialect_of
+from plugin_gateway.adapters.dialects.dialect import MalformedMessageError, RegisterRequest
 
 
 class MissedError(Exception):
@@ -38,15 +25,19 @@ class LeftOutError(Exception):
     """A line cannot be played. The message says why."""
 
 
-def compare_registers(then: wire.RegisterRequest, now: wire.RegisterRequest) -> None:
+def compare_registers(then: RegisterRequest, now: RegisterRequest) -> None:
     """Compare two registrations without their endpoints, whose names always differ.
 
     Raises:
         MissedError: they differ; with the difference.
     """
-    before, after = (wire.RegisterRequest.FromString(each.SerializeToString()) for each in (then, now))
-    before.endpoint = after.endpoint = ""
-    _describe_difference("Register", before.SerializeToString(), after.SerializeToString(), wire.RegisterRequest)
+    if then._replace(endpoint="") != now._replace(endpoint=""):
+        raise MissedError("Register differs", _difference(_fields(then), _fields(now)))
+
+
+def _fields(request: RegisterRequest) -> list[str]:
+    options = request.options._asdict() if request.options is not None else None
+    return json.dumps({**request._asdict(), "endpoint": "", "options": options}, indent=2).split("\n")
 
 
 def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) -> None:
@@ -66,7 +57,7 @@ def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) ->
 
 
 def _answer_of(api_version: str, method: str) -> type[Message] | None:
-    return _ANSWERS.get(api_version, {}).get(method)
+    return dialect_of(api_version).answer_type(method)
 
 
 def _describe_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
@@ -95,16 +86,8 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
 
 def named_nodes(api_version: str, answer: bytes | None) -> frozenset[str]:
     """Return the device nodes in a recorded answer to Allocate."""
-    kind: Any = _answer_of(api_version, "Allocate")
     try:
-        found = kind.FromString(answer or b"") if kind is not None else None
-    except DecodeError:
+        containers = dialect_of(api_version).allocation.read_answer(answer or b"")
+    except MalformedMessageError:
         return frozenset()
-    match found:
-        case wire.AllocateResponse():
-            parts: Sequence[Any] = found.container_responses
-        case wire18.AllocateResponse():
-            parts = found.spec
-        case _:
-            parts = [] if found is None else [found]
-    return frozenset(device.container_path for part in parts for device in part.devices)
+    return frozenset(node.container_path for edits in containers for node in edits.device_nodes)

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import grpc
 import grpc.aio
 
+from plugin_gateway.adapters.dialects import load_dialects
+from plugin_gateway.adapters.dialects.dialect import Dialect, RegisterRequest
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
 from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.adapters.support.unix_files import explain_bind
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 
 TIMEOUT = 7.0
@@ -30,7 +31,7 @@ MAX_MESSAGE_LENGTH = 64 * 1024 * 1024
 class Register(NamedTuple):
     """A Register call that waits for its answer."""
 
-    request: wire.RegisterRequest
+    request: RegisterRequest
     answer: "asyncio.Future[tuple[grpc.StatusCode, str]]"
     """The status code and its text."""
     at: float
@@ -152,8 +153,8 @@ class KubeletSide:
         await self.vanish()
 
     async def expect_register(
-        self, api_version: str, expected: wire.RegisterRequest, seconds: float = TIMEOUT
-    ) -> wire.RegisterRequest:
+        self, api_version: str, expected: RegisterRequest, seconds: float = TIMEOUT
+    ) -> RegisterRequest:
         """Wait for a registration, and return its request.
 
         Raises:
@@ -346,16 +347,19 @@ class _Registration(grpc.GenericRpcHandler):
     def __init__(self, coming: "asyncio.Queue[Register]", now: Callable[[], float]) -> None:
         self._coming = coming
         self._now = now
+        self._methods = {each.register_method: self._register(each) for each in reversed(load_dialects())}
+        """The dialects of one package read a registration in the same way."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        if not handler_call_details.method.endswith(".Registration/Register"):
-            return None
-        return grpc.unary_unary_rpc_method_handler(self._register)
+        return self._methods.get(handler_call_details.method)
 
-    async def _register(self, request: bytes, context: Any) -> bytes:
-        answer: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
-        await self._coming.put(Register(wire.RegisterRequest.FromString(request), answer, self._now()))
-        code, words = await answer
-        if code is not grpc.StatusCode.OK:
-            await context.abort(code, words)
-        return b""
+    def _register(self, dialect: Dialect) -> Any:
+        async def register(data: bytes, context: Any) -> bytes:
+            answer: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
+            await self._coming.put(Register(dialect.read_registration(data), answer, self._now()))
+            code, words = await answer
+            if code is not grpc.StatusCode.OK:
+                await context.abort(code, words)
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(register)

@@ -1,12 +1,11 @@
 """Plays all lines of a recording, counts them, and passes on what differs."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
 from plugin_gateway.adapters.replay.reading import Happening, Recording
 from plugin_gateway.adapters.replay.stage import Stage
@@ -35,17 +34,9 @@ class Tally:
 class Player:
     """Plays one recording."""
 
-    def __init__(
-        self,
-        recording: Recording,
-        dialects: Sequence[Dialect],
-        api_versions: Mapping[str, Sequence[str]],
-        write: Callable[[Remark], None],
-    ) -> None:
+    def __init__(self, recording: Recording, write: Callable[[Remark], None]) -> None:
         """``write`` gets each remark as soon as it is found."""
         self._recording = recording
-        self._dialects = dialects
-        self._api_versions = api_versions
         self._write = write
         self._incomparable: str | None = None
         """Why the rest of the recording cannot be compared; None while it can."""
@@ -53,7 +44,7 @@ class Player:
 
     async def play(self, folder: Path) -> None:
         """Play the whole recording. ``folder`` is the kubelet's directory for this time."""
-        stage = Stage(self._recording, self._dialects, self._api_versions, folder)
+        stage = Stage(self._recording, folder)
         try:
             await self._play_all(stage)
         finally:

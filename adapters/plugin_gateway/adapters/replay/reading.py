@@ -6,12 +6,14 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import grpc
-from google.protobuf.message import DecodeError
 
+from plugin_gateway.adapters.dialects import dialect_of
+from plugin_gateway.adapters.dialects.dialect import MalformedMessageError, RegisterRequest
 from plugin_gateway.adapters.gateway.health_document import decode
 from plugin_gateway.adapters.recording.recorder import VERSION
 from plugin_gateway.adapters.recording.values import accepted, device_id, is_known, read_observation, read_policy
@@ -31,7 +33,6 @@ from plugin_gateway.adapters.support.strict_json import (
     whole,
     within,
 )
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import ResourceRule
@@ -103,11 +104,11 @@ def _message(value: object) -> bytes:
         raise MisfitError(f"{shown(value)} are no bytes in hexadecimal: {error}") from error
 
 
-def _register_request(value: object) -> wire.RegisterRequest:
+def _register_request(api_version: str, request: bytes) -> RegisterRequest:
     try:
-        return wire.RegisterRequest.FromString(_message(value))
-    except DecodeError as error:
-        raise MisfitError(f"{shown(value)} is no RegisterRequest: {error}") from error
+        return dialect_of(api_version).read_registration(request)
+    except MalformedMessageError as error:
+        raise MisfitError(f"{shown(request.hex())} is no RegisterRequest: {error}") from error
 
 
 def _status(value: object) -> grpc.StatusCode:
@@ -130,8 +131,8 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "waited": {"silence": number},
     "configured": {"configuration": lambda value: value},
     "seen": {"observation": read_observation},
-    "register": {"api_version": text, "request": _register_request},
-    "answered": {"api_version": text, "request": _register_request, "code": _status, "words": text},
+    "register": {"api_version": text, "request": _message},
+    "answered": {"api_version": text, "request": _message, "code": _status, "words": text},
     "opened": {"stream": text, "service": name, "resource": text, "agent": name},
     "list": {"stream": text, "message": _message},
     "ended": {"stream": text, "by": null_or(one_of(("kubelet", "gateway")))},
@@ -275,6 +276,8 @@ def _happening(line: int, value: dict[str, Any], version: int, api_versions: Col
     if what == "configured":
         value = {"configuration": _configuration(value, api_versions)}
     found = fields(_LINES[what])(value)
+    if what in {"register", "answered"}:
+        found["request"] = within("request", partial(_register_request, found["api_version"]), found["request"])
     if what == "call" and (found["answer"] is None) is (found["error"] is None):
         raise MisfitError("a call has either an answer or an error")
     return Happening(line, at, what, found)

@@ -4,11 +4,11 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects import api_versions
 from plugin_gateway.adapters.kubelet.plugin_sockets import MAX_DIRECTORY_LENGTH
 from plugin_gateway.adapters.replay.player import Player, Remark, Tally
 from plugin_gateway.adapters.replay.reading import Recording, read_recording
@@ -20,12 +20,7 @@ from plugin_gateway.adapters.support.unix_files import MAX_PATH
 from plugin_gateway.core.errors import InvalidValueError
 
 
-def replay(
-    path: Path,
-    dialects: Sequence[Dialect],
-    api_versions: Mapping[str, Sequence[str]],
-    interruption: Interruption,
-) -> int:
+def replay(path: Path, interruption: Interruption) -> int:
     """Play a recording. Return 0 without differences, and 1 if there are any or nothing could be compared.
 
     After a signal return 128 and its number.
@@ -34,9 +29,9 @@ def replay(
         InvalidValueError: the file is no recording of a known version, or there is no folder in which to play it.
     """
     set_up_logs("error", LogFormat.TEXT)
-    recording = read_recording(path, tuple(api_versions))
+    recording = read_recording(path, tuple(api_versions()))
     report = _Report(path)
-    player = Player(recording, dialects, api_versions, report.show)
+    player = Player(recording, report.show)
     try:
         with socket_folder(interruption) as folder:
             asyncio.run(_play(player, folder, interruption))

@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.gateway.gateway import ServingPolicy
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
@@ -49,21 +49,15 @@ Act = Callable[[Fields], Awaitable[None]]
 class Stage:
     """A gateway in a replay, and the kubelet's side of it."""
 
-    def __init__(
-        self,
-        recording: Recording,
-        dialects: Sequence[Dialect],
-        api_versions: Mapping[str, Sequence[str]],
-        folder: Path,
-    ) -> None:
-        self._dialects = dialects
-        self._api_versions = api_versions
+    def __init__(self, recording: Recording, folder: Path) -> None:
         self._signs_are_written = recording.version > 1
         self._clock, state = _beginning(recording)
         self._observations = ObservationQueue(lambda: self._clock.now().uptime)
         self._nodes = RecordedNodes()
         self.registrar = PlayedRegistrar(
-            directory=KubeletDirectory(folder), dialects=dialects, allowed=self._allowed(recording.configuration)
+            directory=KubeletDirectory(folder),
+            dialects=load_dialects(),
+            allowed=dialects_for(recording.configuration.api_version),
         )
         self._gateway = PlayedGateway(
             observations=self._observations,
@@ -159,10 +153,6 @@ class Stage:
         """
         return self.side.left_over(until=self._clock.at - REGISTERING)
 
-    def _allowed(self, configuration: Configuration) -> list[Dialect]:
-        versions = self._api_versions[configuration.api_version]
-        return [each for each in self._dialects if each.version in versions]
-
     def _serving_policy(self, configuration: Configuration) -> ServingPolicy:
         return ServingPolicy(
             rules=configuration.rules,
@@ -210,7 +200,7 @@ class Stage:
         self._gateway.withhold(fields["devices"])
 
     async def _configure(self, fields: Fields) -> None:
-        self.registrar.allow(self._allowed(fields["configuration"]))
+        self.registrar.allow(dialects_for(fields["configuration"].api_version))
         self._gateway.apply(self._serving_policy(fields["configuration"]))
 
     async def _replace_kubelet(self, fields: Fields) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from plugin_gateway.adapters.dialects.dialect import MalformedRequestError
+from plugin_gateway.adapters.dialects.dialect import MalformedMessageError
 
 SERVICE = "grpc.health.v1.Health"
 DESCRIPTOR = health_pb2.DESCRIPTOR
@@ -17,12 +17,12 @@ def check(request: bytes, *, served: Collection[str], in_force: str | None) -> b
     The server as a whole is always SERVING. A dialect is SERVING while the kubelet has a stream open in it.
 
     Raises:
-        MalformedRequestError: the bytes are not a HealthCheckRequest.
+        MalformedMessageError: the bytes are not a HealthCheckRequest.
     """
     try:
         service = health_pb2.HealthCheckRequest.FromString(request).service
     except DecodeError as error:
-        raise MalformedRequestError("not a grpc.health.v1.HealthCheckRequest") from error
+        raise MalformedMessageError("not a grpc.health.v1.HealthCheckRequest") from error
     if service and service not in served:
         return None
     serves = not service or service == in_force

@@ -1,34 +1,24 @@
 """The gRPC methods of one endpoint. Requests and responses are bytes, and all answers come from memory."""
 
 import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 import grpc
 import grpc.aio
 
-from plugin_gateway.adapters.dialects.dialect import Call, Dialect, MalformedRequestError
-from plugin_gateway.adapters.serving.resource import Pacing, ServedResource, Timings
+from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError
+from plugin_gateway.adapters.serving.calls import Calls, Unary
+from plugin_gateway.adapters.serving.resource import Pacing, ServedResource
 from plugin_gateway.adapters.serving.stream import Context, KubeletStream, user_agent
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import PublicationClosed
-from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
 REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 HEALTH = "grpc.health.v1.Health"
-
-_STATUS: dict[type[Exception], grpc.StatusCode] = {
-    MalformedRequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnhealthyDeviceError: grpc.StatusCode.FAILED_PRECONDITION,
-    AllocationError: grpc.StatusCode.INVALID_ARGUMENT,
-}
-"""The gRPC status for each refusal. From 1.9 on, the status of the pod shows the error text."""
-
-_Unary = Callable[[bytes, Context], Awaitable[bytes]]
 
 
 class Serving(grpc.GenericRpcHandler):
@@ -65,13 +55,9 @@ class Serving(grpc.GenericRpcHandler):
         return self._methods.get(handler_call_details.method)
 
     def _add(self, dialect: Dialect) -> None:
-        for name, call in dialect.calls.items():
-            answering = _answering(name, call, self._served)
-            if name == dialect.options_method:
-                answering = self._noting_options(answering)
-            if tap.note is not None:
-                answering = self._tapped(answering, tap.note, dialect, name)
-            self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(answering)
+        for name, answering in Calls(dialect, self._served).handlers():
+            handler = self._noting_options(answering) if name == dialect.options_method else answering
+            self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(handler)
         listing = self._listing(dialect)
         if tap.note is not None:
             from plugin_gateway.adapters.serving.recorded import tapped_listing  # noqa: PLC0415 - only for a recording
@@ -84,12 +70,6 @@ class Serving(grpc.GenericRpcHandler):
                 is_ending=lambda: self.is_ending,
             )
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
-
-    def _tapped(self, answering: _Unary, note: Callable[..., None], dialect: Dialect, method: str) -> _Unary:
-        """Return the method, wrapped for a recording."""
-        from plugin_gateway.adapters.serving.recorded import tapped_unary  # noqa: PLC0415 - only for a recording
-
-        return tapped_unary(answering, note, service=dialect.service, method=method, resource=self._served.resource)
 
     def _listing(self, dialect: Dialect) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
         """Return the ListAndWatch method of a dialect."""
@@ -110,7 +90,7 @@ class Serving(grpc.GenericRpcHandler):
 
         return list_and_watch
 
-    def _noting_options(self, answering: _Unary) -> _Unary:
+    def _noting_options(self, answering: Unary) -> Unary:
         """Return the method, wrapped so that the stream records that the kubelet called it."""
 
         async def answer(request: bytes, context: Context) -> bytes:
@@ -143,7 +123,7 @@ class Serving(grpc.GenericRpcHandler):
         in_force = self._dialect.service if self._stream.is_open else None
         try:
             answer = check(request, served=[served.service for served in self._dialects], in_force=in_force)
-        except MalformedRequestError as error:
+        except MalformedMessageError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         if answer is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
@@ -170,23 +150,3 @@ def _device_list(dialect: Dialect, advertisement: Advertisement, resource: Resou
         missing = len(advertisement.devices) - len(listed.devices)
         log.error("more devices than fit in a list for the kubelet", resource=resource, left_out=missing)
     return data
-
-
-def _answering(name: str, call: Call, served: ServedResource) -> _Unary:
-    """Return the method with its errors turned into gRPC statuses, and its duration counted."""
-    timings = served.timings.setdefault(name, Timings())
-
-    async def answer(request: bytes, context: Context) -> bytes:
-        began = time.perf_counter()
-        try:
-            return call(request, served)
-        except tuple(_STATUS) as error:
-            log.warning("request refused", method=name, resource=served.resource, problem=str(error))
-            await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
-        except Exception as error:  # noqa: BLE001 - gRPC would send its text to the kubelet
-            log.exception("request failed", error, method=name, resource=served.resource)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
-        finally:
-            timings.note(time.perf_counter() - began)
-
-    return answer

@@ -1,7 +1,8 @@
 """What a container gets for the devices that the kubelet allocates to it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,8 +37,23 @@ class Mount(NamedTuple):
     read_only: bool = True
 
 
+class Edit(Enum):
+    """The kinds of edits. The value is the field of `ContainerEdits`. Each dialect says which of them it carries."""
+
+    ENVIRONMENT = "environment"
+    MOUNTS = "mounts"
+    DEVICE_NODES = "device_nodes"
+    ANNOTATIONS = "annotations"
+    CDI_DEVICES = "cdi_devices"
+
+    @property
+    def words(self) -> str:
+        """The name for people."""
+        return "CDI devices" if self is Edit.CDI_DEVICES else self.value.replace("_", " ")
+
+
 class ContainerEdits(NamedTuple):
-    """Everything that the kubelet adds to a container. Each dialect writes the parts that it supports."""
+    """Everything that the kubelet adds to a container."""
 
     environment: Mapping[str, str] = _NOTHING
     mounts: tuple[Mount, ...] = ()
@@ -46,6 +62,10 @@ class ContainerEdits(NamedTuple):
     cdi_devices: tuple[str, ...] = ()
     absent_nodes: tuple[str, ...] = ()
     """Device nodes that the container needs but the host lacks. They are logged, not sent."""
+
+    def among(self, kinds: Iterable[Edit]) -> frozenset[Edit]:
+        """Return those of these kinds that the container gets something of."""
+        return frozenset(kind for kind in kinds if getattr(self, kind.value))
 
 
 NO_EDITS = ContainerEdits()

@@ -6,6 +6,7 @@ Devices on the same NUMA node are preferred, then devices with a low index. Link
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import combinations
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.resources.assignment import Advertisement
@@ -14,6 +15,17 @@ _MAX_NODES_COMPARED = 12
 """With more NUMA nodes than this, the largest ones are taken instead of the best combination."""
 
 _Nodes = tuple[int | None, ...]
+
+
+class PreferenceRequest(NamedTuple):
+    """What the kubelet asks for one container before it chooses devices."""
+
+    available: Sequence[str]
+    """The ids that can be chosen."""
+    must_include: Sequence[str] = ()
+    """The ids that are chosen already."""
+    size: int = 0
+    """How many devices the container gets, with those of `must_include`."""
 
 
 def prefer(

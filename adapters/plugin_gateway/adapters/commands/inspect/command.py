@@ -16,13 +16,14 @@ from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, d
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError, PluginClient, PluginService
 from plugin_gateway.adapters.configuration.kinds import parse_count
 from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.dialects import load_dialects
+from plugin_gateway.adapters.dialects.dialect import ListedDevice
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.errors import InvalidValueError
-
-_KUBERNETES = {"v1beta1": "1.10 and later", "deviceplugin": "1.8 or 1.9"}
-"""The releases of Kubernetes that use each package."""
+from plugin_gateway.core.resources.assignment import Health
+from plugin_gateway.core.resources.preference import PreferenceRequest
 
 DESCRIPTION = (
     "Shows what the socket of any device plugin serves, and one list of its devices.\n\n"
@@ -126,12 +127,12 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
         reflected = client.reflected()
         services = client.services(reflected)
         service = services[0]
-        devices = MessageToDict(client.snapshot(service), preserving_proto_field_name=True).get("devices", [])
-        devices.sort(key=lambda device: device.get("ID", ""))
+        devices = sorted(client.snapshot(service), key=lambda device: device.id)
         problems: list[str] = []
         options, preferred, allocated = None, None, None
         with _noting(problems):
-            options = client.call(service, "GetDevicePluginOptions", {})
+            method = service.dialect.options
+            options = client.ask(service, method, method.write_request(None)) if method is not None else None
         with _noting(problems):
             preferred = _preferred(client, service, devices, wish.prefer)
         with _noting(problems):
@@ -142,11 +143,11 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
             "services": list(reflected or [service.descriptor.full_name]),
             "in_force": [each.descriptor.full_name for each in services if each.is_in_force],
             "package": service.package,
-            "kubernetes": _KUBERNETES.get(service.package),
+            "kubernetes": _kubernetes(service.package),
             "methods": _methods(service),
             "messages": _messages(service) if service.is_reflected else {},
-            "options": _plain(options) if options is not None else None,
-            "devices": [_device(device) for device in devices],
+            "options": options._asdict() if options is not None else None,
+            "devices": [device._asdict() for device in devices],
             "preferred": preferred,
             "allocated": allocated,
             "problems": problems,
@@ -162,13 +163,10 @@ def _noting(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _plain(message: Any) -> Mapping[str, Any]:
-    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
-def _device(device: Mapping[str, Any]) -> Mapping[str, Any]:
-    nodes = [int(node.get("ID", 0)) for node in device.get("topology", {}).get("nodes", [])]
-    return {"id": device.get("ID", ""), "health": device.get("health", ""), "numa_nodes": nodes}
+def _kubernetes(package: str) -> str | None:
+    """Return the releases of Kubernetes that use a package; None if they are not known."""
+    known = [dialect.kubernetes for dialect in load_dialects() if dialect.package == package]
+    return " or ".join(reversed(known)) or None
 
 
 def _methods(service: PluginService) -> Sequence[str]:
@@ -226,34 +224,29 @@ def _type(field: FieldDescriptor) -> str:
 
 
 def _preferred(
-    client: PluginClient, service: PluginService, devices: Sequence[Mapping[str, Any]], count: int
+    client: PluginClient, service: PluginService, devices: Sequence[ListedDevice], count: int
 ) -> Sequence[str] | None:
     if not count:
         return None
-    available = [device["ID"] for device in devices if device.get("health") == "Healthy"]
-    request = {"available_deviceIDs": available, "allocation_size": count}
-    answer = client.call(service, "GetPreferredAllocation", {"container_requests": [request]})
+    available = tuple(device.id for device in devices if device.health == Health.HEALTHY.value)
+    method = service.dialect.preference
+    answer = None
+    if method is not None:
+        answer = client.ask(service, method, method.write_request([PreferenceRequest(available, size=count)]))
     if answer is None:
         raise InspectionError(f"{client.path}: it does not have GetPreferredAllocation")
-    containers = _plain(answer).get("container_responses", [])
-    return list(containers[0].get("deviceIDs", [])) if containers else []
+    return list(answer[0]) if answer else []
 
 
 def _allocated(client: PluginClient, service: PluginService, ids: Sequence[str]) -> Mapping[str, Any] | None:
+    """Return the answer as its message shows it, so that nothing in it is left out."""
     if not ids:
         return None
-    answer = client.call(service, "Allocate", _allocation(service, ids))
+    method = service.dialect.allocation
+    answer = client.ask_for_message(service, method, method.write_request([tuple(ids)]))
     if answer is None:
         raise InspectionError(f"{client.path}: it does not have Allocate")
-    return _plain(answer)
-
-
-def _allocation(service: PluginService, ids: Sequence[str]) -> Mapping[str, Any]:
-    """Return an Allocate request. Its fields are found by their numbers, because their names differ between plugins."""
-    field = service.descriptor.methods_by_name["Allocate"].input_type.fields_by_number[1]
-    if field.message_type is None:
-        return {field.name: ids}
-    return {field.name: [{field.message_type.fields_by_number[1].name: ids}]}
+    return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _lines(report: Mapping[str, Any]) -> Iterator[str]:

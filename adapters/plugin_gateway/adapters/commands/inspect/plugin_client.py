@@ -1,31 +1,33 @@
-"""A client for any device plugin. It uses the plugin's own descriptors if there is reflection, and ours otherwise."""
+"""A client for any device plugin. It finds the services by reflection if there is any, and by calling otherwise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
-from google.protobuf.descriptor import Descriptor, ServiceDescriptor
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from plugin_gateway.adapters.dialects import load_dialects
+from plugin_gateway.adapters.dialects.dialect import (
+    Answer,
+    Dialect,
+    ListedDevice,
+    MalformedMessageError,
+    Method,
+)
 from plugin_gateway.adapters.support.unix_files import explain_unreachable
-from plugin_gateway.api.v1alpha import api_pb2 as wire19
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.errors import GatewayError
 
 TIMEOUT = 5.0
 """Seconds for each answer."""
-PACKAGES = ("v1beta1", "deviceplugin")
-"""The packages of the service DevicePlugin, the newest first."""
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 KUBELET_LIMIT = 16 * 1024 * 1024
 """Bytes of an answer that are accepted; the same as in kubelet 1.37."""
-_OURS: Mapping[str, Any] = {"v1beta1": wire, "deviceplugin": wire19}
-"""Our modules for each package. Kubernetes 1.8 and 1.9 have the same package; 1.9 is the later form."""
 _ABSENT = (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND)
 """Codes that mean that the plugin does not have what was called."""
 
@@ -38,6 +40,8 @@ class PluginService(NamedTuple):
     """A service DevicePlugin of the plugin."""
 
     descriptor: ServiceDescriptor
+    dialect: Dialect
+    """The newest dialect with its package, or else the newest of all, to read and write the messages."""
     is_reflected: bool
     """Whether the descriptor comes from the plugin itself."""
     is_in_force: bool | None
@@ -81,6 +85,7 @@ class PluginClient:
             InspectionError: there is no socket at this path, or it cannot be reached.
         """
         self.path = path
+        self._dialects = load_dialects()
         if problem := explain_unreachable(path):
             raise InspectionError(f"{path}: {problem}")
         self._channel = grpc.insecure_channel(
@@ -122,24 +127,37 @@ class PluginClient:
         names = [name for name in reflected if name.endswith(".DevicePlugin")]
         pool = DescriptorPool(ProtoReflectionDescriptorDatabase(self._limited))
         found = [
-            PluginService(pool.FindServiceByName(name), is_reflected=True, is_in_force=self._is_in_force(name))
+            PluginService(
+                pool.FindServiceByName(name),
+                self._dialect(name),
+                is_reflected=True,
+                is_in_force=self._is_in_force(name),
+            )
             for name in names
         ]
         if not found:
             raise InspectionError(f"{self.path}: it serves {', '.join(reflected)}, so it is no device plugin")
-        return sorted(found, key=lambda service: (not service.is_in_force, service.package not in PACKAGES[:1]))
+        return sorted(
+            found, key=lambda service: (not service.is_in_force, service.package != self._dialects[0].package)
+        )
+
+    def _dialect(self, service: str) -> Dialect:
+        """Return the dialect that reads and writes the messages of a service."""
+        return next((each for each in self._dialects if each.service == service), self._dialects[0])
 
     def _services_by_calling(self) -> Sequence[PluginService]:
         """Return the first service that answers to ListAndWatch."""
-        for package in PACKAGES:
-            descriptor = _OURS[package].DESCRIPTOR.services_by_name["DevicePlugin"]
-            service = PluginService(descriptor, is_reflected=False, is_in_force=None)
+        packages = {each.package: each for each in reversed(self._dialects)}  # of two with the same, the newer
+        for dialect in reversed(packages.values()):
+            descriptor = dialect.file.services_by_name["DevicePlugin"]
+            service = PluginService(descriptor, dialect, is_reflected=False, is_in_force=None)
             try:
                 self.snapshot(service)
             except AbsentError:
                 continue
             return (service,)
-        raise InspectionError(f"{self.path}: it answers, and serves neither of {' and '.join(PACKAGES)}.DevicePlugin")
+        tried = " and ".join(reversed(packages))
+        raise InspectionError(f"{self.path}: it answers, and serves neither of {tried}.DevicePlugin")
 
     def _is_in_force(self, service: str) -> bool | None:
         """Return what the plugin's health service says about a service; None if it says nothing."""
@@ -151,8 +169,8 @@ class PluginClient:
             return None
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def snapshot(self, service: PluginService) -> Message:
-        """Return the first list of ListAndWatch, and end the stream.
+    def snapshot(self, service: PluginService) -> Sequence[ListedDevice]:
+        """Return the devices in the first list of ListAndWatch, and end the stream.
 
         Raises:
             AbsentError: the plugin does not have the service.
@@ -171,36 +189,49 @@ class PluginClient:
             stream.cancel()
         if data is None:
             raise InspectionError(f"{self.path}: ListAndWatch ended without a list")
-        return self._parse(service, "ListAndWatch", data)
+        try:
+            return service.dialect.read_list(data)
+        except MalformedMessageError as error:
+            raise self._malformed(service, "ListAndWatch") from error
 
-    def call(self, service: PluginService, method: str, fields: Mapping[str, Any]) -> Message | None:
-        """Make a call, and return the answer; None if the plugin does not have the method.
+    def ask(self, service: PluginService, method: Method[Any, Answer], request: bytes) -> Answer | None:
+        """Send an encoded request, and return the answer; None if the plugin does not have the method.
 
         Raises:
             InspectionError: the call fails.
         """
-        described = service.descriptor.methods_by_name.get(method)
-        if described is None:
-            return None
-        request = _message(described.input_type, fields)
-        path = f"/{service.descriptor.full_name}/{method}"
+        data = self._call(service, method, request)
         try:
-            data = self._unary(path)(request.SerializeToString(), timeout=TIMEOUT)
+            return method.read_answer(data) if data is not None else None
+        except MalformedMessageError as error:
+            raise self._malformed(service, method.name) from error
+
+    def ask_for_message(self, service: PluginService, method: Method[Any, Answer], request: bytes) -> Message | None:
+        """Do as `ask`, and return the answer as a message of the service's own form, with all its fields."""
+        data = self._call(service, method, request)
+        try:
+            kind = service.descriptor.methods_by_name[method.name].output_type
+            return GetMessageClass(kind).FromString(data) if data is not None else None
+        except DecodeError as error:
+            raise self._malformed(service, method.name) from error
+
+    def _call(self, service: PluginService, method: Method[Any, Answer], request: bytes) -> bytes | None:
+        if method.name not in service.descriptor.methods_by_name:
+            return None
+        unary = self._unary(f"/{service.descriptor.full_name}/{method.name}")
+        try:
+            return bytes(unary(request, timeout=TIMEOUT))
         except grpc.RpcError as error:
             if error.code() in _ABSENT:
                 return None
-            raise self._failed(method, error) from error
-        return self._parse(service, method, data)
+            raise self._failed(method.name, error) from error
 
     def _unary(self, path: str) -> Any:
         return self._channel.unary_unary(path)
 
-    def _parse(self, service: PluginService, method: str, data: bytes) -> Message:
-        kind = service.descriptor.methods_by_name[method].output_type
-        try:
-            return GetMessageClass(kind).FromString(data)
-        except DecodeError as error:
-            raise InspectionError(f"{self.path}: the answer to {method} is no {kind.full_name}") from error
+    def _malformed(self, service: PluginService, method: str) -> InspectionError:
+        kind = service.descriptor.methods_by_name[method].output_type.full_name
+        return InspectionError(f"{self.path}: the answer to {method} is no {kind}")
 
     def _failed(self, what: str, error: grpc.RpcError) -> InspectionError:
         """Return the error for a failed call."""
@@ -211,7 +242,3 @@ class PluginClient:
 
 class AbsentError(InspectionError):
     """The plugin does not have this service."""
-
-
-def _message(kind: Descriptor, fields: Mapping[str, Any]) -> Message:
-    return GetMessageClass(kind)(**fields)

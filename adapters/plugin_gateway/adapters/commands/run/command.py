@@ -51,8 +51,6 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
         observations=observations,
         backend=backend,
         make_backend=parts.make_backend,
-        dialects=parts.dialects(),
-        api_versions=parts.api_versions,
         remedies=parts.remedies,
     ).run()
 

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from plugin_gateway.adapters.commands.run.settings_in_words import as_text, deci
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.kinds import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
@@ -57,8 +57,6 @@ class Daemon:
         observations: ObservationQueue,
         backend: Backend,
         make_backend: Callable[[str, str, str], Backend],
-        dialects: Sequence[Dialect],
-        api_versions: Mapping[str, Sequence[str]],
         remedies: Callable[[], "Remedies"],
     ) -> None:
         check_directory(settings.kubelet_dir)
@@ -68,11 +66,11 @@ class Daemon:
         self._device_word = backend.device_word
         self._make_backend = make_backend
         self._driver = DriverAccess(backend, self._new_backend, observations.put)
-        self._dialects = dialects
-        self._api_versions = api_versions
         self._remedies = remedies
         self._registrar = Registrar(
-            directory=KubeletDirectory(settings.kubelet_dir), dialects=dialects, allowed=self._allowed(settings)
+            directory=KubeletDirectory(settings.kubelet_dir),
+            dialects=load_dialects(),
+            allowed=dialects_for(settings.api_version),
         )
         self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._may_write)
         self._gateway = Gateway(
@@ -351,7 +349,7 @@ class Daemon:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
             self._driver.replace()
         self._driver.decide_after(settings.health.decision_time)
-        self._registrar.allow(self._allowed(settings))
+        self._registrar.allow(dialects_for(settings.api_version))
         self._gateway.apply(serving_policy(settings))
         if self._counter is not None:
             self._counter.expect(_given(settings))
@@ -359,10 +357,6 @@ class Daemon:
     def _new_backend(self) -> Backend:
         settings = self._settings
         return self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
-
-    def _allowed(self, settings: Settings) -> list[Dialect]:
-        versions = self._api_versions[settings.api_version]
-        return [dialect for dialect in self._dialects if dialect.version in versions]
 
 
 def _record(settings: Settings, before: State) -> "Recorder | None":

@@ -1,0 +1,121 @@
+"""What is done for each call of the kubelet, except for the stream.
+
+The dialect reads the request, the resource decides, and the dialect writes the answer. The time is counted, the call is
+recorded if there is a recording, and an error becomes a gRPC status. These are plain functions around each other: an
+interceptor of grpc.aio would cost about as much as the allocation itself.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import grpc
+
+from plugin_gateway.adapters.dialects.dialect import (
+    OPTIONS,
+    Answer,
+    Dialect,
+    Ids,
+    MalformedMessageError,
+    Method,
+    Request,
+)
+from plugin_gateway.adapters.serving.resource import ServedResource, Timings
+from plugin_gateway.adapters.serving.stream import Context
+from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.tap import tap
+from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
+from plugin_gateway.core.resources.allocation import ContainerEdits, Edit
+from plugin_gateway.core.resources.preference import PreferenceRequest
+
+_STATUS: dict[type[Exception], grpc.StatusCode] = {
+    MalformedMessageError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnhealthyDeviceError: grpc.StatusCode.FAILED_PRECONDITION,
+    AllocationError: grpc.StatusCode.INVALID_ARGUMENT,
+}
+"""The gRPC status for each refusal. From 1.9 on, the status of the pod shows the error text."""
+
+Unary = Callable[[bytes, Context], Awaitable[bytes]]
+"""A method as gRPC calls it."""
+_Answering = Callable[[bytes], bytes]
+
+
+class Calls:
+    """The calls of one endpoint in one dialect."""
+
+    def __init__(self, dialect: Dialect, served: ServedResource) -> None:
+        self._dialect = dialect
+        self._served = served
+        self._lacks = tuple(each for each in Edit if each not in dialect.carries)
+        self.left_out: frozenset[Edit] = frozenset()
+        """What containers should have got so far that this dialect cannot carry."""
+
+    def handlers(self) -> Iterator[tuple[str, Unary]]:
+        """Yield the name and the handler of each method."""
+        for name, answer in self._answers():
+            handler = _handler(name, answer, self._served)
+            yield name, handler if tap.note is None else self._tapped(name, handler, tap.note)
+
+    def _answers(self) -> Iterator[tuple[str, _Answering]]:
+        dialect = self._dialect
+        yield _answering(dialect.allocation, self._allocate)
+        if dialect.preference is not None:
+            yield _answering(dialect.preference, self._prefer)
+        if dialect.options is not None:
+            yield _answering(dialect.options, lambda _: OPTIONS)
+        if dialect.pre_start is not None:  # kubelets do not call it, because the options do not ask for it
+            yield _answering(dialect.pre_start, lambda _: None)
+
+    def _allocate(self, containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
+        allocate = self._served.allocate
+        granted = [allocate(ids) for ids in containers]
+        if self._lacks:
+            self._note_left_out(granted)
+        return granted
+
+    def _prefer(self, containers: Sequence[PreferenceRequest]) -> Sequence[Sequence[str]]:
+        return [self._served.prefer(*each) for each in containers]
+
+    def _note_left_out(self, granted: Sequence[ContainerEdits]) -> None:
+        """Log what the dialect cannot carry, once for each endpoint, and so for each registration."""
+        new = frozenset[Edit]().union(*(edits.among(self._lacks) for edits in granted)) - self.left_out
+        if not new:
+            return
+        self.left_out |= new
+        log.warning(
+            "this kubelet's dialect cannot carry all that a container should get",
+            resource=self._served.resource,
+            dialect=self._dialect.version,
+            left_out=[each.words for each in Edit if each in new],
+        )
+
+    def _tapped(self, method: str, handler: Unary, note: Callable[..., None]) -> Unary:
+        """Return the handler, wrapped for a recording."""
+        from plugin_gateway.adapters.serving.recorded import tapped_unary  # noqa: PLC0415 - only for a recording
+
+        return tapped_unary(handler, note, service=self._dialect.service, method=method, resource=self._served.resource)
+
+
+def _answering(method: Method[Request, Answer], decide: Callable[[Request], Answer]) -> tuple[str, _Answering]:
+    """Return the name of a method, and what makes its encoded answer from its encoded request."""
+    read, write = method.read_request, method.write_answer
+    return method.name, lambda request: write(decide(read(request)))
+
+
+def _handler(name: str, answer: _Answering, served: ServedResource) -> Unary:
+    """Return the method with its errors turned into gRPC statuses, and its duration counted."""
+    timings = served.timings.setdefault(name, Timings())
+
+    async def handle(request: bytes, context: Context) -> bytes:
+        began = time.perf_counter()
+        try:
+            return answer(request)
+        except tuple(_STATUS) as error:
+            log.warning("request refused", method=name, resource=served.resource, problem=str(error))
+            await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
+        except Exception as error:  # noqa: BLE001 - gRPC would send its text to the kubelet
+            log.exception("request failed", error, method=name, resource=served.resource)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
+        finally:
+            timings.note(time.perf_counter() - began)
+
+    return handle
