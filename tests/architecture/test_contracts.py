@@ -13,7 +13,19 @@ from plugin_gateway.adapters.dialects import MODULES
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NO_VENDORS = {"adapters", "api", "core"}
-PURE = {"collections", "dataclasses", "enum", "fnmatch", "itertools", "math", "operator", "re", "types", "typing"}
+PURE = {
+    "collections",
+    "dataclasses",
+    "enum",
+    "fnmatch",
+    "functools",
+    "itertools",
+    "math",
+    "operator",
+    "re",
+    "types",
+    "typing",
+}
 """Of the standard library, what the core may use: no clock, no file, no task, no chance."""
 
 

@@ -16,21 +16,29 @@ class DeviceNodes:
     def __init__(self, root: str = "/") -> None:
         self._root = root.rstrip("/")
         self._folders: dict[str, _Folder] = {}
+        self._folder_of: dict[str, _Folder] = {}
+        """The folder of each path that was asked for: finding it anew takes as long as looking into it."""
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
         """Return everything that exists in the folders of these paths, such as ``/dev/x0``."""
-        folders = {path[: path.rindex("/")] for path in paths}
-        return frozenset().union(*[self._look(folder) for folder in folders])
+        try:
+            folders = {self._folder_of[path] for path in paths}
+        except KeyError:
+            self._folder_of |= {path: self._folder(path[: path.rindex("/")]) for path in paths}
+            return self.present(paths)
+        if len(folders) == 1:  # so it nearly always is, and a folder of devices is too large to be copied
+            return folders.pop().look()
+        return frozenset().union(*[folder.look() for folder in folders])
 
     def is_visible(self) -> bool:
         """Return whether the folder of the device nodes is seen. An empty one stands for another, not seen here."""
-        return bool(self._look("/dev"))
+        return bool(self._folder("/dev").look())
 
-    def _look(self, folder: str) -> frozenset[str]:
-        known = self._folders.get(folder)
+    def _folder(self, name: str) -> "_Folder":
+        known = self._folders.get(name)
         if known is None:
-            known = self._folders[folder] = _Folder(self._root, folder)
-        return known.look()
+            known = self._folders[name] = _Folder(self._root, name)
+        return known
 
 
 class _Folder:
