@@ -95,12 +95,12 @@ class Answer:
     def of(cls, edits: ContainerEdits) -> Self:
         """Return what a kubelet takes from an answer. If a path occurs twice, the first entry counts."""
         return cls(
-            environment=edits.environment,
+            environment=dict(edits.environment),
             mounts={each.container_path: (each.host_path, each.read_only) for each in reversed(edits.mounts)},
             device_nodes={
                 each.container_path: (each.host_path, each.permissions) for each in reversed(edits.device_nodes)
             },
-            annotations=edits.annotations,
+            annotations=dict(edits.annotations),
             cdi_devices=tuple(dict.fromkeys(edits.cdi_devices)),
         )
 
