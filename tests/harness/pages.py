@@ -1,27 +1,35 @@
 """The pages of a gateway that runs in this process."""
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from harness.node import Node
+from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
+from plugin_gateway.adapters.gateway.status import ProcessStatus, Status
+from plugin_gateway.adapters.gateway.status_making import make_status
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
-from plugin_gateway.adapters.monitoring.metrics import Numbers, Refusals
 from plugin_gateway.adapters.monitoring.pages import make_pages
 from plugin_gateway.nvidia.remedies import remedy_for
 
-NOTHING_REFUSED = Refusals(0, last_was_refused=False)
 NOWHERE = Path("/nonexistent")
 
 
-def pages_of(
-    node: Node,
-    kubelet_dir: Path = NOWHERE,
-    refusals: Refusals = NOTHING_REFUSED,
-    status: Callable[[], Mapping[str, Any]] = dict,
-) -> Pages:
-    numbers = Numbers(compare=lambda: None, refusals=lambda: refusals, kubelet_dir=kubelet_dir)
-    return make_pages(node.gateway, status, lambda: True, numbers=numbers, remedies=remedy_for, device_word="GPU")
+def process_status(kubelet_dir: Path = NOWHERE, problem: str | None = None, refused: int = 0) -> ProcessStatus:
+    return ProcessStatus(
+        kubelet_dir=str(kubelet_dir), configuration_problem=problem, configurations_refused=refused, configuration={}
+    )
+
+
+def status_of(node: Node, process: ProcessStatus) -> Status:
+    """The status of a gateway that counts no devices."""
+    counter = DeviceCounter(NOWHERE, "GPU", Given(None, ""), lambda *_: None)
+    return make_status(node.gateway, counter, None, process)
+
+
+def pages_of(node: Node, process: ProcessStatus | None = None) -> Pages:
+    known = process_status() if process is None else process
+    return make_pages(
+        node.gateway, lambda: status_of(node, known), lambda: True, remedies=remedy_for, device_word="GPU"
+    )
 
 
 async def shown(pages: Pages, path: str) -> Page:
@@ -30,4 +38,4 @@ async def shown(pages: Pages, path: str) -> Page:
 
 
 async def page_of(node: Node, path: str, kubelet_dir: Path = NOWHERE) -> Page:
-    return await shown(pages_of(node, kubelet_dir), path)
+    return await shown(pages_of(node, process_status(kubelet_dir)), path)

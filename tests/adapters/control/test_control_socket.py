@@ -5,15 +5,18 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.node import until
+from harness.statuses import BARE, RESOURCE
 from plugin_gateway.adapters.control import control_client, control_socket
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, Answer, ControlServer
+from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.support.unix_files import find_listener
 from plugin_gateway.core.errors import GatewayError
 
@@ -51,13 +54,13 @@ async def serving(directory: Path, instance: str = INSTANCE, answer: Answer = an
 
 
 async def asked(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await asyncio.to_thread(Asked(path, 0, {}).tell, request)
+    return await asyncio.to_thread(Asked(path, 0, None).tell, request)
 
 
 def status(*, stream: float | None = None, stands_by: bool = False) -> Answer:
     """What a gateway answers that has one resource."""
-    resource = {"stream_opened": stream, "stands_by": stands_by}
-    return lambda _: {"resources": [resource]}
+    resource = replace(RESOURCE, stream_opened=stream, stands_by=stands_by)
+    return lambda _: encode(replace(BARE, resources=(resource,)))
 
 
 @asynccontextmanager
@@ -281,7 +284,7 @@ def test_nobody_there_is_told_with_what_to_look_at(state_dir: Path) -> None:
 
 def test_a_name_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     with pytest.raises(ControlError, match=r"no gateway can be asked at .*: AF_UNIX path too long"):
-        Asked(tmp_path / ("x" * 120), 0, {}).tell({})
+        Asked(tmp_path / ("x" * 120), 0, None).tell({})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,13 @@ from driver.driver import Driver
 from harness.node import RESOURCE, Node, device, running, until
 from harness.pages import pages_of, shown
 from harness.process import run_to_end, started
-from plugin_gateway.adapters.control.operator_commands import OperatorCommands
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import conflict_watch
 from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch, KnownConflict
-from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
-from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.api.podresources import api_pb2 as wire
 from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.conflicts import Cause
-from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 EVENT = "another device plugin is in conflict with this gateway"
 OURS = tuple(device(index).id for index in range(8))
@@ -153,21 +149,12 @@ async def test_devices_that_the_kubelet_lost_to_a_plugin_that_came_and_went_are_
         assert not node.gateway.conflicts
 
 
-async def no_reload() -> Mapping[str, Any]:
-    return {}
-
-
-async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path, tmp_path: Path) -> None:
+async def test_a_conflict_is_a_metric_and_on_the_page(kubelet_dir: Path) -> None:
     async with (
         watched(kubelet_dir) as (kubelet, node),
         Plugin(kubelet_dir, kubelet.release, "<rival>.sock", ids=("a\nb",)) as plugin,
     ):
-        configuration: dict[str, object] = {"configuration_problem": None, "configuration": {}}
-        backend = SimulatedBackend("8xH100")
-        access = DriverAccess(backend, lambda: backend, node.observations.put)
-        counter = DeviceCounter(tmp_path, "GPU", Given(None, ""), lambda *_: None)
-        status = OperatorCommands(node.gateway, counter, lambda: configuration, no_reload, access).status
-        pages = pages_of(node, status=status)
+        pages = pages_of(node)
         assert "plugin_gateway_conflict{" not in (await shown(pages, "/metrics")).body
         assert await plugin.register(name=RESOURCE) == OK
         known = await conflict(node, Cause.FOREIGN_DEVICES)

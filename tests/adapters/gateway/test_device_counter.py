@@ -16,6 +16,7 @@ from plugin_gateway.adapters.gateway import device_counter, kept_file, state_fil
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given, NotAcceptedError
 from plugin_gateway.adapters.gateway.known_devices import Remembered, decode, encode
 from plugin_gateway.adapters.gateway.state_file import Decoded
+from plugin_gateway.adapters.gateway.status import CountStatus
 from plugin_gateway.core import device_count
 from plugin_gateway.core.device_count import Known, KnownDevice
 from plugin_gateway.core.devices import DeviceId, Inventory
@@ -59,8 +60,8 @@ class Counting:
         self.told: list[tuple[str | None, bool]] = []
         self.counter = DeviceCounter(directory, "GPU", expected, lambda *told: self.told.append(told))
 
-    def status(self, name: str) -> Any:
-        return self.counter.status()[name]
+    def status(self) -> CountStatus:
+        return self.counter.status()
 
     async def told_so_often(self, times: int) -> None:
         await until(lambda: len(self.told) == times, f"{times} words")
@@ -100,12 +101,12 @@ async def test_seven_where_there_were_eight_is_said_once_and_so_is_its_end(
         made.counter.keep(having(7, driver_problem="away"))
         made.counter.keep(having(7))
         await made.told_so_often(1)
-        assert (made.status("expected"), made.status("present"), made.status("problem")) == (8, 7, MISSING)
-        assert made.status("missing") == [{"id": device(7).id, "pci_address": "0000:08:00.0"}]
+        assert (made.status().expected, made.status().present, made.status().problem) == (8, 7, MISSING)
+        assert made.status().missing == (KnownDevice(device(7).id, "0000:08:00.0"),)
         made.counter.keep(having(8))
         await made.told_so_often(2)
         assert made.told[-1] == (None, True)
-        assert (made.status("problem"), made.status("missing")) == (None, [])
+        assert (made.status().problem, made.status().missing) == (None, ())
     (line,) = said(told, "devices are missing")
     assert (line["level"], line["problem"], line["decided_by"]) == ("warning", MISSING, "what this node had before")
     (line,) = said(told, "no device is missing any more")
@@ -156,7 +157,7 @@ async def test_an_operator_accepts_what_is_here_for_the_next_start_too(state_dir
     async with counting(state_dir) as made:
         made.counter.keep(having(7))
         await asyncio.sleep(0.3)
-        assert made.status("problem") is None
+        assert made.status().problem is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ async def test_what_cannot_be_accepted_is_refused_with_the_reason(
     state: State | None, expected: Given, words: str, state_dir: Path
 ) -> None:
     async with counting(state_dir, expected) as made:
-        await until(lambda: made.status("file_system") is not None, "the start")
+        await until(lambda: made.status().file_system is not None, "the start")
         if state is not None:
             made.counter.keep(state)
         with pytest.raises(NotAcceptedError, match=words):
@@ -187,12 +188,12 @@ async def test_a_number_that_is_given_needs_no_memory_and_can_change(
         made.counter.keep(having(7))
         await made.told_so_often(1)
         assert made.told == [("7 of 8 GPUs can be offered; their ids are not known", True)]
-        assert made.status("decided_by") == "flag --x"
+        assert made.status().decided_by == "flag --x"
         made.counter.expect(Given(6, "file f:1"))
         await made.told_so_often(2)
-        assert (made.told[-1], made.status("decided_by")) == ((None, True), "file f:1")
+        assert (made.told[-1], made.status().decided_by) == ((None, True), "file f:1")
         made.counter.expect(NOTHING_GIVEN)
-        assert (made.status("expected"), made.status("decided_by")) == (7, "what this node had before")
+        assert (made.status().expected, made.status().decided_by) == (7, "what this node had before")
     (line,) = said(told, "there are more devices than expected")
     assert (line["level"], line["surplus"], line["expected"], line["present"]) == ("info", 1, 6, 7)
 
@@ -202,8 +203,7 @@ async def test_nothing_is_compared_before_the_first_inventory(state_dir: Path) -
         made.counter.keep(State(driver_problem="no driver"))
         await asyncio.sleep(0.3)
         assert made.told == []
-        assert made.counter.comparison is None
-        assert (made.status("expected"), made.status("present")) == (8, None)
+        assert (made.status().expected, made.status().present) == (8, None)
 
 
 @pytest.mark.parametrize("is_given", [True, False])
@@ -215,16 +215,15 @@ async def test_without_a_driver_all_expected_devices_are_missing_after_a_time(
     monkeypatch.setattr(device_counter, "FIRST_LOOK_TIME", 0.3)
     async with counting(state_dir, Given(8, "flag --x") if is_given else NOTHING_GIVEN) as made:
         made.counter.keep(State(driver_problem="no driver"))
-        assert made.status("present") is None
+        assert made.status().present is None
         await made.told_so_often(1)
         assert made.told[0][0] is not None
         assert made.told[0][0].startswith("0 of 8 GPUs can be offered; ")
-        assert (made.status("expected"), made.status("present"), len(made.status("missing"))) == (
+        assert (made.status().expected, made.status().present, len(made.status().missing)) == (
             8,
             0,
             0 if is_given else 8,
         )
-        assert made.counter.comparison is not None
         made.counter.keep(having(8))
         await made.told_so_often(2)
         assert made.told[-1] == (None, True)
@@ -238,10 +237,10 @@ async def test_a_number_that_cannot_be_kept_is_said_with_the_reason_until_it_can
     state_dir.write_text("no folder")
     async with counting(state_dir) as made:
         made.counter.keep(having(8))
-        await until(lambda: made.status("not_kept") is not None, "the problem")
-        assert made.status("not_kept").startswith(f"{path}: ")
+        await until(lambda: made.status().not_kept is not None, "the problem")
+        assert str(made.status().not_kept).startswith(f"{path}: ")
         state_dir.unlink()
-        await until(lambda: made.status("not_kept") is None, "the end of the problem")
+        await until(lambda: made.status().not_kept is None, "the end of the problem")
     assert path.exists()
 
 
@@ -250,7 +249,7 @@ async def test_a_file_that_is_damaged_is_set_aside_and_the_node_learns_anew(path
     path.write_text("{}")
     async with counting(path.parent) as made:
         made.counter.keep(having(7))
-        await until(lambda: bool(made.status("expected") == 7), "the number")
+        await until(lambda: made.status().expected == 7, "the number")
     assert json.loads(path.read_text())["number"] == 7
     assert path.with_suffix(".damaged").read_text() == "{}"
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,10 @@ import pytest
 from driver.driver import Driver
 from harness.node import RESOURCE, until
 from harness.process import Process, run_to_end, started
+from harness.statuses import BARE
+from harness.statuses import RESOURCE as NOT_REGISTERED
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.gateway.status_document import encode
 
 
 class Two(NamedTuple):
@@ -181,8 +185,8 @@ async def test_both_release_the_driver_and_take_it_again(two: Two) -> None:
 async def test_one_that_refuses_a_command_keeps_it_from_no_other(
     command: Sequence[str], done: str, two: Two, state_dir: Path
 ) -> None:
-    older = {"devices": [], "resources": [{"stream_opened": 1.0, "stands_by": False}]}
-    async with older_gateway(state_dir, older) as path:
+    older = replace(BARE, resources=(replace(NOT_REGISTERED, stream_opened=1.0),))
+    async with older_gateway(state_dir, encode(older)) as path:
         status, output, errors = await run_to_end(*command)
     assert status == 1
     assert errors == f"plugin-gateway: gateway at {path} (pid {os.getpid()}), active: unknown command\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.node import RESOURCE, Node, device, running, until
-from harness.pages import page_of, pages_of, shown
+from harness.pages import page_of, pages_of, process_status, shown
 from plugin_gateway.adapters.gateway.health_counters import MAX_TOKENS
-from plugin_gateway.adapters.monitoring.metrics import MAX_DEVICES, Refusals
+from plugin_gateway.adapters.monitoring.metrics import MAX_DEVICES
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported
 from plugin_gateway.core.health.policy import family_of, token_of
@@ -134,7 +134,7 @@ async def test_a_silent_driver_has_the_time_of_its_last_sign(kubelet_dir: Path) 
 
 async def test_a_refused_configuration_is_counted(kubelet_dir: Path) -> None:
     node = Node(kubelet_dir)
-    pages = pages_of(node, refusals=Refusals(2, last_was_refused=True))
+    pages = pages_of(node, process_status(problem="it is wrong", refused=2))
     found = samples((await shown(pages, "/metrics")).body)
     assert found["plugin_gateway_configuration_refused_total", ()] == 2
     assert found["plugin_gateway_configuration_last_reload_successful", ()] == 0

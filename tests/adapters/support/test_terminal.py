@@ -2,14 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.statuses import BARE, RESOURCE
+from plugin_gateway.adapters.gateway.status import ConfigurationFile, CountStatus, DeviceStatus, DriverStatus
 from plugin_gateway.adapters.monitoring import status_page
+from plugin_gateway.adapters.registration.history import Failed, Registered
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, table
+from plugin_gateway.core.devices import DeviceId, RejectedDevice
+from plugin_gateway.core.health.faults import Stage
+from plugin_gateway.core.health.observations import KernelLogRead
 
 EVIL = "\x1b]0;title\x07\x1b[31m\r\x7f\x9b2J\u202e\nEVIL"
 """Sets title and colour, goes back to the first column, clears the screen, turns the text around, adds a line."""
@@ -83,24 +90,27 @@ def test_a_log_line_has_none(log_format: LogFormat, capfd: pytest.CaptureFixture
 
 
 def test_the_page_has_none() -> None:
-    device = {"id": EVIL, "index": 0, "product": EVIL, "resource": EVIL, "health": "unhealthy"}
-    registration = {"at": 0.0, "api_version": EVIL, "reason": EVIL, "took_ms": 1.0}
-    resource = {
-        "name": EVIL,
-        "api_version": EVIL,
-        "stream_opened": 0.0,
-        "stands_by": False,
-        "registrations": [registration],
-        "failures": [{"at": 0.0, "cause": EVIL, "words": EVIL}],
-    }
-    status = {
-        "driver": {"version": EVIL, "problem": EVIL, "events_problem": EVIL, "kernel_log": {"problem": EVIL}},
-        "configuration_problem": EVIL,
-        "device_count": {"present": 1, "expected": 2, "decided_by": EVIL, "problem": EVIL},
-        "configuration_file": {"path": EVIL, "changed": True},
-        "devices": [{**device, "reason": EVIL, "needs": EVIL}],
-        "resources": [resource],
-    }
+    resource = replace(
+        RESOURCE,
+        name=EVIL,
+        api_version=EVIL,
+        stream_opened=0.0,
+        registrations=(Registered(0.0, EVIL, EVIL, EVIL, 1.0),),
+        failures=(Failed(0.0, EVIL, EVIL),),
+    )
+    device = DeviceStatus(
+        id=DeviceId(EVIL), index=0, product=EVIL, resource=EVIL, health=Stage.UNHEALTHY, reason=EVIL, needs=EVIL
+    )
+    status = replace(
+        BARE,
+        configuration_problem=EVIL,
+        configuration_file=ConfigurationFile(path=EVIL, changed=True),
+        driver=DriverStatus(version=EVIL, problem=EVIL, events_problem=EVIL, kernel_log=KernelLogRead(EVIL)),
+        device_count=CountStatus(present=1, expected=2, decided_by=EVIL, problem=EVIL),
+        devices=(device,),
+        resources=(resource,),
+        rejected=(RejectedDevice(EVIL, EVIL),),
+    )
     page = status_page.render(status)
-    assert page.count("EVIL") >= 11
+    assert page.count("EVIL") >= 13
     assert harmless(page)

@@ -4,7 +4,6 @@ import argparse
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
@@ -99,18 +98,16 @@ def release(state_dir: Path, seconds: int) -> int:
 
 
 def _wait_until_closed(gateway: Asked, seconds: int, deadline: float) -> Outcome:
-    while (released := _released(gateway)) is not None and not released["is_closed"] and time.monotonic() < deadline:
+    while (released := gateway.ask_status().driver.released) is not None and not released.is_closed:
+        if time.monotonic() >= deadline:
+            break
         time.sleep(_PAUSE)
     if released is None:
         return Outcome(problems=["the driver was taken again meanwhile"])
-    if not released["is_closed"]:
+    if not released.is_closed:
         problem = f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"
         return Outcome(problems=[problem])
     return Outcome([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
-
-
-def _released(gateway: Asked) -> Any:
-    return gateway.tell({"command": "status"})["driver"]["released"]
 
 
 def take(state_dir: Path) -> int:

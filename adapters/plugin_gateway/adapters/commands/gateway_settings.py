@@ -24,6 +24,7 @@ from plugin_gateway.adapters.configuration.settings import (
 )
 from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
+from plugin_gateway.adapters.gateway.status import InForce
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
@@ -66,9 +67,11 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         asked = ask_all(state_dir)
         status = next((each for each in asked if each.pid == start.pid), asked[0]).status
     except ControlError:
-        status = {}
-    settings = _in_force(settings, status.get("in_force", {}), sees_its_paths=start.is_beside)
-    return View(_laid_over(settings, own), problems, status.get("configuration_problem"))
+        status = None
+    if status is None:
+        return View(_laid_over(settings, own), problems)
+    settings = _in_force(settings, status.in_force, sees_its_paths=start.is_beside)
+    return View(_laid_over(settings, own), problems, status.configuration_problem)
 
 
 def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
@@ -79,14 +82,14 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
     return given_flags(options(parts), known)
 
 
-def _in_force(settings: Settings, told: Mapping[str, Any], *, sees_its_paths: bool) -> Settings:
+def _in_force(settings: Settings, told: InForce, *, sees_its_paths: bool) -> Settings:
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
-    names = [name for name in IN_FORCE if name in told and (sees_its_paths or name not in PATHS)]
+    names = [name for name in IN_FORCE if sees_its_paths or name not in PATHS]
+    known = {name: value for name in names if (value := getattr(told, name)) is not None}
     rules = tuple(
-        ResourceRule(pattern=rule["pattern"], name=parse_resource_name(rule["name"]))
-        for rule in told.get("resources", ())
+        ResourceRule(pattern=rule.pattern, name=parse_resource_name(rule.name)) for rule in told.resources or ()
     )
-    values = {**settings.values, **{name: told[name] for name in names}}
+    values = {**settings.values, **known}
     return replace(settings, values=values, resources=rules or settings.resources)
 
 

@@ -10,6 +10,7 @@ from plugin_gateway.adapters.commands.each_gateway import Outcome, attempt, show
 from plugin_gateway.adapters.commands.flags import add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ask_all
+from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Stage
 
@@ -81,14 +82,10 @@ def _request(devices: Sequence[str], only: Mapping[str, str]) -> Mapping[str, An
     return {"command": "clear", "devices": list(devices), **only}
 
 
-def _clearable(status: Mapping[str, Any], *, on_probation: bool) -> frozenset[str]:
+def _clearable(status: Status | None, *, on_probation: bool) -> frozenset[str]:
     """Return the unhealthy devices, and those with evidence that has to be repeated, which can count anew."""
-    devices = (*status.get("devices", ()), *status.get("absent", ()))
-    return frozenset(
-        device["id"]
-        for device in devices
-        if device["health"] != "healthy" or (device.get("repeated") and not on_probation)
-    )
+    devices = (*status.devices, *status.absent) if status is not None else ()
+    return frozenset(device.id for device in devices if not device.is_healthy or (device.repeated and not on_probation))
 
 
 def accept(state_dir: Path) -> int:

@@ -3,18 +3,29 @@
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
+from plugin_gateway.adapters.gateway.status import (
+    CountStatus,
+    Decided,
+    DeviceStatus,
+    GatewayIdentity,
+    OfferedResource,
+    Status,
+)
+from plugin_gateway.adapters.gateway.status_document import encode, field_names
+from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
+from plugin_gateway.core.health.faults import Evidence, Source
 
 MAX_REGISTRATIONS = 8
 """Registrations and failures of each resource that are shown, the latest ones."""
@@ -50,10 +61,7 @@ def show_status(state_dir: Path, *, as_json: bool) -> int:
     """
     first, *others = ask_all(state_dir)
     if as_json:
-        found = _find_holders(first)
-        holders = [{**each._asdict(), "devices": sorted(each.devices)} for each in found.holders]
-        added = {"holders": holders, "holders_known": found.source, "other_gateways": [*map(_as_json, others)]}
-        print_json({**_as_json(first), **added})
+        print_json(encode(report(first, others)))
     else:
         print_lines(_all_lines(first, others))
     return 0
@@ -74,143 +82,173 @@ def watch_status(state_dir: Path) -> int:
         time.sleep(WATCH_INTERVAL)
 
 
-def _find_holders(gateway: Asked) -> Found:
+def _find_holders(status: Status) -> Found:
     """Return the pods that hold devices. The gateway does not know them; the kubelet does."""
-    return find_holders(Path(gateway.status["kubelet_dir"]))
+    return find_holders(Path(status.kubelet_dir))
 
 
-def _as_json(gateway: Asked) -> Mapping[str, Any]:
-    problem = {"problem": str(gateway.problem)} if gateway.problem is not None else {}
-    return {**gateway.status, "gateway": gateway.identity, **problem}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownStatus:
+    """A gateway that gave no status."""
+
+    gateway: GatewayIdentity
+    problem: str
+    """Why there is no status, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport(Status):
+    """What `plugin-gateway status --json` shows: the status of the active gateway, and what others know."""
+
+    holders: tuple[Holder, ...]
+    """The containers that hold devices."""
+    holders_known: str
+    """Who told which containers hold devices, for people. If nothing is known, the reason."""
+    other_gateways: tuple[Status | UnknownStatus, ...]
+    """The other gateways of this node."""
+
+
+def report(first: Asked, others: Sequence[Asked]) -> StatusReport:
+    """Return what is known of the gateways of this node, in one value. The first one has a status."""
+    assert first.status is not None
+    found = _find_holders(first.status)
+    told = {name: getattr(first.status, name) for name in field_names(Status)}
+    return StatusReport(
+        **{**told, "gateway": first.identity},
+        holders=found.holders,
+        holders_known=found.source,
+        other_gateways=tuple(map(_another, others)),
+    )
+
+
+def _another(gateway: Asked) -> Status | UnknownStatus:
+    if gateway.status is None:
+        return UnknownStatus(gateway=gateway.identity, problem=str(gateway.problem))
+    return replace(gateway.status, gateway=gateway.identity)
 
 
 def _all_lines(first: Asked, others: Sequence[Asked]) -> list[str]:
     """Return the whole status of one gateway, and of each other one what may differ. Each has a line with its name."""
-    lines = [*([first.words] if others else []), *_lines(first.status, _find_holders(first))]
+    lines = [first.words] if others else []
+    lines += _lines(first.status) if first.status is not None else []
     for other in others:
         lines += ["", other.words, *_lines_of_another(other)]
     return lines
 
 
 def _lines_of_another(gateway: Asked) -> list[str]:
-    if gateway.problem is not None:
-        return [str(gateway.problem)]
     status = gateway.status
+    if status is None:
+        return [str(gateway.problem)]
     lines = _head(status)
-    for resource in status["resources"]:
+    for resource in status.resources:
         lines += _resource_lines(resource)
-    return [*lines, *_explained(_unhealthy(status))]
+    return [*lines, *_explained(status.unhealthy)]
 
 
-def _lines(status: Mapping[str, Any], found: Found) -> list[str]:
+def _lines(status: Status) -> list[str]:
     """Return the status as lines for people."""
+    found = _find_holders(status)
     holders = names_by_device(found.holders)
     lines = _head(status)
-    for resource in status["resources"]:
+    for resource in status.resources:
         lines += ["", *_resource_lines(resource)]
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
-    rows += [(*_row(device), holders.get(device["id"], "")) for device in status["devices"]]
-    lines += ["", *table(rows), "", f"holders: {found.source}", *_reported(status["devices"])]
-    lines += _explained(_unhealthy(status))
-    decided = [f"  {_decided(name, each)}" for name, each in status["configuration"].items()]
+    rows += [(*_row(device), holders.get(device.id, "")) for device in status.devices]
+    lines += ["", *table(rows), "", f"holders: {found.source}", *_reported(status.devices)]
+    lines += _explained(status.unhealthy)
+    decided = [f"  {_decided(name, each)}" for name, each in status.configuration.items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 
 
-def _decided(name: str, decision: Mapping[str, Any]) -> str:
-    value = f" {decision['value']}" if decision["value"] else ""
-    return f"{name}{value}, by {decision['source']}"
+def _decided(name: str, decision: Decided) -> str:
+    value = f" {decision.value}" if decision.value else ""
+    return f"{name}{value}, by {decision.source}"
 
 
-def _unhealthy(status: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    return [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-
-
-def _head(status: Mapping[str, Any]) -> list[str]:
+def _head(status: Status) -> list[str]:
     """Return the lines about the driver, other plugins and the configuration."""
-    driver = status["driver"]
-    lines = [f"driver {driver['version']}"] if driver["version"] else ["no driver has told its version"]
-    if driver["problem"]:
-        lines.append(f"waiting for the driver: {driver['problem']}")
-        lines += [f"  -> {driver['todo']}"] if driver.get("todo") else []  # an older gateway has none
-    if driver["events_problem"]:
-        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver['events_problem']}")
-    if (kernel_log := driver.get("kernel_log")) is not None:  # an older gateway has none
-        problem = kernel_log["problem"]
+    driver, file = status.driver, status.configuration_file
+    lines = [f"driver {driver.version}"] if driver.version else ["no driver has told its version"]
+    if driver.problem:
+        lines.append(f"waiting for the driver: {driver.problem}")
+        lines += [f"  -> {driver.todo}"] if driver.todo else []
+    if driver.events_problem:
+        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver.events_problem}")
+    if driver.kernel_log is not None:
+        problem = driver.kernel_log.problem
         lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
-    lines += _number_lines(status.get("device_count", {}))  # an older gateway has none
-    for word, group in (("cannot be offered", "rejected"), ("is left to others", "set_aside")):
-        lines += [f"{each['place']} {word}: {each['problem']}" for each in status.get(group, ())]
-    for conflict in status.get("conflicts", ()):
-        lines += [conflict["what"], f"  -> {conflict['todo']}"]
-    if status["configuration_problem"]:
-        lines.append(f"configuration refused, an older one is in force: {status['configuration_problem']}")
-    file = status.get("configuration_file")  # an older gateway has none
-    if file and file["changed"]:
+    lines += _number_lines(status.device_count)
+    lines += [f"{each.place} cannot be offered: {each.problem}" for each in status.rejected]
+    lines += [f"{each.place} is left to others: {each.problem}" for each in status.set_aside]
+    for conflict in status.conflicts:
+        lines += [conflict.what, f"  -> {conflict.todo}"]
+    if status.configuration_problem:
+        lines.append(f"configuration refused, an older one is in force: {status.configuration_problem}")
+    if file is not None and file.changed:
         lines.append(
-            f"the configuration file {file['path']} was changed after it was read; plugin-gateway reload reads it again"
+            f"the configuration file {file.path} was changed after it was read; plugin-gateway reload reads it again"
         )
     return lines
 
 
-def _number_lines(number: Mapping[str, Any]) -> list[str]:
+def _number_lines(number: CountStatus) -> list[str]:
     """Return how many GPUs there are and should be, and whether the number is still known after a reboot."""
-    if number.get("present") is None or number["expected"] is None:
+    if number.present is None or number.expected is None:
         return []
-    lines = [f"GPUs: {number['present']} can be offered, {number['expected']} are expected: {number['decided_by']}"]
-    if number["problem"]:
-        lines.append(f"GPUs are missing: {number['problem']}")
-    if number["decided_by"] == BY_MEMORY and number.get("not_kept"):  # an older gateway does not tell
-        lines.append(f"this number is forgotten at the next start, because it cannot be kept: {number['not_kept']}")
-    elif number["decided_by"] == BY_MEMORY and not number["outlives_boot"]:
-        where = f"{number['kept_in']} is on {number['file_system'] or 'an unknown file system'}"
+    lines = [f"GPUs: {number.present} can be offered, {number.expected} are expected: {number.decided_by}"]
+    if number.problem:
+        lines.append(f"GPUs are missing: {number.problem}")
+    if number.decided_by == BY_MEMORY and number.not_kept:
+        lines.append(f"this number is forgotten at the next start, because it cannot be kept: {number.not_kept}")
+    elif number.decided_by == BY_MEMORY and not number.outlives_boot:
+        where = f"{number.kept_in} is on {number.file_system or 'an unknown file system'}"
         lines.append(f"this number is forgotten at the next boot, because {where}; --expected-gpus is not")
     return lines
 
 
-def _resource_lines(resource: Mapping[str, Any]) -> list[str]:
-    name, opened = resource["name"], resource["stream_opened"]
+def _resource_lines(resource: OfferedResource) -> list[str]:
+    name, opened = resource.name, resource.stream_opened
     if opened is not None:
-        lines = [f"{name}: registered as {resource['api_version']}, stream open since {local_time(opened)}"]
-    elif resource["stands_by"]:
+        lines = [f"{name}: registered as {resource.api_version}, stream open since {local_time(opened)}"]
+    elif resource.stands_by:
         lines = [f"{name}: standing by, another gateway of this node has it"]
     else:
         lines = [f"{name}: not registered"]
     events = [
-        (each["at"], f"registered as {each['api_version']}, {each['reason']}, {each['took_ms']:g} ms")
-        for each in resource["registrations"]
+        (each.at, f"registered as {each.api_version}, {each.reason}, {each.took_ms:g} ms")
+        for each in resource.registrations
     ]
-    events += [
-        (each["at"], ": ".join(filter(None, ("failed", each["cause"], each["words"])))) for each in resource["failures"]
-    ]
+    events += [(each.at, ": ".join(filter(None, ("failed", each.cause, each.words)))) for each in resource.failures]
     return lines + [f"  {local_time(at)}  {what}" for at, what in sorted(events)[-MAX_REGISTRATIONS:]]
 
 
-def _row(device: Mapping[str, Any]) -> tuple[str, ...]:
-    since = local_time(device["since"]) if device["health"] != "healthy" else ""
-    resource = device["resource"] or "not offered"
-    return str(device["index"]), device["id"], device["product"], resource, device["health"], since
+def _row(device: DeviceStatus) -> tuple[str, ...]:
+    since = local_time(device.since) if device.since is not None else ""
+    resource = device.resource or "not offered"
+    return str(device.index), device.id, device.product or "", resource, device.health.value, since
 
 
-def _reported(devices: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the policy only reports, or acts on only when it is repeated; an older gateway does not tell it."""
-    found = [f"reported against {device['id']}: {each}" for device in devices for each in device.get("reported", ())]
-    counted = [(device["id"], each) for device in devices for each in device.get("repeated", ())]
+def _reported(devices: Sequence[DeviceStatus]) -> list[str]:
+    """Return what the policy only reports, or acts on only when it is repeated."""
+    found = [f"reported against {device.id}: {each}" for device in devices for each in device.reported]
     return found + [
-        f"reported against {device}: {each['what']}, {each['times']} of {each['needed']} within {each['window']:g} s"
-        for device, each in counted
+        f"reported against {device.id}: {each.what}, {each.times} of {each.needed} within {each.window:g} s"
+        for device in devices
+        for each in device.repeated
     ]
 
 
-def _explained(sick: Sequence[Mapping[str, Any]]) -> list[str]:
+def _explained(sick: Sequence[DeviceStatus]) -> list[str]:
     lines = []
     for device in sick:
-        here = "" if "index" in device else ", not there now"
-        lines += ["", f"{device['id']}, {device['health']}{here}; it needs {device['needs']}"]
-        lines += map(_evidence, device["evidence"])
+        here = "" if device.index is not None else ", not there now"
+        lines += ["", f"{device.id}, {device.health.value}{here}; it needs {device.needs}"]
+        lines += map(_evidence, device.evidence)
     return lines
 
 
-def _evidence(evidence: Mapping[str, Any]) -> str:
+def _evidence(evidence: Evidence) -> str:
     """Return a piece of evidence as a line. A gateway of an older version does not tell its source."""
-    source = f" ({evidence['source']})" if "source" in evidence else ""
-    return f"  {local_time(evidence['at'])}  {evidence['what']}{source}"
+    source = f" ({evidence.source.value})" if evidence.source is not Source.UNKNOWN else ""
+    return f"  {local_time(evidence.at)}  {evidence.what}{source}"

@@ -44,12 +44,6 @@ class Settings(Options):
         return KERNEL_LOG if self.kernel_log else ""
 
     @property
-    def in_force(self) -> Mapping[str, object]:
-        """Return what other commands need to look at the node as this process does, as JSON values."""
-        rules = [{"pattern": rule.pattern, "name": rule.name} for rule in self.resources]
-        return {**{name: self.values[name] for name in IN_FORCE}, "resources": rules}
-
-    @property
     def visible_dev_root(self) -> str:
         """Return the folder that contains ``dev``, as a path of this process.
 

@@ -4,10 +4,14 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.control.control_socket import control_sockets
+from plugin_gateway.adapters.gateway.status import GatewayIdentity, Status
+from plugin_gateway.adapters.gateway.status_document import decode
+from plugin_gateway.adapters.support.strict_json import MisfitError
 from plugin_gateway.adapters.support.unix_files import peer_of, who_may
 from plugin_gateway.core.errors import GatewayError
 
@@ -25,6 +29,10 @@ class NoAnswerError(ControlError):
     """The gateway accepted the connection, but did not answer in time."""
 
 
+class FormError(ControlError):
+    """The gateway answered in a form that this version does not know."""
+
+
 class _GoneError(ControlError):
     """Nobody listens on the socket."""
 
@@ -35,32 +43,31 @@ class Asked(NamedTuple):
     socket: Path
     pid: int
     """0 if the process is in a PID namespace that is not visible here."""
-    status: Mapping[str, Any]
-    """Empty if there was no answer."""
+    status: Status | None
+    """None if there was no answer."""
     problem: ControlError | None = None
     """Why there was no answer."""
 
     @property
     def role(self) -> str:
         """What it does for the kubelet, in words."""
-        if self.problem is not None:
-            return "does not answer"
-        resources = self.status.get("resources", ())
-        if any(each["stream_opened"] is not None for each in resources):
+        if self.status is None:
+            return "cannot be understood" if isinstance(self.problem, FormError) else "does not answer"
+        if any(each.stream_opened is not None for each in self.status.resources):
             return "active"
-        return "standing by" if any(each["stands_by"] for each in resources) else "not registered"
+        return "standing by" if any(each.stands_by for each in self.status.resources) else "not registered"
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """Which gateway it is, as JSON values. Version and host are missing if it is of an older version."""
-        told: Mapping[str, Any] = self.status.get("gateway", {})
-        return {**told, "pid": self.pid or None, "socket": str(self.socket), "role": self.role}
+    def identity(self) -> GatewayIdentity:
+        """Which gateway it is. Version and host are missing if it is of an older version."""
+        told = self.status.gateway if self.status is not None else GatewayIdentity()
+        return replace(told, pid=self.pid or None, socket=str(self.socket), role=self.role)
 
     @property
     def name(self) -> str:
         """Which gateway it is, in words."""
-        told = self.status.get("gateway", {})
-        which = f"{told['version']} of {told['host']}" if told else f"at {self.socket}"
+        told = self.identity
+        which = f"{told.version} of {told.host}" if told.version is not None else f"at {self.socket}"
         return f"gateway {which}{f' (pid {self.pid})' if self.pid else ''}"
 
     @property
@@ -79,8 +86,17 @@ class Asked(NamedTuple):
             raise self.problem
         return _converse(self.socket, request)[1]
 
+    def ask_status(self) -> Status:
+        """Ask it for its status of this moment.
 
-_ORDER = ("active", "not registered", "standing by", "does not answer")
+        Raises:
+            ControlError: as `tell`.
+            FormError: it answers in another form.
+        """
+        return _understand(self.socket, self.tell({"command": "status"}))
+
+
+_ORDER = ("active", "not registered", "standing by", "cannot be understood", "does not answer")
 
 
 def ask_all(directory: Path) -> Sequence[Asked]:
@@ -93,16 +109,25 @@ def ask_all(directory: Path) -> Sequence[Asked]:
     problems: list[ControlError] = []
     for path in _find(directory):
         try:
-            pid, status = _converse(path, {"command": "status"})
-            asked.append(Asked(path, pid, status))
+            pid, answer = _converse(path, {"command": "status"})
+            asked.append(Asked(path, pid, _understand(path, answer)))
         except _GoneError as error:
             problems.append(error)
         except ControlError as error:
             problems.insert(0, error)
-            asked.append(Asked(path, 0, {}, error))
+            asked.append(Asked(path, 0, None, error))
     if all(each.problem is not None for each in asked):
         raise problems[0] if problems else _nobody(directory, "there is no control socket")
     return sorted(asked, key=lambda each: _ORDER.index(each.role))
+
+
+def _understand(path: Path, answer: Mapping[str, Any]) -> Status:
+    try:
+        return decode(answer)
+    except MisfitError as error:
+        raise FormError(
+            f"the gateway at {path} answers with a status that this version cannot read: {error}"
+        ) from error
 
 
 def _find(directory: Path) -> Sequence[Path]:

@@ -15,7 +15,7 @@ import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.kubelet.neighbours import Neighbours
 from plugin_gateway.adapters.kubelet.registered import Registered, read_registered
@@ -38,10 +38,11 @@ CONFLICT_INTERVAL = 5.0
 """The same during a conflict. A plugin that is killed leaves its socket, so that nothing changes when it ends."""
 MAX_DEVICES = 8
 """Device ids that are named."""
-_TODO = (
+TODO = (
     "remove one of the two plugins from this node, for example the DaemonSet of the other one; when the other one is "
     "gone, the gateway registers again by itself"
 )
+"""What to do about a conflict, for people."""
 
 
 class KnownConflict(NamedTuple):
@@ -73,18 +74,6 @@ class KnownConflict(NamedTuple):
             case Cause.SOCKET_NAME:
                 what = f"another device plugin has a socket with the name of {resource}, and may have registered it"
         return f"{what}; {where}"
-
-    def as_json(self) -> Mapping[str, Any]:
-        """Return it as JSON values, for `status`."""
-        return {
-            "resource": self.conflict.resource,
-            "cause": self.conflict.cause.value,
-            "other_resource": self.conflict.other_resource,
-            "devices": list(self.conflict.devices),
-            "sockets": [{"name": name, "pid": pid or None} for name, pid in self.pids.items()],
-            "what": self.words,
-            "todo": _TODO,
-        }
 
 
 class ConflictWatch:
@@ -223,5 +212,5 @@ def _log(known: KnownConflict) -> None:
         problem=known.words,
         sockets=list(known.pids),
         pids=[pid for pid in known.pids.values() if pid] or None,
-        todo=_TODO,
+        todo=TODO,
     )

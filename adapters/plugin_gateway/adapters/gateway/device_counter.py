@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from plugin_gateway.adapters.gateway.kept_file import KeptFile
+from plugin_gateway.adapters.gateway.status import CountStatus
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.device_count import FIRST_LOOK_TIME, Comparison, DeviceCount, accept, expect, say, see
+from plugin_gateway.core.device_count import FIRST_LOOK_TIME, DeviceCount, accept, expect, say, see
 from plugin_gateway.core.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -73,11 +74,6 @@ class DeviceCounter:
         self._surplus = 0
         self._changed = asyncio.Event()
 
-    @property
-    def comparison(self) -> Comparison | None:
-        """The devices that are here, compared with the expected ones. None before the first inventory, for a time."""
-        return self._count.comparison
-
     def keep(self, state: "State") -> None:
         """Take a new state. Does not wait."""
         self._latest = state
@@ -111,22 +107,22 @@ class DeviceCounter:
         )
         return {"expected": self._count.expected, "before": before.expected, "missed": [str(each) for each in missed]}
 
-    def status(self) -> Mapping[str, Any]:
-        """Return what is expected and what is here, as JSON values."""
+    def status(self) -> CountStatus:
+        """Return what is expected and what is here."""
         count, found = self._count, self._count.comparison
         by_memory = BY_MEMORY if count.known is not None else None
-        return {
-            "expected": count.expected,
-            "decided_by": self._source if count.given is not None else by_memory,
-            "present": count.present,
-            "missing": [each._asdict() for each in found.missing] if found is not None else [],
-            "rejected": [each._asdict() for each in found.rejected] if found is not None else [],
-            "problem": count.told,
-            "kept_in": str(self._directory / NAME),
-            "not_kept": self._file.problem,
-            "file_system": self._file_system,
-            "outlives_boot": self._file_system is not None and self._file_system not in _GONE_AFTER_BOOT,
-        }
+        return CountStatus(
+            expected=count.expected,
+            decided_by=self._source if count.given is not None else by_memory,
+            present=count.present,
+            missing=found.missing if found is not None else (),
+            rejected=found.rejected if found is not None else (),
+            problem=count.told,
+            kept_in=str(self._directory / NAME),
+            not_kept=self._file.problem,
+            file_system=self._file_system,
+            outlives_boot=self._file_system is not None and self._file_system not in _GONE_AFTER_BOOT,
+        )
 
     async def run(self) -> None:
         """Read the file, then count and say until cancelled. The file is written after each change."""
@@ -184,7 +180,7 @@ class DeviceCounter:
         if told is None:
             log.info("no device is missing any more", **self._numbers())
         else:
-            log.warning("devices are missing", problem=told, decided_by=self.status()["decided_by"])
+            log.warning("devices are missing", problem=told, decided_by=self.status().decided_by)
         self._tell(told, True)  # noqa: FBT003 - as the protocol of a callable
 
     def _numbers(self) -> Mapping[str, int]:

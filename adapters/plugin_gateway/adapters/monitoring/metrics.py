@@ -8,64 +8,42 @@ import asyncio
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.gateway.status import DeviceStatus, Status
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import mark_gone
-from plugin_gateway.adapters.support.about import installed_version
-from plugin_gateway.core.device_count import Comparison
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.policy import Action, token_of
 from plugin_gateway.core.registration.failures import Failure, Reason
-from plugin_gateway.core.resources.assignment import Advertisement, advertise
-from plugin_gateway.core.resources.names import ResourceName
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_DEVICES = 256
 """Devices with a metric of their own: first those that are not healthy."""
 
 
-class Refusals(NamedTuple):
-    """What became of the configurations that were read while the gateway ran."""
-
-    times: int
-    """How many were refused."""
-    last_was_refused: bool
-
-
-class Numbers(NamedTuple):
-    """Where the numbers come from that the gateway itself does not have."""
-
-    compare: Callable[[], Comparison | None]
-    """Returns how many devices there are and should be. None before the first inventory."""
-    refusals: Callable[[], Refusals]
-    kubelet_dir: Path
-    """The kubelet's folder, for its checkpoint."""
-
-
 class Metrics:
     """The metrics of one gateway and its process."""
 
-    def __init__(self, gateway: Gateway, numbers: Numbers) -> None:
-        self._collector = _Collector(gateway, numbers)
+    def __init__(self, gateway: Gateway, status: Callable[[], Status]) -> None:
+        self._status = status
+        self._collector = _Collector(gateway, status)
         self._registry = CollectorRegistry()
         self._registry.register(self._collector)
         ProcessCollector(registry=self._registry)
-        self._kubelet_dir = numbers.kubelet_dir
         self._reading = asyncio.Lock()
 
     async def written(self) -> str:
         """Return the metrics as text. The kubelet's checkpoint is read in a thread, by one request at a time."""
         async with self._reading:
-            self._collector.holders = await asyncio.to_thread(_holders, self._kubelet_dir)
+            self._collector.holders = await asyncio.to_thread(_holders, Path(self._status().kubelet_dir))
             return generate_latest(self._registry).decode()
 
 
@@ -83,60 +61,62 @@ def _holders(kubelet_dir: Path) -> tuple[Holder, ...] | None:
 class _Collector:
     """Reads the counters that the gateway has anyway. Nothing is counted for the metrics alone."""
 
-    def __init__(self, gateway: Gateway, numbers: Numbers) -> None:
+    def __init__(self, gateway: Gateway, status: Callable[[], Status]) -> None:
         self._gateway = gateway
-        self._given = numbers
+        self._status = status
         self.holders: tuple[Holder, ...] | None = None
         """The containers that hold devices. None if they are not known."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
-        offered = advertise(self._gateway.state, self._gateway.rules)
-        yield self._build()
-        yield self._devices(offered)
-        yield self._each_device(offered)
-        yield self._held(offered)
-        yield from self._numbers()
+        status = self._status()
+        devices: dict[str, list[DeviceStatus]] = {}
+        for device in status.devices:
+            if device.resource is not None:
+                devices.setdefault(device.resource, []).append(device)
+        yield self._build(status)
+        yield self._devices(devices)
+        yield self._each_device(devices)
+        yield self._held(devices)
+        yield from self._numbers(status)
         yield from self._health()
-        yield from self._driver()
-        yield from self._configuration()
-        yield from self._registrations()
+        yield from self._driver(status)
+        yield from self._configuration(status)
+        yield from self._registrations(status)
         yield self._allocations()
-        yield self._conflicts()
+        yield self._conflicts(status)
 
-    def _build(self) -> Metric:
+    def _build(self, status: Status) -> Metric:
         build = GaugeMetricFamily(
             "plugin_gateway_build_info", "Which plugin-gateway this is.", labels=("version", "python")
         )
-        build.add_metric((installed_version(), platform.python_version()), 1)
+        build.add_metric((status.gateway.version or "", platform.python_version()), 1)
         return build
 
-    def _devices(self, offered: Mapping[ResourceName, Advertisement]) -> Metric:
-        state = self._gateway.state
-        devices = GaugeMetricFamily(
+    def _devices(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
+        metric = GaugeMetricFamily(
             "plugin_gateway_devices", "Devices by resource and stage of health.", labels=("resource", "health")
         )
-        for name, advertisement in offered.items():
-            stages = Counter(state.stage_of(device.id) for device in advertisement.devices)
+        for name, devices in offered.items():
+            stages = Counter(device.health for device in devices)
             for stage in Stage:
-                devices.add_metric((name, stage.value), stages[stage])
-        return devices
+                metric.add_metric((name, stage.value), stages[stage])
+        return metric
 
-    def _each_device(self, offered: Mapping[ResourceName, Advertisement]) -> Metric:
-        state = self._gateway.state
+    def _each_device(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
         health = GaugeMetricFamily(
             "plugin_gateway_device_health",
             "Whether a device is in this stage of health.",
             labels=("resource", "device", "health"),
         )
-        each = [(name, device.id) for name, advertisement in offered.items() for device in advertisement.devices]
-        each.sort(key=lambda item: state.stage_of(item[1]) is Stage.HEALTHY)
+        each = [(name, device) for name, devices in offered.items() for device in devices]
+        each.sort(key=lambda item: item[1].is_healthy)
         for name, device in each[:MAX_DEVICES]:
             for stage in Stage:
-                health.add_metric((name, device, stage.value), state.stage_of(device) is stage)
+                health.add_metric((name, device.id, stage.value), device.health is stage)
         return health
 
-    def _held(self, offered: Iterable[ResourceName]) -> Metric:
+    def _held(self, offered: Iterable[str]) -> Metric:
         held = GaugeMetricFamily(
             "plugin_gateway_devices_held", "Devices that pods hold by the kubelet's checkpoint.", labels=("resource",)
         )
@@ -145,9 +125,9 @@ class _Collector:
             held.add_metric((name,), len(frozenset[str]().union(*devices)))
         return held
 
-    def _numbers(self) -> Iterator[Metric]:
+    def _numbers(self, status: Status) -> Iterator[Metric]:
         """Yield the number of devices. There is no value before it is known, and so no false alarm."""
-        found = self._given.compare()
+        found = status.device_count
         expected = GaugeMetricFamily("plugin_gateway_devices_expected", "Devices that the node should have.", labels=())
         present = GaugeMetricFamily("plugin_gateway_devices_present", "Devices that can be offered.", labels=())
         rejected = GaugeMetricFamily(
@@ -155,11 +135,11 @@ class _Collector:
             "Devices that the machine has and that cannot be offered, such as one that the driver failed to start.",
             labels=(),
         )
-        if found is not None:
+        if found.expected is not None and found.present is not None:
             expected.add_metric((), found.expected)
             present.add_metric((), found.present)
         if self._gateway.state.inventory is not None:
-            rejected.add_metric((), len(self._gateway.state.inventory.rejected))
+            rejected.add_metric((), len(status.rejected))
         yield from (expected, present, rejected)
 
     def _health(self) -> Iterator[Metric]:
@@ -189,9 +169,8 @@ class _Collector:
                     noted[token_of(kind), Significance.IGNORED if ignored else Significance.REPORTED] = 0
         return taken_out, noted
 
-    def _driver(self) -> Iterator[Metric]:
-        state = self._gateway.state
-        up = state.inventory is not None and state.driver_problem is None and not state.driver_is_silent
+    def _driver(self, status: Status) -> Iterator[Metric]:
+        up = self._gateway.state.inventory is not None and status.driver.problem is None
         yield GaugeMetricFamily("plugin_gateway_driver_up", "Whether the driver answers.", value=up)
         yield GaugeMetricFamily(
             "plugin_gateway_driver_last_sign_timestamp_seconds",
@@ -199,20 +178,19 @@ class _Collector:
             value=time.time() - self._gateway.driver_silence,
         )
 
-    def _configuration(self) -> Iterator[Metric]:
-        refusals = self._given.refusals()
+    def _configuration(self, status: Status) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "plugin_gateway_configuration_refused",
             "Configurations that were read again and refused.",
-            value=refusals.times,
+            value=status.configurations_refused,
         )
         yield GaugeMetricFamily(
             "plugin_gateway_configuration_last_reload_successful",
             "Whether the configuration that was read last is in force.",
-            value=not refusals.last_was_refused,
+            value=status.configuration_problem is None,
         )
 
-    def _registrations(self) -> Iterator[Metric]:
+    def _registrations(self, status: Status) -> Iterator[Metric]:
         yield CounterMetricFamily(
             "plugin_gateway_kubelets_seen",
             "Lives of a kubelet that were seen.",
@@ -227,14 +205,15 @@ class _Collector:
         failures = CounterMetricFamily(
             "plugin_gateway_registration_failures", "Registrations that led to nothing.", labels=("resource", "cause")
         )
-        for status in self._gateway.registrar.status():
-            streams.add_metric((status.resource, status.api_version or ""), status.stream_opened is not None)
-            for api_version in dict.fromkeys(known for known, _ in status.records.registrations):
+        for resource in status.resources:
+            streams.add_metric((resource.name, resource.api_version or ""), resource.stream_opened is not None)
+        for each in self._gateway.registrar.status():
+            for api_version in dict.fromkeys(known for known, _ in each.records.registrations):
                 for reason in Reason:
-                    count = status.records.registrations[api_version, reason]
-                    registrations.add_metric((status.resource, api_version, reason.token), count)
+                    count = each.records.registrations[api_version, reason]
+                    registrations.add_metric((each.resource, api_version, reason.token), count)
             for cause in Failure:
-                failures.add_metric((status.resource, cause.token), status.records.failures[cause])
+                failures.add_metric((each.resource, cause.token), each.records.failures[cause])
         yield from (streams, registrations, failures)
 
     def _allocations(self) -> Metric:
@@ -245,13 +224,13 @@ class _Collector:
             allocations.add_metric((resource, method), timings.buckets(), timings.total)
         return allocations
 
-    def _conflicts(self) -> Metric:
+    def _conflicts(self, status: Status) -> Metric:
         conflicts = GaugeMetricFamily(
             "plugin_gateway_conflict",
             "Conflicts with other device plugins, by a socket that may be the other's.",
             labels=("resource", "cause", "socket"),
         )
-        for known in self._gateway.conflicts:
-            for socket in known.pids or ("",):
-                conflicts.add_metric((known.conflict.resource, known.conflict.cause.value, socket), 1)
+        for each in status.conflicts:
+            for socket in [socket.name for socket in each.sockets] or [""]:
+                conflicts.add_metric((each.resource, each.cause, socket), 1)
         return conflicts

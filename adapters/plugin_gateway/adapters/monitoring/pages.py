@@ -1,9 +1,10 @@
 """The paths that `--listen` serves."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.gateway.status import Status
+from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
 from plugin_gateway.adapters.monitoring.node_health import describe_health
@@ -16,19 +17,18 @@ JSON = "application/json"
 
 def make_pages(
     gateway: Gateway,
-    status: Callable[[], Mapping[str, Any]],
+    status: Callable[[], Status],
     is_watching: Callable[[], bool],
     *,
-    numbers: metrics.Numbers,
     remedies: Remedies,
     device_word: str,
 ) -> Pages:
     """Return the pages of one gateway.
 
-    ``is_watching`` returns whether the thread that watches the driver is alive. ``numbers`` are for `/metrics`,
-    ``remedies`` and ``device_word`` are the vendor's, for `/health`.
+    ``is_watching`` returns whether the thread that watches the driver is alive. ``remedies`` and ``device_word`` are
+    the vendor's, for `/health`.
     """
-    measured = metrics.Metrics(gateway, numbers)
+    measured = metrics.Metrics(gateway, status)
 
     async def show_metrics() -> Page:
         return Page(await measured.written(), metrics.CONTENT_TYPE)
@@ -38,12 +38,12 @@ def make_pages(
         "/metrics": show_metrics,
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
-        "/status": lambda: _json(status()),
+        "/status": lambda: _json(encode(status())),
         "/health": lambda: _json(describe_health(gateway.state, remedies, device_word)),
     }
 
 
-def _json(value: Mapping[str, Any]) -> Page:
+def _json(value: object) -> Page:
     return Page(f"{as_json(value)}\n", JSON)
 
 

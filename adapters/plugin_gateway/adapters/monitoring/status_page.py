@@ -1,10 +1,10 @@
 """The status as an HTML page for people. It has no script, and loads nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
 
+from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, OfferedResource, Status
 from plugin_gateway.adapters.support.terminal import printable
 
 _STYLE = """
@@ -21,79 +21,71 @@ li { padding: .15rem 0 .15rem 1rem } time { opacity: .7; margin-right: .8rem }
 """
 
 
-def render(status: Mapping[str, Any]) -> str:
-    """Return the page. ``status`` is what `OperatorCommands.status` returns."""
+def render(status: Status) -> str:
+    """Return the page."""
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>plugin-gateway</title><style>{_STYLE}</style><h1>plugin-gateway</h1>",
         *_problems(status),
         "<h2>Devices</h2>",
-        _devices(status["devices"]),
+        _devices(status.devices),
     ]
-    for resource in status["resources"]:
-        parts += [f"<h2>{_text(resource['name'])}</h2>", _state(resource), _timeline(resource)]
+    for resource in status.resources:
+        parts += [f"<h2>{_text(resource.name)}</h2>", _state(resource), _timeline(resource)]
     return "\n".join(parts) + "\n</html>\n"
 
 
-def _problems(status: Mapping[str, Any]) -> Sequence[str]:
-    driver = status["driver"]
-    file = status.get("configuration_file")
+def _problems(status: Status) -> Sequence[str]:
+    driver, file = status.driver, status.configuration_file
     found = [
-        ("the configuration file", "it was changed after it was read" if file and file["changed"] else None),
-        ("the driver", driver["problem"]),
-        ("the driver's events", driver["events_problem"]),
-        ("the kernel's log", driver["kernel_log"]["problem"] if driver.get("kernel_log") else None),
-        ("the configuration file", status["configuration_problem"]),
-        ("devices are missing", status["device_count"]["problem"]),
-        *((f"{each['place']} cannot be offered", each["problem"]) for each in status.get("rejected", ())),
+        ("the configuration file", "it was changed after it was read" if file is not None and file.changed else None),
+        ("the driver", driver.problem),
+        ("the driver's events", driver.events_problem),
+        ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None),
+        ("the configuration file", status.configuration_problem),
+        ("devices are missing", status.device_count.problem),
+        *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
+        *(("another device plugin", each.what) for each in status.conflicts),
     ]
-    found += [("another device plugin", each["what"]) for each in status.get("conflicts", ())]
     paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
-    return [
-        f"<p>driver {_text(driver['version'] or 'of unknown version')}</p>",
-        _number(status["device_count"]),
-        *paragraphs,
-    ]
+    return [f"<p>driver {_text(driver.version or 'of unknown version')}</p>", _number(status.device_count), *paragraphs]
 
 
-def _number(number: Mapping[str, Any]) -> str:
+def _number(number: CountStatus) -> str:
     """Return how many devices there are, and should be. Empty before that is known."""
-    if number["present"] is None or number["expected"] is None:
+    if number.present is None or number.expected is None:
         return ""
-    decided = _text(number["decided_by"])
-    return f"<p>{number['present']} devices, {number['expected']} are expected: {decided}</p>"
+    return f"<p>{number.present} devices, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
 
 
-def _devices(devices: Sequence[Mapping[str, Any]]) -> str:
+def _devices(devices: Sequence[DeviceStatus]) -> str:
     rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product"]
     for device in devices:
-        why = f"{device['reason']}; needs {device['needs']}" if device["health"] != "healthy" else ""
+        why = f"{device.reason}; needs {device.needs}" if not device.is_healthy else ""
         rows.append(
-            f"<tr><td>{device['index']}<td><code>{_text(device['id'])}</code>"
-            f"<td class={device['health']}>{device['health']}<td class=why>{_text(why)}"
-            f"<td>{_text(device['resource'] or 'not offered')}<td>{_text(device['product'])}"
+            f"<tr><td>{device.index}<td><code>{_text(device.id)}</code>"
+            f"<td class={device.health.value}>{device.health.value}<td class=why>{_text(why)}"
+            f"<td>{_text(device.resource or 'not offered')}<td>{_text(device.product or '')}"
         )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
 
-def _state(resource: Mapping[str, Any]) -> str:
-    if resource["stream_opened"] is not None:
-        since = _time(resource["stream_opened"])
-        return f"<p class=open>registered as {_text(resource['api_version'])}, stream open since {since}</p>"
-    if resource["stands_by"]:
+def _state(resource: OfferedResource) -> str:
+    if resource.stream_opened is not None:
+        since = _time(resource.stream_opened)
+        return f"<p class=open>registered as {_text(resource.api_version or '')}, stream open since {since}</p>"
+    if resource.stands_by:
         return "<p>standing by: another gateway of this node has it</p>"
     return "<p class=failed>not registered</p>"
 
 
-def _timeline(resource: Mapping[str, Any]) -> str:
+def _timeline(resource: OfferedResource) -> str:
     """Return a list of the latest registrations and failures, the newest first."""
     events = [
-        (each["at"], "open", f"registered as {each['api_version']}: {each['reason']}, {each['took_ms']:g} ms")
-        for each in resource["registrations"]
+        (each.at, "open", f"registered as {each.api_version}: {each.reason}, {each.took_ms:g} ms")
+        for each in resource.registrations
     ]
-    events += [
-        (each["at"], "failed", ": ".join(filter(None, (each["cause"], each["words"])))) for each in resource["failures"]
-    ]
+    events += [(each.at, "failed", ": ".join(filter(None, (each.cause, each.words)))) for each in resource.failures]
     items = [
         f"<li><time>{_time(at)}</time><span class={kind}>{_text(text)}</span>"
         for at, kind, text in sorted(events, reverse=True)

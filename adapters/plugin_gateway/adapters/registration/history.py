@@ -16,8 +16,11 @@ class Registered(NamedTuple):
     at: float
     """When the stream was opened, in seconds since the epoch."""
     api_version: str
+    """The API version of the stream."""
     reason: str
+    """Why the gateway registered, for people."""
     endpoint: str
+    """The name of the socket."""
     took_ms: float
     """Milliseconds from the beginning of the registration to the stream."""
 
@@ -28,6 +31,7 @@ class Failed(NamedTuple):
     at: float
     """In seconds since the epoch."""
     cause: str
+    """What went wrong, for people."""
     words: str
     """The kubelet's error text. Empty if there is none."""
 

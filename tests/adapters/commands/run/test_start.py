@@ -63,7 +63,15 @@ ON_THE_LOOP = (
     "sys.exit(main(sys.argv[1:]))\n"
 )
 """Tells which modules were looked for in the thread of the event loop. A call of the kubelet waits meanwhile."""
-AFTER_THE_START = ("control", "monitoring", "cluster", "gateway.device_counter", "gateway.known_devices")
+AFTER_THE_START = (
+    "control",
+    "monitoring",
+    "cluster",
+    "commands.run.process_status",
+    "gateway.device_counter",
+    "gateway.known_devices",
+    "gateway.status",
+)
 LATER = ("plugin_gateway.nvidia", *(f"plugin_gateway.adapters.{name}" for name in AFTER_THE_START))
 
 

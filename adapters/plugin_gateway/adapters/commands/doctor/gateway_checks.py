@@ -1,22 +1,23 @@
 """Checks of the gateways that run on this node, through their control sockets."""
 
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend, unseen, well
-from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
+from plugin_gateway.adapters.control.control_client import Asked, ControlError, FormError, NoAnswerError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
+from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
-from plugin_gateway.core.health.faults import Evidence, Stage, source_of
-from plugin_gateway.core.health.policy import DRIVER_GONE, EvidenceKind
+from plugin_gateway.core.health.faults import Evidence, Stage
+from plugin_gateway.core.health.policy import DRIVER_GONE
 from plugin_gateway.core.health.remedies import Remedies, Remedy, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 _HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
+_OTHER_VERSION = "run the plugin-gateway of that gateway's version, for example in its pod"
 _KERNEL_LOG_TODO = (
     "mount /dev/kmsg and make the container privileged (the chart's kernelLog does both), or leave out --kernel-log"
 )
@@ -30,8 +31,8 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, Non
     """
     try:
         gateways = ask_all(state_dir)
-    except NoAnswerError as error:
-        yield mend(f"{error}", _HANGS)
+    except (NoAnswerError, FormError) as error:
+        yield _check_silent(error)
         return False
     except ControlError as error:
         if os.geteuid() != 0:
@@ -42,36 +43,40 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, Non
     for gateway in gateways:
         found = f"{gateway.name} runs here, {gateway.role}" if len(gateways) > 1 else "a gateway runs here"
         yield from _check_one(gateway, found, remedies, is_first=gateway is gateways[0])
-    return any(each.problem is None and each.status["driver"].get("kernel_log") for each in gateways)
+    return any(each.status is not None and each.status.driver.kernel_log is not None for each in gateways)
 
 
 def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
     """Report the problems of one gateway. What is wrong with a device is told once, by the first one."""
-    if gateway.problem is not None:
-        yield mend(f"{gateway.problem}", _HANGS)
-        return
     status, name = gateway.status, "the gateway" if is_first else gateway.name
-    driver = status["driver"]
-    yield well(f"{found}{f', with driver {version}' if (version := driver['version']) else ''}")
-    yield from _check_driver(driver, name)
+    if status is None:
+        yield _check_silent(gateway.problem)
+        return
+    yield well(f"{found}{f', with driver {version}' if (version := status.driver.version) else ''}")
+    yield from _check_driver(status.driver, name)
     yield from _check_configuration(status, name)
     if is_first:
-        yield from _check_number(status.get("device_count", {}))  # an older gateway has none
-    for conflict in status.get("conflicts", ()):
-        yield mend(conflict["what"], conflict["todo"])
-    for resource in status["resources"]:
+        yield from _check_number(status.device_count)
+    for conflict in status.conflicts:
+        yield mend(conflict.what, conflict.todo)
+    for resource in status.resources:
         yield _check_resource(resource)
     if is_first:
         yield from _check_devices(status, remedies)
 
 
-def _check_devices(status: Mapping[str, Any], remedies: Remedies) -> Iterator[Finding]:
-    unhealthy = [device for device in (*status["devices"], *status["absent"]) if device["health"] != "healthy"]
-    if status["driver"].get("released") is not None:  # an older gateway has none
+def _check_silent(problem: ControlError | None) -> Finding:
+    """Report a gateway that gave no status, or one that cannot be read."""
+    return mend(f"{problem}", _OTHER_VERSION if isinstance(problem, FormError) else _HANGS)
+
+
+def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
+    unhealthy = status.unhealthy
+    if status.driver.released is not None:
         remedies = _during_release(remedies)
-    holders = names_by_device(find_holders(Path(status["kubelet_dir"])).holders) if unhealthy else {}
+    holders = names_by_device(find_holders(Path(status.kubelet_dir)).holders) if unhealthy else {}
     for device in unhealthy:
-        held = holders.get(device["id"])
+        held = holders.get(device.id)
         yield _check_device(device, [f"held by {held}"] if held else [], remedies)
 
 
@@ -81,36 +86,26 @@ def _during_release(remedies: Remedies) -> Remedies:
     return lambda evidence: take if evidence.kind == DRIVER_GONE else remedies(evidence)
 
 
-def _check_device(device: Mapping[str, Any], held: Sequence[str], remedies: Remedies) -> Finding:
+def _check_device(device: DeviceStatus, held: Sequence[str], remedies: Remedies) -> Finding:
     """Report a device that is not healthy. On probation, nothing has to be done a second time."""
-    name, reason, needs = device["id"], device["reason"], device["needs"]
+    name, reason, needs = device.id, device.reason, device.needs
     clear = f"plugin-gateway health clear {name}"
-    if device["health"] == Stage.PROBATION.value:
-        details = (*_explain(device["evidence"], None), *held)
+    if device.health is Stage.PROBATION:
+        details = (*_explain(device.evidence, None), *held)
         what = f"{name} is on probation and not given out yet: {reason}"
-        if device.get("quiet_left") is not None:
+        if device.quiet_left is not None:
             return Finding(Verdict.HINT, what, f"it is given out again after {needs}, if nothing happens", details)
         return mend(what, f"it needs {needs}; {clear} is an operator's word", details)
-    if device.get("hides_reset"):  # an older gateway does not tell
+    if device.hides_reset:
         todo = f"it needs {needs}; after a reset that the driver does not report: {clear}"
     else:
-        todo = f"it needs {needs}" + (f"; {clear} is an operator's word" if device.get("clear_helps", True) else "")
-    return mend(f"{name} is not given out: {reason}", todo, (*_explain(device["evidence"], remedies), *held))
+        todo = f"it needs {needs}" + (f"; {clear} is an operator's word" if device.clear_helps else "")
+    return mend(f"{name} is not given out: {reason}", todo, (*_explain(device.evidence, remedies), *held))
 
 
-def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies | None) -> Iterator[str]:
+def _explain(evidence: Sequence[Evidence], remedies: Remedies | None) -> Iterator[str]:
     """Yield lines about each cause: where it came from and when, and what the vendor says to do, unless it was done."""
-    found = [
-        Evidence(
-            what=each["what"],
-            at=each["at"],
-            kind=EvidenceKind(each.get("kind", "")),
-            source=source_of(each.get("source", "")),
-            since=each.get("since"),
-        )
-        for each in evidence
-    ]
-    for cause in causes_of(found, remedies or (lambda _: Remedy())):
+    for cause in causes_of(evidence, remedies or (lambda _: Remedy())):
         first = f", first at {local_time(cause.first)}" if cause.first != cause.last else ""
         yield f"{cause.what}: from {cause.source.value}, at {local_time(cause.last)}{first}"
         remedy = cause.remedy
@@ -122,54 +117,54 @@ def _explain(evidence: Sequence[Mapping[str, Any]], remedies: Remedies | None) -
                 yield f"  {title}{f' {word}' if word else ''}: {sentence}"
 
 
-def _check_number(number: Mapping[str, Any]) -> Iterator[Finding]:
+def _check_number(number: CountStatus) -> Iterator[Finding]:
     """Report GPUs that are missing, and more GPUs than were expected."""
-    expected, present = number.get("expected"), number.get("present")
-    if expected is None or present is None:
+    if number.expected is None or number.present is None:
         return
-    if number["problem"]:
+    if number.problem:
         yield mend(
-            f"GPUs are missing: {number['problem']} (expected by: {number['decided_by']})",
+            f"GPUs are missing: {number.problem} (expected by: {number.decided_by})",
             "see `lspci -d 10de:`, whether the machine sees them, and `dmesg` for NVRM and for PCIe errors; "
             f"if they were taken out on purpose: {_accepting(number)}",
         )
-    elif present > expected:
-        yield hint(f"there are {present} GPUs, and {expected} are expected by {number['decided_by']}")
+    elif number.present > number.expected:
+        yield hint(f"there are {number.present} GPUs, and {number.expected} are expected by {number.decided_by}")
 
 
-def _accepting(number: Mapping[str, Any]) -> str:
+def _accepting(number: CountStatus) -> str:
     """Return how the number of GPUs becomes the expected one. The gateway accepts no number before it has seen any."""
-    if number["decided_by"] != BY_MEMORY:
+    if number.decided_by != BY_MEMORY:
         return "set the right number there"
-    if number["present"]:
+    if number.present:
         return "`plugin-gateway health accept`"
-    return f"end the gateway, delete {number['kept_in']}, and start it again"
+    return f"end the gateway, delete {number.kept_in}, and start it again"
 
 
-def _check_configuration(status: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
-    file = status.get("configuration_file")  # an older gateway has none
-    if status["configuration_problem"]:
-        problem = status["configuration_problem"]
+def _check_configuration(status: Status, gateway: str) -> Iterator[Finding]:
+    file = status.configuration_file
+    if status.configuration_problem:
         yield mend(
-            f"{gateway} refused its configuration file and goes on with an older one: {problem}",
+            f"{gateway} refused its configuration file and goes on with an older one: {status.configuration_problem}",
             "mend the file, then plugin-gateway reload",
         )
-    elif file and file["changed"]:
+    elif file is not None and file.changed:
         yield hint(
-            f"the configuration file {file['path']} was changed after {gateway} read it",
+            f"the configuration file {file.path} was changed after {gateway} read it",
             "plugin-gateway reload; with --watch-config the gateway reads it by itself",
         )
 
 
-def _check_driver(driver: Mapping[str, Any], gateway: str) -> Iterator[Finding]:
-    if driver.get("released") is not None:
-        yield hint(driver["problem"], "plugin-gateway driver take takes it again at once")
-    elif driver["problem"]:
-        yield mend(f"{gateway} waits for the driver: {driver['problem']}", driver.get("todo") or _DRIVER_TODO)
-    if driver["events_problem"]:
-        yield mend(f"the driver's events cannot be waited for: {driver['events_problem']}", _DRIVER_TODO)
-    if kernel_log := driver.get("kernel_log"):
-        yield check_kernel_log(kernel_log["problem"])
+def _check_driver(driver: DriverStatus, gateway: str) -> Iterator[Finding]:
+    if driver.released is not None:
+        yield hint(
+            driver.problem or "an operator has released the driver", "plugin-gateway driver take takes it again at once"
+        )
+    elif driver.problem:
+        yield mend(f"{gateway} waits for the driver: {driver.problem}", driver.todo or _DRIVER_TODO)
+    if driver.events_problem:
+        yield mend(f"the driver's events cannot be waited for: {driver.events_problem}", _DRIVER_TODO)
+    if driver.kernel_log is not None:
+        yield check_kernel_log(driver.kernel_log.problem)
 
 
 def check_kernel_log(problem: str | None) -> Finding:
@@ -179,15 +174,15 @@ def check_kernel_log(problem: str | None) -> Finding:
     return mend(f"the kernel's log cannot be read: {problem}", _KERNEL_LOG_TODO)
 
 
-def _check_resource(resource: Mapping[str, Any]) -> Finding:
-    name = resource["name"]
-    if resource["stream_opened"] is not None:
-        return well(f"{name} is registered as {resource['api_version']}")
-    if resource["stands_by"]:
+def _check_resource(resource: OfferedResource) -> Finding:
+    name = resource.name
+    if resource.stream_opened is not None:
+        return well(f"{name} is registered as {resource.api_version}")
+    if resource.stands_by:
         return hint(f"{name}: another gateway of this node has it, this one stands by")
-    if not resource["failures"]:
+    if not resource.failures:
         return mend(f"{name} is not registered: the gateway waits for a kubelet", "see the first lines")
-    last = resource["failures"][-1]
-    words = f": {last['words']}" if last["words"] else ""
-    cure = next((cure for failure, cure in CURES.items() if failure.value == last["cause"]), None)
-    return mend(f"{name} is not registered: {last['cause']}{words}", cure or "see the kubelet's log for its side")
+    last = resource.failures[-1]
+    words = f": {last.words}" if last.words else ""
+    cure = next((cure for failure, cure in CURES.items() if failure.value == last.cause), None)
+    return mend(f"{name} is not registered: {last.cause}{words}", cure or "see the kubelet's log for its side")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
-from plugin_gateway.adapters.commands.run.settings_in_words import as_text, decided_words, differences
+from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.kinds import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -37,12 +37,17 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
+    from plugin_gateway.adapters.gateway.status import ProcessStatus
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
 
 _GATEWAY = "plugin_gateway.adapters.gateway"
 _CONTROL = "plugin_gateway.adapters.control.control_socket"
-_COMMANDS = (f"{_GATEWAY}.device_counter", "plugin_gateway.adapters.control.operator_commands")
+_COMMANDS = (
+    f"{_GATEWAY}.device_counter",
+    "plugin_gateway.adapters.control.operator_commands",
+    "plugin_gateway.adapters.commands.run.process_status",
+)
 """The modules that `Daemon._commands` uses."""
 
 
@@ -235,18 +240,12 @@ class Daemon:
     async def _serve_http(self, listener: socket.socket) -> None:
         await self._import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
-        from plugin_gateway.adapters.monitoring.metrics import Numbers, Refusals  # noqa: PLC0415 - see above
         from plugin_gateway.adapters.monitoring.pages import make_pages  # noqa: PLC0415 - see above
 
         pages = make_pages(
             self._gateway,
             self._commands().status,
             self._driver.is_watching,
-            numbers=Numbers(
-                compare=lambda: self._device_counter().comparison,
-                refusals=lambda: Refusals(self._refusals, self._configuration_problem is not None),
-                kubelet_dir=self._settings.kubelet_dir,
-            ),
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
             device_word=self._device_word,
         )
@@ -256,27 +255,14 @@ class Daemon:
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
         return OperatorCommands(
-            self._gateway, self._device_counter(), self._configuration, self._reload_for_operator, self._driver
+            self._gateway, self._device_counter(), self._status, self._reload_for_operator, self._driver
         )
 
-    def _configuration(self) -> Mapping[str, object]:
-        """Return what `status` shows about this process, and the values that somebody decided, with their sources."""
-        from plugin_gateway.adapters.support.about import about  # noqa: PLC0415 - only needed for an answer
+    def _status(self) -> "ProcessStatus":
+        from plugin_gateway.adapters.commands.run.process_status import process_status  # noqa: PLC0415 - after the start
 
-        settings, file, here = self._settings, self._settings.config_file, about("")
-        decided = {name: source for name, source in settings.sources.items() if source != "default"}
-        return {
-            "gateway": {"version": here.gateway, "host": here.node, "instance": self._registrar.instance},
-            "kubelet_dir": str(settings.kubelet_dir),
-            "configuration_problem": self._configuration_problem,
-            "configuration_file": None
-            if file is None
-            else {"path": str(file), "changed": find_version(file) not in {settings.file_version, self._tried}},
-            "in_force": settings.in_force,
-            "configuration": {
-                name: {"value": as_text(settings, name), "source": source} for name, source in decided.items()
-            },
-        }
+        instance = self._registrar.instance
+        return process_status(self._settings, instance, self._tried, self._configuration_problem, self._refusals)
 
     def _finish_start(self) -> None:
         """Do what the first registration does not need. Objects that exist now are not collected any more."""

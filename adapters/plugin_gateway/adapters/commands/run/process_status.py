@@ -1,0 +1,51 @@
+"""What the status says of the process: which gateway it is, and the configuration that is in force."""
+
+from plugin_gateway.adapters.commands.run.settings_in_words import as_text
+from plugin_gateway.adapters.configuration.file_version import FileVersion, find_version
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.gateway.status import (
+    ConfigurationFile,
+    Decided,
+    GatewayIdentity,
+    InForce,
+    NamingRule,
+    ProcessStatus,
+)
+from plugin_gateway.adapters.support.about import about
+
+
+def process_status(
+    settings: Settings, instance: str, tried: FileVersion | None, problem: str | None, refused: int
+) -> ProcessStatus:
+    """Return what the process knows of itself, and the values that somebody decided, with their sources.
+
+    ``tried`` is the version of the file that was read last, also if it was refused. ``problem`` is why that was so, and
+    ``refused`` how many were.
+    """
+    here, file = about(""), settings.config_file
+    decided = {name: source for name, source in settings.sources.items() if source != "default"}
+    return ProcessStatus(
+        gateway=GatewayIdentity(version=here.gateway, host=here.node, instance=instance),
+        kubelet_dir=str(settings.kubelet_dir),
+        configuration_problem=problem,
+        configurations_refused=refused,
+        configuration_file=None
+        if file is None
+        else ConfigurationFile(path=str(file), changed=find_version(file) not in {settings.file_version, tried}),
+        in_force=_in_force(settings),
+        configuration={name: Decided(value=as_text(settings, name), source=source) for name, source in decided.items()},
+    )
+
+
+def _in_force(settings: Settings) -> InForce:
+    return InForce(
+        kubelet_dir=str(settings.kubelet_dir),
+        driver_root=settings.driver_root,
+        container_driver_root=settings.container_driver_root,
+        dev_root=settings.dev_root,
+        backend=settings.backend,
+        pass_device_specs=settings.pass_device_specs,
+        numa_hints=settings.numa_hints,
+        kernel_log=settings.kernel_log,
+        resources=tuple(NamingRule(pattern=rule.pattern, name=rule.name) for rule in settings.resources),
+    )

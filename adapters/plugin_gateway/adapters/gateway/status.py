@@ -1,0 +1,274 @@
+"""The status: what one gateway knows and does at one moment. Terminal, page, JSON, `doctor` and metrics read it.
+
+`status_making` makes it from the gateway. `status_document` writes it as JSON, and reads it. The docstrings are the
+descriptions in docs/status.schema.json. A field with a default can be missing in the answer of an older gateway.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from plugin_gateway.adapters.gateway.driver_access import Released
+from plugin_gateway.adapters.registration.history import Failed, Registered
+from plugin_gateway.core.device_count import KnownDevice
+from plugin_gateway.core.devices import DeviceId, RejectedDevice
+from plugin_gateway.core.health.faults import Evidence, Stage
+from plugin_gateway.core.health.observations import KernelLogRead
+from plugin_gateway.core.health.policy import EvidenceKind
+
+VERSION = 1
+"""Version of the form. A field that is added does not change it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayIdentity:
+    """Which gateway it is."""
+
+    version: str | None = None
+    """Version of the gateway. Null if it is too old to say it."""
+    host: str | None = None
+    """Name of its host. In a cluster it is the name of the pod."""
+    instance: str | None = None
+    """The part of its sockets' names that no other gateway has."""
+    pid: int | None = None
+    """Its process, as `plugin-gateway status` sees it. Null if it is not visible there, and in /status."""
+    socket: str | None = None
+    """Its control socket. Null in /status."""
+    role: str | None = None
+    """What it does for the kubelet, as `plugin-gateway status` says it. Null in /status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverStatus:
+    """The driver of the devices."""
+
+    version: str | None
+    """Version of the driver that answered last. Null if none has told it."""
+    problem: str | None
+    """Why the driver cannot be asked. Null if it can."""
+    todo: str | None = None
+    """What to do about it, for people. Null if nothing is known, or the gateway is too old to say it."""
+    events_problem: str | None
+    """Why the driver's events cannot be received, so that faults go unseen. Null if they can."""
+    kernel_log: KernelLogRead | None = None
+    """Null if the kernel's log is not to be read, or nobody has tried yet."""
+    released: Released | None = None
+    """Null if no operator has released the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigurationFile:
+    """The configuration file of the gateway."""
+
+    path: str
+    changed: bool
+    """Whether it was changed after the gateway read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A setting that is not a default."""
+
+    value: str
+    source: str
+    """Which flag, variable or key of the file decided it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamingRule:
+    """Under which name devices are offered. The first rule that matches decides."""
+
+    pattern: str
+    """A shell pattern for the whole product name."""
+    name: str
+    """The name of the resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The settings with which other commands look at the node as this gateway does. Null if the gateway is too old."""
+
+    kubelet_dir: str | None = None
+    driver_root: str | None = None
+    container_driver_root: str | None = None
+    dev_root: str | None = None
+    backend: str | None = None
+    pass_device_specs: bool | None = None
+    numa_hints: bool | None = None
+    kernel_log: bool | None = None
+    resources: tuple[NamingRule, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedResource:
+    """A resource, and how far its registration with the kubelet is."""
+
+    name: str
+    api_version: str | None
+    """The API version of the open stream. Null if no stream is open."""
+    endpoint: str | None
+    """The name of the socket that was sent to the kubelet last. Null if there is none."""
+    stream_opened: float | None
+    """When the open stream was opened, in seconds since the epoch. Null if no stream is open."""
+    stands_by: bool
+    """Whether another gateway of this node serves the resource."""
+    registrations: tuple[Registered, ...]
+    """The latest registrations, the oldest first."""
+    failures: tuple[Failed, ...]
+    """The latest registrations that failed, the oldest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedEvidence:
+    """Evidence that the policy acts on only when it is repeated."""
+
+    what: str
+    """What was reported, for people."""
+    kind: EvidenceKind
+    """The same as a word for programs."""
+    times: int
+    """How often it was reported within the window."""
+    needed: int
+    """How often it has to be reported."""
+    window: float
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    """A device, and its health."""
+
+    id: DeviceId
+    """The id under which it is offered and cleared."""
+    index: int | None = None
+    """Its number in the driver's list. Null if the driver does not show it now."""
+    product: str | None = None
+    """Null if the driver does not show it now."""
+    pci_address: str | None = None
+    """Empty if it is not known. Null if the driver does not show it now."""
+    resource: str | None = None
+    """The resource under which it is offered. Null if it is not offered."""
+    health: Stage
+    """Only a healthy device is given out. One on probation is watched for a time first."""
+    reason: str | None = None
+    """Why it is not healthy, for people. Null if it is healthy."""
+    since: float | None = None
+    """Since when it is not healthy, in seconds since the epoch. Null if it is healthy."""
+    needs: str | None = None
+    """What it needs to be healthy again, for people. Null if it is healthy."""
+    quiet_left: float | None = None
+    """Seconds of its quiet time that are left. Null if it is not on a probation that they end."""
+    clear_helps: bool = True
+    """Whether an operator's word is enough to make it healthy."""
+    hides_reset: bool = False
+    """Whether the driver may not report a reset of it."""
+    evidence: tuple[Evidence, ...] = ()
+    """The evidence against it: the first, then the latest. Empty if it is healthy."""
+    reported: tuple[str, ...] = ()
+    """The lasting problems that the policy only reports, for people."""
+    repeated: tuple[RepeatedEvidence, ...] = ()
+    """The evidence that the policy acts on only when it is repeated."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it is given out."""
+        return self.health is Stage.HEALTHY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountStatus:
+    """How many devices there are and should be."""
+
+    expected: int | None = None
+    """How many there should be. Null if that is not known."""
+    decided_by: str | None = None
+    """What says how many there should be. Null if nothing does."""
+    present: int | None = None
+    """How many can be offered. Null until that is known."""
+    missing: tuple[KnownDevice, ...] = ()
+    """The known devices that are missing. Empty while there are as many as expected."""
+    rejected: tuple[RejectedDevice, ...] = ()
+    """The devices that cannot be offered. Empty while there are as many as expected."""
+    problem: str | None = None
+    """Which devices are missing, for people. Null if none is."""
+    kept_in: str | None = None
+    """The file that remembers the number."""
+    not_kept: str | None = None
+    """Why that file cannot be written. Null if it can."""
+    file_system: str | None = None
+    """The kind of the file system of that file. Null if it is not known."""
+    outlives_boot: bool = False
+    """Whether that file system outlives a boot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginSocket:
+    """A socket that may be the other plugin's."""
+
+    name: str
+    pid: int | None
+    """The process that listens on it. Null if it is not visible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConflictStatus:
+    """Another device plugin with the same resource or the same devices."""
+
+    resource: str
+    """The resource of this gateway."""
+    cause: str
+    """How it was found: `foreign_devices`, `same_devices` or `socket_name`."""
+    other_resource: str | None
+    """The name under which the same devices are offered. Null if it is the same resource."""
+    devices: tuple[str, ...]
+    """The ids that show it, as the kubelet has them."""
+    sockets: tuple[PluginSocket, ...]
+    """The sockets that may be those of the other plugin. Empty if none is in the kubelet's directory."""
+    what: str
+    """What is wrong, for people."""
+    todo: str
+    """What to do about it, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStatus:
+    """What the process of the gateway knows of itself and of its configuration."""
+
+    gateway: GatewayIdentity = GatewayIdentity()
+    kubelet_dir: str
+    """The kubelet's directory of device plugins."""
+    configuration_problem: str | None
+    """Why the configuration that was read last was refused, so that an older one is in force. Null if it was not."""
+    configurations_refused: int = 0
+    """How many configurations were refused since the start."""
+    configuration_file: ConfigurationFile | None = None
+    """Null if there is no file, or the gateway is too old to say it."""
+    in_force: InForce = InForce()
+    configuration: Mapping[str, Decided]
+    """The settings that are not defaults, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status(ProcessStatus):
+    """The status of one gateway."""
+
+    version: int = VERSION
+    """1. A field that is added does not change it."""
+    driver: DriverStatus
+    resources: tuple[OfferedResource, ...]
+    """The resources that are offered to the kubelet."""
+    devices: tuple[DeviceStatus, ...]
+    """The devices that the driver shows."""
+    absent: tuple[DeviceStatus, ...]
+    """The devices that are not healthy, and that the driver does not show now."""
+    rejected: tuple[RejectedDevice, ...] = ()
+    """The devices that exist and cannot be offered."""
+    set_aside: tuple[RejectedDevice, ...] = ()
+    """The devices that are left to others."""
+    device_count: CountStatus = CountStatus()
+    conflicts: tuple[ConflictStatus, ...] = ()
+    """The conflicts with other device plugins."""
+
+    @property
+    def unhealthy(self) -> Sequence[DeviceStatus]:
+        """All devices that are not healthy, also those that the driver does not show now."""
+        return [device for device in (*self.devices, *self.absent) if not device.is_healthy]

@@ -1,0 +1,140 @@
+"""Makes the status from the gateway."""
+
+import math
+from dataclasses import replace
+
+from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
+from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
+from plugin_gateway.adapters.gateway.driver_access import Released
+from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.gateway.status import (
+    ConflictStatus,
+    DeviceStatus,
+    DriverStatus,
+    OfferedResource,
+    PluginSocket,
+    ProcessStatus,
+    RepeatedEvidence,
+    Status,
+)
+from plugin_gateway.adapters.registration.history import ResourceStatus
+from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
+from plugin_gateway.core.health.policy import EvidenceKind, words_of
+from plugin_gateway.core.health.repetition import Progress
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.assignment import advertise
+
+HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
+"""A pod holds the device under another resource name. No policy decides about it."""
+
+
+def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | None, process: ProcessStatus) -> Status:
+    """Return the status of this moment. ``released`` says whether an operator has released the driver."""
+    state = gateway.state
+    resources = {
+        device.id: name
+        for name, advertisement in advertise(state, gateway.rules).items()
+        for device in advertisement.devices
+    }
+    return Status(
+        gateway=process.gateway,
+        kubelet_dir=process.kubelet_dir,
+        configuration_problem=process.configuration_problem,
+        configurations_refused=process.configurations_refused,
+        configuration_file=process.configuration_file,
+        in_force=process.in_force,
+        configuration=process.configuration,
+        driver=_driver(state, released),
+        resources=tuple(map(_resource, gateway.registrar.status())),
+        devices=tuple(_present(gateway, device, resources.get(device.id)) for device in state.devices),
+        absent=tuple(health_of(gateway, device) for device in state.faults if not state.has(device)),
+        rejected=state.inventory.rejected if state.inventory is not None else (),
+        set_aside=state.inventory.set_aside if state.inventory is not None else (),
+        device_count=counter.status(),
+        conflicts=tuple(map(_conflict, gateway.conflicts)),
+    )
+
+
+def health_of(gateway: Gateway, device: DeviceId) -> DeviceStatus:
+    """Return the health of a device. One that is only withheld is unhealthy for the kubelet as well."""
+    fault, withheld = gateway.state.faults.get(device), gateway.withheld.get(device)
+    if fault is not None:
+        return _unhealthy(gateway, device, fault)
+    if withheld is None:
+        return DeviceStatus(id=device, health=Stage.HEALTHY)
+    return DeviceStatus(
+        id=device,
+        health=Stage.UNHEALTHY,
+        reason=withheld.reason,
+        since=withheld.since,
+        needs="the end of these pods, or an operator's word",
+        evidence=(Evidence(withheld.reason, withheld.since, HELD_ELSEWHERE, Source.GATEWAY),),
+    )
+
+
+def _unhealthy(gateway: Gateway, device: DeviceId, fault: Fault) -> DeviceStatus:
+    """Return the health of a device that has a fault. An operator's word is enough for one that is not there."""
+    left = gateway.quiet_left(device)
+    return DeviceStatus(
+        id=device,
+        health=fault.stage,
+        reason=fault.reason,
+        since=fault.since,
+        needs=fault.lacks + (f", {math.ceil(left)} s of it are left" if left is not None else ""),
+        quiet_left=left,
+        clear_helps=fault.is_clearable or not gateway.state.has(device),
+        hides_reset=fault.hides_reset,
+        evidence=fault.evidence,
+    )
+
+
+def _present(gateway: Gateway, device: Device, resource: str | None) -> DeviceStatus:
+    return replace(
+        health_of(gateway, device.id),
+        index=device.index,
+        product=device.product,
+        pci_address=device.pci_address,
+        resource=resource,
+        reported=tuple(gateway.state.reported.get(device.id, {}).values()),
+        repeated=tuple(map(_repeated, gateway.progress_of(device.id))),
+    )
+
+
+def _repeated(each: Progress) -> RepeatedEvidence:
+    return RepeatedEvidence(what=words_of(each.kind), **each._asdict())
+
+
+def _driver(state: State, released: Released | None) -> DriverStatus:
+    return DriverStatus(
+        version=state.driver.version if state.driver is not None else None,
+        problem=state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+        todo=state.driver_todo or None,
+        events_problem=state.events_problem,
+        kernel_log=state.kernel_log,
+        released=released,
+    )
+
+
+def _resource(each: ResourceStatus) -> OfferedResource:
+    return OfferedResource(
+        name=each.resource,
+        api_version=each.api_version,
+        endpoint=each.endpoint,
+        stream_opened=each.stream_opened,
+        stands_by=each.stands_by,
+        registrations=tuple(each.records.registered),
+        failures=tuple(each.records.failed),
+    )
+
+
+def _conflict(known: KnownConflict) -> ConflictStatus:
+    return ConflictStatus(
+        resource=known.conflict.resource,
+        cause=known.conflict.cause.value,
+        other_resource=known.conflict.other_resource,
+        devices=known.conflict.devices,
+        sockets=tuple(PluginSocket(name=name, pid=pid or None) for name, pid in known.pids.items()),
+        what=known.words,
+        todo=TODO,
+    )
