@@ -75,8 +75,9 @@ check: $(READY)
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
 	$(BIN)/python docs/options.py
+	$(BIN)/python docs/status_schema.py
 	$(BIN)/python deploy/generate.py
-	git diff --exit-code --stat -- api docs/health.md deploy/manifests deploy/helm
+	git diff --exit-code --stat -- api docs/health.md docs/status.schema.json deploy/manifests deploy/helm
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)
@@ -85,6 +86,7 @@ generate: $(READY)
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
 	$(BIN)/python docs/options.py
+	$(BIN)/python docs/status_schema.py
 	$(BIN)/python deploy/generate.py
 
 bench: $(READY)

@@ -60,6 +60,8 @@ def test_only_ruff_is_told_the_files() -> None:
         ("generate-differences", "deploy/README.md"),
         ("generate-options", "adapters/plugin_gateway/adapters/configuration/options.py"),
         ("generate-options", "deploy/helm/plugin-gateway/values.yaml"),
+        ("generate-status-schema", "adapters/plugin_gateway/adapters/gateway/status.py"),
+        ("generate-status-schema", "docs/status.schema.json"),
         ("generate-deployment", "deploy/manifests/plugin-gateway.yaml"),
         ("generate-deployment", "deploy/README.md"),
         *((name, "pyproject.toml") for name in ("mypy", "pyright", "lint-imports", "generate-deployment")),
