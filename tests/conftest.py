@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from driver.driver import Driver
 from plugin_gateway.adapters.support.logs import log
 
 os.environ["GRPC_VERBOSITY"] = "NONE"
+
+# Property tests look for wrong results, not for slow ones: the machine may have other things to do.
+settings.register_profile("plugin-gateway", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plugin-gateway")
 
 pytest_plugins = ["leaks"]
 
