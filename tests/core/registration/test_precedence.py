@@ -72,3 +72,44 @@ def test_a_registration_that_another_one_may_have_replaced_is_made_again() -> No
     seen, reason = Precedence("a").while_expected([other("b")], 100.0)
     assert reason is None
     assert seen.while_expected([], 101.0)[1] is Reason.OTHER_GATEWAY_LEFT
+
+
+def test_a_gateway_that_is_known_to_have_left_is_not_waited_for() -> None:
+    younger = Gateway("b")
+    assert younger.wait(100.0, other("a", has_stream=True)) == TAKE_OVER
+    younger.precedence = younger.precedence.hear_left("a", 101.0)
+    assert younger.wait(101.07) == 0
+    assert younger.precedence.takes_over
+
+
+def test_a_word_that_comes_after_the_sockets_are_gone_ends_the_wait_too() -> None:
+    younger = Gateway("b")
+    assert younger.wait(100.0, other("a", has_stream=True)) == TAKE_OVER
+    assert younger.wait(101.0) == TAKE_OVER
+    younger.precedence = younger.precedence.hear_left("a", 101.01)
+    assert younger.wait(101.08) == 0
+
+
+def test_the_last_sockets_of_a_gateway_that_left_are_waited_for_a_moment_and_then_believed() -> None:
+    younger, holding = Gateway("b"), other("a", has_stream=True)
+    younger.wait(100.0, holding)
+    younger.precedence = younger.precedence.hear_left("a", 101.0)
+    assert younger.wait(101.07, holding) == pauses.LAST_SOCKETS_LOOK.seconds
+    assert younger.wait(101.0 + pauses.LAST_SOCKETS.seconds, holding) == TAKE_OVER
+    assert younger.wait(102.0) == TAKE_OVER
+
+
+def test_of_several_gateways_each_has_to_leave() -> None:
+    youngest = Gateway("c")
+    assert youngest.wait(100.0, other("a", has_stream=True), other("b")) == TAKE_OVER
+    youngest.precedence = youngest.precedence.hear_left("a", 101.0)
+    assert youngest.wait(101.07, other("b")) == TAKE_OVER
+    assert youngest.wait(102.0) == TAKE_OVER
+    youngest.precedence = youngest.precedence.hear_left("b", 102.1)
+    assert youngest.wait(102.2) == 0
+
+
+def test_the_word_of_a_gateway_that_has_no_precedence_changes_nothing() -> None:
+    elder = Gateway("a")
+    assert elder.wait(100.0, other("b")) == 0
+    assert elder.precedence.hear_left("b", 101.0) is elder.precedence

@@ -66,6 +66,13 @@ TAKE_OVER = Pause(
     "for which the other gateway has to be gone before this one takes over",
     "A kubelet that starts empties its directory, so the sockets of all gateways are gone for a moment.",
 )
+LAST_SOCKETS = Pause(
+    0.5,
+    "",
+    "for which sockets of a gateway that has left may still be there",
+    "The kernel closes the sockets of a process that ended one after the other.",
+)
+LAST_SOCKETS_LOOK = Pause(0.02, "", "between two looks at the sockets of a gateway that has left", LAST_SOCKETS.fact)
 ELDER = Pause(
     15.0,
     "all",

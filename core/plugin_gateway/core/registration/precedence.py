@@ -10,7 +10,8 @@ newer connection. Precedence is as follows:
 - If both have a stream, they started at the same time. The younger one ends its stream after 1.5 s. The older one then
   registers again, because the kubelet may have lost its stream when the other one ended.
 
-A gateway that does not register stands by. It takes over when the other gateway has been gone for 1.5 s.
+A gateway that does not register stands by. It takes over when the other gateway has been gone for 1.5 s, or at once if
+it is known that the other gateway has left: it said so, or its process ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,10 @@ class Precedence(NamedTuple):
     """Whether the next registration follows that of another gateway."""
     idle_since: Mapping[str, float] = {}
     """Since when each running gateway holds no stream."""
+    awaited: frozenset[str] = frozenset()
+    """The instances that this gateway stands by for, and that are not known to have left."""
+    left: Mapping[str, float] = {}
+    """For each instance that left while this gateway stood by for it, when that became known."""
 
     def start_over(self) -> "Precedence":
         """Give the older gateway precedence again, because the kubelet is new."""
@@ -56,15 +61,41 @@ class Precedence(NamedTuple):
     def before_register(self, others: Sequence[OtherGateway], now: float) -> tuple["Precedence", float]:
         """Return how many seconds the next registration has to wait. 0 if no other gateway has precedence."""
         seen = self.see(others, now, is_holding=False)._replace(both_hold_since=None)
-        if any(seen.known.values()):
-            return seen._replace(is_standing_by=True, takes_over=False, gone_since=None), pauses.TAKE_OVER.seconds
+        first = frozenset(instance for instance, goes_first in seen.known.items() if goes_first)
+        if first:
+            return seen._stand_by(first, now)
         if not seen.is_standing_by:
             return seen, 0.0
         gone_since = now if seen.gone_since is None else seen.gone_since
-        wait = max(gone_since + pauses.TAKE_OVER.seconds - now, 0.0)
+        wait = max(gone_since + pauses.TAKE_OVER.seconds - now, 0.0) if seen.awaited else 0.0
         if wait:
             return seen._replace(gone_since=gone_since), wait
-        return seen._replace(is_standing_by=False, takes_over=True, gone_since=None), 0.0
+        return (
+            seen._replace(is_standing_by=False, takes_over=True, gone_since=None, awaited=frozenset(), left={}),
+            0.0,
+        )
+
+    def _stand_by(self, first: frozenset[str], now: float) -> tuple["Precedence", float]:
+        """Return how long to stand by for these instances. One that left is only looked for again, for a while."""
+        ending = {
+            instance: since
+            for instance, since in self.left.items()
+            if instance not in first or now - since < pauses.LAST_SOCKETS.seconds
+        }
+        seen = self._replace(
+            is_standing_by=True,
+            takes_over=False,
+            gone_since=None,
+            left=ending,
+            awaited=self.awaited | (first - ending.keys()),
+        )
+        return seen, (pauses.TAKE_OVER if first - ending.keys() else pauses.LAST_SOCKETS_LOOK).seconds
+
+    def hear_left(self, instance: str, now: float) -> "Precedence":
+        """Return what is known when an instance has left. It is not awaited any more."""
+        if instance not in self.awaited:
+            return self
+        return self._replace(awaited=self.awaited - {instance}, left={**self.left, instance: now})
 
     def while_open(self, others: Sequence[OtherGateway], now: float) -> tuple["Precedence", Reason | None]:
         """Return why this gateway has to end its stream. None if it does not have to.

@@ -34,6 +34,7 @@ from plugin_gateway.core.registration.values import (
     KubeletSeen,
     LookForOthers,
     Manners,
+    OtherLeft,
     OthersSeen,
     Register,
     Renewed,
@@ -79,6 +80,20 @@ def begin(registration: Registration, _state: State, event: OthersSeen, around: 
         seen = seen._replace(precedence=precedence._replace(takes_over=False), retry=retry)
     after, actions = _send(seen, around.ladder[0], around.now, (), around.now)
     return after, (*reports, *actions)
+
+
+def hear(registration: Registration, state: Waiting | StandingBy, event: OtherLeft, around: Surroundings) -> Outcome:
+    """Look again when the kubelet has had time to notice the end of the streams of a gateway that left.
+
+    `CLOSED_STREAM` would be too long here: no pod could be admitted for a second at each update of a node. It is for a
+    kubelet that is stopped for a moment. Such a kubelet may lose this registration, and is then registered with again.
+    """
+    precedence = registration.precedence.hear_left(event.instance, around.now)
+    if precedence is registration.precedence:
+        return registration, ()
+    not_before = max(registration.retry.not_before, around.now + pauses.SAME_KUBELET.seconds)
+    after = registration._replace(precedence=precedence, retry=registration.retry._replace(not_before=not_before))
+    return after._replace(state=StandingBy(around.now) if isinstance(state, StandingBy) else state), ()
 
 
 def stand_by_in_queue(registration: Registration, state: Queued, event: OthersSeen, around: Surroundings) -> Outcome:

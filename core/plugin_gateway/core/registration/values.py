@@ -73,6 +73,12 @@ class OthersSeen(NamedTuple):
     others: Sequence[OtherGateway]
 
 
+class OtherLeft(NamedTuple):
+    """Another gateway gave up the resource: its streams have ended, and it registers no more. Or its process ended."""
+
+    instance: str
+
+
 class TurnGiven(NamedTuple):
     """No other resource keeps the kubelet busy. See `turns`."""
 
@@ -125,6 +131,7 @@ Event = (
     | KubeletSeen
     | KubeletGone
     | OthersSeen
+    | OtherLeft
     | TurnGiven
     | AskedForOptions
     | Answered

@@ -1,0 +1,83 @@
+"""What a registration that stands by does when the other gateway leaves."""
+
+import pytest
+
+from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.registration.endings import Outcome
+from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.registration.machine import step
+from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
+from plugin_gateway.core.registration.states import Registration, StandingBy, Waiting
+from plugin_gateway.core.registration.values import (
+    Added,
+    Event,
+    Kubelet,
+    KubeletSeen,
+    LookForOthers,
+    Manners,
+    OtherLeft,
+    OthersSeen,
+    Register,
+    Surroundings,
+    Tick,
+)
+
+DIALECT = Manners("v1beta1", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
+ELDER = OtherGateway("a", "a.sock", 1, has_stream=True)
+SAME_KUBELET, TAKE_OVER = pauses.SAME_KUBELET.seconds, pauses.TAKE_OVER.seconds
+
+
+def after(registration: Registration, *events: tuple[float, Event]) -> Outcome:
+    """Return the registration after these events, and the actions of the last one."""
+    actions: Outcome = (registration, ())
+    for now, event in events:
+        actions = step(actions[0], event, Surroundings(now, (DIALECT,)))
+    return actions
+
+
+@pytest.fixture
+def standing_by() -> Registration:
+    seen = KubeletSeen(Kubelet(1, 0.0, just_started=False), Reason.KUBELET_APPEARED)
+    registration, _ = after(
+        Registration(Precedence("b")), (0.0, seen), (1.0, Added()), (1.0, Tick()), (1.0, OthersSeen([ELDER]))
+    )
+    assert registration.state == StandingBy(1.0 + TAKE_OVER)
+    return registration
+
+
+def test_it_registers_when_the_kubelet_had_time_to_notice_the_end_of_the_others_stream(
+    standing_by: Registration,
+) -> None:
+    left, actions = after(standing_by, (10.0, OthersSeen([ELDER])), (10.5, OtherLeft("a")))
+    assert not actions
+    assert left.deadline == 10.5 + SAME_KUBELET
+    looked, actions = after(left, (left.deadline, Tick()))
+    assert actions == (LookForOthers(),)
+    registered, actions = after(looked, (left.deadline, OthersSeen([])))
+    (register,) = actions
+    assert isinstance(register, Register)
+    assert register.may_be_known
+    assert registered.retry.reason is Reason.OTHER_GATEWAY_LEFT
+
+
+def test_it_looks_at_once_again_but_registers_no_earlier(standing_by: Registration) -> None:
+    early, actions = after(standing_by, (10.0, OtherLeft("a")), (10.01, OthersSeen([])))
+    assert (early.state, actions) == (Waiting(), ())
+    assert early.deadline == 10.0 + SAME_KUBELET
+
+
+def test_without_a_word_it_waits_as_long_as_a_kubelet_needs_to_start(standing_by: Registration) -> None:
+    gone, _ = after(standing_by, (10.0, OthersSeen([])))
+    assert gone.deadline == 10.0 + TAKE_OVER
+
+
+def test_a_word_about_somebody_else_changes_nothing(standing_by: Registration) -> None:
+    assert after(standing_by, (10.0, OtherLeft("c"))) == (standing_by, ())
+
+
+def test_the_word_counts_too_if_the_kubelet_restarted_meanwhile(standing_by: Registration) -> None:
+    seen = KubeletSeen(Kubelet(2, 10.0, just_started=True), Reason.KUBELET_REPLACED)
+    left, _ = after(standing_by, (10.0, seen), (10.01, OtherLeft("a")))
+    registered, actions = after(left, (10.09, Tick()), (10.09, OthersSeen([])))
+    assert isinstance(actions[0], Register)
+    assert registered.attempts == 1
