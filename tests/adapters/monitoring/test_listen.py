@@ -82,6 +82,28 @@ async def test_probes_tell_ready_from_alive(kubelet_dir: Path, driver: Driver) -
         assert (await get(port, "/healthz")).status == 200
 
 
+async def test_one_that_stands_by_is_ready_if_the_other_gateway_can_be_asked(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing_by = "another gateway offers this resource, standing by"
+    async with FakeKubelet(kubelet_dir, release("1.36")), listening(kubelet_dir, driver) as (_, first):
+        await first.wait_for_event("registered")
+        await first.wait_for_control()
+        async with listening(kubelet_dir, driver) as (port, process):
+            await process.wait_for_event(standing_by)
+            await process.wait_for_event("the other gateway will say when it leaves")
+            assert (await get(port, "/readyz"))[::2] == (200, "ok\n")
+        monkeypatch.setenv("STATE_DIR", str(tmp_path / "own"))
+        async with listening(kubelet_dir, driver) as (port, process):
+            await process.wait_for_event(standing_by)
+            status, _, body = await get(port, "/readyz")
+            assert status == 503
+            assert body == (
+                f"{RESOURCE} is not registered: another gateway of this node has it, and does not answer at a control "
+                "socket in this state directory\n"
+            )
+
+
 async def test_a_node_without_a_driver_is_alive_and_has_nothing_to_be_ready_for(
     kubelet_dir: Path, driver: Driver
 ) -> None:

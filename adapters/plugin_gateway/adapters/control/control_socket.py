@@ -12,7 +12,7 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.support.connections import Clients
 from plugin_gateway.adapters.support.logs import log
@@ -31,7 +31,16 @@ MAX_CLIENTS = 8
 LOOK_INTERVAL = 10.0
 """Seconds between two checks that the socket file is still ours, and between two attempts to make it."""
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+
+class Promise(NamedTuple):
+    """A first answer, which is followed by another one on the same connection."""
+
+    first: Mapping[str, Any]
+    keep: Callable[[socket.socket], None]
+    """Takes the connection, and has to close it. The end of the server does not."""
+
+
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]] | Promise]
 """Returns the answer to a request at once, or something to await for it. Raises GatewayError with a message for the
 operator."""
 
@@ -50,7 +59,7 @@ def control_sockets(directory: Path) -> Sequence[Path]:
 def is_shared(directory: Path, own_instance: str) -> bool:
     """Whether another gateway that runs has this state directory, too. Also True if that cannot be found out."""
     try:
-        others = [path for path in control_sockets(directory) if path.name != _name(own_instance)]
+        others = [path for path in control_sockets(directory) if path.name != socket_name(own_instance)]
         return any(find_listener(path) is not None for path in others)
     except FileNotFoundError:
         return False
@@ -58,7 +67,8 @@ def is_shared(directory: Path, own_instance: str) -> bool:
         return True
 
 
-def _name(instance: str) -> str:
+def socket_name(instance: str) -> str:
+    """Return the file name of the control socket of a gateway."""
     return f"control-{instance}.sock"
 
 
@@ -85,7 +95,7 @@ class ControlServer:
 
     def __init__(self, directory: Path, instance: str, answer: Answer) -> None:
         """``instance`` names this gateway among those with the same directory; see `plugin_sockets.new_instance`."""
-        self._path = directory / _name(instance)
+        self._path = directory / socket_name(instance)
         self._answer = answer
         self._lasting: set[asyncio.Future[Mapping[str, Any]]] = set()
         """Answers that are awaited. A client that leaves does not end what it asked for."""
@@ -110,7 +120,7 @@ class ControlServer:
     async def _serve(self, listener: socket.socket) -> None:
         """Serve while the socket file is there. Something else in its place is none."""
         own = identify_socket(self._path)
-        clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=_is_allowed)
+        clients = Clients(max_clients=MAX_CLIENTS, timeout=TIMEOUT, is_allowed=is_allowed)
         try:
             async with asyncio.TaskGroup() as tasks:
                 serving = tasks.create_task(clients.serve(listener, self._converse), name="operators' socket")
@@ -124,16 +134,20 @@ class ControlServer:
                     self._path.unlink()
 
     async def _converse(self, client: socket.socket) -> None:
-        """Read one request, and send its answer."""
+        """Read one request, and send its answer, or the first of two."""
         loop, data = asyncio.get_running_loop(), b""
         while not data.endswith(b"\n") and len(data) < MAX_REQUEST:
             more = await loop.sock_recv(client, MAX_REQUEST)
             if not more:
                 return
             data += more
-        await loop.sock_sendall(client, json.dumps(await self._answer_line(data)).encode() + b"\n")
+        answer = await self._answer_to(data)
+        line, keep = ({"answer": answer.first}, answer.keep) if isinstance(answer, Promise) else (answer, None)
+        await loop.sock_sendall(client, json.dumps(line).encode() + b"\n")
+        if keep is not None:
+            keep(client.dup())
 
-    async def _answer_line(self, data: bytes) -> Mapping[str, Any]:
+    async def _answer_to(self, data: bytes) -> Mapping[str, Any] | Promise:
         try:
             request = json.loads(data)
         except (ValueError, RecursionError):
@@ -142,6 +156,8 @@ class ControlServer:
             return {"error": "the request has no names with values"}
         try:
             answer = self._answer(request)
+            if isinstance(answer, Promise):
+                return answer
             return {"answer": await self._outcome(answer) if isinstance(answer, Awaitable) else answer}
         except TimeoutError:
             return {"error": f"it takes longer than {ANSWER_TIME:g} s and goes on; the log tells the outcome"}
@@ -182,6 +198,6 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def _is_allowed(client: socket.socket) -> bool:
-    """Return whether the process at the other end belongs to root or to our user."""
+def is_allowed(client: socket.socket) -> bool:
+    """Whether the process at the other end belongs to root or to our user."""
     return peer_of(client).uid in {0, os.geteuid()}

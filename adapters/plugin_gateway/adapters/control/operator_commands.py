@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.control import MAX_RELEASE
+from plugin_gateway.adapters.control.control_socket import Promise
+from plugin_gateway.adapters.control.handover import Farewells
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -31,25 +33,29 @@ class OperatorCommands:
         process: Callable[[], ProcessStatus],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
         driver: DriverAccess,
+        farewells: Farewells,
     ) -> None:
         """``process`` returns what the process knows of itself and of its configuration.
 
-        ``reload`` reads the configuration again, and returns what changed and what is wrong with it.
+        ``reload`` reads the configuration again, and returns what changed and what is wrong with it. ``farewells``
+        are the gateways that wait for the end of this one.
         """
         self._gateway = gateway
         self._counter = counter
         self._process = process
         self._reload = reload
         self._driver = driver
+        self._farewells = farewells
 
     def answer(  # noqa: PLR0911 - one for each command
         self, request: Mapping[str, Any]
-    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]] | Promise:
         """Carry out one request, and return the answer. That of `reload` waits for the configuration file.
 
         Raises:
             RefusedError: the command is unknown, or names a device that is unknown or healthy, or a wrong time.
             NotAcceptedError: the devices that are here cannot be accepted.
+            TooManyError: no more gateways can wait for the end of this one.
             GatewayError: there is no configuration file to read.
         """
         match request:
@@ -68,6 +74,8 @@ class OperatorCommands:
                 return encode(self._driver.released)
             case {"command": "take", **rest} if not rest:
                 return {"was_released": self._driver.take()}
+            case {"command": "await_leave", "resources": list(resources), **rest} if not rest:
+                return self._farewells.promise([str(each) for each in resources])
         raise RefusedError("unknown command; is the gateway of another version?")
 
     def status(self) -> Status:

@@ -11,6 +11,7 @@ from plugin_gateway.adapters.monitoring.node_health import describe_health
 from plugin_gateway.adapters.support.terminal import as_json, printable
 from plugin_gateway.core.health.remedies import Remedies
 
+_STANDS_BY = ": another gateway of this node has it, and does not answer at a control socket in this state directory"
 HTML = "text/html; charset=utf-8"
 JSON = "application/json"
 
@@ -57,14 +58,20 @@ def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
 
 
 def _unready(gateway: Gateway) -> list[str]:
-    """Return why the devices of the node cannot be used. A node without devices has no resource, and is ready."""
+    """Return why the devices of the node cannot be used. A node without devices has no resource, and is ready.
+
+    A gateway that stands by is ready if the other one answers it, because it takes over as soon as that one leaves.
+    """
     state, problems = gateway.state, []
     if state.unserved:
         problems.append(f"no driver serves the devices of this machine ({state.unserved}): {state.driver_problem}")
     if state.inventory is not None and not state.inventory.devices:
         problems += [f"{each.place} cannot be offered: {each.problem}" for each in state.inventory.rejected]
+    unserved = [each for each in gateway.registrar.status() if each.stream_opened is None]
     return problems + [
-        f"{each.resource} is not registered" for each in gateway.registrar.status() if each.stream_opened is None
+        f"{each.resource} is not registered{_STANDS_BY if each.stands_by else ''}"
+        for each in unserved
+        if not (each.stands_by and each.others_answer)
     ]
 
 

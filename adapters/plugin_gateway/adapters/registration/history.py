@@ -72,4 +72,6 @@ class ResourceStatus(NamedTuple):
     """When the open stream was opened, in seconds since the epoch. None if no stream is open."""
     stands_by: bool
     """Whether another gateway on this node serves the resource."""
+    others_answer: bool
+    """Whether each gateway that it stands by for answers on its control socket."""
     records: RegistrationRecords

@@ -8,7 +8,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,18 +23,20 @@ from plugin_gateway.adapters.registration.resource_registration import ResourceR
 from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
+from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.order import next_turn
 from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import Accepted, Registration, Streaming
+from plugin_gateway.core.registration.states import Absent, Accepted, Registration, StandingBy, Streaming
 from plugin_gateway.core.registration.values import (
     Added,
     Event,
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    OtherLeft,
     OthersSeen,
     Renewed,
     SocketDeleted,
@@ -63,6 +65,14 @@ class Registrar:
         """Called before each registration. Another gateway may have served the kubelet until then."""
         self.on_folder_change: Callable[[], None] = lambda: None
         """Called within a second after the content of the kubelet's directory changed."""
+        self.on_given_up: Callable[[], None] = lambda: None
+        """Called when a resource is not in `held` any more."""
+        self.held: frozenset[ResourceName] = frozenset()
+        """The resources that are offered, or whose streams have not ended yet."""
+        self.awaited = Latest[Mapping[str, frozenset[ResourceName]]]({})
+        """The instances that this gateway stands by for, each with the resources."""
+        self.answering: set[str] = set()
+        """Those that answer on their control sockets. Who asks them writes it."""
         self._link = KubeletLink(
             socket=directory.kubelet_socket,
             dialects=dialects,
@@ -174,6 +184,12 @@ class Registrar:
         if name in self._resources:
             self._note(self._resources[name], Renewed(reason))
 
+    def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:
+        """Take note that another gateway has ended its streams of these resources, and registers them no more."""
+        for name in resources:
+            if name in self._resources:
+                self._note(self._resources[name], OtherLeft(instance))
+
     def allow(self, dialects: Sequence[Dialect]) -> None:
         """Use only these dialects from now on. A registration in another dialect ends."""
         self._link.allowed = tuple(dialects)
@@ -181,7 +197,7 @@ class Registrar:
 
     def status(self) -> Sequence[ResourceStatus]:
         """Return the state of the registration of each resource."""
-        return [resource.status() for resource in self._offered()]
+        return [resource.status(self.answering) for resource in self._offered()]
 
     def leads(self) -> bool:
         """Whether it is this gateway, of those on the node, that writes what is known of the devices."""
@@ -232,11 +248,24 @@ class Registrar:
                 await self._take(resource, Tick(), time.monotonic())
         await self._take_all()
         await self._give_turns()
+        self._publish_precedence()
         again = math.inf
         if exists and not all([await resource.keep_in_place() for resource in self._offered()]):
             again = time.monotonic() + BIND_RETRY
         going_on = [each.registration.deadline for each in self._resources.values() if self._may_go_on(each)]
         return min([again, *going_on])
+
+    def _publish_precedence(self) -> None:
+        """Publish what this gateway holds, and whom it stands by for, so that gateways can tell each other."""
+        awaited: dict[str, frozenset[ResourceName]] = {}
+        for resource in self._offered():
+            if isinstance(resource.registration.state, StandingBy):
+                for instance in resource.registration.precedence.awaited:
+                    awaited[instance] = awaited.get(instance, frozenset()) | {resource.resource}
+        self.awaited.publish(awaited)
+        before, self.held = self.held, frozenset(each.resource for each in self._resources.values() if _holds(each))
+        if before - self.held:
+            self.on_given_up()
 
     def _may_go_on(self, _resource: ResourceRegistration) -> bool:
         """Whether the time has a meaning for a resource. A replay lets one resource register after the other."""
@@ -326,3 +355,13 @@ class Registrar:
         if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
         self._logged_absent = absent
+
+
+def _holds(resource: ResourceRegistration) -> bool:
+    """Whether a resource is offered, or the kubelet may still have a stream of it."""
+    registration = resource.registration
+    return (
+        resource.endpoints is not None
+        or not isinstance(registration.state, Absent)
+        or any(dial.opened is not None for dial in registration.dials.values())
+    )

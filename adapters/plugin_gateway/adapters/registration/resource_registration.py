@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import Any
 
 from plugin_gateway.adapters.registration.client import CURES, RegistrationClient
@@ -85,8 +85,8 @@ class ResourceRegistration:
         """User agent of the kubelet whose stream is open. None if there is none."""
         return self.endpoint.stream.agent if self.endpoint is not None else None
 
-    def status(self) -> ResourceStatus:
-        """Return the state for people and metrics."""
+    def status(self, answering: Container[str]) -> ResourceStatus:
+        """Return the state for people and metrics. ``answering`` are the other gateways that can be asked."""
         registration, endpoint = self.registration, self.endpoint
         dial = registration.dials.get(registration.attempt or 0)
         opened = dial.opened if dial is not None else None
@@ -96,6 +96,7 @@ class ResourceRegistration:
             endpoint=endpoint.path.name if endpoint is not None else None,
             stream_opened=time.time() - (time.monotonic() - opened) if opened is not None else None,
             stands_by=isinstance(registration.state, StandingBy),
+            others_answer=all(instance in answering for instance in registration.precedence.awaited),
             records=self._records,
         )
 

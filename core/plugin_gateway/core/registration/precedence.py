@@ -63,7 +63,7 @@ class Precedence(NamedTuple):
         seen = self.see(others, now, is_holding=False)._replace(both_hold_since=None)
         first = frozenset(instance for instance, goes_first in seen.known.items() if goes_first)
         if first:
-            return seen._stand_by(first, now)
+            return seen.stand_by(first, now)
         if not seen.is_standing_by:
             return seen, 0.0
         gone_since = now if seen.gone_since is None else seen.gone_since
@@ -75,7 +75,7 @@ class Precedence(NamedTuple):
             0.0,
         )
 
-    def _stand_by(self, first: frozenset[str], now: float) -> tuple["Precedence", float]:
+    def stand_by(self, first: frozenset[str], now: float) -> tuple["Precedence", float]:
         """Return how long to stand by for these instances. One that left is only looked for again, for a while."""
         ending = {
             instance: since

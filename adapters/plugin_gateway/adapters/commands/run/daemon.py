@@ -6,6 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceMana
 from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences
 from plugin_gateway.adapters.configuration.file_version import find_version
-from plugin_gateway.adapters.configuration.kinds import ListenAddress
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
@@ -34,6 +34,7 @@ from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
+    from plugin_gateway.adapters.control.handover import Farewells
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
@@ -65,7 +66,7 @@ class Daemon:
         remedies: Callable[[], "Remedies"],
     ) -> None:
         check_directory(settings.kubelet_dir)
-        self._listener = _listen(settings.listen) if settings.listen.port else None
+        self._listener = _listen(settings) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
         self._device_word = backend.device_word
@@ -87,6 +88,7 @@ class Daemon:
             keep=self._keep,
         )
         self._registrar.before_register = self._read_again
+        self._farewells: Farewells | None = None
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
@@ -117,14 +119,14 @@ class Daemon:
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._gateway.run(), name="gateway")
-            tasks.create_task(self._memory.run(), name="memory of health")
+            tasks.create_task(self._offer_devices(), name="gateway")
             # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
             tasks.create_task(
                 self._import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import"
             )
             tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
+            tasks.create_task(self._await_other_gateways(), name="other gateways")
             tasks.create_task(self._look_for_holders(), name="holders of devices")
             tasks.create_task(self._watch_for_conflicts(), name="conflicts with other plugins")
             if self._listener is not None:
@@ -133,6 +135,16 @@ class Daemon:
                 tasks.create_task(self._watch_file(self._settings.config_file), name="configuration file")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+
+    async def _offer_devices(self) -> None:
+        """Run the gateway, and tell who stands by for it when its streams have ended and its memory is in the file."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._gateway.run(), name="gateway")
+                tasks.create_task(self._memory.run(), name="memory of health")
+        finally:
+            if self._farewells is not None:
+                self._farewells.leave()
 
     async def _import_later(self, *modules: str) -> None:
         """Import modules in a thread, when the first registration is under way. One thread does it for all tasks."""
@@ -204,18 +216,9 @@ class Daemon:
 
     async def _report_to_cluster(self) -> None:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
-        from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - see above
-        from plugin_gateway.adapters.cluster.reports import ClusterReports, Target  # noqa: PLC0415 - only where asked for
-        from plugin_gateway.adapters.cluster.told_states import ToldStates  # noqa: PLC0415 - see above
+        from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
-        given, word = self._settings, self._device_word
-        target = Target(
-            given.node_name, given.kubernetes_events, given.node_condition, word, given.missing_in_condition
-        )
-        told = ToldStates(given.state_dir, self._may_write)
-        await asyncio.to_thread(told.read)
-        remedies = await asyncio.to_thread(self._remedies)  # it imports what they are about
-        self._reports = ClusterReports(target, KubernetesApi(os.environ), told, remedies)
+        self._reports = await make_reports(self._settings, self._device_word, self._may_write, self._remedies)
         self._reports.keep(self._gateway.state)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
@@ -229,7 +232,13 @@ class Daemon:
         await self._import_later(_CONTROL, *_COMMANDS)
         from plugin_gateway.adapters.control.control_socket import ControlServer  # noqa: PLC0415 - see above
 
-        await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands().answer).run()
+        await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands.answer).run()
+
+    async def _await_other_gateways(self) -> None:
+        await self._registrar.awaited.newer_than(0)
+        from plugin_gateway.adapters.control.handover import OtherGateways  # noqa: PLC0415 - only with two gateways
+
+        await OtherGateways(self._settings.state_dir, self._registrar).run()
 
     async def _watch_for_conflicts(self) -> None:
         await self._import_later("plugin_gateway.adapters.gateway.conflict_watch")
@@ -244,18 +253,21 @@ class Daemon:
 
         pages = make_pages(
             self._gateway,
-            self._commands().status,
+            self._commands.status,
             self._driver.is_watching,
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
             device_word=self._device_word,
         )
         await serve(listener, pages)
 
+    @cached_property
     def _commands(self) -> "OperatorCommands":
+        from plugin_gateway.adapters.control.handover import Farewells  # noqa: PLC0415 - after the start
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
+        counter, self._farewells = self._device_counter(), Farewells(self._registrar)
         return OperatorCommands(
-            self._gateway, self._device_counter(), self._status, self._reload_for_operator, self._driver
+            self._gateway, counter, self._status, self._reload_for_operator, self._driver, self._farewells
         )
 
     def _status(self) -> "ProcessStatus":
@@ -351,24 +363,10 @@ def _record(settings: Settings, before: State) -> "Recorder | None":
     return begin_recording(settings, before)
 
 
-class ListenError(GatewayError):
-    """The address of the HTTP listener cannot be used."""
+def _listen(settings: Settings) -> socket.socket:
+    from plugin_gateway.adapters.commands.run.http_address import open_address  # noqa: PLC0415 - only where asked for
 
-
-def _listen(address: ListenAddress) -> socket.socket:
-    """Return a listening socket. Its clients are served a moment later.
-
-    It is opened now, so that an address in use is an error at the start.
-
-    Raises:
-        ListenError: the address cannot be used.
-    """
-    from plugin_gateway.adapters.support.connections import listen  # noqa: PLC0415 - only where asked for
-
-    try:
-        return listen(address.host, address.port)
-    except OSError as error:
-        raise ListenError(f"--listen: cannot listen on {address}: {error.strerror}") from error
+    return open_address(settings.listen)
 
 
 def _given(settings: Settings) -> "Given":

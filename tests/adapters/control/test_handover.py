@@ -1,0 +1,256 @@
+"""The word that a gateway gives to those that stand by for it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.node import DIALECTS, RESOURCE, Node, running, until
+from plugin_gateway.adapters.control import handover
+from plugin_gateway.adapters.control.control_socket import ControlServer, Promise, socket_name
+from plugin_gateway.adapters.control.handover import MAX_WAITING, Farewells, OtherGateways
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
+from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+
+OTHER = parse_resource_name("example.com/other")
+
+
+@asynccontextmanager
+async def able_to_hand_over(node: Node, state_dir: Path) -> AsyncIterator[Farewells]:
+    """Let a gateway answer those that stand by for it, and ask those that it stands by for."""
+    farewells = Farewells(node.registrar)
+
+    def answer(request: Mapping[str, Any]) -> Promise:
+        return farewells.promise(request["resources"])
+
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(ControlServer(state_dir, node.registrar.instance, answer).run())
+        asking = tasks.create_task(OtherGateways(state_dir, node.registrar).run())
+        try:
+            await until((state_dir / socket_name(node.registrar.instance)).exists, "the control socket")
+            yield farewells
+        finally:
+            asking.cancel()
+            serving.cancel()
+            farewells.leave()
+
+
+@asynccontextmanager
+async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *resources: str) -> Any:
+    writer.write(json.dumps({"command": "await_leave", "resources": resources}).encode() + b"\n")
+    return await told(reader)
+
+
+async def told(reader: asyncio.StreamReader) -> Any:
+    async with asyncio.timeout(5):
+        return json.loads(await reader.readline())
+
+
+def registrations(kubelet: FakeKubelet) -> int:
+    return len(kubelet.registrations)
+
+
+async def test_a_resource_that_is_given_up_is_taken_by_who_stands_by(kubelet_dir: Path, state_dir: Path) -> None:
+    elder, younger = Node(kubelet_dir), Node(kubelet_dir)
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        able_to_hand_over(elder, state_dir),
+        able_to_hand_over(younger, state_dir),
+        running(elder),
+    ):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
+        async with running(younger):
+            await until(lambda: elder.registrar.instance in younger.registrar.answering, "the first answer")
+            before = registrations(kubelet)
+            elder.gateway.apply(elder.serving_policy._replace(rules=()))
+            began = asyncio.get_running_loop().time()
+            await kubelet.wait_for(lambda: registrations(kubelet) > before, what="the younger's registration")
+            assert asyncio.get_running_loop().time() - began < pauses.TAKE_OVER.seconds
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
+            assert not kubelet.overlaps
+            await until(lambda: not younger.registrar.answering, "the end of the connection")
+
+
+async def test_a_word_comes_at_once_about_what_is_not_held(kubelet_dir: Path, state_dir: Path) -> None:
+    node = Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.37")), able_to_hand_over(node, state_dir), running(node):
+        await until(lambda: RESOURCE in node.registrar.held, "the resource")
+        async with connected(state_dir / socket_name(node.registrar.instance)) as (reader, writer):
+            assert await ask(reader, writer, OTHER, RESOURCE) == {"answer": {"waits": True}}
+            assert await told(reader) == {"answer": {"left": [OTHER]}}
+            assert await reader.read() == b""
+
+
+async def test_one_that_leaves_earlier_is_forgotten_and_too_many_are_refused(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    node = Node(kubelet_dir)
+    async with able_to_hand_over(node, state_dir) as farewells, running(node):
+        path = state_dir / socket_name(node.registrar.instance)
+        await until(lambda: RESOURCE in node.registrar.held, "the resource")
+        async with contextlib.AsyncExitStack() as many:
+            for _ in range(MAX_WAITING):
+                assert "answer" in await ask(*await many.enter_async_context(connected(path)), RESOURCE)
+            async with connected(path) as (reader, writer):
+                assert "wait already" in (await ask(reader, writer, RESOURCE))["error"]
+        await until(lambda: not farewells._waiting, "the end of all")
+        async with connected(path) as (reader, writer):
+            assert "answer" in await ask(reader, writer, RESOURCE)
+
+
+@asynccontextmanager
+async def played(state_dir: Path, instance: str, *lines: bytes) -> AsyncIterator[list[asyncio.StreamWriter]]:
+    """Play the control socket of another gateway that sends these lines. The connections stay open."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writers.append(writer)
+        writer.writelines(lines)
+
+    state_dir.mkdir(exist_ok=True)
+    server = await asyncio.start_unix_server(answer, state_dir / socket_name(instance))
+    try:
+        yield writers
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+
+
+class Listener(Registrar):
+    """Remembers what it is told about another gateway."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=DIALECTS)
+        self.learned: list[tuple[str, Collection[ResourceName]]] = []
+
+    def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:
+        self.learned.append((instance, resources))
+
+
+@asynccontextmanager
+async def asking(registrar: Registrar, state_dir: Path) -> AsyncIterator[None]:
+    """Let a gateway stand by for another one."""
+    registrar.awaited.publish({INSTANCE: frozenset({RESOURCE})})
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(OtherGateways(state_dir, registrar).run())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+INSTANCE = "0000000001-aaaa"
+WAITS = b'{"answer": {"waits": true}}\n'
+
+
+async def test_a_connection_that_breaks_while_somebody_listens_tells_nothing(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    registrar = Listener(kubelet_dir)
+    async with (
+        played(state_dir, INSTANCE, WAITS) as writers,
+        asking(registrar, state_dir),
+    ):
+        await until(lambda: INSTANCE in registrar.answering, "the first answer")
+        writers[0].close()
+        await until(lambda: len(writers) == 2, "another connection")
+        assert INSTANCE in registrar.answering
+        assert not registrar.learned
+    assert not registrar.answering
+
+
+async def test_a_connection_that_breaks_when_nobody_listens_any_more_tells_the_end(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    registrar = Listener(kubelet_dir)
+    async with asking(registrar, state_dir):
+        async with played(state_dir, INSTANCE, WAITS):
+            await until(lambda: INSTANCE in registrar.answering, "the first answer")
+        await until(lambda: bool(registrar.learned), "the end")
+        assert registrar.learned == [(INSTANCE, frozenset({RESOURCE}))]
+        assert not registrar.answering
+
+
+async def test_where_nobody_ever_answered_nothing_is_believed(
+    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "MIN_RETRY", 0.01)
+    registrar = Listener(kubelet_dir)
+    async with asking(registrar, state_dir):
+        await asyncio.sleep(0.05)
+        async with played(state_dir, INSTANCE):
+            await asyncio.sleep(0.05)
+        assert not registrar.learned
+        assert not registrar.answering
+
+
+async def test_one_of_an_older_version_answers_but_gives_no_word(kubelet_dir: Path, state_dir: Path) -> None:
+    registrar = Listener(kubelet_dir)
+    async with asking(registrar, state_dir):
+        async with played(state_dir, INSTANCE, b'{"error": "unknown command"}\n'):
+            await until(lambda: INSTANCE in registrar.answering, "the answer")
+        await asyncio.sleep(0.05)
+        assert not registrar.learned
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"nonsense\n",),
+        (b"[1]\n",),
+        (b'{"other": 1}\n',),
+        (WAITS, b'{"answer": {"left": 5}}\n'),
+        (WAITS, b'{"answer": {"left": [5, "example.com/stranger"]}}\n'),
+        (b"x" * (handover.MAX_ANSWER + 1),),
+    ],
+)
+async def test_an_answer_that_is_none_tells_nothing(
+    lines: tuple[bytes, ...], kubelet_dir: Path, state_dir: Path
+) -> None:
+    registrar = Listener(kubelet_dir)
+    async with played(state_dir, INSTANCE, *lines) as writers, asking(registrar, state_dir):
+        await until(lambda: bool(writers), "the connection")
+        await asyncio.sleep(0.05)
+        assert not any(resources for _, resources in registrar.learned)
+
+
+async def test_one_that_accepts_and_says_nothing_is_not_waited_for_for_ever(
+    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "FIRST_ANSWER", 0.05)
+    monkeypatch.setattr(handover, "MIN_RETRY", 0.01)
+    registrar = Listener(kubelet_dir)
+    async with played(state_dir, INSTANCE) as writers, asking(registrar, state_dir):
+        await until(lambda: len(writers) > 1, "another try")
+        assert not registrar.learned
+        assert not registrar.answering
+
+
+async def test_a_gateway_that_stands_by_says_whether_the_other_one_answers(kubelet_dir: Path, state_dir: Path) -> None:
+    elder, younger = Node(kubelet_dir), Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(elder):
+        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
+        async with running(younger):
+            await until(lambda: any(each.stands_by for each in younger.registrar.status()), "the younger")
+            assert [each.others_answer for each in younger.registrar.status()] == [False]
+            async with able_to_hand_over(elder, state_dir), able_to_hand_over(younger, state_dir):
+                await until(lambda: younger.registrar.status()[0].others_answer, "the answer")
