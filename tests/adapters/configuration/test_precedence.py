@@ -31,6 +31,7 @@ ODD = {
     "enabled_healthchecks": ("1,2", "2,3", "3,4"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
+    "kubelet_version": ("1.9", "1.36", "1.37"),
 }
 """What the schema of an option does not show."""
 

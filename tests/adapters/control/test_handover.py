@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.node import DIALECTS, RESOURCE, Node, running, until
+from harness.node import RESOURCE, Node, running, until
 from plugin_gateway.adapters.control import handover
-from plugin_gateway.adapters.control.control_socket import ControlServer, Promise, socket_name
-from plugin_gateway.adapters.control.handover import MAX_WAITING, Farewells, OtherGateways
+from plugin_gateway.adapters.control.control_socket import ControlServer, socket_name
+from plugin_gateway.adapters.control.handover import MAX_WAITING, OtherGateways, Successors
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
-from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
@@ -24,23 +23,19 @@ OTHER = parse_resource_name("example.com/other")
 
 
 @asynccontextmanager
-async def able_to_hand_over(node: Node, state_dir: Path) -> AsyncIterator[Farewells]:
+async def able_to_hand_over(node: Node, state_dir: Path, *, can_share: bool = False) -> AsyncIterator[Successors]:
     """Let a gateway answer those that stand by for it, and ask those that it stands by for."""
-    farewells = Farewells(node.registrar)
-
-    def answer(request: Mapping[str, Any]) -> Promise:
-        return farewells.promise(request["resources"])
-
+    successors = Successors(node.registrar.handover)
     async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(ControlServer(state_dir, node.registrar.instance, answer).run())
-        asking = tasks.create_task(OtherGateways(state_dir, node.registrar).run())
+        serving = tasks.create_task(ControlServer(state_dir, node.registrar.instance, successors.answer).run())
+        asking = tasks.create_task(OtherGateways(state_dir, node.registrar.handover, can_share=can_share).run())
         try:
             await until((state_dir / socket_name(node.registrar.instance)).exists, "the control socket")
-            yield farewells
+            yield successors
         finally:
             asking.cancel()
             serving.cancel()
-            farewells.leave()
+            successors.leave()
 
 
 @asynccontextmanager
@@ -77,7 +72,7 @@ async def test_a_resource_that_is_given_up_is_taken_by_who_stands_by(kubelet_dir
     ):
         await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
         async with running(younger):
-            await until(lambda: elder.registrar.instance in younger.registrar.answering, "the first answer")
+            await until(lambda: elder.registrar.instance in younger.registrar.handover.answering, "the first answer")
             before = registrations(kubelet)
             elder.gateway.apply(elder.serving_policy._replace(rules=()))
             began = asyncio.get_running_loop().time()
@@ -85,13 +80,13 @@ async def test_a_resource_that_is_given_up_is_taken_by_who_stands_by(kubelet_dir
             assert asyncio.get_running_loop().time() - began < pauses.TAKE_OVER.seconds
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, what="8 devices")
             assert not kubelet.overlaps
-            await until(lambda: not younger.registrar.answering, "the end of the connection")
+            await until(lambda: not younger.registrar.handover.answering, "the end of the connection")
 
 
 async def test_a_word_comes_at_once_about_what_is_not_held(kubelet_dir: Path, state_dir: Path) -> None:
     node = Node(kubelet_dir)
     async with FakeKubelet(kubelet_dir, release("1.37")), able_to_hand_over(node, state_dir), running(node):
-        await until(lambda: RESOURCE in node.registrar.held, "the resource")
+        await until(lambda: RESOURCE in node.registrar.handover.held, "the resource")
         async with connected(state_dir / socket_name(node.registrar.instance)) as (reader, writer):
             assert await ask(reader, writer, OTHER, RESOURCE) == {"answer": {"waits": True}}
             assert await told(reader) == {"answer": {"left": [OTHER]}}
@@ -102,15 +97,15 @@ async def test_one_that_leaves_earlier_is_forgotten_and_too_many_are_refused(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
     node = Node(kubelet_dir)
-    async with able_to_hand_over(node, state_dir) as farewells, running(node):
+    async with able_to_hand_over(node, state_dir) as successors, running(node):
         path = state_dir / socket_name(node.registrar.instance)
-        await until(lambda: RESOURCE in node.registrar.held, "the resource")
+        await until(lambda: RESOURCE in node.registrar.handover.held, "the resource")
         async with contextlib.AsyncExitStack() as many:
             for _ in range(MAX_WAITING):
                 assert "answer" in await ask(*await many.enter_async_context(connected(path)), RESOURCE)
             async with connected(path) as (reader, writer):
                 assert "wait already" in (await ask(reader, writer, RESOURCE))["error"]
-        await until(lambda: not farewells._waiting, "the end of all")
+        await until(lambda: not successors._waiting, "the end of all")
         async with connected(path) as (reader, writer):
             assert "answer" in await ask(reader, writer, RESOURCE)
 
@@ -135,11 +130,11 @@ async def played(state_dir: Path, instance: str, *lines: bytes) -> AsyncIterator
             writer.close()
 
 
-class Listener(Registrar):
+class Listener(Handover):
     """Remembers what it is told about another gateway."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=DIALECTS)
+    def __init__(self) -> None:
+        super().__init__("0000000009-ffff", {}, lambda *_: None, lambda: None)
         self.learned: list[tuple[str, Collection[ResourceName]]] = []
 
     def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:
@@ -147,11 +142,11 @@ class Listener(Registrar):
 
 
 @asynccontextmanager
-async def asking(registrar: Registrar, state_dir: Path) -> AsyncIterator[None]:
+async def asking(listener: Handover, state_dir: Path) -> AsyncIterator[None]:
     """Let a gateway stand by for another one."""
-    registrar.awaited.publish({INSTANCE: frozenset({RESOURCE})})
+    listener.awaited.publish({INSTANCE: frozenset({RESOURCE})})
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(OtherGateways(state_dir, registrar).run())
+        task = tasks.create_task(OtherGateways(state_dir, listener).run())
         try:
             yield
         finally:
@@ -162,54 +157,48 @@ INSTANCE = "0000000001-aaaa"
 WAITS = b'{"answer": {"waits": true}}\n'
 
 
-async def test_a_connection_that_breaks_while_somebody_listens_tells_nothing(
-    kubelet_dir: Path, state_dir: Path
-) -> None:
-    registrar = Listener(kubelet_dir)
+async def test_a_connection_that_breaks_while_somebody_listens_tells_nothing(state_dir: Path) -> None:
+    listener = Listener()
     async with (
         played(state_dir, INSTANCE, WAITS) as writers,
-        asking(registrar, state_dir),
+        asking(listener, state_dir),
     ):
-        await until(lambda: INSTANCE in registrar.answering, "the first answer")
+        await until(lambda: INSTANCE in listener.answering, "the first answer")
         writers[0].close()
         await until(lambda: len(writers) == 2, "another connection")
-        assert INSTANCE in registrar.answering
-        assert not registrar.learned
-    assert not registrar.answering
+        assert INSTANCE in listener.answering
+        assert not listener.learned
+    assert not listener.answering
 
 
-async def test_a_connection_that_breaks_when_nobody_listens_any_more_tells_the_end(
-    kubelet_dir: Path, state_dir: Path
-) -> None:
-    registrar = Listener(kubelet_dir)
-    async with asking(registrar, state_dir):
+async def test_a_connection_that_breaks_when_nobody_listens_any_more_tells_the_end(state_dir: Path) -> None:
+    listener = Listener()
+    async with asking(listener, state_dir):
         async with played(state_dir, INSTANCE, WAITS):
-            await until(lambda: INSTANCE in registrar.answering, "the first answer")
-        await until(lambda: bool(registrar.learned), "the end")
-        assert registrar.learned == [(INSTANCE, frozenset({RESOURCE}))]
-        assert not registrar.answering
+            await until(lambda: INSTANCE in listener.answering, "the first answer")
+        await until(lambda: bool(listener.learned), "the end")
+        assert listener.learned == [(INSTANCE, frozenset({RESOURCE}))]
+        assert not listener.answering
 
 
-async def test_where_nobody_ever_answered_nothing_is_believed(
-    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_where_nobody_ever_answered_nothing_is_believed(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "MIN_RETRY", 0.01)
-    registrar = Listener(kubelet_dir)
-    async with asking(registrar, state_dir):
+    listener = Listener()
+    async with asking(listener, state_dir):
         await asyncio.sleep(0.05)
         async with played(state_dir, INSTANCE):
             await asyncio.sleep(0.05)
-        assert not registrar.learned
-        assert not registrar.answering
+        assert not listener.learned
+        assert not listener.answering
 
 
-async def test_one_of_an_older_version_answers_but_gives_no_word(kubelet_dir: Path, state_dir: Path) -> None:
-    registrar = Listener(kubelet_dir)
-    async with asking(registrar, state_dir):
+async def test_one_of_an_older_version_answers_but_gives_no_word(state_dir: Path) -> None:
+    listener = Listener()
+    async with asking(listener, state_dir):
         async with played(state_dir, INSTANCE, b'{"error": "unknown command"}\n'):
-            await until(lambda: INSTANCE in registrar.answering, "the answer")
+            await until(lambda: INSTANCE in listener.answering, "the answer")
         await asyncio.sleep(0.05)
-        assert not registrar.learned
+        assert not listener.learned
 
 
 @pytest.mark.parametrize(
@@ -223,26 +212,24 @@ async def test_one_of_an_older_version_answers_but_gives_no_word(kubelet_dir: Pa
         (b"x" * (handover.MAX_ANSWER + 1),),
     ],
 )
-async def test_an_answer_that_is_none_tells_nothing(
-    lines: tuple[bytes, ...], kubelet_dir: Path, state_dir: Path
-) -> None:
-    registrar = Listener(kubelet_dir)
-    async with played(state_dir, INSTANCE, *lines) as writers, asking(registrar, state_dir):
+async def test_an_answer_that_is_none_tells_nothing(lines: tuple[bytes, ...], state_dir: Path) -> None:
+    listener = Listener()
+    async with played(state_dir, INSTANCE, *lines) as writers, asking(listener, state_dir):
         await until(lambda: bool(writers), "the connection")
         await asyncio.sleep(0.05)
-        assert not any(resources for _, resources in registrar.learned)
+        assert not any(resources for _, resources in listener.learned)
 
 
 async def test_one_that_accepts_and_says_nothing_is_not_waited_for_for_ever(
-    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handover, "FIRST_ANSWER", 0.05)
     monkeypatch.setattr(handover, "MIN_RETRY", 0.01)
-    registrar = Listener(kubelet_dir)
-    async with played(state_dir, INSTANCE) as writers, asking(registrar, state_dir):
+    listener = Listener()
+    async with played(state_dir, INSTANCE) as writers, asking(listener, state_dir):
         await until(lambda: len(writers) > 1, "another try")
-        assert not registrar.learned
-        assert not registrar.answering
+        assert not listener.learned
+        assert not listener.answering
 
 
 async def test_a_gateway_that_stands_by_says_whether_the_other_one_answers(kubelet_dir: Path, state_dir: Path) -> None:

@@ -7,17 +7,24 @@ from plugin_gateway.core.registration.endings import Outcome
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
-from plugin_gateway.core.registration.states import Registration, StandingBy, Waiting
+from plugin_gateway.core.registration.states import Registration, StandingBy, Streaming, Waiting
 from plugin_gateway.core.registration.values import (
     Added,
+    Answered,
+    AskedForOptions,
+    Close,
     Event,
     Kubelet,
     KubeletSeen,
     LookForOthers,
     Manners,
+    MayShare,
     OtherLeft,
     OthersSeen,
     Register,
+    Replaced,
+    StreamEnded,
+    StreamOpened,
     Surroundings,
     Tick,
 )
@@ -81,3 +88,51 @@ def test_the_word_counts_too_if_the_kubelet_restarted_meanwhile(standing_by: Reg
     registered, actions = after(left, (10.09, Tick()), (10.09, OthersSeen([])))
     assert isinstance(actions[0], Register)
     assert registered.attempts == 1
+
+
+def test_it_registers_beside_a_gateway_that_agrees_and_lets_it_end_without_another_register(
+    standing_by: Registration,
+) -> None:
+    agreed, _ = after(standing_by, (10.0, MayShare("a")))
+    assert agreed.deadline == 10.0
+    registering, actions = after(agreed, (10.0, Tick()), (10.01, OthersSeen([ELDER])))
+    assert isinstance(actions[-1], Register)
+    streaming, _ = after(registering, (10.02, AskedForOptions(1)), (10.03, Answered(1, None)), (10.04, StreamOpened(1)))
+    both, actions = after(streaming, (20.0, OthersSeen([ELDER])))
+    assert not actions
+    alone, actions = after(both, (20.1, OthersSeen([])))
+    assert not actions
+    assert isinstance(alone.state, Streaming)
+
+
+def test_an_agreement_holds_for_a_limited_time_and_for_one_kubelet(standing_by: Registration) -> None:
+    agreed, _ = after(standing_by, (10.0, MayShare("a")))
+    late = 10.0 + pauses.SHARE.seconds
+    assert after(agreed, (late, OthersSeen([ELDER])))[0].state == StandingBy(late + TAKE_OVER)
+    seen = KubeletSeen(Kubelet(2, 10.1, just_started=True), Reason.KUBELET_REPLACED)
+    assert after(agreed, (10.1, seen), (10.2, OthersSeen([ELDER])))[0].state == StandingBy(10.2 + TAKE_OVER)
+
+
+def test_a_gateway_that_was_not_awaited_cannot_agree(standing_by: Registration) -> None:
+    assert after(standing_by, (10.0, MayShare("c"))) == (standing_by, ())
+
+
+def test_a_gateway_that_is_replaced_ends_its_stream_and_stands_by_for_the_other_one() -> None:
+    seen = KubeletSeen(Kubelet(1, 0.0, just_started=False), Reason.KUBELET_APPEARED)
+    elder, _ = after(
+        Registration(Precedence("a")),
+        (0.0, seen),
+        (1.0, Added()),
+        (1.0, Tick()),
+        (1.0, OthersSeen([])),
+        (1.1, Answered(1, None)),
+        (1.2, StreamOpened(1)),
+    )
+    replaced, actions = after(elder, (10.0, Replaced("b")))
+    assert (replaced.state, actions) == (StandingBy(10.0 + TAKE_OVER), (Close(1),))
+    assert replaced.precedence.awaited == {"b"}
+    ended, _ = after(replaced, (10.01, StreamEnded(1)))
+    younger = OtherGateway("b", "b.sock", 2, has_stream=True)
+    assert after(ended, (12.0, OthersSeen([younger])))[0].state == StandingBy(12.0 + TAKE_OVER)
+    left, _ = after(ended, (20.0, OtherLeft("b")))
+    assert left.deadline == 20.0 + SAME_KUBELET

@@ -115,6 +115,24 @@ def parse_condition(text: str) -> str:
     return text
 
 
+class KubeletVersion(NamedTuple):
+    """A release of the kubelet, without its patch."""
+
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+def parse_kubelet_version(text: str) -> KubeletVersion:
+    """Return a release such as ``1.37``."""
+    major, _, minor = text.partition(".")
+    if major != "1" or not (minor.isascii() and minor.isdigit() and len(minor) <= 2 and int(minor) >= 8):  # noqa: PLR2004
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1.8 and later, such as 1.37")
+    return KubeletVersion(1, int(minor))
+
+
 class ListenAddress(NamedTuple):
     """The address of the HTTP listener; port 0 means that there is none."""
 
@@ -264,6 +282,7 @@ ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})
+KUBELET_VERSION = kind(parse_kubelet_version, "VERSION", {"type": "string", "pattern": r"^1\.([89]|[1-9][0-9])$"})
 NODE_NAME = kind(parse_node_name, "NAME", {"type": "string"})
 CONDITION = kind(
     parse_condition,

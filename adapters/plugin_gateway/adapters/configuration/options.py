@@ -11,6 +11,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     COUNT,
     FILE,
     FOLDER,
+    KUBELET_VERSION,
     LISTEN,
     NEW_FILE,
     NODE_NAME,
@@ -62,6 +63,13 @@ class KubeletOptions(Values, heading="kubelet"):
         "tell the kubelet the NUMA nodes of the GPUs; kubelets up to 1.35 with a Topology Manager policy stand still "
         "with it where the machine has many NUMA nodes",
         key="flags.plugin.numaHints",
+    )
+    kubelet_version = Option(
+        KUBELET_VERSION,
+        nothing("not known"),
+        "the oldest release that the kubelet can have, such as 1.37; from 1.37 on an update of the gateway leaves no "
+        "gap, in a way in which older kubelets would lose every GPU",
+        example="1.37",
     )
     resource_name = Option(
         RESOURCE,

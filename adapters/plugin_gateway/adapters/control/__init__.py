@@ -9,8 +9,9 @@ for the operator. Then the connection is closed. The requests are `{"command": "
 `{"command": "clear", "devices": [...]}`, `{"command": "accept"}`, `{"command": "reload"}`,
 `{"command": "release", "seconds": 120}` and `{"command": "take"}`.
 
-Gateways ask each other, too: `{"command": "await_leave", "resources": [...]}` has two answers on one connection; see
-`handover`.
+Gateways ask each other, too: `{"command": "await_leave", "resources": [...]}` has two answers on one connection. The
+others are `{"command": "share", "resources": {NAME: DIGEST}}` and
+`{"command": "take_over", "instance": INSTANCE, "resources": [...]}`; see `handover`.
 
 Only root and the user of the gateway may ask. The file has mode 0600, and the gateway asks the kernel for the user of
 each client.

@@ -5,6 +5,10 @@ line of the answer comes at once. The second one comes when the other gateway ha
 have ended, or when it ends. If the connection breaks without it, and nobody listens on the control socket any more, the
 process of the other gateway has ended.
 
+With kubelets that hold several endpoints of one resource, a gateway that stands by can replace an older one without a
+gap. It asks that one whether it offers the same devices. If so, the older gateway sends and writes nothing for a while,
+the younger one registers, and tells the other one when it has a stream. The older one then ends its own.
+
 Without a word, a gateway cannot tell this from a kubelet that starts and empties its directory. It then takes over
 after `TAKE_OVER`, as it does if the other gateway cannot be asked.
 """
@@ -13,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,12 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.control.control_socket import Promise, is_allowed, socket_name
-from plugin_gateway.adapters.registration.registrar import Registrar
+from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.resources.names import ResourceName
 
-COMMAND = "await_leave"
 MAX_WAITING = 16
 """Gateways that can wait for a word at a time."""
 FIRST_ANSWER = 5.0
@@ -38,28 +42,54 @@ MIN_RETRY, MAX_RETRY = 0.1, 10.0
 """Seconds before a gateway is asked again that did not answer. They double each time."""
 
 
-class TooManyError(GatewayError):
-    """No more gateways can wait for a word."""
+SAY_AGAIN = 1.0
+"""Seconds before a gateway that was replaced is told again, if it still has a stream."""
+FIRST_GRPC = (1, 82)
+"""The version of grpc-go in the first kubelet that holds several endpoints of one resource (1.37.2)."""
+_AGENT = re.compile(r"grpc-go/(\d{1,4})\.(\d{1,4})(?!\d)")
 
 
-class Farewells:
+class RequestError(GatewayError):
+    """The request of another gateway cannot be carried out."""
+
+
+class Successors:
     """The gateways that stand by for this one. Each is told once which of the resources were given up."""
 
-    def __init__(self, registrar: Registrar) -> None:
-        self._registrar = registrar
+    def __init__(self, handover: Handover) -> None:
+        self._handover = handover
         self._waiting: dict[socket.socket, Collection[str]] = {}
         """The connections, each with the resources that are waited for."""
-        registrar.on_given_up = self._tell
+        handover.on_given_up = self._tell
 
-    def promise(self, resources: Collection[str]) -> Promise:
-        """Return the answer to a gateway that stands by for this one with these resources.
+    def answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | Promise:
+        """Carry out the request of another gateway, and return the answer.
 
         Raises:
-            TooManyError: it cannot wait.
+            RequestError: it is unknown, or no more gateways can wait.
         """
-        if len(self._waiting) >= MAX_WAITING:
-            raise TooManyError(f"{MAX_WAITING} gateways wait already")
-        return Promise({"waits": True}, lambda client: self._keep(client, resources))
+        match request:
+            case {"command": "await_leave", "resources": list(resources), **rest} if not rest:
+                if len(self._waiting) >= MAX_WAITING:
+                    raise RequestError(f"{MAX_WAITING} gateways wait already")
+                return Promise({"waits": True}, lambda client: self._keep(client, resources))
+            case {"command": "share", "resources": dict(digests), **rest} if not rest:
+                return {"agreed": self._agree(digests)}
+            case {"command": "take_over", "instance": str(instance), "resources": list(resources), **rest} if not rest:
+                self._handover.note_replaced(
+                    instance, [ResourceName(each) for each in resources if isinstance(each, str)]
+                )
+                return {}
+        raise RequestError("unknown command; is the gateway of another version?")
+
+    def _agree(self, digests: Mapping[str, Any]) -> Sequence[str]:
+        """Return for which resources this gateway can be replaced now, of those with these digests of their ids.
+
+        None if the user agent says that the kubelet is too old. That is a hint: it can say no, but never yes.
+        """
+        if not _may_hold_several(self._handover.kubelet_agent() or ""):
+            return []
+        return list(self._handover.agree(digests))
 
     def leave(self) -> None:
         """Tell everybody that everything was given up, at the end of the process."""
@@ -73,7 +103,7 @@ class Farewells:
 
     def _tell(self) -> None:
         for client, resources in list(self._waiting.items()):
-            left = [name for name in resources if name not in self._registrar.held]
+            left = [name for name in resources if name not in self._handover.held]
             if left:
                 self._answer(client, left)
 
@@ -91,17 +121,23 @@ class Farewells:
 class OtherGateways:
     """The gateways that this one stands by for."""
 
-    def __init__(self, directory: Path, registrar: Registrar) -> None:
-        """``directory`` is the state directory, which has to be that of the other gateways."""
+    def __init__(self, directory: Path, handover: Handover, *, can_share: bool = False) -> None:
+        """``directory`` is the state directory, which has to be that of the other gateways.
+
+        ``can_share`` says whether it is certain that the kubelet holds several endpoints of one resource.
+        """
         self._directory = directory
-        self._registrar = registrar
+        self._handover = handover
+        self._can_share = can_share
 
     async def run(self) -> None:
         """Wait for the word of each of them until cancelled."""
         version, asked = -1, dict[tuple[str, frozenset[ResourceName]], asyncio.Task[None]]()
         async with asyncio.TaskGroup() as tasks:
+            if self._can_share:
+                tasks.create_task(self._tell_replaced(), name="word to a replaced gateway")
             while True:
-                version, awaited = await self._registrar.awaited.newer_than(version)
+                version, awaited = await self._handover.awaited.newer_than(version)
                 for key in asked.keys() - awaited.items():
                     asked.pop(key).cancel()
                 for key in awaited.items() - asked.keys():
@@ -112,26 +148,26 @@ class OtherGateways:
         pause = MIN_RETRY
         try:
             while True:
-                answered_before = instance in self._registrar.answering
+                answered_before = instance in self._handover.answering
                 try:
                     if await self._await_word(instance, resources):
                         return
                     await asyncio.Event().wait()  # it takes over as it would without a word
                 except (ConnectionRefusedError, FileNotFoundError):
                     if answered_before:
-                        self._registrar.note_left(instance, resources)
+                        self._handover.note_left(instance, resources)
                         return
                 except (OSError, TimeoutError, ValueError, EOFError):
                     pass  # a connection that broke, or an answer that is none
-                if not answered_before and instance in self._registrar.answering:
+                if not answered_before and instance in self._handover.answering:
                     pause = MIN_RETRY
                     await asyncio.sleep(AGAIN)
                     continue
-                self._registrar.answering.discard(instance)
+                self._handover.answering.discard(instance)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_RETRY)
         finally:
-            self._registrar.answering.discard(instance)
+            self._handover.answering.discard(instance)
 
     async def _await_word(self, instance: str, resources: frozenset[ResourceName]) -> bool:
         """Ask once, and wait for the word. Return False at once if it gives none, because it is of an older version.
@@ -143,18 +179,46 @@ class OtherGateways:
         """
         async with _connected(self._directory / socket_name(instance)) as reader:
             async with asyncio.timeout(FIRST_ANSWER):
-                await reader.send({"command": COMMAND, "resources": sorted(resources)})
-                first = await reader.line()
-            self._registrar.answering.add(instance)
+                first = await reader.ask({"command": "await_leave", "resources": sorted(resources)})
+            self._handover.answering.add(instance)
             if "error" in first:
                 log.info(
                     "the other gateway does not say when it leaves", instance=instance, problem=str(first["error"])
                 )
                 return False
             log.info("the other gateway will say when it leaves", instance=instance, resources=sorted(resources))
-            left = _left(await reader.line())
-        self._registrar.note_left(instance, resources & left)
+            if self._can_share and instance < self._handover.instance:
+                await self._share(instance, resources)
+            left = _names(await reader.line(), "left")
+        self._handover.note_left(instance, resources & left)
         return True
+
+    async def _share(self, instance: str, resources: frozenset[ResourceName]) -> None:
+        """Ask an older gateway whether this one may replace it. It may if both offer the same devices."""
+        answer = await self._tell(instance, {"command": "share", "resources": self._handover.digests(resources)})
+        self._handover.note_agreed(instance, resources & (_names(answer, "agreed") if "answer" in answer else set()))
+
+    async def _tell_replaced(self) -> None:
+        """Tell each older gateway that this one has a stream beside it, until it ends its own."""
+        version, sharing = -1, dict[str, frozenset[ResourceName]]()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAY_AGAIN if sharing else None):
+                    version, now = await self._handover.sharing.newer_than(version)
+                    sharing = dict(now)
+            for instance, resources in sharing.items():
+                request = {"command": "take_over", "instance": self._handover.instance, "resources": sorted(resources)}
+                with contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
+                    await self._tell(instance, request)
+
+    async def _tell(self, instance: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Send a gateway a request, and return its answer.
+
+        Raises:
+            OSError, EOFError, TimeoutError, ValueError: see `_await_word`.
+        """
+        async with asyncio.timeout(FIRST_ANSWER), _connected(self._directory / socket_name(instance)) as reader:
+            return await reader.ask(request)
 
 
 class _Lines:
@@ -164,8 +228,9 @@ class _Lines:
         self._client = client
         self._data = b""
 
-    async def send(self, value: Mapping[str, Any]) -> None:
+    async def ask(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         await asyncio.get_running_loop().sock_sendall(self._client, _line(value))
+        return await self.line()
 
     async def line(self) -> Mapping[str, Any]:
         while b"\n" not in self._data:
@@ -200,9 +265,24 @@ def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
-def _left(word: Mapping[str, Any]) -> frozenset[ResourceName]:
-    match word:
-        case {"answer": {"left": list(left)}}:
-            names: Sequence[Any] = left
-            return frozenset(ResourceName(name) for name in names if isinstance(name, str))
-    raise ValueError
+def _names(answer: Mapping[str, Any], key: str) -> frozenset[ResourceName]:
+    """Return the resources in an answer.
+
+    Raises:
+        ValueError: it has none.
+    """
+    found = answer.get("answer")
+    names = found.get(key) if isinstance(found, dict) else None
+    if not isinstance(names, list):
+        raise ValueError  # noqa: TRY004 - what came is no answer
+    return _strings(names)
+
+
+def _strings(names: Sequence[Any]) -> frozenset[ResourceName]:
+    return frozenset(ResourceName(name) for name in names if isinstance(name, str))
+
+
+def _may_hold_several(agent: str) -> bool:
+    """Whether a kubelet with this user agent may be one that holds several endpoints of one resource."""
+    found = _AGENT.match(agent)
+    return found is not None and (int(found[1]), int(found[2])) >= FIRST_GRPC

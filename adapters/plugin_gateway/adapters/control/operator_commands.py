@@ -5,7 +5,7 @@ from typing import Any
 
 from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.control.control_socket import Promise
-from plugin_gateway.adapters.control.handover import Farewells
+from plugin_gateway.adapters.control.handover import Successors
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -33,11 +33,11 @@ class OperatorCommands:
         process: Callable[[], ProcessStatus],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
         driver: DriverAccess,
-        farewells: Farewells,
+        successors: Successors,
     ) -> None:
         """``process`` returns what the process knows of itself and of its configuration.
 
-        ``reload`` reads the configuration again, and returns what changed and what is wrong with it. ``farewells``
+        ``reload`` reads the configuration again, and returns what changed and what is wrong with it. ``successors``
         are the gateways that wait for the end of this one.
         """
         self._gateway = gateway
@@ -45,7 +45,7 @@ class OperatorCommands:
         self._process = process
         self._reload = reload
         self._driver = driver
-        self._farewells = farewells
+        self._successors = successors
 
     def answer(  # noqa: PLR0911 - one for each command
         self, request: Mapping[str, Any]
@@ -53,9 +53,9 @@ class OperatorCommands:
         """Carry out one request, and return the answer. That of `reload` waits for the configuration file.
 
         Raises:
-            RefusedError: the command is unknown, or names a device that is unknown or healthy, or a wrong time.
+            RefusedError: the command names a device that is unknown or healthy.
+            RequestError: it is unknown, or has a wrong time, or no more gateways can wait for the end of this one.
             NotAcceptedError: the devices that are here cannot be accepted.
-            TooManyError: no more gateways can wait for the end of this one.
             GatewayError: there is no configuration file to read.
         """
         match request:
@@ -74,9 +74,7 @@ class OperatorCommands:
                 return encode(self._driver.released)
             case {"command": "take", **rest} if not rest:
                 return {"was_released": self._driver.take()}
-            case {"command": "await_leave", "resources": list(resources), **rest} if not rest:
-                return self._farewells.promise([str(each) for each in resources])
-        raise RefusedError("unknown command; is the gateway of another version?")
+        return self._successors.answer(request)
 
     def status(self) -> Status:
         """Return the status of this moment. It waits for nothing."""

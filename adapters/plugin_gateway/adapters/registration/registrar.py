@@ -8,7 +8,7 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX, OwnSockets
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
+from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.registration.leadership import Leadership
 from plugin_gateway.adapters.registration.link import KubeletLink
@@ -23,20 +24,18 @@ from plugin_gateway.adapters.registration.resource_registration import ResourceR
 from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.order import next_turn
 from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import Absent, Accepted, Registration, StandingBy, Streaming
+from plugin_gateway.core.registration.states import Accepted, Registration, Streaming
 from plugin_gateway.core.registration.values import (
     Added,
     Event,
     Kubelet,
     KubeletGone,
     KubeletSeen,
-    OtherLeft,
     OthersSeen,
     Renewed,
     SocketDeleted,
@@ -65,14 +64,6 @@ class Registrar:
         """Called before each registration. Another gateway may have served the kubelet until then."""
         self.on_folder_change: Callable[[], None] = lambda: None
         """Called within a second after the content of the kubelet's directory changed."""
-        self.on_given_up: Callable[[], None] = lambda: None
-        """Called when a resource is not in `held` any more."""
-        self.held: frozenset[ResourceName] = frozenset()
-        """The resources that are offered, or whose streams have not ended yet."""
-        self.awaited = Latest[Mapping[str, frozenset[ResourceName]]]({})
-        """The instances that this gateway stands by for, each with the resources."""
-        self.answering: set[str] = set()
-        """Those that answer on their control sockets. Who asks them writes it."""
         self._link = KubeletLink(
             socket=directory.kubelet_socket,
             dialects=dialects,
@@ -82,6 +73,7 @@ class Registrar:
         self._wake = asyncio.Event()
         self._resources: dict[ResourceName, ResourceRegistration] = {}
         """Every resource that was ever offered."""
+        self.handover = Handover(self.instance, self._resources, self._note, self.kubelet_agent)
         self._happened: list[tuple[ResourceRegistration, Event, float]] = []
         """Events that were not given to a state machine yet, each with its time on the monotonic clock."""
         self.kubelets_seen = 0
@@ -163,6 +155,7 @@ class Registrar:
                 look_for_others=self._note_others,
                 before_register=self._begin_registration,
             )
+        resource.served = served
         resource.endpoints = ResourceEndpoints(
             served=served,
             dialects=self._link.dialects,
@@ -184,12 +177,6 @@ class Registrar:
         if name in self._resources:
             self._note(self._resources[name], Renewed(reason))
 
-    def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:
-        """Take note that another gateway has ended its streams of these resources, and registers them no more."""
-        for name in resources:
-            if name in self._resources:
-                self._note(self._resources[name], OtherLeft(instance))
-
     def allow(self, dialects: Sequence[Dialect]) -> None:
         """Use only these dialects from now on. A registration in another dialect ends."""
         self._link.allowed = tuple(dialects)
@@ -197,10 +184,12 @@ class Registrar:
 
     def status(self) -> Sequence[ResourceStatus]:
         """Return the state of the registration of each resource."""
-        return [resource.status(self.answering) for resource in self._offered()]
+        return [resource.status(self.handover.answering) for resource in self._offered()]
 
     def leads(self) -> bool:
         """Whether it is this gateway, of those on the node, that writes what is known of the devices."""
+        if self.handover.is_giving_way:
+            return False
         has_stream = any(each.stream_opened is not None for each in self.status())
         return self._leadership.decide([each.resource for each in self._offered()], has_stream=has_stream)
 
@@ -248,24 +237,12 @@ class Registrar:
                 await self._take(resource, Tick(), time.monotonic())
         await self._take_all()
         await self._give_turns()
-        self._publish_precedence()
+        self.handover.publish()
         again = math.inf
         if exists and not all([await resource.keep_in_place() for resource in self._offered()]):
             again = time.monotonic() + BIND_RETRY
         going_on = [each.registration.deadline for each in self._resources.values() if self._may_go_on(each)]
         return min([again, *going_on])
-
-    def _publish_precedence(self) -> None:
-        """Publish what this gateway holds, and whom it stands by for, so that gateways can tell each other."""
-        awaited: dict[str, frozenset[ResourceName]] = {}
-        for resource in self._offered():
-            if isinstance(resource.registration.state, StandingBy):
-                for instance in resource.registration.precedence.awaited:
-                    awaited[instance] = awaited.get(instance, frozenset()) | {resource.resource}
-        self.awaited.publish(awaited)
-        before, self.held = self.held, frozenset(each.resource for each in self._resources.values() if _holds(each))
-        if before - self.held:
-            self.on_given_up()
 
     def _may_go_on(self, _resource: ResourceRegistration) -> bool:
         """Whether the time has a meaning for a resource. A replay lets one resource register after the other."""
@@ -355,13 +332,3 @@ class Registrar:
         if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
         self._logged_absent = absent
-
-
-def _holds(resource: ResourceRegistration) -> bool:
-    """Whether a resource is offered, or the kubelet may still have a stream of it."""
-    registration = resource.registration
-    return (
-        resource.endpoints is not None
-        or not isinstance(registration.state, Absent)
-        or any(dial.opened is not None for dial in registration.dials.values())
-    )

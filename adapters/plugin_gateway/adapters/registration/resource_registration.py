@@ -10,7 +10,9 @@ from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.registration.link import KubeletLink
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
+from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Refusal
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.states import Leaving, Queued, Registering, Registration, StandingBy
@@ -59,6 +61,8 @@ class ResourceRegistration:
         self.registration = registration
         self.endpoints: ResourceEndpoints | None = None
         """None while the resource is not offered."""
+        self.served: ServedResource | None = None
+        """What is offered. None if it never was."""
         self._link = link
         self._spawn = spawn
         self._note = note
@@ -71,6 +75,8 @@ class ResourceRegistration:
         """The endpoints whose names a kubelet has, by attempt."""
         self._client: RegistrationClient | None = None
         self._answers: dict[int, asyncio.Task[None]] = {}
+        self._keeping_back: asyncio.Task[None] | None = None
+        """Lets the streams send no list, if another gateway is about to replace this one."""
         self._logged: tuple[Failure, str] | None = None
         """The failure that was logged last. An equal one is not logged again."""
 
@@ -99,6 +105,27 @@ class ResourceRegistration:
             others_answer=all(instance in answering for instance in registration.precedence.awaited),
             records=self._records,
         )
+
+    @property
+    def digest(self) -> str:
+        """A digest of the ids of the devices that are offered. Empty if the resource is not offered."""
+        from hashlib import sha256  # noqa: PLC0415 - only with two gateways
+
+        if self.endpoints is None or self.served is None:
+            return ""
+        ids = sorted(device.id for device in self.served.advertisement.value.devices)
+        return sha256("\n".join(ids).encode()).hexdigest()
+
+    @property
+    def keeps_back(self) -> bool:
+        """Whether no list is sent, because another gateway is about to replace this one."""
+        return self._keeping_back is not None and not self._keeping_back.done()
+
+    def keep_back(self) -> None:
+        """Send no list for a while, so that another gateway can replace this one."""
+        assert self.served is not None
+        if not self.keeps_back:
+            self._keeping_back = self._spawn(self.served.keep_back(pauses.KEPT_BACK.seconds))
 
     def withdraw(self) -> None:
         """Stop offering the resource. Its streams end after the last list."""

@@ -72,6 +72,9 @@ class ServedResource:
         """How long the answers took, by method."""
         self.publish_again_at: float | None = None
         """When to publish again without a device that is still listed, on the monotonic clock."""
+        self.may_list = asyncio.Event()
+        """Not set while lists are kept back. The kubelet gets the latest one afterwards."""
+        self.may_list.set()
         self._granted: dict[str, float] = {}
         """When each device was allocated last, on the monotonic clock."""
 
@@ -85,6 +88,14 @@ class ServedResource:
         leaving = [each for each in self._granted if each in known and each not in wanted.by_id]
         self.publish_again_at = min((self._granted[each] + GRANT_GRACE for each in leaving), default=None)
         self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
+
+    async def keep_back(self, seconds: float) -> None:
+        """Send no list for so long, or until this is cancelled."""
+        self.may_list.clear()
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.may_list.set()
 
     def granted(self) -> frozenset[str]:
         """Return the devices that were allocated within the last `GRANT_GRACE` seconds."""

@@ -112,7 +112,11 @@ class Serving(grpc.GenericRpcHandler):
         """Yield the current advertisement and every later one."""
         version = -1
         while True:
-            version, advertisement = await self._served.advertisement.newer_than(version)
+            newer, advertisement = await self._served.advertisement.newer_than(version)
+            if not self._served.may_list.is_set():
+                await self._served.may_list.wait()
+                continue
+            version = newer
             if paced:
                 await self._pacing.take(self._served.resource)
             yield advertisement

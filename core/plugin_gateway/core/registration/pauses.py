@@ -73,6 +73,19 @@ LAST_SOCKETS = Pause(
     "The kernel closes the sockets of a process that ended one after the other.",
 )
 LAST_SOCKETS_LOOK = Pause(0.02, "", "between two looks at the sockets of a gateway that has left", LAST_SOCKETS.fact)
+SHARE = Pause(
+    1.5,
+    "1.37 and later",
+    "for which a gateway may register while the stream of an older one is open that agreed to it",
+    "These kubelets know an endpoint by its path, and hold several of one resource. In this time the older gateway "
+    "sends no list, so the list of the younger one is the last.",
+)
+KEPT_BACK = Pause(
+    2.0,
+    "1.37 and later",
+    "for which a gateway sends no list after it agreed to be replaced",
+    "It is longer than the time in which the younger one registers, and bounded, because that one may end.",
+)
 ELDER = Pause(
     15.0,
     "all",

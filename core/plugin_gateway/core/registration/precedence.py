@@ -12,6 +12,9 @@ newer connection. Precedence is as follows:
 
 A gateway that does not register stands by. It takes over when the other gateway has been gone for 1.5 s, or at once if
 it is known that the other gateway has left: it said so, or its process ended.
+
+With kubelets from 1.37 on, which hold several endpoints of one resource, it can also replace the other gateway without
+a gap, if that one agrees: it registers, and then the other one ends its stream.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,21 +56,25 @@ class Precedence(NamedTuple):
     """The instances that this gateway stands by for, and that are not known to have left."""
     left: Mapping[str, float] = {}
     """For each instance that left while this gateway stood by for it, when that became known."""
+    shared: Mapping[str, float] = {}
+    """The older instances that agree to be replaced by this one, each with the time until which it may register."""
 
     def start_over(self) -> "Precedence":
         """Give the older gateway precedence again, because the kubelet is new."""
-        return self._replace(idle_since={})
+        return self._replace(idle_since={}, shared={})
 
     def before_register(self, others: Sequence[OtherGateway], now: float) -> tuple["Precedence", float]:
         """Return how many seconds the next registration has to wait. 0 if no other gateway has precedence."""
         seen = self.see(others, now, is_holding=False)._replace(both_hold_since=None)
         first = frozenset(instance for instance, goes_first in seen.known.items() if goes_first)
+        agreed = {instance for instance, until in self.shared.items() if now < until}
+        first -= agreed
         if first:
             return seen.stand_by(first, now)
         if not seen.is_standing_by:
             return seen, 0.0
         gone_since = now if seen.gone_since is None else seen.gone_since
-        wait = max(gone_since + pauses.TAKE_OVER.seconds - now, 0.0) if seen.awaited else 0.0
+        wait = max(gone_since + pauses.TAKE_OVER.seconds - now, 0.0) if seen.awaited - agreed else 0.0
         if wait:
             return seen._replace(gone_since=gone_since), wait
         return (
@@ -104,7 +111,7 @@ class Precedence(NamedTuple):
         kubelet may have lost the stream of this gateway.
         """
         before, seen = self.both_hold_since, self.see(others, now, is_holding=True)
-        if not any(other.has_stream for other in others):
+        if not any(other.has_stream and other.instance not in self.shared for other in others):
             reason = None if before is None else Reason.OTHER_GATEWAY_LEFT
             return seen._replace(both_hold_since=None), reason
         since = now if before is None else before
@@ -117,7 +124,13 @@ class Precedence(NamedTuple):
         The registration of another gateway that has left since may have replaced the one of this gateway.
         """
         seen = self.see(others, now, is_holding=True)
-        return seen, Reason.OTHER_GATEWAY_LEFT if set(self.known) - set(seen.known) else None
+        return seen, Reason.OTHER_GATEWAY_LEFT if set(self.known) - set(seen.known) - set(self.shared) else None
+
+    def share(self, instance: str, now: float) -> "Precedence":
+        """Return what is known when an instance that is awaited agrees to be replaced."""
+        if instance not in self.awaited:
+            return self
+        return self._replace(shared={**self.shared, instance: now + pauses.SHARE.seconds})
 
     def see(self, others: Sequence[OtherGateway], now: float, *, is_holding: bool) -> "Precedence":
         """Return what is known with these gateways running. ``is_holding``: whether this gateway has a stream."""

@@ -34,10 +34,12 @@ from plugin_gateway.core.registration.values import (
     KubeletSeen,
     LookForOthers,
     Manners,
+    MayShare,
     OtherLeft,
     OthersSeen,
     Register,
     Renewed,
+    Replaced,
     ReportRegistered,
     ReportStreamEnded,
     SocketDeleted,
@@ -94,6 +96,13 @@ def hear(registration: Registration, state: Waiting | StandingBy, event: OtherLe
     not_before = max(registration.retry.not_before, around.now + pauses.SAME_KUBELET.seconds)
     after = registration._replace(precedence=precedence, retry=registration.retry._replace(not_before=not_before))
     return after._replace(state=StandingBy(around.now) if isinstance(state, StandingBy) else state), ()
+
+
+def share(registration: Registration, state: StandingBy, event: MayShare, around: Surroundings) -> Outcome:
+    """Register beside a gateway that agrees to be replaced."""
+    precedence = registration.precedence.share(event.instance, around.now)
+    after = registration._replace(precedence=precedence)
+    return after._replace(state=state if precedence is registration.precedence else StandingBy(around.now)), ()
 
 
 def stand_by_in_queue(registration: Registration, state: Queued, event: OthersSeen, around: Surroundings) -> Outcome:
@@ -290,6 +299,13 @@ def heed_others(
         return seen, reports
     after, actions = renew(seen, state.attempt, reason, around.now)
     return after, (*reports, *actions)
+
+
+def give_way(registration: Registration, state: Accepted | Streaming, event: Replaced, around: Surroundings) -> Outcome:
+    """End the registration, because a gateway that shared it has a stream. Stand by for that gateway."""
+    precedence, wait = registration.precedence.stand_by(frozenset({event.instance}), around.now)
+    closed = close_dialed(registration, state.attempt, around.now)
+    return closed._replace(state=StandingBy(around.now + wait), precedence=precedence), (Close(state.attempt),)
 
 
 # Withdrawal.

@@ -79,6 +79,21 @@ class OtherLeft(NamedTuple):
     instance: str
 
 
+class MayShare(NamedTuple):
+    """The kubelet certainly holds several endpoints of the resource, and this older gateway agrees to be replaced.
+
+    It offers the same devices, and sends no list for `pauses.KEPT_BACK`.
+    """
+
+    instance: str
+
+
+class Replaced(NamedTuple):
+    """A gateway with which this one shares the resource has a stream of it now."""
+
+    instance: str
+
+
 class TurnGiven(NamedTuple):
     """No other resource keeps the kubelet busy. See `turns`."""
 
@@ -132,6 +147,8 @@ Event = (
     | KubeletGone
     | OthersSeen
     | OtherLeft
+    | MayShare
+    | Replaced
     | TurnGiven
     | AskedForOptions
     | Answered

@@ -4,6 +4,7 @@
   "apiVersion" "--api-version"
   "unhealthyFirst" "--unhealthy-first"
   "numaHints" "--numa-hints"
+  "kubeletVersion" "--kubelet-version"
   "resourceName" "--resource-name"
   "backend" "--backend"
   "nvidiaDriverRoot" "--driver-root"

@@ -34,7 +34,7 @@ from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
-    from plugin_gateway.adapters.control.handover import Farewells
+    from plugin_gateway.adapters.control.handover import Successors
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
 
+HOLDS_SEVERAL = (1, 37)
+"""The first release of the kubelet that holds several endpoints of one resource, each with its own path."""
 _GATEWAY = "plugin_gateway.adapters.gateway"
 _CONTROL = "plugin_gateway.adapters.control.control_socket"
 _COMMANDS = (
@@ -88,7 +90,7 @@ class Daemon:
             keep=self._keep,
         )
         self._registrar.before_register = self._read_again
-        self._farewells: Farewells | None = None
+        self._successors: Successors | None = None
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
@@ -143,8 +145,8 @@ class Daemon:
                 tasks.create_task(self._gateway.run(), name="gateway")
                 tasks.create_task(self._memory.run(), name="memory of health")
         finally:
-            if self._farewells is not None:
-                self._farewells.leave()
+            if self._successors is not None:
+                self._successors.leave()
 
     async def _import_later(self, *modules: str) -> None:
         """Import modules in a thread, when the first registration is under way. One thread does it for all tasks."""
@@ -235,10 +237,11 @@ class Daemon:
         await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands.answer).run()
 
     async def _await_other_gateways(self) -> None:
-        await self._registrar.awaited.newer_than(0)
+        await self._registrar.handover.awaited.newer_than(0)
         from plugin_gateway.adapters.control.handover import OtherGateways  # noqa: PLC0415 - only with two gateways
 
-        await OtherGateways(self._settings.state_dir, self._registrar).run()
+        can_share = (self._settings.kubelet_version or (1, 0)) >= HOLDS_SEVERAL
+        await OtherGateways(self._settings.state_dir, self._registrar.handover, can_share=can_share).run()
 
     async def _watch_for_conflicts(self) -> None:
         await self._import_later("plugin_gateway.adapters.gateway.conflict_watch")
@@ -262,12 +265,12 @@ class Daemon:
 
     @cached_property
     def _commands(self) -> "OperatorCommands":
-        from plugin_gateway.adapters.control.handover import Farewells  # noqa: PLC0415 - after the start
+        from plugin_gateway.adapters.control.handover import Successors  # noqa: PLC0415 - after the start
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
-        counter, self._farewells = self._device_counter(), Farewells(self._registrar)
+        counter, self._successors = self._device_counter(), Successors(self._registrar.handover)
         return OperatorCommands(
-            self._gateway, counter, self._status, self._reload_for_operator, self._driver, self._farewells
+            self._gateway, counter, self._status, self._reload_for_operator, self._driver, self._successors
         )
 
     def _status(self) -> "ProcessStatus":
