@@ -77,9 +77,9 @@ spec:
   updateStrategy:
     type: RollingUpdate
     rollingUpdate:
-      # One node is updated after the other. On each node the old pod ends before the new one starts, because maxSurge
-      # is 0 by default. Two gateways on one node would also work, but are not needed. Meanwhile containers keep their
-      # GPUs.
+      # One node is updated after the other. On each node the old pod ends before the new one starts. Meanwhile
+      # containers keep their GPUs, and pods that ask for some fail admission. From Kubernetes 1.22 on, maxSurge: 1 with
+      # maxUnavailable: 0 avoids this; earlier API servers refuse it. deploy/README.md has more.
       maxUnavailable: 1
   template:
     metadata:

@@ -158,6 +158,7 @@ class Gateway:
         told.write_text(yaml.safe_dump(values))
         self._helm("upgrade", "--install", "plugin-gateway", str(CHART), f"--values={told}", *flags)
         self.wait_ready()
+        wait_until(lambda: len(self.pods()) == 1, "the pod that was replaced is gone", LIMIT)
 
     def uninstall(self) -> None:
         """Uninstall the chart."""

@@ -102,6 +102,7 @@ def test_without_values_it_is_the_plain_manifest(release: str, manifest: str, tm
     ours = daemonset(tmp_path, {}, release)
     plain = yaml.safe_load((DEPLOY / "manifests" / manifest).read_text())
     for each in (ours, plain):
+        del each["spec"]["updateStrategy"]  # the manifest is for releases that do not know maxSurge, too
         del each["metadata"], each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"]
     assert ours == plain
 
@@ -204,6 +205,40 @@ def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(
     assert ("checksum/config" in annotations) is ("file" in values and not watch)
     (mount,) = (each for each in container["volumeMounts"] if each["name"] == "config")
     assert "subPath" not in mount, "the kubelet never renews a file that is mounted so"
+
+
+SURGE = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+ONE_BY_ONE = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+
+
+@pytest.mark.parametrize(
+    ("release", "values", "strategy"),
+    [
+        ("1.8.15", {}, ONE_BY_ONE),
+        ("1.21.14", {}, ONE_BY_ONE),
+        ("1.22.0", {}, SURGE),
+        ("1.37.2", {}, SURGE),
+        ("1.37.2", {"hostNetwork": True}, ONE_BY_ONE),
+        ("1.37.2", {"updateStrategy": {"type": "OnDelete"}}, {"type": "OnDelete"}),
+        ("1.37.2", {"updateStrategy": ONE_BY_ONE, "hostNetwork": True}, ONE_BY_ONE),
+    ],
+)
+def test_a_new_pod_starts_beside_the_old_one_where_that_is_possible(
+    release: str, values: object, strategy: object, tmp_path: Path
+) -> None:
+    assert daemonset(tmp_path, values, release)["spec"]["updateStrategy"] == strategy
+
+
+def test_two_pods_never_share_a_port_of_the_host(tmp_path: Path) -> None:
+    spec = daemonset(tmp_path, {"hostNetwork": True})["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert spec["hostNetwork"] is True
+    assert "ports" not in container
+    probes = [container[name]["httpGet"]["port"] for name in ("livenessProbe", "readinessProbe")]
+    assert probes == [9400, 9400]
+    complaint = "maxSurge must be 0 with hostNetwork"
+    assert complaint in refused(tmp_path, {"hostNetwork": True, "updateStrategy": SURGE})
+    assert "needs the container port" in refused(tmp_path, {"hostNetwork": True, **MONITORED})
 
 
 def test_without_a_file_nothing_is_watched(tmp_path: Path) -> None:

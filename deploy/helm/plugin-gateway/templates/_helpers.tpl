@@ -58,3 +58,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 mountPropagation: HostToContainer
 {{- end -}}
 {{- end -}}
+
+{{/* Before 1.22 the API server drops maxSurge. Two pods cannot listen at the same port of the host. */}}
+{{- define "plugin-gateway.updateStrategy" -}}
+{{- $surge := dig "rollingUpdate" "maxSurge" 0 .Values.updateStrategy | toString -}}
+{{- if and .Values.hostNetwork (not (has $surge (list "0" "0%"))) -}}
+{{- fail "updateStrategy.rollingUpdate.maxSurge must be 0 with hostNetwork: two pods cannot listen at one port" -}}
+{{- end -}}
+{{- if .Values.updateStrategy -}}
+{{- toYaml .Values.updateStrategy -}}
+{{- else if and (not .Values.hostNetwork) (semverCompare ">=1.22.0-0" .Capabilities.KubeVersion.Version) -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxUnavailable: 1
+{{- end -}}
+{{- end -}}
