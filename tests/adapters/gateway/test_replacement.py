@@ -16,6 +16,7 @@ from plugin_gateway.adapters.control.control_socket import ControlServer, socket
 from plugin_gateway.adapters.control.handover import OtherGateways, Successors
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
+from plugin_gateway.core.registration import pauses
 
 LOOK = 0.01
 """Seconds between two looks at the number of devices."""
@@ -102,8 +103,9 @@ async def process(kubelet_dir: Path, driver: Driver, *, at_once: bool = False) -
 
 
 async def test_twenty_gateways_replace_each_other_and_the_kubelet_always_has_all_devices(
-    kubelet_dir: Path, state_dir: Path
+    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pauses, "BOTH_HOLD", pauses.BOTH_HOLD._replace(seconds=0.1))
     async with Watched(kubelet_dir) as watched, AsyncExitStack() as before:
         await before.enter_async_context(inside(Node(kubelet_dir), state_dir))
         await watched.eight()
@@ -150,6 +152,23 @@ async def test_an_elder_whose_younger_never_registers_goes_on(kubelet_dir: Path,
         assert elder.registrar.leads()
 
 
+async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_own(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir):
+            await watched.streams(2)
+            assert not elder.registrar.leads()
+            known = len(watched.kubelet.lists)
+        left = asyncio.get_running_loop().time()
+        await watched.kubelet.wait_for(lambda: len(watched.kubelet.lists) > known, what="the elder's list")
+        assert asyncio.get_running_loop().time() - left < pauses.KEPT_BACK.seconds / 2
+        assert elder.registrar.instance in watched.kubelet.lists[-1].endpoint
+        await until(elder.registrar.leads, "the elder writes again")
+        assert not watched.wrong
+
+
 async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_dir: Path, driver: Driver) -> None:
     async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver) as first:
         await watched.eight()
@@ -167,9 +186,10 @@ async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_d
                 assert first.events().count("registered") == second.events().count("registered") == 1
 
 
+@pytest.mark.parametrize("moment", [EventKind.REGISTERED, EventKind.STREAM_OPENED], ids=["accepted", "both serve"])
 @pytest.mark.parametrize("killed", ["elder", "younger"])
-async def test_the_kubelet_has_all_devices_if_one_is_killed_while_both_serve(
-    killed: str, kubelet_dir: Path, driver: Driver
+async def test_the_kubelet_has_all_devices_if_one_of_both_is_killed(
+    killed: str, moment: EventKind, kubelet_dir: Path, driver: Driver
 ) -> None:
     async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver) as elder:
         await watched.eight()
@@ -177,7 +197,7 @@ async def test_the_kubelet_has_all_devices_if_one_is_killed_while_both_serve(
             victim = elder if killed == "elder" else younger
 
             def kill(event: Event) -> None:
-                if event.kind is EventKind.REGISTERED:
+                if event.kind is moment:
                     victim.send(signal.SIGKILL)
 
             watched.react = kill

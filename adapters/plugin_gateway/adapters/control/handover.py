@@ -7,7 +7,8 @@ process of the other gateway has ended.
 
 With kubelets that hold several endpoints of one resource, a gateway that stands by can replace an older one without a
 gap. It asks that one whether it offers the same devices. If so, the older gateway sends and writes nothing for a while,
-the younger one registers, and tells the other one when it has a stream. The older one then ends its own.
+the younger one registers, and tells the other one when it has had a stream for a second. The older one then ends its
+own. If the younger one ends before, the older one goes on.
 
 Without a word, a gateway cannot tell this from a kubelet that starts and empties its directory. It then takes over
 after `TAKE_OVER`, as it does if the other gateway cannot be asked.
@@ -28,6 +29,7 @@ from plugin_gateway.adapters.control.control_socket import Promise, is_allowed, 
 from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.names import ResourceName
 
 MAX_WAITING = 16
@@ -98,7 +100,7 @@ class Successors:
 
     def _keep(self, client: socket.socket, resources: Collection[str]) -> None:
         self._waiting[client] = resources
-        asyncio.get_running_loop().add_reader(client, self._close, client)  # it says nothing more, so it is the end
+        asyncio.get_running_loop().add_reader(client, self._forget, client)  # it says nothing more, so it is the end
         self._tell()
 
     def _tell(self) -> None:
@@ -110,6 +112,10 @@ class Successors:
     def _answer(self, client: socket.socket, left: Collection[str]) -> None:
         with contextlib.suppress(OSError):
             client.send(_line({"answer": {"left": list(left)}}))
+        self._close(client)
+
+    def _forget(self, client: socket.socket) -> None:
+        self._handover.go_on(self._waiting[client])
         self._close(client)
 
     def _close(self, client: socket.socket) -> None:
@@ -199,13 +205,16 @@ class OtherGateways:
         self._handover.note_agreed(instance, resources & (_names(answer, "agreed") if "answer" in answer else set()))
 
     async def _tell_replaced(self) -> None:
-        """Tell each older gateway that this one has a stream beside it, until it ends its own."""
-        version, sharing = -1, dict[str, frozenset[ResourceName]]()
+        """Tell each older gateway, when this one has had a stream beside it for a while, until it ends its own."""
+        version, sharing, told = -1, dict[str, frozenset[ResourceName]](), dict[str, frozenset[ResourceName]]()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SAY_AGAIN if sharing else None):
                     version, now = await self._handover.sharing.newer_than(version)
                     sharing = dict(now)
+            if sharing != told:
+                await asyncio.sleep(pauses.BOTH_HOLD.seconds)
+                told = sharing
             for instance, resources in sharing.items():
                 request = {"command": "take_over", "instance": self._handover.instance, "resources": sorted(resources)}
                 with contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):

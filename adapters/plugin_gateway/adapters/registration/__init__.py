@@ -22,7 +22,8 @@ The releases differ in the order of these steps, and in how they handle a second
 The last point holds for every release: a new endpoint name for each attempt is harmless everywhere. The behaviour of
 1.8.15, 1.9.7, 1.9.11, 1.10.2, 1.10.13, 1.20.15, 1.36.3 and 1.37.2 was seen with genuine kubelets.
 
-The gateway never registers with a kubelet that may still hold a stream of the resource. It also waits before a Register
+The gateway never registers with a kubelet that may still hold a stream of its own. Another gateway may hold one only if
+the kubelet is certainly of 1.37 or later, and both agree (see `handover.py`). It also waits before a Register
 in these cases:
 
 - 70 ms after a stream ended, if the kubelet still runs (`SAME_KUBELET`). Without it, kubelets of 1.25 to 1.36

@@ -35,7 +35,7 @@ class Handover:
         self.held: frozenset[ResourceName] = frozenset()
         """The resources that are offered, or whose streams have not ended yet."""
         self.awaited = Latest[Others]({})
-        """The instances that this gateway stands by for."""
+        """The instances that this gateway stands by for, or replaces."""
         self.sharing = Latest[Others]({})
         """The instances that hold streams beside this one until they are told to end them."""
         self.answering: set[str] = set()
@@ -71,6 +71,12 @@ class Handover:
             each.keep_back()
         return [each.resource for each in agreed]
 
+    def go_on(self, resources: Collection[str]) -> None:
+        """Send lists of these resources again, because a gateway that might have replaced this one has ended."""
+        for each in self._resources.values():
+            if each.resource in resources:
+                each.go_on()
+
     @property
     def is_giving_way(self) -> bool:
         """Whether another gateway is about to replace this one."""
@@ -104,8 +110,9 @@ def _by_instance(
 
 
 def _awaited(resource: ResourceRegistration) -> Collection[str]:
-    registration = resource.registration
-    return registration.precedence.awaited if isinstance(registration.state, StandingBy) else ()
+    """Return also those that this gateway replaces. They go on if its connection to them ends."""
+    precedence = resource.registration.precedence
+    return precedence.awaited if isinstance(resource.registration.state, StandingBy) else precedence.shared.keys()
 
 
 def _sharing(resource: ResourceRegistration) -> Collection[str]:

@@ -77,6 +77,8 @@ class ResourceRegistration:
         self._answers: dict[int, asyncio.Task[None]] = {}
         self._keeping_back: asyncio.Task[None] | None = None
         """Lets the streams send no list, if another gateway is about to replace this one."""
+        self._goes_on = asyncio.Event()
+        """Ends that time early."""
         self._logged: tuple[Failure, str] | None = None
         """The failure that was logged last. An equal one is not logged again."""
 
@@ -125,7 +127,12 @@ class ResourceRegistration:
         """Send no list for a while, so that another gateway can replace this one."""
         assert self.served is not None
         if not self.keeps_back:
-            self._keeping_back = self._spawn(self.served.keep_back(pauses.KEPT_BACK.seconds))
+            self._goes_on = asyncio.Event()
+            self._keeping_back = self._spawn(self.served.keep_back(pauses.KEPT_BACK.seconds, self._goes_on))
+
+    def go_on(self) -> None:
+        """Send lists again, because the other gateway has ended."""
+        self._goes_on.set()
 
     def withdraw(self) -> None:
         """Stop offering the resource. Its streams end after the last list."""

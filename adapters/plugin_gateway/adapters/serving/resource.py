@@ -1,6 +1,7 @@
 """One resource as the dialects see it: its current devices, and its answers to the kubelet."""
 
 import asyncio
+import contextlib
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -89,11 +90,14 @@ class ServedResource:
         self.publish_again_at = min((self._granted[each] + GRANT_GRACE for each in leaving), default=None)
         self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
 
-    async def keep_back(self, seconds: float) -> None:
-        """Send no list for so long, or until this is cancelled."""
+    async def keep_back(self, seconds: float, until: asyncio.Event) -> None:
+        """Send no list for so long, or until the event. Then send one, because another gateway may have sent some."""
         self.may_list.clear()
         try:
-            await asyncio.sleep(seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await until.wait()
+            self.advertisement.repeat()
         finally:
             self.may_list.set()
 

@@ -34,10 +34,14 @@ class Latest(Generic[Value]):
         if value == self._value:
             return False
         self._value = value
+        self.repeat()
+        return True
+
+    def repeat(self) -> None:
+        """Wake the followers with the latest value, as if it were new."""
         self._version += 1
         self._next.set()
         self._next = asyncio.Event()
-        return True
 
     def close(self) -> None:
         """Publish nothing more. Followers get the latest value if they have not seen it, and then PublicationClosed."""

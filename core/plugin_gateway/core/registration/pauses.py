@@ -80,11 +80,18 @@ SHARE = Pause(
     "These kubelets know an endpoint by its path, and hold several of one resource. In this time the older gateway "
     "sends no list, so the list of the younger one is the last.",
 )
+BOTH_HOLD = Pause(
+    1.0,
+    "1.37 and later",
+    "for which the streams of both gateways are open when the younger one replaces the older one",
+    "If the younger one ends in this time, the kubelet goes on with the stream of the older one.",
+)
 KEPT_BACK = Pause(
-    2.0,
+    3.0,
     "1.37 and later",
     "for which a gateway sends no list after it agreed to be replaced",
-    "It is longer than the time in which the younger one registers, and bounded, because that one may end.",
+    "It is longer than the time in which the younger one registers and both hold a stream, and bounded, because the "
+    "younger one may hang.",
 )
 ELDER = Pause(
     15.0,
