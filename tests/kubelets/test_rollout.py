@@ -77,20 +77,19 @@ async def test_the_next_gateway_has_the_devices_at_once(release: str, kubelet_di
             await available(kubelet, 8)
             await first.wait_for_control()
             async with gateway(kubelet_dir, driver) as second:
-                await second.wait_for_event("the other gateway will say when it leaves")
+                await taken_over(seen, first, second, signal.SIGTERM)
                 await second.wait_for_control()
-                for leaving, how in ((first, signal.SIGTERM), (second, signal.SIGKILL)):
-                    if leaving is second:
-                        third = gateway(kubelet_dir, driver)
-                        process = await third.__aenter__()
-                        await process.wait_for_event("the other gateway will say when it leaves")
-                    leaving.send(how)
-                    await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) != 8, what="the end of the one before")
-                    await settled(kubelet, 8)
-                    print(f"gap {release} {how.name} {seen.missing() * 1000:.0f} ms")
-                    assert seen.missing() < GAP
-                await third.__aexit__(None, None, None)
+                async with gateway(kubelet_dir, driver) as third:
+                    await taken_over(seen, second, third, signal.SIGKILL)
         assert not kubelet.complaints()
+
+
+async def taken_over(seen: Watched, leaving: Process, standing_by: Process, how: signal.Signals) -> None:
+    await standing_by.wait_for_event("the other gateway will say when it leaves")
+    leaving.send(how)
+    await seen.kubelet.wait_for(lambda: seen.kubelet.allocatable(RESOURCE) != 8, what="the end of the one before")
+    await settled(seen.kubelet, 8)
+    assert seen.missing() < GAP
 
 
 async def test_no_pod_fails_in_twenty_replacements_and_the_kubelet_always_has_all_devices(
