@@ -59,9 +59,12 @@ test-browser: $(READY)
 	command -v chromium || $(call debian,chromium)
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-# Tests faults in random order, for hours. `make test` runs a fixed sample of them.
-SOAK_EXAMPLES ?= 2000
+# Tests faults in random order, for hours: in virtual time, then on real sockets. `make test` runs a fixed sample of them.
+SOAK_SECONDS ?= 3600
+SOAK_SEED ?= $(shell date +%s)
+SOAK_EXAMPLES ?= 500
 soak: $(READY)
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -rP tests/core/registration/test_model.py $(PYTEST_ARGS)
 	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/adapters/registration/test_any_order.py $(PYTEST_ARGS)
 
 check: $(READY)
@@ -72,17 +75,19 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
+	$(BIN)/python docs/registration_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python docs/status_schema.py
 	$(BIN)/python deploy/generate.py
-	git diff --exit-code --stat -- api docs/health.md docs/status.schema.json deploy/manifests deploy/helm
+	git diff --exit-code --stat -- api docs/health.md docs/registration.md docs/status.schema.json deploy/manifests deploy/helm
 	test -z "$$(git ls-files --others --exclude-standard -- api docs deploy)"
 
 generate: $(READY)
 	$(BIN)/python api/generate.py
 	$(BIN)/python docs/health_page.py
+	$(BIN)/python docs/registration_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
 	$(BIN)/python docs/options.py

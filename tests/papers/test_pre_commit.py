@@ -56,6 +56,8 @@ def test_only_ruff_is_told_the_files() -> None:
         ("generate-health-page", "docs/health.md"),
         ("generate-health-page", "docs/health_page.py"),
         ("generate-health-page", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
+        ("generate-registration-page", "core/plugin_gateway/core/registration/pauses.py"),
+        ("generate-registration-page", "docs/registration.md"),
         ("generate-differences", "nvidia/plugin_gateway/nvidia/xid_catalog.py"),
         ("generate-differences", "deploy/README.md"),
         ("generate-options", "adapters/plugin_gateway/adapters/configuration/options.py"),

@@ -237,17 +237,17 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
     strangers = [kubelet_dir / name for name in ("nvidia.sock", "kubelet.sock", f"{PREFIX}note.txt")]
     for path in (mine, gone, *strangers):
         leftover(path)
-    assert sockets.has_newcomers()
-    assert sockets.find_others(DEFAULT_RESOURCE) == []
+    assert sockets.has_newcomers([DEFAULT_RESOURCE])
+    assert sockets.look_for_others(DEFAULT_RESOURCE) == []
     assert gone.exists(), "it may be bound by now and listen in a moment"
-    assert sockets.has_newcomers(), "so it is looked at again"
+    assert sockets.has_newcomers([DEFAULT_RESOURCE]), "so it is looked at again"
     os.utime(gone, (time.time() - 2, time.time() - 2))
-    assert sockets.find_others(DEFAULT_RESOURCE) == []
+    assert sockets.look_for_others(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
-    assert not sockets.has_newcomers()
+    assert not sockets.has_newcomers([DEFAULT_RESOURCE])
     leftover(gone)
     os.utime(gone, (time.time() + 3600, time.time() + 3600))
-    assert sockets.find_others(DEFAULT_RESOURCE) == []
+    assert sockets.look_for_others(DEFAULT_RESOURCE) == []
     assert not gone.exists(), "the clock was set back since it was made"
 
 
@@ -260,6 +260,19 @@ def test_a_living_gateway_of_the_same_resource_is_found_and_of_another_is_not(ku
         path.chmod(0o755 | STREAM_OPEN)
         assert sockets.find_others(DEFAULT_RESOURCE)[0].has_stream
         assert sockets.find_others(ResourceName("nvidia.com/other")) == []
+
+
+def test_who_looks_for_one_resource_still_has_the_newcomers_of_another(kubelet_dir: Path) -> None:
+    sockets, theirs, other = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir), ResourceName("nvidia.com/other")
+    with listening(theirs.fresh_path(DEFAULT_RESOURCE)), listening(theirs.fresh_path(other)):
+        assert len(sockets.find_others(other)) == 1
+        assert sockets.has_newcomers([other]), "who only asks does not take note"
+        assert len(sockets.look_for_others(DEFAULT_RESOURCE)) == 1
+        assert not sockets.has_newcomers([DEFAULT_RESOURCE])
+        assert sockets.has_newcomers([DEFAULT_RESOURCE, other])
+        assert len(sockets.look_for_others(other)) == 1
+        assert not sockets.has_newcomers([DEFAULT_RESOURCE, other])
+        assert not sockets.has_newcomers([ResourceName("nvidia.com/third")])
 
 
 def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:

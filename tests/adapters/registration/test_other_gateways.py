@@ -46,8 +46,8 @@ async def test_of_two_gateways_that_both_got_a_stream_the_younger_yields(
         await asyncio.sleep(0.01)
         younger = Node(kubelet_dir)
         with monkeypatch.context() as blind:
-            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.find_others", lambda *_: [])
-            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.has_newcomers", lambda _: False)
+            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.look_for_others", lambda *_: [])
+            blind.setattr("plugin_gateway.adapters.kubelet.plugin_sockets.OwnSockets.has_newcomers", lambda *_: False)
             async with running(elder):
                 await allocatable(kubelet)
                 waiting = running(younger)

@@ -2,7 +2,7 @@
 
 from plugin_gateway.core.registration.order import ladder, next_turn
 from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import Accepted, Queued, Registering, Registration, Streaming
+from plugin_gateway.core.registration.states import Accepted, Leaving, Queued, Registering, Registration, Streaming
 from plugin_gateway.core.registration.values import Manners
 
 NEWEST = Manners("newest", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
@@ -11,7 +11,7 @@ OLDEST = Manners("oldest", 3.0, dials_before_answer=False, one_resource_at_a_tim
 ALL = (NEWEST, MIDDLE, OLDEST)
 
 
-def registration(state: Queued | Registering | Accepted | Streaming) -> Registration:
+def registration(state: Queued | Registering | Accepted | Streaming | Leaving) -> Registration:
     return Registration(Precedence("a"), state)
 
 
@@ -26,6 +26,7 @@ def test_whoever_waits_longest_has_the_next_turn_unless_the_kubelet_is_busy() ->
     assert next_turn([late, early]) is early
     assert next_turn([early, registration(Registering(1, 0.0, OLDEST, ()))]) is None
     assert next_turn([early, registration(Accepted(1, 0.0, OLDEST, 3.0, 3.0))]) is None
+    assert next_turn([early, registration(Leaving(1, OLDEST, 1.0))]) is None, "it may still be dialed"
     assert next_turn([early, registration(Streaming(1, OLDEST))]) is early
     assert next_turn([early, registration(Registering(1, 0.0, NEWEST, ()))]) is early
     assert next_turn([]) is None

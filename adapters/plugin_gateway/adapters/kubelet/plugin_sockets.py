@@ -13,6 +13,7 @@ import re
 import stat
 import time
 import zlib
+from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -89,14 +90,21 @@ class OwnSockets:
         name = f"{PREFIX}{slug(resource, self._room)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
         return self._directory / name
 
-    def has_newcomers(self) -> bool:
-        """Whether there are sockets of other gateways that `find_others` has not found to be alive.
+    def has_newcomers(self, resources: Iterable[ResourceName]) -> bool:
+        """Whether other gateways have sockets for these resources that `look_for_others` has not found to be alive.
 
         A dead one counts until it is removed, because it can be too young for that now.
         """
-        names = {name for name, _ in self._others()}
+        wanted = {checksum(each) for each in resources}
+        names = {name for name, parts in self._others() if parts.resource in wanted}
         self._seen &= names
         return names > self._seen
+
+    def look_for_others(self, resource: ResourceName) -> list[OtherGateway]:
+        """Return the other running gateways with this resource. They are no newcomers any more."""
+        found = self._find(resource)
+        self._seen |= found.keys()
+        return _in_order(found)
 
     def find_others(self, resource: ResourceName | None = None) -> list[OtherGateway]:
         """Return the other running gateways with this resource, the oldest first. Leftover sockets are removed.
@@ -104,23 +112,28 @@ class OwnSockets:
         Without a resource, return those with any resource. Only names of gateways are considered. Sockets of other
         device plugins are never touched.
         """
-        others = []
+        return _in_order(self._find(resource))
+
+    def _find(self, resource: ResourceName | None) -> dict[str, OtherGateway | None]:
+        """Return the gateways by the names of their sockets. None for a socket that cannot be looked at."""
+        wanted = None if resource is None else checksum(resource)
+        found: dict[str, OtherGateway | None] = {}
         for name, (of_resource, instance) in self._others():
+            if wanted not in {None, of_resource}:
+                continue
             path = self._directory / name
             try:
-                found = path.stat()
+                mark = path.stat()
                 listener = find_listener(path)
             except OSError:
-                self._seen.add(name)
-                continue  # it may belong to somebody, so it stays
-            if listener is None:
-                if abs(time.time() - found.st_mtime) > _LEFTOVER_AGE:  # abs: the clock may have been set back
-                    _remove_leftover(path)
+                found[name] = None  # it may belong to somebody, so it stays
                 continue
-            self._seen.add(name)
-            if resource is None or of_resource == checksum(resource):
-                others.append(OtherGateway(instance, name, listener.pid, has_stream=bool(found.st_mode & STREAM_OPEN)))
-        return sorted(others, key=lambda other: other.instance)
+            if listener is not None:
+                has_stream = bool(mark.st_mode & STREAM_OPEN)
+                found[name] = OtherGateway(instance, name, listener.pid, has_stream=has_stream)
+            elif abs(time.time() - mark.st_mtime) > _LEFTOVER_AGE:  # abs: the clock may have been set back
+                _remove_leftover(path)
+        return found
 
     def _others(self) -> list[tuple[str, SocketName]]:
         """Return the sockets of other gateways, whether they are running or not."""
@@ -130,6 +143,10 @@ class OwnSockets:
             return []
         found = [(name, name_parts) for name in names if (name_parts := parse_name(name)) is not None]
         return [(name, name_parts) for name, name_parts in found if name_parts.instance != self.instance]
+
+
+def _in_order(found: Mapping[str, OtherGateway | None]) -> list[OtherGateway]:
+    return sorted((other for other in found.values() if other is not None), key=lambda other: other.instance)
 
 
 def _remove_leftover(path: Path) -> None:

@@ -131,7 +131,7 @@ class Registrar:
         changed = self._directory.has_changed()
         if changed:
             self.on_folder_change()
-        self._newcomers |= changed and self._own_sockets.has_newcomers()
+        self._newcomers |= changed and self._has_newcomers()
         if changed or self._newcomers or any(each.registration.precedence.known for each in self._offered()):
             self.wake()
 
@@ -215,10 +215,13 @@ class Registrar:
         self._happened.append((resource, event, time.monotonic()))
         self.wake()
 
+    def _note_now(self, resource: ResourceRegistration, event: Event) -> None:
+        """Note what the task itself has seen. It is taken before the task waits again, so nothing wakes it."""
+        self._happened.append((resource, event, time.monotonic()))
+
     def _note_others(self, resource: ResourceRegistration) -> None:
-        """Look for the other gateways of a resource. What was found is taken before the task waits again."""
-        others = OthersSeen(self._own_sockets.find_others(resource.resource))
-        self._happened.append((resource, others, time.monotonic()))
+        """Look for the other gateways of a resource."""
+        self._note_now(resource, OthersSeen(self._own_sockets.look_for_others(resource.resource)))
 
     def _begin_registration(self) -> None:
         self.before_register()
@@ -305,13 +308,16 @@ class Registrar:
                 assert resource.endpoints is not None
                 resource.endpoints.show_stream()  # restores the sticky bit if somebody changed the mode
                 self._note_others(resource)
-        self._newcomers = came and self._own_sockets.has_newcomers()
+        self._newcomers = came and self._has_newcomers()
+
+    def _has_newcomers(self) -> bool:
+        return self._own_sockets.has_newcomers([each.resource for each in self._offered()])
 
     def _look_for_socket(self, resource: ResourceRegistration) -> None:
         """Notice that the socket which the kubelet has to dial is gone."""
         state, endpoint = resource.registration.state, resource.endpoint
         if isinstance(state, Accepted) and endpoint is not None and not endpoint.is_in_place():
-            self._note(resource, SocketDeleted(state.attempt))
+            self._note_now(resource, SocketDeleted(state.attempt))
 
     async def _give_turns(self) -> None:
         """Let one of the registrations go on that wait for others."""

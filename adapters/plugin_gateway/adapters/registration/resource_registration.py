@@ -148,7 +148,8 @@ class ResourceRegistration:
             self._logged = None
         for action in actions:
             await self._perform(action)
-        if self._client is not None and not isinstance(self.registration.state, Queued | Registering | Leaving):
+        is_used = self._answers or isinstance(self.registration.state, Queued | Registering | Leaving)
+        if self._client is not None and not is_used:
             client, self._client = self._client, None
             await self._link.release(client)
         self._forget_closed()

@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 
 from plugin_gateway.core.registration import pauses
-from plugin_gateway.core.registration.failures import Reason, Refusal
+from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
 from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.retry import at_once
-from plugin_gateway.core.registration.states import Absent, Dial, PendingDial, Registration, Waiting
+from plugin_gateway.core.registration.states import (
+    Absent,
+    Accepted,
+    Dial,
+    Leaving,
+    PendingDial,
+    Registering,
+    Registration,
+    Waiting,
+)
 from plugin_gateway.core.registration.values import (
     Action,
     Close,
@@ -57,6 +66,14 @@ def close_dialed(registration: Registration, attempt: int, now: float) -> Regist
     return close(registration, attempt, now, pauses.CLOSED_STREAM.seconds if has_dialed else 0.0)
 
 
+def close_unanswered(registration: Registration, state: Registering | Accepted | Leaving, now: float) -> Registration:
+    """Close the endpoint of an attempt whose answer is not awaited any more. The kubelet may dial it for a while."""
+    dial = registration.dials.get(state.attempt)
+    if not state.dialect.dials_before_answer or (dial is not None and dial.asked_for_options):
+        return close_dialed(registration, state.attempt, now)
+    return close(registration, state.attempt, now, pauses.LATE_DIAL.seconds)
+
+
 def renew(registration: Registration, attempt: int, reason: Reason, now: float) -> Outcome:
     """End the registration. The next one is due as soon as the pauses allow it."""
     retry = at_once(reason, now)._replace(not_before=now + pauses.SAME_KUBELET.seconds)
@@ -64,12 +81,17 @@ def renew(registration: Registration, attempt: int, reason: Reason, now: float) 
     return closed._replace(state=Waiting(), retry=retry), (Close(attempt),)
 
 
-def fail(registration: Registration, attempt: int, refusal: Refusal, around: Surroundings) -> Outcome:
+def fail(registration: Registration, state: Registering | Accepted, refusal: Refusal, around: Surroundings) -> Outcome:
     """Schedule the next attempt. It needs another endpoint if the name of this one may have reached the kubelet."""
     retry = registration.retry.failed(refusal.failure, around.now, around.chance)
-    after = forget(registration, attempt)._replace(state=Waiting(), retry=retry)
-    put_away = Reuse(attempt) if refusal.reached_nobody else Close(attempt)
-    return after, (ReportFailed(attempt, refusal), put_away)
+    after = registration._replace(state=Waiting(), retry=retry)
+    if refusal.reached_nobody:
+        return forget(after, state.attempt), (ReportFailed(state.attempt, refusal), Reuse(state.attempt))
+    if refusal.failure is Failure.NO_ANSWER:
+        closed = close_unanswered(after, state, around.now)
+    else:
+        closed = close_dialed(after, state.attempt, around.now)
+    return closed, (ReportFailed(state.attempt, refusal), Close(state.attempt))
 
 
 def leave(registration: Registration) -> Outcome:

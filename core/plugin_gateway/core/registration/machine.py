@@ -70,12 +70,9 @@ def _note(registration: Registration, event: Event, now: float) -> Registration:
     dials = registration.dials
     match event:
         case KubeletSeen(kubelet, _, touched):
-            kept = {
-                attempt: dial._replace(life=kubelet.life) if dial.opened is not None and dial.life == touched else dial
-                for attempt, dial in dials.items()
-            }
+            same = _keep_life(registration, touched, kubelet.life) if touched is not None else registration
             precedence = registration.precedence.start_over()
-            return registration._replace(kubelet=kubelet, is_kubelet_present=True, dials=kept, precedence=precedence)
+            return same._replace(kubelet=kubelet, is_kubelet_present=True, precedence=precedence)
         case KubeletGone():
             return registration._replace(is_kubelet_present=False)
         case AskedForOptions(attempt) if attempt in dials:
@@ -90,6 +87,21 @@ def _note(registration: Registration, event: Event, now: float) -> Registration:
             return registration._replace(dials=without(dials, attempt), ended=ended)
         case _:
             return registration
+
+
+def _keep_life(registration: Registration, before: int, life: int) -> Registration:
+    """Return the registration for a kubelet that can be the same as before, because only its file was touched.
+
+    If it is another one after all, calls and streams break, and the pauses last longer than necessary. A pause after a
+    stream that the kubelet ended is short, and most kubelets end their streams when they restart, so it is not kept.
+    """
+    dials, ended, pending = registration.dials, registration.ended, registration.pending
+    kept = {attempt: dial._replace(life=life) if dial.life == before else dial for attempt, dial in dials.items()}
+    if ended is not None and ended.life == before and ended.was_closed_after_dial:
+        ended = ended._replace(life=life)
+    if pending is not None and pending.life == before:
+        pending = pending._replace(life=life)
+    return registration._replace(dials=kept, ended=ended, pending=pending)
 
 
 def _on(
@@ -123,7 +135,9 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Queued, Tick, transitions.requeue, Queued, Waiting),
         _on(Queued, StreamOpened, transitions.close_useless, Queued),
         _on(Queued, Withdrawn, transitions.withdraw, Absent),
-        _on(Registering, Answered, transitions.take_answer, Queued, Registering, Accepted, Streaming, Waiting),
+        _on(Registering, Answered, transitions.take_answer, Queued, Registering, Accepted, Waiting),
+        _on(Registering, StreamOpened, transitions.take_stream, Registering, Streaming),
+        _on(Registering, OthersSeen, transitions.note_others, Registering),
         _on(Registering, KubeletSeen, transitions.abandon, Registering, Waiting),
         _on(Registering, KubeletGone, transitions.abandon, Waiting),
         _on(Registering, Withdrawn, transitions.withdraw_later, Leaving),
@@ -136,6 +150,7 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Accepted, Renewed, transitions.follow_word, Waiting),
         _on(Accepted, Withdrawn, transitions.withdraw, Absent),
         _on(Streaming, StreamEnded, transitions.end, Streaming, Waiting),
+        _on(Streaming, StreamOpened, transitions.close_useless, Streaming),
         _on(Streaming, Tick, transitions.follow_settings, Streaming, Waiting),
         _on(Streaming, KubeletSeen, transitions.follow_kubelet, Streaming, Waiting),
         _on(Streaming, OthersSeen, transitions.heed_others, Streaming, Waiting),

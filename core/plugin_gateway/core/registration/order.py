@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from plugin_gateway.core.registration.states import Accepted, Queued, Registering, Registration
+from plugin_gateway.core.registration.states import Accepted, Leaving, Queued, Registering, Registration
 from plugin_gateway.core.registration.values import Manners
 
 
@@ -24,7 +24,7 @@ def next_turn(registrations: Iterable[Registration]) -> Registration | None:
     queued: list[tuple[float, Registration]] = []
     for each in registrations:
         match each.state:
-            case Registering() | Accepted() if each.state.dialect.one_resource_at_a_time:
+            case Registering() | Accepted() | Leaving() if each.state.dialect.one_resource_at_a_time:
                 return None
             case Queued(began):
                 queued.append((began, each))

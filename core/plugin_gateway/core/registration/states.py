@@ -148,9 +148,8 @@ class Registration(NamedTuple):
         lives = {dial.life for dial in self.dials.values() if dial.opened is not None}
         if kubelet.life in lives:
             return math.inf
-        if lives:
-            return max(self.retry.not_before, kubelet.since + pauses.OLD_STREAM.seconds)
-        return max(self.retry.not_before, self._pause_ends(kubelet), self._pending_dial_ends(kubelet))
+        old_stream_ends = kubelet.since + pauses.OLD_STREAM.seconds if lives else 0.0
+        return max(self.retry.not_before, old_stream_ends, self._pause_ends(kubelet), self._pending_dial_ends(kubelet))
 
     def _pause_ends(self, kubelet: Kubelet) -> float:
         """Return the end of the pause after the last stream. 0 if that stream belonged to an earlier kubelet."""

@@ -3,8 +3,8 @@
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.endings import (
     Outcome,
-    close,
     close_dialed,
+    close_unanswered,
     fail,
     forget,
     leave,
@@ -159,21 +159,17 @@ def lose_kubelet(registration: Registration, _state: Queued, _event: KubeletGone
 
 
 def take_answer(registration: Registration, state: Registering, event: Answered, around: Surroundings) -> Outcome:
-    """Take the answer. A stream that was opened counts as acceptance, even if the answer was lost."""
+    """Expect the stream, try the next dialect, or try again later."""
     if event.attempt != state.attempt:
         return registration, ()
-    dial = registration.dials.get(state.attempt)
-    if dial is None:
-        return _conclude_late(registration, state, around)
-    if dial.opened is not None:
-        return _conclude(registration, state, around.now)
     if event.refusal is None:
-        timeout = pauses.STREAM_AFTER_DIAL.seconds if dial.asked_for_options else state.dialect.stream_timeout
+        has_dialed = registration.dials[state.attempt].asked_for_options
+        timeout = pauses.STREAM_AFTER_DIAL.seconds if has_dialed else state.dialect.stream_timeout
         deadline = around.now + timeout
         return registration._replace(state=Accepted(*state[:3], deadline, timeout)), ()
     if event.refusal.asks_for_another_dialect:
         return _try_next(registration, state, event.refusal, around)
-    return fail(registration, state.attempt, event.refusal, around)
+    return fail(registration, state, event.refusal, around)
 
 
 def _try_next(registration: Registration, state: Registering, refusal: Refusal, around: Surroundings) -> Outcome:
@@ -182,7 +178,7 @@ def _try_next(registration: Registration, state: Registering, refusal: Refusal, 
     tried = {version for version, _ in refused}
     left = [each for each in around.ladder if each.version not in tried]
     if not left:
-        return fail(registration, state.attempt, most_specific([each for _, each in refused]), around)
+        return fail(registration, state, most_specific([each for _, each in refused]), around)
     return _send(forget(registration, state.attempt), left[0], state.began, refused, around.now)
 
 
@@ -191,26 +187,9 @@ def most_specific(refusals: list[Refusal]) -> Refusal:
     return next((each for each in reversed(refusals) if each.failure is Failure.VERSION_REFUSED), refusals[-1])
 
 
-def _conclude(registration: Registration, state: Registering | Accepted, now: float) -> Outcome:
-    """Report a successful registration."""
-    report = ReportRegistered(state.attempt, state.dialect.version, registration.retry.reason, now - state.began)
-    after = registration._replace(state=Streaming(state.attempt, state.dialect), retry=registration.retry.succeeded())
-    return after, (report,)
-
-
-def _conclude_late(registration: Registration, state: Registering, around: Surroundings) -> Outcome:
-    """Report a registration whose stream has ended before the answer came."""
-    concluded, reports = _conclude(registration, state, around.now)
-    after, more = _lose_stream(concluded, state.attempt)
-    return after, (*reports, *more)
-
-
-def _lose_stream(registration: Registration, attempt: int) -> Outcome:
-    """Register again, because the kubelet ended the stream."""
-    ended = registration.ended
-    assert ended is not None
-    retry = registration.retry.stream_ended(opened=ended.opened, ended=ended.at)
-    return registration._replace(state=Waiting(), retry=retry), (ReportStreamEnded(attempt, ended.at - ended.opened),)
+def note_others(registration: Registration, _state: Registering, event: OthersSeen, around: Surroundings) -> Outcome:
+    """Note which other gateways there are. They matter once the stream is open."""
+    return see_others(registration, event, registration.precedence.see(event.others, around.now, is_holding=True))
 
 
 def abandon(
@@ -229,18 +208,27 @@ def abandon(
 # While the stream is expected or open.
 
 
-def take_stream(registration: Registration, state: Accepted, event: StreamOpened, around: Surroundings) -> Outcome:
-    """Report the registration, because the kubelet opened the stream."""
+def take_stream(
+    registration: Registration, state: Registering | Accepted, event: StreamOpened, around: Surroundings
+) -> Outcome:
+    """Report the registration, because the kubelet opened the stream. This counts even if its answer was lost."""
     if event.attempt != state.attempt:
-        return registration, ()
-    return _conclude(registration, state, around.now)
+        return close_useless(registration, state, event, around)
+    took = around.now - state.began
+    report = ReportRegistered(state.attempt, state.dialect.version, registration.retry.reason, took)
+    after = registration._replace(state=Streaming(state.attempt, state.dialect), retry=registration.retry.succeeded())
+    return after, (report,)
 
 
 def end(registration: Registration, state: Streaming, event: StreamEnded, _around: Surroundings) -> Outcome:
     """Register again, because the kubelet ended the stream."""
-    if event.attempt != state.attempt:
+    ended = registration.ended
+    if event.attempt != state.attempt or ended is None:
         return registration, ()
-    return _lose_stream(registration, state.attempt)
+    retry = registration.retry.stream_ended(opened=ended.opened, ended=ended.at)
+    return registration._replace(state=Waiting(), retry=retry), (
+        ReportStreamEnded(state.attempt, ended.at - ended.opened),
+    )
 
 
 def close_useless(registration: Registration, _state: State, event: StreamOpened, around: Surroundings) -> Outcome:
@@ -254,14 +242,14 @@ def miss_stream(registration: Registration, state: Accepted, _event: Tick, aroun
         return renew(registration, state.attempt, Reason.SETTINGS_CHANGED, around.now)
     if around.now < state.deadline:
         return registration, ()
-    return fail(registration, state.attempt, Refusal(Failure.NO_STREAM, f"none within {state.timeout:.0f} s"), around)
+    return fail(registration, state, Refusal(Failure.NO_STREAM, f"none within {state.timeout:.0f} s"), around)
 
 
 def miss_socket(registration: Registration, state: Accepted, event: SocketDeleted, around: Surroundings) -> Outcome:
     """Try again, because the kubelet cannot dial any more."""
     if event.attempt != state.attempt or not registration.is_kubelet_present:
         return registration, ()
-    return fail(registration, state.attempt, Refusal(Failure.SOCKET_DELETED), around)
+    return fail(registration, state, Refusal(Failure.SOCKET_DELETED), around)
 
 
 def follow_settings(registration: Registration, state: Streaming, _event: Tick, around: Surroundings) -> Outcome:
@@ -322,7 +310,10 @@ def withdraw(registration: Registration, state: State, _event: Withdrawn, around
 def withdraw_later(registration: Registration, state: Registering, _event: Withdrawn, around: Surroundings) -> Outcome:
     """Wait for the answer. Without it, it is not known whether the kubelet will dial."""
     deadline = around.now + pauses.REMOVED_ANSWER.seconds
-    return registration._replace(state=Leaving(state.attempt, state.dialect, deadline)), ()
+    # The lists have ended, so that a stream that the kubelet opens from now on is ended by the gateway.
+    closed = registration.dials[state.attempt]._replace(is_closed_by_us=True)
+    dials = {**registration.dials, state.attempt: closed}
+    return registration._replace(state=Leaving(state.attempt, state.dialect, deadline), dials=dials), ()
 
 
 def add_again(registration: Registration, state: Leaving, _event: Added, _around: Surroundings) -> Outcome:
@@ -346,8 +337,7 @@ def leave_unanswered(registration: Registration, state: Leaving, _event: Tick, a
     """Close everything if the answer takes too long. The kubelet may still dial."""
     if around.now < state.deadline:
         return registration, ()
-    pause = pauses.LATE_DIAL.seconds if state.dialect.dials_before_answer else 0.0
-    after, actions = _left(close(registration, state.attempt, around.now, pause), state)
+    after, actions = _left(close_unanswered(registration, state, around.now), state)
     return after, (Abandon(state.attempt), *actions)
 
 

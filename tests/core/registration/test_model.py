@@ -1,0 +1,109 @@
+"""The machine against a model of each family of kubelets, in virtual time: any faults in any order.
+
+`model/checks.py` says what must be true at every step, `model/kubelets.py` what must be true at the kubelet, and
+`Node.check` what must be true when it has been quiet. `make soak` draws other faults, for as long as asked.
+"""
+
+import os
+import time
+from collections import Counter
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.registration.model.checks import Counts, declared
+from core.registration.model.kubelets import FAMILIES
+from core.registration.model.node import FAULTS, Node
+from core.registration.model.scripts import MAX_CHOICE, PAUSES, Fault, Script, draw, play, problem, shortest
+from plugin_gateway.core.registration.machine import step
+from plugin_gateway.core.registration.precedence import Precedence
+from plugin_gateway.core.registration.states import (
+    Accepted,
+    Leaving,
+    Queued,
+    Registering,
+    Registration,
+    State,
+    Streaming,
+)
+from plugin_gateway.core.registration.values import Answered, Kubelet, Manners, StreamOpened, Surroundings
+
+NEWEST = Manners("newest", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
+SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
+FIRST_SEED = int(os.environ.get("SOAK_SEED", "0"))
+LENGTH = 40
+"""Faults in a script."""
+LEAST_SEEDS = 100
+"""Scripts that are played however slow the machine is."""
+SELDOM = tuple(
+    (state.__name__, StreamOpened.__name__, state.__name__) for state in (Queued, Registering, Accepted, Streaming)
+)
+"""A stream on an endpoint that was given up. A kubelet has to open it in the moment before the endpoint is closed."""
+SHARING = ("MayShare", "Replaced")
+"""Events between two gateways that share a resource. `test_handover.py` has them; no gateway here agrees to it."""
+
+faults = st.builds(Fault, st.sampled_from(sorted(set(FAULTS))), st.integers(0, MAX_CHOICE), st.sampled_from(PAUSES))
+
+
+@pytest.mark.timeout(0 if SECONDS > 60 else 300)
+def test_no_order_of_faults_breaks_a_rule_and_every_transition_is_reached() -> None:
+    counts, began = Counts(Counter()), time.monotonic()
+    for seed in count(FIRST_SEED):
+        if time.monotonic() - began > SECONDS and seed - FIRST_SEED >= LEAST_SEEDS:
+            break
+        script = draw(seed, LENGTH)
+        try:
+            play(seed, script, counts)
+        except AssertionError:
+            pytest.fail(explained(seed, script), pytrace=False)
+    taken = time.monotonic() - began
+    print(f"{counts.steps} steps in {taken:.0f} s, {counts.steps / taken * 60:.0f} a minute")
+    missing = {each for each in declared() - set(counts.reached) if each[1] not in SHARING and each not in SELDOM}
+    missing -= {("Leaving", "Answered", "Leaving")}  # only for an attempt that was abandoned
+    assert not missing, "no run leads there"
+
+
+def explained(seed: int, script: Script) -> str:
+    """Return the shortest script that fails, and its story."""
+    short = shortest(seed, script)
+    return "\n".join([f"seed {seed}", *map(str, short), problem(seed, short) or "it does not fail twice"])
+
+
+@settings(max_examples=100, derandomize=True, deadline=None, database=None)
+@given(st.integers(0, 100), st.lists(faults, max_size=12))
+def test_few_faults_break_no_rule(seed: int, script: Script) -> None:
+    play(seed, script)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        Queued(0.0, NEWEST, ()),
+        Registering(2, 0.0, NEWEST, ()),
+        Accepted(2, 0.0, NEWEST, 3.0, 3.0),
+        Streaming(2, NEWEST),
+    ],
+)
+def test_a_stream_on_an_endpoint_that_was_given_up_changes_no_state(state: State) -> None:
+    registration = Registration(Precedence("a"), state, kubelet=Kubelet(1, 0.0, just_started=False), attempts=2)
+    after, _ = step(registration, StreamOpened(1), Surroundings(1.0, (NEWEST,)))
+    assert after.state == state
+    assert after.dials[1].opened == 1.0
+
+
+def test_a_late_answer_to_an_attempt_that_was_abandoned_ends_nothing() -> None:
+    leaving = Leaving(2, NEWEST, 3.0)
+    after, actions = step(Registration(Precedence("a"), leaving), Answered(1, None), Surroundings(1.0, (NEWEST,)))
+    assert (after.state, actions) == (leaving, ())
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_family_gets_its_registration_at_once(family: object) -> None:
+    node = Node(0)
+    node.start_kubelet(FAMILIES.index(family))
+    node.wanted = ["one", "two", "three"]
+    node.start_gateway(1)
+    node.time.run(0.5)
+    node.check()
