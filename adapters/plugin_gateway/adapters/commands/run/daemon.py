@@ -240,7 +240,8 @@ class Daemon:
         await self._registrar.handover.awaited.newer_than(0)
         from plugin_gateway.adapters.control.handover import OtherGateways  # noqa: PLC0415 - only with two gateways
 
-        can_share = (self._settings.kubelet_version or (1, 0)) >= HOLDS_SEVERAL
+        version = self._settings.kubelet_version
+        can_share = version is not None and tuple(version) >= HOLDS_SEVERAL
         await OtherGateways(self._settings.state_dir, self._registrar.handover, can_share=can_share).run()
 
     async def _watch_for_conflicts(self) -> None:
