@@ -174,7 +174,7 @@ async def test_a_kubelet_that_was_older_than_the_devices_is_so_again(
     recording: Path, kubelet_dir: Path, driver: Driver
 ) -> None:
     """It may know them, so that one of 1.10 gets a list of unhealthy devices first."""
-    driver.init_delay(1500)
+    driver.init_delay(3000)
     arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), f"--record={recording}")
     async with started(*arguments, environment=driver.environment) as process:
         await process.wait_for_event("started")
