@@ -30,6 +30,7 @@ from plugin_gateway.core.registration.values import (
     Added,
     Answered,
     Close,
+    Kubelet,
     KubeletGone,
     KubeletSeen,
     LookForOthers,
@@ -196,13 +197,18 @@ def abandon(
     registration: Registration, state: Registering, event: KubeletGone | KubeletSeen, around: Surroundings
 ) -> Outcome:
     """Give up an attempt with a kubelet that is not there any more."""
-    dial, kubelet = registration.dials.get(state.attempt), registration.kubelet
     if isinstance(event, KubeletSeen):
-        if dial is not None and kubelet is not None and dial.life == kubelet.life:
+        if _has_attempt(registration, state.attempt, event.kubelet):
             return registration, ()
         registration = registration._replace(retry=at_once(event.reason, event.kubelet.since))
     closed = close_dialed(registration, state.attempt, around.now)
     return closed._replace(state=Waiting()), (Abandon(state.attempt), Close(state.attempt))
+
+
+def _has_attempt(registration: Registration, attempt: int, kubelet: Kubelet) -> bool:
+    """Whether it is this kubelet that received the name of the endpoint of an attempt."""
+    dial = registration.dials.get(attempt)
+    return dial is not None and dial.life == kubelet.life
 
 
 # While the stream is expected or open.
@@ -270,7 +276,7 @@ def follow_kubelet(
     registration: Registration, state: Accepted | Streaming, event: KubeletSeen, around: Surroundings
 ) -> Outcome:
     """Register with a kubelet that has just appeared, unless it is the one that has the registration."""
-    if registration.dials[state.attempt].life == event.kubelet.life:
+    if _has_attempt(registration, state.attempt, event.kubelet):
         return registration, ()
     return start_over(forget(registration, state.attempt), state, event, around)
 
@@ -345,8 +351,7 @@ def leave_kubelet(
     registration: Registration, state: Leaving, event: KubeletGone | KubeletSeen, around: Surroundings
 ) -> Outcome:
     """Close everything, because the kubelet that was asked is not there any more."""
-    dial = registration.dials.get(state.attempt)
-    if isinstance(event, KubeletSeen) and dial is not None and dial.life == event.kubelet.life:
+    if isinstance(event, KubeletSeen) and _has_attempt(registration, state.attempt, event.kubelet):
         return registration, ()
     after, actions = _left(close_dialed(registration, state.attempt, around.now), state)
     return after, (Abandon(state.attempt), *actions)
