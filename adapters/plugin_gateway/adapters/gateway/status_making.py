@@ -108,7 +108,7 @@ def _repeated(each: Progress) -> RepeatedEvidence:
 def _driver(state: State, released: Released | None) -> DriverStatus:
     return DriverStatus(
         version=state.driver.version if state.driver is not None else None,
-        problem=state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+        problem=state.driver_trouble,
         todo=state.driver_todo or None,
         events_problem=state.events_problem,
         kernel_log=state.kernel_log,

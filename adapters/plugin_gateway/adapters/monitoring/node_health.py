@@ -30,7 +30,7 @@ def describe_health(state: State, remedies: Remedies, device_word: str) -> Mappi
         "summary": _summary(state, remedies, device_word)[:MAX_SUMMARY],
         "driver": {
             "version": state.driver.version if state.driver is not None else None,
-            "problem": state.driver_problem or ("it does not answer" if state.driver_is_silent else None),
+            "problem": state.driver_trouble,
             "events_problem": state.events_problem,
         },
         "device_count": len(state.devices),

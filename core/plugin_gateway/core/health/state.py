@@ -75,6 +75,11 @@ class State:
         return self.inventory is not None or self.driver_problem is not None or self.driver_is_silent
 
     @property
+    def driver_trouble(self) -> str | None:
+        """Why the driver cannot be asked, or that it is silent, for people. None if it answers."""
+        return self.driver_problem or ("it does not answer" if self.driver_is_silent else None)
+
+    @property
     def is_watched(self) -> bool:
         """Whether a fault of a device would be noticed now."""
         return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
