@@ -40,7 +40,8 @@ class ResourceEndpoints:
         on_event: Callable[[Event], None],
         spawn: Spawn,
     ) -> None:
-        self._served = served
+        self.served = served
+        """What is offered."""
         self._dialects = dialects
         self._own_sockets = own_sockets
         self._pacing = pacing
@@ -72,7 +73,7 @@ class ResourceEndpoints:
             if current.stream.is_open:  # otherwise a kubelet is starting, which deletes all sockets
                 log.info(
                     "own socket was gone, bound again",
-                    resource=self._served.resource,
+                    resource=self.served.resource,
                     endpoint=self._current.path.name,
                 )
         elif current.stream.attempt is not None and not current.stream.is_open and current is not in_use:
@@ -125,7 +126,7 @@ class ResourceEndpoints:
 
     def end_lists(self) -> None:
         """End the streams after their last list."""
-        self._served.advertisement.close()
+        self.served.advertisement.close()
 
     async def close(self, grace: float) -> None:
         """Close all endpoints, first their streams. Calls get ``grace`` seconds to finish.
@@ -178,10 +179,10 @@ class ResourceEndpoints:
 
     def _make(self, dialect: Dialect) -> Endpoint:
         return Endpoint(
-            path=self._own_sockets.fresh_path(self._served.resource),
+            path=self._own_sockets.fresh_path(self.served.resource),
             dialect=dialect,
             dialects=self._dialects,
-            served=self._served,
+            served=self.served,
             pacing=self._pacing,
             stream=KubeletStream(self._on_event),
         )

@@ -5,7 +5,7 @@ How they tell it is not known here.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration
+from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration, offered
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
 from plugin_gateway.core.registration.values import Event, MayShare, OtherLeft, Replaced
@@ -96,14 +96,14 @@ class Handover:
                 self._note(self._resources[name], event)
 
     def _offered(self) -> Sequence[ResourceRegistration]:
-        return [each for each in self._resources.values() if each.endpoints is not None]
+        return offered(self._resources)
 
 
 def _by_instance(
-    offered: Sequence[ResourceRegistration], instances: Callable[[ResourceRegistration], Collection[str]]
+    resources: Sequence[ResourceRegistration], instances: Callable[[ResourceRegistration], Collection[str]]
 ) -> Others:
     found: dict[str, frozenset[ResourceName]] = {}
-    for resource in offered:
+    for resource in resources:
         for instance in instances(resource):
             found[instance] = found.get(instance, frozenset()) | {resource.resource}
     return found

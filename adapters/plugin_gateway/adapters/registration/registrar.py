@@ -20,7 +20,7 @@ from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.adapters.registration.history import ResourceStatus
 from plugin_gateway.adapters.registration.leadership import Leadership
 from plugin_gateway.adapters.registration.link import KubeletLink
-from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration
+from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration, offered
 from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
@@ -155,7 +155,6 @@ class Registrar:
                 look_for_others=self._note_others,
                 before_register=self._begin_registration,
             )
-        resource.served = served
         resource.endpoints = ResourceEndpoints(
             served=served,
             dialects=self._link.dialects,
@@ -204,7 +203,7 @@ class Registrar:
         return [each.resource for each in self._offered() if each.endpoints and not each.endpoints.is_in_place]
 
     def _offered(self) -> list[ResourceRegistration]:
-        return [each for each in self._resources.values() if each.endpoints is not None]
+        return offered(self._resources)
 
     def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         assert self._tasks is not None
@@ -212,7 +211,7 @@ class Registrar:
 
     def _note(self, resource: ResourceRegistration, event: Event) -> None:
         """Note that something has happened."""
-        self._happened.append((resource, event, time.monotonic()))
+        self._note_now(resource, event)
         self.wake()
 
     def _note_now(self, resource: ResourceRegistration, event: Event) -> None:
@@ -254,7 +253,7 @@ class Registrar:
     async def _take_all(self, *kinds: type[Event]) -> None:
         """Let the state machines decide about everything that has happened, or about some kinds of events."""
         while taken := [each for each in self._happened if not kinds or isinstance(each[1], kinds)]:
-            self._happened = [each for each in self._happened if each not in taken]
+            self._happened = [each for each in self._happened if kinds and not isinstance(each[1], kinds)]
             for each in taken:
                 await self._take(*each)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any
 
 from plugin_gateway.adapters.registration.client import CURES, RegistrationClient
@@ -10,7 +10,6 @@ from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
 from plugin_gateway.adapters.registration.link import KubeletLink
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
-from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Refusal
@@ -61,8 +60,6 @@ class ResourceRegistration:
         self.registration = registration
         self.endpoints: ResourceEndpoints | None = None
         """None while the resource is not offered."""
-        self.served: ServedResource | None = None
-        """What is offered. None if it never was."""
         self._link = link
         self._spawn = spawn
         self._note = note
@@ -113,9 +110,9 @@ class ResourceRegistration:
         """A digest of the ids of the devices that are offered. Empty if the resource is not offered."""
         from hashlib import sha256  # noqa: PLC0415 - only with two gateways
 
-        if self.endpoints is None or self.served is None:
+        if self.endpoints is None:
             return ""
-        ids = sorted(device.id for device in self.served.advertisement.value.devices)
+        ids = sorted(device.id for device in self.endpoints.served.advertisement.value.devices)
         return sha256("\n".join(ids).encode()).hexdigest()
 
     @property
@@ -125,10 +122,10 @@ class ResourceRegistration:
 
     def keep_back(self) -> None:
         """Send no list for a while, so that another gateway can replace this one."""
-        assert self.served is not None
+        assert self.endpoints is not None
         if not self.keeps_back:
-            self._goes_on = asyncio.Event()
-            self._keeping_back = self._spawn(self.served.keep_back(pauses.KEPT_BACK.seconds, self._goes_on))
+            self._goes_on, served = asyncio.Event(), self.endpoints.served
+            self._keeping_back = self._spawn(served.keep_back(pauses.KEPT_BACK.seconds, self._goes_on))
 
     def go_on(self) -> None:
         """Send lists again, because the other gateway has ended."""
@@ -312,3 +309,8 @@ class ResourceRegistration:
             socket=report.other.socket,
             pid=report.other.pid or None,
         )
+
+
+def offered(resources: Mapping[ResourceName, ResourceRegistration]) -> list[ResourceRegistration]:
+    """Return those of the resources that are offered now."""
+    return [each for each in resources.values() if each.endpoints is not None]
