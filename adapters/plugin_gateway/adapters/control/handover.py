@@ -42,8 +42,6 @@ AGAIN = 0.01
 """Seconds before a gateway is asked again whose connection broke. If its process has ended, nobody listens by then."""
 MIN_RETRY, MAX_RETRY = 0.1, 10.0
 """Seconds before a gateway is asked again that did not answer. They double each time."""
-
-
 SAY_AGAIN = 1.0
 """Seconds before a gateway that was replaced is told again, if it still has a stream."""
 FIRST_GRPC = (1, 82)
@@ -78,16 +76,14 @@ class Successors:
             case {"command": "share", "resources": dict(digests), **rest} if not rest:
                 return {"agreed": self._agree(digests)}
             case {"command": "take_over", "instance": str(instance), "resources": list(resources), **rest} if not rest:
-                self._handover.note_replaced(
-                    instance, [ResourceName(each) for each in resources if isinstance(each, str)]
-                )
+                self._handover.note_replaced(instance, _strings(resources))
                 return {}
         raise RequestError("unknown command; is the gateway of another version?")
 
     def _agree(self, digests: Mapping[str, Any]) -> Sequence[str]:
         """Return for which resources this gateway can be replaced now, of those with these digests of their ids.
 
-        None if the user agent says that the kubelet is too old. That is a hint: it can say no, but never yes.
+        There are none if the user agent says that the kubelet is too old. That is a hint: it can say no, but never yes.
         """
         if not _may_hold_several(self._handover.kubelet_agent() or ""):
             return []
