@@ -13,6 +13,7 @@ import pytest
 
 from harness.node import until
 from harness.statuses import BARE, RESOURCE
+from harness.unix_sockets import connected
 from plugin_gateway.adapters.control import control_client, control_socket
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, NoAnswerError, ask_all
 from plugin_gateway.adapters.control.control_socket import MAX_CLIENTS, Answer, ControlServer
@@ -61,16 +62,6 @@ def status(*, stream: float | None = None, stands_by: bool = False) -> Answer:
     """What a gateway answers that has one resource."""
     resource = replace(RESOURCE, stream_opened=stream, stands_by=stands_by)
     return lambda _: encode(replace(BARE, resources=(resource,)))
-
-
-@asynccontextmanager
-async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        await writer.wait_closed()
 
 
 async def test_a_request_is_answered_and_a_refusal_told(state_dir: Path) -> None:

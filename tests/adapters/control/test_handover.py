@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.node import RESOURCE, Node, running, until
+from harness.unix_sockets import connected
 from plugin_gateway.adapters.control import handover
 from plugin_gateway.adapters.control.control_socket import ControlServer, socket_name
 from plugin_gateway.adapters.control.handover import MAX_WAITING, OtherGateways, Successors
@@ -36,16 +37,6 @@ async def able_to_hand_over(node: Node, state_dir: Path, *, can_share: bool = Fa
             asking.cancel()
             serving.cancel()
             successors.leave()
-
-
-@asynccontextmanager
-async def connected(path: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_unix_connection(path)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-        await writer.wait_closed()
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *resources: str) -> Any:

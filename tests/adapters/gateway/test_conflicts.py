@@ -6,15 +6,14 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import grpc.aio
 import pytest
 
 from adapters.fake_kubelet.plugin import OK, Plugin
 from driver.driver import Driver
 from harness.node import RESOURCE, Node, device, running, until
 from harness.pages import pages_of, shown
+from harness.pod_resources import pod_resources
 from harness.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import conflict_watch
@@ -101,7 +100,7 @@ async def test_the_gateway_registers_again_when_the_other_plugin_has_left(kubele
 
 
 @asynccontextmanager
-async def pod_resources(kubelet: FakeKubelet, root: Path) -> AsyncIterator[None]:
+async def live(kubelet: FakeKubelet, root: Path) -> AsyncIterator[None]:
     """The answers of a kubelet of 1.23 and later: the healthy devices of every resource."""
 
     async def allocatable(_request: bytes, _context: object) -> bytes:
@@ -113,16 +112,8 @@ async def pod_resources(kubelet: FakeKubelet, root: Path) -> AsyncIterator[None]
         ]
         return wire.AllocatableResourcesResponse(devices=entries).SerializeToString()
 
-    methods: dict[str, Any] = {"GetAllocatableResources": grpc.unary_unary_rpc_method_handler(allocatable)}
-    (root / "pod-resources").mkdir()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("v1.PodResourcesLister", methods),))
-    server.add_insecure_port(f"unix:{root / 'pod-resources' / 'kubelet.sock'}")
-    await server.start()
-    try:
+    async with pod_resources(root, allocatable):
         yield
-    finally:
-        await server.stop(None)
 
 
 @pytest.mark.parametrize("is_live", [True, False], ids=["asked", "checkpoint"])
@@ -133,7 +124,7 @@ async def test_devices_that_the_kubelet_lost_to_a_plugin_that_came_and_went_are_
     """It was too short to be seen. The stream of the gateway is open, but the kubelet has none of its devices."""
     async with watched(kubelet_dir, kubernetes) as (kubelet, node), AsyncExitStack() as telling:
         if is_live:
-            await telling.enter_async_context(pod_resources(kubelet, kubelet_dir.parent))
+            await telling.enter_async_context(live(kubelet, kubelet_dir.parent))
         await asyncio.sleep(0.5)
         before = len(kubelet.registrations)
         async with Plugin(kubelet_dir, kubelet.release, "rival.sock", ids=("other",)) as plugin:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from harness.pod_resources import pod_resources
 from plugin_gateway.adapters.kubelet import registered
 from plugin_gateway.adapters.kubelet.registered import Registered, read_registered
 from plugin_gateway.api.podresources import api_pb2 as wire
@@ -31,17 +32,8 @@ async def kubelet(root: Path, answer: bytes, code: grpc.StatusCode | None = None
             await context.abort(code, "Pod Resources API GetAllocatableResources disabled")
         return answer
 
-    methods: dict[str, Any] = {"GetAllocatableResources": grpc.unary_unary_rpc_method_handler(allocatable)}
-    path = root / "pod-resources" / "kubelet.sock"
-    path.parent.mkdir()
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("v1.PodResourcesLister", methods),))
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    try:
+    async with pod_resources(root, allocatable):
         yield
-    finally:
-        await server.stop(None)
 
 
 def told(*devices: tuple[str, str]) -> bytes:
