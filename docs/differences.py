@@ -6,8 +6,7 @@ What NVIDIA's plugin does was read in its release 0.20. What the gateway does co
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from generated import put
-from health_tables import row
+from generated import put, table
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
 from plugin_gateway.adapters.configuration.option import Option
@@ -36,11 +35,9 @@ MEANINGS = {
 
 def differences() -> str:
     """Return the tables of defaults, of XIDs and of what is refused."""
-    table = {option.name: option for option in options(PARTS)}
-    defaults = [
-        _default(table[name], theirs) for name, theirs in THEIR_DEFAULTS.items() if _ours(table[name]) != theirs
-    ]
-    lines = [row(("", "NVIDIA's plugin", "plugin-gateway", "")), row(["---"] * 4), *map(row, [*defaults, *_xids()])]
+    ours = {option.name: option for option in options(PARTS)}
+    defaults = [_default(ours[name], theirs) for name, theirs in THEIR_DEFAULTS.items() if _ours(ours[name]) != theirs]
+    lines = table(("", "NVIDIA's plugin", "plugin-gateway", ""), [*defaults, *_xids()])
     refused = ", ".join(f"`{name}`" for name in sorted({_name(each) for each in UNSUPPORTED}))
     return "\n".join([*lines, "", f"These settings are refused, unless their value asks for nothing: {refused}."])
 

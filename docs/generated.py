@@ -1,5 +1,6 @@
 """Puts what is made from the code into its place on a page that is written by hand."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 BEGIN, END = "<!-- made by make generate -->", "<!-- end of what make generate made -->"
@@ -25,3 +26,8 @@ def with_text(page: str, text: str, name: str, begin: str = BEGIN, end: str = EN
     if not (has_begin and has_end):
         raise ValueError(f"{name} has not both of the lines {begin!r} and {end!r}")
     return f"{before}{begin}\n\n{text}\n\n{end}{after}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]

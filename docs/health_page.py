@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from generated import table
 from health_sub_codes import sub_code_table
-from health_tables import cure_table, evidence_table, row, xid_table
+from health_tables import cure_table, evidence_table, xid_table
 from health_xids import GPU, here
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
@@ -133,15 +134,15 @@ def _need(fault: Fault) -> str:
 
 def state_table() -> list[str]:
     """Return the table of what each step does in each stage."""
-    lines = [row(("", *STARTS)), row(["---"] * (len(STARTS) + 1))]
+    rows = []
     starts = [see(HERE, DriverSeen("1", "1"), *observations)(State()) for observations in STARTS.values()]
     for name, step in STEPS.items():
         cells = []
         for start in starts:
             after = step(start)
             cells.append("—" if described(after) == described(start) else described(after))
-        lines.append(row((name, *cells)))
-    return lines
+        rows.append((name, *cells))
+    return table(("", *STARTS), rows)
 
 
 def refined(xid: int, action: Action) -> str:

@@ -1,8 +1,7 @@
 """The tables of health.md that are lists: kinds of evidence, cures, XIDs."""
 
-from collections.abc import Sequence
-
 import health_xids
+from generated import table
 from health_xids import HAS_RECOVERY_ACTION
 from plugin_gateway.core.health.faults import Evidence
 from plugin_gateway.core.health.policy import number_of
@@ -16,8 +15,8 @@ def evidence_table() -> list[str]:
     """Return the table of the default action for each kind of evidence that is no XID of the catalog."""
     rows = [("any other XID", HEALTH_POLICY.families[XID])]
     rows += [(f"`{kind}`", HEALTH_POLICY.about(kind)) for kind in HEALTH_POLICY.kinds if number_of(kind, XID) is None]
-    lines = [row(("evidence", "action", "decided by")), row(["---"] * 3)]
-    return lines + [row((what, f"`{decision.action.value}`", decision.origin)) for what, decision in rows]
+    head = ("evidence", "action", "decided by")
+    return table(head, [(what, f"`{decision.action.value}`", decision.origin) for what, decision in rows])
 
 
 _FABRIC_IS_BROKEN = (
@@ -47,17 +46,12 @@ FOUND = {
 
 def cure_table() -> list[str]:
     """Return the table of what to do about the fabric, NVLinks and slowdowns."""
-    lines = [row(("evidence", "found if", "cure", "over when")), row(["---"] * 4)]
     cures = {kind: remedy_for(Evidence("", 0.0, kind)).todo for kind in FOUND}
-    return lines + [row((f"`{kind}`", found, cures[kind], over)) for kind, (found, over) in FOUND.items()]
+    rows = [(f"`{kind}`", found, cures[kind], over) for kind, (found, over) in FOUND.items()]
+    return table(("evidence", "found if", "cure", "over when"), rows)
 
 
 def xid_table() -> list[str]:
     """Return the table of what follows from each XID of the catalog."""
     head = ("XID", f"driver {HAS_RECOVERY_ACTION} and later", "older driver", "decided by")
-    return [row(head), row(["---"] * 4), *(row(each) for each in health_xids.rows())]
-
-
-def row(cells: Sequence[str]) -> str:
-    """Return a row of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    return table(head, health_xids.rows())

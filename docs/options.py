@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chart_options
+import generated
 from generated import put
-from health_tables import row
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
 from plugin_gateway.adapters.configuration.kinds import Kind
@@ -27,7 +27,7 @@ def table() -> str:
         )
         for option in options(PARTS)
     ]
-    return "\n".join(map(row, (heads, ["---"] * len(heads), *rows)))
+    return "\n".join(generated.table(heads, rows))
 
 
 def overview() -> str:
@@ -35,7 +35,7 @@ def overview() -> str:
     every = options(PARTS)
     groups = dict.fromkeys(option.table.heading for option in every)
     rows = [(group, _code([option.flags[0] for option in every if option.table.heading == group])) for group in groups]
-    return "\n".join(map(row, (("About", "Flags"), ["---"] * 2, *rows)))
+    return "\n".join(generated.table(("About", "Flags"), rows))
 
 
 def _code(words: Sequence[object]) -> str:

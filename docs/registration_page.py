@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from generated import put
-from health_tables import row
+from generated import put, table
 from plugin_gateway.core.registration.machine import TRANSITIONS
 from plugin_gateway.core.registration.pauses import PAUSES
 from plugin_gateway.core.registration.states import Absent, State
@@ -40,25 +39,25 @@ def drawing() -> list[str]:
 def state_table() -> list[str]:
     """Return what each state means."""
     states = dict.fromkeys(before for before, _ in TRANSITIONS)
-    lines = [row(("State", "Meaning")), row(["---"] * 2)]
-    return [*lines, *(row((f"`{each.__name__}`", first_sentence(each))) for each in states)]
+    return table(("State", "Meaning"), [(f"`{each.__name__}`", first_sentence(each)) for each in states])
 
 
 def transition_table() -> list[str]:
     """Return what follows from each event in each state."""
-    lines = [row(("State", "Event", "What follows", "Leads to")), row(["---"] * 4)]
+    rows = []
     for (before, event), transition in TRANSITIONS.items():
         follows = first_sentence(transition.follow)
-        lines.append(row((f"`{before.__name__}`", f"`{event.__name__}`", follows, names(transition.to))))
-    return lines
+        rows.append((f"`{before.__name__}`", f"`{event.__name__}`", follows, names(transition.to)))
+    return table(("State", "Event", "What follows", "Leads to"), rows)
 
 
 def pause_table() -> list[str]:
     """Return all pauses."""
-    lines = [row(("Name", "Seconds", "Releases", "Lasts", "Why")), row(["---"] * 5)]
-    for name, pause in PAUSES.items():
-        lines.append(row((f"`{name}`", f"{pause.seconds:g}", pause.releases or "—", pause.meaning, pause.fact)))
-    return lines
+    rows = [
+        (f"`{name}`", f"{pause.seconds:g}", pause.releases or "—", pause.meaning, pause.fact)
+        for name, pause in PAUSES.items()
+    ]
+    return table(("Name", "Seconds", "Releases", "Lasts", "Why"), rows)
 
 
 def tables() -> str:
