@@ -39,10 +39,14 @@ class Watched:
             await asyncio.sleep(0.01)
 
     def missing(self) -> float:
-        """Return for how many seconds the count was last not eight. The times are those of the looks."""
-        ends = [at for at, count in self.changes if count == 8]
-        lost = [at for at, count in self.changes if count != 8 and at < ends[-1]]
-        return ends[-1] - next(at for at in lost if not any(at < end < ends[-1] for end in ends))
+        """Return the longest time without eight, in seconds from look to look. Zero: no look found less."""
+        times = [at for at, count in self.changes if count == 8]
+        lasting = (
+            next((end for end in times if end > at), time.monotonic()) - at
+            for at, count in self.changes
+            if count != 8 and at > times[0]
+        )
+        return max(lasting, default=0.0)
 
 
 @asynccontextmanager
@@ -87,7 +91,8 @@ async def test_the_next_gateway_has_the_devices_at_once(release: str, kubelet_di
 async def taken_over(seen: Watched, leaving: Process, standing_by: Process, how: signal.Signals) -> None:
     await standing_by.wait_for_event("the other gateway will say when it leaves")
     leaving.send(how)
-    await seen.kubelet.wait_for(lambda: seen.kubelet.allocatable(RESOURCE) != 8, what="the end of the one before")
+    await leaving.ended()
+    await standing_by.wait_for_event("registered")
     await settled(seen.kubelet, 8)
     assert seen.missing() < GAP
 
