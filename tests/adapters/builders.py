@@ -39,6 +39,9 @@ class EveryNode:
     def present(self, paths: Sequence[str]) -> Sequence[str]:
         return paths
 
+    def generation(self) -> int:
+        return 0
+
     def is_visible(self) -> bool:
         return True
 

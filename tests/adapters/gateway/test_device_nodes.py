@@ -103,3 +103,18 @@ def test_a_root_without_a_node_is_not_visible_and_one_with_any_is(tmp_path: Path
     (tmp_path / "dev/null").touch()
     assert nodes.is_visible()
     assert DeviceNodes("/").is_visible()
+
+
+def test_the_generation_changes_with_the_content_of_a_folder_alone(dev: Path) -> None:
+    nodes = DeviceNodes(str(dev.parent))
+    nodes.present(["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap1"])
+    first = nodes.generation()
+    assert nodes.generation() == first
+    os.utime(dev)
+    assert nodes.generation() == first
+    (dev / "nvidia-caps").mkdir()
+    (dev / "nvidia-caps" / "nvidia-cap1").touch()
+    second = nodes.generation()
+    assert second != first
+    (dev / "nvidia0").unlink()
+    assert nodes.generation() not in {first, second}

@@ -128,3 +128,46 @@ async def test_each_answer_is_timed_and_refusals_are_too(kubelet_dir: Path) -> N
         assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert of.timings[method.name].buckets()[-1] == ("+Inf", 2.0)
     assert isinstance(of.timings[method.name].total, float)
+
+
+class ChangingNodes(EveryNode):
+    """A host on which these device nodes are missing now."""
+
+    def __init__(self) -> None:
+        self.missing: set[str] = set()
+
+    def present(self, paths: Sequence[str]) -> Sequence[str]:
+        return [path for path in paths if path not in self.missing]
+
+    def generation(self) -> int:
+        return hash(frozenset(self.missing))
+
+
+async def test_the_same_request_gets_what_is_true_then(kubelet_dir: Path, told: list[dict[str, Any]]) -> None:
+    nodes, method = ChangingNodes(), V1BETA1.allocation
+    of = ServedResource(DEFAULT_RESOURCE, advertisement(2), AllocationPolicy(), nodes)
+    request, path = method.write_request([("GPU-1",)]), path_of(V1BETA1, method.name)
+    async with serving(kubelet_dir, of, V1BETA1) as endpoint, connected(endpoint) as channel:
+        whole = await call(channel, path, request)
+        of.publish(advertisement(2, unhealthy=(0,)))
+        assert await call(channel, path, request) == whole
+        nodes.missing.add("/dev/nvidiactl")
+        for _ in range(2):
+            (edits,) = method.read_answer(await call(channel, path, request))
+            assert [node.container_path for node in edits.device_nodes] == ["/dev/nvidia1"]
+        assert [each["nodes"] for each in told] == [("/dev/nvidiactl",)] * 2
+        nodes.missing.clear()
+        assert await call(channel, path, request) == whole
+        of.publish(advertisement(2, unhealthy=(1,)))
+        code, problem = await refusal(channel, path, request)
+        assert (code, "unhealthy" in problem) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+
+
+async def test_a_kept_answer_counts_as_an_allocation(kubelet_dir: Path) -> None:
+    of, method = served(), V1BETA1.allocation
+    request, path = method.write_request([("GPU-1",), ("GPU-2",)]), path_of(V1BETA1, method.name)
+    async with serving(kubelet_dir, of, V1BETA1) as endpoint, connected(endpoint) as channel:
+        first = await call(channel, path, request)
+        of._granted.clear()
+        assert await call(channel, path, request) == first
+    assert of.granted() == {"GPU-1", "GPU-2"}

@@ -30,6 +30,10 @@ class DeviceNodes:
             return folders.pop().look()
         return frozenset().union(*[folder.look() for folder in folders])
 
+    def generation(self) -> int:
+        """Return a number that changes whenever one of the folders that were asked for has another content."""
+        return sum([folder.generation() for folder in self._folders.values()])
+
     def is_visible(self) -> bool:
         """Return whether the folder of the device nodes is seen. An empty one stands for another, not seen here."""
         return bool(self._folder("/dev").look())
@@ -48,10 +52,16 @@ class _Folder:
         self._place, self._folder = root + folder, folder
         self._changes = FolderChanges(self._place)
         self._paths: frozenset[str] = frozenset()
+        self._generation = 0
+
+    def generation(self) -> int:
+        self.look()
+        return self._generation
 
     def look(self) -> frozenset[str]:
-        if self._changes.any():
-            self._paths = self._list()
+        if self._changes.any() and (now := self._list()) != self._paths:
+            self._paths = now
+            self._generation += 1
         return self._paths
 
     def _list(self) -> frozenset[str]:

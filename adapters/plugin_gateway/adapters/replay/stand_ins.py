@@ -17,6 +17,12 @@ class RecordedNodes:
 
     def __init__(self) -> None:
         self.named: frozenset[str] = frozenset()
+        self._generation = 0
+
+    def generation(self) -> int:
+        """Return another number each time: the next recorded answer may name others."""
+        self._generation += 1
+        return self._generation
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
         """Return which of these device nodes are present."""

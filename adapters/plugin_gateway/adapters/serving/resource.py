@@ -113,14 +113,18 @@ class ServedResource:
             AllocationError: with the ids that cannot be allocated.
         """
         edits = allocate(self.advertisement.value, ids, self.policy, self.nodes)
-        now = time.monotonic()
-        for each in ids:
-            self._granted[each] = now
+        self.note_granted(ids)
         if edits.absent_nodes:
             log.warning(
                 "device nodes are missing, the container gets none", resource=self.resource, nodes=edits.absent_nodes
             )
         return edits
+
+    def note_granted(self, ids: Sequence[str]) -> None:
+        """Remember that these devices were allocated now."""
+        now = time.monotonic()
+        for each in ids:
+            self._granted[each] = now
 
     def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
         """Return which of the available devices the kubelet should choose. Never fails."""
