@@ -6,7 +6,7 @@ READY := .venv/ready
 # Installs a Debian package that a target needs, as CI does. On other systems, install the package yourself.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster cluster-down e2e soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster cluster-down e2e e2e-roll-outs soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
@@ -53,6 +53,12 @@ e2e: $(READY) image $(HELM)
 	PYTHONPATH=tests $(BIN)/python -m cluster needs
 	$(BIN)/python tests/cluster/build.py e2e
 	$(BIN)/python -m pytest --timeout 180 tests/cluster $(or $(PYTEST_ARGS),--write-page)
+
+# Rolls the gateway out many times while pods come, in such a cluster. `make e2e` does it three times, with 40 pods.
+ROLL_OUTS ?= 20
+ROLL_OUT_PODS ?= 500
+e2e-roll-outs:
+	ROLL_OUTS=$(ROLL_OUTS) ROLL_OUT_PODS=$(ROLL_OUT_PODS) $(MAKE) e2e PYTEST_ARGS="--timeout 3600 -k test_no_pod_fails_in_a_roll_out"
 
 # Tests the status page in a browser. Saves pictures of the page to build/page.
 test-browser: $(READY)

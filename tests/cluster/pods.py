@@ -91,11 +91,12 @@ class Pods:
 
     def wait_running(self, *names: str, limit: float = LIMIT) -> None:
         """Wait until these pods run."""
-        wait_until(
-            lambda: all(self.phases().get(name) == "Running" for name in names),
-            lambda: f"{', '.join(names)} run: {self.phases()}",
-            limit,
-        )
+
+        def run() -> bool:
+            phases = self.phases()
+            return all(phases.get(name) == "Running" for name in names)
+
+        wait_until(run, lambda: f"{', '.join(names)} run: {self.phases()}", limit)
 
     def phases(self) -> Mapping[str, str]:
         """Return the phase of each pod of the test."""

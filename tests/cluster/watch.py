@@ -1,4 +1,4 @@
-"""Watches what the API server says about the GPUs of the node."""
+"""Watches what the API server and the kubelet say about the GPUs of the node."""
 
 import datetime as dt
 import subprocess
@@ -8,15 +8,23 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from cluster.cluster import KUBECTL, RESOURCE
+import grpc
+
+from cluster.cluster import KUBECTL, RESOURCE, Cluster
 from cluster.configuration import KUBECONFIG, NODE
 from cluster.machine import MachineError
+from plugin_gateway.api.podresources import api_pb2 as wire
 
 _PATH = RESOURCE.replace(".", r"\.")
 _TOLD = (
     f"{{.status.allocatable.{_PATH}}} {{.status.capacity.{_PATH}}} "
     '{.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}{"\\n"}'
 )
+_SOCKET = "/var/lib/kubelet/pod-resources/kubelet.sock"
+_LOOK = 0.05
+"""Seconds between two questions to the kubelet, which answers 100 in a second."""
+_ANSWER_LIMIT = 5.0
+"""Seconds."""
 
 
 class Seen(NamedTuple):
@@ -89,3 +97,58 @@ class Watch:
                         return seen
                 if not self._more.wait(end - time.monotonic()):
                     raise MachineError(f"not within {limit:.0f} s: {saying}; {self.history[-5:]}")
+
+
+class KubeletWatch:
+    """Asks the kubelet inside the block how many GPUs pods can get.
+
+    The status of the node, which `Watch` reads, comes every second. It does not show a shorter gap.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.changes: list[tuple[float, int]] = []
+        """When the number changed, in seconds of this process's monotonic clock, and the number from then on."""
+        self._socket = cluster.machine.inside(_SOCKET)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        self.changes.append((time.monotonic(), self.changes[-1][1]))
+
+    def _look(self) -> None:
+        options = (("grpc.default_authority", "localhost"),)
+        with grpc.insecure_channel(f"unix:{self._socket}", options=options) as channel:
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+            ask = channel.unary_unary("/v1.PodResourcesLister/GetAllocatableResources")
+            while True:
+                found = _count(ask)
+                if not self.changes or self.changes[-1][1] != found:
+                    self.changes.append((time.monotonic(), found))
+                if self._over.wait(_LOOK):
+                    return
+
+    def longest_without(self, count: int) -> float:
+        """Return the longest time in seconds, from look to look, with another number of GPUs. Ask after the block."""
+        began, longest = None, 0.0
+        for at, found in self.changes:
+            if began is not None:
+                longest = max(longest, at - began)
+            began = None if found == count else began if began is not None else at
+        return longest
+
+
+def _count(ask: "grpc.UnaryUnaryMultiCallable[bytes, bytes]") -> int:
+    """Return how many GPUs the kubelet can give to pods. A kubelet that does not answer gives none."""
+    try:
+        answer = wire.AllocatableResourcesResponse.FromString(ask(b"", timeout=_ANSWER_LIMIT))
+    except grpc.RpcError:
+        return 0
+    return sum(len(each.device_ids) for each in answer.devices if each.resource_name == RESOURCE)
