@@ -26,6 +26,7 @@ class Column(Enum):
     STREAM_DROPPED = "stream dropped"
     UNHEALTHY_FIRST = "only 1.9.7 and 1.10.2 need `--unhealthy-first`"
     GIVEN_BACK = "given back and taken"
+    UNANSWERED = "three resources, one of them not answered"
 
 
 _ABOUT = """# Compatibility
