@@ -11,12 +11,14 @@ import pytest
 from harness.node import RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
 from plugin_gateway.core.registration.retry import ABANDONED
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
 DIALECT = {"1.8": "0.1", "1.9": "v1alpha2", "1.10": "v1beta1", "1.36": "v1beta1", "1.37": "v1beta1"}
+MODELS = ("H100", "A100", "L40S")
 UPGRADES = ("1.8", "1.9", "1.10", "1.36", "1.37", "1.8")
 
 
@@ -278,6 +280,26 @@ async def test_two_resources_are_registered_one_after_the_other(name: str, kubel
         times = [call.time for call in kubelet.registrations if call.error is None]
         if name == "1.8":
             assert min(later - earlier for earlier, later in pairwise(times)) >= 0.04
+
+
+@pytest.mark.parametrize("minor", range(9, 38))
+async def test_a_resource_that_is_not_answered_delays_no_other(minor: int, kubelet_dir: Path) -> None:
+    """The limit is for a busy machine. Usual is 0.02 s. Genuine kubelets have the same test."""
+    names = [parse_resource_name(f"nvidia.com/{model.lower()}") for model in MODELS]
+    rules = tuple(ResourceRule(pattern=f"*{model}*", name=name) for model, name in zip(MODELS, names, strict=True))
+    async with FakeKubelet(kubelet_dir, release(f"1.{minor}")) as kubelet:
+
+        async def answer_all_but_the_first(call: RegisterCall) -> None:
+            if call.resource == kubelet.registrations[0].resource:
+                await asyncio.sleep(30)
+
+        kubelet.on_register = answer_all_but_the_first
+        async with running(Node(kubelet_dir, rules=rules), devices=0) as node:
+            node.see([device(index, f"NVIDIA {model}") for index, model in enumerate(MODELS)])
+            await kubelet.wait_for(
+                lambda: sum(kubelet.allocatable(name) or 0 for name in names) == 2, what="two of three"
+            )
+            assert not kubelet.allocatable(kubelet.registrations[0].resource)
 
 
 async def test_only_the_allowed_dialects_are_tried(kubelet_dir: Path) -> None:
