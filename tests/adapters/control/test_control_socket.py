@@ -282,6 +282,7 @@ def test_a_name_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
     ("line", "words"),
     [
         (b"", "hung up"),
+        (b"[" * 60_000, "hung up"),
         (b"{}\n", "no gateway of this version"),
         (b"5\n", "no gateway of this version"),
         (b'{"answer": 5}\n', "no gateway of this version"),

@@ -101,6 +101,21 @@ async def test_one_that_leaves_earlier_is_forgotten_and_too_many_are_refused(
             assert "answer" in await ask(reader, writer, RESOURCE)
 
 
+async def test_a_request_with_something_else_than_names_keeps_nobody_from_the_word(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    node = Node(kubelet_dir)
+    async with able_to_hand_over(node, state_dir), running(node):
+        path = state_dir / socket_name(node.registrar.instance)
+        await until(lambda: RESOURCE in node.registrar.handover.held, "the resource")
+        async with connected(path) as (odd, odd_writer), connected(path) as (reader, writer):
+            odd_writer.write(b'{"command": "await_leave", "resources": [[1], {}, null]}\n')
+            assert "answer" in await told(odd)
+            assert "answer" in await ask(reader, writer, RESOURCE)
+            node.gateway.apply(node.serving_policy._replace(rules=()))
+            assert await told(reader) == {"answer": {"left": [RESOURCE]}}
+
+
 @asynccontextmanager
 async def played(state_dir: Path, instance: str, *lines: bytes) -> AsyncIterator[list[asyncio.StreamWriter]]:
     """Play the control socket of another gateway that sends these lines. The connections stay open."""
@@ -197,6 +212,7 @@ async def test_one_of_an_older_version_answers_but_gives_no_word(state_dir: Path
     [
         (b"nonsense\n",),
         (b"[1]\n",),
+        (b"[" * 60_000 + b"\n",),
         (b'{"other": 1}\n',),
         (WAITS, b'{"answer": {"left": 5}}\n'),
         (WAITS, b'{"answer": {"left": [5, "example.com/stranger"]}}\n'),

@@ -179,7 +179,7 @@ def _parse(path: Path, data: bytes) -> Mapping[str, Any]:
     """
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ControlError(f"the gateway at {path} hung up; it answers root alone") from error
     match found:
         case {"answer": dict(answer)} if len(found) == 1:

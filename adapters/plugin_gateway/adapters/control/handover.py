@@ -72,7 +72,8 @@ class Successors:
             case {"command": "await_leave", "resources": list(resources), **rest} if not rest:
                 if len(self._waiting) >= MAX_WAITING:
                     raise RequestError(f"{MAX_WAITING} gateways wait already")
-                return Promise({"waits": True}, lambda client: self._keep(client, resources))
+                names = _strings(resources)
+                return Promise({"waits": True}, lambda client: self._keep(client, names))
             case {"command": "share", "resources": dict(digests), **rest} if not rest:
                 return {"agreed": self._agree(digests)}
             case {"command": "take_over", "instance": str(instance), "resources": list(resources), **rest} if not rest:
@@ -246,7 +247,10 @@ class _Lines:
             if len(self._data) > MAX_ANSWER:
                 raise ValueError
         line, self._data = self._data.split(b"\n", 1)
-        found = json.loads(line)
+        try:
+            found = json.loads(line)
+        except RecursionError as error:
+            raise ValueError from error
         if not isinstance(found, dict) or not found.keys() <= {"answer", "error"}:
             raise ValueError
         return found
