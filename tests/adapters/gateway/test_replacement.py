@@ -169,6 +169,24 @@ async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_ow
         assert not watched.wrong
 
 
+async def test_an_elder_that_hears_late_that_it_is_replaced_does_not_have_the_last_word(
+    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped meanwhile, so it sends a list that does not have the fault, and then hears the word."""
+    monkeypatch.setattr(pauses, "KEPT_BACK", pauses.KEPT_BACK._replace(seconds=0.5))
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir) as younger:
+            await watched.streams(2)
+            younger.fail(3)
+            await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+            await watched.eight()
+            assert elder.registrar.instance in watched.kubelet.lists[-1].endpoint
+            await watched.streams(1)
+            await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+            assert younger.registrar.instance in watched.kubelet.lists[-1].endpoint
+
+
 async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_dir: Path, driver: Driver) -> None:
     async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver) as first:
         await watched.eight()

@@ -16,6 +16,7 @@ from plugin_gateway.core.registration.values import (
     Event,
     Kubelet,
     KubeletSeen,
+    ListAgain,
     LookForOthers,
     Manners,
     MayShare,
@@ -101,7 +102,8 @@ def test_it_registers_beside_a_gateway_that_agrees_and_lets_it_end_without_anoth
     both, actions = after(streaming, (20.0, OthersSeen([ELDER])))
     assert not actions
     alone, actions = after(both, (20.1, OthersSeen([])))
-    assert not actions
+    assert actions == (ListAgain(),)
+    assert not after(alone, (20.2, OthersSeen([])))[1]
     assert isinstance(alone.state, Streaming)
 
 

@@ -116,10 +116,8 @@ def _awaited(resource: ResourceRegistration) -> Collection[str]:
 
 
 def _sharing(resource: ResourceRegistration) -> Collection[str]:
-    precedence = resource.registration.precedence
-    if not precedence.shared or not isinstance(resource.registration.state, Streaming):
-        return ()
-    return precedence.shared.keys() & (precedence.known.keys() - precedence.idle_since.keys())
+    registration = resource.registration
+    return registration.precedence.sharing if isinstance(registration.state, Streaming) else ()
 
 
 def _holds(resource: ResourceRegistration) -> bool:

@@ -23,6 +23,7 @@ from plugin_gateway.core.registration.values import (
     CloseAll,
     Event,
     KubeletSeen,
+    ListAgain,
     LookForOthers,
     Register,
     ReportFailed,
@@ -163,6 +164,8 @@ class ResourceRegistration:
                 self._reuse(attempt)
             case CloseAll():
                 self._close_withdrawn()
+            case ListAgain():
+                self._list_again()
             case LookForOthers():
                 self._look_for_others(self)
             case _:
@@ -217,6 +220,10 @@ class ResourceRegistration:
     def _reuse(self, attempt: int) -> None:
         if (named := self._named.pop(attempt, None)) is not None:
             named[0].stream.attempt = None
+
+    def _list_again(self) -> None:
+        if self.endpoints is not None:
+            self.endpoints.served.advertisement.repeat()
 
     def _forget_closed(self) -> None:
         known = self.registration.dials

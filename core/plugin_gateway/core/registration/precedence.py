@@ -59,6 +59,11 @@ class Precedence(NamedTuple):
     shared: Mapping[str, float] = {}
     """The older instances that agree to be replaced by this one, each with the time until which it may register."""
 
+    @property
+    def sharing(self) -> frozenset[str]:
+        """The instances that hold a stream beside this one, and agree to be replaced by it."""
+        return frozenset(self.shared.keys() & (self.known.keys() - self.idle_since.keys()))
+
     def start_over(self) -> "Precedence":
         """Give the older gateway precedence again, because the kubelet is new."""
         return self._replace(idle_since={}, shared={})

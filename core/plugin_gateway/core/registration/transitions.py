@@ -33,6 +33,7 @@ from plugin_gateway.core.registration.values import (
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    ListAgain,
     LookForOthers,
     Manners,
     MayShare,
@@ -284,13 +285,17 @@ def follow_kubelet(
 def heed_others(
     registration: Registration, state: Accepted | Streaming, event: OthersSeen, around: Surroundings
 ) -> Outcome:
-    """End the registration if another gateway has precedence, or may have replaced it."""
+    """End the registration if another gateway has precedence, or may have replaced it.
+
+    A gateway that agreed to be replaced may have sent a list before it left, so the list of this one is sent again.
+    """
     before = registration.precedence
     look = before.while_open if isinstance(state, Streaming) else before.while_expected
     precedence, reason = look(event.others, around.now)
     seen, reports = see_others(registration, event, precedence)
     if reason is None:
-        return seen, reports
+        was_shared = isinstance(state, Streaming) and before.sharing - precedence.sharing
+        return seen, (*reports, ListAgain()) if was_shared else reports
     after, actions = renew(seen, state.attempt, reason, around.now)
     return after, (*reports, *actions)
 

@@ -199,6 +199,10 @@ class CloseAll(NamedTuple):
     """Close all endpoints of the resource."""
 
 
+class ListAgain(NamedTuple):
+    """Send the list again, because the last one that the kubelet got can be that of another gateway."""
+
+
 class ReportRegistered(NamedTuple):
     """The kubelet opened the stream."""
 
@@ -237,6 +241,7 @@ Action = (
     | Close
     | Reuse
     | CloseAll
+    | ListAgain
     | ReportRegistered
     | ReportFailed
     | ReportStreamEnded
