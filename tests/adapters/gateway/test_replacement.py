@@ -169,6 +169,24 @@ async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_ow
         assert not watched.wrong
 
 
+async def test_an_elder_goes_on_if_the_younger_has_lost_its_stream_before_the_word(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir):
+            await watched.streams(2)
+
+            async def hang(_: object) -> None:
+                await asyncio.sleep(5)
+
+            watched.kubelet.on_register = hang
+            await watched.kubelet.drop_stream(RESOURCE)
+            await asyncio.sleep(2 * pauses.BOTH_HOLD.seconds)
+            assert watched.current() == elder.registrar.instance
+            assert not watched.wrong
+
+
 async def test_an_elder_that_hears_late_that_it_is_replaced_does_not_have_the_last_word(
     kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

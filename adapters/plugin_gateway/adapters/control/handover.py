@@ -213,9 +213,12 @@ class OtherGateways:
                 await asyncio.sleep(pauses.BOTH_HOLD.seconds)
                 told = sharing
             for instance, resources in sharing.items():
-                request = {"command": "take_over", "instance": self._handover.instance, "resources": sorted(resources)}
+                # A stream can have ended meanwhile. The older gateway is then the one that serves.
+                still = sorted(resources & self._handover.sharing.value.get(instance, frozenset()))
+                request = {"command": "take_over", "instance": self._handover.instance, "resources": still}
                 with contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
-                    await self._tell(instance, request)
+                    if still:
+                        await self._tell(instance, request)
 
     async def _tell(self, instance: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a gateway a request, and return its answer.
