@@ -169,6 +169,24 @@ async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_ow
         assert not watched.wrong
 
 
+@pytest.mark.parametrize("moment", [0.2, 0.95])
+async def test_a_kubelet_that_restarts_while_both_serve_has_all_devices_at_once(
+    moment: float, kubelet_dir: Path, state_dir: Path
+) -> None:
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir):
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir):
+            await watched.streams(2)
+            await asyncio.sleep(pauses.BOTH_HOLD.seconds * moment)
+            await watched.kubelet.restart()
+            watched.has_had_eight = False
+            async with asyncio.timeout(0.5):
+                await watched.eight()
+            watched.wrong.clear()
+            await asyncio.sleep(1.5)
+            assert not watched.wrong
+
+
 async def test_an_elder_goes_on_if_the_younger_has_lost_its_stream_before_the_word(
     kubelet_dir: Path, state_dir: Path
 ) -> None:

@@ -14,7 +14,14 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Refusal
 from plugin_gateway.core.registration.machine import step
-from plugin_gateway.core.registration.states import Leaving, Queued, Registering, Registration, StandingBy
+from plugin_gateway.core.registration.states import (
+    Leaving,
+    Queued,
+    Registering,
+    Registration,
+    StandingBy,
+    Waiting,
+)
 from plugin_gateway.core.registration.values import (
     Abandon,
     Action,
@@ -146,6 +153,8 @@ class ResourceRegistration:
             self._logged = None
         for action in actions:
             await self._perform(action)
+        if self.keeps_back and isinstance(self.registration.state, Waiting):
+            self.go_on()  # what is to be replaced has ended, and the next stream needs a list at once
         is_used = self._answers or isinstance(self.registration.state, Queued | Registering | Leaving)
         if self._client is not None and not is_used:
             client, self._client = self._client, None
