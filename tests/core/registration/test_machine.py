@@ -40,6 +40,7 @@ from plugin_gateway.core.registration.values import (
 
 SAME, CLOSED, LATE = pauses.SAME_KUBELET.seconds, pauses.CLOSED_STREAM.seconds, pauses.LATE_DIAL.seconds
 NO_ANSWER = Refusal(Failure.NO_ANSWER)
+MIN = pauses.MIN_RETRY.seconds
 LEFT = 0.25
 """Seconds within which a first retry comes."""
 
@@ -220,6 +221,16 @@ def test_a_socket_that_was_touched_changes_nothing(place: Callable[[], Story]) -
     before = story.state
     assert story.kubelet(touched=True).state == before
     assert not story.actions
+
+
+def test_a_kubelet_that_was_replaced_and_not_only_touched_is_registered_with_at_once() -> None:
+    lost = Refusal(Failure.CONNECTION_LOST)
+    story = Story().register().kubelet(touched=True).refuse(lost)
+    assert story.until_register() == 0
+    assert story.refuse(lost).until_register() == pytest.approx(MIN)
+    deleted = Story().register().accept().kubelet(touched=True)
+    assert deleted.take(SocketDeleted(deleted.attempt)).until_register() == 0
+    assert Story().register().kubelet(touched=True).refuse().until_register() == pytest.approx(MIN)
 
 
 def test_a_socket_that_was_touched_ends_no_long_pause() -> None:

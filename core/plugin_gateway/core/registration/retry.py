@@ -15,6 +15,13 @@ JITTER = 0.2
 
 Without it, all nodes of a cluster that was rebooted would register at the same time.
 """
+OF_AN_ENDED_KUBELET = {
+    Failure.NO_KUBELET_SOCKET,
+    Failure.NOBODY_LISTENS,
+    Failure.CONNECTION_LOST,
+    Failure.SOCKET_DELETED,
+}
+"""How a registration fails if its kubelet ends."""
 LONG_AGO = -1e9
 
 
@@ -31,6 +38,8 @@ class Retry(NamedTuple):
     refused_connections: int = 0
     fresh_since: float = LONG_AGO
     """When a new kubelet appeared that may not listen yet. Long ago once it accepted a Register."""
+    may_be_replaced: bool = False
+    """Whether kubelet.sock has changed since Register was sent, so that its kubelet may have been replaced."""
 
     def stream_ended(self, *, opened: float, ended: float) -> "Retry":
         """Register again with the same kubelet after a pause. The pause grows if streams end soon."""
@@ -45,8 +54,12 @@ class Retry(NamedTuple):
     def failed(self, failure: Failure, now: float, chance: float) -> "Retry":
         """Try again later. ``chance`` is a random number between 0 and 1.
 
-        The wait doubles with each failure, from 0.1 s to 10 s.
+        The wait doubles with each failure, from 0.1 s to 10 s. If the kubelet was replaced, there is none.
         """
+        if self.may_be_replaced:
+            if failure in OF_AN_ENDED_KUBELET:
+                return at_once(Reason.KUBELET_REPLACED, now)
+            return self._replace(may_be_replaced=False).failed(failure, now, chance)
         if failure is Failure.NOBODY_LISTENS and now - self.fresh_since < pauses.FRESH_SOCKET.seconds:
             refused = self.refused_connections + 1
             wait = min(pauses.MIN_CONNECT_RETRY.seconds * 2**refused, pauses.MIN_RETRY.seconds)
@@ -61,7 +74,7 @@ class Retry(NamedTuple):
 
     def succeeded(self) -> "Retry":
         """Reset the counters after a successful registration, but not the count of ended streams."""
-        return self._replace(failures=0, refused_connections=0, fresh_since=LONG_AGO)
+        return self._replace(failures=0, refused_connections=0, fresh_since=LONG_AGO, may_be_replaced=False)
 
 
 def at_once(reason: Reason, now: float) -> Retry:

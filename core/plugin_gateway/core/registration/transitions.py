@@ -200,7 +200,7 @@ def abandon(
     """Give up an attempt with a kubelet that is not there any more."""
     if isinstance(event, KubeletSeen):
         if _has_attempt(registration, state.attempt, event.kubelet):
-            return registration, ()
+            return _doubt(registration), ()
         registration = registration._replace(retry=at_once(event.reason, event.kubelet.since))
     closed = close_dialed(registration, state.attempt, around.now)
     return closed._replace(state=Waiting()), (Abandon(state.attempt), Close(state.attempt))
@@ -210,6 +210,11 @@ def _has_attempt(registration: Registration, attempt: int, kubelet: Kubelet) -> 
     """Whether it is this kubelet that received the name of the endpoint of an attempt."""
     dial = registration.dials.get(attempt)
     return dial is not None and dial.life == kubelet.life
+
+
+def _doubt(registration: Registration) -> Registration:
+    """Return the registration for a kubelet whose file was touched. If it is another one, the attempt fails soon."""
+    return registration._replace(retry=registration.retry._replace(may_be_replaced=True))
 
 
 # While the stream is expected or open.
@@ -278,7 +283,7 @@ def follow_kubelet(
 ) -> Outcome:
     """Register with a kubelet that has just appeared, unless it is the one that has the registration."""
     if _has_attempt(registration, state.attempt, event.kubelet):
-        return registration, ()
+        return (_doubt(registration) if isinstance(state, Accepted) else registration), ()
     return start_over(forget(registration, state.attempt), state, event, around)
 
 
