@@ -227,9 +227,10 @@ async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_d
     async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver) as first:
         await watched.eight()
         async with process(kubelet_dir, driver) as second:
-            await second.wait_for_event("registered")
+            assert (await second.wait_for_event("registered"))["reason"] == "other_gateway_agreed"
             await watched.streams(1)
             await first.wait_for_event("another gateway offers this resource, standing by")
+            assert "another gateway offers this resource and has to stand by" not in first.events()
             first.send(signal.SIGTERM)
             await first.ended()
             async with process(kubelet_dir, driver) as third:

@@ -98,6 +98,8 @@ def test_it_registers_beside_a_gateway_that_agrees_and_lets_it_end_without_anoth
     assert agreed.deadline == 10.0
     registering, actions = after(agreed, (10.0, Tick()), (10.01, OthersSeen([ELDER])))
     assert isinstance(actions[-1], Register)
+    assert actions[-1].may_be_known
+    assert registering.retry.reason is Reason.OTHER_GATEWAY_AGREED
     streaming, _ = after(registering, (10.02, AskedForOptions(1)), (10.03, Answered(1, None)), (10.04, StreamOpened(1)))
     both, actions = after(streaming, (20.0, OthersSeen([ELDER])))
     assert not actions
@@ -113,6 +115,13 @@ def test_an_agreement_holds_for_a_limited_time_and_for_one_kubelet(standing_by: 
     assert after(agreed, (late, OthersSeen([ELDER])))[0].state == StandingBy(late + TAKE_OVER)
     seen = KubeletSeen(Kubelet(2, 10.1, just_started=True), Reason.KUBELET_REPLACED)
     assert after(agreed, (10.1, seen), (10.2, OthersSeen([ELDER])))[0].state == StandingBy(10.2 + TAKE_OVER)
+
+
+def test_a_gateway_that_agrees_and_ends_at_once_has_left(standing_by: Registration) -> None:
+    agreed, _ = after(standing_by, (10.0, MayShare("a")), (10.01, OtherLeft("a")))
+    registering, actions = after(agreed, (10.1, OthersSeen([])))
+    assert isinstance(actions[-1], Register)
+    assert registering.retry.reason is Reason.OTHER_GATEWAY_LEFT
 
 
 def test_a_gateway_that_was_not_awaited_cannot_agree(standing_by: Registration) -> None:

@@ -317,14 +317,13 @@ class ResourceRegistration:
         )
 
     def _report_other(self, report: ReportOther) -> None:
-        log.warning(
-            "another gateway offers this resource, standing by"
-            if report.goes_first
-            else "another gateway offers this resource and has to stand by",
-            resource=self.resource,
-            socket=report.other.socket,
-            pid=report.other.pid or None,
-        )
+        other = {"resource": self.resource, "socket": report.other.socket, "pid": report.other.pid or None}
+        if report.goes_first:
+            log.warning("another gateway offers this resource, standing by", **other)
+        elif self.keeps_back:
+            log.info("another gateway is about to replace this one", **other)
+        else:
+            log.warning("another gateway offers this resource and has to stand by", **other)
 
 
 def offered(resources: Mapping[ResourceName, ResourceRegistration]) -> list[ResourceRegistration]:

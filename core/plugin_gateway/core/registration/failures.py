@@ -62,6 +62,7 @@ class Reason(Enum):
     SETTINGS_CHANGED = "the settings changed"
     OTHER_GATEWAY_CAME = "the elder of two gateways has the resource"
     OTHER_GATEWAY_LEFT = "the other gateway left"
+    OTHER_GATEWAY_AGREED = "the other gateway agreed to be replaced"
     OTHER_PLUGIN_LEFT = "the other device plugin left"
     DEVICES_LOST = "the kubelet had none of the devices any more"
 

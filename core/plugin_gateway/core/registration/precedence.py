@@ -72,7 +72,7 @@ class Precedence(NamedTuple):
         """Return how many seconds the next registration has to wait. 0 if no other gateway has precedence."""
         seen = self.see(others, now, is_holding=False)._replace(both_hold_since=None)
         first = frozenset(instance for instance, goes_first in seen.known.items() if goes_first)
-        agreed = {instance for instance, until in self.shared.items() if now < until}
+        agreed = self.agreed(now)
         first -= agreed
         if first:
             return seen.stand_by(first, now)
@@ -136,6 +136,10 @@ class Precedence(NamedTuple):
         if instance not in self.awaited:
             return self
         return self._replace(shared={**self.shared, instance: now + pauses.SHARE.seconds})
+
+    def agreed(self, now: float) -> frozenset[str]:
+        """Return the instances beside which this gateway may register."""
+        return frozenset(instance for instance, until in self.shared.items() if now < until)
 
     def see(self, others: Sequence[OtherGateway], now: float, *, is_holding: bool) -> "Precedence":
         """Return what is known with these gateways running. ``is_holding``: whether this gateway has a stream."""

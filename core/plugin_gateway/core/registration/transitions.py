@@ -80,7 +80,9 @@ def begin(registration: Registration, _state: State, event: OthersSeen, around: 
     if around.now < seen.due:
         return seen._replace(state=Waiting()), reports
     if precedence.takes_over:
-        retry = seen.retry._replace(reason=Reason.OTHER_GATEWAY_LEFT)
+        is_beside = not precedence.agreed(around.now).isdisjoint(precedence.known)
+        reason = Reason.OTHER_GATEWAY_AGREED if is_beside else Reason.OTHER_GATEWAY_LEFT
+        retry = seen.retry._replace(reason=reason)
         seen = seen._replace(precedence=precedence._replace(takes_over=False), retry=retry)
     after, actions = _send(seen, around.ladder[0], around.now, (), around.now)
     return after, (*reports, *actions)
@@ -130,7 +132,7 @@ def _send_now(registration: Registration, queued: Queued, now: float) -> Outcome
     just_started = kubelet.just_started and now - kubelet.since < pauses.JUST_STARTED.seconds
     knows_us = registration.ended is not None and registration.ended.life == kubelet.life
     # The resource may also be known from another gateway, or from one that ran before this one.
-    after_another = registration.retry.reason is Reason.OTHER_GATEWAY_LEFT
+    after_another = registration.retry.reason in {Reason.OTHER_GATEWAY_LEFT, Reason.OTHER_GATEWAY_AGREED}
     may_be_known = knows_us or after_another or not just_started
     after = registration._replace(
         state=Registering(attempt, *queued),
