@@ -263,13 +263,15 @@ async def test_the_kubelet_has_all_devices_if_one_of_both_is_killed(
             assert not watched.wrong
 
 
-async def stands_by_alone(watched: Watched, kubelet_dir: Path, driver: Driver) -> None:
-    """A younger gateway waits for the word, and is not registered beside the elder."""
+async def stands_by_alone(watched: Watched, kubelet_dir: Path, driver: Driver) -> str:
+    """A younger gateway waits for the word, and is not registered beside the elder. Return why, as it says."""
     async with process(kubelet_dir, driver) as younger:
         await younger.wait_for_event("the other gateway will say when it leaves")
+        told = await younger.wait_for_event("the other gateway cannot be replaced without a gap")
         await asyncio.sleep(0.5)
         assert not watched.kubelet.overlaps
         assert not watched.wrong
+        return str(told["problem"])
 
 
 async def test_gateways_with_different_devices_are_never_registered_together(
@@ -280,7 +282,7 @@ async def test_gateways_with_different_devices_are_never_registered_together(
     try:
         async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver):
             await watched.eight()
-            await stands_by_alone(watched, kubelet_dir, fewer)
+            assert "other devices" in await stands_by_alone(watched, kubelet_dir, fewer)
     finally:
         fewer.close()
 
@@ -290,4 +292,6 @@ async def test_a_word_about_the_kubelet_that_its_user_agent_contradicts_is_not_f
 ) -> None:
     async with Watched(kubelet_dir, "1.36") as watched, process(kubelet_dir, driver):
         await watched.eight()
-        await stands_by_alone(watched, kubelet_dir, driver)
+        problem = await stands_by_alone(watched, kubelet_dir, driver)
+        assert "grpc-go/" in problem
+        assert "--kubelet-version" in problem

@@ -46,6 +46,7 @@ SAY_AGAIN = 1.0
 """Seconds before a gateway that was replaced is told again, if it still has a stream."""
 FIRST_GRPC = (1, 82)
 """The version of grpc-go in the first kubelet that holds several endpoints of one resource (1.37.2)."""
+OTHER_DEVICES = "it offers other devices, or no kubelet holds its stream"
 _AGENT = re.compile(r"grpc-go/(\d{1,4})\.(\d{1,4})(?!\d)")
 
 
@@ -75,20 +76,23 @@ class Successors:
                 names = _strings(resources)
                 return Promise({"waits": True}, lambda client: self._keep(client, names))
             case {"command": "share", "resources": dict(digests), **rest} if not rest:
-                return {"agreed": self._agree(digests)}
+                return self._agree(digests)
             case {"command": "take_over", "instance": str(instance), "resources": list(resources), **rest} if not rest:
                 self._handover.note_replaced(instance, _strings(resources))
                 return {}
         raise RequestError("unknown command; is the gateway of another version?")
 
-    def _agree(self, digests: Mapping[str, Any]) -> Sequence[str]:
+    def _agree(self, digests: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return for which resources this gateway can be replaced now, of those with these digests of their ids.
 
         There are none if the user agent says that the kubelet is too old. That is a hint: it can say no, but never yes.
+        If one is missing, the answer has the reason for people.
         """
-        if not _may_hold_several(self._handover.kubelet_agent() or ""):
-            return []
-        return list(self._handover.agree(digests))
+        agent = self._handover.kubelet_agent()
+        if agent is not None and not _may_hold_several(agent):
+            return {"agreed": [], "problem": f"the kubelet is older than --kubelet-version says: it uses {agent}"}
+        agreed = [] if agent is None else list(self._handover.agree(digests))
+        return {"agreed": agreed} | ({} if set(digests) <= set(agreed) else {"problem": OTHER_DEVICES})
 
     def leave(self) -> None:
         """Tell everybody that everything was given up, at the end of the process."""
@@ -199,7 +203,16 @@ class OtherGateways:
     async def _share(self, instance: str, resources: frozenset[ResourceName]) -> None:
         """Ask an older gateway whether this one may replace it. It may if both offer the same devices."""
         answer = await self._tell(instance, {"command": "share", "resources": self._handover.digests(resources)})
-        self._handover.note_agreed(instance, resources & (_names(answer, "agreed") if "answer" in answer else set()))
+        agreed = resources & (_names(answer, "agreed") if "answer" in answer else frozenset())
+        if refused := resources - agreed:
+            problem = answer["answer"].get("problem") if "answer" in answer else answer["error"]
+            log.warning(
+                "the other gateway cannot be replaced without a gap",
+                instance=instance,
+                resources=sorted(refused),
+                problem=str(problem or "it does not say why"),
+            )
+        self._handover.note_agreed(instance, agreed)
 
     async def _tell_replaced(self) -> None:
         """Tell each older gateway, when this one has had a stream beside it for a while, until it ends its own."""
