@@ -213,6 +213,8 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
         lines = [f"{name}: registered as {resource.api_version}, stream open since {local_time(opened)}"]
     elif resource.stands_by:
         lines = [f"{name}: standing by, another gateway of this node has it"]
+    elif resource.is_asked_for:
+        lines = [f"{name}: not registered yet, the kubelet was asked and has opened no stream"]
     else:
         lines = [f"{name}: not registered"]
     events = [

@@ -116,6 +116,17 @@ class OfferedResource:
     failures: tuple[Failed, ...]
     """The latest registrations that failed, the oldest first."""
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether the kubelet was asked to open a stream, and has not done so yet."""
+        return self.endpoint is not None and self.stream_opened is None
+
+    @property
+    def problem(self) -> Failed | None:
+        """The last failure. None if a registration came after it."""
+        since = self.registrations[-1].at if self.registrations else 0.0
+        return self.failures[-1] if self.failures and self.failures[-1].at > since else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepeatedEvidence:

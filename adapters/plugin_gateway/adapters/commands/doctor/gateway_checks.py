@@ -60,7 +60,7 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
     for conflict in status.conflicts:
         yield mend(conflict.what, conflict.todo)
     for resource in status.resources:
-        yield _check_resource(resource)
+        yield check_resource(resource)
     if is_first:
         yield from _check_devices(status, remedies)
 
@@ -174,15 +174,20 @@ def check_kernel_log(problem: str | None) -> Finding:
     return mend(f"the kernel's log cannot be read: {problem}", _KERNEL_LOG_TODO)
 
 
-def _check_resource(resource: OfferedResource) -> Finding:
+def check_resource(resource: OfferedResource) -> Finding:
+    """Report whether a resource is registered, and if not, why."""
     name = resource.name
     if resource.stream_opened is not None:
         return well(f"{name} is registered as {resource.api_version}")
     if resource.stands_by:
         return hint(f"{name}: another gateway of this node has it, this one stands by")
-    if not resource.failures:
+    last = resource.problem
+    if last is None and resource.is_asked_for:
+        return hint(
+            f"{name} is not registered yet: the kubelet was asked, and has opened no stream", "look again in 30 s"
+        )
+    if last is None:
         return mend(f"{name} is not registered: the gateway waits for a kubelet", "see the first lines")
-    last = resource.failures[-1]
     words = f": {last.words}" if last.words else ""
     cure = next((cure for failure, cure in CURES.items() if failure.value == last.cause), None)
     return mend(f"{name} is not registered: {last.cause}{words}", cure or "see the kubelet's log for its side")
