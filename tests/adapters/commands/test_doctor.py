@@ -192,6 +192,8 @@ def test_two_gateways_other_plugins_and_leftovers_are_told_apart(kubelet_dir: Pa
         for each in living:
             each.close()
     assert told(findings) == ("2 gateways offer the same resource (0000000001-aaaa, 0000000001-bbbb): one stands by")
+    # With another resource the same GPUs would be offered twice.
+    assert not any("different resources" in str(each.todo) for each in findings)
     assert told(findings, Verdict.HINT) == (
         f"other device plugins are here: other.sock (pid {os.getpid()})\nsockets that nobody listens on: dead.sock"
     )

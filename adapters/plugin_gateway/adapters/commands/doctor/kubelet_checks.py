@@ -94,7 +94,7 @@ def check_neighbours(directory: Path) -> Iterator[Finding]:
         if len(found) > 1:
             yield mend(
                 f"{len(found)} gateways offer the same resource ({', '.join(sorted(found))}): one stands by",
-                "end one of them, or give them different resources; each log names the pid of the other",
+                "in a roll-out the old one ends by itself; otherwise end one, each log names the pid of the other",
             )
     if others:
         yield hint(
