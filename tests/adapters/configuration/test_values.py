@@ -30,6 +30,14 @@ def test_a_path_ends_without_a_slash(text: str, path: str, read: Read) -> None:
     [
         ("--api-version=v2", "--api-version: 'v2', allowed are auto, v1beta1, v1alpha, v1alpha2, 0.1"),
         ("--api-version=V1beta1", "--api-version: 'V1beta1', allowed are auto, v1beta1, v1alpha, v1alpha2, 0.1"),
+        (
+            "--kubelet-version=1.37.2",
+            "--kubelet-version: '1.37.2', allowed are 1.8 and later without a patch, such as 1.37",
+        ),
+        (
+            "--kubelet-version=1.08",
+            "--kubelet-version: '1.08', allowed are 1.8 and later without a patch, such as 1.37",
+        ),
         ("--backend=cuda", "--backend: 'cuda', allowed are nvml, simulated:8xH100"),
         ("--log-level=loud", "--log-level: 'loud', allowed are debug, info, warning, error"),
         ("--log-level=", "--log-level: '', allowed are debug, info, warning, error"),

@@ -128,8 +128,9 @@ class KubeletVersion(NamedTuple):
 def parse_kubelet_version(text: str) -> KubeletVersion:
     """Return a release such as ``1.37``."""
     major, _, minor = text.partition(".")
-    if major != "1" or not (minor.isascii() and minor.isdigit() and len(minor) <= 2 and int(minor) >= 8):  # noqa: PLR2004
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1.8 and later, such as 1.37")
+    is_number = minor.isascii() and minor.isdigit() and len(minor) <= 2 and not minor.startswith("0")  # noqa: PLR2004
+    if major != "1" or not is_number or int(minor) < 8:  # noqa: PLR2004
+        raise InvalidValueError(f"{text[:80]!r}, allowed are 1.8 and later without a patch, such as 1.37")
     return KubeletVersion(1, int(minor))
 
 
@@ -287,9 +288,17 @@ NODE_NAME = kind(parse_node_name, "NAME", {"type": "string"})
 CONDITION = kind(
     parse_condition,
     "TYPE",
-    {"type": "string", "pattern": f"^([A-Za-z][A-Za-z0-9]{{0,{MAX_CONDITION_LENGTH - 1}}})?$"},
+    {
+        "type": "string",
+        "pattern": f"^([A-Za-z][A-Za-z0-9]{{0,{MAX_CONDITION_LENGTH - 1}}})?$",
+        "not": {"enum": list(KUBELETS_CONDITIONS)},
+    },
 )
-XIDS = kind(parse_healthchecks, "XIDS", {"type": ["string", "integer"]})
+XIDS = kind(
+    parse_healthchecks,
+    "XIDS",
+    {"type": ["string", "integer"], "pattern": "^([0-9]|[Aa][Ll][Ll]|[Xx][Ii][Dd][Ss]|[^0-9A-Za-z])*$"},
+)
 PROBATION = kind_made_later(
     word_of(("quiet-time", "external")), _probation, "WHAT", {"enum": ["quiet-time", "external"]}
 )
