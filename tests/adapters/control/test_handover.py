@@ -84,6 +84,17 @@ async def test_a_word_comes_at_once_about_what_is_not_held(kubelet_dir: Path, st
             assert await reader.read() == b""
 
 
+async def test_what_is_no_name_of_a_resource_is_not_waited_for(kubelet_dir: Path, state_dir: Path) -> None:
+    node = Node(kubelet_dir)
+    async with FakeKubelet(kubelet_dir, release("1.37")), able_to_hand_over(node, state_dir), running(node):
+        await until(lambda: RESOURCE in node.registrar.handover.held, "the resource")
+        async with connected(state_dir / socket_name(node.registrar.instance)) as (reader, writer):
+            writer.write(b'{"command": "await_leave", "resources": [[], {}, null, "nvidia.com/gpu"]}\n')
+            assert await told(reader) == {"answer": {"waits": True}}
+            node.gateway.apply(node.serving_policy._replace(rules=()))
+            assert await told(reader) == {"answer": {"left": [RESOURCE]}}
+
+
 async def test_one_that_leaves_earlier_is_forgotten_and_too_many_are_refused(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
@@ -217,6 +228,8 @@ async def test_one_of_an_older_version_answers_but_gives_no_word(state_dir: Path
         (WAITS, b'{"answer": {"left": 5}}\n'),
         (WAITS, b'{"answer": {"left": [5, "example.com/stranger"]}}\n'),
         (b"x" * (handover.MAX_ANSWER + 1),),
+        (b"[" * (handover.MAX_ANSWER // 2) + b"\n",),
+        (WAITS, b'{"answer": ' + b"[" * (handover.MAX_ANSWER // 2) + b"\n"),
     ],
 )
 async def test_an_answer_that_is_none_tells_nothing(lines: tuple[bytes, ...], state_dir: Path) -> None:
@@ -225,6 +238,13 @@ async def test_an_answer_that_is_none_tells_nothing(lines: tuple[bytes, ...], st
         await until(lambda: bool(writers), "the connection")
         await asyncio.sleep(0.05)
         assert not any(resources for _, resources in listener.learned)
+
+
+async def test_one_that_always_breaks_off_after_its_first_answer_is_asked_less_and_less(state_dir: Path) -> None:
+    listener = Listener()
+    async with played(state_dir, INSTANCE, WAITS, b"nonsense\n") as writers, asking(listener, state_dir):
+        await asyncio.sleep(1)
+        assert len(writers) <= 10
 
 
 async def test_one_that_accepts_and_says_nothing_is_not_waited_for_for_ever(

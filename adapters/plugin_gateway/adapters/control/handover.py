@@ -59,7 +59,7 @@ class Successors:
 
     def __init__(self, handover: Handover) -> None:
         self._handover = handover
-        self._waiting: dict[socket.socket, Collection[str]] = {}
+        self._waiting: dict[socket.socket, Collection[ResourceName]] = {}
         """The connections, each with the resources that are waited for."""
         handover.on_given_up = self._tell
 
@@ -99,7 +99,7 @@ class Successors:
         for client, resources in list(self._waiting.items()):
             self._answer(client, resources)
 
-    def _keep(self, client: socket.socket, resources: Collection[str]) -> None:
+    def _keep(self, client: socket.socket, resources: Collection[ResourceName]) -> None:
         self._waiting[client] = resources
         asyncio.get_running_loop().add_reader(client, self._forget, client)  # it says nothing more, so it is the end
         self._tell()
@@ -152,10 +152,10 @@ class OtherGateways:
 
     async def _ask(self, instance: str, resources: frozenset[ResourceName]) -> None:
         """Ask one of them, again and again if it does not answer."""
-        pause = MIN_RETRY
+        pause, now = MIN_RETRY, asyncio.get_running_loop().time
         try:
             while True:
-                answered_before = instance in self._handover.answering
+                answered_before, began = instance in self._handover.answering, now()
                 try:
                     if await self._await_word(instance, resources):
                         return
@@ -166,8 +166,9 @@ class OtherGateways:
                         return
                 except (OSError, TimeoutError, ValueError, EOFError):
                     pass  # a connection that broke, or an answer that is none
+                if now() - began > MAX_RETRY:
+                    pause = MIN_RETRY  # it answered for long
                 if not answered_before and instance in self._handover.answering:
-                    pause = MIN_RETRY
                     await asyncio.sleep(AGAIN)
                     continue
                 self._handover.answering.discard(instance)
