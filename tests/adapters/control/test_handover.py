@@ -259,6 +259,28 @@ async def test_one_that_accepts_and_says_nothing_is_not_waited_for_for_ever(
         assert not listener.answering
 
 
+async def test_an_elder_is_not_told_that_it_is_replaced_if_a_stream_ends_within_the_time_of_both(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "BOTH_HOLD", pauses.BOTH_HOLD._replace(seconds=0.2))
+    elder, younger, replaced = Listener(), Listener(), list[tuple[str, Collection[ResourceName]]]()
+    monkeypatch.setattr(elder, "note_replaced", lambda *told: replaced.append(told))
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(ControlServer(state_dir, INSTANCE, Successors(elder).answer).run())
+        telling = tasks.create_task(OtherGateways(state_dir, younger, can_share=True).run())
+        await until((state_dir / socket_name(INSTANCE)).exists, "the control socket")
+        younger.sharing.publish({INSTANCE: frozenset({RESOURCE})})
+        await asyncio.sleep(0.1)
+        younger.sharing.publish({})
+        await asyncio.sleep(0.3)
+        assert not replaced
+        younger.sharing.publish({INSTANCE: frozenset({RESOURCE})})
+        await until(lambda: bool(replaced), "the word")
+        assert replaced[0] == (younger.instance, {RESOURCE})
+        telling.cancel()
+        serving.cancel()
+
+
 async def test_a_gateway_that_stands_by_says_whether_the_other_one_answers(kubelet_dir: Path, state_dir: Path) -> None:
     elder, younger = Node(kubelet_dir), Node(kubelet_dir)
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(elder):

@@ -16,6 +16,7 @@ from plugin_gateway.adapters.control.control_socket import ControlServer, socket
 from plugin_gateway.adapters.control.handover import OtherGateways, Successors
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
+from plugin_gateway.adapters.registration.registrar import LOOK_INTERVAL
 from plugin_gateway.core.registration import pauses
 
 LOOK = 0.01
@@ -167,6 +168,21 @@ async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_ow
         assert elder.registrar.instance in watched.kubelet.lists[-1].endpoint
         await until(elder.registrar.leads, "the elder writes again")
         assert not watched.wrong
+
+
+async def test_an_elder_that_has_seen_the_stream_of_the_younger_keeps_its_own_when_that_one_ends(
+    kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "BOTH_HOLD", pauses.BOTH_HOLD._replace(seconds=10.0))
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir):
+            await watched.streams(2)
+            await asyncio.sleep(2 * LOOK_INTERVAL)
+        await asyncio.sleep(2 * LOOK_INTERVAL)
+        assert not watched.wrong
+        assert [each.stands_by for each in elder.registrar.status()] == [False]
+        assert len(watched.kubelet.registrations) == 2
 
 
 @pytest.mark.parametrize("moment", [0.2, 0.95])

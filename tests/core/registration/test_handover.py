@@ -10,6 +10,7 @@ from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
 from plugin_gateway.core.registration.states import Registration, StandingBy, Streaming, Waiting
 from plugin_gateway.core.registration.values import (
     Added,
+    Agreed,
     Answered,
     AskedForOptions,
     Close,
@@ -128,22 +129,57 @@ def test_a_gateway_that_was_not_awaited_cannot_agree(standing_by: Registration) 
     assert after(standing_by, (10.0, MayShare("c"))) == (standing_by, ())
 
 
-def test_a_gateway_that_is_replaced_ends_its_stream_and_stands_by_for_the_other_one() -> None:
+@pytest.fixture
+def elder() -> Registration:
+    """The elder, whose stream is open since 1.2."""
     seen = KubeletSeen(Kubelet(1, 0.0, just_started=False), Reason.KUBELET_APPEARED)
-    elder, _ = after(
+    registration, _ = after(
         Registration(Precedence("a")),
         (0.0, seen),
         (1.0, Added()),
         (1.0, Tick()),
         (1.0, OthersSeen([])),
+        (1.05, AskedForOptions(1)),
         (1.1, Answered(1, None)),
         (1.2, StreamOpened(1)),
     )
-    replaced, actions = after(elder, (10.0, Replaced("b")))
+    return registration
+
+
+YOUNGER = OtherGateway("b", "b.sock", 2, has_stream=True)
+
+
+def test_an_elder_that_agreed_goes_on_with_its_stream_when_the_younger_ends(elder: Registration) -> None:
+    alone, actions = after(elder, (9.0, Agreed()), (9.5, OthersSeen([YOUNGER])), (10.0, OthersSeen([])))
+    assert isinstance(alone.state, Streaming)
+    assert not actions
+    _, actions = after(elder, (9.5, OthersSeen([YOUNGER])), (10.0, OthersSeen([])))
+    assert actions == (Close(1),)
+
+
+def test_what_was_agreed_counts_for_one_kubelet(elder: Registration) -> None:
+    seen = KubeletSeen(Kubelet(2, 9.1, just_started=True), Reason.KUBELET_REPLACED)
+    assert not after(elder, (9.0, Agreed()), (9.1, seen))[0].precedence.holds_several
+
+
+def test_a_late_word_that_the_elder_was_replaced_changes_nothing_for_another_kubelet(elder: Registration) -> None:
+    seen = KubeletSeen(Kubelet(2, 9.1, just_started=True), Reason.KUBELET_REPLACED)
+    again, _ = after(elder, (9.0, Agreed()), (9.05, StreamEnded(1)), (9.1, seen), (9.1, OthersSeen([])))
+    streaming, _ = after(again, (9.2, Answered(2, None)), (9.3, StreamOpened(2)))
+    assert isinstance(streaming.state, Streaming)
+    assert after(streaming, (9.4, Replaced("b"))) == (streaming, ())
+
+
+def test_a_gateway_that_was_replaced_needs_no_long_pause_when_the_younger_ends(elder: Registration) -> None:
+    left, _ = after(elder, (9.0, Agreed()), (10.0, Replaced("b")), (10.01, StreamEnded(1)), (10.1, OtherLeft("b")))
+    assert left.deadline == 10.1 + SAME_KUBELET
+
+
+def test_a_gateway_that_is_replaced_ends_its_stream_and_stands_by_for_the_other_one(elder: Registration) -> None:
+    replaced, actions = after(elder, (9.0, Agreed()), (10.0, Replaced("b")))
     assert (replaced.state, actions) == (StandingBy(10.0 + TAKE_OVER), (Close(1),))
     assert replaced.precedence.awaited == {"b"}
     ended, _ = after(replaced, (10.01, StreamEnded(1)))
-    younger = OtherGateway("b", "b.sock", 2, has_stream=True)
-    assert after(ended, (12.0, OthersSeen([younger])))[0].state == StandingBy(12.0 + TAKE_OVER)
+    assert after(ended, (12.0, OthersSeen([YOUNGER])))[0].state == StandingBy(12.0 + TAKE_OVER)
     left, _ = after(ended, (20.0, OtherLeft("b")))
     assert left.deadline == 20.0 + SAME_KUBELET

@@ -41,7 +41,7 @@ SELDOM = tuple(
     (state.__name__, StreamOpened.__name__, state.__name__) for state in (Queued, Registering, Accepted, Streaming)
 )
 """A stream on an endpoint that was given up. A kubelet has to open it in the moment before the endpoint is closed."""
-SHARING = ("MayShare", "Replaced")
+SHARING = ("MayShare", "Agreed", "Replaced")
 """Events between two gateways that share a resource. `test_handover.py` has them; no gateway here agrees to it."""
 
 faults = st.builds(Fault, st.sampled_from(sorted(set(FAULTS))), st.integers(0, MAX_CHOICE), st.sampled_from(PAUSES))

@@ -225,14 +225,13 @@ class OtherGateways:
                     sharing = dict(now)
             if sharing != told:
                 await asyncio.sleep(pauses.BOTH_HOLD.seconds)
+                if self._handover.sharing.value != sharing:
+                    continue  # a stream has ended meanwhile, and the older gateway is the one that serves
                 told = sharing
             for instance, resources in sharing.items():
-                # A stream can have ended meanwhile. The older gateway is then the one that serves.
-                still = sorted(resources & self._handover.sharing.value.get(instance, frozenset()))
-                request = {"command": "take_over", "instance": self._handover.instance, "resources": still}
+                request = {"command": "take_over", "instance": self._handover.instance, "resources": sorted(resources)}
                 with contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
-                    if still:
-                        await self._tell(instance, request)
+                    await self._tell(instance, request)
 
     async def _tell(self, instance: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a gateway a request, and return its answer.

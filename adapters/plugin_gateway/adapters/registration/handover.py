@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration, offered
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
-from plugin_gateway.core.registration.values import Event, MayShare, OtherLeft, Replaced
+from plugin_gateway.core.registration.values import Agreed, Event, MayShare, OtherLeft, Replaced
 from plugin_gateway.core.resources.names import ResourceName
 
 Others = Mapping[str, frozenset[ResourceName]]
@@ -68,6 +68,7 @@ class Handover:
             if isinstance(each.registration.state, Streaming) and digests.get(each.resource) == each.digest
         ]
         for each in agreed:
+            self._note(each, Agreed())
             each.keep_back()
         return [each.resource for each in agreed]
 

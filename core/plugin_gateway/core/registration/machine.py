@@ -25,6 +25,7 @@ from plugin_gateway.core.registration.states import (
 )
 from plugin_gateway.core.registration.values import (
     Added,
+    Agreed,
     Answered,
     AskedForOptions,
     Event,
@@ -83,7 +84,8 @@ def _note(registration: Registration, event: Event, now: float) -> Registration:
             dial = dials.get(attempt, Dial(life))
             return registration._replace(dials={**dials, attempt: dial._replace(opened=now)})
         case StreamEnded(attempt) if (was := dials.get(attempt)) is not None and was.opened is not None:
-            ended = Ended(was.life, was.opened, now, was.is_closed_by_us and was.asked_for_options)
+            needs_time = was.asked_for_options and not registration.precedence.holds_several
+            ended = Ended(was.life, was.opened, now, was.is_closed_by_us and needs_time)
             return registration._replace(dials=without(dials, attempt), ended=ended)
         case _:
             return registration
@@ -146,7 +148,7 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Accepted, SocketDeleted, transitions.miss_socket, Accepted, Waiting),
         _on(Accepted, KubeletSeen, transitions.follow_kubelet, Accepted, Waiting),
         _on(Accepted, OthersSeen, transitions.heed_others, Accepted, Waiting),
-        _on(Accepted, Replaced, transitions.give_way, StandingBy),
+        _on(Accepted, Replaced, transitions.give_way, Accepted, StandingBy),
         _on(Accepted, Renewed, transitions.follow_word, Waiting),
         _on(Accepted, Withdrawn, transitions.withdraw, Absent),
         _on(Streaming, StreamEnded, transitions.end, Streaming, Waiting),
@@ -154,7 +156,8 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Streaming, Tick, transitions.follow_settings, Streaming, Waiting),
         _on(Streaming, KubeletSeen, transitions.follow_kubelet, Streaming, Waiting),
         _on(Streaming, OthersSeen, transitions.heed_others, Streaming, Waiting),
-        _on(Streaming, Replaced, transitions.give_way, StandingBy),
+        _on(Streaming, Agreed, transitions.agree, Streaming),
+        _on(Streaming, Replaced, transitions.give_way, Streaming, StandingBy),
         _on(Streaming, Renewed, transitions.follow_word, Waiting),
         _on(Streaming, Withdrawn, transitions.withdraw, Absent),
         _on(Leaving, Answered, transitions.leave_answered, Leaving, Absent, Waiting),

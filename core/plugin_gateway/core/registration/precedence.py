@@ -58,6 +58,8 @@ class Precedence(NamedTuple):
     """For each instance that left while this gateway stood by for it, when that became known."""
     shared: Mapping[str, float] = {}
     """The older instances that agree to be replaced by this one, each with the time until which it may register."""
+    holds_several: bool = False
+    """Whether this gateway agreed to be replaced, so that the kubelet does not lose its stream to another gateway."""
 
     @property
     def sharing(self) -> frozenset[str]:
@@ -66,7 +68,7 @@ class Precedence(NamedTuple):
 
     def start_over(self) -> "Precedence":
         """Give the older gateway precedence again, because the kubelet is new."""
-        return self._replace(idle_since={}, shared={})
+        return self._replace(idle_since={}, shared={}, holds_several=False)
 
     def before_register(self, others: Sequence[OtherGateway], now: float) -> tuple["Precedence", float]:
         """Return how many seconds the next registration has to wait. 0 if no other gateway has precedence."""
@@ -112,12 +114,12 @@ class Precedence(NamedTuple):
     def while_open(self, others: Sequence[OtherGateway], now: float) -> tuple["Precedence", Reason | None]:
         """Return why this gateway has to end its stream. None if it does not have to.
 
-        There are two reasons. An older gateway also holds a stream. Or another gateway held one until now, so that the
-        kubelet may have lost the stream of this gateway.
+        There are two reasons. An older gateway also holds a stream. Or another gateway held one until now, so that a
+        kubelet that does not hold several may have lost the stream of this gateway.
         """
         before, seen = self.both_hold_since, self.see(others, now, is_holding=True)
         if not any(other.has_stream and other.instance not in self.shared for other in others):
-            reason = None if before is None else Reason.OTHER_GATEWAY_LEFT
+            reason = None if before is None or self.holds_several else Reason.OTHER_GATEWAY_LEFT
             return seen._replace(both_hold_since=None), reason
         since = now if before is None else before
         must_yield = any(seen.known.values()) and now - since >= pauses.YIELD.seconds

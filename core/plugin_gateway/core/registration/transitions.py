@@ -28,6 +28,7 @@ from plugin_gateway.core.registration.states import (
 from plugin_gateway.core.registration.values import (
     Abandon,
     Added,
+    Agreed,
     Answered,
     Close,
     Kubelet,
@@ -307,8 +308,18 @@ def heed_others(
     return after, (*reports, *actions)
 
 
+def agree(registration: Registration, _state: Streaming, _event: Agreed, _around: Surroundings) -> Outcome:
+    """Note that the kubelet does not lose the stream to another gateway, because it holds several."""
+    return registration._replace(precedence=registration.precedence._replace(holds_several=True)), ()
+
+
 def give_way(registration: Registration, state: Accepted | Streaming, event: Replaced, around: Surroundings) -> Outcome:
-    """End the registration, because a gateway that shared it has a stream. Stand by for that gateway."""
+    """End the registration, because a gateway that shared it has a stream. Stand by for that gateway.
+
+    A word that was meant for the registration with an earlier kubelet changes nothing.
+    """
+    if not registration.precedence.holds_several:
+        return registration, ()
     precedence, wait = registration.precedence.stand_by(frozenset({event.instance}), around.now)
     closed = close_dialed(registration, state.attempt, around.now)
     return closed._replace(state=StandingBy(around.now + wait), precedence=precedence), (Close(state.attempt),)

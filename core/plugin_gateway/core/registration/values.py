@@ -88,6 +88,10 @@ class MayShare(NamedTuple):
     instance: str
 
 
+class Agreed(NamedTuple):
+    """The gateway agreed to be replaced by a younger one: the kubelet holds several endpoints of the resource."""
+
+
 class Replaced(NamedTuple):
     """A gateway with which this one shares the resource has a stream of it now."""
 
@@ -148,6 +152,7 @@ Event = (
     | OthersSeen
     | OtherLeft
     | MayShare
+    | Agreed
     | Replaced
     | TurnGiven
     | AskedForOptions
