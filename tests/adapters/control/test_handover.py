@@ -151,7 +151,7 @@ class Listener(Handover):
     """Remembers what it is told about another gateway."""
 
     def __init__(self) -> None:
-        super().__init__("0000000009-ffff", {}, lambda *_: None, lambda: None)
+        super().__init__("0000000009-ffff", {}, lambda *_: None, lambda _: None, lambda: None)
         self.learned: list[tuple[str, Collection[ResourceName]]] = []
 
     def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:

@@ -185,6 +185,18 @@ async def test_an_elder_that_has_seen_the_stream_of_the_younger_keeps_its_own_wh
         assert len(watched.kubelet.registrations) == 2
 
 
+async def test_an_elder_that_gave_its_word_to_nobody_who_has_a_stream_keeps_its_own(
+    kubelet_dir: Path, state_dir: Path
+) -> None:
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        handover = elder.registrar.handover
+        assert handover.agree(handover.digests([RESOURCE])) == [RESOURCE]
+        handover.note_replaced("ffffffffff-ffff", [RESOURCE])
+        await asyncio.sleep(LOOK_INTERVAL)
+        assert not watched.wrong
+
+
 @pytest.mark.parametrize("moment", [0.2, 0.95])
 async def test_a_kubelet_that_restarts_while_both_serve_has_all_devices_at_once(
     moment: float, kubelet_dir: Path, state_dir: Path

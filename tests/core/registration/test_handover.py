@@ -167,16 +167,26 @@ def test_a_late_word_that_the_elder_was_replaced_changes_nothing_for_another_kub
     again, _ = after(elder, (9.0, Agreed()), (9.05, StreamEnded(1)), (9.1, seen), (9.1, OthersSeen([])))
     streaming, _ = after(again, (9.2, Answered(2, None)), (9.3, StreamOpened(2)))
     assert isinstance(streaming.state, Streaming)
-    assert after(streaming, (9.4, Replaced("b"))) == (streaming, ())
+    both, _ = after(streaming, (9.4, OthersSeen([YOUNGER])))
+    assert after(both, (9.4, Replaced("b"))) == (both, ())
+
+
+@pytest.mark.parametrize("others", [[], [YOUNGER._replace(has_stream=False)]], ids=["it ended", "without stream"])
+def test_a_late_word_of_a_younger_gateway_without_a_stream_changes_nothing(
+    others: list[OtherGateway], elder: Registration
+) -> None:
+    agreed, _ = after(elder, (9.0, Agreed()), (9.5, OthersSeen([YOUNGER])), (10.0, OthersSeen(others)))
+    assert after(agreed, (10.0, Replaced("b"))) == (agreed, ())
 
 
 def test_a_gateway_that_was_replaced_needs_no_long_pause_when_the_younger_ends(elder: Registration) -> None:
-    left, _ = after(elder, (9.0, Agreed()), (10.0, Replaced("b")), (10.01, StreamEnded(1)), (10.1, OtherLeft("b")))
+    replaced, _ = after(elder, (9.0, Agreed()), (10.0, OthersSeen([YOUNGER])), (10.0, Replaced("b")))
+    left, _ = after(replaced, (10.01, StreamEnded(1)), (10.1, OtherLeft("b")))
     assert left.deadline == 10.1 + SAME_KUBELET
 
 
 def test_a_gateway_that_is_replaced_ends_its_stream_and_stands_by_for_the_other_one(elder: Registration) -> None:
-    replaced, actions = after(elder, (9.0, Agreed()), (10.0, Replaced("b")))
+    replaced, actions = after(elder, (9.0, Agreed()), (10.0, OthersSeen([YOUNGER])), (10.0, Replaced("b")))
     assert (replaced.state, actions) == (StandingBy(10.0 + TAKE_OVER), (Close(1),))
     assert replaced.precedence.awaited == {"b"}
     ended, _ = after(replaced, (10.01, StreamEnded(1)))

@@ -23,12 +23,17 @@ class Handover:
         instance: str,
         resources: Mapping[ResourceName, ResourceRegistration],
         note: Callable[[ResourceRegistration, Event], None],
+        look_for_others: Callable[[ResourceRegistration], None],
         kubelet_agent: Callable[[], str | None],
     ) -> None:
-        """``instance`` names this gateway. ``note`` is called with what happened to one of the resources."""
+        """``instance`` names this gateway. ``note`` is called with what happened to one of the resources.
+
+        ``look_for_others`` is called when the other gateways of one have to be noted.
+        """
         self.instance = instance
         self._resources = resources
         self._note = note
+        self._look_for_others = look_for_others
         self.kubelet_agent = kubelet_agent
         self.on_given_up: Callable[[], None] = lambda: None
         """Called when a resource is not in `held` any more."""
@@ -50,7 +55,10 @@ class Handover:
         self._note_each(resources, MayShare(instance))
 
     def note_replaced(self, instance: str, resources: Collection[ResourceName]) -> None:
-        """End the streams of these resources, because another gateway has some beside them."""
+        """End the streams of these resources, if another gateway has some beside them, as it says."""
+        for name in resources:
+            if name in self._resources:
+                self._look_for_others(self._resources[name])
         self._note_each(resources, Replaced(instance))
 
     def digests(self, resources: Collection[ResourceName]) -> Mapping[str, str]:

@@ -73,7 +73,7 @@ class Registrar:
         self._wake = asyncio.Event()
         self._resources: dict[ResourceName, ResourceRegistration] = {}
         """Every resource that was ever offered."""
-        self.handover = Handover(self.instance, self._resources, self._note, self.kubelet_agent)
+        self.handover = Handover(self.instance, self._resources, self._note, self._note_others, self.kubelet_agent)
         self._happened: list[tuple[ResourceRegistration, Event, float]] = []
         """Events that were not given to a state machine yet, each with its time on the monotonic clock."""
         self.kubelets_seen = 0

@@ -143,6 +143,10 @@ class Precedence(NamedTuple):
         """Return the instances beside which this gateway may register."""
         return frozenset(instance for instance, until in self.shared.items() if now < until)
 
+    def sees_stream_of(self, instance: str) -> bool:
+        """Whether another gateway runs and held a stream when this one looked last."""
+        return instance in self.known and instance not in self.idle_since
+
     def see(self, others: Sequence[OtherGateway], now: float, *, is_holding: bool) -> "Precedence":
         """Return what is known with these gateways running. ``is_holding``: whether this gateway has a stream."""
         idle = {other.instance for other in others} - {other.instance for other in others if other.has_stream}

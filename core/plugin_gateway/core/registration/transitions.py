@@ -316,11 +316,13 @@ def agree(registration: Registration, _state: Streaming, _event: Agreed, _around
 def give_way(registration: Registration, state: Accepted | Streaming, event: Replaced, around: Surroundings) -> Outcome:
     """End the registration, because a gateway that shared it has a stream. Stand by for that gateway.
 
-    A word that was meant for the registration with an earlier kubelet changes nothing.
+    A word that was meant for the registration with an earlier kubelet changes nothing, and neither does that of a
+    gateway that has ended since.
     """
-    if not registration.precedence.holds_several:
+    before = registration.precedence
+    if not before.holds_several or not before.sees_stream_of(event.instance):
         return registration, ()
-    precedence, wait = registration.precedence.stand_by(frozenset({event.instance}), around.now)
+    precedence, wait = before.stand_by(frozenset({event.instance}), around.now)
     closed = close_dialed(registration, state.attempt, around.now)
     return closed._replace(state=StandingBy(around.now + wait), precedence=precedence), (Close(state.attempt),)
 
