@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.node import Node
+from harness.pages import status_of
 from harness.statuses import assert_valid
 from plugin_gateway.adapters.gateway.status import (
     VERSION,
@@ -21,6 +23,7 @@ from plugin_gateway.adapters.gateway.status import (
     DriverStatus,
     GatewayIdentity,
     InForce,
+    ProcessStatus,
     Status,
 )
 from plugin_gateway.adapters.gateway.status_document import decode, encode, field_names
@@ -79,6 +82,12 @@ def test_what_is_written_is_valid_and_read_again(status: Status) -> None:
     assert {**encode(again), "version": status.version} == document
     assert is_dataclass(again)
     assert again.version == VERSION
+
+
+@given(values_of(ProcessStatus))
+def test_the_status_has_all_that_the_process_knows_of_itself(process: ProcessStatus) -> None:
+    status = status_of(Node(Path("/nonexistent")), process)
+    assert encode(process).items() <= encode(status).items()
 
 
 def test_a_status_without_a_version_is_read_and_written_in_the_form_of_today() -> None:

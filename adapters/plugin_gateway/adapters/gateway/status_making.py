@@ -1,7 +1,7 @@
 """Makes the status from the gateway."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
@@ -38,13 +38,7 @@ def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | N
         for device in advertisement.devices
     }
     return Status(
-        gateway=process.gateway,
-        kubelet_dir=process.kubelet_dir,
-        configuration_problem=process.configuration_problem,
-        configurations_refused=process.configurations_refused,
-        configuration_file=process.configuration_file,
-        in_force=process.in_force,
-        configuration=process.configuration,
+        **{field.name: getattr(process, field.name) for field in fields(process)},
         driver=_driver(state, released),
         resources=tuple(map(_resource, gateway.registrar.status())),
         devices=tuple(_present(gateway, device, resources.get(device.id)) for device in state.devices),
