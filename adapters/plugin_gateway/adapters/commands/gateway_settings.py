@@ -16,7 +16,6 @@ from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import decide, kept_of
 from plugin_gateway.adapters.configuration.settings import (
     EVERY_PRODUCT,
-    IN_FORCE,
     PATHS,
     ROOTS,
     Settings,
@@ -24,7 +23,7 @@ from plugin_gateway.adapters.configuration.settings import (
 )
 from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
-from plugin_gateway.adapters.gateway.status import InForce
+from plugin_gateway.adapters.gateway.status import OPTIONS_IN_FORCE, InForce
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
@@ -84,7 +83,7 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
 
 def _in_force(settings: Settings, told: InForce, *, sees_its_paths: bool) -> Settings:
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
-    names = [name for name in IN_FORCE if sees_its_paths or name not in PATHS]
+    names = [name for name in OPTIONS_IN_FORCE if sees_its_paths or name not in PATHS]
     known = {name: value for name in names if (value := getattr(told, name)) is not None}
     rules = tuple(
         ResourceRule(pattern=rule.pattern, name=parse_resource_name(rule.name)) for rule in told.resources or ()

@@ -300,6 +300,11 @@ class Options(
 
     __slots__ = ()
 
+    @property
+    def kernel_log_path(self) -> str:
+        """Return the path of the kernel's log. Empty if it is not to be read."""
+        return KERNEL_LOG if self.kernel_log else ""
+
 
 def run_options(api_versions: Sequence[str], parse_backend: Parse[str]) -> tuple[Option[object], ...]:
     """Return the options of ``run``. The API versions and the parser of the backend come from the composition root."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
-from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, KERNEL_LOG, Options
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
@@ -20,8 +20,6 @@ EVERY_PRODUCT = "*"
 ROOTS = ("driver_root", "container_driver_root", "dev_root")
 """The two others follow the first one unless they are given."""
 PATHS = ("kubelet_dir", *ROOTS)
-IN_FORCE = (*PATHS, "backend", "pass_device_specs", "numa_hints", "kernel_log")
-"""The options that other commands need to look at the node as a running gateway does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +35,6 @@ class Settings(Options):
     """Which version of the configuration file was read. None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
-
-    @property
-    def kernel_log_path(self) -> str:
-        """Return the path of the kernel's log. Empty if it is not to be read."""
-        return KERNEL_LOG if self.kernel_log else ""
 
     @property
     def visible_dev_root(self) -> str:

@@ -5,7 +5,7 @@ descriptions in docs/status.schema.json. A field with a default can be missing i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.registration.history import Failed, Registered
@@ -96,6 +96,10 @@ class InForce:
     numa_hints: bool | None = None
     kernel_log: bool | None = None
     resources: tuple[NamingRule, ...] | None = None
+
+
+OPTIONS_IN_FORCE = tuple(field.name for field in fields(InForce) if field.name != "resources")
+"""The fields of `InForce` that are options of the same name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

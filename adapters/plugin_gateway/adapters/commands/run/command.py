@@ -26,15 +26,13 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     _leave_at_once_on_signals()
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
-    from plugin_gateway.adapters.configuration.options import KERNEL_LOG  # noqa: PLC0415
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     claim_limits()
     decisions, observations = decide_all(parsed, parts), ObservationQueue()
     options = decisions.options
-    kernel_log = KERNEL_LOG if options.kernel_log else ""
-    backend = parts.make_backend(options.backend, options.container_driver_root, kernel_log)
+    backend = parts.make_backend(options.backend, options.container_driver_root, options.kernel_log_path)
     backend.decision_time = options.decision_time
     backend.start(observations.put)
     talks_to_cluster = options.kubernetes_events or options.node_condition

@@ -1,9 +1,12 @@
 """What the status says of the process: which gateway it is, and the configuration that is in force."""
 
+from typing import Any
+
 from plugin_gateway.adapters.commands.run.settings_in_words import as_text
 from plugin_gateway.adapters.configuration.file_version import FileVersion, find_version
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.status import (
+    OPTIONS_IN_FORCE,
     ConfigurationFile,
     Decided,
     GatewayIdentity,
@@ -38,14 +41,6 @@ def process_status(
 
 
 def _in_force(settings: Settings) -> InForce:
-    return InForce(
-        kubelet_dir=str(settings.kubelet_dir),
-        driver_root=settings.driver_root,
-        container_driver_root=settings.container_driver_root,
-        dev_root=settings.dev_root,
-        backend=settings.backend,
-        pass_device_specs=settings.pass_device_specs,
-        numa_hints=settings.numa_hints,
-        kernel_log=settings.kernel_log,
-        resources=tuple(NamingRule(pattern=rule.pattern, name=rule.name) for rule in settings.resources),
-    )
+    rules = tuple(NamingRule(pattern=rule.pattern, name=rule.name) for rule in settings.resources)
+    options: dict[str, Any] = {name: settings.values[name] for name in OPTIONS_IN_FORCE}
+    return InForce(resources=rules, **options)
