@@ -1,6 +1,6 @@
-"""The three versions of the device plugin protocol, called dialects: codecs between bytes and plain values.
+"""The versions of the device plugin protocol, called dialects: codecs between bytes and plain values.
 
-There are three dialects. A kubelet accepts exactly one of them, by the version string in Register.
+A kubelet accepts exactly one of them, by the version string in Register.
 
 - `0.1` (1.8): package `deviceplugin`. The response to Allocate is a list with one spec for each device. The kubelet
   merges the specs, and of an environment variable that occurs in two of them it keeps the first value. The whole answer
