@@ -11,14 +11,14 @@ from kubelets.genuine import GENUINE
 from kubelets.relay import relay
 from kubelets.table import Column
 from kubelets.test_gateway import Make, gateway
-from plugin_gateway.adapters.registration.client import DEADLINE
+from plugin_gateway.core.registration import pauses
 
 MODELS = ("H100", "A100", "L40S")
 COUNTS = {"nvidia.com/h100": 8, "nvidia.com/a100": 1, "nvidia.com/l40s": 1}
 """The driver has eight GPUs of the first model, and gets one of each other."""
 SOON = 5.0
 """Seconds from the first Register to the devices of the other two on a busy machine. Usual is 0.02 to 0.08."""
-ALONE = DEADLINE + SOON
+ALONE = pauses.ANSWER.seconds + SOON
 """The same with 1.8, where one Register follows the other. Usual is 25.3."""
 
 

@@ -190,7 +190,7 @@ async def test_when_nothing_more_is_published_the_stream_ends_in_order(kubelet_d
 
 
 async def test_1_8_gets_the_changes_of_two_resources_one_after_the_other() -> None:
-    pacing, times = Pacing(gap=0.05), list[float]()
+    pacing, times = Pacing(), list[float]()
     loop = asyncio.get_running_loop()
     for name in ("a.b/x", "a.b/x", "a.b/y", "a.b/x"):
         await pacing.take(parse_resource_name(name))

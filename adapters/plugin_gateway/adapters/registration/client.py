@@ -14,10 +14,8 @@ import grpc.aio
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Refusal
-
-DEADLINE = 25.0
-"""Seconds for one Register. Kubelets of 1.25 and later dial back for up to 10 s before they answer."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.default_authority", "localhost"),
@@ -67,7 +65,9 @@ class RegistrationClient:
     def __init__(self, socket: Path) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
 
-    async def register(self, dialect: Dialect, request: bytes, deadline: float = DEADLINE) -> Refusal | None:
+    async def register(
+        self, dialect: Dialect, request: bytes, deadline: float = pauses.ANSWER.seconds
+    ) -> Refusal | None:
         """Send one Register. Returns None if the kubelet accepted it."""
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
         if tap.note is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tasks import Latest
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
@@ -132,15 +133,9 @@ class ServedResource:
 
 
 class Pacing:
-    """Keeps messages to the kubelet about different resources apart.
+    """Keeps messages to the kubelet about different resources apart, for dialects with `one_resource_at_a_time`."""
 
-    A kubelet of 1.8 updates its map of devices without a lock. It can crash if two resources register or change at the
-    same instant. Seen with a genuine kubelet of 1.8.15.
-    """
-
-    def __init__(self, gap: float = 0.05) -> None:
-        self.gap = gap
-        """Seconds between messages about two resources."""
+    def __init__(self) -> None:
         self._turn = 0.0
         """The time of the latest message that was permitted, on the monotonic clock. It can be in the future."""
         self._last: ResourceName | None = None
@@ -148,7 +143,7 @@ class Pacing:
     async def take(self, resource: ResourceName) -> None:
         """Wait until enough time has passed since the last message about another resource."""
         now = time.monotonic()
-        self._turn = max(now, self._turn if resource == self._last else self._turn + self.gap)
+        self._turn = max(now, self._turn if resource == self._last else self._turn + pauses.BETWEEN_RESOURCES.seconds)
         self._last = resource
         if self._turn > now:
             await asyncio.sleep(self._turn - now)

@@ -14,6 +14,19 @@ class Pause(NamedTuple):
     fact: str
 
 
+ANSWER = Pause(
+    25.0,
+    "1.25 and later",
+    "for the answer to a Register",
+    "These kubelets dial back for up to 10 s before they answer.",
+)
+BETWEEN_RESOURCES = Pause(
+    0.05,
+    "1.8",
+    "between two messages about different resources: Register calls and lists",
+    "The kubelet updates its map of devices without a lock. It can crash if two resources register or change at the "
+    "same instant. Seen with a genuine kubelet of 1.8.15.",
+)
 SAME_KUBELET = Pause(
     0.07,
     "1.25 to 1.36",
