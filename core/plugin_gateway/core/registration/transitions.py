@@ -183,11 +183,11 @@ def _try_next(registration: Registration, state: Registering, refusal: Refusal, 
     tried = {version for version, _ in refused}
     left = [each for each in around.ladder if each.version not in tried]
     if not left:
-        return fail(registration, state, most_specific([each for _, each in refused]), around)
+        return fail(registration, state, _most_specific([each for _, each in refused]), around)
     return _send(forget(registration, state.attempt), left[0], state.began, refused, around.now)
 
 
-def most_specific(refusals: list[Refusal]) -> Refusal:
+def _most_specific(refusals: list[Refusal]) -> Refusal:
     """Return the refusal to report. A refused version says more than an unknown service."""
     return next((each for each in reversed(refusals) if each.failure is Failure.VERSION_REFUSED), refusals[-1])
 
