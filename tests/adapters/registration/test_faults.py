@@ -276,7 +276,7 @@ async def test_a_kubelet_that_never_opens_the_stream_is_registered_with_again(ku
         names.append(request.endpoint)
         return b""
 
-    impatient = (V1BETA1._replace(stream_deadline=0.2),)
+    impatient = (V1BETA1._replace(stream_timeout=0.2),)
     async with answering(kubelet_dir, accept), running(Node(kubelet_dir, allowed=impatient)):
         await until(lambda: len(names) == 3, "the third registration")
         assert len(set(names)) == 3

@@ -121,7 +121,7 @@ async def test_a_gateway_takes_over_the_devices_although_another_one_stands_by_t
         await leaves.aclose()
         await ends.enter_async_context(running(gateway(kubelet_dir)))
         # Where both registered at the same instant the second waits for the stream that the first one's cost it.
-        await allocatable(kubelet, limit=2 * V1BETA1.stream_deadline)
+        await allocatable(kubelet, limit=2 * V1BETA1.stream_timeout)
 
 
 @pytest.mark.parametrize("name", ["1.9", "1.20", "1.37"])

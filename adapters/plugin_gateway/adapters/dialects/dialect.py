@@ -104,7 +104,7 @@ class Dialect(NamedTuple):
 
     A larger message ends the stream, every time.
     """
-    stream_deadline: float = 15.0
+    stream_timeout: float = 15.0
     """Seconds from an accepted Register to the stream. Kubelets of 1.10 to 1.24 dial for up to 10 s."""
     forgetful_agent: str | None = None
     """How the user agent of kubelets begins that may ignore a list of healthy devices.

@@ -28,7 +28,7 @@ VERSION_1_8 = "0.1"
 
 _CARRIES = frozenset({Edit.ENVIRONMENT, Edit.MOUNTS, Edit.DEVICE_NODES})
 
-_STREAM_DEADLINE = 3.0
+_STREAM_TIMEOUT = 3.0
 """Seconds from an accepted Register to the stream.
 
 These kubelets dial at once and only once. If it fails, they do not report it.
@@ -109,7 +109,7 @@ V1ALPHA2 = Dialect(
     device_list=_device_list,
     read_list=_read_list,
     allocation=Method("Allocate", _read_request, _write_answer_1_9, _write_request, _read_answer_1_9),
-    stream_deadline=_STREAM_DEADLINE,
+    stream_timeout=_STREAM_TIMEOUT,
     forgetful_agent="grpc-go/",  # all releases of 1.9 use the same grpc-go
 )
 
@@ -123,7 +123,7 @@ V0_1 = Dialect(
     device_list=_device_list,
     read_list=_read_list,
     allocation=Method("Allocate", _read_request, _write_answer_1_8, _write_request, _read_answer_1_8),
-    stream_deadline=_STREAM_DEADLINE,
+    stream_timeout=_STREAM_TIMEOUT,
     one_resource_at_a_time=True,
 )
 

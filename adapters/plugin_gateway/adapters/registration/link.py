@@ -95,7 +95,7 @@ def manners(dialect: Dialect) -> Manners:
     """Return how kubelets of a dialect behave during a registration."""
     return Manners(
         version=dialect.version,
-        stream_timeout=dialect.stream_deadline,
+        stream_timeout=dialect.stream_timeout,
         dials_before_answer=dialect.options_method is not None,
         one_resource_at_a_time=dialect.one_resource_at_a_time,
     )
