@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.builders import advertisement
+from core.registration.story import DIALECTS as TRIED
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import MODULES, api_versions, dialect_of, dialects_for, load_dialects
 from plugin_gateway.adapters.dialects.dialect import (
@@ -21,6 +22,7 @@ from plugin_gateway.adapters.dialects.dialect import (
 )
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.registration.link import manners
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -62,6 +64,10 @@ def test_the_table_has_the_dialects_of_each_module_the_newest_first() -> None:
     assert ALL == (V1BETA1, V1ALPHA2, V0_1)
     for versions in MODULES.values():
         assert len({dialect_of(version).package for version in versions}) == 1
+
+
+def test_the_state_machine_is_tried_with_these_dialects() -> None:
+    assert tuple(manners(dialect) for dialect in load_dialects()) == TRIED
 
 
 def test_the_command_line_knows_every_dialect_and_family() -> None:

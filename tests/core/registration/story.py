@@ -28,7 +28,8 @@ from plugin_gateway.core.registration.values import (
 NEWEST = Manners("v1beta1", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
 MIDDLE = Manners("v1alpha2", 3.0, dials_before_answer=False, one_resource_at_a_time=False)
 OLDEST = Manners("0.1", 3.0, dials_before_answer=False, one_resource_at_a_time=True)
-ALL = (NEWEST, MIDDLE, OLDEST)
+DIALECTS = (NEWEST, MIDDLE, OLDEST)
+"""Those of the gateway, as the state machine knows them."""
 YOUNGER = OtherGateway("z", "z.sock", 1, has_stream=False)
 ELDER = OtherGateway("a", "a.sock", 1, has_stream=False)
 REFUSED = Refusal(Failure.REFUSED)
@@ -40,7 +41,7 @@ _A = TypeVar("_A")
 class Story:
     """The gateway "m" with one resource."""
 
-    def __init__(self, ladder: Sequence[Manners] = ALL) -> None:
+    def __init__(self, ladder: Sequence[Manners] = DIALECTS) -> None:
         self.now = 1024.0
         self.ladder = ladder
         self.others: Sequence[OtherGateway] = ()

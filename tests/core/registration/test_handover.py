@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.registration.story import NEWEST
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.endings import Outcome
 from plugin_gateway.core.registration.failures import Reason
@@ -19,7 +20,6 @@ from plugin_gateway.core.registration.values import (
     KubeletSeen,
     ListAgain,
     LookForOthers,
-    Manners,
     MayShare,
     OtherLeft,
     OthersSeen,
@@ -31,7 +31,6 @@ from plugin_gateway.core.registration.values import (
     Tick,
 )
 
-DIALECT = Manners("v1beta1", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
 ELDER = OtherGateway("a", "a.sock", 1, has_stream=True)
 SAME_KUBELET, TAKE_OVER = pauses.SAME_KUBELET.seconds, pauses.TAKE_OVER.seconds
 
@@ -40,7 +39,7 @@ def after(registration: Registration, *events: tuple[float, Event]) -> Outcome:
     """Return the registration after these events, and the actions of the last one."""
     actions: Outcome = (registration, ())
     for now, event in events:
-        actions = step(actions[0], event, Surroundings(now, (DIALECT,)))
+        actions = step(actions[0], event, Surroundings(now, (NEWEST,)))
     return actions
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from core.registration.story import ALL, ELDER, MIDDLE, NEWEST, OLDEST, UNKNOWN, YOUNGER, Story
+from core.registration.story import DIALECTS, ELDER, MIDDLE, NEWEST, OLDEST, UNKNOWN, YOUNGER, Story
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
 from plugin_gateway.core.registration.states import (
@@ -309,7 +309,7 @@ def test_a_dialect_that_is_not_allowed_any_more_is_left() -> None:
     story.end().until_register()
     assert story.did(Register) == [Register(2, MIDDLE, may_be_known=True, is_first=True)]
     queued = at_queue()
-    queued.ladder = ALL[:1]
+    queued.ladder = DIALECTS[:1]
     assert queued.take(Tick()).state == Waiting()
 
 

@@ -17,6 +17,7 @@ from core.registration.model.checks import Counts, declared
 from core.registration.model.kubelets import FAMILIES
 from core.registration.model.node import FAULTS, Node
 from core.registration.model.scripts import MAX_CHOICE, PAUSES, Fault, Script, draw, play, problem, shortest
+from core.registration.story import NEWEST
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.states import (
@@ -28,9 +29,8 @@ from plugin_gateway.core.registration.states import (
     State,
     Streaming,
 )
-from plugin_gateway.core.registration.values import Answered, Kubelet, Manners, StreamOpened, Surroundings
+from plugin_gateway.core.registration.values import Answered, Kubelet, StreamOpened, Surroundings
 
-NEWEST = Manners("newest", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 FIRST_SEED = int(os.environ.get("SOAK_SEED", "0"))
 LENGTH = 40

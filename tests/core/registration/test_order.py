@@ -1,14 +1,9 @@
 """In which order the dialects are tried, and the resources are registered."""
 
+from core.registration.story import DIALECTS, MIDDLE, NEWEST, OLDEST
 from plugin_gateway.core.registration.order import ladder, next_turn
 from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.states import Accepted, Leaving, Queued, Registering, Registration, Streaming
-from plugin_gateway.core.registration.values import Manners
-
-NEWEST = Manners("newest", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
-MIDDLE = Manners("middle", 3.0, dials_before_answer=False, one_resource_at_a_time=False)
-OLDEST = Manners("oldest", 3.0, dials_before_answer=False, one_resource_at_a_time=True)
-ALL = (NEWEST, MIDDLE, OLDEST)
 
 
 def registration(state: Queued | Registering | Accepted | Streaming | Leaving) -> Registration:
@@ -16,9 +11,9 @@ def registration(state: Queued | Registering | Accepted | Streaming | Leaving) -
 
 
 def test_the_ladder_begins_with_what_the_last_kubelet_took() -> None:
-    assert ladder(ALL, None) == ALL
-    assert ladder(ALL, "oldest") == (OLDEST, NEWEST, MIDDLE)
-    assert ladder((NEWEST,), "oldest") == (NEWEST,)
+    assert ladder(DIALECTS, None) == DIALECTS
+    assert ladder(DIALECTS, OLDEST.version) == (OLDEST, NEWEST, MIDDLE)
+    assert ladder((NEWEST,), OLDEST.version) == (NEWEST,)
 
 
 def test_whoever_waits_longest_has_the_next_turn_unless_the_kubelet_is_busy() -> None:

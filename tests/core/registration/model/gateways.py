@@ -9,6 +9,8 @@ from core.registration.model.files import Folder, Identity, Socket
 from core.registration.model.kubelets import Call, Connection
 from core.registration.model.neighbours import Neighbours
 from core.registration.model.virtual_time import Process, Time
+from core.registration.story import DIALECTS
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.order import ladder, next_turn
@@ -48,13 +50,7 @@ from plugin_gateway.core.registration.values import (
     Withdrawn,
 )
 
-NEWEST = Manners("v1beta1", 15.0, dials_before_answer=True, one_resource_at_a_time=False)
-MIDDLE = Manners("v1alpha2", 3.0, dials_before_answer=False, one_resource_at_a_time=False)
-OLDEST = Manners("0.1", 3.0, dials_before_answer=False, one_resource_at_a_time=True)
-DIALECTS = (NEWEST, MIDDLE, OLDEST)
 LOOK_INTERVAL = 1.0
-BIND_RETRY = 1.0
-REGISTER_TIMEOUT = 25.0
 MAX_ROUNDS = 100
 """How often a gateway can follow in one moment before it counts as a loop."""
 
@@ -248,7 +244,7 @@ class Gateway(Process):
         again = math.inf
         in_place = [self._keep_in_place(each) for each in self.offered()] if self.folder.exists else []
         if not all(in_place):
-            again = self.time.now + BIND_RETRY
+            again = self.time.now + pauses.BIND_RETRY.seconds
         check_ways_out(self.time, self.name, self.resources.values(), self._happened)
         self._set_alarm(min([again, *(each.registration.deadline for each in self.resources.values())]))
 
@@ -325,7 +321,7 @@ class Gateway(Process):
             self.soon(self._take_answer, call, Refusal(failure))
             return
         self.time.soon(kubelet.reach, call)
-        self.later(REGISTER_TIMEOUT, self._time_out, call)
+        self.later(pauses.ANSWER.seconds, self._time_out, call)
 
     def _time_out(self, call: Call) -> None:
         self._take_answer(call, Refusal(Failure.NO_ANSWER))

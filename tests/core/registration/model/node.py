@@ -6,9 +6,10 @@ from itertools import count
 
 from core.registration.model.checks import Counts
 from core.registration.model.files import Folder
-from core.registration.model.gateways import DIALECTS, Gateway
+from core.registration.model.gateways import Gateway
 from core.registration.model.kubelets import FAMILIES, Connection, Family, Kubelet, Second
 from core.registration.model.virtual_time import Time
+from core.registration.story import DIALECTS
 from plugin_gateway.core.registration.failures import Failure
 from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
 
