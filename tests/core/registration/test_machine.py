@@ -289,6 +289,7 @@ def test_a_resource_that_is_withdrawn_before_the_answer_waits_for_it() -> None:
 def test_a_resource_that_is_added_again_meanwhile_is_registered_after_the_pause() -> None:
     assert at_leaving().take(Added()).accept().until_register() < LEFT
     assert at_leaving().ask().take(Added()).accept().until_register() == pytest.approx(CLOSED)
+    assert at_leaving().take(Added()).refuse(NO_ANSWER).until_register() == pytest.approx(LATE)
     story = at_leaving().take(Added()).sleep(pauses.REMOVED_ANSWER.seconds)
     assert story.until_register() == pytest.approx(LATE)
     assert at_leaving().take(Added(), Withdrawn()).accept().state == Absent()

@@ -74,6 +74,15 @@ def close_unanswered(registration: Registration, state: Registering | Accepted |
     return close(registration, state.attempt, now, pauses.LATE_DIAL.seconds)
 
 
+def close_answered(
+    registration: Registration, state: Registering | Accepted | Leaving, refusal: Refusal | None, now: float
+) -> Registration:
+    """Close the endpoint of an attempt that has ended with this refusal, or with none."""
+    if refusal is not None and refusal.failure is Failure.NO_ANSWER:
+        return close_unanswered(registration, state, now)
+    return close_dialed(registration, state.attempt, now)
+
+
 def renew(registration: Registration, attempt: int, reason: Reason, now: float) -> Outcome:
     """End the registration. The next one is due as soon as the pauses allow it."""
     retry = at_once(reason, now)._replace(not_before=now + pauses.SAME_KUBELET.seconds)
@@ -87,10 +96,7 @@ def fail(registration: Registration, state: Registering | Accepted, refusal: Ref
     after = registration._replace(state=Waiting(), retry=retry)
     if refusal.reached_nobody:
         return forget(after, state.attempt), (ReportFailed(state.attempt, refusal), Reuse(state.attempt))
-    if refusal.failure is Failure.NO_ANSWER:
-        closed = close_unanswered(after, state, around.now)
-    else:
-        closed = close_dialed(after, state.attempt, around.now)
+    closed = close_answered(after, state, refusal, around.now)
     return closed, (ReportFailed(state.attempt, refusal), Close(state.attempt))
 
 

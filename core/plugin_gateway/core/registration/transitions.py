@@ -3,6 +3,7 @@
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.endings import (
     Outcome,
+    close_answered,
     close_dialed,
     close_unanswered,
     fail,
@@ -361,7 +362,7 @@ def leave_answered(registration: Registration, state: Leaving, event: Answered, 
     """Close everything after the answer."""
     if event.attempt != state.attempt:
         return registration, ()
-    return _left(close_dialed(registration, state.attempt, around.now), state)
+    return _left(close_answered(registration, state, event.refusal, around.now), state)
 
 
 def leave_unanswered(registration: Registration, state: Leaving, _event: Tick, around: Surroundings) -> Outcome:
