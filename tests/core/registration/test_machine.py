@@ -209,6 +209,13 @@ def test_an_old_stream_that_lives_on_ends_no_pause() -> None:
     assert story.until_register() == pytest.approx(CLOSED)
 
 
+def test_an_old_stream_that_ends_late_shortens_no_pause() -> None:
+    story = at_streaming().kubelet()
+    story.until_register()
+    story.ask().accept().open().take(Renewed(Reason.DEVICES_LOST)).end().end(attempt=1)
+    assert story.until_register() == pytest.approx(CLOSED)
+
+
 def test_the_end_of_an_old_stream_does_not_disturb_the_new_one() -> None:
     story = at_streaming().kubelet()
     story.until_register()

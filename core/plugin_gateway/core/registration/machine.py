@@ -86,9 +86,17 @@ def _note(registration: Registration, event: Event, now: float) -> Registration:
         case StreamEnded(attempt) if (was := dials.get(attempt)) is not None and was.opened is not None:
             needs_time = was.asked_for_options and not registration.precedence.holds_several
             ended = Ended(was.life, was.opened, now, was.is_closed_by_us and needs_time)
-            return registration._replace(dials=without(dials, attempt), ended=ended)
+            return registration._replace(dials=without(dials, attempt), ended=_last_end(registration, ended))
         case _:
             return registration
+
+
+def _last_end(registration: Registration, ended: Ended) -> Ended:
+    """Return the end that the pause follows. The stream of an earlier kubelet can end late, and needs no pause."""
+    before, kubelet = registration.ended, registration.kubelet
+    if before is not None and kubelet is not None and ended.life != kubelet.life == before.life:
+        return before
+    return ended
 
 
 def _keep_life(registration: Registration, before: int, life: int) -> Registration:
