@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from adapters.registration.waiting import A100, TWO, allocatable, reason, see_both
+from adapters.registration.waiting import A100, TWO, allocatable, reason, see_both, state
 from harness.node import DIALECTS, EVERYTHING, RESOURCE, Node, device, running, until
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
@@ -21,7 +21,9 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.registration.states import Accepted
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 
@@ -241,6 +243,25 @@ async def test_a_kubelet_that_asked_for_the_options_must_open_the_stream_soon(
         monkeypatch.setattr(kubelet._connections, "_watch", watch)
         async with running(Node(kubelet_dir)):
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=6, what="the second attempt")
+
+
+async def test_a_pause_begins_when_the_endpoint_is_closed_although_the_process_was_stopped_before(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+
+        async def open_no_stream(*_: Any) -> None:
+            pass
+
+        monkeypatch.setattr(kubelet._connections, "_watch", open_no_stream)
+        async with running(Node(kubelet_dir)) as node:
+            await kubelet.wait_for(lambda: bool(kubelet.registrations), what="a registration")
+            await until(lambda: state(node) is Accepted, "the answer")
+            node.registrar.renew(RESOURCE, Reason.DEVICES_LOST)
+            time.sleep(0.5)  # noqa: ASYNC251 - as if the process were stopped
+            went_on = time.monotonic()
+            await kubelet.wait_for(lambda: len(kubelet.registrations) == 2, what="the second registration")
+            assert kubelet.registrations[1].time - went_on >= pauses.CLOSED_STREAM.seconds
 
 
 async def test_a_socket_that_cannot_be_made_is_tried_again(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

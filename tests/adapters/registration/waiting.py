@@ -3,6 +3,7 @@
 from harness.node import EVERYTHING, RESOURCE, Node, device
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet
 from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.registration.states import State
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
@@ -16,6 +17,10 @@ async def allocatable(kubelet: FakeKubelet, count: int = 8, resource: ResourceNa
 
 def reason(node: Node, resource: ResourceName = RESOURCE) -> Reason:
     return node.registrar._resources[resource].registration.retry.reason
+
+
+def state(node: Node, resource: ResourceName = RESOURCE) -> type[State]:
+    return type(node.registrar._resources[resource].registration.state)
 
 
 def see_both(node: Node) -> None:

@@ -40,6 +40,7 @@ from plugin_gateway.core.registration.values import (
     Renewed,
     SocketDeleted,
     StreamEnded,
+    StreamOpened,
     Surroundings,
     Tick,
     TurnGiven,
@@ -254,8 +255,10 @@ class Registrar:
         """Let the state machines decide about everything that has happened, or about some kinds of events."""
         while taken := [each for each in self._happened if not kinds or isinstance(each[1], kinds)]:
             self._happened = [each for each in self._happened if kinds and not isinstance(each[1], kinds)]
-            for each in taken:
-                await self._take(*each)
+            for resource, event, at in taken:
+                # A pause after what is done now begins now, even if the process was stopped since the event.
+                is_past = isinstance(event, StreamOpened | StreamEnded)
+                await self._take(resource, event, at if is_past else time.monotonic())
 
     async def _take(self, resource: ResourceRegistration, event: Event, at: float) -> None:
         """Let the state machine of a resource decide about an event."""

@@ -260,9 +260,9 @@ class Gateway(Process):
 
     def _take_all(self, *kinds: type[Event]) -> None:
         while taken := [each for each in self._happened if not kinds or isinstance(each[1], kinds)]:
-            self._happened = [each for each in self._happened if each not in taken]
-            for each in taken:
-                self._take(*each)
+            self._happened = [each for each in self._happened if kinds and not isinstance(each[1], kinds)]
+            for resource, event, at in taken:
+                self._take(resource, event, at if isinstance(event, StreamOpened | StreamEnded) else self.time.now)
 
     def _take(self, resource: Resource, event: Event, at: float) -> None:
         around = Surroundings(at, ladder(self.allowed, self._last), self.time.random.random())
