@@ -84,6 +84,13 @@ def test_few_faults_break_no_rule(seed: int, script: Script) -> None:
     play(seed, script)
 
 
+@pytest.mark.parametrize("seed", [104, 106, 262])
+def test_a_run_can_be_repeated_exactly(seed: int) -> None:
+    """Many sockets and calls end at the same moment in these runs."""
+    script = draw(seed, LENGTH)
+    assert play(seed, script) == play(seed, script)
+
+
 @pytest.mark.parametrize(
     "state",
     [

@@ -80,6 +80,8 @@ class Gateway(Process):
         self._alarm = math.inf
         self._rounds = (0.0, 0)
         self._numbers = 0
+        self._sockets: dict[Socket, None] = {}
+        """Those that are not closed."""
         if has_inotify:
             folder.watchers.append(self._on_change)
         self._look()
@@ -128,15 +130,13 @@ class Gateway(Process):
     def end(self, *, in_order: bool) -> None:
         """End the process. Its streams end. Its sockets are removed only if it ends in order."""
         self.time.tell(self.name, "leaves" if in_order else "is killed")
+        for socket in self._sockets:
+            socket.is_listening = False
+            for connection in socket.made:
+                connection.end_by_plugin()
+            if in_order:
+                self.folder.unlink(socket)
         for resource in self.resources.values():
-            everything = [*resource.withdrawn, *([resource.endpoints] if resource.endpoints else [])]
-            named = [socket for socket, _ in resource.named.values()]
-            for socket in {*named, *(socket for each in everything for socket in each.all())}:
-                socket.is_listening = False
-                for connection in socket.made:
-                    connection.end_by_plugin()
-                if in_order:
-                    self.folder.unlink(socket)
             for call in resource.calls.values():
                 call.is_given_up = True
         if self._on_change in self.folder.watchers:
@@ -348,6 +348,7 @@ class Gateway(Process):
             return None
         self._numbers += 1
         socket = Socket(self, self.instance, resource, f"{resource}-{self.instance}-{self._numbers}")
+        self._sockets[socket] = None
         self.folder.bind(socket)
         return socket
 
@@ -360,6 +361,7 @@ class Gateway(Process):
         if not socket.is_closing:
             socket.is_closing = True
             socket.is_listening = False
+            self._sockets.pop(socket, None)
             self._end_stream(socket)
             for connection in socket.made:
                 connection.end_by_plugin()

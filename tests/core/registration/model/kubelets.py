@@ -154,7 +154,7 @@ class Kubelet(Process):
         self.was_stopped_long = False
         """Whether it was stopped for so long that no pause could be long enough."""
         self.paths: set[str] = set()
-        self.calls: set[Call] = set()
+        self.calls: dict[Call, None] = {}
         """Those that are not answered."""
         self.busy: dict[str, Call] = {}
         """The resources that are being registered, by name (1.8)."""
@@ -164,7 +164,7 @@ class Kubelet(Process):
         if not self.is_alive:
             self.time.soon(call.plugin.answered, call, Refusal(Failure.CONNECTION_LOST))
             return
-        self.calls.add(call)
+        self.calls[call] = None
         if call.version == self.family.version:
             self._check_pause(call)
         self.deliver(self._receive, call)
@@ -232,7 +232,7 @@ class Kubelet(Process):
         self.busy[call.resource] = call
 
     def _answer(self, call: Call, refusal: Refusal | None) -> None:
-        self.calls.discard(call)
+        self.calls.pop(call, None)
         if self.lost_answers:
             self.lost_answers -= 1
             self.time.tell(self.name, "loses its answer to", call.endpoint.name)

@@ -161,8 +161,6 @@ class Node:
             self.gateways.remove(gateway)
             for other in self._running() if choice // 4 % 2 else ():  # else they cannot reach its control socket
                 other.deliver(other.hear_left, gateway.name)
-            for socket in [each for each in self.folder.sockets.values() if each.owner is gateway]:
-                socket.is_listening = False
 
     def stop_gateway(self, choice: int) -> None:
         """Stop a gateway for a while."""
@@ -237,7 +235,7 @@ class Node:
         """
         kubelet, has_lost = self.kubelet, False
         assert kubelet is not None
-        for name in kubelet.overlapped:
+        for name in sorted(kubelet.overlapped):
             for stream in kubelet.connections.get(name, []):
                 if stream.is_open and not self._is_known(kubelet, stream):
                     has_lost = True

@@ -33,8 +33,10 @@ def draw(seed: int, length: int) -> Script:
     return [Fault(chance.choice(FAULTS), chance.randint(0, MAX_CHOICE), chance.choice(pauses)) for _ in range(length)]
 
 
-def play(seed: int, script: Script, counts: Counts | None = None) -> None:
+def play(seed: int, script: Script, counts: Counts | None = None) -> str:
     """Let the faults happen to a node with a kubelet and a gateway. Then it has to become orderly.
+
+    Returns the end of the story.
 
     Raises:
         InvariantError: with the story.
@@ -47,6 +49,7 @@ def play(seed: int, script: Script, counts: Counts | None = None) -> None:
         getattr(node, fault.name)(fault.choice)
         node.time.run(fault.pause)
     node.be_quiet(0)
+    return node.time.story()
 
 
 def problem(seed: int, script: Script) -> str | None:
