@@ -18,6 +18,7 @@ from core.registration.model.kubelets import FAMILIES
 from core.registration.model.node import FAULTS, Node
 from core.registration.model.scripts import MAX_CHOICE, PAUSES, Fault, Script, draw, play, problem, shortest
 from core.registration.story import NEWEST
+from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.states import (
@@ -30,7 +31,7 @@ from plugin_gateway.core.registration.states import (
     State,
     Streaming,
 )
-from plugin_gateway.core.registration.values import Answered, Kubelet, StreamOpened, Surroundings
+from plugin_gateway.core.registration.values import Answered, Kubelet, Renewed, StreamOpened, Surroundings
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 FIRST_SEED = int(os.environ.get("SOAK_SEED", "0"))
@@ -89,6 +90,17 @@ def test_a_run_can_be_repeated_exactly(seed: int) -> None:
     """Many sockets and calls end at the same moment in these runs."""
     script = draw(seed, LENGTH)
     assert play(seed, script) == play(seed, script)
+
+
+def test_a_connection_that_is_lost_because_kubelet_sock_was_touched_is_restored() -> None:
+    """The gateway takes the kubelet for another one, and leaves out the pause after the stream that has ended."""
+    script = [
+        Fault("drop_stream", 25, 0.1),
+        Fault("drop_stream", 3, 0.0003),
+        Fault("stop_kubelet", 32, 0.004),
+        Fault("touch_kubelet", 47, 0.3),
+    ]
+    assert str(Renewed(Reason.DEVICES_LOST)) in play(431, script)
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,11 @@ class Kubelet(Process):
         """The last end of a connection, by resource."""
         self.was_touched = False
         """Whether its socket was touched. It then looks like another kubelet, which needs no short pause."""
-        self.overlapped: set[str] = set()
-        """The resources that two gateways had at a time. The kubelet may have lost the connection of one."""
+        self.may_be_lost: set[str] = set()
+        """The resources of which it may have lost a connection, without a fault of one gateway.
+
+        Two gateways registered or had it at a time, or its socket was touched in the short pause after a stream.
+        """
         self.dialing: set[Connection] = set()
         self.was_stopped_long = False
         """Whether it was stopped for so long that no pause could be long enough."""
@@ -183,6 +186,8 @@ class Kubelet(Process):
             passed = self.time.now - ended.at
             text = f"{call.endpoint.name} is registered {passed:.3f} s after the end"
             self.time.must(looks_new or passed >= pause, text)
+            if passed < pause:
+                self.may_be_lost.add(call.resource)
         if not self.was_stopped_long:
             late = [each for each in self.dialing if each.call.resource == call.resource]
             late = [each for each in late if each.call.plugin is call.plugin]
@@ -210,7 +215,7 @@ class Kubelet(Process):
             self.newest[call.resource] = connection
             self._answer(call, None)
         if self._is_taken(call):
-            self.overlapped.add(call.resource)
+            self.may_be_lost.add(call.resource)
         self.dialing.add(connection)
         self.soon(self._dial, connection, self.time.now + DIAL_TIME)
 

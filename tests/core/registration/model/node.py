@@ -235,7 +235,7 @@ class Node:
         """
         kubelet, has_lost = self.kubelet, False
         assert kubelet is not None
-        for name in sorted(kubelet.overlapped):
+        for name in sorted(kubelet.may_be_lost):
             for stream in kubelet.connections.get(name, []):
                 if stream.is_open and not self._is_known(kubelet, stream):
                     has_lost = True
