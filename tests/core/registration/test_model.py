@@ -103,6 +103,18 @@ def test_a_connection_that_is_lost_because_kubelet_sock_was_touched_is_restored(
     assert str(Renewed(Reason.DEVICES_LOST)) in play(431, script)
 
 
+def test_a_kubelet_sock_that_is_touched_during_a_withdrawal_shortens_no_pause() -> None:
+    """The stream has ended by then, because the gateway ended it. It does not show that the kubelet is another one."""
+    play(
+        32975,
+        [
+            Fault("start_kubelet", 22, 0.004),
+            Fault("touch_kubelet", 0, 0.0),
+            Fault("withdraw_for_a_moment", 6, 0.004),
+        ],
+    )
+
+
 @pytest.mark.parametrize(
     "state",
     [

@@ -29,7 +29,7 @@ from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.order import next_turn
 from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import Accepted, Registration, Streaming
+from plugin_gateway.core.registration.states import Accepted, Leaving, Registration, Streaming
 from plugin_gateway.core.registration.values import (
     Added,
     Event,
@@ -294,11 +294,12 @@ class Registrar:
         """Tell each state machine about the kubelet.
 
         A stream that has ended already, as far as this process knows, is not the one of a kubelet whose socket was
-        touched.
+        touched, unless this process ended it, because the resource was withdrawn.
         """
         ended = [(resource, each.attempt) for resource, each, _ in self._happened if isinstance(each, StreamEnded)]
         for resource in self._resources.values():
-            is_over = (resource, resource.registration.attempt) in ended
+            is_withdrawn = isinstance(resource.registration.state, Leaving)
+            is_over = not is_withdrawn and (resource, resource.registration.attempt) in ended
             own = event._replace(touched=None) if isinstance(event, KubeletSeen) and is_over else event
             await self._take(resource, own, time.monotonic())
 

@@ -17,6 +17,7 @@ from plugin_gateway.core.registration.order import ladder, next_turn
 from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.states import (
     Accepted,
+    Leaving,
     Registration,
     Streaming,
 )
@@ -392,7 +393,8 @@ class Gateway(Process):
     def _tell_all(self, event: KubeletSeen | KubeletGone) -> None:
         ended = [(resource, each.attempt) for resource, each, _ in self._happened if isinstance(each, StreamEnded)]
         for resource in self.resources.values():
-            is_over = (resource, resource.registration.attempt) in ended
+            is_withdrawn = isinstance(resource.registration.state, Leaving)
+            is_over = not is_withdrawn and (resource, resource.registration.attempt) in ended
             own = event._replace(touched=None) if isinstance(event, KubeletSeen) and is_over else event
             self._take(resource, own, self.time.now)
 
