@@ -8,30 +8,27 @@ import os
 import time
 from collections import Counter
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.registration.model import kubelets
 from core.registration.model.checks import Counts, declared
 from core.registration.model.kubelets import FAMILIES
 from core.registration.model.node import FAULTS, Node
 from core.registration.model.scripts import MAX_CHOICE, PAUSES, Fault, Script, draw, play, problem, shortest
-from core.registration.story import NEWEST
+from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
-from plugin_gateway.core.registration.machine import step
-from plugin_gateway.core.registration.precedence import Precedence
 from plugin_gateway.core.registration.states import (
     Accepted,
-    Leaving,
     Queued,
     Registering,
-    Registration,
     StandingBy,
-    State,
     Streaming,
 )
-from plugin_gateway.core.registration.values import Answered, Kubelet, Renewed, StreamOpened, Surroundings
+from plugin_gateway.core.registration.values import Renewed, StreamOpened
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
 FIRST_SEED = int(os.environ.get("SOAK_SEED", "0"))
@@ -115,29 +112,6 @@ def test_a_kubelet_sock_that_is_touched_during_a_withdrawal_shortens_no_pause() 
     )
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        StandingBy(3.0),
-        Queued(0.0, NEWEST, ()),
-        Registering(2, 0.0, NEWEST, ()),
-        Accepted(2, 0.0, NEWEST, 3.0, 3.0),
-        Streaming(2, NEWEST),
-    ],
-)
-def test_a_stream_on_an_endpoint_that_was_given_up_changes_no_state(state: State) -> None:
-    registration = Registration(Precedence("a"), state, kubelet=Kubelet(1, 0.0, just_started=False), attempts=2)
-    after, _ = step(registration, StreamOpened(1), Surroundings(1.0, (NEWEST,)))
-    assert after.state == state
-    assert after.dials[1].opened == 1.0
-
-
-def test_a_late_answer_to_an_attempt_that_was_abandoned_ends_nothing() -> None:
-    leaving = Leaving(2, NEWEST, 3.0)
-    after, actions = step(Registration(Precedence("a"), leaving), Answered(1, None), Surroundings(1.0, (NEWEST,)))
-    assert (after.state, actions) == (leaving, ())
-
-
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_family_gets_its_registration_at_once(family: object) -> None:
     node = Node(0)
@@ -146,3 +120,14 @@ def test_every_family_gets_its_registration_at_once(family: object) -> None:
     node.start_gateway(1)
     node.time.run(0.5)
     node.check()
+
+
+def test_a_fault_of_the_machine_is_found_and_told_as_a_short_story(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause after a stream is left out."""
+    monkeypatch.setattr(kubelets, "pauses", SimpleNamespace(**pauses.PAUSES))
+    monkeypatch.setattr(pauses, "CLOSED_STREAM", pauses.CLOSED_STREAM._replace(seconds=0.0))
+    script = [Fault("start_kubelet", 4, 1.0), Fault("jump", 0, 0.0), Fault("renew", 0, 1.0), Fault("jump", 1, 0.0)]
+    story = explained(0, script)
+    assert "is registered 0.0" in story
+    assert "Fault(name='renew'" in story
+    assert "name='jump'" not in story, "it is not needed"
