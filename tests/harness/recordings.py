@@ -1,14 +1,17 @@
 """Recordings made by hand: one kubelet of 1.10 or later, one resource, two devices."""
 
+import io
 import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.node import RESOURCE, device
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.recording.recorder import VERSION
-from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.adapters.recording.values import VERSION, plain
+from plugin_gateway.adapters.replay.report import replay
+from plugin_gateway.adapters.support.signals import Interruption
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.observations import InventorySeen, Observation
 from plugin_gateway.core.resources.assignment import Advertisement
@@ -80,3 +83,22 @@ def conversation(*more: Line) -> list[Line]:
 def write(path: Path, lines: Sequence[Line | str]) -> Path:
     path.write_text("".join((each if isinstance(each, str) else json.dumps(each)) + "\n" for each in lines))
     return path
+
+
+class Said(NamedTuple):
+    """What the replay said."""
+
+    status: int
+    remarks: tuple[str, ...]
+    """Each with its line, without the difference in JSON."""
+    summary: str
+    output: str
+
+
+def said_of(path: Path) -> Said:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        status = replay(path, Interruption())
+    lines, place = output.getvalue().splitlines(), f"{path}:"
+    remarks = tuple(each.removeprefix(place) for each in lines if each.startswith(place))
+    return Said(status, remarks, lines[-1], output.getvalue())

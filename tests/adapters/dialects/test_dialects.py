@@ -22,7 +22,6 @@ from plugin_gateway.adapters.dialects.dialect import (
 )
 from plugin_gateway.adapters.dialects.v1alpha import V0_1, V1ALPHA2
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
-from plugin_gateway.adapters.registration.link import manners
 from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
@@ -67,7 +66,7 @@ def test_the_table_has_the_dialects_of_each_module_the_newest_first() -> None:
 
 
 def test_the_state_machine_is_tried_with_these_dialects() -> None:
-    assert tuple(manners(dialect) for dialect in load_dialects()) == TRIED
+    assert tuple(dialect.manners for dialect in load_dialects()) == TRIED
 
 
 def test_the_command_line_knows_every_dialect_and_family() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.process import run_to_end
-from plugin_gateway.adapters.recording.recorder import VERSION
+from harness.recordings import said_of
+from plugin_gateway.adapters.recording.values import VERSION
 from plugin_gateway.adapters.replay.reading import UNKNOWN, read_recording
 from plugin_gateway.core.health.policy import Action, EvidenceKind
 
@@ -32,9 +32,9 @@ def test_a_recording_of_every_form_is_kept() -> None:
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
-async def test_it_plays_again_without_a_difference(path: Path) -> None:
-    status, out, _ = await run_to_end("replay", str(path))
-    assert (status, "lines played, no difference" in out) == (0, True), out
+def test_it_plays_again_without_a_difference(path: Path) -> None:
+    said = said_of(path)
+    assert (said.status, "lines played, no difference" in said.summary) == (0, True), said.output
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
@@ -72,12 +72,11 @@ def decide_otherwise(lines: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("change", [add_lines, add_fields, decide_otherwise])
-async def test_what_a_later_version_adds_voids_nothing(
+def test_what_a_later_version_adds_voids_nothing(
     change: Callable[[list[dict[str, Any]]], object], tmp_path: Path
 ) -> None:
-    path = of_tomorrow(tmp_path / "recording", change)
-    status, out, _ = await run_to_end("replay", str(path))
-    assert (status, "no difference" in out) == (0, True), out
+    said = said_of(of_tomorrow(tmp_path / "recording", change))
+    assert (said.status, "no difference" in said.summary) == (0, True), said.output
 
 
 def test_lines_that_only_a_later_version_knows_are_counted(tmp_path: Path) -> None:

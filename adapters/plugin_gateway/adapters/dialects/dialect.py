@@ -3,7 +3,8 @@
 The code that registers, serves and selects dialects does not know their messages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import FileDescriptor
@@ -11,11 +12,17 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from plugin_gateway.core.errors import GatewayError
+from plugin_gateway.core.registration.values import Manners
 from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, Edit, Mount
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
+KUBELET_AGENT = "grpc-go/"
+"""How the user agent of every kubelet begins.
+
+Kubelets use grpc-go without an own name. The user agents of grpcurl and of Python clients begin differently.
+"""
 Ids = tuple[str, ...]
 """The device ids of one container."""
 Request = TypeVar("Request")
@@ -115,6 +122,16 @@ class Dialect(NamedTuple):
     """Whether a kubelet can crash if two resources register or change at the same instant."""
 
     @property
+    def manners(self) -> Manners:
+        """How kubelets of this dialect behave during a registration."""
+        return Manners(
+            version=self.version,
+            stream_timeout=self.stream_timeout,
+            dials_before_answer=self.options is not None,
+            one_resource_at_a_time=self.one_resource_at_a_time,
+        )
+
+    @property
     def options_method(self) -> str | None:
         """The name of the method in `options`. None if the dialect has none."""
         return self.options.name if self.options is not None else None
@@ -139,10 +156,46 @@ class Dialect(NamedTuple):
         """The class of RegisterRequest, for tools that show messages."""
         return GetMessageClass(self.file.services_by_name["Registration"].methods_by_name["Register"].input_type)
 
+    def answers(
+        self,
+        allocate: Callable[[Sequence[Ids]], Sequence[ContainerEdits]],
+        prefer: Callable[[PreferenceRequest], Sequence[str]],
+    ) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+        """Yield the name of each method but ListAndWatch, and what makes its encoded answer from its encoded request.
+
+        ``allocate`` returns what the containers of a request get, ``prefer`` the ids to choose for one container.
+        """
+        yield _answering(self.allocation, allocate)
+        if self.preference is not None:
+            yield _answering(self.preference, lambda containers: [prefer(each) for each in containers])
+        if self.options is not None:
+            yield _answering(self.options, lambda _: OPTIONS)
+        if self.pre_start is not None:  # kubelets do not call it, because the options do not ask for it
+            yield _answering(self.pre_start, lambda _: None)
+
+    def fitting_list(self, advertisement: Advertisement) -> tuple[bytes, int]:
+        """Return the encoded device list, and how many of the last devices are left out because it is too long.
+
+        A kubelet of 1.10 or later ends the stream after a message of more than 4 MiB, and then no device is available.
+        """
+        data, listed = self.device_list(advertisement), advertisement
+        while self.max_list_size is not None and len(data) > self.max_list_size:
+            fitting = len(listed.devices) * self.max_list_size // len(data)
+            listed = replace(listed, devices=listed.devices[: min(fitting, len(listed.devices) - 1)])
+            data = self.device_list(listed)
+        return data, len(advertisement.devices) - len(listed.devices)
+
     def answer_type(self, method: str) -> type[Message] | None:
         """Return the class of a method's answer, for tools that show messages. None if there is no such method."""
         described = self.file.services_by_name["DevicePlugin"].methods_by_name.get(method)
         return None if described is None else GetMessageClass(described.output_type)
+
+
+def _answering(
+    method: Method[Request, Answer], decide: Callable[[Request], Answer]
+) -> tuple[str, Callable[[bytes], bytes]]:
+    read, write = method.read_request, method.write_answer
+    return method.name, lambda request: write(decide(read(request)))
 
 
 def parse(message: type[_Message], data: bytes) -> _Message:

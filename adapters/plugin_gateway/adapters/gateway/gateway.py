@@ -338,7 +338,7 @@ class Gateway:
         wanted = self._withhold(advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints))
         names = {rule.name for rule in self.rules}
         for name, served in list(self._served.items()):
-            served.publish(wanted.get(name) or _without_devices(served.advertisement.value))
+            served.publish(wanted.get(name) or served.advertisement.value.without_devices())
             if name not in names and served.publish_again_at is None:  # a recently allocated device stays listed
                 self._remove(name)
         for name, advertisement in wanted.items():
@@ -385,7 +385,3 @@ class Gateway:
         self._served.pop(name)
         log.info("resource removed", resource=name)
         self._registrar.remove(name)
-
-
-def _without_devices(advertisement: Advertisement) -> Advertisement:
-    return Advertisement(devices=(), unhealthy=frozenset(), visibility_variable=advertisement.visibility_variable)

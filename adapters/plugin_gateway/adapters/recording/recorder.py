@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.recording.values import plain
+from plugin_gateway.adapters.recording.values import VERSION, plain
 from plugin_gateway.adapters.support.about import about
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
@@ -18,8 +18,6 @@ from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.state import State
 
-VERSION = 3
-"""The version of the format that is written. The package's docstring says how versions 1 and 2 differ."""
 MAX_WAITING = 10_000
 """Lines that wait for the file. If the disk is slower than that, lines are lost; the log and the recording say so."""
 MAX_FILES = 100

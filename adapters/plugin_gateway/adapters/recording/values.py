@@ -44,6 +44,8 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, Probation
 
+VERSION = 3
+"""The version of the format that is written. The package's docstring says how versions 1 and 2 differ."""
 _Value = TypeVar("_Value")
 
 

@@ -43,7 +43,7 @@ class KubeletLink:
     @property
     def ladder(self) -> Sequence[Manners]:
         """The dialects in the order in which the next registration tries them."""
-        return ladder([manners(dialect) for dialect in self.allowed], self.last)
+        return ladder([dialect.manners for dialect in self.allowed], self.last)
 
     def dialect(self, version: str) -> Dialect:
         """Return the dialect with this version, that may be tried or could be tried before."""
@@ -89,13 +89,3 @@ class KubeletLink:
             self._next_preparation.cancel()
         if self._client is not None:
             await self._client.close()
-
-
-def manners(dialect: Dialect) -> Manners:
-    """Return how kubelets of a dialect behave during a registration."""
-    return Manners(
-        version=dialect.version,
-        stream_timeout=dialect.stream_timeout,
-        dials_before_answer=dialect.options_method is not None,
-        one_resource_at_a_time=dialect.one_resource_at_a_time,
-    )

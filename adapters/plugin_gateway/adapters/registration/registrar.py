@@ -236,20 +236,14 @@ class Registrar:
         for resource in self._offered():
             self._look_for_socket(resource)
         for resource in self._resources.values():
-            if self._may_go_on(resource):
-                await self._take(resource, Tick(), time.monotonic())
+            await self._take(resource, Tick(), time.monotonic())
         await self._take_all()
         await self._give_turns()
         self.handover.publish()
         again = math.inf
         if exists and not all([await resource.keep_in_place() for resource in self._offered()]):
             again = time.monotonic() + BIND_RETRY
-        going_on = [each.registration.deadline for each in self._resources.values() if self._may_go_on(each)]
-        return min([again, *going_on])
-
-    def _may_go_on(self, _resource: ResourceRegistration) -> bool:
-        """Whether the time has a meaning for a resource. A replay lets one resource register after the other."""
-        return True
+        return min([again, *(each.registration.deadline for each in self._resources.values())])
 
     async def _take_all(self, *kinds: type[Event]) -> None:
         """Let the state machines decide about everything that has happened, or about some kinds of events."""

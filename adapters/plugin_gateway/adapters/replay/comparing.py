@@ -7,8 +7,7 @@ from difflib import unified_diff
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
-from plugin_gateway.adapters.dialects import dialect_of
-from plugin_gateway.adapters.dialects.dialect import MalformedMessageError, RegisterRequest
+from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError, RegisterRequest
 
 
 class MissedError(Exception):
@@ -40,24 +39,20 @@ def _fields(request: RegisterRequest) -> list[str]:
     return json.dumps({**request._asdict(), "endpoint": "", "options": options}, indent=2).split("\n")
 
 
-def compare(api_version: str, method: str, then: bytes | str, now: bytes | str) -> None:
+def compare(dialect: Dialect, method: str, then: bytes | str, now: bytes | str) -> None:
     """Compare two answers: messages as bytes, or errors as text.
 
     Raises:
         MissedError: they differ; with the difference.
     """
-    _describe_difference(method, then, now, _answer_of(api_version, method))
+    _describe_difference(method, then, now, dialect.answer_type(method))
 
 
-def describe_further(api_version: str, before: bytes, lists: Sequence[bytes]) -> MissedError:
+def describe_further(dialect: Dialect, before: bytes, lists: Sequence[bytes]) -> MissedError:
     """Return the error for lists that were not recorded. It shows what the last of them changes."""
     what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
-    kind = _answer_of(api_version, "ListAndWatch")
+    kind = dialect.answer_type("ListAndWatch")
     return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
-
-
-def _answer_of(api_version: str, method: str) -> type[Message] | None:
-    return dialect_of(api_version).answer_type(method)
 
 
 def _describe_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
@@ -84,10 +79,10 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
         return [said.hex()]
 
 
-def named_nodes(api_version: str, answer: bytes | None) -> frozenset[str]:
+def named_nodes(dialect: Dialect, answer: bytes | None) -> frozenset[str]:
     """Return the device nodes in a recorded answer to Allocate."""
     try:
-        containers = dialect_of(api_version).allocation.read_answer(answer or b"")
+        containers = dialect.allocation.read_answer(answer or b"")
     except MalformedMessageError:
         return frozenset()
     return frozenset(node.container_path for edits in containers for node in edits.device_nodes)

@@ -10,13 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-import grpc
-
 from plugin_gateway.adapters.dialects import dialect_of
 from plugin_gateway.adapters.dialects.dialect import MalformedMessageError, RegisterRequest
+from plugin_gateway.adapters.dialects.refusals import STATUS_NAMES
 from plugin_gateway.adapters.gateway.health_document import decode
-from plugin_gateway.adapters.recording.recorder import VERSION
-from plugin_gateway.adapters.recording.values import accepted, device_id, is_known, read_observation, read_policy
+from plugin_gateway.adapters.recording.values import (
+    VERSION,
+    accepted,
+    device_id,
+    is_known,
+    read_observation,
+    read_policy,
+)
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
@@ -111,10 +116,10 @@ def _register_request(api_version: str, request: bytes) -> RegisterRequest:
         raise MisfitError(f"{shown(request.hex())} is no RegisterRequest: {error}") from error
 
 
-def _status(value: object) -> grpc.StatusCode:
-    if text(value) not in grpc.StatusCode.__members__:
+def _status(value: object) -> str:
+    if text(value) not in STATUS_NAMES:
         raise MisfitError(f"{shown(value)} is no status of gRPC, such as UNAVAILABLE")
-    return grpc.StatusCode[text(value)]
+    return text(value)
 
 
 def _rule(value: object) -> ResourceRule:

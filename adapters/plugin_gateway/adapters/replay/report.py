@@ -1,23 +1,13 @@
 """Runs a replay for the command line: prints the differences and the summary, and returns the exit status."""
 
-import asyncio
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from plugin_gateway.adapters.dialects import api_versions
-from plugin_gateway.adapters.kubelet.plugin_sockets import MAX_DIRECTORY_LENGTH
 from plugin_gateway.adapters.replay.player import Player, Remark, Tally
 from plugin_gateway.adapters.replay.reading import Recording, read_recording
-from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
 from plugin_gateway.adapters.support.signals import Interruption
-from plugin_gateway.adapters.support.tasks import leaves
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.adapters.support.unix_files import MAX_PATH
-from plugin_gateway.core.errors import InvalidValueError
 
 
 def replay(path: Path, interruption: Interruption) -> int:
@@ -26,26 +16,19 @@ def replay(path: Path, interruption: Interruption) -> int:
     After a signal return 128 and its number.
 
     Raises:
-        InvalidValueError: the file is no recording of a known version, or there is no folder in which to play it.
+        InvalidValueError: the file is no recording of a known version.
     """
-    set_up_logs("error", LogFormat.TEXT)
     recording = read_recording(path, tuple(api_versions()))
     report = _Report(path)
     player = Player(recording, report.show)
-    try:
-        with socket_folder(interruption) as folder:
-            asyncio.run(_play(player, folder, interruption))
-    except ExceptionGroup as group:
-        mistakes = [each for each in leaves(group) if isinstance(each, InvalidValueError)]
-        if not mistakes:
-            raise
-        raise mistakes[0] from group
+    with interruption.ending(lambda: None):
+        player.play(lambda: interruption.number is not None)
     report.conclude(recording, player.tally, is_interrupted=interruption.number is not None)
     return interruption.status or (1 if player.tally.differences or not player.tally.compared else 0)
 
 
 class _Report:
-    """Prints each remark as soon as it is found, because the next one can take long."""
+    """Prints each remark as soon as it is found."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -91,38 +74,3 @@ def _found(tally: Tally) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-async def _play(player: Player, folder: Path, interruption: Interruption) -> None:
-    """Play the recording. A signal cancels it, and is no error."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    with interruption.ending(lambda: loop.call_soon_threadsafe(task.cancel)):
-        try:
-            if interruption.number is None:
-                await player.play(folder)
-        except asyncio.CancelledError:
-            if interruption.number is None:
-                raise
-
-
-@contextmanager
-def socket_folder(interruption: Interruption) -> Iterator[Path]:
-    """Yield a temporary folder for the sockets. It is removed at the end, also after a signal.
-
-    Raises:
-        InvalidValueError: there is no temporary folder, or its path is too long for a socket.
-    """
-    with interruption.ending(lambda: None):
-        try:
-            made = tempfile.TemporaryDirectory(prefix="replay-", ignore_cleanup_errors=True)
-        except OSError as error:
-            raise InvalidValueError(f"no folder for the sockets: {error.strerror}; set TMPDIR to one") from error
-        with made as folder:
-            length = len(os.fsencode(folder))
-            if length > MAX_DIRECTORY_LENGTH:
-                raise InvalidValueError(
-                    f"temporary folder {folder}: {length} bytes, allowed are {MAX_DIRECTORY_LENGTH}, since the path of "
-                    f"a unix socket in it has at most {MAX_PATH}; set TMPDIR to a shorter one, such as /tmp"
-                )
-            yield Path(folder)

@@ -12,30 +12,14 @@ from typing import NamedTuple
 
 import grpc
 
-from plugin_gateway.adapters.dialects.dialect import (
-    OPTIONS,
-    Answer,
-    Dialect,
-    Ids,
-    MalformedMessageError,
-    Method,
-    Request,
-)
+from plugin_gateway.adapters.dialects.dialect import Dialect, Ids
+from plugin_gateway.adapters.dialects.refusals import REFUSED, status_of
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.serving.stream import Context
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.errors import AllocationError, UnhealthyDeviceError
 from plugin_gateway.core.resources.allocation import ContainerEdits, Edit
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.preference import PreferenceRequest
-
-_STATUS: dict[type[Exception], grpc.StatusCode] = {
-    MalformedMessageError: grpc.StatusCode.INVALID_ARGUMENT,
-    UnhealthyDeviceError: grpc.StatusCode.FAILED_PRECONDITION,
-    AllocationError: grpc.StatusCode.INVALID_ARGUMENT,
-}
-"""The gRPC status for each refusal. From 1.9 on, the status of the pod shows the error text."""
 
 Unary = Callable[[bytes, Context], Awaitable[bytes]]
 """A method as gRPC calls it."""
@@ -67,19 +51,10 @@ class Calls:
 
     def handlers(self) -> Iterator[tuple[str, Unary]]:
         """Yield the name and the handler of each method."""
-        for name, answer in self._answers():
-            handler = _handler(name, answer, self._served)
+        for name, answer in self._dialect.answers(self._allocate, lambda each: self._served.prefer(*each)):
+            answering = self._allocation if name == self._dialect.allocation.name else answer
+            handler = _handler(name, answering, self._served)
             yield name, handler if tap.note is None else self._tapped(name, handler, tap.note)
-
-    def _answers(self) -> Iterator[tuple[str, _Answering]]:
-        dialect = self._dialect
-        yield dialect.allocation.name, self._allocation
-        if dialect.preference is not None:
-            yield _answering(dialect.preference, self._prefer)
-        if dialect.options is not None:
-            yield _answering(dialect.options, lambda _: OPTIONS)
-        if dialect.pre_start is not None:  # kubelets do not call it, because the options do not ask for it
-            yield _answering(dialect.pre_start, lambda _: None)
 
     def _allocation(self, request: bytes) -> bytes:
         """Return the encoded answer to Allocate. The same request mostly gets the same one, and then it is kept."""
@@ -108,9 +83,6 @@ class Calls:
             self._kept_for = advertised, nodes
             self._kept.clear()
 
-    def _prefer(self, containers: Sequence[PreferenceRequest]) -> Sequence[Sequence[str]]:
-        return [self._served.prefer(*each) for each in containers]
-
     def _note_left_out(self, granted: Sequence[ContainerEdits]) -> None:
         """Log what the dialect cannot carry, once for each endpoint, and so for each registration."""
         new = frozenset[Edit]().union(*(edits.among(self._lacks) for edits in granted)) - self.left_out
@@ -131,12 +103,6 @@ class Calls:
         return tapped_unary(handler, note, service=self._dialect.service, method=method, resource=self._served.resource)
 
 
-def _answering(method: Method[Request, Answer], decide: Callable[[Request], Answer]) -> tuple[str, _Answering]:
-    """Return the name of a method, and what makes its encoded answer from its encoded request."""
-    read, write = method.read_request, method.write_answer
-    return method.name, lambda request: write(decide(read(request)))
-
-
 def _handler(name: str, answer: _Answering, served: ServedResource) -> Unary:
     """Return the method with its errors turned into gRPC statuses, and its duration counted."""
     timings = served.timings.setdefault(name, Timings())
@@ -145,12 +111,13 @@ def _handler(name: str, answer: _Answering, served: ServedResource) -> Unary:
         began = time.perf_counter()
         try:
             return answer(request)
-        except tuple(_STATUS) as error:
-            log.warning("request refused", method=name, resource=served.resource, problem=str(error))
-            await context.abort(next(code for kind, code in _STATUS.items() if isinstance(error, kind)), str(error))
         except Exception as error:  # noqa: BLE001 - gRPC would send its text to the kubelet
-            log.exception("request failed", error, method=name, resource=served.resource)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error of plugin-gateway, see its log")
+            if isinstance(error, REFUSED):
+                log.warning("request refused", method=name, resource=served.resource, problem=str(error))
+            else:
+                log.exception("request failed", error, method=name, resource=served.resource)
+            code, words = status_of(error)
+            await context.abort(grpc.StatusCode[code], words)
         finally:
             timings.note(time.perf_counter() - began)
 

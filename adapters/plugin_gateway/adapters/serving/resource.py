@@ -11,7 +11,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
-from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, keep_granted
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 from plugin_gateway.core.resources.preference import prefer
@@ -46,14 +46,6 @@ class Timings:
         return listed
 
 
-GRANT_GRACE = 5.0
-"""Seconds for which an allocated device stays in the list, even if it has vanished.
-
-Kubelets of 1.34 and later crash if a device vanishes from the list before the kubelet has stored its allocation. That
-takes milliseconds. Seen with genuine kubelets of 1.36.3 and 1.37.2.
-"""
-
-
 class ServedResource:
     """A resource, its current advertisement, and the allocation of its devices."""
 
@@ -85,11 +77,11 @@ class ServedResource:
 
         A vanished device that was allocated within the last `GRANT_GRACE` seconds stays in the list as unhealthy.
         """
-        now, known = time.monotonic(), self.advertisement.value.by_id
+        now = time.monotonic()
         self._granted = {each: at for each, at in self._granted.items() if now < at + GRANT_GRACE}
-        leaving = [each for each in self._granted if each in known and each not in wanted.by_id]
-        self.publish_again_at = min((self._granted[each] + GRANT_GRACE for each in leaving), default=None)
-        self.advertisement.publish(wanted.with_unhealthy([known[each] for each in leaving]) if leaving else wanted)
+        until = {each: at + GRANT_GRACE for each, at in self._granted.items()}
+        kept, self.publish_again_at = keep_granted(wanted, self.advertisement.value, until, now)
+        self.advertisement.publish(kept)
 
     async def keep_back(self, seconds: float, until: asyncio.Event) -> None:
         """Send no list for so long, or until the event. Then send one, because another gateway may have sent some."""

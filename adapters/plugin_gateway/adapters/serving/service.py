@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 
 import grpc
 import grpc.aio
@@ -141,16 +140,8 @@ class Serving(grpc.GenericRpcHandler):
 
 
 def _device_list(dialect: Dialect, advertisement: Advertisement, resource: ResourceName) -> bytes:
-    """Return the encoded device list. If it is too long, the last devices are left out.
-
-    A kubelet of 1.10 or later ends the stream after a message of more than 4 MiB, and then no device is available.
-    """
-    data, listed = dialect.device_list(advertisement), advertisement
-    while dialect.max_list_size is not None and len(data) > dialect.max_list_size:
-        fitting = len(listed.devices) * dialect.max_list_size // len(data)
-        listed = replace(listed, devices=listed.devices[: min(fitting, len(listed.devices) - 1)])
-        data = dialect.device_list(listed)
-    if listed is not advertisement:
-        missing = len(advertisement.devices) - len(listed.devices)
+    """Return the encoded device list, and log if it is too long for all devices."""
+    data, missing = dialect.fitting_list(advertisement)
+    if missing:
         log.error("more devices than fit in a list for the kubelet", resource=resource, left_out=missing)
     return data

@@ -4,13 +4,8 @@ from collections.abc import Callable
 
 import grpc.aio
 
+from plugin_gateway.adapters.dialects.dialect import KUBELET_AGENT
 from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
-
-KUBELET_AGENT = "grpc-go/"
-"""How the user agent of every kubelet begins.
-
-Kubelets use grpc-go without an own name. The user agents of grpcurl and of Python clients begin differently.
-"""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 """The context of one call, with requests and responses as bytes."""

@@ -10,6 +10,13 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.names import ResourceName
 
+GRANT_GRACE = 5.0
+"""Seconds for which an allocated device stays in the list, even if it has vanished.
+
+Kubelets of 1.34 and later crash if a device vanishes from the list before the kubelet has stored its allocation. That
+takes milliseconds. Seen with genuine kubelets of 1.36.3 and 1.37.2.
+"""
+
 
 class Health(Enum):
     """The two health values that every kubelet knows. A kubelet treats any other value as unhealthy."""
@@ -66,9 +73,30 @@ class Advertisement:
         devices = sorted([*self.devices, *others], key=lambda device: device.index)
         return replace(self, devices=tuple(devices), unhealthy=self.unhealthy | {device.id for device in others})
 
+    def without_devices(self) -> "Advertisement":
+        """Return the advertisement of the same resource when it has no device any more."""
+        return Advertisement(devices=(), unhealthy=frozenset(), visibility_variable=self.visibility_variable)
+
     def health_of(self, device: DeviceId) -> Health:
         """Return the health of a device as the kubelet sees it."""
         return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
+
+
+def keep_granted(
+    wanted: Advertisement, before: Advertisement, granted_until: Mapping[str, float], now: float
+) -> tuple[Advertisement, float | None]:
+    """Return what to advertise instead of ``before``, and when to do it again. None if nothing will change by itself.
+
+    A device that has vanished stays in the list as unhealthy until its time in ``granted_until``, which is
+    `GRANT_GRACE` after it was allocated last.
+    """
+    leaving = {
+        each: until
+        for each, until in granted_until.items()
+        if now < until and each in before.by_id and each not in wanted.by_id
+    }
+    kept = wanted.with_unhealthy([before.by_id[each] for each in leaving]) if leaving else wanted
+    return kept, min(leaving.values(), default=None)
 
 
 def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
