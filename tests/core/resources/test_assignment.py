@@ -14,7 +14,14 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Evidence, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import Advertisement, Health, ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.assignment import (
+    Advertisement,
+    Health,
+    ResourceRule,
+    advertise,
+    keep_granted,
+    unmatched,
+)
 from plugin_gateway.core.resources.names import parse_resource_name
 
 MAX_DOMAIN_LENGTH = "d" * (253 - len("requests."))
@@ -184,3 +191,21 @@ def test_devices_that_no_rule_matches_are_named() -> None:
     rules = (ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/gpu")),)
     assert unmatched(State(inventory=inventory(*devices)), rules) == devices[1:]
     assert unmatched(State(), rules) == ()
+
+
+def advertised(*indexes: int) -> Advertisement:
+    devices = tuple(device(index) for index in indexes)
+    return Advertisement(devices=devices, unhealthy=frozenset(), visibility_variable=VARIABLE)
+
+
+@given(st.sets(st.integers(0, 5)), st.dictionaries(st.integers(0, 5), st.floats(0, 20)), st.floats(0, 20))
+def test_what_was_allocated_a_moment_ago_stays_listed_as_unhealthy(
+    left: set[int], granted: dict[int, float], now: float
+) -> None:
+    before = advertised(*range(5))
+    until: dict[str, float] = {device(index).id: at for index, at in granted.items()}
+    listed, again = keep_granted(advertised(*sorted(left)), before, until, now)
+    kept = {device(index).id for index, at in granted.items() if now < at and index < 5 and index not in left}
+    assert set(listed.by_id) == {device(index).id for index in left} | kept
+    assert listed.unhealthy == kept
+    assert again == min((until[each] for each in kept), default=None)
