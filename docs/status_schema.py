@@ -12,7 +12,7 @@ from typing import Any, NewType, get_args, get_origin, get_type_hints
 
 from plugin_gateway.adapters.commands.status import StatusReport
 from plugin_gateway.adapters.gateway.status import Status
-from plugin_gateway.adapters.gateway.status_document import field_names
+from plugin_gateway.adapters.support.typed_json import field_names
 
 PAGE = Path(__file__).with_name("status.schema.json")
 SIMPLE = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}

@@ -2,17 +2,15 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import is_dataclass
-from enum import Enum
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, NewType, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from harness.any_values import values_of
 from harness.node import Node
 from harness.pages import status_of
 from harness.statuses import assert_valid
@@ -26,44 +24,12 @@ from plugin_gateway.adapters.gateway.status import (
     ProcessStatus,
     Status,
 )
-from plugin_gateway.adapters.gateway.status_document import decode, encode, field_names
+from plugin_gateway.adapters.gateway.status_document import decode, encode
 from plugin_gateway.adapters.support.strict_json import MisfitError
 from plugin_gateway.core.health.faults import Evidence, Source, Stage
 
 OLDER = json.loads((Path(__file__).parent / "forms" / "status-0.json").read_text())
 """Of a gateway from before the form had a version, with devices in every state."""
-SIMPLE: Mapping[Any, st.SearchStrategy[Any]] = {
-    str: st.text(max_size=3),
-    bool: st.booleans(),
-    int: st.integers(0, 2**63 - 1),
-    float: st.floats(0, 1e11),
-    NoneType: st.none(),
-}
-
-
-def values_of(annotation: Any) -> st.SearchStrategy[Any]:
-    """Any value that a field of this type can have."""
-    parts = get_args(annotation)
-    if isinstance(annotation, NewType):
-        return values_of(annotation.__supertype__)
-    if annotation in SIMPLE:
-        return SIMPLE[annotation]
-    if get_origin(annotation) is UnionType:
-        return st.one_of(*map(values_of, parts))
-    if get_origin(annotation) is not None:
-        return several(annotation)
-    if issubclass(annotation, Enum):
-        return st.sampled_from(annotation)
-    hints = get_type_hints(annotation)
-    return st.builds(annotation, **{name: values_of(hints[name]) for name in field_names(annotation)})
-
-
-def several(annotation: Any) -> st.SearchStrategy[Any]:
-    """A list or a mapping."""
-    parts = get_args(annotation)
-    if get_origin(annotation) is tuple:
-        return st.lists(values_of(parts[0]), max_size=2).map(tuple)
-    return st.dictionaries(*map(values_of, parts), max_size=2)
 
 
 def changed(change: Callable[[Any], object]) -> Any:

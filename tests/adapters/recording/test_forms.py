@@ -24,7 +24,6 @@ DECIDED = {
     "not-answering": Action.UNHEALTHY,
     "driver-gone": Action.UNHEALTHY,
 }
-VERSIONS = ("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1")
 
 
 def test_a_recording_of_every_form_is_kept() -> None:
@@ -40,7 +39,7 @@ def test_it_plays_again_without_a_difference(path: Path) -> None:
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
 def test_it_has_the_decisions_of_its_time(path: Path) -> None:
     """They were recorded before XID 145 was for the driver to decide, and with an older catalog."""
-    health = read_recording(path, VERSIONS).configuration.health
+    health = read_recording(path).configuration.health
     decided = {kind: health.about(EvidenceKind(kind)).action for kind in DECIDED}
     assert decided == DECIDED
     assert health.about(EvidenceKind("xid-79")).origin == "NVIDIA's catalog: REBOOT_NODE"
@@ -80,10 +79,10 @@ def test_what_a_later_version_adds_voids_nothing(
 
 
 def test_lines_that_only_a_later_version_knows_are_counted(tmp_path: Path) -> None:
-    recording = read_recording(of_tomorrow(tmp_path / "recording", add_lines), VERSIONS)
+    recording = read_recording(of_tomorrow(tmp_path / "recording", add_lines))
     assert [each.what for each in recording.happenings].count(UNKNOWN) == 2
 
 
 def test_an_action_that_only_a_later_version_knows_keeps_the_device_out(tmp_path: Path) -> None:
-    recording = read_recording(of_tomorrow(tmp_path / "recording", decide_otherwise), VERSIONS)
+    recording = read_recording(of_tomorrow(tmp_path / "recording", decide_otherwise))
     assert recording.configuration.health.about(EvidenceKind("fabric-broken")).action is Action.UNTIL_RESET

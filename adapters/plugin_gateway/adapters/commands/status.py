@@ -21,10 +21,11 @@ from plugin_gateway.adapters.gateway.status import (
     OfferedResource,
     Status,
 )
-from plugin_gateway.adapters.gateway.status_document import encode, field_names
+from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
+from plugin_gateway.adapters.support.typed_json import field_names
 from plugin_gateway.core.health.faults import Evidence, Source
 
 MAX_REGISTRATIONS = 8

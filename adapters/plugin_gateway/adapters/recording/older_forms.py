@@ -4,34 +4,26 @@ They had one family of evidence with numbers, with a class and fields of its own
 of kinds. Here their values become those of version 3.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from plugin_gateway.adapters.support.strict_json import Read, fields, names, null_or, one_of, text, whole, written_whole
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.adapters.support.strict_json import names, whole, within, written_whole
 from plugin_gateway.core.health.observations import EvidenceReported
-from plugin_gateway.core.health.policy import EvidenceKind, numbered
+from plugin_gateway.core.health.policy import numbered
 
 _FAMILY = "xid"
-_NUMBERED, _OTHER = "XidReported", "FaultReported"
 
 
-def observations(device_id: Callable[[object], DeviceId]) -> Mapping[str, Read[EvidenceReported]]:
-    """Return a reader for each of the two classes of evidence."""
-
-    def reader(named: str, field: str, kind: Read[EvidenceKind]) -> Read[EvidenceReported]:
-        read = fields({"kind": one_of((named,)), field: kind, "device": null_or(device_id), "place": text})
-
-        def make(value: object) -> EvidenceReported:
-            found = read(value)
-            return EvidenceReported(found[field], found["device"], found["place"])
-
-        return make
-
-    return {
-        _NUMBERED: reader(_NUMBERED, _FAMILY, lambda value: numbered(_FAMILY, whole(value))),
-        _OTHER: reader(_OTHER, "source", lambda value: EvidenceKind(text(value))),
-    }
+def observation(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return evidence as version 3 writes it, and every other observation as it is."""
+    match value:
+        case {"kind": "XidReported", "xid": number, **others}:
+            kind: object = numbered(_FAMILY, within(_FAMILY, whole, number))
+        case {"kind": "FaultReported", "source": kind, **others}:
+            pass
+        case _:
+            return value
+    return {**others, "kind": EvidenceReported.__name__, "evidence": kind}
 
 
 def policy(value: object) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.recording.values import VERSION, plain
+from plugin_gateway.adapters.recording.values import VERSION, Configuration, plain
 from plugin_gateway.adapters.support.about import about
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
@@ -58,7 +58,7 @@ def begin_recording(settings: Settings, before: State) -> "Recorder | None":
     path, descriptor = found
     say = log.info if path == settings.record else log.warning
     say("recording", path=path, instead_of=settings.record if path != settings.record else None)
-    head = {"written_by": about(settings.node_name)._asdict(), **configuration_of(settings)}
+    head = {"written_by": about(settings.node_name)._asdict(), **plain(configuration_of(settings))}
     recorder = Recorder(path, descriptor, head)
     if before != State():
         recorder.note_recalled(before)
@@ -75,18 +75,18 @@ def _create(path: str) -> tuple[str, int] | None:
     return None
 
 
-def configuration_of(settings: Settings) -> Mapping[str, Any]:
+def configuration_of(settings: Settings) -> Configuration:
     """Return all settings that decide what the kubelet is sent."""
-    return {
-        "api_version": settings.api_version,
-        "rules": [{"pattern": rule.pattern, "name": rule.name} for rule in settings.resources],
-        "unhealthy_first": settings.unhealthy_first.value,
-        "numa_hints": settings.numa_hints,
-        "pass_device_specs": settings.pass_device_specs,
-        "device_id_strategy": settings.device_id_strategy.value,
-        "dev_root": settings.dev_root,
-        "health": settings.health,
-    }
+    return Configuration(
+        api_version=settings.api_version,
+        rules=settings.resources,
+        unhealthy_first=settings.unhealthy_first,
+        numa_hints=settings.numa_hints,
+        pass_device_specs=settings.pass_device_specs,
+        device_id_strategy=settings.device_id_strategy,
+        dev_root=settings.dev_root,
+        health=settings.health,
+    )
 
 
 class Recorder:
@@ -134,7 +134,7 @@ class Recorder:
 
     def note_configured(self, settings: Settings) -> None:
         """Record the settings that are in force from now on."""
-        self.note("configured", **configuration_of(settings))
+        self.note("configured", **plain(configuration_of(settings)))
 
     def close(self) -> None:
         """End the recording with the line `end`, which shows that it is complete. Wait at most 1 s for the file."""

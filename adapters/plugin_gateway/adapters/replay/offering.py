@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from plugin_gateway.adapters.replay.reading import Configuration, Recording
+from plugin_gateway.adapters.recording.values import Configuration
+from plugin_gateway.adapters.replay.reading import Recording
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.memory import recall

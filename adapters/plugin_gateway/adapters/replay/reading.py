@@ -3,30 +3,28 @@
 import json
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
-from plugin_gateway.adapters.dialects import dialect_of
+from plugin_gateway.adapters.dialects import api_versions, dialect_of
 from plugin_gateway.adapters.dialects.dialect import MalformedMessageError, RegisterRequest
 from plugin_gateway.adapters.dialects.refusals import STATUS_NAMES
 from plugin_gateway.adapters.gateway.health_document import decode
 from plugin_gateway.adapters.recording.values import (
+    READERS,
     VERSION,
+    Configuration,
     accepted,
-    device_id,
     is_known,
     read_observation,
-    read_policy,
 )
 from plugin_gateway.adapters.support.strict_json import (
     MisfitError,
     Read,
     fields,
-    list_of,
     name,
     names,
     null_or,
@@ -38,11 +36,8 @@ from plugin_gateway.adapters.support.strict_json import (
     whole,
     within,
 )
+from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.assignment import ResourceRule
-from plugin_gateway.core.resources.names import parse_resource_name
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
 UNKNOWN = "unknown"
 """The kind of a line that only a later version knows."""
@@ -51,19 +46,6 @@ CUT = "cut"
 MAX_LINE_LENGTH = 64 * 1024 * 1024
 """Bytes. The longest list that a kubelet accepts has 8 MiB as a line."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """The recorded settings: all that decide what the kubelet is sent."""
-
-    api_version: str
-    """A value of ``--api-version``."""
-    rules: tuple[ResourceRule, ...]
-    unhealthy_first: UnhealthyFirst
-    numa_hints: bool = True
-    policy: AllocationPolicy
-    health: HealthPolicy
 
 
 class Happening(NamedTuple):
@@ -122,19 +104,20 @@ def _status(value: object) -> str:
     return text(value)
 
 
-def _rule(value: object) -> ResourceRule:
-    found = fields({"pattern": text, "name": lambda each: accepted(parse_resource_name)(text(each))})(value)
-    return accepted(ResourceRule)(**found)
+def _configuration(value: object) -> Configuration:
+    within("api_version", one_of(api_versions()), names(value).get("api_version"))
+    configuration: Configuration = READERS[Configuration](value)
+    return configuration
 
 
 _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "kubelet": {"is_there": truth},
     "replaced": {"is_same_file": truth},
     "recalled": {"uptime": number, "memory": lambda value: accepted(decode)(value).memory},
-    "cleared": {"device": device_id},
-    "withheld": {"devices": list_of(device_id)},
+    "cleared": {"device": READERS[DeviceId]},
+    "withheld": {"devices": READERS[tuple[DeviceId, ...]]},
     "waited": {"silence": number},
-    "configured": {"configuration": lambda value: value},
+    "configured": {"configuration": _configuration},
     "seen": {"observation": read_observation},
     "register": {"api_version": text, "request": _message},
     "answered": {"api_version": text, "request": _message, "code": _status, "words": text},
@@ -154,11 +137,11 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "stopping": {},
     "end": {},
 }
-"""The fields of each kind of line, and their readers. A configuration is read as in the first line."""
+"""The fields of each kind of line, and their readers."""
 
 
-def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
-    """Read a file. ``api_versions`` are the values of ``--api-version`` that this gateway knows.
+def read_recording(path: Path) -> Recording:
+    """Read a file.
 
     Raises:
         InvalidValueError: the file cannot be read, or is no recording of a known version. The message has the line.
@@ -169,23 +152,18 @@ def read_recording(path: Path, api_versions: Collection[str]) -> Recording:
         if first is None:
             raise InvalidValueError(f"recording {path}: empty")
         with _placed(path, 1):
-            version, began, configuration = _head(_parse(first[1]), api_versions)
-        happenings = tuple(_read_lines(path, lines, version, api_versions))
-        return Recording(version, began, configuration, happenings)
+            version, began, configuration = _head(_parse(first[1]))
+        return Recording(version, began, configuration, tuple(_read_lines(path, lines, version)))
 
 
-def _read_lines(
-    path: Path, lines: Iterator[tuple[int, bytes]], version: int, api_versions: Collection[str]
-) -> Iterator[Happening]:
+def _read_lines(path: Path, lines: Iterator[tuple[int, bytes]], version: int) -> Iterator[Happening]:
     is_over = False
     for place, data in lines:
         with _placed(path, place):
             if is_over:
                 raise MisfitError("a line after the last one")
             is_cut = _is_cut(data)
-            happening = (
-                Happening(place, 0.0, CUT, {}) if is_cut else _happening(place, _parse(data), version, api_versions)
-            )
+            happening = Happening(place, 0.0, CUT, {}) if is_cut else _happening(place, _parse(data), version)
         is_over = happening.what == "end"
         yield happening
 
@@ -237,49 +215,31 @@ def _lines(path: Path, file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         yield place, data
 
 
-def _head(value: dict[str, Any], api_versions: Collection[str]) -> tuple[int, float, Configuration]:
+def _head(value: dict[str, Any]) -> tuple[int, float, Configuration]:
     """Return version, time and configuration of the first line."""
     if "recording" not in value:
         raise MisfitError("no head of a recording, which its first line is")
-    version = value.pop("recording")
+    version = value["recording"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise MisfitError(f"a recording of version {shown(version)}, versions are numbers from 1 on")
-    began = within("at", number, value.pop("at", None))
-    return version, began, _configuration(value, api_versions)
-
-
-def _configuration(value: object, api_versions: Collection[str]) -> Configuration:
-    found = fields(
-        {
-            "api_version": one_of(api_versions),
-            "rules": list_of(_rule),
-            "unhealthy_first": one_of(UnhealthyFirst),
-            "pass_device_specs": truth,
-            "device_id_strategy": one_of(DeviceIdStrategy),
-            "dev_root": text,
-            "health": read_policy,
-        },
-        optional={"numa_hints": truth},
-    )(value)
-    policy = {each: found.pop(each) for each in ("pass_device_specs", "device_id_strategy", "dev_root")}
-    return Configuration(policy=AllocationPolicy(**policy), **found)
+    return version, within("at", number, value.get("at")), _configuration(value)
 
 
 def _is_known(value: Mapping[str, Any]) -> bool:
     """Return whether this version knows the kind of a line, and of the observation in it."""
     what = value.get("what")
-    return what in _LINES and (what != "seen" or is_known(value.get("observation")))
+    return str(what) in _LINES and (what != "seen" or is_known(value.get("observation")))
 
 
-def _happening(line: int, value: dict[str, Any], version: int, api_versions: Collection[str]) -> Happening:
+def _happening(line: int, value: dict[str, Any], version: int) -> Happening:
     if version > VERSION and not _is_known(value):
         return Happening(line, within("t", number, value.get("t")), UNKNOWN, {})
-    what = within("what", one_of(_LINES), value.pop("what", None))
-    at = within("t", number, value.pop("t", None))
+    what = within("what", one_of(_LINES), value.get("what"))
+    at = within("t", number, value.get("t"))
     if what == "ended" and version == 1:
         value["by"] = None  # version 1 has no such field
     if what == "configured":
-        value = {"configuration": _configuration(value, api_versions)}
+        value = {"configuration": value}
     found = fields(_LINES[what])(value)
     if what in {"register", "answered"}:
         found["request"] = within("request", partial(_register_request, found["api_version"]), found["request"])

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-from plugin_gateway.adapters.dialects import api_versions
 from plugin_gateway.adapters.replay.player import Player, Remark, Tally
 from plugin_gateway.adapters.replay.reading import Recording, read_recording
 from plugin_gateway.adapters.support.signals import Interruption
@@ -18,7 +17,7 @@ def replay(path: Path, interruption: Interruption) -> int:
     Raises:
         InvalidValueError: the file is no recording of a known version.
     """
-    recording = read_recording(path, tuple(api_versions()))
+    recording = read_recording(path)
     report = _Report(path)
     player = Player(recording, report.show)
     with interruption.ending(lambda: None):
