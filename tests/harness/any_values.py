@@ -1,6 +1,6 @@
 """Any value of a type, as hypothesis draws it: for what is written and read by the types of its fields."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
@@ -37,6 +37,6 @@ def several(origin: Any, parts: list[st.SearchStrategy[Any]]) -> st.SearchStrate
     """One of several types, or a collection of a few values."""
     if origin in {Union, UnionType}:
         return st.one_of(*parts)
-    if origin is tuple:
+    if origin in {tuple, Sequence}:
         return st.lists(*parts, max_size=2).map(tuple)
     return st.frozensets(*parts, max_size=2) if origin is frozenset else st.dictionaries(*parts, max_size=2)

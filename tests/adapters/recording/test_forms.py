@@ -36,7 +36,7 @@ def test_it_plays_again_without_a_difference(path: Path) -> None:
     assert (said.status, "lines played, no difference" in said.summary) == (0, True), said.output
 
 
-@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FORMS[:3], ids=lambda path: path.name)
 def test_it_has_the_decisions_of_its_time(path: Path) -> None:
     """They were recorded before XID 145 was for the driver to decide, and with an older catalog."""
     health = read_recording(path).configuration.health

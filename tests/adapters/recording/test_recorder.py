@@ -14,6 +14,7 @@ import pytest
 from harness.process import run_to_end, started
 from plugin_gateway.adapters.recording import recorder
 from plugin_gateway.adapters.recording.recorder import Recorder
+from plugin_gateway.adapters.recording.values import VERSION
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
@@ -27,7 +28,7 @@ async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet
         await process.wait_for_event("resource added")
     assert recording.read_text() == "mine"
     lines = [json.loads(each) for each in recording.with_name(f"{recording.name}.1").read_text().splitlines()]
-    assert (lines[0]["recording"], lines[-1]["what"]) == (3, "end")
+    assert (lines[0]["recording"], lines[-1]["what"]) == (VERSION, "end")
 
 
 async def test_too_many_recordings_cost_no_device(recording: Path, kubelet_dir: Path) -> None:

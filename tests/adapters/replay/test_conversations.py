@@ -31,6 +31,8 @@ from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, EvidenceReported, InventorySeen
+from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.registration.values import OnNode, Renewed, SocketDeleted
 from plugin_gateway.core.resources.allocation import allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
@@ -106,6 +108,17 @@ def other_shared_nodes() -> list[Line]:
     return lines
 
 
+def happened(event: OnNode, t: float) -> Line:
+    return line("event", t, resource=RESOURCE, instance="b", event=plain(event))
+
+
+RENEWED = happened(Renewed(Reason.OTHER_PLUGIN_LEFT), 5.0)
+
+
+def again(t: float) -> list[Line]:
+    return [*registration(t=t), opened("2", t=t), listed(stream="2", t=t)]
+
+
 def end_of(t: float) -> Line:
     return {**ENDED, "t": t}
 
@@ -138,6 +151,11 @@ def end_of(t: float) -> Line:
         (lived(5.0), f"5: {RESOURCE} is registered as v1beta1 once more than then"),
         ([*conversation()[:3], *registration(t=9.0), *conversation()[5:]],
          f"4: {RESOURCE} is registered 9.00 s earlier now"),
+        # Somebody asked for another registration, and somebody deleted the socket before the kubelet dialed it.
+        (conversation(RENEWED, {**end_of(5.001), "by": "gateway"}, *again(5.08)), ""),
+        (conversation(RENEWED, {**end_of(5.001), "by": "gateway"}, line("end", 6.0))[:-1],
+         f"10: {RESOURCE} is registered as v1beta1 once more than then"),
+        ([*conversation()[:5], happened(SocketDeleted(1), 0.5), *again(0.7), line("end", 1.0)], ""),
         # A kubelet that was there before may know the devices, whatever else is recorded before it.
         ([head(), line("recalled", uptime=5.0, memory=MEMORY), KUBELET, inventory(), *registration(),
           {**opened(), **FORGETFUL}, listed(0, 1), listed(), line("end", 1.0)], ""),

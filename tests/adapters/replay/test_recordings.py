@@ -31,8 +31,8 @@ def test_what_a_gateway_recorded_plays_without_a_difference(name: str) -> None:
 
 def test_the_recordings_have_every_kind_of_line() -> None:
     assert {line["what"] for name in NAMES for line in read(name)[1:]} == {
-        "answered", "call", "cleared", "configured", "end", "ended", "kubelet", "list", "opened", "recalled",
-        "register", "replaced", "seen", "stopping", "waited", "withheld",
+        "answered", "call", "cleared", "configured", "end", "ended", "event", "kept_back", "kubelet", "list", "opened",
+        "recalled", "register", "replaced", "seen", "stopping", "waited", "withheld",
     }  # fmt: skip
 
 
@@ -53,6 +53,10 @@ def copy(field: str, source: int, line: int) -> Change:
     return lambda lines: lines[line - 1].update({field: lines[source - 1][field]})
 
 
+NOT_NOW = (
+    "{}: R was registered as v1beta1 then, and is not now, {}: the kubelet called R then, which is not registered now, "
+    "{}: the kubelet called R then, which is not registered now"
+)
 ALTERED: Sequence[tuple[str, Change, str]] = [
     ("fault-and-recovery", set_(1, device_id_strategy="index"), "12: Allocate differs, 22: Allocate differs"),
     ("fault-and-recovery", set_(12, answer=None, error="X: y"), "12: Allocate differs"),
@@ -103,6 +107,13 @@ ALTERED: Sequence[tuple[str, Change, str]] = [
     ("unhealthy-first", drop(11), "12: a list is sent now that was not sent then"),
     ("unhealthy-first", set_(1, unhealthy_first="never"),
      "10: ListAndWatch differs, 11: a list was sent then, and none is now"),
+    ("handed-over", drop(11), "14: a list is sent now that was not sent then"),
+    ("handed-over", drop(14), "14: the gateway ended the stream then, and does not now"),
+    ("took-over", drop(7), NOT_NOW.format(7, 8, 10)),
+    ("repeated", drop(11, 12), "11: a list was sent then, and none is now"),
+    ("went-on", drop(14), "17: a list is sent now that was not sent then"),
+    ("stood-by", drop(6), "11: R is registered 6.41 s earlier now"),
+    ("stood-by", drop(10, 11), NOT_NOW.format(10, 11, 13)),
 ]  # fmt: skip
 """Name, change, and the differences. The resource is R there."""
 

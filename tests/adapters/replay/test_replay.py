@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout
+from contextlib import AsyncExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,23 @@ async def test_a_recording_plays_again_without_a_difference(
     assert recording.stat().st_mode & 0o777 == 0o600
     said = f"{len(lines) - 1} lines played, no difference\n"
     assert await run_to_end("replay", str(recording)) == (0, said, "")
+
+
+async def test_the_recordings_of_a_handover_play_again_without_a_difference(
+    recording: Path, kubelet_dir: Path, driver: Driver
+) -> None:
+    about = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--kubelet-version=1.37")
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, AsyncExitStack() as gateways:
+        for _ in range(2):  # the younger one records into the next free name
+            running = started(*about, f"--record={recording}", environment=driver.environment)
+            process = await gateways.enter_async_context(running)
+            await process.wait_for_control()
+            await process.wait_for_event("registered")
+        await kubelet.wait_for(lambda: kubelet.open_streams(RESOURCE) == 1, timeout=10, what="one stream")
+    for path, kinds in ((recording, {"event", "kept_back"}), (recording.with_name(f"{recording.name}.1"), {"event"})):
+        assert kinds <= {json.loads(each).get("what") for each in path.read_text().splitlines()}
+        status, output, _ = await run_to_end("replay", str(path))
+        assert (status, "lines played, no difference\n" in output) == (0, True), output
 
 
 def test_it_needs_no_loop_and_no_server() -> None:

@@ -10,19 +10,32 @@ from typing import Any, TypeVar, get_args
 
 from plugin_gateway.adapters.recording import older_forms
 from plugin_gateway.adapters.support import typed_json
-from plugin_gateway.adapters.support.strict_json import MisfitError, name, names, number, shown, text, truth, whole
+from plugin_gateway.adapters.support.strict_json import (
+    MisfitError,
+    name,
+    names,
+    number,
+    one_of,
+    shown,
+    text,
+    truth,
+    whole,
+    within,
+)
 from plugin_gateway.adapters.support.typed_json import Readers
 from plugin_gateway.core.devices import DeviceId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Source, source_of
 from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import Action, EvidenceKind, HealthPolicy, Probation
+from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
-VERSION = 3
-"""The version of the format that is written. The package's docstring says how versions 1 and 2 differ."""
+VERSION = 4
+"""The version of the format that is written. The package's docstring says how the older ones differ."""
 _Value = TypeVar("_Value")
 
 
@@ -80,6 +93,11 @@ def _probation(value: object) -> Probation:
     return Probation.QUIET_TIME if text(value) == Probation.QUIET_TIME.value else Probation.EXTERNAL
 
 
+def _reason(value: object) -> Reason:
+    """Return a reason, which is in words for people. Those that another version words differently have one effect."""
+    return _REASONS.get(text(value), Reason.SETTINGS_CHANGED)
+
+
 def _policy(value: object) -> HealthPolicy:
     """Return the policy that `plain` wrote, in this version or an older one."""
     policy: HealthPolicy = _POLICIES[HealthPolicy](value if "kinds" in names(value) else older_forms.policy(value))
@@ -87,6 +105,7 @@ def _policy(value: object) -> HealthPolicy:
 
 
 _ACTIONS = frozenset(action.value for action in Action)
+_REASONS = {reason.value: reason for reason in Reason}
 _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
     str: text,
     bool: truth,
@@ -97,12 +116,14 @@ _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
     ResourceName: lambda value: accepted(parse_resource_name)(text(value)),
     Action: _action,
     Probation: _probation,
+    Reason: _reason,
     Source: lambda value: source_of(text(value)),
 }
 _POLICIES = Readers(_SIMPLE, accepted)
 READERS = Readers({**_SIMPLE, HealthPolicy: _policy}, accepted)
 """The reader of each type. They raise MisfitError with the place of what is missing or wrong."""
 _OBSERVATIONS = {form.__name__: form for form in get_args(Observation)}
+_EVENTS = {form.__name__: form for form in get_args(OnNode)}
 
 
 def is_known(value: object) -> bool:
@@ -121,3 +142,13 @@ def read_observation(value: object) -> Observation:
         raise MisfitError(f"an observation of the kind {shown(found.get('kind'))}, which this version does not know")
     observation: Observation = READERS[_OBSERVATIONS[found["kind"]]]({**found, "kind": found.get("evidence")})
     return observation
+
+
+def read_event(value: object) -> OnNode:
+    """Return the event of a registration that `plain` wrote.
+
+    Raises:
+        MisfitError: it is of a kind that this version does not know, or incomplete. The message has the place.
+    """
+    event: OnNode = READERS[_EVENTS[within("kind", one_of(_EVENTS), names(value).get("kind"))]](value)
+    return event

@@ -28,7 +28,7 @@ from plugin_gateway.adapters.support.unix_files import FileIdentity
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.order import next_turn
-from plugin_gateway.core.registration.precedence import Precedence
+from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
 from plugin_gateway.core.registration.states import Accepted, Leaving, Registration, Streaming
 from plugin_gateway.core.registration.values import (
     Added,
@@ -36,6 +36,7 @@ from plugin_gateway.core.registration.values import (
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    OnNode,
     OthersSeen,
     Renewed,
     SocketDeleted,
@@ -86,6 +87,8 @@ class Registrar:
         self._is_present: bool | None = None
         """Whether there was a kubelet at the last look. None before the first look."""
         self._agent: str | None = None
+        self._recorded: dict[ResourceName, Sequence[OtherGateway]] = {}
+        """The other gateways of each resource, as they were recorded last."""
         self._tasks: asyncio.TaskGroup | None = None
         self._logged_absent: str | None = None
         """What was missing at the last look. It is not logged again."""
@@ -256,12 +259,22 @@ class Registrar:
 
     async def _take(self, resource: ResourceRegistration, event: Event, at: float) -> None:
         """Let the state machine of a resource decide about an event."""
+        if tap.note is not None and isinstance(event, OnNode):
+            self._record(tap.note, resource.resource, event)
         around = Surroundings(at, self._link.ladder, random.random())  # noqa: S311 - not a secret
         await resource.take(event, around)
         state = resource.registration.state
         if isinstance(state, Accepted | Streaming):
             self._link.last = state.dialect.version
             self._agent = resource.agent or self._agent
+
+    def _record(self, note: Callable[..., None], name: ResourceName, event: OnNode) -> None:
+        """Record an event that no conversation shows. Other gateways are recorded when there are others than before."""
+        if isinstance(event, OthersSeen):
+            before, self._recorded[name] = self._recorded.get(name, []), event.others
+            if event.others == before:
+                return
+        note("event", resource=name, instance=self.instance, event=event)
 
     async def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """React to a kubelet that has appeared, ended or been replaced."""

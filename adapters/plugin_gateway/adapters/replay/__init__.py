@@ -11,6 +11,6 @@ too, except those that can have been on their way when the recorded kubelet or s
 current at some time since the last one, and no other was for long.
 
 Some lines cannot be played, and are counted with a reason: calls and streams of other clients than the kubelet, streams
-that are not open now because of an earlier difference, a line that is cut. After lost lines nothing is compared. Other
-gateways on the node, and what they caused, are not in a recording.
+that are not open now because of an earlier difference, a line that is cut. After lost lines nothing is compared. What
+others on the node did, such as another gateway that took over, is in recordings from version 4 on.
 """

@@ -27,6 +27,9 @@ class Offer:
     granted_until: dict[str, float] = field(default_factory=dict)
     """Until when each device stays in the list that was allocated."""
 
+    is_kept_back: bool = False
+    """Whether no list is sent, because another gateway may be about to send some."""
+
     def publish(self, wanted: Advertisement, at: float) -> None:
         """Advertise these devices, and those that were allocated a moment ago."""
         self.advertisement, self.publish_again_at = keep_granted(wanted, self.advertisement, self.granted_until, at)

@@ -19,6 +19,7 @@ from plugin_gateway.adapters.recording.values import (
     Configuration,
     accepted,
     is_known,
+    read_event,
     read_observation,
 )
 from plugin_gateway.adapters.support.strict_json import (
@@ -133,6 +134,8 @@ _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
         "answer": null_or(_message),
         "error": null_or(text),
     },
+    "event": {"resource": text, "instance": text, "event": read_event},
+    "kept_back": {"resource": text, "is_over": truth},
     "lost": {"lines": whole},
     "stopping": {},
     "end": {},

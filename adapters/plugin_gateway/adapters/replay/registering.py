@@ -11,13 +11,21 @@ from dataclasses import dataclass, field
 from plugin_gateway.adapters.dialects import dialect_of
 from plugin_gateway.adapters.dialects.dialect import Dialect, RegisterRequest
 from plugin_gateway.adapters.dialects.refusals import read_refusal
-from plugin_gateway.adapters.replay.comparing import MissedError
+from plugin_gateway.adapters.replay.comparing import LeftOutError, MissedError
 from plugin_gateway.adapters.replay.offering import EARLY, Offer
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.order import ladder, next_turn
-from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import Accepted, Leaving, Queued, Registration, Streaming, Waiting
+from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
+from plugin_gateway.core.registration.states import (
+    Accepted,
+    Leaving,
+    Queued,
+    Registration,
+    StandingBy,
+    Streaming,
+    Waiting,
+)
 from plugin_gateway.core.registration.values import (
     Added,
     Answered,
@@ -27,8 +35,11 @@ from plugin_gateway.core.registration.values import (
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    LookForOthers,
+    OnNode,
     OthersSeen,
     Register,
+    SocketDeleted,
     Surroundings,
     Tick,
     TurnGiven,
@@ -71,6 +82,8 @@ class _Resource:
     name: ResourceName
     at: float = 0.0
     """When something happened last."""
+    others: Sequence[OtherGateway] = ()
+    """The other gateways that run at the moment."""
     decided: tuple[Register, float] | None = None
     """The Register that the machine sends now, and since when."""
     endpoints: dict[int, Endpoint] = field(default_factory=dict)
@@ -141,7 +154,10 @@ class Registrations:
         """
         name = ResourceName(then.resource_name)
         resource = self._resources.get(name)
-        decided = self._decide(resource, math.inf) if resource is not None else None
+        decided = None
+        if resource is not None:
+            self._pass_deadlines(resource, at + EARLY)
+            decided = self._decide(resource, math.inf)
         is_early = resource is not None and isinstance(resource.registration.state, Queued)
         if resource is not None and is_early:
             self._take(resource, TurnGiven(), at)
@@ -182,10 +198,31 @@ class Registrations:
         """Tell the machine what the kubelet did with an endpoint."""
         self._take(self._resources[endpoint.resource], event, at)
 
+    def take_event(self, name: str, instance: str, event: OnNode, at: float) -> None:
+        """Take what somebody else did on the node. ``instance`` is the name of the recorded gateway.
+
+        Raises:
+            LeftOutError: the resource is not offered now.
+        """
+        resource = self._resources.get(ResourceName(name))
+        if resource is None:
+            raise LeftOutError("of a resource that is not offered now")
+        self._decide(resource, at - REGISTERING)
+        registration = resource.registration
+        precedence = registration.precedence._replace(instance=instance)
+        resource.registration = registration._replace(precedence=precedence)
+        if isinstance(event, OthersSeen):
+            resource.others = event.others
+        if isinstance(event, SocketDeleted):
+            event = SocketDeleted(registration.attempt or 0)
+        self._take(resource, event, at)
+
     def pass_time(self, at: float) -> None:
-        """Take the deadlines that have certainly passed."""
+        """Take the deadlines that have certainly passed, and look for other gateways as long as some are known."""
         for each in self._resources.values():
-            self._pass_deadline(each, at - EARLY)
+            self._pass_deadlines(each, at - EARLY)
+            if each.others and not isinstance(each.registration.state, Waiting | StandingBy):
+                self._take(each, OthersSeen(each.others), at)
 
     def further(self, at: float) -> Iterator[str]:
         """Yield a description of each Register that is sent now and was not recorded until this time."""
@@ -206,20 +243,20 @@ class Registrations:
             each.close_all(at)
             each.registration, each.decided = Registration(Precedence("")), None
 
-    def _pass_deadline(self, resource: _Resource, until: float) -> None:
-        state = resource.registration.state
-        if isinstance(state, Accepted | Leaving) and state.deadline <= until:
-            self._take(resource, Tick(), state.deadline)
+    def _pass_deadlines(self, resource: _Resource, until: float) -> None:
+        """Take the deadlines until this time, except that of a Register. One can stand by for ever."""
+        states = Accepted | Leaving if until == math.inf else Accepted | Leaving | StandingBy
+        while isinstance(resource.registration.state, states) and resource.registration.deadline <= until:
+            self._take(resource, Tick(), resource.registration.deadline)
 
     def _decide(self, resource: _Resource, until: float) -> tuple[Register, float] | None:
         """Return the Register that the machine sends until this time, and when. None if it sends none."""
-        self._pass_deadline(resource, until)
+        self._pass_deadlines(resource, until)
         registration = resource.registration
         if isinstance(registration.state, Waiting):
             due = max(registration.due, resource.at)
             if due < math.inf and due <= until:
                 self._take(resource, Tick(), due)
-                self._take(resource, OthersSeen(()), due)
         others = [each.registration for each in self._resources.values() if each is not resource]
         busy = [each for each in others if not isinstance(each.state, Queued)]
         if isinstance(resource.registration.state, Queued) and next_turn([resource.registration, *busy]) is not None:
@@ -235,6 +272,8 @@ class Registrations:
             match action:
                 case Register():
                     resource.decided = action, resource.at
+                case LookForOthers():
+                    self._take(resource, OthersSeen(resource.others), resource.at)
                 case Close(attempt) if attempt in resource.endpoints:
                     resource.endpoints[attempt].close(resource.at)
                 case CloseAll():

@@ -59,6 +59,8 @@ class Stage:
             "replaced": lambda fields: self._registrations.replace_kubelet(
                 is_same_file=fields["is_same_file"], at=self._at
             ),
+            "event": self._take_event,
+            "kept_back": self._keep_back,
             "register": self._expect_register,
             "answered": lambda fields: self._registrations.answer(
                 fields["request"], fields["code"], fields["words"], self._at
@@ -137,6 +139,18 @@ class Stage:
         configuration = fields["configuration"]
         self._registrations.allow(dialects_for(configuration.api_version), self._at)
         self._offering.configure(configuration, self._at)
+
+    def _take_event(self, fields: Fields) -> None:
+        self._registrations.take_event(fields["resource"], fields["instance"], fields["event"], self._at)
+
+    def _keep_back(self, fields: Fields) -> None:
+        offer = self._offered.get(ResourceName(fields["resource"]))
+        if offer is None:
+            raise LeftOutError("of a resource that is not offered now")
+        offer.is_kept_back = not fields["is_over"]
+        for stream in self._streams.values():
+            if offer.is_kept_back and stream.endpoint.offer is offer:
+                stream.keep_back(self._at)
 
     def _expect_register(self, fields: Fields) -> None:
         if not self._registrations.is_present:

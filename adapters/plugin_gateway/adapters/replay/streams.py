@@ -37,12 +37,17 @@ class Stream:
 
     def follow(self, at: float) -> None:
         """Note what the resource advertises now, if it is something else than before."""
-        if at > self.endpoint.closed_at:
+        if at > self.endpoint.closed_at or self.endpoint.offer.is_kept_back:
             return
         advertisement = self.endpoint.offer.advertisement
         if self._listed is None or (advertisement is not self._listed and advertisement != self._listed):
             self._waiting.append((self.dialect.fitting_list(advertisement)[0], at))
         self._listed = advertisement
+
+    def keep_back(self, at: float) -> None:
+        """Send no list from now on, not even one that is due only now. The latest one is sent again afterwards."""
+        self._waiting = [self._waiting[place] for place in self._due(at)]
+        self._listed = None
 
     def expect(self, then: bytes, at: float) -> None:
         """Take a recorded list.

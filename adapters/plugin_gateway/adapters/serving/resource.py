@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
@@ -86,10 +87,14 @@ class ServedResource:
     async def keep_back(self, seconds: float, until: asyncio.Event) -> None:
         """Send no list for so long, or until the event. Then send one, because another gateway may have sent some."""
         self.may_list.clear()
+        if tap.note is not None:
+            tap.note("kept_back", resource=self.resource, is_over=False)
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await until.wait()
+            if tap.note is not None:
+                tap.note("kept_back", resource=self.resource, is_over=True)
             self.advertisement.repeat()
         finally:
             self.may_list.set()

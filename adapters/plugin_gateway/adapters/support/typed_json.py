@@ -4,7 +4,7 @@ Reading is strict about what is there, and lenient about what is missing: an old
 default, and a newer one may have fields that this version does not know.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from types import NoneType, UnionType
@@ -60,9 +60,9 @@ class Readers(dict[Any, Read[Any]]):
             return strict_json.null_or(self[known])
         if origin is Mapping:
             return strict_json.mapping(self[arguments[0]], self[arguments[1]])
-        if origin in {tuple, frozenset}:
+        if origin in {tuple, Sequence, frozenset}:
             read = strict_json.list_of(self[arguments[0]])
-            return read if origin is tuple else lambda value: frozenset(read(value))
+            return (lambda value: frozenset(read(value))) if origin is frozenset else read
         return strict_json.one_of(annotation) if issubclass(annotation, Enum) else self._object(annotation)
 
     def _object(self, form: Any) -> Read[Any]:

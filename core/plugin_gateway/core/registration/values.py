@@ -163,6 +163,8 @@ Event = (
     | Renewed
     | Tick
 )
+OnNode = OthersSeen | OtherLeft | MayShare | Replaced | SocketDeleted | Renewed
+"""The events that neither the kubelet nor the time causes, but somebody else on the node."""
 
 # Actions.
 
