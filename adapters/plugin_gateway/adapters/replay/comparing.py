@@ -43,9 +43,15 @@ def compare(dialect: Dialect, method: str, then: bytes | str, now: bytes | str) 
     """Compare two answers: messages as bytes, or errors as text.
 
     Raises:
-        MissedError: they differ; with the difference.
+        MissedError: they differ; with the difference. Messages that look the same as JSON are shown in hexadecimal.
     """
-    _describe_difference(method, then, now, dialect.answer_type(method))
+    if then == now:
+        return
+    kind = dialect.answer_type(method)
+    before, after = _lines(kind, then), _lines(kind, now)
+    if before == after:  # only the bytes differ
+        before, after = ([each.hex() if isinstance(each, bytes) else each] for each in (then, now))
+    raise MissedError(f"{method} differs", _difference(before, after))
 
 
 def describe_further(dialect: Dialect, before: bytes, lists: Sequence[bytes]) -> MissedError:
@@ -53,16 +59,6 @@ def describe_further(dialect: Dialect, before: bytes, lists: Sequence[bytes]) ->
     what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
     kind = dialect.answer_type("ListAndWatch")
     return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
-
-
-def _describe_difference(what: str, then: bytes | str, now: bytes | str, kind: type[Message] | None) -> None:
-    """Raise MissedError if the two differ. Messages that look the same as JSON are shown in hexadecimal."""
-    if then == now:
-        return
-    before, after = _lines(kind, then), _lines(kind, now)
-    if before == after:  # only the bytes differ
-        before, after = ([each.hex() if isinstance(each, bytes) else each] for each in (then, now))
-    raise MissedError(f"{what} differs", _difference(before, after))
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
