@@ -117,8 +117,11 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (lambda lines: lines.insert(3, {**CALL, "error": "X: y"}), "4: a call has either an answer or an error"),
     (lambda lines: lines.insert(3, ""), "4: an empty line"),
     (lambda lines: lines.insert(3, "[" * 100_000), "4: not JSON"),
+    (lambda lines: lines.insert(0, "hello"), "1: not JSON"),
+    (lambda lines: lines.insert(0, "[]"), "1: [] where names with values belong"),
     (lambda lines: lines.insert(0, "\ufeff"), "1: a byte order mark, which the recorder does not write"),
     (lambda lines: lines.pop(0), "1: no head of a recording, which its first line is"),
+    (put(0, 0, "recording"), "1: a recording of version 0, versions are numbers from 1 on"),
     (put(True, 0, "recording"), "1: a recording of version True, versions are numbers from 1 on"),
     (lambda lines: lines.append(lines[-1]), "9: a line after the last one"),
 ]
