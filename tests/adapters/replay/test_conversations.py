@@ -93,7 +93,7 @@ def other_shared_nodes() -> list[Line]:
     told = Advertisement(devices=DEVICES, unhealthy=frozenset(), shared_nodes=SHARED, visibility_variable=VARIABLE)
     asked = AllocateRequest(container_requests=[ContainerAllocateRequest(devices_ids=[DEVICES[0].id])])
     answer = V1BETA1.allocation.write_answer([allocate(told, [DEVICES[0].id], AllocationPolicy(), Nodes())])
-    messages = {"request": asked.SerializeToString().hex(), "answer": answer.hex()}
+    messages: Line = {"request": asked.SerializeToString().hex(), "answer": answer.hex()}
     lines = conversation(line("call", **CALLED, method="Allocate", **messages, error=None))
     lines[2] = seen(InventorySeen(Inventory(devices=DEVICES, shared_nodes=SHARED, visibility_variable=VARIABLE)))
     return lines
