@@ -18,6 +18,7 @@ from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
+from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName
 
 SOME = {
@@ -40,17 +41,24 @@ on_one_file = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 
 
 @on_one_file
-@given(configuration=values_of(Configuration, SOME), observation=values_of(Observation, SOME))
+@given(
+    configuration=values_of(Configuration, SOME),
+    observation=values_of(Observation, SOME),
+    event=values_of(OnNode, SOME),
+)
 def test_what_is_recorded_is_read_as_it_was(
-    configuration: Configuration, observation: Observation, recording: Path
+    configuration: Configuration, observation: Observation, event: OnNode, recording: Path
 ) -> None:
     settings = {**plain(configuration), "api_version": "auto"}
-    again = read_recording(write(recording, [head(**settings), seen(observation), line("configured", **settings)]))
+    happened = {"resource": "a/b", "instance": "b", "event": event}
+    lines = [head(**settings), seen(observation), line("configured", **settings), line("event", **plain(happened))]
+    again = read_recording(write(recording, lines))
     assert again.began == 1.7e9
     assert {**plain(again.configuration)} == settings
     assert [each.fields for each in again.happenings] == [
         {"observation": observation},
         {"configuration": again.configuration},
+        happened,
     ]
 
 

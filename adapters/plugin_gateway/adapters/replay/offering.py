@@ -29,6 +29,8 @@ class Offer:
 
     is_kept_back: bool = False
     """Whether no list is sent, because another gateway may be about to send some."""
+    repeats: int = 0
+    """How often the list was sent again although it was the same, because another gateway can have sent one."""
 
     def publish(self, wanted: Advertisement, at: float) -> None:
         """Advertise these devices, and those that were allocated a moment ago."""

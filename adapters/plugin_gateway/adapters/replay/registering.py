@@ -35,6 +35,7 @@ from plugin_gateway.core.registration.values import (
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    ListAgain,
     LookForOthers,
     OnNode,
     OthersSeen,
@@ -272,6 +273,8 @@ class Registrations:
             match action:
                 case Register():
                     resource.decided = action, resource.at
+                case ListAgain() if resource.registration.attempt in resource.endpoints:
+                    resource.endpoints[resource.registration.attempt].offer.repeats += 1
                 case LookForOthers():
                     self._take(resource, OthersSeen(resource.others), resource.at)
                 case Close(attempt) if attempt in resource.endpoints:

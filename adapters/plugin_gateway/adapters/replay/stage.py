@@ -151,7 +151,7 @@ class Stage:
         offer = self._offered.get(ResourceName(fields["resource"]))
         if offer is None:
             raise LeftOutError("of a resource that is not offered now")
-        offer.is_kept_back = not fields["is_over"]
+        offer.is_kept_back, offer.repeats = not fields["is_over"], offer.repeats + fields["is_over"]
         for stream in self._streams.values():
             if offer.is_kept_back and stream.endpoint.offer is offer:
                 stream.keep_back(self._at)

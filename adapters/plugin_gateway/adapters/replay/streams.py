@@ -28,6 +28,7 @@ class Stream:
         self._last = b""
         """The list that was sent last."""
         self._listed: Advertisement | None = None
+        self._repeats = 0
         self._waiting: list[tuple[bytes, float]] = []
         """The lists that were current since then, and from when on."""
 
@@ -39,15 +40,15 @@ class Stream:
         """Note what the resource advertises now, if it is something else than before."""
         if at > self.endpoint.closed_at or self.endpoint.offer.is_kept_back:
             return
-        advertisement = self.endpoint.offer.advertisement
-        if self._listed is None or (advertisement is not self._listed and advertisement != self._listed):
+        advertisement, repeats = self.endpoint.offer.advertisement, self.endpoint.offer.repeats
+        is_same = self._listed is not None and (advertisement is self._listed or advertisement == self._listed)
+        if not is_same or repeats != self._repeats:
             self._waiting.append((self.dialect.fitting_list(advertisement)[0], at))
-        self._listed = advertisement
+        self._listed, self._repeats = advertisement, repeats
 
     def keep_back(self, at: float) -> None:
-        """Send no list from now on, not even one that is due only now. The latest one is sent again afterwards."""
+        """Send no list from now on, not even one that is due only now."""
         self._waiting = [self._waiting[place] for place in self._due(at)]
-        self._listed = None
 
     def expect(self, then: bytes, at: float) -> None:
         """Take a recorded list.

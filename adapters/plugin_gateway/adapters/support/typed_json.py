@@ -23,8 +23,8 @@ def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
         return value.hex()
     if isinstance(value, Mapping):
         return {part(name): part(each) for name, each in value.items()}
-    if names := field_names(type(value)):
-        return {name: part(getattr(value, name)) for name in names}
+    if is_dataclass(value) or hasattr(value, "_fields"):  # perhaps without a field
+        return {name: part(getattr(value, name)) for name in field_names(type(value))}
     if isinstance(value, frozenset):
         return sorted(value)
     return [part(each) for each in value] if isinstance(value, tuple | list) else value

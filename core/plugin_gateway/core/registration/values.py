@@ -163,7 +163,7 @@ Event = (
     | Renewed
     | Tick
 )
-OnNode = OthersSeen | OtherLeft | MayShare | Replaced | SocketDeleted | Renewed
+OnNode = OthersSeen | OtherLeft | MayShare | Agreed | Replaced | SocketDeleted | Renewed
 """The events that neither the kubelet nor the time causes, but somebody else on the node."""
 
 # Actions.
