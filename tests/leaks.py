@@ -23,15 +23,13 @@ KEPT_BY_GRPC = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def grpc_is_kept_running() -> Iterator[None]:
-    """Keep gRPC's queue and threads alive between tests. Otherwise they would come and go, and look like leaks."""
+def grpc_is_kept_running() -> None:
+    """Keep gRPC's queue and threads alive until the process ends.
 
-    async def use() -> grpc.aio.Channel:
-        return grpc.aio.insecure_channel("unix:/nowhere")
-
-    channel = asyncio.run(use())
-    yield
-    del channel
+    Otherwise they would come and go, and look like leaks. And gRPC can wait for ever for the end of its own thread, if
+    the garbage collector frees the last channel.
+    """
+    grpc.aio.init_grpc_aio()
 
 
 def _python_threads() -> set[str]:
