@@ -30,7 +30,8 @@ class Subject:
     def __init__(self, name: str, arguments: Sequence[str] = (), extra: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
-        self.directory = Path(self._folder.name)
+        self.directory = Path(self._folder.name) / "dp"  # the gateway watches the parent too, and others use /tmp
+        self.directory.mkdir()
         self.kubelet = FakeKubelet(self.directory, release("1.36"))
         self._command = self._gateway(arguments) if arguments else [sys.executable, str(FLOOR), str(self.directory)]
         self._state = tempfile.TemporaryDirectory(prefix="bench-state-")
