@@ -92,6 +92,52 @@ async def test_a_kubelet_whose_socket_is_touched_is_the_same_kubelet(
 
 
 @pytest.mark.parametrize("name", RELEASES)
+async def test_a_kubelet_whose_socket_is_moved_away_and_back_during_register_is_not_asked_again(
+    name: str, kubelet_dir: Path
+) -> None:
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet:
+        entered, held = asyncio.Event(), asyncio.Event()
+
+        async def hold(_: object) -> None:
+            entered.set()
+            await held.wait()
+
+        kubelet.on_register = hold
+        async with running(Node(kubelet_dir)):
+            await asyncio.wait_for(entered.wait(), 5)
+            known = len(kubelet.registrations)
+            await moved(kubelet_dir / "kubelet.sock")
+            await asyncio.sleep(0.5)
+            assert len(kubelet.registrations) == known
+            held.set()
+            await allocatable(kubelet)
+            assert not kubelet.overlaps
+
+
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "ended in order"])
+async def test_a_kubelet_that_ends_during_register_is_followed_by_the_next_one_at_once(
+    is_killed: bool, kubelet_dir: Path
+) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        entered = asyncio.Event()
+
+        async def hang(_: object) -> None:
+            if not entered.is_set():
+                entered.set()
+                await asyncio.sleep(30)
+
+        kubelet.on_register = hang
+        async with running(Node(kubelet_dir)):
+            await asyncio.wait_for(entered.wait(), 5)
+            await (kubelet.kill() if is_killed else kubelet.stop())
+            await asyncio.sleep(0.1)
+            restarted = time.monotonic()
+            await kubelet.start()
+            await allocatable(kubelet)
+            assert kubelet.registrations[-1].time - restarted < 0.3
+
+
+@pytest.mark.parametrize("name", RELEASES)
 async def test_a_resource_that_comes_back_at_once_is_registered_after_the_pause(name: str, kubelet_dir: Path) -> None:
     events: list[Event] = []
     async with (

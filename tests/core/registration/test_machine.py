@@ -246,11 +246,30 @@ def test_a_socket_that_was_touched_ends_no_long_pause() -> None:
     assert story.until_register() == pytest.approx(CLOSED)
 
 
-def test_a_kubelet_that_goes_away_ends_what_it_was_asked() -> None:
-    assert at_registering().take(KubeletGone()).actions == [Abandon(1), Close(1)]
-    assert at_queue().take(KubeletGone()).state == Waiting()
-    assert at_leaving().take(KubeletGone()).state == Absent()
-    assert isinstance(at_streaming().take(KubeletGone()).state, Streaming), "its stream says when it has ended"
+@pytest.mark.parametrize("place", [at_registering, at_accepted, at_streaming, at_leaving])
+def test_a_kubelet_sock_that_is_gone_ends_nothing_that_was_begun(place: Callable[[], Story]) -> None:
+    """The file may come back. What an ended kubelet was asked, and its streams, break by themselves."""
+    story = place()
+    before = story.state
+    assert (story.take(KubeletGone()).state, story.actions) == (before, [])
+    assert at_queue().take(KubeletGone()).state == Waiting(), "nothing was sent"
+
+
+def test_a_kubelet_sock_that_is_moved_away_and_back_lets_a_register_go_on() -> None:
+    """The kubelet may still dial the endpoint, so a second Register would be lost with it."""
+    story = at_registering().take(KubeletGone()).kubelet(touched=True)
+    assert (story.state, story.actions) == (at_registering().state, [])
+    assert isinstance(story.accept().open().state, Streaming)
+    again = at_leaving().take(KubeletGone(), Added()).kubelet(touched=True).sleep(pauses.REMOVED_ANSWER.seconds)
+    assert again.until_register() == pytest.approx(LATE)
+
+
+def test_a_kubelet_that_ends_during_register_is_followed_by_the_next_one_at_once() -> None:
+    lost = Refusal(Failure.CONNECTION_LOST)
+    assert at_registering().take(KubeletGone()).refuse(lost).kubelet().did(Register)
+    assert at_registering().take(KubeletGone()).kubelet().did(Register)
+    same_inode = at_registering().take(KubeletGone()).kubelet(touched=True)
+    assert same_inode.refuse(lost).until_register() == 0
 
 
 def test_an_own_socket_that_is_deleted_cannot_be_dialed() -> None:

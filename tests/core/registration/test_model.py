@@ -100,6 +100,11 @@ def test_a_connection_that_is_lost_because_kubelet_sock_was_touched_is_restored(
     assert str(Renewed(Reason.DEVICES_LOST)) in play(431, script)
 
 
+def test_a_kubelet_sock_that_is_moved_away_and_back_during_register_shortens_no_pause() -> None:
+    """The kubelet of 1.25 reaches no endpoint for a while, and goes on dialing."""
+    play(4, [Fault("slow_dials", 4, 0.0), Fault("add_or_withdraw", 2, 1.0), Fault("move_kubelet_socket", 0, 0.3)])
+
+
 def test_a_kubelet_sock_that_is_touched_during_a_withdrawal_shortens_no_pause() -> None:
     """The stream has ended by then, because the gateway ended it. It does not show that the kubelet is another one."""
     play(

@@ -149,7 +149,6 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Registering, StreamOpened, transitions.take_stream, Registering, Streaming),
         _on(Registering, OthersSeen, transitions.note_others, Registering),
         _on(Registering, KubeletSeen, transitions.abandon, Registering, Waiting),
-        _on(Registering, KubeletGone, transitions.abandon, Waiting),
         _on(Registering, Withdrawn, transitions.withdraw_later, Leaving),
         _on(Accepted, StreamOpened, transitions.take_stream, Accepted, Streaming),
         _on(Accepted, Tick, transitions.miss_stream, Accepted, Waiting),
@@ -171,7 +170,6 @@ TRANSITIONS: Mapping[_Key, Transition] = dict(
         _on(Leaving, Answered, transitions.leave_answered, Leaving, Absent, Waiting),
         _on(Leaving, Tick, transitions.leave_unanswered, Leaving, Absent, Waiting),
         _on(Leaving, KubeletSeen, transitions.leave_kubelet, Leaving, Absent, Waiting),
-        _on(Leaving, KubeletGone, transitions.leave_kubelet, Absent, Waiting),
         _on(Leaving, Added, transitions.add_again, Leaving),
         _on(Leaving, Withdrawn, transitions.withdraw_again, Leaving),
     )

@@ -198,16 +198,17 @@ def note_others(registration: Registration, _state: Registering, event: OthersSe
     return see_others(registration, event, registration.precedence.see(event.others, around.now, is_holding=True))
 
 
-def abandon(
-    registration: Registration, state: Registering, event: KubeletGone | KubeletSeen, around: Surroundings
-) -> Outcome:
-    """Give up an attempt with a kubelet that is not there any more."""
-    if isinstance(event, KubeletSeen):
-        if _has_attempt(registration, state.attempt, event.kubelet):
-            return _doubt(registration), ()
-        registration = registration._replace(retry=at_once(event.reason, event.kubelet.since))
+def abandon(registration: Registration, state: Registering, event: KubeletSeen, around: Surroundings) -> Outcome:
+    """Give up an attempt with a kubelet that is not there any more.
+
+    That kubelet.sock is gone does not show it: the file can be moved away and back. The call of a kubelet that has
+    ended breaks by itself.
+    """
+    if _has_attempt(registration, state.attempt, event.kubelet):
+        return _doubt(registration), ()
     closed = close_dialed(registration, state.attempt, around.now)
-    return closed._replace(state=Waiting()), (Abandon(state.attempt), Close(state.attempt))
+    retry = at_once(event.reason, event.kubelet.since)
+    return closed._replace(state=Waiting(), retry=retry), (Abandon(state.attempt), Close(state.attempt))
 
 
 def _has_attempt(registration: Registration, attempt: int, kubelet: Kubelet) -> bool:
@@ -373,11 +374,9 @@ def leave_unanswered(registration: Registration, state: Leaving, _event: Tick, a
     return after, (Abandon(state.attempt), *actions)
 
 
-def leave_kubelet(
-    registration: Registration, state: Leaving, event: KubeletGone | KubeletSeen, around: Surroundings
-) -> Outcome:
+def leave_kubelet(registration: Registration, state: Leaving, event: KubeletSeen, around: Surroundings) -> Outcome:
     """Close everything, because the kubelet that was asked is not there any more."""
-    if isinstance(event, KubeletSeen) and _has_attempt(registration, state.attempt, event.kubelet):
+    if _has_attempt(registration, state.attempt, event.kubelet):
         return registration, ()
     after, actions = _left(close_dialed(registration, state.attempt, around.now), state)
     return after, (Abandon(state.attempt), *actions)

@@ -115,6 +115,16 @@ class Folder:
             self.identity = self.identity._replace(changed=self.changes + 1)
             self.changed()
 
+    def move_kubelet_away(self) -> None:
+        """Give kubelet.sock another name. Connections to it go on."""
+        self.identity = None
+        self.changed()
+
+    def move_kubelet_back(self, identity: Identity) -> None:
+        """Give it the name again. It is the same file as before."""
+        self.identity = identity
+        self.changed()
+
     def remove_kubelet(self) -> None:
         self.identity = self.kubelet = None
         self.changed()

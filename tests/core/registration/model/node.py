@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from core.registration.model.checks import Counts
-from core.registration.model.files import Folder
+from core.registration.model.files import Folder, Identity
 from core.registration.model.gateways import Gateway
 from core.registration.model.kubelets import FAMILIES, Connection, Family, Kubelet, Second
 from core.registration.model.virtual_time import Time
@@ -95,6 +95,18 @@ class Node:
         self.folder.touch()
         if self.folder.kubelet is not None:
             self.folder.kubelet.was_touched = True
+
+    def move_kubelet_socket(self, choice: int) -> None:
+        """Move kubelet.sock away and back. The kubelet lives on."""
+        if (identity := self.folder.identity) is not None and self.folder.kubelet is not None:
+            self.time.tell("node", "moves kubelet.sock away")
+            self.folder.move_kubelet_away()
+            self.time.after((0.0005, 0.02, 0.3, 2.0)[choice % 4], self._move_back, self.folder.kubelet, identity)
+
+    def _move_back(self, kubelet: Kubelet, identity: Identity) -> None:
+        if self.folder.kubelet is kubelet and self.folder.identity is None:
+            self.time.tell("node", "moves kubelet.sock back")
+            self.folder.move_kubelet_back(identity)
 
     def replace_directory(self, choice: int) -> None:
         """Replace the directory. The kubelet is killed and starts again in the new one."""
@@ -299,6 +311,7 @@ FAULTS: Sequence[str] = (
     "end_kubelet",
     "stop_kubelet",
     "touch_kubelet",
+    "move_kubelet_socket",
     "replace_directory",
     "delete_sockets",
     "slow_answers",
