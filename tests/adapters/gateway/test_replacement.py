@@ -251,6 +251,21 @@ async def test_an_elder_that_hears_late_that_it_is_replaced_does_not_have_the_la
             assert younger.registrar.instance in watched.kubelet.lists[-1].endpoint
 
 
+async def test_an_elder_that_has_forgotten_that_it_agreed_is_asked_again(kubelet_dir: Path, state_dir: Path) -> None:
+    """It forgets it when it sees a kubelet.sock, which the younger one may have seen before it asked."""
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        async with inside(Node(kubelet_dir), state_dir) as younger:
+            await watched.streams(2)
+            resource = elder.registrar._resources[RESOURCE]
+            precedence = resource.registration.precedence.start_over()
+            resource.registration = resource.registration._replace(precedence=precedence)
+            await watched.streams(1)
+            assert watched.current() == younger.registrar.instance
+            await until(lambda: any(each.stands_by for each in elder.registrar.status()), "the elder's end")
+            assert not watched.wrong
+
+
 async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_dir: Path, driver: Driver) -> None:
     async with Watched(kubelet_dir) as watched, process(kubelet_dir, driver) as first:
         await watched.eight()

@@ -203,7 +203,7 @@ class OtherGateways:
 
     async def _share(self, instance: str, resources: frozenset[ResourceName]) -> None:
         """Ask an older gateway whether this one may replace it. It may if both offer the same devices."""
-        answer = await self._tell(instance, {"command": "share", "resources": self._handover.digests(resources)})
+        answer = await self._tell(instance, self._share_request(resources))
         agreed = resources & (_names(answer, "agreed") if "answer" in answer else frozenset())
         if refused := resources - agreed:
             problem = answer["answer"].get("problem") if "answer" in answer else answer["error"]
@@ -223,15 +223,21 @@ class OtherGateways:
                 async with asyncio.timeout(SAY_AGAIN if sharing else None):
                     version, now = await self._handover.sharing.newer_than(version)
                     sharing = dict(now)
-            if sharing != told:
+            is_told = sharing == told
+            if not is_told:
                 await asyncio.sleep(pauses.BOTH_HOLD.seconds)
                 if self._handover.sharing.value != sharing:
                     continue  # a stream has ended meanwhile, and the older gateway is the one that serves
                 told = sharing
             for instance, resources in sharing.items():
-                request = {"command": "take_over", "instance": self._handover.instance, "resources": sorted(resources)}
                 with contextlib.suppress(OSError, TimeoutError, ValueError, EOFError):
-                    await self._tell(instance, request)
+                    if is_told:  # it may have forgotten that it agreed, because it saw a kubelet.sock meanwhile
+                        await self._tell(instance, self._share_request(resources))
+                    request = {"command": "take_over", "instance": self._handover.instance}
+                    await self._tell(instance, request | {"resources": sorted(resources)})
+
+    def _share_request(self, resources: frozenset[ResourceName]) -> Mapping[str, Any]:
+        return {"command": "share", "resources": self._handover.digests(resources)}
 
     async def _tell(self, instance: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send a gateway a request, and return its answer.
