@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from core.registration.model.endpoints import Endpoints
 from core.registration.model.files import Socket
-from core.registration.model.kubelets import Call
-from core.registration.model.virtual_time import Time
+from core.registration.model.kubelets import Call, Connection
+from core.registration.model.lists import Lists
+from core.registration.model.virtual_time import Process, Time
 from plugin_gateway.core.registration.machine import TRANSITIONS
 from plugin_gateway.core.registration.states import (
     Accepted,
@@ -19,10 +20,12 @@ from plugin_gateway.core.registration.states import (
     Streaming,
     Waiting,
 )
-from plugin_gateway.core.registration.values import Answered, Event, StreamEnded
+from plugin_gateway.core.registration.values import Answered, Event, Replaced, StreamEnded
 
 Reached = tuple[str, str, str]
 """A state, an event, and the state that followed."""
+JUST = 0.05
+"""Seconds within which other gateways cannot know that a stream has ended."""
 Noted = Sequence[tuple["Resource", Event, float]]
 """What has happened and was not taken yet."""
 
@@ -49,8 +52,11 @@ def declared() -> set[Reached]:
 class Resource:
     """One resource of a gateway. It is kept when it is withdrawn."""
 
-    def __init__(self, name: str, registration: Registration) -> None:
+    def __init__(self, name: str, registration: Registration, owner: Process, devices: int) -> None:
+        """``devices`` is the state of the devices that the owner knows."""
         self.name = name
+        self.owner = owner
+        self.lists = Lists(owner, self.streams, devices)
         self.registration = registration
         self.endpoints: Endpoints | None = None
         self.withdrawn: list[Endpoints] = []
@@ -58,6 +64,11 @@ class Resource:
         """The sockets whose names a kubelet has, by attempt."""
         self.calls: dict[int, Call] = {}
         """The Register calls that are not answered, by attempt."""
+
+    def streams(self) -> list[Connection]:
+        """Return the connections to which lists are sent."""
+        sockets = self.endpoints.all() if self.endpoints is not None else []
+        return [each.connection for each in sockets if each.connection is not None]
 
     @property
     def socket(self) -> Socket | None:
@@ -73,6 +84,20 @@ def check_step(time: Time, counts: Counts, before: Registration, event: Event, a
     if state not in allowed:
         time.must(holds=False, text=f"{before.state} and {event} lead to {after.state}")
     counts.reached[came_from.__name__, event_type.__name__, state.__name__] += 1
+
+
+def check_handover(time: Time, resource: Resource, before: Registration, event: Event, after: Registration) -> None:
+    """A gateway gives way only to another one whose stream is open, or was a moment ago."""
+    if not (isinstance(event, Replaced) and isinstance(before.state, Streaming) and after.state != before.state):
+        return
+    owner: object = resource.owner
+    kubelet = resource.named[before.state.attempt][0].made[0].kubelet
+    others = [each for each in kubelet.streams(resource.name) if each.call.plugin is not owner]
+    ended = kubelet.last_end.get(resource.name)
+    just_ended = ended is not None and ended.plugin is not owner and time.now - ended.at < JUST
+    time.must(
+        others or just_ended or not kubelet.is_alive, f"{resource.owner.name} gives way to nobody with {resource.name}"
+    )
 
 
 def check_ways_out(time: Time, who: str, resources: Collection[Resource], noted: Noted) -> None:

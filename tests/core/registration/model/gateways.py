@@ -3,24 +3,20 @@
 import math
 from collections.abc import Sequence
 
-from core.registration.model.checks import Counts, Resource, check_step, check_ways_out
+from core.registration.model.checks import Counts, Resource, check_handover, check_step, check_ways_out
 from core.registration.model.endpoints import Endpoints
 from core.registration.model.files import Folder, Identity, Socket
 from core.registration.model.kubelets import Call, Connection
 from core.registration.model.neighbours import Neighbours
 from core.registration.model.virtual_time import Process, Time
+from core.registration.model.words import ControlSockets, Words
 from core.registration.story import DIALECTS
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.order import ladder, next_turn
 from plugin_gateway.core.registration.precedence import Precedence
-from plugin_gateway.core.registration.states import (
-    Accepted,
-    Leaving,
-    Registration,
-    Streaming,
-)
+from plugin_gateway.core.registration.states import Accepted, Leaving, Registration, Streaming, Waiting
 from plugin_gateway.core.registration.values import (
     Abandon,
     Action,
@@ -33,6 +29,7 @@ from plugin_gateway.core.registration.values import (
     Kubelet,
     KubeletGone,
     KubeletSeen,
+    ListAgain,
     LookForOthers,
     Manners,
     OtherLeft,
@@ -59,13 +56,26 @@ MAX_ROUNDS = 100
 class Gateway(Process):
     """One process."""
 
-    def __init__(self, time: Time, folder: Folder, instance: str, counts: Counts, *, has_inotify: bool) -> None:
+    def __init__(
+        self,
+        time: Time,
+        folder: Folder,
+        instance: str,
+        counts: Counts,
+        *,
+        devices: int,
+        control: ControlSockets | None,
+        has_inotify: bool,
+    ) -> None:
+        """``devices`` is the state of the devices, ``control`` where gateways of a kubelet of 1.37 talk."""
         super().__init__(time, f"gateway {instance}")
         self.folder = folder
         self.instance = instance
         self.allowed: Sequence[Manners] = DIALECTS
         self.can_bind = True
         self.resources: dict[str, Resource] = {}
+        self._devices = devices
+        self._words = Words(self, control) if control is not None else None
         self._counts = counts
         self._last: str | None = None
         self._happened: list[tuple[Resource, Event, float]] = []
@@ -97,7 +107,7 @@ class Gateway(Process):
             known = Registration(
                 Precedence(self.instance), kubelet=self._kubelet, is_kubelet_present=bool(self._is_present)
             )
-            resource = self.resources[name] = Resource(name, known)
+            resource = self.resources[name] = Resource(name, known, self, self._devices)
         resource.endpoints = Endpoints(self.folder, lambda: self._new_socket(name), self._close_socket)
         self._note(resource, Added())
 
@@ -117,10 +127,24 @@ class Gateway(Process):
         """Let a resource be registered again."""
         self._note(self.resources[name], Renewed(Reason.DEVICES_LOST))
 
+    def hear(self, name: str, event: Event) -> None:
+        """Learn from a control socket what another gateway does with a resource."""
+        if name in self.resources:
+            self._note(self.resources[name], event)
+
     def hear_left(self, instance: str) -> None:
         """Learn from a control socket that another gateway has left."""
         for resource in self.offered():
             self._note(resource, OtherLeft(instance))
+
+    def look_for_others(self, name: str) -> None:
+        self._note_others(self.resources[name])
+
+    def see_devices(self, devices: int) -> None:
+        """See another state of the devices."""
+        self._devices = max(devices, self._devices)
+        for resource in self.resources.values():
+            resource.lists.publish(self._devices)
 
     def allow(self, dialects: Sequence[Manners]) -> None:
         """Use only these dialects from now on."""
@@ -142,6 +166,8 @@ class Gateway(Process):
                 call.is_given_up = True
         if self._on_change in self.folder.watchers:
             self.folder.watchers.remove(self._on_change)
+        if self._words is not None:
+            self._words.end(in_order=in_order)
         self.is_alive = False
 
     # What a kubelet does.
@@ -178,6 +204,7 @@ class Gateway(Process):
             return
         socket.was_claimed, socket.connection = True, connection
         self._note(self.resources[socket.resource], StreamOpened(socket.attempt))
+        self.resources[socket.resource].lists.begin(connection)
         if socket.ends_lists:
             self.soon(self._end_stream, socket)
 
@@ -242,6 +269,8 @@ class Gateway(Process):
             self._take(resource, Tick(), self.time.now)
         self._take_all()
         self._give_turns()
+        if self._words is not None:
+            self._words.publish()
         again = math.inf
         in_place = [self._keep_in_place(each) for each in self.offered()] if self.folder.exists else []
         if not all(in_place):
@@ -270,11 +299,14 @@ class Gateway(Process):
         before = resource.registration
         resource.registration, actions = step(before, event, around)
         check_step(self.time, self._counts, before, event, resource.registration)
+        check_handover(self.time, resource, before, event, resource.registration)
         is_news = type(before.state) is not type(resource.registration.state)
         if is_news or not isinstance(event, Tick | OthersSeen):
             self.time.tell(self.name, resource.name, event, "->", resource.registration.state, *actions)
         for action in actions:
             self._perform(resource, action)
+        if isinstance(resource.registration.state, Waiting):
+            resource.lists.go_on()
         self._forget_closed(resource)
         state = resource.registration.state
         if isinstance(state, Accepted | Streaming):
@@ -303,6 +335,8 @@ class Gateway(Process):
                 self._close_withdrawn(resource)
             case LookForOthers():
                 self._note_others(resource)
+            case ListAgain():
+                resource.lists.repeat()
             case ReportRegistered(attempt) | ReportStreamEnded(attempt):
                 resource.named[attempt][1].mark()
             case _:

@@ -104,7 +104,7 @@ class Call:
 class Connection:
     """A connection of the kubelet to an endpoint, from the beginning of the dial."""
 
-    __slots__ = ("call", "ended", "is_made", "is_open", "kubelet", "socket")
+    __slots__ = ("call", "ended", "is_made", "is_open", "kubelet", "listed", "socket")
 
     def __init__(self, kubelet: "Kubelet", call: Call) -> None:
         self.kubelet = kubelet
@@ -114,6 +114,14 @@ class Connection:
         self.is_open = False
         """Whether the stream is open."""
         self.ended: float | None = None
+        self.listed = 0.0
+        """When the last list arrives."""
+
+    def send_list(self, devices: int) -> None:
+        """Send a list of the devices in this state. It arrives in order, also if the gateway then ends the stream."""
+        time = self.kubelet.time
+        self.listed = max(self.listed, time.now + time.list_delay())
+        time.after(self.listed - time.now, self.kubelet.deliver, self.kubelet.take_list, self, devices)
 
     def end_by_plugin(self) -> None:
         """End the connection, because the gateway has closed it or was killed."""
@@ -123,6 +131,8 @@ class Connection:
 
     def end(self, *, by_plugin: bool) -> None:
         self.ended = self.kubelet.time.now
+        if self.is_open and not self.kubelet.streams(self.call.resource):
+            self.kubelet.gaps += 1
         self.kubelet.last_end[self.call.resource] = End(self.ended, self.call.plugin, by_plugin=by_plugin)
 
 
@@ -135,6 +145,8 @@ class Kubelet(Process):
         self.family = family
         self.number = number
         self.answer_delay = 0.0
+        self.stream_delay = 0.0
+        """Seconds from the answer to the stream, if the kubelet dials before it answers."""
         self.lost_answers = 0
         self.refusals: list[Failure] = []
         """How the next Register calls are refused."""
@@ -157,6 +169,10 @@ class Kubelet(Process):
         self.was_stopped_long = False
         """Whether it was stopped for so long that no pause could be long enough."""
         self.paths: set[str] = set()
+        self.lists: dict[str, tuple[Connection, int]] = {}
+        """The last list of each resource: whose it was, and the state of the devices."""
+        self.gaps = 0
+        """How often a resource lost its last stream."""
         self.calls: dict[Call, None] = {}
         """Those that are not answered."""
         self.busy: dict[str, Call] = {}
@@ -290,7 +306,7 @@ class Kubelet(Process):
         if connection.ended is not None or connection.call not in self.calls:
             return
         self._answer(connection.call, None)
-        self.soon(self._open, connection)
+        self.later(self.time.delay() + self.stream_delay, self._open, connection)
 
     def _open(self, connection: Connection) -> None:
         """Open the stream."""
@@ -314,6 +330,16 @@ class Kubelet(Process):
             self.newest.pop(self._key(connection), None)
             if connection.call in self.calls:
                 self._answer(connection.call, Refusal(failure))
+
+    # Streams.
+
+    def streams(self, resource: str) -> list[Connection]:
+        """Return the open streams of a resource."""
+        return [each for each in self.connections.get(resource, []) if each.is_open and each.ended is None]
+
+    def take_list(self, connection: Connection, devices: int) -> None:
+        """Take a list. The last one counts, from whichever stream it comes."""
+        self.lists[connection.call.resource] = (connection, devices)
 
     # The end of a connection.
 

@@ -9,6 +9,7 @@ from core.registration.model.files import Folder, Identity
 from core.registration.model.gateways import Gateway
 from core.registration.model.kubelets import FAMILIES, Connection, Family, Kubelet, Second
 from core.registration.model.virtual_time import Time
+from core.registration.model.words import ControlSockets
 from core.registration.story import DIALECTS
 from plugin_gateway.core.registration.failures import Failure
 from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
@@ -27,6 +28,8 @@ LONG_STOP = 0.9
 """Seconds of a stop that is longer than what the longest pause after a stream covers."""
 
 
+SHARING_SEEDS = (1, 4)
+"""The remainders of the seeds with which it is certain that all kubelets are of 1.37, so that gateways can share."""
 KINDS = (*FAMILIES, FAMILIES[0], FAMILIES[4])
 """The families that a kubelet can be of. Those of which more can be wrong are there twice."""
 
@@ -46,6 +49,10 @@ class Node:
         self.gateways: list[Gateway] = []
         self.wanted: list[str] = list(RESOURCES[: 1 + seed % len(RESOURCES)])
         """The resources that every gateway offers."""
+        self.control = ControlSockets(self.time) if seed % 16 in SHARING_SEEDS else None
+        """None unless it is certain that all kubelets are of 1.37."""
+        self.devices = 0
+        """The state of the devices. Gateways see it a moment later."""
         self._numbers = count(1)
 
     # Kubelets.
@@ -63,6 +70,7 @@ class Node:
         self._begin(before, reuses_inode=choice // 8 % 2 == 1)
 
     def _begin(self, family: Family, *, reuses_inode: bool) -> None:
+        family = family if self.control is None else FAMILIES[-1]
         if not self.folder.exists:
             self.folder.appear()
         self.kubelet = Kubelet(self.time, self.folder, family, next(self._numbers))
@@ -144,6 +152,11 @@ class Node:
         if self.kubelet is not None:
             self.kubelet.dial_not_before = self.time.now + (0.01, 0.5, 2.0, 9.0, 11.0)[choice % 5]
 
+    def slow_streams(self, choice: int) -> None:
+        """Let the kubelet open its streams later."""
+        if self.kubelet is not None:
+            self.kubelet.stream_delay = (0.0, 0.1, 1.2, 2.5)[choice % 4]
+
     def drop_stream(self, choice: int) -> None:
         """Let the kubelet end one of its streams."""
         if self.kubelet is not None and not self.kubelet.is_stopped:
@@ -159,7 +172,15 @@ class Node:
         if len(running) < 3:
             self.time.run(START)
             name = f"{next(self._numbers):03}"
-            gateway = Gateway(self.time, self.folder, name, self.counts, has_inotify=choice % 4 != 0)
+            gateway = Gateway(
+                self.time,
+                self.folder,
+                name,
+                self.counts,
+                devices=self.devices,
+                control=self.control,
+                has_inotify=choice % 4 != 0,
+            )
             self.gateways.append(gateway)
             for resource in self.wanted:
                 gateway.add(resource)
@@ -171,8 +192,29 @@ class Node:
             gateway = running[choice // 2 % len(running)]
             gateway.end(in_order=choice % 2 == 0)
             self.gateways.remove(gateway)
-            for other in self._running() if choice // 4 % 2 else ():  # else they cannot reach its control socket
+            for other in (
+                self._running() if choice // 4 % 2 and self.control is None else ()
+            ):  # else they cannot reach its control socket
                 other.deliver(other.hear_left, gateway.name)
+
+    def change_devices(self, choice: int) -> None:
+        """Change the state of the devices. One of the gateways may see it late."""
+        self.devices += 1
+        for gateway in self._running():
+            slowly = choice // 2 % 2 and gateway is self._running()[choice % 2 % len(self._running())]
+            gateway.later(2.0 if slowly else self.time.list_delay(), gateway.see_devices, self.devices)
+
+    def break_words(self, choice: int) -> None:
+        """Break the connections to the control sockets, or let words come late for a while."""
+        if self.control is not None:
+            if choice % 2:
+                self.control.break_all()
+            self.control.delay = (0.0, 0.02, 0.5, 2.0, 7.0)[choice // 2 % 5]
+            self.time.after(3.0, self._hurry_words)
+
+    def _hurry_words(self) -> None:
+        if self.control is not None:
+            self.control.delay = 0.0
 
     def stop_gateway(self, choice: int) -> None:
         """Stop a gateway for a while."""
@@ -265,6 +307,7 @@ class Node:
             self._begin(FAMILIES[-1 - next(self._numbers) % len(FAMILIES)], reuses_inode=False)
         else:
             kubelet.go_on()
+            kubelet.stream_delay = 0.0
             kubelet.answer_delay, kubelet.lost_answers, kubelet.refusals, kubelet.dial_not_before = 0.0, 0, [], 0.0
         if not self._running():
             self.start_gateway(1)
@@ -283,6 +326,7 @@ class Node:
             must(len(streams) == expected, f"{name} has {len(streams)} streams, not {expected}")
             for stream in streams:
                 must(self._is_known(kubelet, stream), f"the kubelet has lost track of {stream.socket.name}")
+                must(kubelet.lists[name][1] == self.devices, f"the last list of {name} is of {kubelet.lists[name][1]}")
         for gateway in self._running():
             self._check_gateway(gateway, kubelet)
 
@@ -319,11 +363,14 @@ FAULTS: Sequence[str] = (
     "lose_answers",
     "refuse",
     "slow_dials",
+    "slow_streams",
     "drop_stream",
     "drop_stream",
     "start_gateway",
     "end_gateway",
     "stop_gateway",
+    "change_devices",
+    "break_words",
     "change_settings",
     "add_or_withdraw",
     "add_or_withdraw",
@@ -335,3 +382,22 @@ FAULTS: Sequence[str] = (
     "be_quiet",
 )
 """The methods of `Node`. Those that stand twice happen more often."""
+SHARING_FAULTS: Sequence[str] = (
+    "restart_kubelet",
+    "touch_kubelet",
+    "move_kubelet_socket",
+    "slow_answers",
+    "slow_streams",
+    "slow_streams",
+    "drop_stream",
+    "drop_stream",
+    "start_gateway",
+    "start_gateway",
+    "end_gateway",
+    "stop_gateway",
+    "stop_gateway",
+    "change_devices",
+    "break_words",
+    "break_words",
+)
+"""Those that matter most to gateways that share a resource."""

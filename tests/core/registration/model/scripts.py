@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from core.registration.model.checks import Counts
-from core.registration.model.node import FAULTS, Node
+from core.registration.model.node import FAULTS, SHARING_FAULTS, SHARING_SEEDS, Node
 from core.registration.model.virtual_time import InvariantError
 
 PAUSES = (0.0, 0.0003, 0.001, 0.004, 0.02, 0.06, 0.1, 0.3, 1.0, 1.5, 3.0, 5.0, 11.0, 16.0)
@@ -30,13 +30,23 @@ def draw(seed: int, length: int) -> Script:
     """Return random faults. In every second script they follow each other quickly."""
     chance = random.Random(seed)
     pauses = PAUSES if seed % 2 else PAUSES[:HURRY]
-    return [Fault(chance.choice(FAULTS), chance.randint(0, MAX_CHOICE), chance.choice(pauses)) for _ in range(length)]
+    faults = SHARING_FAULTS if seed % 16 == SHARING_SEEDS[0] else FAULTS
+    return [Fault(chance.choice(faults), chance.randint(0, MAX_CHOICE), chance.choice(pauses)) for _ in range(length)]
 
 
 def play(seed: int, script: Script, counts: Counts | None = None) -> str:
     """Let the faults happen to a node with a kubelet and a gateway. Then it has to become orderly.
 
     Returns the end of the story.
+
+    Raises:
+        InvariantError: with the story.
+    """
+    return after(seed, script, counts).time.story()
+
+
+def after(seed: int, script: Script, counts: Counts | None = None) -> Node:
+    """Return the node on which a script was played.
 
     Raises:
         InvariantError: with the story.
@@ -49,7 +59,7 @@ def play(seed: int, script: Script, counts: Counts | None = None) -> str:
         getattr(node, fault.name)(fault.choice)
         node.time.run(fault.pause)
     node.be_quiet(0)
-    return node.time.story()
+    return node
 
 
 def problem(seed: int, script: Script) -> str | None:

@@ -32,6 +32,7 @@ class Time:
     def __init__(self, seed: int) -> None:
         self.now = 100.0
         self.random = random.Random(seed)
+        self._list_random = random.Random(seed)
         self._due: list[tuple[float, int, Work, tuple[Any, ...]]] = []
         self._numbers = count()
         self._story: deque[Told] = deque(maxlen=MAX_TOLD)
@@ -48,6 +49,10 @@ class Time:
         """Return a random delay of a message on one machine: usually below 1 ms, sometimes 5 ms."""
         chance = self.random.random()
         return 0.005 * chance**4 + 0.00005
+
+    def list_delay(self) -> float:
+        """Return a random delay of a list."""
+        return 0.005 * self._list_random.random() ** 4 + 0.00005
 
     def run(self, seconds: float) -> None:
         """Let everything happen that is due in these seconds."""
