@@ -138,6 +138,23 @@ async def test_a_kubelet_that_ends_during_register_is_followed_by_the_next_one_a
 
 
 @pytest.mark.parametrize("name", RELEASES)
+async def test_an_attempt_with_a_killed_kubelet_does_not_reach_the_next_one_without_its_socket(
+    name: str, kubelet_dir: Path
+) -> None:
+    """A kubelet deletes the sockets in its directory when it starts. Then it would dial the one that is gone."""
+    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(Node(kubelet_dir)) as node:
+        await allocatable(kubelet)
+        (resource,) = node.registrar._resources.values()
+        attempt = resource.registration.attempt
+        await kubelet.kill()
+        await until(lambda: resource.registration.attempt not in {attempt, None}, "the next attempt")
+        restarted = time.monotonic()
+        await kubelet.start()
+        await allocatable(kubelet)
+        assert kubelet.registrations[-1].time - restarted < 1.0
+
+
+@pytest.mark.parametrize("name", RELEASES)
 async def test_a_resource_that_comes_back_at_once_is_registered_after_the_pause(name: str, kubelet_dir: Path) -> None:
     events: list[Event] = []
     async with (

@@ -29,7 +29,7 @@ from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.order import next_turn
 from plugin_gateway.core.registration.precedence import OtherGateway, Precedence
-from plugin_gateway.core.registration.states import Accepted, Leaving, Registration, Streaming
+from plugin_gateway.core.registration.states import Accepted, Leaving, Registering, Registration, Streaming
 from plugin_gateway.core.registration.values import (
     Added,
     Event,
@@ -279,10 +279,11 @@ class Registrar:
     async def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """React to a kubelet that has appeared, ended or been replaced."""
         was_present, self._is_present = self._is_present, found is not None
+        is_same_file = self._identity is not None and found is not None and self._is_same_file(self._identity, found)
         if tap.note is not None and was_present is not self._is_present:
             tap.note("kubelet", is_there=self._is_present)
         elif tap.note is not None and found and self._identity and self._identity != found:
-            tap.note("replaced", is_same_file=self._identity.shares_inode(found))
+            tap.note("replaced", is_same_file=is_same_file)
         if found is None:
             if was_present:
                 await self._tell_all(KubeletGone())
@@ -290,12 +291,20 @@ class Registrar:
         before, self._identity = self._identity, found
         if self._kubelet is not None and before == found and was_present:
             return
-        touched = self._kubelet.life if self._kubelet is not None and before and before.shares_inode(found) else None
+        touched = self._kubelet.life if self._kubelet is not None and is_same_file else None
         if self._kubelet is None or before != found:
             self.kubelets_seen += 1
             self._kubelet = Kubelet(self.kubelets_seen, time.monotonic(), just_started=was_present is False)
         reason = Reason.KUBELET_REPLACED if was_present else Reason.KUBELET_APPEARED
         await self._tell_all(KubeletSeen(self._kubelet, reason, touched))
+
+    def _is_same_file(self, before: FileIdentity, found: FileIdentity) -> bool:
+        """Whether kubelet.sock can be the same file as before, which somebody touched.
+
+        A new kubelet deletes the sockets in its directory before it makes its own, which can get the inode of one.
+        """
+        attempts = [each for each in self._offered() if isinstance(each.registration.state, Registering)]
+        return before.shares_inode(found) and all(each.endpoint and each.endpoint.is_in_place() for each in attempts)
 
     async def _tell_all(self, event: KubeletSeen | KubeletGone) -> None:
         """Tell each state machine about the kubelet.
