@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import h11
 
+from plugin_gateway.adapters.support.strict_json import parse
 from plugin_gateway.core.errors import GatewayError
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -165,7 +166,7 @@ def _named(status: int) -> str:
 def _explained(text: bytes) -> str:
     """Return the message of a Status object, for the end of an error message."""
     try:
-        words = json.loads(text)["message"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        words = parse(text)["message"]
+    except (ValueError, KeyError, TypeError):
         return ""
     return f": {str(words)[:_SHOWN]}"

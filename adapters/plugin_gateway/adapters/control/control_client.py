@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from plugin_gateway.adapters.control.control_socket import control_sockets
 from plugin_gateway.adapters.gateway.status import GatewayIdentity, Status
 from plugin_gateway.adapters.gateway.status_document import decode
-from plugin_gateway.adapters.support.strict_json import MisfitError
+from plugin_gateway.adapters.support.strict_json import MisfitError, parse
 from plugin_gateway.adapters.support.unix_files import peer_of, who_may
 from plugin_gateway.core.errors import GatewayError
 
@@ -178,8 +178,8 @@ def _parse(path: Path, data: bytes) -> Mapping[str, Any]:
         ControlError: it is an error, or no answer at all.
     """
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        found = parse(data)
+    except ValueError as error:
         raise ControlError(f"the gateway at {path} hung up; it answers root alone") from error
     match found:
         case {"answer": dict(answer)} if len(found) == 1:

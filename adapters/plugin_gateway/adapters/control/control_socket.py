@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.support.connections import Clients
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.strict_json import parse
 from plugin_gateway.adapters.support.unix_files import find_listener, identify_socket, peer_of
 from plugin_gateway.core.errors import GatewayError
 
@@ -149,8 +150,8 @@ class ControlServer:
 
     async def _answer_to(self, data: bytes) -> Mapping[str, Any] | Promise:
         try:
-            request = json.loads(data)
-        except (ValueError, RecursionError):
+            request = parse(data)
+        except ValueError:
             return {"error": "the request is not JSON"}
         if not isinstance(request, dict):
             return {"error": "the request has no names with values"}

@@ -28,6 +28,7 @@ from typing import Any
 from plugin_gateway.adapters.control.control_socket import Promise, is_allowed, socket_name
 from plugin_gateway.adapters.registration.handover import Handover
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.strict_json import parse
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.names import ResourceName
@@ -269,10 +270,7 @@ class _Lines:
             if len(self._data) > MAX_ANSWER:
                 raise ValueError
         line, self._data = self._data.split(b"\n", 1)
-        try:
-            found = json.loads(line)
-        except RecursionError as error:
-            raise ValueError from error
+        found = parse(line)
         if not isinstance(found, dict) or not found.keys() <= {"answer", "error"}:
             raise ValueError
         return found

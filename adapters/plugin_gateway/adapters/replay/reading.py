@@ -1,6 +1,5 @@
 """Reads a recording strictly. It can come from a user, and be cut, of another version, or no recording at all."""
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -31,6 +30,7 @@ from plugin_gateway.adapters.support.strict_json import (
     null_or,
     number,
     one_of,
+    parse,
     shown,
     text,
     truth,
@@ -176,8 +176,8 @@ def _is_cut(data: bytes) -> bool:
     if data.endswith(b"\n"):
         return False
     try:
-        json.loads(data)
-    except (ValueError, RecursionError):
+        parse(data)
+    except ValueError:
         return True
     return False
 
@@ -257,10 +257,10 @@ def _parse(data: bytes) -> dict[str, Any]:
     if data.startswith(_BYTE_ORDER_MARK):
         raise MisfitError("a byte order mark, which the recorder does not write; an editor may have")
     try:
-        return names(json.loads(data.decode(), parse_constant=_refuse_constant))
+        return names(parse(data.decode(), _refuse_constant))
     except UnicodeDecodeError as error:
         raise MisfitError("not UTF-8") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MisfitError("not JSON") from error
 
 

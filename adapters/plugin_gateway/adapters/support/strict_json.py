@@ -4,6 +4,7 @@ Each reader is a function from a value to the result. Readers for lists and obje
 parts.
 """
 
+import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
@@ -31,6 +32,18 @@ class MisfitError(Exception):
         super().__init__(f"{place}: {problem}" if place else problem)
         self.problem = problem
         self.place = place
+
+
+def parse(data: bytes | str, refuse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Return the value of a JSON text. ``refuse_constant`` is called for ``NaN`` and infinity.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(data, parse_constant=refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def within(place: str, read: Read[_Value], value: object) -> _Value:
