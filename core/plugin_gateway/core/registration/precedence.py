@@ -64,7 +64,7 @@ class Precedence(NamedTuple):
     @property
     def sharing(self) -> frozenset[str]:
         """The instances that hold a stream beside this one, and agree to be replaced by it."""
-        return frozenset(self.shared.keys() & (self.known.keys() - self.idle_since.keys()))
+        return frozenset(filter(self.sees_stream_of, self.shared))
 
     def start_over(self) -> "Precedence":
         """Give the older gateway precedence again, because the kubelet is new."""
