@@ -66,10 +66,6 @@ class HostNodes(Protocol):
         """
         ...
 
-    def generation(self) -> int:
-        """Return a number. If it is the same as before, `present` returns the same for paths that it was asked for."""
-        ...
-
     def is_visible(self) -> bool:
         """Whether this process sees the folder of the device nodes. If not, a node that it does not see can exist."""
         ...

@@ -48,9 +48,6 @@ class Nodes:
     def present(self, paths: Sequence[str]) -> frozenset[str]:
         return frozenset(paths) - {"/dev/nvidia-uvm"}
 
-    def generation(self) -> int:
-        return 0
-
     def is_visible(self) -> bool:
         return True
 

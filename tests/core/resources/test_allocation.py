@@ -44,9 +44,6 @@ class Host:
     def present(self, paths: Sequence[str]) -> Container[str]:
         return self._paths or paths
 
-    def generation(self) -> int:
-        return 0
-
     def is_visible(self) -> bool:
         return self._visible
 

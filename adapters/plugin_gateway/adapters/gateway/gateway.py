@@ -31,7 +31,7 @@ from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirs
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
-    from plugin_gateway.core.ports import HostNodes
+    from plugin_gateway.adapters.serving.resource import FollowedNodes
 
 OVERDUE_PAUSE = 0.5
 """Seconds before the next look at a change that is due but cannot happen yet.
@@ -66,7 +66,7 @@ class ServingPolicy(NamedTuple):
 
     rules: tuple[ResourceRule, ...]
     policy: AllocationPolicy
-    nodes: "HostNodes"
+    nodes: "FollowedNodes"
     health: HealthPolicy
     fail_on_init_error: bool = False
     """Whether to end if the first look finds no driver."""

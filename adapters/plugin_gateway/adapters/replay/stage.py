@@ -33,10 +33,6 @@ class RecordedNodes:
         """Return True: what the recorded answer does not name was not given."""
         return True
 
-    def generation(self) -> int:
-        """Return 0: the nodes of one answer stay the same."""
-        return 0
-
 
 class Stage:
     """The gateway in a replay."""

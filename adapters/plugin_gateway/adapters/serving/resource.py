@@ -18,7 +18,16 @@ from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirs
 from plugin_gateway.core.resources.preference import prefer
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from plugin_gateway.core.ports import HostNodes
+
+    class FollowedNodes(HostNodes, Protocol):
+        """Device nodes whose changes can be noticed."""
+
+        def generation(self) -> int:
+            """Return a number. While it is the same, `present` returns the same for paths that it was asked for."""
+            ...
 
 
 BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
@@ -55,7 +64,7 @@ class ServedResource:
         resource: ResourceName,
         advertisement: Advertisement,
         policy: AllocationPolicy,
-        nodes: "HostNodes",
+        nodes: "FollowedNodes",
         unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO,
     ) -> None:
         self.resource = resource
