@@ -94,6 +94,22 @@ async def inside(node: Node, state_dir: Path) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
+async def served(kubelet_dir: Path, state_dir: Path) -> AsyncIterator[tuple[Watched, Node]]:
+    """A kubelet that has its eight devices, and the gateway that serves it."""
+    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+        await watched.eight()
+        yield watched, elder
+
+
+@asynccontextmanager
+async def beside(watched: Watched, kubelet_dir: Path, state_dir: Path) -> AsyncIterator[Node]:
+    """A younger gateway that serves the kubelet beside the elder."""
+    async with inside(Node(kubelet_dir), state_dir) as younger:
+        await watched.streams(2)
+        yield younger
+
+
+@asynccontextmanager
 async def process(kubelet_dir: Path, driver: Driver, *, at_once: bool = False) -> AsyncIterator[Process]:
     """Run a gateway, and wait until it can be asked if not ``at_once``."""
     arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--kubelet-version=1.37")
@@ -124,8 +140,7 @@ async def test_twenty_gateways_replace_each_other_and_the_kubelet_always_has_all
 async def test_from_the_list_of_the_younger_on_the_elder_sends_and_writes_nothing(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
+    async with served(kubelet_dir, state_dir) as (watched, elder):
         answer = Successors(elder.registrar.handover).answer
         digests = elder.registrar.handover.digests([RESOURCE])
         assert answer({"command": "share", "resources": dict(digests)}) == {"agreed": [RESOURCE]}
@@ -144,8 +159,7 @@ async def test_from_the_list_of_the_younger_on_the_elder_sends_and_writes_nothin
 
 
 async def test_an_elder_whose_younger_never_registers_goes_on(kubelet_dir: Path, state_dir: Path) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
+    async with served(kubelet_dir, state_dir) as (watched, elder):
         handover = elder.registrar.handover
         assert handover.agree(handover.digests([RESOURCE])) == [RESOURCE]
         elder.fail(3)
@@ -156,10 +170,8 @@ async def test_an_elder_whose_younger_never_registers_goes_on(kubelet_dir: Path,
 async def test_an_elder_whose_younger_ends_goes_on_at_once_with_a_list_of_its_own(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir):
-            await watched.streams(2)
+    async with served(kubelet_dir, state_dir) as (watched, elder):
+        async with beside(watched, kubelet_dir, state_dir):
             assert not elder.registrar.leads()
             known = len(watched.kubelet.lists)
         left = asyncio.get_running_loop().time()
@@ -174,10 +186,8 @@ async def test_an_elder_that_has_seen_the_stream_of_the_younger_keeps_its_own_wh
     kubelet_dir: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pauses, "BOTH_HOLD", pauses.BOTH_HOLD._replace(seconds=10.0))
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir):
-            await watched.streams(2)
+    async with served(kubelet_dir, state_dir) as (watched, elder):
+        async with beside(watched, kubelet_dir, state_dir):
             await asyncio.sleep(2 * LOOK_INTERVAL)
         await asyncio.sleep(2 * LOOK_INTERVAL)
         assert not watched.wrong
@@ -188,8 +198,7 @@ async def test_an_elder_that_has_seen_the_stream_of_the_younger_keeps_its_own_wh
 async def test_an_elder_that_gave_its_word_to_nobody_who_has_a_stream_keeps_its_own(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
+    async with served(kubelet_dir, state_dir) as (watched, elder):
         handover = elder.registrar.handover
         assert handover.agree(handover.digests([RESOURCE])) == [RESOURCE]
         handover.note_replaced("ffffffffff-ffff", [RESOURCE])
@@ -201,36 +210,30 @@ async def test_an_elder_that_gave_its_word_to_nobody_who_has_a_stream_keeps_its_
 async def test_a_kubelet_that_restarts_while_both_serve_has_all_devices_at_once(
     moment: float, kubelet_dir: Path, state_dir: Path
 ) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir):
-        await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir):
-            await watched.streams(2)
-            await asyncio.sleep(pauses.BOTH_HOLD.seconds * moment)
-            await watched.kubelet.restart()
-            watched.has_had_eight = False
-            async with asyncio.timeout(1.5):
-                await watched.eight()
-            watched.wrong.clear()
-            await asyncio.sleep(1.5)
-            assert not watched.wrong
+    async with served(kubelet_dir, state_dir) as (watched, _), beside(watched, kubelet_dir, state_dir):
+        await asyncio.sleep(pauses.BOTH_HOLD.seconds * moment)
+        await watched.kubelet.restart()
+        watched.has_had_eight = False
+        async with asyncio.timeout(1.5):
+            await watched.eight()
+        watched.wrong.clear()
+        await asyncio.sleep(1.5)
+        assert not watched.wrong
 
 
 async def test_an_elder_goes_on_if_the_younger_has_lost_its_stream_before_the_word(
     kubelet_dir: Path, state_dir: Path
 ) -> None:
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir):
-            await watched.streams(2)
+    async with served(kubelet_dir, state_dir) as (watched, elder), beside(watched, kubelet_dir, state_dir):
 
-            async def hang(_: object) -> None:
-                await asyncio.sleep(5)
+        async def hang(_: object) -> None:
+            await asyncio.sleep(5)
 
-            watched.kubelet.on_register = hang
-            await watched.kubelet.drop_stream(RESOURCE)
-            await asyncio.sleep(2 * pauses.BOTH_HOLD.seconds)
-            assert watched.current() == elder.registrar.instance
-            assert not watched.wrong
+        watched.kubelet.on_register = hang
+        await watched.kubelet.drop_stream(RESOURCE)
+        await asyncio.sleep(2 * pauses.BOTH_HOLD.seconds)
+        assert watched.current() == elder.registrar.instance
+        assert not watched.wrong
 
 
 async def test_an_elder_that_hears_late_that_it_is_replaced_does_not_have_the_last_word(
@@ -238,32 +241,26 @@ async def test_an_elder_that_hears_late_that_it_is_replaced_does_not_have_the_la
 ) -> None:
     """It was stopped meanwhile, so it sends a list that does not have the fault, and then hears the word."""
     monkeypatch.setattr(pauses, "KEPT_BACK", pauses.KEPT_BACK._replace(seconds=0.5))
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
+    async with served(kubelet_dir, state_dir) as (watched, elder), beside(watched, kubelet_dir, state_dir) as younger:
+        younger.fail(3)
+        await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
         await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir) as younger:
-            await watched.streams(2)
-            younger.fail(3)
-            await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
-            await watched.eight()
-            assert elder.registrar.instance in watched.kubelet.lists[-1].endpoint
-            await watched.streams(1)
-            await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
-            assert younger.registrar.instance in watched.kubelet.lists[-1].endpoint
+        assert elder.registrar.instance in watched.kubelet.lists[-1].endpoint
+        await watched.streams(1)
+        await watched.kubelet.wait_for(lambda: watched.kubelet.allocatable(RESOURCE) == 7, what="7 devices")
+        assert younger.registrar.instance in watched.kubelet.lists[-1].endpoint
 
 
 async def test_an_elder_that_has_forgotten_that_it_agreed_is_asked_again(kubelet_dir: Path, state_dir: Path) -> None:
     """It forgets it when it sees a kubelet.sock, which the younger one may have seen before it asked."""
-    async with Watched(kubelet_dir) as watched, inside(Node(kubelet_dir), state_dir) as elder:
-        await watched.eight()
-        async with inside(Node(kubelet_dir), state_dir) as younger:
-            await watched.streams(2)
-            resource = elder.registrar._resources[RESOURCE]
-            precedence = resource.registration.precedence.start_over()
-            resource.registration = resource.registration._replace(precedence=precedence)
-            await watched.streams(1)
-            assert watched.current() == younger.registrar.instance
-            await until(lambda: any(each.stands_by for each in elder.registrar.status()), "the elder's end")
-            assert not watched.wrong
+    async with served(kubelet_dir, state_dir) as (watched, elder), beside(watched, kubelet_dir, state_dir) as younger:
+        resource = elder.registrar._resources[RESOURCE]
+        precedence = resource.registration.precedence.start_over()
+        resource.registration = resource.registration._replace(precedence=precedence)
+        await watched.streams(1)
+        assert watched.current() == younger.registrar.instance
+        await until(lambda: any(each.stands_by for each in elder.registrar.status()), "the elder's end")
+        assert not watched.wrong
 
 
 async def test_a_process_replaces_another_one_and_gives_way_to_a_third(kubelet_dir: Path, driver: Driver) -> None:
