@@ -124,8 +124,12 @@ def end_of(t: float) -> Line:
         # Two observations that were read at once, and led to one list.
         (conversation(evidence(0, 3.0), evidence(1, 3.001), listed(0, 1, t=3.002), ENDED), ""),
         # The kubelet refuses the registration, and opens a stream all the same.
-        ([*conversation()[:3], *registration(code="UNKNOWN", words="no"), *conversation()[5:]],
+        ([*conversation()[:3], *registration(code="UNKNOWN", words="no"), opened(t=0.6), listed(t=0.6),
+          line("end", 1.0)],
          "7: a list was sent then, the stream ends now"),
+        # The kubelet opens its stream while the gateway stops: on a node with much load it still gets a list, or none.
+        ([*conversation()[:5], line("stopping"), opened(t=0.1), listed(t=0.1), line("end", 0.2)], ""),
+        ([*conversation()[:5], line("stopping"), opened(t=0.1), line("end", 0.2)], ""),
         # A kubelet that comes twice is one, and one that goes before it answers is answered by nobody.
         (conversation(KUBELET), ""),
         ([*conversation()[:4], line("kubelet", is_there=False), registration(code="UNAVAILABLE")[1], line("end")], ""),

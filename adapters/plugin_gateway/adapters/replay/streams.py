@@ -24,7 +24,8 @@ class Stream:
         self.dialect = dialect
         self.of_kubelet = of_kubelet
         """Whether it is the stream of the registration."""
-        self._is_refused = endpoint.closed_at <= at
+        self._may_be_refused = endpoint.closed_at <= at
+        """Whether the gateway was closing the endpoint when the kubelet opened it. Then no list has to be sent."""
         self._last = b""
         """The list that was sent last."""
         self._listed: Advertisement | None = None
@@ -38,7 +39,8 @@ class Stream:
 
     def follow(self, at: float) -> None:
         """Note what the resource advertises now, if it is something else than before."""
-        if at > self.endpoint.closed_at or self.endpoint.offer.is_kept_back:
+        until = self.endpoint.closed_at + (CLOSING if self._may_be_refused else 0.0)
+        if at > until or self.endpoint.offer.is_kept_back:
             return
         advertisement, repeats = self.endpoint.offer.advertisement, self.endpoint.offer.repeats
         is_same = self._listed is not None and (advertisement is self._listed or advertisement == self._listed)
@@ -56,7 +58,7 @@ class Stream:
         Raises:
             MissedError: another one is sent now, or none, or more.
         """
-        if self._is_refused or at > self.endpoint.closed_at + CLOSING:
+        if at > self.endpoint.closed_at + CLOSING:
             raise MissedError("a list was sent then, the stream ends now")
         if not self._waiting:
             raise MissedError("a list was sent then, and none is now")
@@ -75,7 +77,7 @@ class Stream:
             MissedError: there are some.
         """
         due = self._due(math.inf if self.endpoint.is_withdrawn else min(at, self.endpoint.closed_at))
-        if due and not self._is_refused:
+        if due and not self._may_be_refused:
             raise describe_further(self.dialect, self._last, [self._waiting[each][0] for each in due])
 
     def end(self, by: str | None, at: float) -> None:
