@@ -84,6 +84,21 @@ async def test_a_quiet_time_in_which_the_process_ran_ends(kubelet_dir: Path, mon
         await until(lambda: stage(node) is Stage.HEALTHY, "health")
 
 
+async def test_a_driver_is_not_silent_because_nobody_asked_it_in_a_suspend(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "LISTEN_INTERVAL", 0.02)
+    monkeypatch.setattr(gateway, "RESUME_TIME", HOUR)
+    async with probation(kubelet_dir) as (node, clock):
+        clock.suspended = node.silence = HOUR
+        await until(lambda: stage(node) is Stage.UNHEALTHY, "the end of the probation")
+        seen = node.gateway.alive_at
+        await until(lambda: node.gateway.alive_at > seen + 0.1, "more looks")
+        assert not node.gateway.state.driver_is_silent
+        monkeypatch.setattr(gateway, "RESUME_TIME", 0.1)
+        await until(lambda: node.gateway.state.driver_is_silent, "a driver that had time to answer")
+
+
 async def test_a_driver_is_not_gone_because_the_process_was_stopped_just_when_it_read_of_it(kubelet_dir: Path) -> None:
     """A stop can come at any line, also between an observation and the look at what is due."""
     node, clock = Node(kubelet_dir), Clock()

@@ -183,7 +183,7 @@ class Gateway:
             interval, began = min(LISTEN_INTERVAL, self._serving_policy.health.driver_timeout / 4), time.monotonic()
             await asyncio.sleep(interval)
             self._heed_pause()
-            if time.monotonic() - began > 2 * interval:
+            if time.monotonic() - began > 2 * interval or self._has_just_resumed():
                 continue  # the whole process was stopped, so the silence means nothing
             if self._advance(DriverSilence(self._silent_for())):
                 self._publish()
@@ -203,6 +203,10 @@ class Gateway:
         self._advance(EventsAwaited(f"this process did not run for {paused:.0f} s"))
         self._advance(EventsAwaited(before))
         self._publish()
+
+    def _has_just_resumed(self) -> bool:
+        """Whether the process was stopped a moment ago. Nobody asked the driver meanwhile."""
+        return self._now().uptime - self._resumed_at < RESUME_TIME
 
     def clear(self, device: DeviceId) -> None:
         """Apply an operator's `health clear`. Problems that last still count."""
@@ -295,8 +299,8 @@ class Gateway:
             self._heed_pause()  # the process can be stopped at any line
             self._advance(observation)
         self._heed_pause()
-        if self._now().uptime - self._resumed_at < RESUME_TIME:
-            return  # nobody asked the driver while the process was stopped
+        if self._has_just_resumed():
+            return
         silence = self._silent_for()
         changes = self._conclude(*wait(self._state, self._now(), self._serving_policy.health, silence))
         if tap.note is not None and changes.health:
