@@ -49,4 +49,4 @@ async def test_an_attempt_with_a_killed_kubelet_does_not_reach_the_next_one_with
         restarted = time.monotonic()
         await kubelet.start()
         await allocatable(kubelet)
-        assert kubelet.registrations[-1].time - restarted < 1.0
+        assert kubelet.registrations[-1].time - restarted < 2.5  # it dials for 10 s
