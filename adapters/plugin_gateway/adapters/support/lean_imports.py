@@ -33,11 +33,12 @@ class _Deferring:
 def deferred(name: str) -> Iterator[None]:
     """Delay the execution of a module that is imported inside the block until an attribute of it is used."""
     finder = _Deferring(name)
-    sys.meta_path.insert(0, finder)
+    # Another list each time, not a change of it: a thread that is going through it would miss a finder.
+    sys.meta_path = [finder, *sys.meta_path]
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
+        sys.meta_path = [each for each in sys.meta_path if each is not finder]
 
 
 @contextmanager

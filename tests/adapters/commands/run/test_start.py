@@ -6,6 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import pytest
 from driver.driver import Driver
 from harness.node import RESOURCE, until
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.support.lean_imports import deferred
 
 NEVER = (
     "_ssl",
@@ -135,6 +139,30 @@ def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred(
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("_LazyModule module ['abc']\nTrue\n", "")
+
+
+def test_another_thread_finds_its_modules_meanwhile() -> None:
+    """It goes through the list of finders at any time, also while the list becomes longer or shorter."""
+    missed, is_over = [], threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            missed.extend([1] if find_spec("colorsys") is None else [])
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    looking = [threading.Thread(target=look) for _ in range(3)]
+    for thread in looking:
+        thread.start()
+    ends_at = time.monotonic() + 1.0
+    while time.monotonic() < ends_at:
+        with deferred("nothing.at.all"):
+            pass
+    is_over.set()
+    for thread in looking:
+        thread.join(5)
+    sys.setswitchinterval(usual)
+    assert not missed
 
 
 def test_a_module_that_was_left_out_can_be_imported_afterwards() -> None:
