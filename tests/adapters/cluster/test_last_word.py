@@ -13,7 +13,7 @@ from harness.api_server import ApiServer, api_server, reporting, told_before
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import events, reports
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
-from plugin_gateway.adapters.cluster.told_states import NAME
+from plugin_gateway.adapters.cluster.told_states import NAME, ToldStates
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
@@ -86,14 +86,19 @@ async def test_over_a_restart_nothing_is_lost_and_nothing_told_twice(
             told.keep(untold)
             await until(lambda: server.refusals > refusals + 1, "refusals")
     server.status = 201
-    is_well = last is WELL
+
+    def is_told(states: ToldStates) -> bool:
+        about = states.about(GPU)
+        return about is None if last is WELL else about is not None and words in about.detail
+
+    words = last.faults[GPU].reason if GPU in last.faults else ""
     for _ in range(2):
         states = told_before(server)
         async with reporting(server, told=states) as told:
             conditions = len(server.conditions())
             told.keep(last)
             await until(lambda: len(server.events()) >= len(reasons), "the last word")
-            await until(lambda states=states: (states.about(GPU) is None) is is_well, "the answer")  # type: ignore[misc]
+            await until(lambda states=states: is_told(states), "the answer")  # type: ignore[misc]
             await until(lambda before=conditions: len(server.conditions()) > before, "the condition")  # type: ignore[misc]
     assert [event["reason"] for event in server.events()] == reasons
     if GPU in last.faults:
