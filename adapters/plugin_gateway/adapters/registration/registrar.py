@@ -279,11 +279,8 @@ class Registrar:
     async def _follow_kubelet(self, found: FileIdentity | None) -> None:
         """React to a kubelet that has appeared, ended or been replaced."""
         was_present, self._is_present = self._is_present, found is not None
-        is_same_file = self._identity is not None and found is not None and self._is_same_file(self._identity, found)
         if tap.note is not None and was_present is not self._is_present:
             tap.note("kubelet", is_there=self._is_present)
-        elif tap.note is not None and found and self._identity and self._identity != found:
-            tap.note("replaced", is_same_file=is_same_file)
         if found is None:
             if was_present:
                 await self._tell_all(KubeletGone())
@@ -291,6 +288,9 @@ class Registrar:
         before, self._identity = self._identity, found
         if self._kubelet is not None and before == found and was_present:
             return
+        is_same_file = before is not None and self._is_same_file(before, found)
+        if tap.note is not None and was_present and before and before != found:
+            tap.note("replaced", is_same_file=is_same_file)
         touched = self._kubelet.life if self._kubelet is not None and is_same_file else None
         if self._kubelet is None or before != found:
             self.kubelets_seen += 1
