@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,19 +87,19 @@ async def test_over_a_restart_nothing_is_lost_and_nothing_told_twice(
             told.keep(untold)
             await until(lambda: server.refusals > refusals + 1, "refusals")
     server.status = 201
+    words = last.faults[GPU].reason if GPU in last.faults else ""
 
     def is_told(states: ToldStates) -> bool:
         about = states.about(GPU)
         return about is None if last is WELL else about is not None and words in about.detail
 
-    words = last.faults[GPU].reason if GPU in last.faults else ""
     for _ in range(2):
         states = told_before(server)
         async with reporting(server, told=states) as told:
             conditions = len(server.conditions())
             told.keep(last)
             await until(lambda: len(server.events()) >= len(reasons), "the last word")
-            await until(lambda states=states: is_told(states), "the answer")  # type: ignore[misc]
+            await until(partial(is_told, states), "the answer")
             await until(lambda before=conditions: len(server.conditions()) > before, "the condition")  # type: ignore[misc]
     assert [event["reason"] for event in server.events()] == reasons
     if GPU in last.faults:

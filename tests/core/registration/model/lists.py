@@ -1,7 +1,6 @@
 """The lists of devices that a gateway sends to the kubelet for one resource."""
 
 from collections.abc import Callable, Iterable
-from itertools import count
 
 from core.registration.model.kubelets import Connection
 from core.registration.model.virtual_time import Process
@@ -16,7 +15,6 @@ class Lists:
         self._owner = owner
         self._streams = streams
         self._state = state
-        self._numbers = count(1)
         self._times = 0
         """How often lists were kept back."""
 
@@ -39,7 +37,7 @@ class Lists:
     def keep_back(self) -> None:
         """Send no list for a while. Then send one, because another gateway may have sent some."""
         if not self.keeps_back:
-            self.keeps_back, self._times = True, next(self._numbers)
+            self.keeps_back, self._times = True, self._times + 1
             self._owner.later(pauses.KEPT_BACK.seconds, self._end, self._times)
 
     def go_on(self) -> None:

@@ -192,16 +192,15 @@ class Node:
             gateway = running[choice // 2 % len(running)]
             gateway.end(in_order=choice % 2 == 0)
             self.gateways.remove(gateway)
-            for other in (
-                self._running() if choice // 4 % 2 and self.control is None else ()
-            ):  # else they cannot reach its control socket
-                other.deliver(other.hear_left, gateway.name)
+            if self.control is None and choice // 4 % 2:  # else they cannot reach its control socket
+                for other in self._running():
+                    other.deliver(other.hear_left, gateway.name)
 
     def change_devices(self, choice: int) -> None:
         """Change the state of the devices. One of the gateways may see it late."""
         self.devices += 1
-        for gateway in self._running():
-            slowly = choice // 2 % 2 and gateway is self._running()[choice % 2 % len(self._running())]
+        for number, gateway in enumerate(running := self._running()):
+            slowly = choice // 2 % 2 and number == choice % 2 % len(running)
             gateway.later(2.0 if slowly else self.time.list_delay(), gateway.see_devices, self.devices)
 
     def break_words(self, choice: int) -> None:
