@@ -65,6 +65,12 @@ def make_backend(backend: str, driver_root: str, kernel_log: str) -> "Backend":
     return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log)
 
 
+def import_rest(backend: str) -> None:
+    """Import what the thread of this backend needs when the driver has initialised."""
+    if not backend.startswith(SIMULATED):
+        import plugin_gateway.nvidia.watch  # noqa: F401 - only imported
+
+
 def kernel_log_problem(backend: str, kernel_log: str) -> str | None:
     """Return why this backend cannot read the kernel's log at this path. None if it can."""
     if backend.startswith(SIMULATED):
@@ -107,6 +113,7 @@ def simulate(spec: str) -> "SimulatedBackend":
 PARTS = Parts(
     parse_backend=parse_backend,
     make_backend=make_backend,
+    import_rest=import_rest,
     default_health=default_health,
     remedies=remedies,
     catalog=catalog,

@@ -3,8 +3,6 @@
 import os
 import threading
 import time
-from contextlib import suppress
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from plugin_gateway.nvidia.library import DriverMissingError, find_libraries, initialised_library
@@ -71,8 +69,8 @@ class NvmlBackend:
     def start(self, report: "Report", after: "Callable[[], object]" = _at_once) -> None:
         """Start the thread. It calls ``after`` first, and then the driver.
 
-        A second thread imports pynvml while the driver initialises, which takes 100 ms or more. It calls nothing, and
-        is left out if the process may not have it.
+        The thread imports the module `watch` when the driver has initialised. Who imports it before that, while the
+        driver takes its 100 ms or more, has the first inventory sooner.
 
         Raises:
             RuntimeError: the process may not have another thread.
@@ -81,8 +79,6 @@ class NvmlBackend:
         thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         thread.start()
         self._thread = thread  # one that has not started cannot be joined
-        with suppress(RuntimeError):
-            threading.Thread(target=import_module, args=("pynvml",), name="import", daemon=True).start()
 
     def stop(self) -> None:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""

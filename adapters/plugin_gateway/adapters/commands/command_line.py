@@ -69,6 +69,8 @@ class Parts(NamedTuple):
     make_backend: "Callable[[str, str, str], Backend]"
     """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
     started. The third argument is the path of the kernel's log, and empty if it is not to be read."""
+    import_rest: Callable[[str], None]
+    """Imports what the thread of the backend with this name needs when the driver has initialised."""
     default_health: "Callable[[], HealthPolicy]"
     """Returns the health policy that holds unless an administrator decides otherwise."""
     remedies: "Callable[[], Remedies]"

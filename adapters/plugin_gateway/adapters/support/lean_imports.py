@@ -13,15 +13,15 @@ from types import ModuleType
 
 
 class _Deferring:
-    """Finds one module as Python does, but delays its execution until an attribute of it is used."""
+    """Finds these modules as Python does, but delays the execution of each until an attribute of it is used."""
 
-    def __init__(self, deferred: str) -> None:
+    def __init__(self, deferred: Sequence[str]) -> None:
         self._deferred = deferred
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name != self._deferred:
+        if name not in self._deferred:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -30,9 +30,9 @@ class _Deferring:
 
 
 @contextmanager
-def deferred(name: str) -> Iterator[None]:
-    """Delay the execution of a module that is imported inside the block until an attribute of it is used."""
-    finder = _Deferring(name)
+def deferred(*names: str) -> Iterator[None]:
+    """Delay the execution of modules that are imported inside the block until an attribute of them is used."""
+    finder = _Deferring(names)
     # Another list each time, not a change of it: a thread that is going through it would miss a finder.
     sys.meta_path = [finder, *sys.meta_path]
     try:

@@ -20,11 +20,20 @@ from plugin_gateway.adapters.support.lean_imports import deferred
 
 NEVER = (
     "_ssl",
+    "bz2",
     "difflib",
+    "google.protobuf.descriptor_database",
     "google.protobuf.text_format",
     "grpc_reflection.v1alpha.reflection",
     "importlib.metadata",
+    "ipaddress",
+    "lzma",
+    "random",
     "rich",
+    "shutil",
+    "structlog.stdlib",
+    "structlog.twisted",
+    "tempfile",
     "yaml",
 )
 """Of other commands, of rare cases, and of libraries for what this process never does."""
@@ -103,6 +112,37 @@ async def test_what_is_imported_after_the_start_is_imported_beside_the_event_loo
     assert [name for name in output.decode().split() if name.startswith(LATER)] == []
 
 
+IN_THE_DRIVERS_THREAD = (
+    "import sys, threading\n"
+    "from plugin_gateway.__main__ import main\n"
+    "class Noticing:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if threading.current_thread().name == 'nvml':\n"
+    "            print(name)\n"
+    "sys.meta_path.insert(0, Noticing())\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+"""Tells which modules were looked for in the thread of the driver. The first inventory waits meanwhile."""
+
+
+async def test_what_the_drivers_thread_needs_is_imported_while_the_driver_initialises(
+    kubelet_dir: Path, driver: Driver, state_dir: Path
+) -> None:
+    driver.init_delay(1000)
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", IN_THE_DRIVERS_THREAD, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
+            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        finally:
+            child.terminate()
+            output, _ = await asyncio.wait_for(child.communicate(), 10)
+    assert output.decode().split() == []
+
+
 EARLY = (
     "import os, signal, time\n"
     "import plugin_gateway.__main__\n"
@@ -126,19 +166,22 @@ def test_elsewhere_the_kernel_handles_such_a_signal() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("", "", -signal.SIGTERM)
 
 
-def test_a_deferred_module_works_where_it_is_used_and_only_that_one_is_deferred() -> None:
+def test_deferred_modules_work_where_they_are_used_and_only_these_are_deferred() -> None:
     code = (
         "import sys\n"
         "from plugin_gateway.adapters.support.lean_imports import deferred\n"
         "with deferred('difflib'):\n"
         "    import difflib, textwrap\n"
+        "with deferred('pickle', 'pickletools'):\n"
+        "    import pickle, pickletools\n"
         "print(type(difflib).__name__, type(textwrap).__name__, difflib.get_close_matches('ab', ['abc']))\n"
+        "print(type(pickle).__name__, type(pickletools).__name__, pickle.loads(pickle.dumps(5)))\n"
         "with deferred('nothing.at.all'):\n"
         "    pass\n"
         "print(sys.meta_path[0].__module__ != 'plugin_gateway.adapters.support.lean_imports')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
-    assert (done.stdout, done.stderr) == ("_LazyModule module ['abc']\nTrue\n", "")
+    assert (done.stdout, done.stderr) == ("_LazyModule module ['abc']\n_LazyModule _LazyModule 5\nTrue\n", "")
 
 
 def test_another_thread_finds_its_modules_meanwhile() -> None:

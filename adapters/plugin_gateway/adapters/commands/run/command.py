@@ -15,6 +15,15 @@ Offers this node's GPUs to its kubelet, of whatever release that is, and keeps o
 Every flag can be set by the environment variable in brackets; a flag beats the
 environment, the environment beats the configuration file."""
 
+UNUSED_IN_PROTOBUF = (
+    "calendar",
+    "google.protobuf.descriptor_database",
+    "google.protobuf.internal.python_edition_defaults",
+    "google.protobuf.internal.python_message",
+    "google.protobuf.text_encoding",
+)
+"""What protobuf imports, and uses only without its compiled part or for messages that no kubelet has."""
+
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
@@ -35,11 +44,13 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     backend = parts.make_backend(options.backend, options.container_driver_root, options.kernel_log_path)
     backend.decision_time = options.decision_time
     backend.start(observations.put)
+    with deferred("ipaddress", "shutil", "tempfile"):  # of pathlib and ctypes.util, for functions that nobody calls
+        parts.import_rest(options.backend)
     talks_to_cluster = options.kubernetes_events or options.node_condition
     with nullcontext() if talks_to_cluster else left_out("ssl"):
         import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
-    with deferred("google.protobuf.internal.python_message"):
-        import google.protobuf.descriptor_pool  # noqa: F401, PLC0415 - only used without the compiled part
+    with deferred(*UNUSED_IN_PROTOBUF):
+        import google.protobuf.descriptor_pool  # noqa: F401, PLC0415 - see there
     from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
     from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
 
