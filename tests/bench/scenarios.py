@@ -281,7 +281,7 @@ async def idle(seconds: float) -> list[Figure]:
             everybody, ours = subject.processor_ms()
             processor[number].samples.append(everybody - before[number][0])
             without_grpc[number].samples.append(ours - before[number][1])
-    _limit(rss[1], 1.35 * rss[0].median, "1.35 x floor")
+    _limit(rss[1], 1.15 * rss[0].median, "1.15 x floor")
     _limit(threads[1], threads[0].median + 2, "floor + 2")
     _limit(processor[1], 20 * seconds / 60, "20 ms in 60 s")
     return [*rss, *pss, *threads, *processor, *without_grpc]
