@@ -10,7 +10,7 @@ from plugin_gateway.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS_FOLDER = ROOT / "adapters/plugin_gateway/adapters/commands"
-SHARED = {"__init__", "command_line", "each_gateway", "flags", "gateway_settings"}
+SHARED = {"__init__", "command_line", "each_gateway", "flags", "gateway_settings", "parser"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,20 +1,20 @@
-"""The command line: finds and runs the sub-command, prints help, and reports each mistake in one line.
+"""The command line: finds and runs the sub-command, prints the overview, and reports each mistake in one line.
 
 `Parts` is what the composition root hands to each sub-command: it is the only module that knows vendors.
 """
 
-import argparse
 import errno
 import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.support.standard_streams import open_missing_streams
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
     from typing import Protocol
 
     from plugin_gateway.adapters.configuration.kinds import Parse
@@ -87,12 +87,14 @@ class Parts(NamedTuple):
 class SubCommand(NamedTuple):
     """What a sub-command accepts and does."""
 
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+    add_arguments: "Callable[[ArgumentParser], None]"
+    run: "Callable[[Namespace], int]"
     """Returns the exit status. Raises InvalidValueError for a mistake of the user, GatewayError for other problems."""
     description: str = ""
     """For the help. An empty line divides paragraphs, and each is wrapped. By default it is the line of the
     overview."""
+    run_plainly: Callable[[Sequence[str]], int | None] = lambda _: None
+    """Runs with arguments for which no parser is needed. Returns None, and does nothing, if one is needed."""
 
 
 class Command(NamedTuple):
@@ -101,46 +103,6 @@ class Command(NamedTuple):
     help: str
     load: Callable[[], SubCommand]
     """Imports the sub-command, and returns it."""
-
-
-class _Help(argparse.HelpFormatter):
-    """Wraps each paragraph separately, and leaves indented examples as they are."""
-
-    def __init__(self, prog: str, **settings: Any) -> None:
-        super().__init__(prog, **{"width": _columns()} | settings)
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        fill = super()._fill_text
-        paragraphs = text.split("\n\n")
-        return "\n\n".join(part if "\n  " in part else fill(part, width, indent) for part in paragraphs)
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        from textwrap import wrap  # noqa: PLC0415 - only for people
-
-        # A path or a flag must stay in one piece, so that it can be copied.
-        return wrap(text, width, break_on_hyphens=False)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports each mistake in one line, without the usage of argparse."""
-
-    def error(self, message: str) -> NoReturn:
-        fail(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
-
-    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parse all arguments. An unknown flag is an error that suggests the nearest one."""
-        parsed, unknown = self.parse_known_args(arguments)
-        if unknown:
-            self._refuse(unknown[0])
-        return parsed
-
-    def _refuse(self, word: str) -> NoReturn:
-        if not word.startswith("-"):
-            self.error(f"unexpected argument {word}")
-        flag = word.partition("=")[0]
-        shown = [action for action in self._actions if action.help != argparse.SUPPRESS]
-        flags = [name for action in shown for name in action.option_strings]
-        self.error(f"unknown flag {word}{_suggestion(flag, flags)}")
 
 
 def fail(message: str, status: int = USAGE_ERROR) -> NoReturn:
@@ -193,12 +155,11 @@ def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version
         return _without_command(commands, arguments, version)
     command = commands[arguments[0]]
     sub_command = command.load()
-    parser = _Parser(
-        prog=f"{PROGRAM} {arguments[0]}",
-        description=sub_command.description or command.help,
-        formatter_class=_Help,
-        allow_abbrev=False,
-    )
+    if (status := sub_command.run_plainly(arguments[1:])) is not None:
+        return status
+    from plugin_gateway.adapters.commands.parser import make_parser  # noqa: PLC0415 - `run` starts without it
+
+    parser = make_parser(f"{PROGRAM} {arguments[0]}", sub_command.description or command.help)
     sub_command.add_arguments(parser)
     return sub_command.run(parser.parse(arguments[1:]))
 
@@ -227,20 +188,22 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
 
 def _refuse_first(word: str, commands: Mapping[str, Command]) -> NoReturn:
     if word.startswith("-"):
-        hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else _suggestion(word, FLAGS)
+        hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else suggestion(word, FLAGS)
         fail(f"unknown flag {word}, allowed before a command are {' and '.join(FLAGS)}{hint}")
-    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{_suggestion(word, (*commands, *FLAGS))}")
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{suggestion(word, (*commands, *FLAGS))}")
 
 
 def _has_flag(commands: Mapping[str, Command], word: str) -> bool:
     """Return whether the main command has this flag, which may have a value."""
-    parser = _Parser(add_help=False)
+    from plugin_gateway.adapters.commands.parser import Parser  # noqa: PLC0415 - only where somebody made a mistake
+
+    parser = Parser(add_help=False)
     if MAIN in commands:
         commands[MAIN].load().add_arguments(parser)
-    return any(word.partition("=")[0] in action.option_strings for action in parser._actions)  # noqa: SLF001 - its own
+    return word.partition("=")[0] in parser.flags()
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
+def suggestion(word: str, known: Sequence[str]) -> str:
     """Return the end of an error message with the most similar word, or an empty text."""
     from difflib import get_close_matches  # noqa: PLC0415 - only where somebody made a mistake
 
@@ -255,13 +218,13 @@ def _overview(commands: Mapping[str, Command]) -> str:
     width = max(len(name) for name in commands) + 2
 
     def entry(name: str, text: str) -> str:
-        return fill(f"  {name:{width}}{text}", width=_columns(), subsequent_indent=" " * (width + 2))
+        return fill(f"  {name:{width}}{text}", width=columns(), subsequent_indent=" " * (width + 2))
 
     return "\n".join(
         (
             f"usage: {PROGRAM} COMMAND [flags]",
             "",
-            fill("One device plugin for every kubelet, from Kubernetes 1.8 to the newest.", width=_columns()),
+            fill("One device plugin for every kubelet, from Kubernetes 1.8 to the newest.", width=columns()),
             "",
             "commands:",
             *(entry(name, command.help) for name, command in commands.items()),
@@ -274,7 +237,7 @@ def _overview(commands: Mapping[str, Command]) -> str:
     )
 
 
-def _columns() -> int:
+def columns() -> int:
     """Return the width of help texts. shutil also has a function for it, but takes too long to import at each start."""
     try:
         width = int(os.environ.get("COLUMNS") or os.get_terminal_size(sys.stdout.fileno()).columns)

@@ -1,7 +1,7 @@
 """Makes flags from the table of options, and decides the options of a sub-command."""
 
-import argparse
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,26 +12,22 @@ from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 from plugin_gateway.adapters.dialects import api_versions
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
     from plugin_gateway.adapters.commands.command_line import Parts
 
 T = TypeVar("T")
 
 
-class _Remember(argparse.Action):
-    """Keeps the name with which a flag was given, for error messages and the log, and what was given before it."""
-
-    def __call__(
-        self, _parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
-    ) -> None:
-        earlier = getattr(namespace, self.dest, None)
-        setattr(namespace, self.dest, GivenFlag(flag=flag or self.dest, text=values, earlier=earlier))
-
-
-def add_options(parser: argparse.ArgumentParser, options: Sequence[Option[object]]) -> None:
+def add_options(parser: "ArgumentParser", options: Sequence[Option[object]]) -> None:
     """Add the flags of the table to a parser. Values stay texts, because environment and file have values too.
 
     The flags of NVIDIA's plugin that are not supported are added without help, so that they get an error of their own.
     """
+    from argparse import SUPPRESS  # noqa: PLC0415 - `run` starts without it
+
+    from plugin_gateway.adapters.commands.parser import Remember  # noqa: PLC0415 - the same
+
     parser.usage = "%(prog)s [flags]"
     examples = [f"  {parser.prog} {option.flags[0]} {option.example}" for option in options if option.example]
     parser.epilog = "\n".join(("examples:", *examples)) if examples else None
@@ -42,9 +38,9 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option[object
         extra: dict[str, Any] = {"nargs": "?", "const": "true"} if option.is_switch else {}
         groups[option.table.heading].add_argument(
             *option.flags,
-            action=_Remember,
+            action=Remember,
             dest=option.name,
-            default=argparse.SUPPRESS,
+            default=SUPPRESS,
             help=f"{option.meaning}; default: {option.default_in_words} [{', '.join(option.variables)}]".replace(
                 "%", "%%"
             ),
@@ -55,16 +51,40 @@ def add_options(parser: argparse.ArgumentParser, options: Sequence[Option[object
     for flag in UNSUPPORTED_FLAGS:
         parser.add_argument(
             flag,
-            action=_Remember,
+            action=Remember,
             dest=flag,
             nargs="?",
             const="true",
-            default=argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
+            default=SUPPRESS,
+            help=SUPPRESS,
         )
 
 
-def given_flags(options: Sequence[Option[object]], parsed: argparse.Namespace) -> Mapping[str, GivenFlag]:
+def read_plainly(options: Sequence[Option[object]], arguments: Sequence[str]) -> Mapping[str, GivenFlag] | None:
+    """Return the flags that were given, by the name of the option, as a parser with these options does.
+
+    None if that takes a parser: for help, for a mistake, and for a value after a space that begins with a dash.
+    """
+    by_flag = {flag: option for option in options for flag in option.flags}
+    given: dict[str, GivenFlag] = {}
+    left = deque(arguments)
+    while left:
+        flag, has_value, text = left.popleft().partition("=")
+        if flag not in by_flag:
+            return None
+        option = by_flag[flag]
+        if not has_value:
+            is_next = bool(left) and not left[0].startswith("-")
+            if not is_next and not option.is_switch:
+                return None
+            text = left.popleft() if is_next else "true"
+        if text == "--":  # argparse takes it away, although it is a value here
+            return None
+        given[option.name] = GivenFlag(flag=flag, text=text, earlier=given.get(option.name))
+    return given
+
+
+def given_flags(options: Sequence[Option[object]], parsed: "Namespace") -> Mapping[str, GivenFlag]:
     """Return the flags that were given, by the name of the option.
 
     Unsupported flags of NVIDIA's plugin are there by their own name.
@@ -78,7 +98,7 @@ def options(parts: "Parts") -> tuple[Option[object], ...]:
     return run_options(tuple(api_versions()), parts.parse_backend)
 
 
-def add_run_options(parser: argparse.ArgumentParser, parts: "Parts") -> None:
+def add_run_options(parser: "ArgumentParser", parts: "Parts") -> None:
     """Add all flags of ``run``."""
     add_options(parser, options(parts))
 
@@ -88,11 +108,11 @@ def add_json_flag(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
-def decide_all(parsed: argparse.Namespace, parts: "Parts") -> Decisions:
+def decide_all(given: Mapping[str, GivenFlag], parts: "Parts") -> Decisions:
     """Return the decisions of flags, environment and file."""
-    return decide(options(parts), given_flags(options(parts), parsed), os.environ, parts.default_health)
+    return decide(options(parts), given, os.environ, parts.default_health)
 
 
-def decide_flag(parsed: argparse.Namespace, option: Option[T]) -> T:
+def decide_flag(parsed: "Namespace", option: Option[T]) -> T:
     """Return the value of one option, as flag and environment decide it."""
     return option.value(kept_of(option, given_flags((option,), parsed), os.environ))

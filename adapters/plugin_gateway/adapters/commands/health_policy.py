@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Catalog, Parts, SubCommand
-from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_all
+from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_all, given_flags, options
 from plugin_gateway.adapters.configuration.kinds import XID, range_name
 from plugin_gateway.adapters.configuration.option import options_of
 from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
@@ -47,7 +47,7 @@ def make(parts: Parts) -> SubCommand:
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Print the health policy that flags, environment and file decide."""
-    policy = make_settings(decide_all(parsed, parts)).health
+    policy = make_settings(decide_all(given_flags(options(parts), parsed), parts)).health
     return show_policy(policy, parts.catalog(), datetime.now(UTC).date(), as_json=parsed.json)
 
 

@@ -31,7 +31,10 @@ class _Deferring:
 
 @contextmanager
 def deferred(*names: str) -> Iterator[None]:
-    """Delay the execution of modules that are imported inside the block until an attribute of them is used."""
+    """Delay the execution of modules that are imported inside the block until an attribute of them is used.
+
+    Another import of the same module counts as a use, unless it is ``from package import module``.
+    """
     finder = _Deferring(names)
     # Another list each time, not a change of it: a thread that is going through it would miss a finder.
     sys.meta_path = [finder, *sys.meta_path]

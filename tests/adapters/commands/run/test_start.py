@@ -20,20 +20,27 @@ from plugin_gateway.adapters.support.lean_imports import deferred
 
 NEVER = (
     "_ssl",
+    "argparse",
+    "asyncio.sslproto",
     "bz2",
+    "calendar",
     "difflib",
+    "gettext",
     "google.protobuf.descriptor_database",
     "google.protobuf.text_format",
     "grpc_reflection.v1alpha.reflection",
     "importlib.metadata",
     "ipaddress",
+    "locale",
     "lzma",
+    "pkgutil",
     "random",
     "rich",
     "shutil",
     "structlog.stdlib",
     "structlog.twisted",
     "tempfile",
+    "textwrap",
     "yaml",
 )
 """Of other commands, of rare cases, and of libraries for what this process never does."""

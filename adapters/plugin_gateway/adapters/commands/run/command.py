@@ -1,13 +1,14 @@
 """The arguments of `plugin-gateway run`, and its first milliseconds. The package's docstring has their order."""
 
-import argparse
 import gc
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
-from plugin_gateway.adapters.commands.flags import add_run_options, decide_all
+from plugin_gateway.adapters.commands.flags import add_run_options, decide_all, given_flags, options, read_plainly
+from plugin_gateway.adapters.configuration.option import GivenFlag
 
 DESCRIPTION = """\
 Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.
@@ -15,23 +16,40 @@ Offers this node's GPUs to its kubelet, of whatever release that is, and keeps o
 Every flag can be set by the environment variable in brackets; a flag beats the
 environment, the environment beats the configuration file."""
 
-UNUSED_IN_PROTOBUF = (
+UNUSED_AT_START = (
+    "asyncio.sslproto",
     "calendar",
     "google.protobuf.descriptor_database",
     "google.protobuf.internal.python_edition_defaults",
     "google.protobuf.internal.python_message",
     "google.protobuf.text_encoding",
+    "ipaddress",
+    "locale",
+    "pkgutil",
+    "shutil",
+    "tempfile",
+    "textwrap",
 )
-"""What protobuf imports, and uses only without its compiled part or for messages that no kubelet has."""
+"""What libraries import for functions that nobody has called before the first registration, and most never."""
 
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
-    return SubCommand(lambda parser: add_run_options(parser, parts), lambda parsed: run(parsed, parts), DESCRIPTION)
+
+    def run_plainly(arguments: Sequence[str]) -> int | None:
+        given = read_plainly(options(parts), arguments)
+        return None if given is None else run(given, parts)
+
+    return SubCommand(
+        lambda parser: add_run_options(parser, parts),
+        lambda parsed: run(given_flags(options(parts), parsed), parts),
+        DESCRIPTION,
+        run_plainly,
+    )
 
 
-def run(parsed: argparse.Namespace, parts: Parts) -> int:
-    """Run the gateway. What it needs is imported while the driver initialises in its own thread."""
+def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
+    """Run the gateway with these flags. What it needs is imported while the driver initialises in its own thread."""
     _leave_at_once_on_signals()
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
@@ -39,29 +57,28 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     claim_limits()
-    decisions, observations = decide_all(parsed, parts), ObservationQueue()
-    options = decisions.options
-    backend = parts.make_backend(options.backend, options.container_driver_root, options.kernel_log_path)
-    backend.decision_time = options.decision_time
+    decisions, observations = decide_all(given, parts), ObservationQueue()
+    decided = decisions.options
+    backend = parts.make_backend(decided.backend, decided.container_driver_root, decided.kernel_log_path)
+    backend.decision_time = decided.decision_time
     backend.start(observations.put)
-    with deferred("ipaddress", "shutil", "tempfile"):  # of pathlib and ctypes.util, for functions that nobody calls
-        parts.import_rest(options.backend)
-    talks_to_cluster = options.kubernetes_events or options.node_condition
-    with nullcontext() if talks_to_cluster else left_out("ssl"):
-        import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
-    with deferred(*UNUSED_IN_PROTOBUF):
-        import google.protobuf.descriptor_pool  # noqa: F401, PLC0415 - see there
-    from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
-    from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
+    talks_to_cluster = decided.kubernetes_events or decided.node_condition
+    with deferred(*UNUSED_AT_START):
+        parts.import_rest(decided.backend)
+        with nullcontext() if talks_to_cluster else left_out("ssl"):
+            import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
+        from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
+        from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
 
-    return Daemon(
-        settings=make_settings(decisions),
-        read_settings=lambda: make_settings(decide_all(parsed, parts)),
-        observations=observations,
-        backend=backend,
-        make_backend=parts.make_backend,
-        remedies=parts.remedies,
-    ).run()
+        daemon = Daemon(
+            settings=make_settings(decisions),
+            read_settings=lambda: make_settings(decide_all(given, parts)),
+            observations=observations,
+            backend=backend,
+            make_backend=parts.make_backend,
+            remedies=parts.remedies,
+        )
+    return daemon.run()
 
 
 def _leave_at_once_on_signals() -> None:
