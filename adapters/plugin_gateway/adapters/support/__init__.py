@@ -5,7 +5,7 @@
 - `lean_imports`: imports a module later, or makes it look as if it were not installed
 - `logs`: log lines with fields, as JSON or text
 - `signals`: what SIGINT, SIGTERM and SIGHUP do
-- `standard_streams`: standard input, output and error that are closed, full or not read
+- `standard_streams`, `standard_error`: standard input, output and error that are closed, full or not read
 - `strict_json`: checks JSON values and names the place of a wrong one
 - `tap`: where a recorder gets the conversation with the kubelet from
 - `tasks`: a value with followers, work that is not cancelled half-way, errors of a group

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from driver.driver import Driver
 from harness.node import RESOURCE, until
+from plugin_gateway.adapters.commands.run.command import UNUSED_AT_START
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.support.lean_imports import deferred
 
@@ -213,6 +215,12 @@ def test_another_thread_finds_its_modules_meanwhile() -> None:
         thread.join(5)
     sys.setswitchinterval(usual)
     assert not missed
+
+
+@pytest.mark.parametrize("name", UNUSED_AT_START)
+def test_what_is_deferred_can_be_imported(name: str) -> None:
+    """Otherwise its first use would fail, and with it whoever looks at all modules."""
+    assert import_module(name).__name__ == name
 
 
 def test_a_module_that_was_left_out_can_be_imported_afterwards() -> None:

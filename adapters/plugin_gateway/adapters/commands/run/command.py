@@ -54,7 +54,6 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
-    from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     claim_limits()
     decisions, observations = decide_all(given, parts), ObservationQueue()
@@ -62,6 +61,8 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     backend = parts.make_backend(decided.backend, decided.container_driver_root, decided.kernel_log_path)
     backend.decision_time = decided.decision_time
     backend.start(observations.put)
+    from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
+
     talks_to_cluster = decided.kubernetes_events or decided.node_condition
     with deferred(*UNUSED_AT_START):
         parts.import_rest(decided.backend)
