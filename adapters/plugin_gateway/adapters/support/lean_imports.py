@@ -33,7 +33,8 @@ class _Deferring:
 def deferred(*names: str) -> Iterator[None]:
     """Delay the execution of modules that are imported inside the block until an attribute of them is used.
 
-    Another import of the same module counts as a use, unless it is ``from package import module``.
+    Another import of the same module counts as a use, unless it is ``from package import module``. It is for modules
+    that nobody uses, as a rule: before Python 3.12, a thread can see a module half made while another one executes it.
     """
     finder = _Deferring(names)
     # Another list each time, not a change of it: a thread that is going through it would miss a finder.

@@ -16,21 +16,8 @@ Offers this node's GPUs to its kubelet, of whatever release that is, and keeps o
 Every flag can be set by the environment variable in brackets; a flag beats the
 environment, the environment beats the configuration file."""
 
-UNUSED_AT_START = (
-    "asyncio.sslproto",
-    "calendar",
-    "google.protobuf.descriptor_database",
-    "google.protobuf.internal.python_edition_defaults",
-    "google.protobuf.internal.python_message",
-    "google.protobuf.text_encoding",
-    "ipaddress",
-    "locale",
-    "pkgutil",
-    "shutil",
-    "tempfile",
-    "textwrap",
-)
-"""What libraries import for functions that nobody has called before the first registration, and most never."""
+NEVER_USED = ("google.protobuf.internal.python_edition_defaults", "google.protobuf.internal.python_message")
+"""What protobuf imports for a form of itself that is not compiled, and that nobody uses."""
 
 
 def make(parts: Parts) -> SubCommand:
@@ -64,7 +51,7 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     talks_to_cluster = decided.kubernetes_events or decided.node_condition
-    with deferred(*UNUSED_AT_START):
+    with deferred(*NEVER_USED):
         parts.import_rest(decided.backend)
         with nullcontext() if talks_to_cluster else left_out("ssl"):
             import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
