@@ -6,7 +6,7 @@ closing endpoints.
 
 import asyncio
 import math
-import os
+import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -261,7 +261,7 @@ class Registrar:
         """Let the state machine of a resource decide about an event."""
         if tap.note is not None and isinstance(event, OnNode):
             self._record(tap.note, resource.resource, event)
-        around = Surroundings(at, self._link.ladder, _chance())
+        around = Surroundings(at, self._link.ladder, random.random())  # noqa: S311 - not a secret
         await resource.take(event, around)
         state = resource.registration.state
         if isinstance(state, Accepted | Streaming):
@@ -357,8 +357,3 @@ class Registrar:
         if absent is not None and absent != self._logged_absent:
             log.warning(absent, path=str(self._directory.path))
         self._logged_absent = absent
-
-
-def _chance() -> float:
-    """Return a random number between 0 and 1. The module `random` also has one, but takes 1 ms of each start."""
-    return int.from_bytes(os.urandom(4)) / 2**32
