@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.faults import Checkup, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
@@ -21,7 +21,7 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 from plugin_gateway.nvidia.generation import GENERATIONS, UNKNOWN
 from plugin_gateway.nvidia.xid_catalog import XID_CATALOG, XIDS_WITHOUT_ADVICE
 
-GPU = DeviceId("GPU-1")
+GPU = PhysicalId("GPU-1")
 HAS_RECOVERY_ACTION = 565
 """The first driver with the recovery action."""
 DRIVERS = (535, HAS_RECOVERY_ACTION, 575, 580)
@@ -108,7 +108,7 @@ WAYS: Mapping[str, Callable[[Course], Course]] = {
 
 def here(generation: str) -> InventorySeen:
     """Return that the driver reports one GPU of this generation."""
-    gpu = Device(
+    gpu = PhysicalDevice(
         id=GPU,
         index=0,
         minor=0,
@@ -116,10 +116,9 @@ def here(generation: str) -> InventorySeen:
         product="GPU",
         memory_bytes=0,
         numa_node=None,
-        nodes=(),
         generation=generation,
     )
-    return InventorySeen(Inventory(devices=(gpu,), visibility_variable="X"))
+    return InventorySeen(Inventory(physical=(gpu,), devices=(), recipes={}))
 
 
 def outcome(xid: int, generation: str, driver: int) -> Outcome:

@@ -65,7 +65,7 @@ async def test_a_person_sees_devices_with_reasons_and_the_history_of_registratio
     assert sum('class="healthy"' in row for row in rows) == 7
     (bad,) = (row for row in rows if 'class="unhealthy"' in row)
     assert "XID 79; needs a reboot of the node" in bad
-    assert f">{device(3).index}</td>" in bad
+    assert f">{device(3).physical.index}</td>" in bad
     registered = re.findall(r"<li>.*?registered as (\w+)", document, re.DOTALL)
     assert registered == ["v1alpha2", "v1beta1"], "the latest first"
     assert "stream open since" in document

@@ -2,6 +2,7 @@
 
 from hypothesis import strategies as st
 
+from harness.devices import device, inventory
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -27,33 +28,6 @@ from plugin_gateway.nvidia.evidence import (
 )
 
 IDS = tuple(DeviceId(f"GPU-{number}") for number in range(6))
-VARIABLE = "NVIDIA_VISIBLE_DEVICES"
-
-
-def device(
-    number: int,
-    *,
-    name: str | None = None,
-    product: str = "NVIDIA H100 80GB HBM3",
-    numa_node: int | None = None,
-    generation: str = "H100",
-) -> Device:
-    """One device whose attributes follow from its index."""
-    return Device(
-        id=DeviceId(name or f"GPU-{number}"),
-        index=number,
-        minor=number,
-        pci_address=f"0000:{number + 1:02x}:00.0",
-        product=product,
-        memory_bytes=80 * 2**30,
-        numa_node=numa_node,
-        nodes=(f"/dev/nvidia{number}",),
-        generation=generation,
-    )
-
-
-def inventory(*devices: Device, rejected: tuple[RejectedDevice, ...] = ()) -> Inventory:
-    return Inventory(devices=devices, rejected=rejected, visibility_variable=VARIABLE)
 
 
 @st.composite
@@ -72,12 +46,11 @@ def device_lists(draw: st.DrawFn) -> tuple[Device, ...]:
 REJECTIONS = st.builds(
     RejectedDevice, place=st.sampled_from(("index 0", "index 1")), problem=st.sampled_from(("no UUID", "long UUID"))
 )
-INVENTORIES = st.builds(
-    Inventory,
+INVENTORIES: st.SearchStrategy[Inventory] = st.builds(
+    lambda devices, **others: inventory(*devices, **others),
     devices=device_lists(),
     rejected=st.lists(REJECTIONS, max_size=3).map(tuple),
     set_aside=st.lists(REJECTIONS, max_size=2).map(tuple),
-    visibility_variable=st.just(VARIABLE),
 )
 CHECKUPS = st.builds(
     Checkup,

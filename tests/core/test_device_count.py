@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.strategies import VARIABLE, device
+from harness.devices import device
+from harness.devices import inventory as inventory_of
 from plugin_gateway.core.device_count import (
     MAX_SETTLE_TIME,
     SETTLE_TIME,
@@ -18,16 +19,15 @@ from plugin_gateway.core.device_count import (
     say,
     see,
 )
-from plugin_gateway.core.devices import MAX_NAMES, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import MAX_NAMES, Inventory, PhysicalId, RejectedDevice
 
 
 def inventory(numbers: Sequence[int], *rejected: RejectedDevice) -> Inventory:
-    devices = tuple(device(number) for number in numbers)
-    return Inventory(devices=devices, rejected=rejected, visibility_variable=VARIABLE)
+    return inventory_of(*(device(number) for number in numbers), rejected=rejected)
 
 
 def of(count: int) -> Known:
-    return known_of([device(number) for number in range(count)])
+    return known_of([device(number).physical for number in range(count)])
 
 
 def test_before_the_first_inventory_nothing_is_compared() -> None:
@@ -184,6 +184,6 @@ def test_whatever_comes_and_goes_it_is_said_in_the_end_and_only_once(seen: list[
     said = say(count, now + MAX_SETTLE_TIME)
     assert (said.told is None) is (len(seen[-1]) >= most)
     assert said.due is None
-    missing = {DeviceId(f"GPU-{each}") for each in range(10)} - {DeviceId(f"GPU-{each}") for each in seen[-1]}
+    missing = {PhysicalId(f"GPU-{each}") for each in range(10)} - {PhysicalId(f"GPU-{each}") for each in seen[-1]}
     assert said.comparison is not None
     assert {each.id for each in said.comparison.missing} <= missing

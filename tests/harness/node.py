@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from harness import devices
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import Dialect
@@ -14,7 +15,7 @@ from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import Device
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import HealthPolicy
@@ -29,16 +30,8 @@ DIALECTS = load_dialects()
 
 
 def device(index: int, product: str = "NVIDIA H100 80GB HBM3") -> Device:
-    return Device(
-        id=DeviceId(f"GPU-{index:08x}-0000-0000-0000-000000000000"),
-        index=index,
-        minor=index,
-        pci_address=f"0000:{index + 1:02x}:00.0",
-        product=product,
-        memory_bytes=80 * 2**30,
-        numa_node=index // 4,
-        nodes=(f"/dev/nvidia{index}",),
-    )
+    name = f"GPU-{index:08x}-0000-0000-0000-000000000000"
+    return devices.device(index, name=name, product=product, numa_node=index // 4, generation="")
 
 
 class Node:
@@ -63,10 +56,8 @@ class Node:
             silent_for=lambda: self.silence,
         )
 
-    def see(self, devices: Sequence[Device]) -> None:
-        self.observations.put(
-            InventorySeen(Inventory(devices=tuple(devices), visibility_variable="NVIDIA_VISIBLE_DEVICES"))
-        )
+    def see(self, seen: Sequence[Device]) -> None:
+        self.observations.put(InventorySeen(devices.inventory(*seen)))
 
     def check(self, checkup: Checkup = WELL, *indexes: int) -> None:
         """Report the result of a check for these devices, or for all."""

@@ -7,18 +7,18 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harness.devices import advertised
+from harness.devices import inventory as inventory_of
 from harness.node import RESOURCE, device
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.recording.values import VERSION, plain
 from plugin_gateway.adapters.replay.report import replay
 from plugin_gateway.adapters.support.signals import Interruption
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import Device
 from plugin_gateway.core.health.observations import InventorySeen, Observation
-from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 Line = dict[str, Any]
-VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 DEVICES = (device(0), device(1))
 CALLED: Line = {"service": V1BETA1.service, "resource": RESOURCE, "agent": "grpc-go/1.54.0"}
 
@@ -47,7 +47,7 @@ def seen(observation: Observation, t: float = 0.0) -> Line:
 
 
 def inventory(devices: Sequence[Device] = DEVICES, t: float = 0.0) -> Line:
-    return seen(InventorySeen(Inventory(devices=tuple(devices), visibility_variable=VARIABLE)), t)
+    return seen(InventorySeen(inventory_of(*devices)), t)
 
 
 def registration(resource: str = RESOURCE, t: float = 0.0, code: str = "OK", words: str = "") -> list[Line]:
@@ -61,8 +61,7 @@ def opened(stream: str = "1", resource: str = RESOURCE, t: float = 0.0) -> Line:
 
 
 def listed(*unhealthy: int, devices: Sequence[Device] = DEVICES, stream: str = "1", t: float = 0.0) -> Line:
-    ids = frozenset(DeviceId(device(index).id) for index in unhealthy)
-    told = Advertisement(devices=tuple(devices), unhealthy=ids, visibility_variable=VARIABLE)
+    told = advertised(devices, *(device(index).id for index in unhealthy))
     return line("list", t, stream=stream, message=V1BETA1.device_list(told).hex())
 
 

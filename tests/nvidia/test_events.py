@@ -54,7 +54,7 @@ ASKED = {
 
 
 def xids(watcher: Watcher) -> list[tuple[int | None, str | None]]:
-    return [(number_of(event.kind, XID), event.device) for event in watcher.of(EvidenceReported)]
+    return [(number_of(event.kind, XID), event.scope) for event in watcher.of(EvidenceReported)]
 
 
 def test_xids_are_reported_in_their_order_with_their_device(driver: Driver) -> None:
@@ -118,7 +118,7 @@ def test_a_gpu_without_events_is_offered_and_the_others_are_heard(driver: Driver
     with watch(driver, rescan_seconds=60) as watcher:
         assert ids(watcher.next(InventorySeen)) == [uuid(0), uuid(1)]
         devices = watcher.next(InventorySeen).inventory.devices
-        assert [device.reports_faults for device in devices] == [False, True]
+        assert [device.physical.reports_faults for device in devices] == [False, True]
         driver.xid(0, 79)
         driver.xid(1, 48)
         watcher.next(EvidenceReported)
@@ -166,7 +166,7 @@ def test_a_gpu_that_came_back_is_heard_again_and_can_be_lost_again(driver: Drive
         eventually(lambda: driver.calls(Call.REGISTER) == 4)
         eventually(lambda: driver.calls(Call.WAIT) > 2)
         driver.xid(0, 48)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
         driver.lose(0)
         watcher.checked(uuid(0), NOT_ANSWERING)
 
@@ -182,7 +182,7 @@ def test_a_gpu_that_fails_otherwise_ends_no_session_and_is_heard_again(driver: D
         driver.find(0)
         watcher.checked(uuid(0))
         driver.xid(0, 48)
-        assert watcher.next(EvidenceReported, 2).device == uuid(0)
+        assert watcher.next(EvidenceReported, 2).scope == uuid(0)
         assert len(watcher.of(InventorySeen)) == driver.sessions == 1
 
 
@@ -245,10 +245,10 @@ def test_an_event_of_another_kind_is_no_fault(driver: Driver) -> None:
 def test_a_gpu_that_reports_nothing_but_xids_is_heard(driver: Driver) -> None:
     driver.add(0, event_types=XID_CRITICAL)
     with watch(driver) as watcher:
-        assert watcher.next(InventorySeen).inventory.devices[0].reports_faults
+        assert watcher.next(InventorySeen).inventory.devices[0].physical.reports_faults
         eventually(lambda: driver.calls(Call.WAIT) > 0)
         driver.xid(0, 79)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
 
 
 def test_a_change_of_the_recovery_action_is_looked_at_at_once(driver: Driver) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.health.story import WELL, Story
-from core.strategies import device, inventory
+from harness.devices import device, inventory
 from health_xids import (
     ANSWER,
     DRIVERS,

@@ -65,14 +65,14 @@ def test_a_call_that_fails_while_everything_is_read_again_changes_no_gpu(driver:
         driver.fail(call, 0)
         eventually(lambda: len(watcher.of(InventorySeen)[-1].inventory.devices) == 3)
         for seen in watcher.of(InventorySeen):
-            kept = [replace(device, reports_faults=True) for device in seen.inventory.devices if device.index < 2]
-            assert tuple(kept) == before.devices
+            kept = [replace(gpu, reports_faults=True) for gpu in seen.inventory.physical if gpu.index < 2]
+            assert tuple(kept) == before.physical
         checks = len(watcher.of(DevicesChecked))
         eventually(lambda: len(watcher.of(DevicesChecked)) > checks + 2)
         watcher.checked(uuid(0))
         sessions = driver.sessions
         driver.xid(0, 79)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
         assert driver.sessions == sessions
 
 
@@ -83,12 +83,14 @@ def test_a_call_that_fails_at_the_start_is_made_again_until_it_is_answered(drive
         eventually(
             lambda: bool(watcher.of(InventorySeen)) and len(watcher.of(InventorySeen)[-1].inventory.devices) == 2
         )
-        eventually(lambda: all(each.reports_faults for each in watcher.of(InventorySeen)[-1].inventory.devices))
+        eventually(lambda: all(each.reports_faults for each in watcher.of(InventorySeen)[-1].inventory.physical))
         eventually(lambda: all(each.memory_bytes for each in watcher.of(InventorySeen)[-1].inventory.devices))
         for seen in watcher.of(InventorySeen):
-            assert all(device.nodes and device.product for device in seen.inventory.devices), "never without its node"
+            assert all(each.nodes and each.physical.product for each in seen.inventory.devices), (
+                "never without its node"
+            )
         driver.xid(0, 79)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
 
 
 def test_events_that_come_while_a_session_ends_are_not_lost_and_the_gap_is_told(driver: Driver) -> None:
@@ -116,7 +118,7 @@ def test_a_slow_gpu_delays_no_event_of_another(driver: Driver) -> None:
         time.sleep(0.4)
         seen = len(watcher.of(DevicesChecked))
         driver.hang(Call.REMAPPED)
-        assert watcher.next(EvidenceReported).device == uuid(1)
+        assert watcher.next(EvidenceReported).scope == uuid(1)
         assert len(watcher.of(DevicesChecked)) == seen
         driver.release()
 
@@ -200,7 +202,7 @@ def test_a_lost_gpu_is_known_by_its_events_after_everything_was_read_again(drive
         eventually(lambda: driver.calls(Call.REGISTER) > calls)
         watcher.checked(uuid(1))
         driver.xid(0, 79)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
         assert driver.sessions == 1
 
 
@@ -223,9 +225,9 @@ def test_a_registration_that_is_refused_for_a_moment_is_made_again(driver: Drive
     driver.fail(Call.REGISTER, RESET_REQUIRED, times=2)
     with watch(driver) as watcher:
         watcher.next(DevicesChecked)
-        eventually(lambda: all(each.reports_faults for each in watcher.of(InventorySeen)[-1].inventory.devices))
+        eventually(lambda: all(each.reports_faults for each in watcher.of(InventorySeen)[-1].inventory.physical))
         driver.xid(1, 79)
-        assert watcher.next(EvidenceReported).device == uuid(1)
+        assert watcher.next(EvidenceReported).scope == uuid(1)
 
 
 def test_the_only_gpu_is_heard_though_it_is_lost_and_read_again(make_driver: MakeDriver) -> None:
@@ -236,7 +238,7 @@ def test_the_only_gpu_is_heard_though_it_is_lost_and_read_again(make_driver: Mak
         driver.lose(0)
         watcher.checked(uuid(0), NOT_ANSWERING)
         driver.xid(0, 79)
-        assert watcher.next(EvidenceReported).device == uuid(0)
+        assert watcher.next(EvidenceReported).scope == uuid(0)
 
 
 def test_an_xid_is_followed_by_a_check_when_the_driver_has_decided(driver: Driver) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from core.health.story import Story
-from core.strategies import device, inventory
 from driver.driver import Call, Driver
+from harness.devices import device, inventory
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.nvidia.evidence import xid_kind
@@ -55,24 +55,24 @@ def test_the_driver_is_asked_for_it(driver: Driver) -> None:
     driver.add(1, capability=(10, 0), name="NVIDIA GB200")
     with watch(driver) as watcher:
         devices = watcher.next(InventorySeen).inventory.devices
-    assert [device.generation for device in devices] == ["A100", "GB200"]
+    assert [device.physical.generation for device in devices] == ["A100", "GB200"]
 
 
 def test_a_driver_that_does_not_tell_leaves_it_open(driver: Driver) -> None:
     driver.fail(Call.CAPABILITY, NOT_SUPPORTED)
     with watch(driver) as watcher:
         devices = watcher.next(InventorySeen).inventory.devices
-    assert [device.generation for device in devices] == ["", ""]
+    assert [device.physical.generation for device in devices] == ["", ""]
 
 
 def test_a_gpu_whose_driver_fails_to_tell_is_offered_and_asked_again(driver: Driver) -> None:
     driver.fail(Call.CAPABILITY, UNKNOWN, times=4)
     with watch(driver) as watcher:
         first = watcher.next(InventorySeen).inventory
-        assert [device.generation for device in first.devices] == ["", ""]
+        assert [device.physical.generation for device in first.devices] == ["", ""]
         assert not first.rejected
         eventually(
-            lambda: [each.generation for each in watcher.of(InventorySeen)[-1].inventory.devices] == ["H100"] * 2
+            lambda: [each.generation for each in watcher.of(InventorySeen)[-1].inventory.physical] == ["H100"] * 2
         )
 
 
@@ -82,7 +82,7 @@ def test_a_call_that_fails_later_keeps_what_was_known(driver: Driver) -> None:
         driver.fail(Call.CAPABILITY, UNKNOWN)
         driver.add(2)
         devices = watcher.next(InventorySeen, 2).inventory.devices
-    assert [device.generation for device in devices] == ["H100", "H100", ""]
+    assert [device.physical.generation for device in devices] == ["H100", "H100", ""]
 
 
 @pytest.mark.parametrize(

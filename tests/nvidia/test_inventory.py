@@ -3,7 +3,7 @@
 import pytest
 
 from driver.driver import Call, Driver
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import Kind, PhysicalDevice, PhysicalId, Recipe, whole
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.library import FOLDERS
@@ -32,20 +32,26 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
     driver.add(1, name="NVIDIA L40S", minor=5, numa_node=1, capability=(8, 9))
     with watch(driver) as watcher:
         inventory = watcher.next(InventorySeen).inventory
-    assert inventory.devices[1] == Device(
-        id=DeviceId(uuid(1)),
+    assert inventory.physical[1] == PhysicalDevice(
+        id=PhysicalId(uuid(1)),
         index=1,
         minor=5,
         pci_address="0000:11:00.0",
         product="NVIDIA L40S",
         memory_bytes=80 * GIB,
         numa_node=1,
-        nodes=("/dev/nvidia5",),
         generation="A100",
     )
-    assert inventory.visibility_variable == "NVIDIA_VISIBLE_DEVICES"
-    assert inventory.shared_nodes == ("/dev/nvidiactl", "/dev/nvidia-uvm")
-    assert inventory.optional_nodes == ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
+    assert inventory.devices == tuple(
+        whole(each, Kind("gpu"), (f"/dev/nvidia{each.minor}",)) for each in inventory.physical
+    )
+    assert inventory.recipes == {
+        "gpu": Recipe(
+            visibility_variable="NVIDIA_VISIBLE_DEVICES",
+            shared_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"),
+            optional_nodes=("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+        )
+    }
     assert not inventory.rejected
 
 
@@ -53,19 +59,19 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
 def test_minus_one_and_no_file_are_no_numa_node(driver: Driver, written: int | None, read: int | None) -> None:
     driver.add(0, numa_node=written)
     with watch(driver) as watcher:
-        assert watcher.next(InventorySeen).inventory.devices[0].numa_node == read
+        assert watcher.next(InventorySeen).inventory.devices[0].physical.numa_node == read
 
 
 def test_a_numa_node_that_is_no_number_is_none(driver: Driver) -> None:
     (driver.sysfs / "bus/pci/devices/0000:10:00.0/numa_node").write_bytes(b"\xff\n")
     with watch(driver) as watcher:
-        assert watcher.next(InventorySeen).inventory.devices[0].numa_node is None
+        assert watcher.next(InventorySeen).inventory.devices[0].physical.numa_node is None
 
 
 def test_a_pci_domain_beyond_16_bits_is_written_as_sysfs_does(driver: Driver) -> None:
     driver.add(0, domain=0x10001)
     with watch(driver) as watcher:
-        assert watcher.next(InventorySeen).inventory.devices[0].pci_address == "10001:10:00.0"
+        assert watcher.next(InventorySeen).inventory.devices[0].physical.pci_address == "10001:10:00.0"
 
 
 def test_facts_that_the_driver_does_not_have_lose_no_gpu(driver: Driver) -> None:
@@ -73,13 +79,14 @@ def test_facts_that_the_driver_does_not_have_lose_no_gpu(driver: Driver) -> None
         driver.fail(call, NOT_SUPPORTED)
     with watch(driver) as watcher:
         first = watcher.next(InventorySeen).inventory.devices[0]
-    assert (first.id, first.minor, first.nodes, first.memory_bytes, first.product) == (uuid(0), None, (), 0, "")
+    assert (first.id, first.nodes, first.memory_bytes) == (uuid(0), (), 0)
+    assert (first.physical.minor, first.physical.product) == (None, "")
 
 
 def test_a_name_that_is_no_text_loses_no_gpu(driver: Driver) -> None:
     driver.add(0, name=b"NVIDIA \xff")
     with watch(driver) as watcher:
-        assert watcher.next(InventorySeen).inventory.devices[0].product == ""
+        assert watcher.next(InventorySeen).inventory.devices[0].physical.product == ""
 
 
 @pytest.mark.parametrize(
@@ -131,12 +138,12 @@ def test_a_driver_without_gpus_is_a_problem_told_once_until_one_is_there(make_dr
 def test_a_driver_that_has_only_the_older_names_is_read_and_heard(make_driver: MakeDriver) -> None:
     driver = make_driver(old=True)
     with watch(driver, rescan_seconds=60) as watcher:
-        assert [device.pci_address for device in watcher.next(InventorySeen).inventory.devices] == [
+        assert [device.physical.pci_address for device in watcher.next(InventorySeen).inventory.devices] == [
             "0000:10:00.0",
             "0000:11:00.0",
         ]
         driver.xid(1, 79)
-        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), DeviceId(uuid(1)))
+        assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(79), PhysicalId(uuid(1)))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -60,7 +60,7 @@ def test_a_gpu_that_vanishes_is_no_longer_in_the_inventory(driver: Driver) -> No
         driver.remove(0)
         after = watcher.next(InventorySeen, 2)
         assert ids(after) == [uuid(1)]
-        assert after.inventory.devices[0].index == 0
+        assert after.inventory.devices[0].physical.index == 0
 
 
 def test_a_gpu_that_takes_the_place_of_another_is_seen_by_its_uuid(driver: Driver) -> None:

@@ -51,7 +51,7 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
         EvidenceReported(xid_kind(79), None),
     ]
     assert seen[7] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
-    inventories = [each.inventory.devices for each in seen if isinstance(each, InventorySeen)]
+    inventories = [each.inventory.physical for each in seen if isinstance(each, InventorySeen)]
     assert [[device.id for device in devices] for devices in inventories] == [
         [first.id, second.id],
         [second.id],

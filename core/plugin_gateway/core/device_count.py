@@ -1,4 +1,4 @@
-"""How many devices a node has, compared with how many it should have: a given number, or what it had before.
+"""How many physical devices a node has, compared with how many it should have: a given number, or what it had before.
 
 A device that is missing is said when it has been missing for some seconds, because a driver that comes up can show its
 devices one after the other. Without any inventory for some seconds after the start, no device counts as present.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import MAX_NAMES, Inventory, PhysicalDevice, PhysicalId, RejectedDevice
 
 SETTLE_TIME = 10.0
 """Seconds for which a device has to be missing, or to be back, before that is said."""
@@ -21,7 +21,7 @@ FIRST_LOOK_TIME = 30.0
 class KnownDevice(NamedTuple):
     """A device that the node had, with what people need to find it."""
 
-    id: DeviceId
+    id: PhysicalId
     pci_address: str
     """Empty if it is not known."""
 
@@ -110,7 +110,7 @@ class DeviceCount(NamedTuple):
         """The comparison with the latest inventory. None until there is one, or until it is overdue."""
         if self.present is None or self.expected is None:
             return None
-        here = self.inventory.devices if self.inventory is not None else ()
+        here = self.inventory.physical if self.inventory is not None else ()
         if len(here) >= self.expected:
             return Comparison(self.expected, len(here))
         ids = {device.id for device in here}
@@ -123,7 +123,7 @@ class DeviceCount(NamedTuple):
     def present(self) -> int | None:
         """How many devices are here. None until that is known."""
         if self.inventory is not None:
-            return len(self.inventory.devices)
+            return len(self.inventory.physical)
         return 0 if self.is_overdue else None
 
     @property
@@ -148,13 +148,13 @@ class DeviceCount(NamedTuple):
 
 def see(count: DeviceCount, inventory: Inventory, now: float) -> DeviceCount:
     """Return the count with a new inventory. The node is remembered with the most devices that it had."""
-    before = len(count.inventory.devices) if count.inventory is not None else 0
-    risen_at = now if len(inventory.devices) > before else count.risen_at
-    known = _learn(count, inventory.devices)
+    before = len(count.inventory.physical) if count.inventory is not None else 0
+    risen_at = now if len(inventory.physical) > before else count.risen_at
+    known = _learn(count, inventory.physical)
     return _compare(count._replace(inventory=inventory, known=known, risen_at=risen_at), now)
 
 
-def _learn(count: DeviceCount, devices: Sequence[Device]) -> Known | None:
+def _learn(count: DeviceCount, devices: Sequence[PhysicalDevice]) -> Known | None:
     """Return the devices to remember: those that are here, unless some of the known ones are missing."""
     known = count.known
     if known is not None:
@@ -164,7 +164,7 @@ def _learn(count: DeviceCount, devices: Sequence[Device]) -> Known | None:
     return known_of(devices)
 
 
-def known_of(devices: Sequence[Device]) -> Known:
+def known_of(devices: Sequence[PhysicalDevice]) -> Known:
     """Return what is remembered of these devices."""
     return Known(len(devices), tuple(KnownDevice(device.id, device.pci_address) for device in devices))
 
@@ -177,7 +177,7 @@ def expect(count: DeviceCount, given: int | None, now: float) -> DeviceCount:
 def accept(count: DeviceCount, now: float) -> DeviceCount:
     """Return the count after an operator accepted the devices that are here now. This is said at once."""
     assert count.inventory is not None
-    accepted = count._replace(known=known_of(count.inventory.devices), untrue_since=now - MAX_SETTLE_TIME)
+    accepted = count._replace(known=known_of(count.inventory.physical), untrue_since=now - MAX_SETTLE_TIME)
     return _compare(accepted, now)
 
 

@@ -1,19 +1,32 @@
-"""Devices, the inventory of a node, and the difference between two inventories."""
+"""Devices: what can break, what a container is given, what the kubelet is told, and the inventory of a backend.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A physical device breaks, is reset and is cleared as a whole. A device is what a container is given: a whole physical
+device, which has the same id, or a part of one. An offered id is what the kubelet is told: the id of a device, or that
+of one of its replicas, if several containers may share the device.
+"""
+
+from collections.abc import KeysView, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, NewType
+from typing import NamedTuple, NewType, TypeAlias
 
 from plugin_gateway.core.errors import InvalidValueError
 
+PhysicalId = NewType("PhysicalId", str)
+"""The id of a physical device. `parse_device_id` checks one."""
 DeviceId = NewType("DeviceId", str)
-"""The id under which the kubelet knows a device. `parse_device_id` makes one."""
+"""The id of a device. `parse_device_id` makes one. That of a whole device is the id of its physical device."""
+OfferedId = NewType("OfferedId", str)
+"""The id under which the kubelet knows a device, or a replica of it. `offered_id` makes one."""
+FaultId: TypeAlias = PhysicalId | DeviceId
+"""What can have a fault: a physical device, with everything that is a part of it, or one device."""
+Kind = NewType("Kind", str)
+"""The kind of a device, in a word of its backend."""
 
 MAX_ID_LENGTH = 63
 """Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
-
-
+REPLICA_MARK = "::"
+"""Stands between the id of a device and the number of a replica. Other device plugins write replicas in this form."""
 MAX_NAMES = 32
 """Devices that one line names."""
 
@@ -25,28 +38,38 @@ def parse_device_id(text: str) -> DeviceId:
     valid UTF-8.
 
     Raises:
-        InvalidValueError: it is empty, too long, not valid UTF-8, or contains blanks, commas or control characters.
+        InvalidValueError: it is empty, too long, not valid UTF-8, contains blanks, commas or control characters, or
+            reads like the id of a replica.
     """
     if not 0 < len(text) <= MAX_ID_LENGTH:
         raise InvalidValueError(f"device id {text!r} has {len(text)} characters, allowed are 1 to {MAX_ID_LENGTH}")
     if any(not character.isprintable() or character in " ," for character in text):
         raise InvalidValueError(f"device id {text!r} has characters other than printable ones without blank and comma")
+    if REPLICA_MARK in text:
+        raise InvalidValueError(f"device id {text!r} has {REPLICA_MARK}, which only ids of replicas have")
     return DeviceId(text)
 
 
-def whole_device(name: str) -> str:
-    """Return the id of the device that an id stands for.
+def offered_id(device: DeviceId, replica: int | None) -> OfferedId:
+    """Return the id under which a device is offered, or one of its replicas, which are counted from 0."""
+    return OfferedId(device if replica is None else f"{device}{REPLICA_MARK}{replica}")
 
-    Plugins that offer one device several times add ``::`` and a number to its id.
-    """
-    return name.partition("::")[0]
+
+def device_of(offered: str) -> DeviceId:
+    """Return the id of the device that an offered id stands for."""
+    return DeviceId(offered.partition(REPLICA_MARK)[0])
+
+
+def is_replica(offered: str) -> bool:
+    """Whether an offered id is that of a replica, so that others may have the device too."""
+    return REPLICA_MARK in offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """One device as its driver describes it."""
+class PhysicalDevice:
+    """A device of the machine, as its driver describes it."""
 
-    id: DeviceId
+    id: PhysicalId
     index: int
     """The number that the driver gives the device, from 0. People count devices by it."""
     minor: int | None
@@ -58,24 +81,81 @@ class Device:
     memory_bytes: int
     numa_node: int | None
     """None if the machine reports no NUMA node (sysfs shows -1)."""
-    nodes: tuple[str, ...]
-    """The device nodes that belong to this device alone, as absolute paths."""
     reports_faults: bool = True
     """Whether the driver reports faults of this device as events. If not, only a check finds them."""
     generation: str = ""
     """The generation of the product, in a word of the backend. Empty if it is not known."""
 
     def __post_init__(self) -> None:
-        """Reject an invalid id, relative paths and negative numbers. A missing number has to be None."""
+        """Reject an invalid id and negative numbers. A missing number has to be None."""
         parse_device_id(self.id)
-        if self.memory_bytes < 0 or not all(node.startswith("/") for node in self.nodes):
-            raise InvalidValueError(f"device {self.id}: memory {self.memory_bytes}, nodes {self.nodes}")
+        if self.memory_bytes < 0:
+            raise InvalidValueError(f"device {self.id}: memory {self.memory_bytes}, it may not be negative")
         if self.index < 0 or (self.minor is not None and self.minor < 0):
             raise InvalidValueError(
                 f"device {self.id}: index {self.index}, minor {self.minor}; neither may be negative"
             )
         if self.numa_node is not None and self.numa_node < 0:
             raise InvalidValueError(f"device {self.id}: NUMA node {self.numa_node}; no node is None")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a container is given: a whole physical device, or a part of one."""
+
+    id: DeviceId
+    physical: PhysicalDevice
+    kind: Kind
+    profile: str = ""
+    """The size of a part, in a word of the backend. Empty for a whole device."""
+    place: tuple[int, ...]
+    """The index of the physical device, and for a part its number in it. Devices are ordered by it."""
+    nodes: tuple[str, ...]
+    """The device nodes that a container needs for it, as absolute paths. A part has that of its physical device too."""
+    memory_bytes: int
+
+    def __post_init__(self) -> None:
+        """Reject an invalid id, relative paths, negative numbers, and a place in another physical device."""
+        if not self.is_whole:
+            parse_device_id(self.id)
+        if self.memory_bytes < 0 or not all(node.startswith("/") for node in self.nodes):
+            raise InvalidValueError(f"device {self.id}: memory {self.memory_bytes}, nodes {self.nodes}")
+        if self.place[:1] != (self.physical.index,) or min(self.place) < 0:
+            raise InvalidValueError(
+                f"device {self.id}: place {self.place}, it begins with the index {self.physical.index} of "
+                f"{self.physical.id}, and no number is negative"
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a whole physical device."""
+        return str(self.id) == self.physical.id
+
+    @property
+    def place_words(self) -> str:
+        """The place as containers and people read it: ``0`` for a whole device, ``0:1`` for a part."""
+        return ":".join(map(str, self.place))
+
+
+def whole(physical: PhysicalDevice, kind: Kind, nodes: tuple[str, ...] = ()) -> Device:
+    """Return a physical device as the one device that is given out. ``nodes`` are its device nodes."""
+    return Device(
+        id=DeviceId(physical.id),
+        physical=physical,
+        kind=kind,
+        place=(physical.index,),
+        nodes=nodes,
+        memory_bytes=physical.memory_bytes,
+    )
+
+
+class Offered(NamedTuple):
+    """A device as the kubelet is told of it."""
+
+    id: OfferedId
+    device: Device
+    replica: int | None = None
+    """The number of the replica, from 0. None if only one container at a time gets the device."""
 
 
 class RejectedDevice(NamedTuple):
@@ -88,33 +168,80 @@ class RejectedDevice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
-    """All devices that a backend sees at one moment."""
+class Recipe:
+    """How a container gets devices of one kind."""
 
-    devices: tuple[Device, ...]
-    """In the order of their index. No id and no index occurs twice."""
-    rejected: tuple[RejectedDevice, ...] = ()
-    set_aside: tuple[RejectedDevice, ...] = ()
-    """The devices that somebody gave to others on purpose, for example to a virtual machine. That is no problem."""
+    visibility_variable: str | None = None
+    """The environment variable that names the devices for the vendor's container runtime. None if there is none."""
     shared_nodes: tuple[str, ...] = ()
     """The device nodes that every container with one of the devices needs."""
     optional_nodes: tuple[str, ...] = ()
     """The device nodes that every container with one of the devices gets if they exist."""
-    visibility_variable: str
-    """The environment variable that names the devices for the vendor's container runtime."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Further variables, the same for every container with one of the devices."""
+    permissions: str = "rw"
+    """The permissions of each device node in the container, as the device plugin API writes them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All devices that a backend sees at one moment."""
+
+    physical: tuple[PhysicalDevice, ...]
+    """All that could be read, also those of which no device is given out. In the order of their index."""
+    devices: tuple[Device, ...]
+    """In the order of their place. No id and no place occurs twice."""
+    rejected: tuple[RejectedDevice, ...] = ()
+    set_aside: tuple[RejectedDevice, ...] = ()
+    """The devices that somebody gave to others on purpose, for example to a virtual machine. That is no problem."""
+    recipes: Mapping[Kind, Recipe]
+    """One for each kind of device."""
+    physical_by_id: Mapping[FaultId, PhysicalDevice] = field(init=False, repr=False, compare=False)
+    """The physical device of every id: of itself, and of each device that is a part of it."""
+
+    def __post_init__(self) -> None:
+        """Reject repeated ids, a wrong order, and a device without its physical device or its recipe."""
+        _check_order(self.physical, self.devices)
+        by_id: dict[FaultId, PhysicalDevice] = {each.id: each for each in self.physical}
+        if len(by_id) != len(self.physical) or len({device.id for device in self.devices}) != len(self.devices):
+            raise InvalidValueError(f"a device id occurs twice: {_ids(self.physical)}; {_ids(self.devices)}")
+        for device in self.devices:
+            physical = by_id.get(device.physical.id)
+            if physical is None or (physical is not device.physical and physical != device.physical):
+                raise InvalidValueError(f"device {device.id} is a part of {device.physical.id}, which is not listed")
+            if by_id.setdefault(device.id, physical) is not physical:
+                raise InvalidValueError(f"device {device.id} is no part of the physical device with this id")
+            if device.kind not in self.recipes:
+                raise InvalidValueError(f"device {device.id}: there is no recipe for its kind {device.kind!r}")
+        object.__setattr__(self, "physical_by_id", by_id)
+
+    @property
+    def ids(self) -> KeysView[FaultId]:
+        """The ids of all physical devices, then those of their parts."""
+        return self.physical_by_id.keys()
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The device nodes that belong to one device alone."""
-        return tuple(node for device in self.devices for node in device.nodes)
+        """The device nodes that belong to devices, each once."""
+        return tuple(dict.fromkeys(node for device in self.devices for node in device.nodes))
 
-    def __post_init__(self) -> None:
-        """Reject an inventory with a repeated id, a repeated index or a wrong order."""
-        if len({device.id for device in self.devices}) != len(self.devices):
-            raise InvalidValueError(f"a device id occurs twice: {', '.join(device.id for device in self.devices)}")
-        indexes = [device.index for device in self.devices]
-        if any(index >= following for index, following in pairwise(indexes)):
-            raise InvalidValueError(f"devices out of order, or one index twice: {indexes}")
+    @property
+    def shared_nodes(self) -> tuple[str, ...]:
+        """The device nodes that every container with some device needs, each once."""
+        return tuple(dict.fromkeys(node for recipe in self.recipes.values() for node in recipe.shared_nodes))
+
+
+def _check_order(physical: Sequence[PhysicalDevice], devices: Sequence[Device]) -> None:
+    indexes = [each.index for each in physical]
+    if any(index >= following for index, following in pairwise(indexes)):
+        raise InvalidValueError(f"devices out of order, or one index twice: {indexes}")
+    if any(device.place >= following.place for device, following in pairwise(devices)):
+        places = ", ".join(device.place_words for device in devices)
+        raise InvalidValueError(f"devices out of order, or one place twice: {places}")
+
+
+def _ids(devices: Sequence[PhysicalDevice] | Sequence[Device]) -> str:
+    return ", ".join(device.id for device in devices)
 
 
 class Difference(NamedTuple):

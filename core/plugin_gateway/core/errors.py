@@ -56,6 +56,19 @@ class RepeatedDeviceError(AllocationError):
     problem = "device asked for more than once"
 
 
+class SharedRequestError(AllocationError):
+    """One container asks for more than one shared device, which the administrator does not allow.
+
+    Two shares of a device give no more of it than one, so such a request is mostly a mistake.
+    """
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.problem = (
+            f"a container can have at most 1 shared device, {len(ids)} were asked for (failRequestsGreaterThanOne)"
+        )
+        super().__init__(ids)
+
+
 class UnhealthyDeviceError(AllocationError):
     """The devices with these ids are unhealthy at the moment."""
 

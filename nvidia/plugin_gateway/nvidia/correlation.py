@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import EvidenceRefined, EvidenceReported, Observation
 from plugin_gateway.core.health.policy import Action, EvidenceKind
@@ -51,7 +51,7 @@ class Subject(NamedTuple):
     """What an event or a line is about."""
 
     kind: EvidenceKind
-    device: DeviceId | None
+    device: FaultId | None
     place: str
 
 
@@ -92,7 +92,7 @@ class Correlator:
 
     def event(self, evidence: EvidenceReported, now: float) -> list[Observation]:
         """Return what follows from an event of NVML."""
-        subject = Subject(evidence.kind, evidence.device, evidence.place)
+        subject = Subject(evidence.kind, evidence.scope, evidence.place)
         track, told = self._update(subject, now)
         track.last = track.last_event = now
         line = track.lines.popleft() if track.lines else None

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.nvidia.evidence import FABRIC, FABRIC_DEGRADED, HARDWARE_SLOWDOWN, NVLINK_DOWN
 from plugin_gateway.nvidia.fabric import FabricView
@@ -181,14 +181,14 @@ class Histories:
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._of: dict[DeviceId, History] = {}
+        self._of: dict[PhysicalId, History] = {}
 
     def begin_session(self) -> None:
         """Start again with a new session of the driver."""
         for history in self._of.values():
             history.begin_session()
 
-    def of(self, device: DeviceId) -> History:
+    def of(self, device: PhysicalId) -> History:
         """Return the history of a GPU."""
         if device not in self._of:
             self._of[device] = History(self._pace)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.health.faults import Source
 from plugin_gateway.core.health.observations import (
     DriverSeen,
@@ -35,7 +35,7 @@ class KernelEvidence:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._correlator = Correlator(frozenset(xid_kind(xid) for xid in SEVEREST))
-        self._by_address: dict[str, DeviceId] = {}
+        self._by_address: dict[str, PhysicalId] = {}
         self._branch: int | None = None
         self._strangers: set[Subject] = set()
 
@@ -46,7 +46,7 @@ class KernelEvidence:
                 return self._correlator.event(observation, self._now())
             case InventorySeen(inventory):
                 # A GPU that is away for a moment keeps its address.
-                self._by_address.update({device.pci_address: device.id for device in inventory.devices})
+                self._by_address.update({device.pci_address: device.id for device in inventory.physical})
             case DriverSeen(version):
                 first = (version or "").partition(".")[0]
                 self._branch = int(first) if first.isascii() and first.isdigit() else None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import FaultId, Inventory, PhysicalId
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
@@ -78,7 +78,7 @@ class Session:
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._give_sign = give_sign
-        self._by_address: Mapping[int, DeviceId | None] = {}
+        self._by_address: Mapping[int, PhysicalId | None] = {}
         bus.look()
         self._functions = bus.settled
         self.snapshot = read_snapshot(bus, known, listener, give_sign)
@@ -169,8 +169,8 @@ class Session:
         between: Callable[[], None],
         now: float,
         histories: "Histories | None",
-        only: Collection[DeviceId] | None = None,
-    ) -> Mapping[DeviceId, Checkup]:
+        only: Collection[FaultId] | None = None,
+    ) -> Mapping[FaultId, Checkup]:
         """Check the devices of the inventory. Calls ``between`` after each call of the driver.
 
         Without ``histories``, this takes at most three calls for each device. With them, there are two more, and now
@@ -182,7 +182,7 @@ class Session:
             if only is None or device in only
         }
 
-    def _device_of(self, handle: nvml.Handle) -> DeviceId | None:
+    def _device_of(self, handle: nvml.Handle) -> PhysicalId | None:
         """Return the device of an event. None if it is not in the inventory.
 
         A GPU that has fallen off the bus still sends its XID but answers no question. The handle is therefore compared

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, Recipe, whole
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, KernelLogRead
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, words_of_recovery
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
-from plugin_gateway.nvidia.naming import DEVICE_WORD, OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE
+from plugin_gateway.nvidia.naming import DEVICE_WORD, GPU, OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import Report
@@ -26,6 +26,8 @@ _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: words_of_recovery("GPU reset")}, asks_for_recovery=True)
 KERNEL_LOG_PROBLEM = "the kernel's log says nothing about simulated GPUs"
+_RECIPES = {GPU: Recipe(visibility_variable=VISIBILITY_VARIABLE, optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))}
+"""No device node is needed: a machine without GPUs may have none."""
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 """The UUIDs are derived from it, so that the same GPU has the same UUID every time."""
 
@@ -41,7 +43,7 @@ MODELS: dict[str, tuple[str, int, tuple[int, int]]] = {
 """Product names as NVML returns them, memory in bytes, and compute capabilities."""
 
 
-def parse_spec(spec: str) -> tuple[Device, ...]:
+def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
     """Return the GPUs of a specification such as ``8xH100``.
 
     Raises:
@@ -62,17 +64,16 @@ def _is_count(text: str) -> bool:
     return short and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_GPUS
 
 
-def _gpu(index: int, count: int, model: str) -> Device:
+def _gpu(index: int, count: int, model: str) -> PhysicalDevice:
     product, memory, capability = MODELS[model]
-    return Device(
-        id=DeviceId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{model}/{index}')}"),
+    return PhysicalDevice(
+        id=PhysicalId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{model}/{index}')}"),
         index=index,
         minor=index,
         pci_address=f"{index >> 13:04x}:{index >> 5 & 0xFF:02x}:{index & 0x1F:02x}.0",
         product=product,
         memory_bytes=memory,
         numa_node=index * NUMA_NODES // count,
-        nodes=(),
         generation=generation_of(capability, product),
     )
 
@@ -139,7 +140,7 @@ class SimulatedBackend:
             self._devices = tuple(device for device in self._devices if device.index != index)
             self._report_inventory()
 
-    def add(self, model: str) -> DeviceId:
+    def add(self, model: str) -> PhysicalId:
         """Add a GPU after the last one. Returns its id."""
         with self._lock:
             index = max((device.index for device in self._devices), default=-1) + 1
@@ -150,12 +151,5 @@ class SimulatedBackend:
 
     def _report_inventory(self) -> None:
         if self._report is not None:
-            self._report(
-                InventorySeen(
-                    Inventory(
-                        devices=self._devices,
-                        optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES),
-                        visibility_variable=VISIBILITY_VARIABLE,
-                    )
-                )
-            )
+            devices = tuple(whole(device, GPU) for device in self._devices)
+            self._report(InventorySeen(Inventory(physical=self._devices, devices=devices, recipes=_RECIPES)))

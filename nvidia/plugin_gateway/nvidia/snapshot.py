@@ -4,17 +4,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice, parse_device_id
+from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, RejectedDevice, parse_device_id, whole
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
-from plugin_gateway.nvidia.naming import (
-    DISPLAY_PRODUCTS,
-    OPTIONAL_NODES,
-    SHARED_NODES,
-    VISIBILITY_VARIABLE,
-    device_node,
-)
+from plugin_gateway.nvidia.naming import DISPLAY_PRODUCTS, GPU, RECIPES, device_node
 from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.unlisted import find_unlisted
 
@@ -54,8 +48,8 @@ class Snapshot(NamedTuple):
     inventory: Inventory
     answers: Sequence[Answer]
     """In the order of the index."""
-    by_index: Mapping[int, DeviceId]
-    """The devices of the inventory by their index."""
+    by_index: Mapping[int, PhysicalId]
+    """The GPUs of the inventory by their index."""
     is_complete: bool
     """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
     is_empty: bool
@@ -109,7 +103,7 @@ def read_snapshot(bus: PciBus, known: Inventory | None, listener: Listener, give
     for index in range(nvml.device_count()):
         give_sign()
         answers.append(ask(index))
-    reading = _Reading(bus, listener, known.devices if known else ())
+    reading = _Reading(bus, listener, known.physical if known else ())
     for index, answer in enumerate(answers):
         give_sign()
         reading.read(index, answer)
@@ -127,12 +121,12 @@ class _UnreadError(Exception):
 class _Reading:
     """Collects the GPUs of one snapshot."""
 
-    def __init__(self, bus: PciBus, listener: Listener, known: Sequence[Device]) -> None:
+    def __init__(self, bus: PciBus, listener: Listener, known: Sequence[PhysicalDevice]) -> None:
         self._bus = bus
         self._listener = listener
         self._known = known
         self._is_complete = True
-        self._devices: dict[DeviceId, Device] = {}
+        self._devices: dict[PhysicalId, PhysicalDevice] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
         self._rejected: list[RejectedDevice] = []
         self._set_aside: list[RejectedDevice] = []
@@ -144,12 +138,11 @@ class _Reading:
         listed = self._addresses | {device.pci_address for device in devices}
         unlisted, set_aside = find_unlisted(self._bus.settled, listed, len(answers) - len(listed), os.environ)
         inventory = Inventory(
-            devices=tuple(devices),
+            physical=tuple(devices),
+            devices=tuple(whole(device, GPU, _nodes(device)) for device in devices),
             rejected=(*self._rejected, *unlisted),
             set_aside=(*self._set_aside, *set_aside),
-            shared_nodes=SHARED_NODES,
-            optional_nodes=OPTIONAL_NODES,
-            visibility_variable=VISIBILITY_VARIABLE,
+            recipes=RECIPES,
         )
         by_index = {device.index: device.id for device in devices}
         is_empty = not devices and not self._rejected
@@ -189,7 +182,7 @@ class _Reading:
             self._is_complete &= answer.error is not None  # one that answers nothing else is not asked again
             return False
 
-    def _parse(self, uuid: str | bytes | None) -> DeviceId:
+    def _parse(self, uuid: str | bytes | None) -> PhysicalId:
         """Return the UUID as a device id.
 
         Raises:
@@ -197,7 +190,7 @@ class _Reading:
         """
         if not isinstance(uuid, str):
             raise InvalidValueError(f"device id {uuid!r} is not valid UTF-8")
-        device_id = parse_device_id(uuid)
+        device_id = PhysicalId(parse_device_id(uuid))
         if device_id in self._devices:
             raise InvalidValueError(f"device id {device_id!r} belongs to GPU {self._devices[device_id].index} too")
         return device_id
@@ -215,7 +208,9 @@ class _Reading:
             else:
                 self._rejected.append(RejectedDevice(place=place, problem=_untold(error)))
 
-    def _describe(self, index: int, handle: nvml.Handle, device_id: DeviceId, *, reports_faults: bool) -> Device:
+    def _describe(
+        self, index: int, handle: nvml.Handle, device_id: PhysicalId, *, reports_faults: bool
+    ) -> PhysicalDevice:
         """Describe a GPU.
 
         Raises:
@@ -225,7 +220,7 @@ class _Reading:
         pci_address = self._fact(lambda: nvml.pci_address(handle), [each.pci_address for each in known])
         minor = self._fact(lambda: nvml.minor_number(handle), [each.minor for each in known])
         product = self._fact(lambda: nvml.product_name(handle), [each.product for each in known])
-        return Device(
+        return PhysicalDevice(
             id=device_id,
             index=index,
             minor=minor,
@@ -233,7 +228,6 @@ class _Reading:
             product=product,
             memory_bytes=self._fact(lambda: nvml.memory_bytes(handle), [each.memory_bytes for each in known] or [0]),
             numa_node=self._bus.numa_node(pci_address),
-            nodes=() if minor is None else (device_node(minor),),
             reports_faults=reports_faults,
             generation=self._fact(
                 lambda: generation_of(nvml.compute_capability(handle), product),
@@ -254,6 +248,10 @@ class _Reading:
             if not known:
                 raise _UnreadError(_untold(error)) from error
             return known[0]
+
+
+def _nodes(device: PhysicalDevice) -> tuple[str, ...]:
+    return () if device.minor is None else (device_node(device.minor),)
 
 
 def _untold(error: nvml.NvmlError) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import FaultId, Inventory
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
@@ -68,7 +68,7 @@ class Watch:
         """When the last rescan began."""
         self._waited_at = 0.0
         """When events were read last."""
-        self._told_meanwhile: set[DeviceId] = set()
+        self._told_meanwhile: set[FaultId] = set()
         """The devices with an event since the present check began."""
         self._check_is_asked_for = False
         """Whether an event has asked for a check since the last one."""
@@ -78,7 +78,7 @@ class Watch:
     @property
     def has_seen_devices(self) -> bool:
         """Whether an inventory with devices was reported."""
-        return self._inventory is not None and bool(self._inventory.devices)
+        return self._inventory is not None and bool(self._inventory.physical)
 
     def hold_session(self, library: ctypes.CDLL) -> None:
         """Report the GPUs, then watch them until they differ from the snapshot.
@@ -203,8 +203,8 @@ class Watch:
         self._needs_checkup = True
         self._settled_at = self._decided_at(self._waited_at)
         self._check_is_asked_for |= happening.asks_for_check
-        if happening.observation.device is not None:
-            self._told_meanwhile.add(happening.observation.device)
+        if happening.observation.scope is not None:
+            self._told_meanwhile.add(happening.observation.scope)
         self._report(happening.observation)
         return True
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.api_server import ApiServer, api_server, reporting, told_before
+from harness.devices import inventory
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import events, reports
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.told_states import NAME, ToldStates
-from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.state import State
@@ -25,16 +25,14 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 GPU = device(0).id
 WELL, _ = advance(
     State(),
-    InventorySeen(Inventory(devices=(device(0),), visibility_variable="X")),
+    InventorySeen(inventory(device(0))),
     Moment(1.0, 1.0),
     HEALTH_POLICY,
 )
 SICK, _ = advance(WELL, EvidenceReported(xid_kind(79), GPU), Moment(2.0, 2.0), HEALTH_POLICY)
 
 SICK_OTHERWISE, _ = advance(WELL, EvidenceReported(xid_kind(48), GPU), Moment(2.0, 2.0), HEALTH_POLICY)
-GONE, _ = advance(
-    State(), InventorySeen(Inventory(devices=(), visibility_variable="X")), Moment(1.0, 1.0), HEALTH_POLICY
-)
+GONE, _ = advance(State(), InventorySeen(inventory()), Moment(1.0, 1.0), HEALTH_POLICY)
 
 
 @pytest.fixture

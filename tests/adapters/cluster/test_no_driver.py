@@ -8,17 +8,18 @@ from pathlib import Path
 import pytest
 
 from harness.api_server import ApiServer, api_server, reporting
+from harness.devices import inventory
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import reports as reports_module
 from plugin_gateway.adapters.cluster.reports import Target
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.faults import Fault, Moment
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
-SEEN = InventorySeen(Inventory(devices=(device(0),), visibility_variable="X"))
+SEEN = InventorySeen(inventory(device(0)))
 SICK, _ = advance(
     State(inventory=SEEN.inventory), EvidenceReported(xid_kind(79), device(0).id), Moment(1.0, 1.0), HEALTH_POLICY
 )
@@ -32,7 +33,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServe
         yield server
 
 
-def without_driver(faults: Mapping[DeviceId, Fault]) -> State:
+def without_driver(faults: Mapping[FaultId, Fault]) -> State:
     state, _ = advance(State(faults=faults), DriverUnavailable("no library"), Moment(1.0, 1.0), HEALTH_POLICY)
     return state
 

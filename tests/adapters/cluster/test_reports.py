@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from harness.api_server import BOTH, ApiServer, api_server, reporting, told_before
+from harness.devices import inventory
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import events as cluster_events
 from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
@@ -32,7 +32,7 @@ from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 GPU, OTHER = device(0).id, device(1).id
-SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
+SEEN = InventorySeen(inventory(device(0), device(1)))
 
 
 def after(*observations: Observation, state: State | None = None) -> State:
@@ -307,7 +307,7 @@ async def test_a_condition_that_flaps_is_sent_seldom_and_its_end_is_right(
 @pytest.mark.usefixtures("no_pause")
 async def test_the_condition_names_a_limited_number_of_devices(server: ApiServer) -> None:
     many = tuple(device(number) for number in range(40))
-    seen = InventorySeen(Inventory(devices=many, visibility_variable="X"))
+    seen = InventorySeen(inventory(*many))
     async with reporting(server, BOTH._replace(events=False)) as reports:
         reports.keep(after(seen, *(EvidenceReported(xid_kind(79), each.id) for each in many)))
         await until(lambda: len(server.conditions()) == 1, "the condition")
@@ -341,7 +341,7 @@ async def test_a_device_that_is_not_there_is_no_problem_of_the_node(server: ApiS
         state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
         reports.keep(state)
         await until(lambda: len(server.conditions()) == 1, "the condition")
-        without = InventorySeen(Inventory(devices=(device(1),), visibility_variable="X"))
+        without = InventorySeen(inventory(device(1)))
         reports.keep(after(without, state=state))
         await until(lambda: len(server.conditions()) == 2, "another one")
     assert [each["status"] for each in server.conditions()] == ["True", "False"]

@@ -1,18 +1,19 @@
 """What people are told of a machine whose kernel shows more, or less, than the driver."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from driver.driver import Driver
 from harness.confined import needs_mounts, showing
+from harness.devices import altered
+from harness.devices import inventory as inventory_of
 from harness.node import device
 from harness.process import run_to_end, started
 from plugin_gateway.adapters.commands.doctor.node_checks import check_nodes, check_numa
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.core.devices import Inventory, RejectedDevice
+from plugin_gateway.core.devices import Recipe, RejectedDevice
 
 ELSEWHERE = "0000:1b:00.0"
 PCI = Path("/sys/bus/pci/devices")
@@ -82,12 +83,8 @@ async def test_what_is_not_in_an_image_is_not_said_of_the_node(kubelet_dir: Path
 def test_a_device_node_without_a_gpu_is_a_note_where_nothing_explains_it(driver: Driver, explained: bool) -> None:
     (driver.root / "dev/nvidia8").touch()
     (driver.root / "dev/nvidia-caps").mkdir()
-    inventory = Inventory(
-        devices=(),
-        shared_nodes=("/dev/nvidiactl",),
-        visibility_variable="X",
-        set_aside=(RejectedDevice("GPU at 0000:1c:00.0", "vfio-pci has it"),) if explained else (),
-    )
+    aside = (RejectedDevice("GPU at 0000:1c:00.0", "vfio-pci has it"),) if explained else ()
+    inventory = inventory_of(set_aside=aside, recipe=Recipe(shared_nodes=("/dev/nvidiactl",)))
     told = [each.what for each in check_nodes(inventory, str(driver.root)) if "driver's list" in each.what]
     nodes = ", ".join(f"/dev/nvidia{number}" for number in range(9))
     expected = (
@@ -122,10 +119,10 @@ def test_so_many_numa_nodes_that_a_kubelet_stands_still_are_told(count: int, tol
     for number in range(count):
         (tmp_path / f"node{number}").mkdir()
     (tmp_path / "online").touch()
-    inventory = Inventory(devices=(replace(device(0), numa_node=0),), visibility_variable="X")
+    inventory = inventory_of(altered(device(0), numa_node=0))
     found = list(check_numa(inventory, tmp_path))
     assert [each.todo for each in found] == (
         ["with such a kubelet, give the gateway --numa-hints=false (numaHints in the chart)"] if told else []
     )
-    without = Inventory(devices=(replace(device(0), numa_node=None),), visibility_variable="X")
+    without = inventory_of(altered(device(0), numa_node=None))
     assert list(check_numa(without, tmp_path)) == []

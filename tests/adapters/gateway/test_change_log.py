@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from core.strategies import device, inventory
+from harness.devices import device, inventory
 from plugin_gateway.adapters.gateway.change_log import log_changes, log_recalled
 from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Checkup, Moment

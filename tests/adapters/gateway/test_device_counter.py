@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.devices import inventory
 from harness.node import device, until
 from plugin_gateway.adapters.gateway import device_counter, kept_file, state_file
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given, NotAcceptedError
@@ -19,7 +20,7 @@ from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.gateway.status import CountStatus
 from plugin_gateway.core import device_count
 from plugin_gateway.core.device_count import Known, KnownDevice
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 
@@ -27,7 +28,7 @@ FORMS = Path(__file__).parent / "forms"
 NOTHING_GIVEN = Given(None, "default")
 MISSING = f"7 of 8 GPUs can be offered; {device(7).id} at 0000:08:00.0 is missing"
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
-DEVICES = st.dictionaries(st.integers(0, 99).map(lambda number: DeviceId(f"GPU-{number}")), WORDS, max_size=5)
+DEVICES = st.dictionaries(st.integers(0, 99).map(lambda number: PhysicalId(f"GPU-{number}")), WORDS, max_size=5)
 REMEMBERED = st.builds(
     lambda devices, more, told: Remembered(
         Known(len(devices) + more, tuple(KnownDevice(*each) for each in devices.items())), told
@@ -49,8 +50,7 @@ def no_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def having(count: int, **more: Any) -> State:
-    devices = tuple(device(index) for index in range(count))
-    return State(inventory=Inventory(devices=devices, visibility_variable="X"), **more)
+    return State(inventory=inventory(*(device(index) for index in range(count))), **more)
 
 
 class Counting:
@@ -102,7 +102,7 @@ async def test_seven_where_there_were_eight_is_said_once_and_so_is_its_end(
         made.counter.keep(having(7))
         await made.told_so_often(1)
         assert (made.status().expected, made.status().present, made.status().problem) == (8, 7, MISSING)
-        assert made.status().missing == (KnownDevice(device(7).id, "0000:08:00.0"),)
+        assert made.status().missing == (KnownDevice(device(7).physical.id, "0000:08:00.0"),)
         made.counter.keep(having(8))
         await made.told_so_often(2)
         assert made.told[-1] == (None, True)
@@ -262,7 +262,7 @@ def test_what_was_written_is_read(memory: Remembered, tmp_path_factory: pytest.T
 
 
 def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read() -> None:
-    known = Known(1, (KnownDevice(DeviceId("GPU-0"), "0000\x1b:01"),))
+    known = Known(1, (KnownDevice(PhysicalId("GPU-0"), "0000\x1b:01"),))
     decoded = decode(json.loads(json.dumps(encode(Remembered(known, "a\nb\x00c" + "d" * 9999)))))
     assert not decoded.problems
     assert decoded.memory.known.devices[0].pci_address == "0000 :01"
@@ -270,7 +270,7 @@ def test_words_of_a_driver_that_fit_no_line_are_written_as_they_can_be_read() ->
     assert decoded.memory.told.startswith("a b cdd")
 
 
-TWO = Known(2, (KnownDevice(DeviceId("GPU-0"), "0000:01:00.0"), KnownDevice(DeviceId("GPU-1"), "")))
+TWO = Known(2, (KnownDevice(PhysicalId("GPU-0"), "0000:01:00.0"), KnownDevice(PhysicalId("GPU-1"), "")))
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from harness.node import EVERYTHING, RESOURCE, Node, device, running, until
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
-from plugin_gateway.adapters.gateway.held_elsewhere import find_withheld, held_devices, look_for_holders
+from plugin_gateway.adapters.gateway.held_elsewhere import held_devices, look_for_holders
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.conflicts import find_withheld
 from plugin_gateway.core.resources.names import ResourceName
 
 OTHER = A100
@@ -70,8 +71,8 @@ async def test_devices_that_pods_hold_are_unhealthy_under_the_new_name_until_the
         await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[device(0).id])
         node.gateway.see_holders(await held_elsewhere.read_holders(kubelet_dir))
         assert not node.gateway.withheld, "it is held under the name under which it is offered"
-        assert node.gateway.renames(RENAMED)
-        assert not node.gateway.renames(EVERYTHING)
+        assert node.gateway.changes_form(RENAMED)
+        assert not node.gateway.changes_form(EVERYTHING)
         node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
         await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the new name")
         assert kubelet.allocatable(OTHER) == 1
@@ -103,7 +104,8 @@ async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir
         node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
         assert node.gateway.withheld[device(1).id].reason == f"held as {RESOURCE} by a new pod"
         offered = node.gateway._served[OTHER].advertisement.value
-        assert [offered.health_of(device(index).id) for index in (0, 1)] == [Health.HEALTHY, Health.UNHEALTHY]
+        healths = [offered.health_of(each.id) for each in offered.offered]
+        assert healths == [Health.HEALTHY, Health.UNHEALTHY]
 
 
 async def test_an_answer_from_before_the_new_name_is_too_old(
@@ -195,7 +197,10 @@ async def test_a_new_name_is_refused_where_nobody_tells_who_holds_the_devices(
 ) -> None:
     async with renamed(kubelet_dir, driver, tmp_path, spoil=True) as (kubelet, process):
         line = await process.wait_for_event("configuration refused, the old one stays")
-        assert "the resources are renamed, and it cannot be seen which pods hold their devices: " in line["problem"]
+        assert (
+            "the resources are renamed or shared in another way, and it cannot be seen which pods hold their devices: "
+            in line["problem"]
+        )
         assert "kubelet_internal_checkpoint: it is cut" in line["problem"]
         assert kubelet.capacity(OTHER) is None
         await until(lambda: kubelet.allocatable(RESOURCE) == 8, "the old name")

@@ -16,7 +16,7 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, xid_kind
 
-INVENTORY = InventorySeen(Inventory(devices=(), visibility_variable="X"))
+INVENTORY = InventorySeen(Inventory(physical=(), devices=(), recipes={}))
 GPU = DeviceId("GPU-0")
 
 

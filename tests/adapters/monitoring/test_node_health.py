@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from core.strategies import device as simple_device
+from harness.devices import device as simple_device
+from harness.devices import inventory
 from harness.node import Node, device, running, until
 from harness.pages import page_of
 from plugin_gateway.adapters.monitoring.node_health import MAX_DEVICES, MAX_SUMMARY, describe_health
 from plugin_gateway.adapters.monitoring.pages import JSON
-from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -27,7 +27,7 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 from plugin_gateway.nvidia.remedies import remedy_for
 
 GPU, OTHER = device(0).id, device(1).id
-SEEN = InventorySeen(Inventory(devices=(device(0), device(1)), visibility_variable="X"))
+SEEN = InventorySeen(inventory(device(0), device(1)))
 
 
 def after(*observations: Observation, state: State | None = None) -> State:
@@ -95,7 +95,7 @@ def test_it_tells_a_node_that_is_well_from_one_that_nobody_knows() -> None:
 
 def test_a_device_that_is_not_there_is_listed_and_no_problem_of_the_node() -> None:
     state = after(SEEN, EvidenceReported(xid_kind(79), GPU))
-    without = InventorySeen(Inventory(devices=(device(1),), visibility_variable="X"))
+    without = InventorySeen(inventory(device(1)))
     document = describe_health(after(without, state=state), remedy_for, "GPU")
     assert document["healthy"] is True
     assert document["device_count"] == 1
@@ -107,7 +107,7 @@ def test_a_device_that_is_not_there_is_listed_and_no_problem_of_the_node() -> No
 
 def test_it_is_bounded_and_those_that_are_not_healthy_come_first() -> None:
     many = tuple(simple_device(number) for number in range(8000))
-    seen = InventorySeen(Inventory(devices=many, visibility_variable="X"))
+    seen = InventorySeen(inventory(*many))
     sick = [EvidenceReported(xid_kind(xid), each.id) for each in many[-200:] for xid in (79, 48, 95)]
     document = describe_health(after(seen, *sick), remedy_for, "GPU")
     assert (len(document["devices"]), document["devices_left_out"]) == (MAX_DEVICES, 8000 - MAX_DEVICES)

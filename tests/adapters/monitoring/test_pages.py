@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.devices import inventory
 from harness.node import Node, running, until
 from harness.pages import page_of, pages_of
 from plugin_gateway.adapters.monitoring.http_listener import Page
-from plugin_gateway.core.devices import Inventory, RejectedDevice
+from plugin_gateway.core.devices import RejectedDevice
 from plugin_gateway.core.health.observations import DriverSilence, DriverUnavailable, InventorySeen
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
@@ -68,7 +69,7 @@ async def test_a_node_whose_every_device_is_rejected_is_not_ready(kubelet_dir: P
     node = Node(kubelet_dir)
     async with running(node, devices=0):
         rejected = (RejectedDevice("GPU at 0000:1b:00.0", "the driver failed to start it"),)
-        node.observations.put(InventorySeen(Inventory(devices=(), rejected=rejected, visibility_variable="X")))
+        node.observations.put(InventorySeen(inventory(rejected=rejected)))
         await until(lambda: at_once(node, "/readyz").status == 503, "the inventory")
         assert at_once(node, "/readyz").body == "GPU at 0000:1b:00.0 cannot be offered: the driver failed to start it\n"
         assert "\nplugin_gateway_devices_rejected 1.0\n" in (await page_of(node, "/metrics")).body

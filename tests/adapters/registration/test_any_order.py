@@ -231,7 +231,7 @@ class AnyOrder(RuleBasedStateMachine):
             if self.kubelet.allocatable(name):
                 yield f"{name} is gone, the kubelet has {self.kubelet.devices(name)}"
         for name, advertisement in known.items():
-            wanted = self._as_known({each.id: advertisement.health_of(each.id).value for each in advertisement.devices})
+            wanted = self._as_known({each.id: advertisement.health_of(each.id).value for each in advertisement.offered})
             found = self._as_known(self.kubelet.devices(name))
             if found != wanted or self.kubelet.open_streams(name) != 1:
                 yield f"{name}: {found} instead of {wanted}"

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.devices import RECIPE, advertised, altered
+from harness.devices import inventory as inventory_of
 from harness.node import RESOURCE, WELL
 from harness.recordings import (
     CALLED,
     DEVICES,
-    VARIABLE,
     Line,
     conversation,
     head,
@@ -27,13 +28,11 @@ from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.gateway.health_document import encode
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.api.v1beta1.api_pb2 import AllocateRequest, ContainerAllocateRequest, RegisterRequest
-from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DevicesChecked, DriverSilence, EvidenceReported, InventorySeen
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode, Renewed, SocketDeleted
 from plugin_gateway.core.resources.allocation import allocate
-from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
@@ -60,7 +59,7 @@ NONE = "a list was sent then, and none is now"
 SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 MEMORY = encode(Memory("this", None, {}, {DEVICES[0].id: (1.0,)}, frozenset()))
 FORGETFUL = {"agent": f"{V1BETA1.forgetful_agent}.2"}
-TWO = {"a/first": DEVICES[0], "a/second": replace(DEVICES[1], product="NVIDIA T4")}
+TWO = {"a/first": DEVICES[0], "a/second": altered(DEVICES[1], product="NVIDIA T4")}
 
 
 def probation(*more: Line) -> list[Line]:
@@ -87,12 +86,12 @@ def lived(seconds: float) -> list[Line]:
 
 def other_shared_nodes() -> list[Line]:
     """One of two devices is allocated with the shared nodes that are there."""
-    told = Advertisement(devices=DEVICES, unhealthy=frozenset(), shared_nodes=SHARED, visibility_variable=VARIABLE)
+    told = advertised(DEVICES, recipe=replace(RECIPE, shared_nodes=SHARED))
     asked = AllocateRequest(container_requests=[ContainerAllocateRequest(devices_ids=[DEVICES[0].id])])
     answer = V1BETA1.allocation.write_answer([allocate(told, [DEVICES[0].id], AllocationPolicy(), Nodes())])
     messages: Line = {"request": asked.SerializeToString().hex(), "answer": answer.hex()}
     lines = conversation(line("call", **CALLED, method="Allocate", **messages, error=None))
-    lines[2] = seen(InventorySeen(Inventory(devices=DEVICES, shared_nodes=SHARED, visibility_variable=VARIABLE)))
+    lines[2] = seen(InventorySeen(inventory_of(*DEVICES, recipe=replace(RECIPE, shared_nodes=SHARED))))
     return lines
 
 

@@ -11,16 +11,25 @@ from hypothesis import strategies as st
 
 from core.strategies import IDS, INVENTORIES
 from harness.any_values import SIMPLE, values_of
+from harness.devices import device, inventory, part
 from harness.recordings import CALLED, Line, conversation, head, line, seen, write
 from plugin_gateway.adapters.recording.values import Configuration, plain
 from plugin_gateway.adapters.replay.reading import read_recording
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import DeviceId, Inventory, PhysicalId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.sharing import Sharing
 
+PARTS = inventory(
+    part(device(0), 1),
+    part(device(0), 3),
+    device(1),
+    physical=[device(2).physical],
+    recipe=Recipe(shared_nodes=("/dev/x",), optional_nodes=("/dev/y",), environment={"A": "b"}, permissions="r"),
+)
 SOME = {
     **SIMPLE,
     str: st.text("ab", min_size=1, max_size=2),
@@ -29,7 +38,9 @@ SOME = {
     DeviceId: st.sampled_from(IDS),
     EvidenceKind: st.sampled_from(("code-79", "link-down")),
     ResourceName: st.sampled_from(("a/b", "a/c")),
-    Inventory: INVENTORIES,
+    PhysicalId: st.sampled_from(IDS).map(PhysicalId),
+    Inventory: INVENTORIES | st.just(PARTS),
+    Sharing: st.builds(Sharing, replicas=st.integers(1, 9), one_per_request=st.booleans()),
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -111,8 +122,16 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (put(-1, 0, "health", "quiet_time"), "1: health.quiet_time: -1 is no number from 0 to 1e+11"),
     (put(0, 0, "health", "flap_count"), "1: health: health: quiet time 60.0, "),
     (put("Dream", *OBSERVED, "kind"), "3: observation: an observation of the kind 'Dream', which this version does"),
-    (put("\ud800", *OBSERVED, "inventory", "visibility_variable"), "'\\ud800' has half a surrogate pair"),
-    (put(0, *OBSERVED, "inventory", "devices", 1, "index"), "observation.inventory: devices out of order"),
+    (
+        put("\ud800", *OBSERVED, "inventory", "recipes", "gpu", "visibility_variable"),
+        "'\\ud800' has half a surrogate pair",
+    ),
+    (put({}, *OBSERVED, "inventory", "recipes"), "observation.inventory: device GPU-00000000-"),
+    (put(0, *OBSERVED, "inventory", "physical", 1, "index"), "observation.inventory: devices out of order"),
+    (put([0], *OBSERVED, "inventory", "devices", 1, "place"), "devices[1]: device GPU-00000001-"),
+    (put(7, *OBSERVED, "inventory", "devices", 1, "physical", "memory_bytes"), "is a part of GPU-00000001-"),
+    (put({"devices": [5]}, *OBSERVED, "inventory"), "observation.inventory.devices[0]: 5 where names with values"),
+    (put({"devices": [{}]}, *OBSERVED, "inventory"), "observation.inventory.physical[0]: no 'id'"),
     (put({"kind": "DevicesChecked", "checkups": []}, *OBSERVED), "3: observation.checkups: [] where names with"),
     (put({"kind": "XidReported", "xid": "x", "device": None, "place": ""}, *OBSERVED), "3: observation.xid: 'x' is no"),
     (put("x" * 20_000, 4, "words"), "5: words: 20000 characters, allowed are 16384"),

@@ -7,8 +7,9 @@ from typing import Any
 import grpc
 import pytest
 
-from adapters.builders import VARIABLE, EveryNode, advertisement, served
+from adapters.builders import EveryNode, advertisement, served
 from adapters.serving.test_service import call, connected, refusal, serving
+from harness.devices import VARIABLE
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import OPTIONS, Dialect

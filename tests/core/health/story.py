@@ -1,7 +1,8 @@
 """The state of two devices on its way through virtual time."""
 
-from core.strategies import IDS, device, inventory
-from plugin_gateway.core.devices import DeviceId
+from core.strategies import IDS
+from harness.devices import device, inventory
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Checkup, Fault, Moment, Stage
 from plugin_gateway.core.health.memory import recall, remember
@@ -74,5 +75,5 @@ class Story:
         return self.state.faults[GPU]
 
 
-def ids_of(state: State) -> set[DeviceId]:
-    return {known.id for known in state.inventory.devices} if state.inventory else set()
+def ids_of(state: State) -> set[FaultId]:
+    return set(state.ids)

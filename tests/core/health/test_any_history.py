@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.health.story import POLICY, at, ids_of
 from core.strategies import HISTORIES, IDS, INVENTORIES, OBSERVATIONS
-from plugin_gateway.core.devices import DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import DeviceId, FaultId, Inventory, RejectedDevice
 from plugin_gateway.core.health.changes import Changes, DriverChange
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.memory import recall, remember
@@ -43,7 +43,7 @@ def after(*history: Observation, policy: HealthPolicy = POLICY) -> State:
     return state
 
 
-def accused(observation: Observation, state: State) -> set[DeviceId]:
+def accused(observation: Observation, state: State) -> set[FaultId]:
     """The devices that this observation says something against."""
     match observation:
         case EvidenceReported(kind, str(name)) if name in ids_of(state) and POLICY.about(kind).action.needs is not None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.health.story import ASKING, GPU, LOST, POLICY, SEEN, WELL, Story
-from core.strategies import inventory
+from harness.devices import inventory
 from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.observations import (

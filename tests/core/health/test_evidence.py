@@ -3,7 +3,8 @@
 import pytest
 
 from core.health.story import ASKING, EPOCH, GPU, LOST, OTHER, PENDING, POLICY, SEEN, Story, at
-from core.strategies import IDS, inventory
+from core.strategies import IDS
+from harness.devices import inventory
 from plugin_gateway.core.health.changes import Changes, HealthChange, Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Evidence, Source, Stage, source_of
 from plugin_gateway.core.health.observations import (

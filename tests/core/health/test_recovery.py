@@ -3,7 +3,7 @@
 import pytest
 
 from core.health.story import ASKING, GPU, LOST, OTHER, POLICY, SEEN, Story, at
-from core.strategies import device, inventory
+from harness.devices import device, inventory
 from plugin_gateway.core.health.changes import HealthChange
 from plugin_gateway.core.health.faults import Checkup, Stage
 from plugin_gateway.core.health.memory import recall, remember

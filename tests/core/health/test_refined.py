@@ -109,7 +109,7 @@ def test_a_decision_of_the_administrator_is_never_overruled(action: Action, refi
 
 
 def test_one_about_a_device_that_is_not_there_changes_nothing() -> None:
-    story = Story().see(FATAL._replace(device=IDS[5]))
+    story = Story().see(FATAL._replace(scope=IDS[5]))
     assert story.state.faults == {}
     assert story.changes.notes == (Note(IDS[5], KIND, "bit 3: fatal", Significance.UNKNOWN_DEVICE),)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.health.story import EPOCH, GPU, OTHER, Story
-from plugin_gateway.core.devices import MAX_NAMES, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.observations import EvidenceReported
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
@@ -49,13 +49,13 @@ def test_a_line_says_as_much_as_fits(limit: int, line: str) -> None:
         evidence = tuple(Evidence(each, 0.0, EvidenceKind(each if each != "b" else "")) for each in kinds)
         return Fault(since=0.0, evidence=evidence, needs=Needs.CHECK)
 
-    faults = {GPU: fault("a", "b", "c"), OTHER: fault("a")}
+    faults: dict[FaultId, Fault] = {GPU: fault("a", "b", "c"), OTHER: fault("a")}
     assert summarize(faults, remedy, limit) == line.format(GPU, OTHER)[:limit]
 
 
 @given(st.dictionaries(st.integers(0, 99).map(lambda n: DeviceId(f"GPU-{n}")), FAULTS), st.integers(0, 2000))
 def test_a_line_keeps_its_limits_and_every_cause_has_its_times_in_order(
-    faults: dict[DeviceId, Fault], limit: int
+    faults: dict[FaultId, Fault], limit: int
 ) -> None:
     line = summarize(faults, remedy, limit)
     assert len(line) <= limit

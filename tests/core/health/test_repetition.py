@@ -60,9 +60,9 @@ def test_how_far_it_is_is_known_and_ends_with_the_window() -> None:
 
 def test_each_device_and_each_kind_counts_for_itself() -> None:
     policy = replace(POLICY_94, families={XID: REPEATED})
-    story = Story(policy).see(TOLD, TOLD, TOLD._replace(device=OTHER), EvidenceReported(xid_kind(4000), GPU))
+    story = Story(policy).see(TOLD, TOLD, TOLD._replace(scope=OTHER), EvidenceReported(xid_kind(4000), GPU))
     assert not story.state.faults
-    assert story.see(TOLD._replace(device=OTHER, times=2)).state.faults.keys() == {OTHER}
+    assert story.see(TOLD._replace(scope=OTHER, times=2)).state.faults.keys() == {OTHER}
 
 
 def test_once_it_has_been_repeated_each_further_report_counts() -> None:

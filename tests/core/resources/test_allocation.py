@@ -1,12 +1,15 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from core.strategies import IDS, VARIABLE, device, device_lists
-from plugin_gateway.core.devices import Device
+from core.strategies import IDS, device_lists
+from harness.devices import GPU, VARIABLE, device
+from harness.devices import advertised as devices_in_one_resource
+from plugin_gateway.core.devices import Device, Recipe
 from plugin_gateway.core.errors import (
     AllocationError,
     GatewayError,
@@ -19,16 +22,12 @@ from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
 SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm")
+RECIPE = Recipe(visibility_variable=VARIABLE, shared_nodes=SHARED)
 POLICY = AllocationPolicy()
 
 
-def advertised(devices: Sequence[Device], *unhealthy: str) -> Advertisement:
-    return Advertisement(
-        devices=tuple(devices),
-        unhealthy=frozenset(known.id for known in devices if known.id in unhealthy),
-        shared_nodes=SHARED,
-        visibility_variable=VARIABLE,
-    )
+def advertised(devices: Sequence[Device], *unhealthy: str, **others: Any) -> Advertisement:
+    return devices_in_one_resource(devices, *unhealthy, recipe=RECIPE, **others)
 
 
 EIGHT = advertised([device(number) for number in range(8)], "GPU-3", "GPU-5")
@@ -85,7 +84,7 @@ def test_a_node_that_every_container_needs_and_the_host_lacks_is_told() -> None:
 
 
 def test_an_optional_node_is_given_where_it_is_and_not_missed_elsewhere() -> None:
-    optional = replace(EIGHT, optional_nodes=("/dev/nvidia-modeset",))
+    optional = replace(EIGHT, recipes={GPU: replace(RECIPE, optional_nodes=("/dev/nvidia-modeset",))})
     needed = ("/dev/nvidia1", *SHARED)
     there = allocate(optional, ["GPU-1"], POLICY, Host(*needed, "/dev/nvidia-modeset"))
     assert there.device_nodes == tuple(node(path) for path in (*needed, "/dev/nvidia-modeset"))
@@ -96,7 +95,7 @@ def test_an_optional_node_is_given_where_it_is_and_not_missed_elsewhere() -> Non
 
 def test_where_the_nodes_are_not_visible_a_container_gets_those_it_needs_and_no_others() -> None:
     """A node that the host lacks keeps the container from starting, so the optional ones are not guessed."""
-    optional = replace(EIGHT, optional_nodes=("/dev/nvidia-modeset",))
+    optional = replace(EIGHT, recipes={GPU: replace(RECIPE, optional_nodes=("/dev/nvidia-modeset",))})
     edits = allocate(optional, ["GPU-2"], AllocationPolicy(dev_root="/run/nvidia"), Host("/dev/x", visible=False))
     assert edits.device_nodes == tuple(node(path, "/run/nvidia") for path in ("/dev/nvidia2", *SHARED))
     assert edits.absent_nodes == ()

@@ -8,20 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.strategies import IDS, INVENTORIES, VARIABLE, device, inventory
-from plugin_gateway.core.devices import Inventory
+from core.strategies import IDS, INVENTORIES
+from harness.devices import VARIABLE, advertised, device, inventory
+from plugin_gateway.core.devices import FaultId, Inventory, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.faults import Evidence, add_evidence
+from plugin_gateway.core.health.faults import Evidence, Fault, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import (
-    Advertisement,
-    Health,
-    ResourceRule,
-    advertise,
-    keep_granted,
-    unmatched,
-)
+from plugin_gateway.core.resources.assignment import Health, ResourceRule, advertise, keep_granted, unmatched
 from plugin_gateway.core.resources.names import parse_resource_name
 
 MAX_DOMAIN_LENGTH = "d" * (253 - len("requests."))
@@ -141,22 +135,26 @@ RULES = st.lists(
 def test_every_device_is_offered_under_the_first_rule_that_matches_and_no_other(
     seen: Inventory, unhealthy: set[str], rules: Sequence[ResourceRule]
 ) -> None:
-    held = {name: add_evidence(None, Evidence("XID 79", 0.0), Needs.REBOOT, 0.0) for name in IDS if name in unhealthy}
+    held: dict[FaultId, Fault] = {
+        name: add_evidence(None, Evidence("XID 79", 0.0), Needs.REBOOT, 0.0) for name in IDS if name in unhealthy
+    }
     offered = advertise(State(inventory=seen, faults=held), rules)
     assert all(advertisement.devices for advertisement in offered.values())
     for known in seen.devices:
-        first = [rule.name for rule in rules if fnmatchcase(known.product, rule.pattern)][:1]
+        first = [rule.name for rule in rules if fnmatchcase(known.physical.product, rule.pattern)][:1]
         assert [name for name, advertisement in offered.items() if known in advertisement.devices] == first
     for advertisement in offered.values():
         ids = [known.id for known in advertisement.devices]
-        assert [known.index for known in advertisement.devices] == sorted(
-            known.index for known in advertisement.devices
+        assert [known.place for known in advertisement.devices] == sorted(
+            known.place for known in advertisement.devices
         )
         assert advertisement.unhealthy == unhealthy & set(ids)
         assert list(advertisement.by_id) == ids
-        assert advertisement.visibility_variable == seen.visibility_variable
+        assert advertisement.recipes == seen.recipes
         for name in ids:
-            assert advertisement.health_of(name) is (Health.UNHEALTHY if name in unhealthy else Health.HEALTHY)
+            assert advertisement.health_of(OfferedId(name)) is (
+                Health.UNHEALTHY if name in unhealthy else Health.HEALTHY
+            )
 
 
 def test_a_pattern_minds_the_case() -> None:
@@ -169,19 +167,14 @@ def test_nothing_is_offered_before_the_first_inventory() -> None:
 
 
 def test_what_every_container_needs_comes_with_each_resource() -> None:
-    seen = Inventory(devices=(device(0),), shared_nodes=("/dev/nvidiactl",), visibility_variable=VARIABLE)
+    recipe = Recipe(visibility_variable=VARIABLE, shared_nodes=("/dev/nvidiactl",))
+    seen = inventory(device(0), recipe=recipe)
     offered = advertise(State(inventory=seen), [rule("*", "gpu")])
-    assert offered == {
-        "nvidia.com/gpu": Advertisement(
-            devices=(device(0),), unhealthy=frozenset(), shared_nodes=("/dev/nvidiactl",), visibility_variable=VARIABLE
-        )
-    }
+    assert offered == {"nvidia.com/gpu": advertised([device(0)], recipe=recipe)}
 
 
 def test_advertisements_are_equal_if_and_only_if_what_they_show_is() -> None:
-    one = Advertisement(devices=(device(0),), unhealthy=frozenset(), visibility_variable=VARIABLE)
-    same = Advertisement(devices=(device(0),), unhealthy=frozenset(), visibility_variable=VARIABLE)
-    ill = Advertisement(devices=(device(0),), unhealthy=frozenset({IDS[0]}), visibility_variable=VARIABLE)
+    one, same, ill = advertised([device(0)]), advertised([device(0)]), advertised([device(0)], IDS[0])
     assert one == same
     assert one != ill
 
@@ -193,19 +186,16 @@ def test_devices_that_no_rule_matches_are_named() -> None:
     assert unmatched(State(), rules) == ()
 
 
-def advertised(*indexes: int) -> Advertisement:
-    devices = tuple(device(index) for index in indexes)
-    return Advertisement(devices=devices, unhealthy=frozenset(), visibility_variable=VARIABLE)
-
-
 @given(st.sets(st.integers(0, 5)), st.dictionaries(st.integers(0, 5), st.floats(0, 20)), st.floats(0, 20))
 def test_what_was_allocated_a_moment_ago_stays_listed_as_unhealthy(
     left: set[int], granted: dict[int, float], now: float
 ) -> None:
-    before = advertised(*range(5))
+    before = advertised(device(index) for index in range(5))
     until: dict[str, float] = {device(index).id: at for index, at in granted.items()}
-    listed, again = keep_granted(advertised(*sorted(left)), before, until, now)
-    kept = {device(index).id for index, at in granted.items() if now < at and index < 5 and index not in left}
+    listed, again = keep_granted(advertised(device(index) for index in sorted(left)), before, until, now)
+    kept = {
+        OfferedId(device(index).id) for index, at in granted.items() if now < at and index < 5 and index not in left
+    }
     assert set(listed.by_id) == {device(index).id for index in left} | kept
     assert listed.unhealthy == kept
     assert again == min((until[each] for each in kept), default=None)

@@ -1,4 +1,4 @@
-"""Which devices of the kubelet, and which names of sockets, show a conflict with another device plugin."""
+"""Conflicts with other device plugins, and with pods that hold devices in another form."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_gateway.core.resources.conflicts import Cause, Conflict, Sockets, find_conflicts
+from harness.devices import advertised, device, part
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.conflicts import (
+    Cause,
+    Conflict,
+    Held,
+    Sockets,
+    find_conflicts,
+    find_withheld,
+    holding_of,
+)
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.sharing import Sharing
 
 GPU, THING = ResourceName("nvidia.com/gpu"), ResourceName("example.com/thing")
 OFFERED = {GPU: frozenset({"GPU-1", "GPU-2"})}
@@ -80,9 +91,91 @@ def test_there_is_a_conflict_if_and_only_if_the_kubelet_has_what_it_should_not(
         name
         for name, ids in offered.items()
         for other in registered.keys() - offered.keys()
-        if {each.partition("::")[0] for each in registered[other]} & ids
+        if {each.partition("::")[0] for each in registered[other]} & {each.partition("::")[0] for each in ids}
     }
     assert {each.resource for each in found if each.cause is Cause.FOREIGN_DEVICES} == foreign
     assert {each.resource for each in found if each.cause is Cause.SAME_DEVICES} == elsewhere
     assert len({(each.resource, each.cause, each.other_resource) for each in found}) == len(found)
     assert all(set(each.sockets) <= {*sockets.plugins, *sockets.gateways} for each in found)
+
+
+def holding(offered: str, resource: str = GPU) -> Held:
+    return {holding_of(offered, resource): "ns/pod main"}
+
+
+def as_shared(replicas: int, name: ResourceName = GPU) -> Mapping[ResourceName, Advertisement]:
+    return {name: advertised([device(1), device(2)], sharing=Sharing(replicas=replicas))}
+
+
+ALONE, SHARED, RENAMED = as_shared(1), as_shared(3), as_shared(1, THING)
+PARTS = {GPU: advertised([part(device(1), 0), part(device(1), 1), device(2)])}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "withheld"),
+    [
+        (ALONE, holding("GPU-1"), {}),
+        (SHARED, holding("GPU-1::2"), {}),
+        (as_shared(2), holding("GPU-1::2"), {}),
+        (as_shared(9), holding("GPU-1::2"), {}),
+        (ALONE, holding("GPU-9"), {}),
+        (PARTS, holding("MIG-1-0"), {}),
+        (PARTS, holding("MIG-1-7"), {}),
+        (SHARED, holding("GPU-1"), {"GPU-1": "held as nvidia.com/gpu (not shared) by ns/pod main"}),
+        (ALONE, holding("GPU-1::0"), {"GPU-1": "held as nvidia.com/gpu (shared) by ns/pod main"}),
+        (RENAMED, holding("GPU-2"), {"GPU-2": "held as nvidia.com/gpu by ns/pod main"}),
+        (as_shared(3, THING), holding("GPU-2::1"), {"GPU-2": "held as nvidia.com/gpu by ns/pod main"}),
+        (RENAMED, holding("GPU-2::1"), {"GPU-2": "held as nvidia.com/gpu by ns/pod main"}),
+        (
+            PARTS,
+            holding("GPU-1"),
+            {
+                "MIG-1-0": "held as nvidia.com/gpu (GPU-1) by ns/pod main",
+                "MIG-1-1": "held as nvidia.com/gpu (GPU-1) by ns/pod main",
+            },
+        ),
+        (
+            {THING: PARTS[GPU]},
+            holding("MIG-1-1", "nvidia.com/mig-1g.10gb"),
+            {"MIG-1-1": "held as nvidia.com/mig-1g.10gb by ns/pod main"},
+        ),
+    ],
+    ids=[
+        "the same", "a replica", "fewer replicas", "more replicas", "another device", "a part", "a part that is gone",
+        "alone, now shared", "shared, now alone", "another name", "shared, another name",
+        "shared, now alone under another name", "whole, now in parts", "a part, another name",
+    ],
+)  # fmt: skip
+def test_a_device_that_somebody_holds_in_another_form_is_withheld(
+    wanted: Mapping[ResourceName, Advertisement], held: Held, withheld: Mapping[str, str]
+) -> None:
+    assert find_withheld(wanted, held) == withheld
+
+
+def test_a_whole_device_that_is_offered_beside_its_parts_stands_in_the_way_of_none() -> None:
+    both = {GPU: advertised([device(1), part(device(1), 0)])}
+    assert find_withheld(both, holding("GPU-1")) == {}
+    assert list(find_withheld(both, holding("GPU-1", "x/old"))) == ["GPU-1"]
+
+
+FORMS = st.sampled_from(("GPU-1", "GPU-2", "GPU-1::0", "GPU-2::1", "GPU-2::7", "GPU-3"))
+
+
+@given(st.lists(st.tuples(FORMS, st.sampled_from((GPU, THING)))), st.sampled_from((1, 2, 8)))
+def test_a_device_is_withheld_if_and_only_if_it_is_held_under_another_name_or_shared_otherwise(
+    holdings: list[tuple[str, ResourceName]], replicas: int
+) -> None:
+    held = {holding_of(offered, name): "pod" for offered, name in holdings}
+    expected = {
+        offered.partition("::")[0]
+        for offered, name in holdings
+        if offered != "GPU-3" and (name != GPU or ("::" in offered) != (replicas > 1))
+    }
+    assert set(find_withheld(as_shared(replicas), held)) == expected
+
+
+def test_a_shared_device_under_another_name_is_offered_twice() -> None:
+    offered = {GPU: frozenset({"GPU-1::0", "GPU-1::1"})}
+    for other in ("GPU-1", "GPU-1::0", "GPU-1::9"):
+        (found,) = find_conflicts(offered, {GPU}, {"example.com/other": {other}}, ANY)
+        assert (found.cause, found.devices) == (Cause.SAME_DEVICES, (other,))

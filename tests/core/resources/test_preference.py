@@ -7,18 +7,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.strategies import VARIABLE, device
+from harness.devices import advertised, device
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.preference import prefer
 
 
 def on_nodes(*numa_nodes: int | None) -> Advertisement:
     """One device for each NUMA node that is named, in the order of the index."""
-    return Advertisement(
-        devices=tuple(device(number, numa_node=node) for number, node in enumerate(numa_nodes)),
-        unhealthy=frozenset(),
-        visibility_variable=VARIABLE,
-    )
+    return advertised(device(number, numa_node=node) for number, node in enumerate(numa_nodes))
 
 
 def names(*numbers: int) -> tuple[str, ...]:
@@ -129,7 +125,7 @@ def test_no_choice_spreads_over_fewer_numa_nodes(
     free = [name for name in dict.fromkeys(available) if name in machine.by_id and name not in must]
 
     def nodes(ids: Sequence[str]) -> int:
-        return len({machine.by_id[name].numa_node for name in ids})
+        return len({machine.by_id[name].device.physical.numa_node for name in ids})
 
     choices = combinations(free, len(chosen) - len(must))
     assert nodes(chosen) == min(nodes([*must, *choice]) for choice in choices)
@@ -140,10 +136,10 @@ def test_of_the_choices_with_the_fewest_nodes_it_is_the_one_with_the_lowest_inde
     machine: Advertisement, available: Sequence[str], size: int
 ) -> None:
     chosen = [machine.by_id[name] for name in prefer(machine, available, (), size) if name in machine.by_id]
-    free = sorted({machine.by_id[name].index for name in available if name in machine.by_id})
-    node = {known.index: known.numa_node for known in machine.devices}
+    free = sorted({machine.by_id[name].device.physical.index for name in available if name in machine.by_id})
+    node = {known.physical.index: known.physical.numa_node for known in machine.devices}
     best = min(combinations(free, len(chosen)), key=lambda indexes: (len({node[index] for index in indexes}), indexes))
-    assert tuple(known.index for known in chosen) == best
+    assert tuple(known.device.physical.index for known in chosen) == best
 
 
 @given(

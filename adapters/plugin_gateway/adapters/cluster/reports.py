@@ -20,7 +20,7 @@ from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.cluster.told_states import Told, ToldStates
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.remedies import Remedies, summarize
@@ -96,7 +96,7 @@ class NodeEvents:
         self._target = target
         self._api = api
         self._told = told
-        self._faults: Mapping[DeviceId, Fault] | None = None
+        self._faults: Mapping[FaultId, Fault] | None = None
         """Those that were told or are in the ledger. None before the first inventory."""
         self._ledger = EventLedger()
         self._changed = asyncio.Event()
@@ -120,7 +120,7 @@ class NodeEvents:
 
     def _note_untold(self, state: State) -> None:
         """Note the states that an earlier instance could not tell of any more."""
-        for device in dict.fromkeys((*state.faults, *(each.id for each in state.devices))):
+        for device in dict.fromkeys((*state.faults, *state.ids)):
             fault, told = state.faults.get(device), self._told.about(device)
             if fault is None and told is not None:
                 self._note_state(device, None, told.detail)
@@ -137,12 +137,12 @@ class NodeEvents:
         self._ledger.note(Cause("", reason, "", is_state=True), message, kind=kind, epoch=time.time())
         self._changed.set()
 
-    def _note_stage(self, device: DeviceId, before: Fault | None, after: Fault | None) -> None:
+    def _note_stage(self, device: FaultId, before: Fault | None, after: Fault | None) -> None:
         if _stage(before) is _stage(after):
             return
         self._note_state(device, after, after.reason if after is not None else before.reason if before else "")
 
-    def _note_state(self, device: DeviceId, after: Fault | None, reason: str) -> None:
+    def _note_state(self, device: FaultId, after: Fault | None, reason: str) -> None:
         message = f"{device} is healthy again after {reason}" if after is None else _message(device, after)
         self._ledger.note(
             self._cause(device, after, reason),
@@ -161,7 +161,7 @@ class NodeEvents:
             message = f"{note.device}: {what}; {note.significance.value}"
         self._ledger.note(cause, message, kind="Warning", epoch=time.time(), times=note.times)
 
-    def _cause(self, device: DeviceId, fault: Fault | None, reason: str) -> Cause:
+    def _cause(self, device: FaultId, fault: Fault | None, reason: str) -> Cause:
         return Cause(device, self._reason(fault), reason, is_state=True)
 
     def _reason(self, fault: Fault | None) -> str:
@@ -365,7 +365,7 @@ def _stage(fault: Fault | None) -> Stage:
     return Stage.HEALTHY if fault is None else fault.stage
 
 
-def _message(device: DeviceId, fault: Fault) -> str:
+def _message(device: FaultId, fault: Fault) -> str:
     return f"{device}: {fault.reason}; it needs {fault.lacks}"
 
 

@@ -87,18 +87,18 @@ def _print_json(
         {
             "resource": name,
             "id": device.id,
-            "index": device.index,
-            "minor": device.minor,
-            "pci_address": device.pci_address,
-            "product": device.product,
+            "index": device.physical.index,
+            "minor": device.physical.minor,
+            "pci_address": device.physical.pci_address,
+            "product": device.physical.product,
             "memory_bytes": device.memory_bytes,
-            "numa_node": device.numa_node,
+            "numa_node": device.physical.numa_node,
             "nodes": list(device.nodes),
         }
         for name, device in offered
     ]
     rejected, aside = ([each._asdict() for each in group] for group in (inventory.rejected, inventory.set_aside))
-    unknown = [{"id": device.id, "product": device.product} for device in left_out]
+    unknown = [{"id": device.id, "product": device.physical.product} for device in left_out]
     print_json(
         {
             "devices": devices,
@@ -138,7 +138,10 @@ def _print_table(
             table.add_row(*(Text(printable(cell)) for cell in _cells(device)))
         console.print(table)
     lines = [] if offered else ["no device is offered under any resource"]
-    lines += [f"not offered: {device.id}: no pattern under resources matches {device.product!r}" for device in left_out]
+    lines += [
+        f"not offered: {device.id}: no pattern under resources matches {device.physical.product!r}"
+        for device in left_out
+    ]
     print_lines(
         [
             *lines,
@@ -148,6 +151,7 @@ def _print_table(
 
 
 def _cells(device: Device) -> tuple[str, ...]:
-    numa = "-" if device.numa_node is None else str(device.numa_node)
+    physical = device.physical
+    numa = "-" if physical.numa_node is None else str(physical.numa_node)
     memory = f"{device.memory_bytes / 2**30:.0f} GiB"
-    return (str(device.index), device.id, device.product, memory, numa, device.pci_address)
+    return (device.place_words, device.id, physical.product, memory, numa, physical.pci_address)

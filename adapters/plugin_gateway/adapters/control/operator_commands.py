@@ -13,7 +13,7 @@ from plugin_gateway.adapters.gateway.status import DeviceStatus, ProcessStatus, 
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.gateway.status_making import health_of, make_status
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import DeviceId, FaultId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.policy import words_of
@@ -80,7 +80,7 @@ class OperatorCommands:
         """Return the status of this moment. It waits for nothing."""
         return make_status(self._gateway, self._counter, self._driver.released, self._process())
 
-    def _named(self, names: Sequence[object], *, or_counted: bool = False) -> Sequence[DeviceId]:
+    def _named(self, names: Sequence[object], *, or_counted: bool = False) -> Sequence[FaultId]:
         """Return the unhealthy devices with these ids; all unhealthy devices if there are no ids.
 
         With ``or_counted`` an id can also be that of a healthy device with evidence that has to be repeated.
@@ -89,7 +89,7 @@ class OperatorCommands:
             RefusedError: a device is unknown or healthy.
         """
         gateway = self._gateway
-        unhealthy = list(dict.fromkeys((*gateway.state.faults, *gateway.withheld)))
+        unhealthy: list[FaultId] = list(dict.fromkeys((*gateway.state.faults, *gateway.withheld)))
         if not names:
             return unhealthy
         counted = [each for each in gateway.state.repeated if gateway.progress_of(each)] if or_counted else []
@@ -99,14 +99,14 @@ class OperatorCommands:
                 raise RefusedError(self._explain(str(name)))
         return [device for device in allowed if device in names]
 
-    def _clear(self, device: DeviceId, only: Stage | None = None) -> Mapping[str, Any]:
+    def _clear(self, device: FaultId, only: Stage | None = None) -> Mapping[str, Any]:
         """Clear one device, if it is in this stage, and return its health before and after, and what counts anew."""
         before, state = health_of(self._gateway, device), self._gateway.state
         anew: list[str] = []
         if only in {None, state.stage_of(device)}:
             anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.progress_of(device)]
             if device in self._gateway.withheld:
-                self._gateway.overrule(device)
+                self._gateway.overrule(DeviceId(device))
             if device in state.faults or anew:
                 self._gateway.clear(device)
             _log_cleared(before.reason, health_of(self._gateway, device), anew)
@@ -115,7 +115,10 @@ class OperatorCommands:
     def _explain(self, device: str) -> str:
         """Return why a device cannot be cleared."""
         state = self._gateway.state
-        if any(each.id == device for each in state.devices):
+        part = next((each for each in state.devices if each.id == device and state.is_out(each)), None)
+        if part is not None:
+            return f"{device} is a part of {part.physical.id}, which is not healthy and can be cleared"
+        if device in state.ids:
             return f"{device} is healthy already"
         unhealthy = ", ".join((*state.faults, *self._gateway.withheld)) or "none"
         return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"

@@ -180,10 +180,10 @@ class Dialect(NamedTuple):
         """
         data, listed = self.device_list(advertisement), advertisement
         while self.max_list_size is not None and len(data) > self.max_list_size:
-            fitting = len(listed.devices) * self.max_list_size // len(data)
-            listed = replace(listed, devices=listed.devices[: min(fitting, len(listed.devices) - 1)])
+            fitting = len(listed.offered) * self.max_list_size // len(data)
+            listed = replace(listed, offered=listed.offered[: min(fitting, len(listed.offered) - 1)])
             data = self.device_list(listed)
-        return data, len(advertisement.devices) - len(listed.devices)
+        return data, len(advertisement.offered) - len(listed.offered)
 
     def answer_type(self, method: str) -> type[Message] | None:
         """Return the class of a method's answer, for tools that show messages. None if there is no such method."""

@@ -46,8 +46,8 @@ def _read_registration(data: bytes) -> RegisterRequest:
 
 def _device_list(advertisement: Advertisement) -> bytes:
     answer = wire19.ListAndWatchResponse()
-    for device in advertisement.devices:
-        answer.devices.add(ID=device.id, health=advertisement.health_of(device.id).value)
+    for each in advertisement.offered:
+        answer.devices.add(ID=each.id, health=advertisement.health_of(each.id).value)
     return answer.SerializeToString()
 
 

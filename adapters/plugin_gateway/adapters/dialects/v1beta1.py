@@ -39,10 +39,11 @@ def _read_registration(data: bytes) -> RegisterRequest:
 def _device_list(advertisement: Advertisement) -> bytes:
     """Return the encoded list. The topology is omitted for a device without a NUMA node (it must not be empty)."""
     answer = wire.ListAndWatchResponse()
-    for device in advertisement.devices:
-        entry = answer.devices.add(ID=device.id, health=advertisement.health_of(device.id).value)
-        if advertisement.numa_hints and device.numa_node is not None:
-            entry.topology.nodes.add(ID=device.numa_node)  # node 0 is an empty message, but has to be present
+    for each in advertisement.offered:
+        entry = answer.devices.add(ID=each.id, health=advertisement.health_of(each.id).value)
+        node = each.device.physical.numa_node
+        if advertisement.numa_hints and node is not None:
+            entry.topology.nodes.add(ID=node)  # node 0 is an empty message, but has to be present
     return answer.SerializeToString()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, FaultId
 from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.policy import token_of
@@ -109,7 +109,7 @@ def log_changes(changes: Changes) -> None:
         _log_kernel_log(changes.kernel_log.problem)
 
 
-def log_recalled(faults: Mapping[DeviceId, Fault]) -> None:
+def log_recalled(faults: Mapping[FaultId, Fault]) -> None:
     """Log the faults that an earlier instance left."""
     found = [(device, fault.evidence[0], fault.lacks) for device, fault in faults.items()]
     for alike in _alike(found, lambda each: (each[1].kind, each[1].what, each[2])):
@@ -125,7 +125,7 @@ def log_recalled(faults: Mapping[DeviceId, Fault]) -> None:
 
 
 def log_withheld(reasons: Mapping[DeviceId, str]) -> None:
-    """Log which devices are not given out because pods hold them under another resource name, each with its reason."""
+    """Log which devices are not given out because pods hold them in another form, each with its reason."""
     for alike in _alike(reasons.items(), lambda each: each[1]):
         for devices in _named([device for device, _ in alike]):
             log.warning("device is not given out", **devices, reason="held_elsewhere", what=alike[0][1])
@@ -160,25 +160,25 @@ def _alike(items: Iterable[_T], key: Callable[[_T], Hashable]) -> Iterable[Seque
     return groups.values()
 
 
-def _named(devices: Sequence[DeviceId]) -> Sequence[Mapping[str, Sequence[DeviceId]]]:
+def _named(devices: Sequence[str]) -> Sequence[Mapping[str, Sequence[str]]]:
     """Return the fields that name all devices, for as many lines as are needed."""
     return [{"devices": devices[first : first + MAX_NAMES]} for first in range(0, len(devices), MAX_NAMES)]
 
 
 def _log_devices(event: str, devices: Sequence[Device]) -> None:
     """Log devices of one product together. With very many, only the first ones are named."""
-    for alike in _alike(devices, lambda device: device.product):
+    for alike in _alike(devices, lambda device: device.physical.product):
         log.info(
             event,
             count=len(alike),
-            product=alike[0].product,
+            product=alike[0].physical.product,
             devices=[device.id for device in alike[:MAX_NAMES]],
-            pci_addresses=[device.pci_address for device in alike[:MAX_NAMES]],
+            pci_addresses=[device.physical.pci_address for device in alike[:MAX_NAMES]],
         )
 
 
 def _log_without_reports(devices: Sequence[Device]) -> None:
-    silent = [device.id for device in devices if not device.reports_faults]
+    silent = [device.id for device in devices if not device.physical.reports_faults]
     if silent:
         log.warning(
             "devices whose faults the driver does not report by itself, only a check finds them",

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_changes, log_withheld
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
-from plugin_gateway.adapters.gateway.held_elsewhere import Held, Withheld, find_withheld, held_devices
+from plugin_gateway.adapters.gateway.held_elsewhere import Withheld, held_devices
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, FaultId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
-from plugin_gateway.core.health.faults import Moment
+from plugin_gateway.core.health.faults import Fault, Moment
 from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.conflicts import Held, find_withheld, forms_of, holding_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 
@@ -112,11 +113,11 @@ class Gateway:
         self._served: dict[ResourceName, ServedResource] = {}
         self._unmatched: tuple[Device, ...] = ()
         self._held: Held = {}
-        """Who holds which device, as it was seen last."""
+        """Who holds which device, and in which form, as it was seen last."""
         self._overruled: set[DeviceId] = set()
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
-        """Devices that are unhealthy because a pod holds them under another resource name."""
+        """Devices that are unhealthy because a pod holds them in another form, such as another resource."""
         self.conflicts: Sequence[KnownConflict] = ()
         """The conflicts with other device plugins, as `ConflictWatch` found them."""
         self.counted = HealthCounters()
@@ -138,7 +139,9 @@ class Gateway:
             self._overruled.clear()
             # The kubelet may not have stored yet what it allocated a moment ago.
             just_now: Held = {
-                device: {name: "a new pod"} for name, served in self._served.items() for device in served.granted()
+                holding_of(each, name): "a new pod"
+                for name, served in self._served.items()
+                for each in served.granted()
             }
             self._held = {**just_now, **self._held}
         self._serving_policy = serving_policy
@@ -208,7 +211,7 @@ class Gateway:
         """Whether the process was stopped a moment ago. Nobody asked the driver meanwhile."""
         return self._now().uptime - self._resumed_at < RESUME_TIME
 
-    def clear(self, device: DeviceId) -> None:
+    def clear(self, device: FaultId) -> None:
         """Apply an operator's `health clear`. Problems that last still count."""
         if tap.note is not None:
             tap.note("cleared", device=device)
@@ -216,27 +219,26 @@ class Gateway:
         self._publish()
         self._observations.wake()
 
-    def progress_of(self, device: DeviceId) -> Sequence[Progress]:
+    def progress_of(self, device: FaultId) -> Sequence[Progress]:
         """Return how often evidence was reported against a device that the policy acts on only when it is repeated."""
         health, generation = self._serving_policy.health, self._state.generation_of(device)
         known = self._state.repeated.get(device, {})
         return progress(known, self._now().uptime, lambda kind: health.about(kind, generation))
 
     def see_holders(self, holders: "Iterable[Holder]") -> None:
-        """Withhold the devices that one of these containers holds under another name than they are offered under."""
+        """Withhold the devices that one of these containers holds in another form than they are offered in."""
         self._held = held_devices(holders)
         self._publish()
 
     def overrule(self, device: DeviceId) -> None:
-        """Give out a device although a pod may hold it under another name. Until the next change of names."""
+        """Give out a device although a pod may hold it in another form. Until the next change of the rules."""
         self._overruled.add(device)
         self._publish()
 
-    def renames(self, rules: Sequence[ResourceRule]) -> bool:
-        """Whether a device that is offered now would be offered under another name by these rules."""
-        before, after = advertise(self._state, self.rules), advertise(self._state, rules)
-        known = {device: name for name, advertisement in before.items() for device in advertisement.by_id}
-        return any(known.get(device, name) != name for name, each in after.items() for device in each.by_id)
+    def changes_form(self, rules: Sequence[ResourceRule]) -> bool:
+        """Whether a device that is offered now would be offered by these rules under another name, or shared or not."""
+        before = forms_of(advertise(self._state, self.rules))
+        return any(before.get(device, form) != form for device, form in forms_of(advertise(self._state, rules)).items())
 
     def adopt(self, kept: State) -> None:
         """Take over the faults that another gateway kept."""
@@ -244,10 +246,9 @@ class Gateway:
         self._publish()
         self._observations.wake()
 
-    def quiet_left(self, device: DeviceId) -> float | None:
-        """Return the seconds of a device's quiet time that are left. None if it is not on a probation that they end."""
-        fault = self._state.faults.get(device)
-        return fault.quiet_left(self._serving_policy.health, self._now().uptime) if fault is not None else None
+    def quiet_left(self, fault: Fault) -> float | None:
+        """Return the seconds of a quiet time that are left. None if it is not on a probation that they end."""
+        return fault.quiet_left(self._serving_policy.health, self._now().uptime)
 
     @property
     def state(self) -> State:
@@ -348,11 +349,11 @@ class Gateway:
         for name, advertisement in wanted.items():
             if name not in self._served:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
-                log.info("resource added", resource=name, count=len(advertisement.devices))
+                log.info("resource added", resource=name, count=len(advertisement.offered))
                 self._registrar.add(self._served[name])
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
-        """Make the devices unhealthy that are held under another name. Log them if they are not the same as before."""
+        """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
         if not self._held and not self.withheld:
             return wanted
         found = find_withheld(wanted, self._held)
@@ -368,9 +369,7 @@ class Gateway:
         if tap.note is not None and self.withheld != before:
             tap.note("withheld", devices=list(self.withheld))
         if ended := [device for device in before if device not in self.withheld]:
-            log.info(
-                "devices are not held under another resource name any more", count=len(ended), devices=ended[:MAX_NAMES]
-            )
+            log.info("devices are not held in another form any more", count=len(ended), devices=ended[:MAX_NAMES])
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _log_unmatched(self) -> None:
@@ -381,7 +380,7 @@ class Gateway:
                 "devices match no pattern under resources, they are not offered",
                 count=len(self._unmatched),
                 devices=[device.id for device in self._unmatched[:MAX_NAMES]],
-                products=sorted({device.product for device in self._unmatched}),
+                products=sorted({device.physical.product for device in self._unmatched}),
             )
 
     def _remove(self, name: ResourceName) -> None:

@@ -1,7 +1,8 @@
 """The faults of the devices as JSON values, in a form that other versions of the gateway can read.
 
-Version 2 has a header that says who wrote it: gateway, node, kernel, driver and kubelet. Version 1 had none. Reading is
-lenient, so that a device that was unhealthy is never forgotten because of one unknown word:
+Faults are kept by the id of the physical device, or of the part of one, that has them. Version 2 has a header that says
+who wrote it: gateway, node, kernel, driver and kubelet. Version 1 had none. Reading is lenient, so that a device that
+was unhealthy is never forgotten because of one unknown word:
 
 - A key that this version does not know is ignored. A key that is missing takes its default.
 - A kind of evidence that this version does not know is kept as a word.
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.support.strict_json import MisfitError, Read, null_or, number, plain, truth
-from plugin_gateway.core.devices import DeviceId, parse_device_id
+from plugin_gateway.core.devices import FaultId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import MAX_EVIDENCE, Evidence, Fault, source_of
 from plugin_gateway.core.health.memory import Memory
@@ -161,15 +162,15 @@ class _Reader:
         found = self._mapping(value, "driver")
         return DriverSeen(*(self._get(found, name, null_or(_text), None) for name in ("version", "instance")))
 
-    def _by_device(self, value: object, place: str, read: Callable[[object, str], _Value]) -> Mapping[DeviceId, _Value]:
-        entries: dict[DeviceId, _Value] = {}
+    def _by_device(self, value: object, place: str, read: Callable[[object, str], _Value]) -> Mapping[FaultId, _Value]:
+        entries: dict[FaultId, _Value] = {}
         for name, entry in self._mapping(value, place).items():
             for device in self._devices([name]):
                 entries[device] = read(entry, f"{place} of {device}")
         return entries
 
-    def _devices(self, value: object) -> list[DeviceId]:
-        devices = []
+    def _devices(self, value: object) -> list[FaultId]:
+        devices: list[FaultId] = []
         for each in self._list(value, "unseen"):
             try:
                 devices.append(parse_device_id(_text(each)))

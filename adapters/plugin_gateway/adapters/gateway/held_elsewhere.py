@@ -1,20 +1,19 @@
-"""Devices that a pod holds under another resource name than the one under which they are offered now.
+"""Looks for devices that a pod holds in another form than the one in which they are offered now.
 
-A resource can be renamed while pods hold its devices. A kubelet knows nothing of that: under the new name the devices
-are free. They are withheld, which means unhealthy for the kubelet, until these pods have ended.
+A resource can be renamed, or shared in another way, while pods hold its devices. `core.resources.conflicts` says which
+devices have to be withheld then.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import DeviceId, whole_device
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
-from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule
-from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.conflicts import Held, Holding, holding_of
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
-
-Held = Mapping[str, Mapping[str, str]]
-"""For each device the resources under which it is held, each with the containers in words."""
 
 
 class Withheld(NamedTuple):
@@ -36,25 +32,14 @@ class Withheld(NamedTuple):
 
 
 def held_devices(holders: "Iterable[Holder]") -> Held:
-    """Return who holds which device. Holders whose pod is gone do not count."""
-    held: dict[str, dict[str, str]] = {}
+    """Return who holds which device, and in which form. Holders whose pod is gone do not count."""
+    held: dict[Holding, str] = {}
     for holder in holders:
         container = printable(f"{holder.pod} {holder.container}")
-        for device in () if holder.is_gone else holder.devices:
-            resources = held.setdefault(whole_device(device), {})
-            known = resources.get(holder.resource)
-            resources[holder.resource] = container if known is None else f"{known}, {container}"
+        forms = {holding_of(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
+        for holding in forms:
+            held[holding] = f"{held[holding]}, {container}" if holding in held else container
     return held
-
-
-def find_withheld(wanted: Mapping[ResourceName, Advertisement], held: Held) -> Mapping[DeviceId, str]:
-    """Return the devices that are held under another name than the one they are wanted under, with the reason."""
-    return {
-        device.id: f"held as {', '.join(f'{printable(other)} by {names}' for other, names in others.items())}"
-        for name, advertisement in wanted.items()
-        for device in advertisement.devices
-        if (others := {other: names for other, names in held.get(device.id, {}).items() if other != name})
-    }
 
 
 async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
@@ -79,18 +64,19 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
 
 
 async def see_holders_before(gateway: "Gateway", rules: Sequence[ResourceRule], kubelet_dir: Path) -> None:
-    """Tell the gateway who holds which device, if these rules offer a device under another name than now.
+    """Tell the gateway who holds which device, if these rules offer a device in another form than now.
 
     Raises:
         CannotCheckError: it cannot be seen, so a device that a pod holds could be given to another pod.
     """
-    if not gateway.renames(rules):
+    if not gateway.changes_form(rules):
         return
     try:
         gateway.see_holders(await read_holders(kubelet_dir))
     except GatewayError as error:
         raise CannotCheckError(
-            f"the resources are renamed, and it cannot be seen which pods hold their devices: {error}"
+            f"the resources are renamed or shared in another way, and it cannot be seen which pods hold their devices: "
+            f"{error}"
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from plugin_gateway.adapters.gateway.state_file import Decoded
 from plugin_gateway.adapters.support.strict_json import MisfitError, plain, shown, whole
 from plugin_gateway.core.device_count import Known, KnownDevice
-from plugin_gateway.core.devices import parse_device_id
+from plugin_gateway.core.devices import PhysicalId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 
 VERSION = 1
@@ -59,7 +59,7 @@ def decode(value: object) -> Decoded[Remembered]:
 
 def _device(name: str, address: object, problems: list[str]) -> KnownDevice | None:
     try:
-        device = parse_device_id(name)
+        device = PhysicalId(parse_device_id(name))
     except InvalidValueError:
         problems.append(f"device: {shown(name)}")
         return None

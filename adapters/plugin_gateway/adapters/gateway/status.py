@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.registration.history import Failed, Registered
 from plugin_gateway.core.device_count import KnownDevice
-from plugin_gateway.core.devices import DeviceId, RejectedDevice
+from plugin_gateway.core.devices import RejectedDevice
 from plugin_gateway.core.health.faults import Evidence, Stage
 from plugin_gateway.core.health.observations import KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -152,10 +152,16 @@ class RepeatedEvidence:
 class DeviceStatus:
     """A device, and its health."""
 
-    id: DeviceId
-    """The id under which it is offered and cleared."""
+    id: str
+    """The id under which it is offered and cleared. The fault of a part can be that of its physical device."""
+    physical: str | None = None
+    """The physical device that it is a part of. Null if it is one itself, or is absent."""
+    kind: str | None = None
+    """The kind of a part. Null if it is none, or is absent."""
+    profile: str | None = None
+    """The size of a part, in a word of its backend. Null if it is none, or is absent."""
     index: int | None = None
-    """Its number in the driver's list. Null if the driver does not show it now."""
+    """The number of the physical device in the driver's list. Null if the driver does not show it now."""
     product: str | None = None
     """Null if the driver does not show it now."""
     pci_address: str | None = None

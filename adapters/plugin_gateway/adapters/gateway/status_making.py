@@ -1,6 +1,7 @@
 """Makes the status from the gateway."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import fields, replace
 
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
@@ -18,7 +19,7 @@ from plugin_gateway.adapters.gateway.status import (
     Status,
 )
 from plugin_gateway.adapters.registration.history import ResourceStatus
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import Device, DeviceId, FaultId, PhysicalDevice
 from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
@@ -26,7 +27,7 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import advertise
 
 HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
-"""A pod holds the device under another resource name. No policy decides about it."""
+"""A pod holds the device in another form, such as another resource. No policy decides about it."""
 
 
 def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | None, process: ProcessStatus) -> Status:
@@ -41,7 +42,10 @@ def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | N
         **{field.name: getattr(process, field.name) for field in fields(process)},
         driver=_driver(state, released),
         resources=tuple(map(_resource, gateway.registrar.status())),
-        devices=tuple(_present(gateway, device, resources.get(device.id)) for device in state.devices),
+        devices=(
+            *(_present(gateway, device, resources.get(device.id)) for device in state.devices),
+            *(_not_given_out(gateway, physical) for physical in _without_devices(state)),
+        ),
         absent=tuple(health_of(gateway, device) for device in state.faults if not state.has(device)),
         rejected=state.inventory.rejected if state.inventory is not None else (),
         set_aside=state.inventory.set_aside if state.inventory is not None else (),
@@ -50,9 +54,15 @@ def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | N
     )
 
 
-def health_of(gateway: Gateway, device: DeviceId) -> DeviceStatus:
-    """Return the health of a device. One that is only withheld is unhealthy for the kubelet as well."""
-    fault, withheld = gateway.state.faults.get(device), gateway.withheld.get(device)
+def _without_devices(state: State) -> Iterable[PhysicalDevice]:
+    """Return the physical devices of which no device is given out."""
+    in_use = {device.physical.id for device in state.devices}
+    return (physical for physical in state.physical if physical.id not in in_use)
+
+
+def health_of(gateway: Gateway, device: FaultId) -> DeviceStatus:
+    """Return the health of a physical device or of a part by itself. One that is only withheld is unhealthy as well."""
+    fault, withheld = gateway.state.faults.get(device), gateway.withheld.get(DeviceId(device))
     if fault is not None:
         return _unhealthy(gateway, device, fault)
     if withheld is None:
@@ -67,9 +77,9 @@ def health_of(gateway: Gateway, device: DeviceId) -> DeviceStatus:
     )
 
 
-def _unhealthy(gateway: Gateway, device: DeviceId, fault: Fault) -> DeviceStatus:
+def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
     """Return the health of a device that has a fault. An operator's word is enough for one that is not there."""
-    left = gateway.quiet_left(device)
+    left = gateway.quiet_left(fault)
     return DeviceStatus(
         id=device,
         health=fault.stage,
@@ -84,14 +94,33 @@ def _unhealthy(gateway: Gateway, device: DeviceId, fault: Fault) -> DeviceStatus
 
 
 def _present(gateway: Gateway, device: Device, resource: str | None) -> DeviceStatus:
+    """Return a device with its health. What its physical device has, it has too."""
+    physical, unhealthy = device.physical, gateway.state.fault_of(device.id) or device.id
+    if device.is_whole:
+        return replace(_described(gateway, unhealthy, physical, physical.id), resource=resource)
     return replace(
-        health_of(gateway, device.id),
-        index=device.index,
-        product=device.product,
-        pci_address=device.pci_address,
+        _described(gateway, unhealthy, physical, physical.id, device.id),
+        id=device.id,
+        physical=physical.id,
+        kind=device.kind,
+        profile=device.profile or None,
         resource=resource,
-        reported=tuple(gateway.state.reported.get(device.id, {}).values()),
-        repeated=tuple(map(_repeated, gateway.progress_of(device.id))),
+    )
+
+
+def _not_given_out(gateway: Gateway, physical: PhysicalDevice) -> DeviceStatus:
+    return _described(gateway, physical.id, physical, physical.id)
+
+
+def _described(gateway: Gateway, unhealthy: FaultId, physical: PhysicalDevice, *ids: FaultId) -> DeviceStatus:
+    """Return the health of ``unhealthy``, with the facts of the physical device, and what was reported of ``ids``."""
+    return replace(
+        health_of(gateway, unhealthy),
+        index=physical.index,
+        product=physical.product,
+        pci_address=physical.pci_address,
+        reported=tuple(what for each in ids for what in gateway.state.reported.get(each, {}).values()),
+        repeated=tuple(_repeated(count) for each in ids for count in gateway.progress_of(each)),
     )
 
 

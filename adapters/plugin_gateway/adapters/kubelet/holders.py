@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
-from plugin_gateway.core.devices import whole_device
+from plugin_gateway.core.devices import device_of
 
 SHORT_TIMEOUT = 2.0
 """Seconds that a kubelet has to answer where an operator waits for what the gateway does with the answer."""
@@ -88,7 +88,7 @@ def names_by_device(holders: Iterable[Holder]) -> Mapping[str, str]:
     """Return all containers that hold each device or a part of it, in words."""
     names: dict[str, list[str]] = {}
     for holder in holders:
-        for device in {whole_device(each) for each in holder.devices}:
+        for device in {device_of(each) for each in holder.devices}:
             names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
     return {device: _listed(each) for device, each in names.items()}
 
@@ -112,7 +112,7 @@ def _held_twice(held: Collection[tuple[str, str]]) -> Mapping[str, Sequence[str]
         pods.setdefault(device, set()).add(pod)
     found: dict[str, set[str]] = {}
     for device, holding in pods.items():
-        whole = whole_device(device)
+        whole = device_of(device)
         if len(others := holding | pods.get(whole, set())) > 1:
             found[whole] = found.get(whole, set()) | others
     return {device: tuple(sorted(holding)) for device, holding in found.items()}

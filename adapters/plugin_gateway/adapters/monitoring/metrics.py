@@ -159,7 +159,7 @@ class _Collector:
 
     def _begun(self) -> tuple[Mapping[tuple[Stage, str], int], Mapping[tuple[str, Significance], int]]:
         policy, taken_out, noted = self._gateway.health_policy, {}, {}
-        generations = {device.generation for device in self._gateway.state.devices} or {""}
+        generations = {device.generation for device in self._gateway.state.physical} or {""}
         for kind in policy.kinds:
             for action in {policy.about(kind, generation).action for generation in generations}:
                 if action.needs is not None:

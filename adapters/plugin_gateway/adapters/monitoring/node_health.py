@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import FaultId, PhysicalDevice
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.remedies import Cause, Remedies, causes_of, summarize
 from plugin_gateway.core.health.state import State
@@ -18,10 +18,10 @@ MAX_SUMMARY = 1024
 
 def describe_health(state: State, remedies: Remedies, device_word: str) -> Mapping[str, Any]:
     """Return the document as JSON values. ``device_word`` is the common word for a device, in the singular."""
-    here = {device.id: device for device in state.devices}
+    here = state.inventory.physical_by_id if state.inventory is not None else {}
     entries = [
-        _entry(device, here.get(device), state.faults.get(device), remedies)
-        for device in dict.fromkeys((*here, *state.faults))
+        _entry(each, here.get(each), state.faults.get(state.fault_of(each) or each), remedies)
+        for each in dict.fromkeys((*here, *state.faults))
     ]
     entries.sort(key=lambda entry: entry["health"] == Stage.HEALTHY.value)
     return {
@@ -33,7 +33,7 @@ def describe_health(state: State, remedies: Remedies, device_word: str) -> Mappi
             "problem": state.driver_trouble,
             "events_problem": state.events_problem,
         },
-        "device_count": len(state.devices),
+        "device_count": len(state.physical),
         "devices": entries[:MAX_DEVICES],
         "devices_left_out": max(len(entries) - MAX_DEVICES, 0),
     }
@@ -48,8 +48,8 @@ def _summary(state: State, remedies: Remedies, device_word: str) -> str:
     return f"every {device_word} is healthy"
 
 
-def _entry(name: DeviceId, device: Device | None, fault: Fault | None, remedies: Remedies) -> Mapping[str, Any]:
-    """Return one device. Without ``device`` it has a fault and is not present now."""
+def _entry(name: FaultId, device: PhysicalDevice | None, fault: Fault | None, remedies: Remedies) -> Mapping[str, Any]:
+    """Return a physical device, or a part of ``device``. Without ``device`` it has a fault and is not present now."""
     return {
         "id": name,
         "index": device.index if device is not None else None,

@@ -23,7 +23,7 @@ from plugin_gateway.adapters.support.strict_json import (
     within,
 )
 from plugin_gateway.adapters.support.typed_json import Readers
-from plugin_gateway.core.devices import DeviceId, parse_device_id
+from plugin_gateway.core.devices import DeviceId, FaultId, PhysicalId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Source, source_of
 from plugin_gateway.core.health.observations import Observation
@@ -34,7 +34,7 @@ from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
 
-VERSION = 4
+VERSION = 5
 """The version of the format that is written. The package's docstring says how the older ones differ."""
 _Value = TypeVar("_Value")
 
@@ -111,7 +111,7 @@ _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
     bool: truth,
     int: whole,
     float: number,
-    DeviceId: lambda value: accepted(parse_device_id)(text(value)),
+    **dict.fromkeys((DeviceId, PhysicalId, FaultId), lambda value: accepted(parse_device_id)(text(value))),
     EvidenceKind: lambda value: EvidenceKind(name(value)),
     ResourceName: lambda value: accepted(parse_resource_name)(text(value)),
     Action: _action,

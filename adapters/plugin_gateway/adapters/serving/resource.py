@@ -80,7 +80,7 @@ class ServedResource:
         """Not set while lists are kept back. The kubelet gets the latest one afterwards."""
         self.may_list.set()
         self._granted: dict[str, float] = {}
-        """When each device was allocated last, on the monotonic clock."""
+        """When each id was allocated last, on the monotonic clock."""
 
     def publish(self, wanted: Advertisement) -> None:
         """Advertise these devices.

@@ -7,6 +7,8 @@ default, and a newer one may have fields that this version does not know.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import reduce
+from operator import or_
 from types import NoneType, UnionType
 from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
@@ -31,8 +33,10 @@ def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
 
 
 def field_names(form: type) -> tuple[str, ...]:
-    """Return the names of the fields of a dataclass or a NamedTuple. Empty for any other type."""
-    return tuple(field.name for field in fields(form)) if is_dataclass(form) else getattr(form, "_fields", ())
+    """Return the names of the fields that make a dataclass or a NamedTuple. Empty for any other type."""
+    return (
+        tuple(each.name for each in fields(form) if each.init) if is_dataclass(form) else getattr(form, "_fields", ())
+    )
 
 
 class Readers(dict[Any, Read[Any]]):
@@ -55,9 +59,8 @@ class Readers(dict[Any, Read[Any]]):
         if isinstance(annotation, NewType):
             return self[annotation.__supertype__]
         arguments, origin = get_args(annotation), get_origin(annotation)
-        if origin in {Union, UnionType}:
-            (known,) = (each for each in arguments if each is not NoneType)
-            return strict_json.null_or(self[known])
+        if origin in {Union, UnionType} and NoneType in arguments:
+            return strict_json.null_or(self[reduce(or_, (each for each in arguments if each is not NoneType))])
         if origin is Mapping:
             return strict_json.mapping(self[arguments[0]], self[arguments[1]])
         if origin in {tuple, Sequence, frozenset}:

@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import Device, DeviceId, RejectedDevice
+from plugin_gateway.core.devices import Device, FaultId, RejectedDevice
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -12,7 +12,8 @@ from plugin_gateway.core.health.policy import EvidenceKind
 class HealthChange(NamedTuple):
     """A change of the stage of a device, and its reason."""
 
-    device: DeviceId
+    device: FaultId
+    """A physical device, or a part of one."""
     before: Stage
     after: Stage
     reason: str
@@ -42,7 +43,7 @@ class Significance(Enum):
 class Note(NamedTuple):
     """An event that changed no stage, and its meaning."""
 
-    device: DeviceId | None
+    device: FaultId | None
     kind: EvidenceKind
     event: str
     significance: Significance

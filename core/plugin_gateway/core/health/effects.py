@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from plugin_gateway.core.devices import DeviceId, Inventory, diff
+from plugin_gateway.core.devices import FaultId, Inventory, diff
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import (
     Changes,
@@ -91,7 +91,7 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
     )
     after = replace(
         state,
-        unseen=state.unseen - {device.id for device in inventory.devices},
+        unseen=state.unseen - inventory.ids,
         inventory=inventory,
         driver_problem=None,
         driver_todo="",
@@ -108,7 +108,7 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
 
     If the driver asked for recovery, the next check finds out whether it still does.
     """
-    device, times, generation = evidence.device, evidence.times, state.generation_of(evidence.device)
+    device, times, generation = evidence.scope, evidence.times, state.generation_of(evidence.scope)
     decision = policy.about(evidence.kind, generation)
     needs = decision.action.needs
     what = words_of(evidence.kind) + (f" at {evidence.place}" if evidence.place else "")
@@ -139,7 +139,7 @@ def _report(state: State, evidence: EvidenceReported, now: Moment, policy: Healt
     return held, Changes(notes=(*further, *repeated))
 
 
-def _postpone(state: State, device: DeviceId, now: Moment) -> State:
+def _postpone(state: State, device: FaultId, now: Moment) -> State:
     """Ask the driver later if it has to decide about a device: what it reports now can be about the same error."""
     fault = state.faults.get(device)
     if fault is None or fault.needs is not Needs.DRIVER:
@@ -153,7 +153,7 @@ def _significance(decision: Decision) -> Significance:
 
 def _refine(state: State, refined: EvidenceRefined, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Apply a more precise report. An administrator's decision stays, and so does every other reason of a fault."""
-    device, what, needs = refined.device, refined.what, refined.action.needs
+    device, what, needs = refined.scope, refined.what, refined.action.needs
     decision = policy.about(refined.kind, state.generation_of(device))
     fault = state.faults.get(device)
     if not state.has(device) or not decision.is_refinable:
@@ -176,12 +176,11 @@ def _refine(state: State, refined: EvidenceRefined, now: Moment, policy: HealthP
 def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Apply the results of a check. They stay valid until the next check."""
     notes: list[Note] = []
-    held: dict[DeviceId, Fault] = {}
+    held: dict[FaultId, Fault] = {}
     reported = dict(state.reported)
-    generations = {device.id: device.generation for device in state.devices}
-    here = generations.keys() if state.is_watched else set()
+    here = state.ids if state.is_watched else ()
     for device, checkup in check.checkups.items():
-        generation = generations.get(device, "")
+        generation = state.generation_of(device)
         decided = {kind: (what, policy.about(kind, generation)) for kind, what in checkup.problems.items()}
         known = reported.pop(device, {})
         only = {kind: what for kind, (what, decision) in decided.items() if decision.is_reported}
@@ -212,7 +211,7 @@ def _check(state: State, check: DevicesChecked, now: Moment, policy: HealthPolic
     return after, Changes(notes=tuple(notes))
 
 
-def _further(fault: Fault | None, device: DeviceId, found: Evidence) -> list[Note]:
+def _further(fault: Fault | None, device: FaultId, found: Evidence) -> list[Note]:
     is_new = fault is not None and all(evidence.what != found.what for evidence in fault.evidence)
     return [Note(device, found.kind, found.what, Significance.FURTHER)] if is_new else []
 
@@ -278,9 +277,9 @@ def _lose_driver(state: State, what: str, now: Moment, policy: HealthPolicy) -> 
 
 
 def _take_out_all(state: State, what: str, needs: Needs, now: Moment) -> State:
-    known = {device.id: state.faults.get(device.id) for device in state.devices}
+    known = {each.id: state.faults.get(each.id) for each in state.physical}
     noticed = Evidence(what, now.epoch, DRIVER_GONE, Source.GATEWAY)
-    held = {
+    held: dict[FaultId, Fault] = {
         device: faults.add_lasting_evidence(fault, noticed, needs, now.uptime)
         for device, fault in known.items()
         if fault is None or DRIVER_GONE not in fault.problems

@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.faults import Fault
 from plugin_gateway.core.health.observations import DriverSeen
@@ -21,10 +21,10 @@ class Memory(NamedTuple):
     """The kernel's random/boot_id. Empty if it is not known."""
     driver: DriverSeen | None
     """The driver that answered last. None if no driver has answered."""
-    faults: Mapping[DeviceId, Fault]
-    taken_out: Mapping[DeviceId, tuple[float, ...]]
+    faults: Mapping[FaultId, Fault]
+    taken_out: Mapping[FaultId, tuple[float, ...]]
     """When each device became unhealthy, on the uptime clock of this boot. It is used to detect flapping."""
-    unseen: frozenset[DeviceId]
+    unseen: frozenset[FaultId]
     """Devices with faults that have not appeared in this boot. They may have been removed from the machine."""
     repeated: Repeated = MappingProxyType({})
     """When evidence was reported that has to be repeated, on the uptime clock of this boot."""

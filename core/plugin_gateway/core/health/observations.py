@@ -7,7 +7,7 @@ repeats the earlier one. An observation whose topic is None is always kept, in i
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId, Inventory
+from plugin_gateway.core.devices import FaultId, Inventory
 from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.policy import Action, EvidenceKind
 
@@ -27,27 +27,28 @@ class EvidenceReported(NamedTuple):
     """The driver reported evidence against a device that does not last by itself."""
 
     kind: EvidenceKind
-    device: DeviceId | None
-    """None if the driver named no device that the backend knows."""
+    scope: FaultId | None
+    """The physical device, which takes out every part of it, or only a part. None if the backend knows neither."""
     place: str = ""
     """The PCI address of an unknown device, if the driver reports it. Empty otherwise."""
     times: int = 1
     """How often the driver reported it, one after the other."""
     source: Source = Source.EVENT
     of_node: bool = False
-    """Whether it is about a part of the node that is no device, at ``place``. ``device`` is None then."""
+    """Whether it is about a part of the node that is no device, at ``place``. ``scope`` is None then."""
 
     @property
     def topic(self) -> Hashable | None:
         """The device, its place and the kind of evidence."""
-        return self.device, self.place, self.kind
+        return self.scope, self.place, self.kind
 
 
 class EvidenceRefined(NamedTuple):
     """A more precise report about all evidence of a kind that was reported against a device so far."""
 
     kind: EvidenceKind
-    device: DeviceId
+    scope: FaultId
+    """The physical device, or only a part of it, as in the evidence."""
     action: Action
     """What follows: nothing if it explains all that evidence as harmless, a decision of the driver, or a reset."""
     what: str = ""
@@ -56,13 +57,13 @@ class EvidenceRefined(NamedTuple):
     @property
     def topic(self) -> Hashable | None:
         """The device and the kind of evidence."""
-        return "refined", self.device, self.kind
+        return "refined", self.scope, self.kind
 
 
 class DevicesChecked(NamedTuple):
     """The results of a check of devices."""
 
-    checkups: Mapping[DeviceId, Checkup]
+    checkups: Mapping[FaultId, Checkup]
     age: float = 0.0
     """Seconds since the first question of the check, with the wait in the queue. The oldest answer can be as old."""
 

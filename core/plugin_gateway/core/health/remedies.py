@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import MAX_NAMES, DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, FaultId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.policy import EvidenceKind
 
@@ -52,7 +52,7 @@ def causes_of(evidence: Iterable[Evidence], remedies: Remedies) -> tuple[Cause, 
     return tuple(causes.values())
 
 
-def summarize(faults: Mapping[DeviceId, Fault], remedies: Remedies, limit: int) -> str:
+def summarize(faults: Mapping[FaultId, Fault], remedies: Remedies, limit: int) -> str:
     """Return one line about these faults, of at most ``limit`` characters.
 
     It names every cause with the vendor's word for what to do; only the first cause of each device where that does not

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.policy import Decision, EvidenceKind
 
 MAX_COUNT = 100
@@ -11,7 +11,7 @@ MAX_COUNT = 100
 
 Times = Mapping[EvidenceKind, tuple[float, ...]]
 """When evidence against one device was reported, on the uptime clock: for each kind, the latest times in its window."""
-Repeated = Mapping[DeviceId, Times]
+Repeated = Mapping[FaultId, Times]
 """The times of all devices, only for evidence that has to be repeated."""
 
 
@@ -51,7 +51,7 @@ def _recent(times: tuple[float, ...], decision: Decision, uptime: float) -> tupl
     return tuple(time for time in latest if uptime - time < decision.window)
 
 
-def forget(repeated: Repeated, devices: set[DeviceId]) -> Repeated:
+def forget(repeated: Repeated, devices: set[FaultId]) -> Repeated:
     """Return the times without those of some devices, which count anew."""
     return {device: kinds for device, kinds in repeated.items() if device not in devices}
 

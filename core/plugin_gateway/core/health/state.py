@@ -1,9 +1,9 @@
 """Everything that is known about the devices of a node."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import Device, FaultId, Inventory, PhysicalDevice
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.observations import DriverSeen, KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -22,16 +22,16 @@ class State:
 
     inventory: Inventory | None = None
     """The latest inventory. None until the driver was read for the first time."""
-    faults: Mapping[DeviceId, Fault] = field(default_factory=dict)
-    """The fault of each device that is not healthy.
+    faults: Mapping[FaultId, Fault] = field(default_factory=dict)
+    """The fault of each physical device, or part of one, that is not healthy. A device is out if either has one.
 
     A device that vanishes keeps its fault. When it comes back, it is not healthy for that reason alone.
     """
-    taken_out: Mapping[DeviceId, tuple[float, ...]] = field(default_factory=dict)
+    taken_out: Mapping[FaultId, tuple[float, ...]] = field(default_factory=dict)
     """The times at which each device became unhealthy, within the flap window, on the uptime clock."""
     repeated: Repeated = field(default_factory=dict)
     """When evidence was reported that the policy acts on only when it is repeated."""
-    reported: Mapping[DeviceId, Mapping[EvidenceKind, str]] = field(default_factory=dict)
+    reported: Mapping[FaultId, Mapping[EvidenceKind, str]] = field(default_factory=dict)
     """The lasting problems that the policy only reports.
 
     They are kept here so that each one is reported only once.
@@ -56,7 +56,7 @@ class State:
     """Why the driver's events cannot be waited for. None if they can."""
     kernel_log: KernelLogRead | None = None
     """Whether the kernel's log can be read. None if it is not to be read, or nobody has tried yet."""
-    unseen: frozenset[DeviceId] = frozenset()
+    unseen: frozenset[FaultId] = frozenset()
     """Devices with faults from an earlier boot that no inventory of this boot has contained yet."""
 
     @property
@@ -65,9 +65,19 @@ class State:
         return self.inventory.devices if self.inventory is not None else ()
 
     @property
-    def present_faults(self) -> Mapping[DeviceId, Fault]:
+    def physical(self) -> tuple[PhysicalDevice, ...]:
+        """The physical devices of the inventory."""
+        return self.inventory.physical if self.inventory is not None else ()
+
+    @property
+    def ids(self) -> Collection[FaultId]:
+        """The ids of the inventory that can have a fault: of physical devices, and of their parts."""
+        return self.inventory.ids if self.inventory is not None else ()
+
+    @property
+    def present_faults(self) -> Mapping[FaultId, Fault]:
         """The faults of devices of the inventory. A device that was removed is no problem of the node."""
-        return {device.id: self.faults[device.id] for device in self.devices if device.id in self.faults}
+        return {each: self.faults[each] for each in self.ids if each in self.faults}
 
     @property
     def is_settled(self) -> bool:
@@ -84,23 +94,39 @@ class State:
         """Whether a fault of a device would be noticed now."""
         return self.driver_missing_since is None and not self.driver_is_silent and self.events_problem is None
 
-    def stage_of(self, device: DeviceId) -> Stage:
-        """Return the stage of a device."""
+    def stage_of(self, device: FaultId) -> Stage:
+        """Return the stage of a physical device, or of a part by itself."""
         fault = self.faults.get(device)
         return Stage.HEALTHY if fault is None else fault.stage
 
-    def has(self, device: DeviceId) -> bool:
-        """Whether the device is in the inventory."""
-        return any(known.id == device for known in self.devices)
+    def is_out(self, device: Device) -> bool:
+        """Whether a device is not given out, because it or its physical device has a fault."""
+        return device.id in self.faults or device.physical.id in self.faults
 
-    def generation_of(self, device: DeviceId | None) -> str:
+    def fault_of(self, device: FaultId) -> FaultId | None:
+        """Return whose fault keeps a device out: that of its physical device, or its own, whichever needs more.
+
+        None if it is not out.
+        """
+        physical = self.inventory.physical_by_id.get(device) if self.inventory is not None else None
+        ids: tuple[FaultId, ...] = (device,) if physical is None else (physical.id, device)
+        return max(
+            (each for each in ids if each in self.faults), key=lambda each: self.faults[each].needs, default=None
+        )
+
+    def has(self, device: FaultId) -> bool:
+        """Whether the physical device or the part is in the inventory."""
+        return device in self.ids
+
+    def generation_of(self, device: FaultId | None) -> str:
         """Return the generation of a device. Empty if the device or its generation is not known."""
-        return next((known.generation for known in self.devices if known.id == device), "")
+        known = self.inventory.physical_by_id if self.inventory is not None else {}
+        return known[device].generation if device is not None and device in known else ""
 
-    def with_faults(self, held: Mapping[DeviceId, Fault]) -> "State":
+    def with_faults(self, held: Mapping[FaultId, Fault]) -> "State":
         """Return the state with these faults in addition. A fault that the device had is replaced."""
         return replace(self, faults={**self.faults, **held}) if held else self
 
-    def without_faults(self, devices: Container[DeviceId]) -> "State":
+    def without_faults(self, devices: Container[FaultId]) -> "State":
         """Return the state without the faults of these devices."""
         return replace(self, faults={name: fault for name, fault in self.faults.items() if name not in devices})

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import Changes, HealthChange
 from plugin_gateway.core.health.effects import apply, miss_driver
@@ -37,7 +37,7 @@ def wait(state: State, now: Moment, policy: HealthPolicy, silence: float = 0.0) 
     return _conclude(state, after, Changes(notes=notes), now, policy, silence)
 
 
-def clear(state: State, device: DeviceId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
+def clear(state: State, device: FaultId, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     """Return the state after an operator's `health clear` for a device, and what changed.
 
     The flapping count of the device starts again, and so do the counts of evidence that has to be repeated.
@@ -66,7 +66,7 @@ def adopt(state: State, kept: State) -> tuple[State, Changes]:
             for device in (*state.repeated, *repeated)
         },
         driver=state.driver if state.driver is not None else kept.driver,
-        unseen=(state.unseen | kept.unseen) - {device.id for device in state.devices},
+        unseen=(state.unseen | kept.unseen).difference(state.ids),
     )
     return after, Changes(health=_compare(state, after))
 
@@ -86,7 +86,7 @@ def due(state: State, policy: HealthPolicy) -> float | None:
     return min(times, default=None)
 
 
-def _clear(state: State, device: DeviceId) -> State:
+def _clear(state: State, device: FaultId) -> State:
     """Clear the fault of a device. Lasting problems remain, unless the device is not in the inventory."""
     taken_out = {name: times for name, times in state.taken_out.items() if name != device}
     left = faults.clear(state.faults[device]) if device in state.faults and state.has(device) else None
@@ -122,7 +122,7 @@ def _hold_decisions(before: State, after: State, now: Moment) -> State:
     if all(fault.needs is not Needs.DRIVER for fault in after.faults.values()):
         return after
     is_watched = before.is_watched and after.is_watched
-    here = {device.id for device in before.devices} & {device.id for device in after.devices} if is_watched else set()
+    here = set(before.ids).intersection(after.ids) if is_watched else ()
     return after.with_faults(
         {device: faults.wait_for_driver(fault, now) for device, fault in after.faults.items() if device not in here},
     )
@@ -133,7 +133,7 @@ def _interrupt(state: State) -> State:
     on_probation = [device for device, fault in state.faults.items() if fault.stage is Stage.PROBATION]
     if not on_probation:
         return state
-    here = {device.id for device in state.devices} if state.is_watched else frozenset()
+    here = state.ids if state.is_watched else ()
     return state.with_faults(
         {device: faults.resume(state.faults[device]) for device in on_probation if device not in here}
     )
@@ -164,13 +164,13 @@ def _require_reset_of_flapping(before: State, after: State, now: Moment, policy:
     return replace(after.with_faults(held), taken_out=taken_out)
 
 
-def _affects_all_devices(before: State, after: State, new: Sequence[DeviceId]) -> bool:
+def _affects_all_devices(before: State, after: State, new: Sequence[FaultId]) -> bool:
     """Return whether several devices became unhealthy at once, for one reason, and none stayed healthy.
 
     Then the cause is not a single device.
     """
-    well_before = {device.id for device in after.devices} - before.faults.keys()
-    return len(new) > 1 and well_before <= set(new) and len({after.faults[device].reason for device in new}) == 1
+    is_one_reason = len(new) > 1 and len({after.faults[device].reason for device in new}) == 1
+    return is_one_reason and all(before.is_out(device) or after.is_out(device) for device in after.devices)
 
 
 def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:

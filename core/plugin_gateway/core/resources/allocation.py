@@ -8,8 +8,13 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.core.devices import Device
-from plugin_gateway.core.errors import RepeatedDeviceError, UnhealthyDeviceError, UnknownDeviceError
+from plugin_gateway.core.devices import Device, Kind, Recipe
+from plugin_gateway.core.errors import (
+    RepeatedDeviceError,
+    SharedRequestError,
+    UnhealthyDeviceError,
+    UnknownDeviceError,
+)
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
@@ -18,7 +23,7 @@ if TYPE_CHECKING:
 
 READ_WRITE = "rw"
 """The permissions of a device node in the container, as the device plugin API writes them."""
-_INDEX = attrgetter("index")
+_PLACE = attrgetter("place")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -70,6 +75,8 @@ class ContainerEdits(NamedTuple):
 
 
 NO_EDITS = ContainerEdits()
+_Group = tuple[Recipe, Sequence[Device]]
+"""The granted devices of one kind, in order, and how a container gets them."""
 
 
 def allocate(
@@ -78,51 +85,84 @@ def allocate(
     policy: AllocationPolicy,
     host: "HostNodes",
 ) -> ContainerEdits:
-    """Return what one container gets for these devices.
+    """Return what one container gets for these ids. A device of which it has several replicas is named once.
 
     ``host`` knows which device nodes exist now. Some drivers create them late, so this is checked at every allocation.
     If the folder of the device nodes is not visible, the container gets those that it needs all the same. Others are
     left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
-        UnknownDeviceError, RepeatedDeviceError, UnhealthyDeviceError: with the ids concerned.
+        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError: with the ids concerned.
     """
     if not ids:
         return NO_EDITS
-    devices = _granted(advertised, ids)
-    by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
-    names = [device.id if by_uuid else str(device.index) for device in devices]
-    environment = {advertised.visibility_variable: ",".join(names)}
+    groups = _by_kind(advertised.recipes, _granted(advertised, ids))
+    environment = _environment(groups, by_uuid=policy.device_id_strategy is DeviceIdStrategy.UUID)
     if not policy.pass_device_specs:
         return ContainerEdits(environment)
-    needed = [*[path for device in devices for path in device.nodes], *advertised.shared_nodes]
-    paths = [*needed, *advertised.optional_nodes]
-    present, root = host.present(paths), policy.dev_root.rstrip("/")
-    absent = [path for path in needed if path not in present]
-    unseen = absent if absent and not host.is_visible() else ()
+    root = policy.dev_root.rstrip("/")
+    if len(groups) == 1:
+        nodes, absent = _nodes(groups[0], root, host)
+        return ContainerEdits(environment, device_nodes=tuple(nodes), absent_nodes=tuple(absent))
+    found = [_nodes(group, root, host) for group in groups]
     return ContainerEdits(
         environment,
-        device_nodes=tuple([_node(path, root) for path in paths if path in present or path in unseen]),
-        absent_nodes=() if unseen else tuple(absent),
+        device_nodes=tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
+        absent_nodes=tuple(dict.fromkeys(path for _, absent in found for path in absent)),
     )
 
 
+def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:
+    kinds = dict.fromkeys([device.kind for device in devices])
+    if len(kinds) == 1:
+        return ((recipes[devices[0].kind], devices),)
+    return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
+
+
+def _environment(groups: Sequence[_Group], *, by_uuid: bool) -> Mapping[str, str]:
+    """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
+    environment: dict[str, str] = {}
+    for recipe, devices in groups:
+        environment.update(recipe.environment)
+        variable = recipe.visibility_variable
+        if variable is not None:
+            names = ",".join([device.id if by_uuid else device.place_words for device in devices])
+            environment[variable] = f"{environment[variable]},{names}" if variable in environment else names
+    return environment
+
+
+def _nodes(group: _Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
+    """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
+    recipe, devices = group
+    needed = [*dict.fromkeys([path for device in devices for path in device.nodes]), *recipe.shared_nodes]
+    paths = [*needed, *recipe.optional_nodes]
+    present, permissions = host.present(paths), recipe.permissions
+    absent = [path for path in needed if path not in present]
+    unseen = absent if absent and not host.is_visible() else ()
+    given = [_node(path, root, permissions) for path in paths if path in present or path in unseen]
+    return given, () if unseen else absent
+
+
 @lru_cache(4096)
-def _node(path: str, root: str) -> DeviceNode:
+def _node(path: str, root: str, permissions: str) -> DeviceNode:
     """Return a device node. Making the same ones anew would take a tenth of the time of an allocation."""
-    return DeviceNode(path, root + path)
+    return DeviceNode(path, root + path, permissions)
 
 
 def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
-    """Return the devices with these ids, ordered by index, because kubelets send ids in random order."""
+    """Return the devices with these ids, each once, ordered by place, because kubelets send ids in random order."""
     by_id = advertised.by_id
     try:
-        devices = [by_id[name] for name in ids]
+        devices = [by_id[name].device for name in ids]
     except KeyError:
         raise UnknownDeviceError([name for name in ids if name not in by_id]) from None
     if len(set(ids)) != len(ids):
         raise RepeatedDeviceError([name for name, times in Counter(ids).items() if times > 1])
+    if advertised.one_per_request and len(ids) > 1 and any(by_id[name].replica is not None for name in ids):
+        raise SharedRequestError(ids)
     if not advertised.unhealthy.isdisjoint(ids):
         raise UnhealthyDeviceError([name for name in ids if name in advertised.unhealthy])
-    devices.sort(key=_INDEX)
+    devices.sort(key=_PLACE)
+    if len({device.id for device in devices}) != len(devices):
+        return list({device.id: device for device in devices}.values())
     return devices

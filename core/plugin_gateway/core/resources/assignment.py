@@ -1,14 +1,15 @@
 """Which device belongs to which resource, and what a resource advertises."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.sharing import ALONE, Sharing
 
 GRANT_GRACE = 5.0
 """Seconds for which an allocated device stays in the list, even if it has vanished.
@@ -25,6 +26,10 @@ class Health(Enum):
     UNHEALTHY = "Unhealthy"
 
 
+HEALTHY: frozenset[OfferedId] = frozenset()
+"""What is unhealthy where nothing is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceRule:
     """Devices whose product name matches the pattern are offered under this resource name."""
@@ -32,6 +37,7 @@ class ResourceRule:
     pattern: str
     """A shell pattern for the whole product name, such as ``*80GB*``."""
     name: ResourceName
+    sharing: Sharing = ALONE
 
     def __post_init__(self) -> None:
         """Reject an empty pattern, because it matches no product."""
@@ -41,45 +47,62 @@ class ResourceRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertisement:
-    """The devices of one resource at one moment. Device lists and allocations are made from it."""
+    """What one resource offers at one moment. Device lists and allocations are made from it."""
 
-    devices: tuple[Device, ...]
-    unhealthy: frozenset[DeviceId]
-    shared_nodes: tuple[str, ...] = ()
-    """The device nodes that every container with one of the devices needs."""
-    optional_nodes: tuple[str, ...] = ()
-    """The device nodes that every container with one of the devices gets if they exist."""
+    offered: tuple[Offered, ...]
+    """In the order of place and replica. No id occurs twice."""
+    unhealthy: frozenset[OfferedId] = HEALTHY
+    recipes: Mapping[Kind, Recipe]
+    """How a container gets the devices: one for each kind that can be allocated."""
     numa_hints: bool = True
     """Whether the kubelet is told the NUMA nodes of the devices."""
-    visibility_variable: str
-    """The environment variable that names the devices for the vendor's container runtime."""
-    by_id: Mapping[str, Device] = field(init=False, repr=False, compare=False)
-    """The devices by id."""
+    one_per_request: bool = False
+    """Whether a container may get only one of the devices that are shared."""
+    by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
+    """What is offered, by its id."""
 
     def __post_init__(self) -> None:
-        """Build the index of devices once, so that each allocation is fast."""
-        object.__setattr__(self, "by_id", {device.id: device for device in self.devices})
+        """Build the index of ids once, so that each allocation is fast.
+
+        Raises:
+            InvalidValueError: an id occurs twice.
+        """
+        by_id = {each.id: each for each in self.offered}
+        if len(by_id) != len(self.offered):
+            raise InvalidValueError(f"an id is offered twice: {', '.join(each.id for each in self.offered)}")
+        object.__setattr__(self, "by_id", by_id)
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices, each once."""
+        return tuple({each.device.id: each.device for each in self.offered}.values())
 
     def with_all_unhealthy(self) -> "Advertisement":
-        """Return the same devices, all of them unhealthy."""
-        return replace(self, unhealthy=frozenset(device.id for device in self.devices))
+        """Return the same offer, all of it unhealthy."""
+        return replace(self, unhealthy=frozenset(each.id for each in self.offered))
 
-    def withholding(self, devices: Iterable[DeviceId]) -> "Advertisement":
-        """Return the same devices, with these of them unhealthy as well."""
-        return replace(self, unhealthy=self.unhealthy.union(each for each in devices if each in self.by_id))
+    def withholding(self, devices: Collection[DeviceId]) -> "Advertisement":
+        """Return the same offer, with these devices, and all their replicas, unhealthy as well."""
+        withheld = frozenset(each.id for each in self.offered if each.device.id in devices)
+        return replace(self, unhealthy=self.unhealthy | withheld) if withheld else self
 
-    def with_unhealthy(self, others: Sequence[Device]) -> "Advertisement":
-        """Return the same devices together with other devices that are unhealthy."""
-        devices = sorted([*self.devices, *others], key=lambda device: device.index)
-        return replace(self, devices=tuple(devices), unhealthy=self.unhealthy | {device.id for device in others})
+    def with_unhealthy(self, others: Sequence[Offered]) -> "Advertisement":
+        """Return the same offer together with others that are unhealthy."""
+        offered = sorted([*self.offered, *others], key=offered_order)
+        return replace(self, offered=tuple(offered), unhealthy=self.unhealthy.union(each.id for each in others))
 
     def without_devices(self) -> "Advertisement":
         """Return the advertisement of the same resource when it has no device any more."""
-        return Advertisement(devices=(), unhealthy=frozenset(), visibility_variable=self.visibility_variable)
+        return Advertisement(offered=(), recipes=self.recipes)
 
-    def health_of(self, device: DeviceId) -> Health:
-        """Return the health of a device as the kubelet sees it."""
-        return Health.UNHEALTHY if device in self.unhealthy else Health.HEALTHY
+    def health_of(self, offered: OfferedId) -> Health:
+        """Return the health of a device, or of a replica, as the kubelet sees it."""
+        return Health.UNHEALTHY if offered in self.unhealthy else Health.HEALTHY
+
+
+def offered_order(offered: Offered) -> tuple[tuple[int, ...], int]:
+    """Return the key by which offers are ordered: by place, then by replica."""
+    return offered.device.place, -1 if offered.replica is None else offered.replica
 
 
 def keep_granted(
@@ -113,23 +136,23 @@ def advertise(
     """
     if state.inventory is None:
         return {}
-    sorted_devices: dict[ResourceName, list[Device]] = {}
+    offered: dict[ResourceName, list[Offered]] = {}
     for device in state.inventory.devices:
         rule = _rule_for(device, rules)
         if rule is not None:
-            sorted_devices.setdefault(rule.name, []).append(device)
+            offered.setdefault(rule.name, []).extend(rule.sharing.offers(device))
+    limited = {rule.name for rule in rules if rule.sharing.one_per_request}
     return {
         name: Advertisement(
-            devices=tuple(devices),
-            unhealthy=frozenset(device.id for device in devices if device.id in state.faults),
-            shared_nodes=state.inventory.shared_nodes,
-            optional_nodes=state.inventory.optional_nodes,
+            offered=tuple(offers),
+            unhealthy=frozenset(each.id for each in offers if state.is_out(each.device)) if state.faults else HEALTHY,
+            recipes=state.inventory.recipes,
             numa_hints=numa_hints,
-            visibility_variable=state.inventory.visibility_variable,
+            one_per_request=name in limited,
         )
-        for name, devices in sorted_devices.items()
+        for name, offers in offered.items()
     }
 
 
 def _rule_for(device: Device, rules: Sequence[ResourceRule]) -> ResourceRule | None:
-    return next((rule for rule in rules if fnmatchcase(device.product, rule.pattern)), None)
+    return next((rule for rule in rules if fnmatchcase(device.physical.product, rule.pattern)), None)

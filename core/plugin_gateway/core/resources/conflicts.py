@@ -1,14 +1,19 @@
-"""Conflicts with another device plugin of the node, found in what the kubelet has and in the names of sockets.
+"""Conflicts about devices: with another device plugin of the node, and with pods that hold devices in another form.
 
 A kubelet takes the registrations of every plugin. If two plugins have the same resource, it keeps the list that came
 last, and asks the plugin that registered last. If two plugins offer the same device, two containers can get it.
+
+Two containers can also get a device that is offered in another form than before: under another name, shared or not, or
+in parts. A kubelet compares nothing but ids, so the device is free for it in the new form. The gateway withholds it,
+which means that it is unhealthy for the kubelet, until the pods that hold it in the old form have ended.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import whole_device
+from plugin_gateway.core.devices import DeviceId, device_of, is_replica
+from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
 
@@ -67,7 +72,9 @@ def find_conflicts(
             found.append(Conflict(resource, Cause.FOREIGN_DEVICES, foreign, sockets=suspects))
         elif named:
             found.append(Conflict(resource, Cause.SOCKET_NAME, sockets=named))
-        found += _with_the_same_devices(resource, set(ids), registered.keys() - offered.keys(), registered, sockets)
+        found += _with_the_same_devices(
+            resource, set(map(device_of, ids)), registered.keys() - offered.keys(), registered, sockets
+        )
     return tuple(found)
 
 
@@ -84,12 +91,72 @@ def _with_the_same_devices(
 ) -> list[Conflict]:
     found = []
     for other in sorted(others):
-        devices = tuple(sorted(device for device in registered[other] if whole_device(device) in ours))
+        devices = tuple(sorted(device for device in registered[other] if device_of(device) in ours))
         named = tuple(name for name in sockets.plugins if _is_named_for(name, other))
         if devices:
             suspects = named or (*sockets.plugins, *sockets.gateways)
             found.append(Conflict(resource, Cause.SAME_DEVICES, devices, other, suspects))
     return found
+
+
+class Holding(NamedTuple):
+    """The form in which somebody holds a device."""
+
+    device: DeviceId
+    resource: str
+    is_shared: bool
+    """Whether others may hold replicas of the same device under this name."""
+
+
+Held = Mapping[Holding, str]
+"""Who holds what: the containers, in words for people."""
+
+
+def holding_of(offered: str, resource: str) -> Holding:
+    """Return the form in which a container holds an id of a resource."""
+    return Holding(device_of(offered), resource, is_replica(offered))
+
+
+def find_withheld(wanted: Mapping[ResourceName, Advertisement], held: Held) -> Mapping[DeviceId, str]:
+    """Return the devices that somebody holds in another form than the one in which they are wanted, with the reason.
+
+    All replicas of a device under one name have the same form, however many there are. What is held in a form in which
+    it is wanted stands in the way of nothing. A physical device that was held as a whole stands in the way of its parts
+    if it is wanted in parts only.
+    """
+    forms = forms_of(wanted)
+    outdated: dict[str, list[Holding]] = {}
+    for holding in held:
+        if forms.get(holding.device) != holding:
+            outdated.setdefault(holding.device, []).append(holding)
+    if not outdated:
+        return {}
+    found = {}
+    for device in (device for advertisement in wanted.values() for device in advertisement.devices):
+        in_whole = outdated.get(device.physical.id, ()) if DeviceId(device.physical.id) not in forms else ()
+        if holdings := (*outdated.get(device.id, ()), *in_whole):
+            form = forms[device.id]
+            found[device.id] = f"held as {', '.join(f'{_words(each, form)} by {held[each]}' for each in holdings)}"
+    return found
+
+
+def forms_of(wanted: Mapping[ResourceName, Advertisement]) -> Mapping[DeviceId, Holding]:
+    """Return in which form each device is offered."""
+    return {
+        each.device.id: Holding(each.device.id, name, each.replica is not None)
+        for name, advertisement in wanted.items()
+        for each in advertisement.offered
+        if not each.replica  # the further replicas have the same form
+    }
+
+
+def _words(holding: Holding, form: Holding) -> str:
+    """Return a holding in words, with what sets it apart from the form that is wanted."""
+    if holding.resource != form.resource:
+        return holding.resource
+    if holding.device != form.device:
+        return f"{holding.resource} ({holding.device})"
+    return f"{holding.resource} ({'shared' if holding.is_shared else 'not shared'})"
 
 
 def _is_named_for(socket: str, resource: str) -> bool:

@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 from itertools import combinations
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import Device
-from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.devices import Offered
+from plugin_gateway.core.resources.assignment import Advertisement, offered_order
 
 _MAX_NODES_COMPARED = 12
 """With more NUMA nodes than this, the largest ones are taken instead of the best combination."""
@@ -42,34 +42,30 @@ def prefer(
     missing = min(max(size - len(chosen), 0), len(free))
     if not missing:
         return chosen
-    devices = sorted((advertised.by_id[name] for name in free if name in advertised.by_id), key=_index)
-    held = {advertised.by_id[name].numa_node for name in chosen if name in advertised.by_id}
-    ranked: list[str] = [device.id for device in _closest(devices, held, missing)]
+    devices = sorted((advertised.by_id[name] for name in free if name in advertised.by_id), key=offered_order)
+    held = {advertised.by_id[name].device.physical.numa_node for name in chosen if name in advertised.by_id}
+    ranked: list[str] = [each.id for each in _closest(devices, held, missing)]
     ranked += [name for name in free if name not in advertised.by_id]
     return chosen + tuple(ranked[:missing])
 
 
-def _index(device: Device) -> int:
-    return device.index
-
-
-def _closest(devices: Sequence[Device], held: AbstractSet[int | None], missing: int) -> list[Device]:
+def _closest(devices: Sequence[Offered], held: AbstractSet[int | None], missing: int) -> list[Offered]:
     """Return the devices, ordered so that the first ``missing`` of them add as few NUMA nodes as possible."""
-    by_node: dict[int | None, list[Device]] = {}
-    for device in devices:
-        by_node.setdefault(device.numa_node, []).append(device)
+    by_node: dict[int | None, list[Offered]] = {}
+    for each in devices:
+        by_node.setdefault(each.device.physical.numa_node, []).append(each)
     near = [node for node in by_node if node in held]
     far = [node for node in by_node if node not in held]
-    taken = sorted((device for node in near for device in by_node[node]), key=_index)
+    taken = sorted((each for node in near for each in by_node[node]), key=offered_order)
     if len(taken) < missing:
         nodes = _fewest_nodes({node: by_node[node] for node in far}, missing - len(taken))
-        taken += sorted((device for node in nodes for device in by_node[node]), key=_index)
+        taken += sorted((each for node in nodes for each in by_node[node]), key=offered_order)
     return taken
 
 
-def _fewest_nodes(by_node: dict[int | None, list[Device]], missing: int) -> _Nodes:
+def _fewest_nodes(by_node: dict[int | None, list[Offered]], missing: int) -> _Nodes:
     """Return the smallest set of NUMA nodes with enough devices. Of equal sets, the one with the lowest indexes."""
-    largest_first = sorted(by_node, key=lambda node: (-len(by_node[node]), by_node[node][0].index))
+    largest_first = sorted(by_node, key=lambda node: (-len(by_node[node]), offered_order(by_node[node][0])))
     count, devices_in_them = 0, 0
     while count < len(largest_first) and devices_in_them < missing:
         devices_in_them += len(by_node[largest_first[count]])

@@ -32,7 +32,7 @@ def _read_registration(data: bytes) -> RegisterRequest:
 
 
 def _device_list(advertisement: Advertisement) -> bytes:
-    listed = [wire.Device(id=each.id, state=advertisement.health_of(each.id).value) for each in advertisement.devices]
+    listed = [wire.Device(id=each.id, state=advertisement.health_of(each.id).value) for each in advertisement.offered]
     return bytes(wire.ListAndWatchResponse(devices=listed).SerializeToString())
 
 

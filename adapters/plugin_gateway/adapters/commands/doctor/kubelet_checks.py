@@ -15,7 +15,7 @@ from plugin_gateway.adapters.kubelet.plugin_sockets import parse_name
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.adapters.support.unix_files import explain_closed, find_listener, identify_socket
-from plugin_gateway.core.devices import whole_device
+from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.registration.failures import Failure
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -135,7 +135,7 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
         (f"{holding.pod}{' (gone)' if holding.is_gone else ''}", devices)
         for holding in mark_gone(checkpoint.holders, directory)
         if holding.resource in resources
-        and (devices := sorted(each for each in holding.devices if whole_device(each) not in present))
+        and (devices := sorted(each for each in holding.devices if device_of(each) not in present))
     ]
     for pod, devices in gone:
         yield mend(

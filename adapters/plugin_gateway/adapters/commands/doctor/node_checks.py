@@ -57,7 +57,7 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
         yield mend(f"driver: {inventory.problem}", todo)
         return
     if inventory.devices:
-        products = sorted({device.product for device in inventory.devices})
+        products = sorted({device.physical.product for device in inventory.devices})
         yield well(f"the driver shows {len(inventory.devices)} devices: {', '.join(products)}")
     else:
         yield mend("the driver is there and shows no device", "see `dmesg` for NVRM, and `lspci -d 10de:`")
@@ -70,10 +70,10 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
         yield hint(f"{aside.place} is left to others: {aside.problem}")
     for device in unmatched(State(inventory=inventory), rules):
         yield mend(
-            f"{device.id} is not offered: no pattern matches {device.product!r}",
+            f"{device.id} is not offered: no pattern matches {device.physical.product!r}",
             "add a pattern under resources in the configuration file",
         )
-    deaf = [device.id for device in inventory.devices if not device.reports_faults]
+    deaf = [device.id for device in inventory.physical if not device.reports_faults]
     if deaf:
         yield hint(f"the driver does not report faults of {', '.join(deaf)}; only checks find them")
 
@@ -132,7 +132,7 @@ def check_numa(inventory: Inventory, folder: Path = NUMA_NODES) -> Iterator[Find
         count = sum(1 for path in folder.iterdir() if _NUMA_NODE.fullmatch(path.name))
     except OSError:
         return
-    if count > MAX_NUMA_NODES and any(device.numa_node is not None for device in inventory.devices):
+    if count > MAX_NUMA_NODES and any(device.numa_node is not None for device in inventory.physical):
         yield hint(
             f"this machine has {count} NUMA nodes: a kubelet up to 1.35 whose Topology Manager has a policy tries "
             "every combination of them, and stands still when a pod asks for a GPU",
