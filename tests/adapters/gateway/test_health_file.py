@@ -17,14 +17,14 @@ from plugin_gateway.adapters.gateway import kept_file, state_file
 from plugin_gateway.adapters.gateway.health_document import UNREADABLE, WrittenBy, decode, encode
 from plugin_gateway.adapters.gateway.health_memory import BOOT_ID, HealthMemory
 from plugin_gateway.adapters.gateway.state_file import DamagedFileError, Decoded
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import DeviceId, PhysicalId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.observations import DriverSeen
 from plugin_gateway.core.health.policy import DRIVER_GONE, NOT_ANSWERING, EvidenceKind, Needs
 from plugin_gateway.core.health.state import State
 
-GPU = DeviceId("GPU-1")
+GPU, PHYSICAL = DeviceId("GPU-1"), PhysicalId("0000:3b:00.0")
 FORMS = Path(__file__).parent / "forms"
 WORDS = st.text(max_size=20).filter(lambda text: text.isprintable())
 TIMES = st.floats(0, 2e9)
@@ -43,9 +43,9 @@ MEMORIES = st.builds(
     Memory,
     boot_id=WORDS,
     driver=st.none() | st.builds(DriverSeen, st.none() | WORDS, st.none() | WORDS),
-    faults=st.dictionaries(st.sampled_from((GPU, DeviceId("GPU-2"))), FAULTS),
+    faults=st.dictionaries(st.sampled_from((GPU, PHYSICAL)), FAULTS),
     taken_out=st.dictionaries(st.just(GPU), st.lists(TIMES, max_size=3).map(tuple)),
-    unseen=st.frozensets(st.sampled_from((GPU, DeviceId("GPU-2")))),
+    unseen=st.frozensets(st.sampled_from((GPU, PHYSICAL))),
     repeated=st.dictionaries(
         st.just(GPU), st.dictionaries(WORDS.map(EvidenceKind), st.lists(TIMES, max_size=3).map(tuple), max_size=2)
     ),
