@@ -99,7 +99,7 @@ STEPS: Mapping[str, Step] = {
     "the driver is gone": see(DriverSilence(99.0)),
     "the driver is away for a moment": see(DriverUnavailable("gone"), HERE),
     "its events cannot be waited for": see(EventsAwaited("unknown error")),
-    "the device is away for a moment": see(InventorySeen(replace(HERE.inventory, devices=())), HERE),
+    "the device is away for a moment": see(InventorySeen(replace(HERE.inventory, physical=(), devices=())), HERE),
     "the quiet time is over": rest,
     "`health clear`": lambda state: clear(state, GPU, NOW, POLICY)[0],
     "the gateway restarts": lambda state: recall(remember(state, "boot"), "boot"),

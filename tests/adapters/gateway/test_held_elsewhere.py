@@ -71,8 +71,8 @@ async def test_devices_that_pods_hold_are_unhealthy_under_the_new_name_until_the
         await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[device(0).id])
         node.gateway.see_holders(await held_elsewhere.read_holders(kubelet_dir))
         assert not node.gateway.withheld, "it is held under the name under which it is offered"
-        assert node.gateway.changes_form(RENAMED)
-        assert not node.gateway.changes_form(EVERYTHING)
+        assert held_elsewhere.changes_form(node.gateway, RENAMED)
+        assert not held_elsewhere.changes_form(node.gateway, EVERYTHING)
         node.gateway.apply(node.serving_policy._replace(rules=RENAMED))
         await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the new name")
         assert kubelet.allocatable(OTHER) == 1

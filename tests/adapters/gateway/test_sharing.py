@@ -84,7 +84,7 @@ async def test_nobody_gets_a_device_that_a_pod_holds_in_another_form(
         await allocatable(kubelet, 2 * before[0].sharing.replicas)
         await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[held])
         is_another_form = left < capacity
-        assert node.gateway.changes_form(after) is is_another_form
+        assert held_elsewhere.changes_form(node.gateway, after) is is_another_form
         node.gateway.see_holders(await held_elsewhere.read_holders(kubelet_dir))
         node.gateway.apply(node.serving_policy._replace(rules=after))
         await kubelet.wait_for(lambda: kubelet.capacity(name) == capacity, what="the new form")

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.devices import advertised, device, part
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.conflicts import (
     Cause,
@@ -21,7 +22,14 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.sharing import Sharing
 
 GPU, THING = ResourceName("nvidia.com/gpu"), ResourceName("example.com/thing")
-OFFERED = {GPU: frozenset({"GPU-1", "GPU-2"})}
+
+
+def ours(*ids: str) -> Mapping[str, PhysicalId]:
+    """Ids that were offered, each for a physical device of the same name."""
+    return {each: PhysicalId(each.partition("::")[0]) for each in ids}
+
+
+OFFERED = {GPU: ours("GPU-1", "GPU-2")}
 RIVAL = Sockets(["rdma.sock", "nvidia-gpu.sock"])
 ANY = Sockets(["rdma.sock", "thing.sock"], ["plugin-gateway-x.sock"])
 
@@ -68,11 +76,12 @@ def test_an_offered_device_under_another_name_is_offered_twice(device: str) -> N
 )
 def test_a_socket_with_the_name_of_the_resource_is_a_hint(socket: str, resource: str, is_named_for: bool) -> None:
     name = ResourceName(resource)
-    found = find_conflicts({name: {"a"}}, {name}, {name: {"a"}}, Sockets([socket]))
+    found = find_conflicts({name: ours("a")}, {name}, {name: {"a"}}, Sockets([socket]))
     assert found == ((Conflict(name, Cause.SOCKET_NAME, sockets=(socket,)),) if is_named_for else ())
 
 
 IDS = st.frozensets(st.sampled_from(("GPU-1", "GPU-2", "GPU-1::0", "x", "y")))
+OURS = IDS.map(lambda ids: ours(*ids))
 NAMES = st.sampled_from((GPU, THING, ResourceName("example.com/other")))
 SOCKETS = st.builds(
     Sockets,
@@ -81,12 +90,12 @@ SOCKETS = st.builds(
 )
 
 
-@given(offered=st.dictionaries(NAMES, IDS), registered=st.dictionaries(NAMES.map(str), IDS), sockets=SOCKETS)
+@given(offered=st.dictionaries(NAMES, OURS), registered=st.dictionaries(NAMES.map(str), IDS), sockets=SOCKETS)
 def test_there_is_a_conflict_if_and_only_if_the_kubelet_has_what_it_should_not(
-    offered: Mapping[ResourceName, frozenset[str]], registered: Mapping[str, frozenset[str]], sockets: Sockets
+    offered: Mapping[ResourceName, Mapping[str, PhysicalId]], registered: Mapping[str, frozenset[str]], sockets: Sockets
 ) -> None:
     found = find_conflicts(offered, offered.keys(), registered, sockets)
-    foreign = {name for name, ids in offered.items() if registered.get(name, frozenset()) - ids}
+    foreign = {name for name, ids in offered.items() if registered.get(name, frozenset()) - ids.keys()}
     elsewhere = {
         name
         for name, ids in offered.items()
@@ -175,7 +184,14 @@ def test_a_device_is_withheld_if_and_only_if_it_is_held_under_another_name_or_sh
 
 
 def test_a_shared_device_under_another_name_is_offered_twice() -> None:
-    offered = {GPU: frozenset({"GPU-1::0", "GPU-1::1"})}
+    offered = {GPU: ours("GPU-1::0", "GPU-1::1")}
     for other in ("GPU-1", "GPU-1::0", "GPU-1::9"):
         (found,) = find_conflicts(offered, {GPU}, {"example.com/other": {other}}, ANY)
+        assert (found.cause, found.devices) == (Cause.SAME_DEVICES, (other,))
+
+
+def test_a_whole_device_of_which_parts_are_offered_is_offered_twice() -> None:
+    offered = {GPU: {"MIG-1-0::0": PhysicalId("GPU-1"), "MIG-1-1::0": PhysicalId("GPU-1")}}
+    for other in ("GPU-1", "MIG-1-1", "MIG-1-0::7"):
+        (found,) = find_conflicts(offered, {GPU}, {"example.com/other": {other, "GPU-2"}}, ANY)
         assert (found.cause, found.devices) == (Cause.SAME_DEVICES, (other,))

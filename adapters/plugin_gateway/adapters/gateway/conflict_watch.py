@@ -21,6 +21,7 @@ from plugin_gateway.adapters.kubelet.neighbours import Neighbours
 from plugin_gateway.adapters.kubelet.registered import Registered, read_registered
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.resources.conflicts import Cause, Conflict, Sockets, find_conflicts
 from plugin_gateway.core.resources.names import ResourceName
@@ -86,8 +87,8 @@ class ConflictWatch:
         self._changed = asyncio.Event()
         self._suspected: frozenset[object] = frozenset()
         """The conflicts of the last look. One that is seen twice is reported."""
-        self._offered: dict[ResourceName, frozenset[str]] = {}
-        """All devices that were ever offered. The kubelet may still have one that is gone."""
+        self._offered: dict[ResourceName, dict[str, PhysicalId]] = {}
+        """All ids ever offered, each with its physical device. The kubelet may still have one that is gone."""
         self._had: dict[ResourceName, str | None] = {}
         """The endpoint from which the kubelet was seen to have devices of a resource last."""
         self._lost: frozenset[ResourceName] = frozenset()
@@ -130,7 +131,8 @@ class ConflictWatch:
         registered = await read_registered(self._directory)
         offered = self._gateway.offered
         for name, advertisement in offered.items():
-            self._offered[name] = self._offered.get(name, frozenset()) | advertisement.by_id.keys()
+            ids = self._offered.setdefault(name, {})
+            ids.update((each.id, each.device.physical.id) for each in advertisement.offered)
         pids = {each.name: each.pid for each in others}
         found = find_conflicts(
             {name: self._offered[name] for name in offered},

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_changes, log_withheld
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
-from plugin_gateway.adapters.gateway.held_elsewhere import Withheld, held_devices
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
@@ -25,14 +24,15 @@ from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
-from plugin_gateway.core.resources.conflicts import Held, find_withheld, forms_of, holding_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
+    from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
+    from plugin_gateway.core.resources.conflicts import Held
 
 OVERDUE_PAUSE = 0.5
 """Seconds before the next look at a change that is due but cannot happen yet.
@@ -136,14 +136,10 @@ class Gateway:
     def apply(self, serving_policy: ServingPolicy) -> None:
         """Apply a new policy. Resources that stay the same are not registered again."""
         if serving_policy.rules != self._serving_policy.rules:
+            from plugin_gateway.adapters.gateway.held_elsewhere import just_granted  # noqa: PLC0415 - not at the start
+
             self._overruled.clear()
-            # The kubelet may not have stored yet what it allocated a moment ago.
-            just_now: Held = {
-                holding_of(each, name): "a new pod"
-                for name, served in self._served.items()
-                for each in served.granted()
-            }
-            self._held = {**just_now, **self._held}
+            self._held = {**just_granted(self._served.values()), **self._held}
         self._serving_policy = serving_policy
         for served in self._served.values():
             served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
@@ -227,6 +223,8 @@ class Gateway:
 
     def see_holders(self, holders: "Iterable[Holder]") -> None:
         """Withhold the devices that one of these containers holds in another form than they are offered in."""
+        from plugin_gateway.adapters.gateway.held_elsewhere import held_devices  # noqa: PLC0415 - not at the start
+
         self._held = held_devices(holders)
         self._publish()
 
@@ -234,11 +232,6 @@ class Gateway:
         """Give out a device although a pod may hold it in another form. Until the next change of the rules."""
         self._overruled.add(device)
         self._publish()
-
-    def changes_form(self, rules: Sequence[ResourceRule]) -> bool:
-        """Whether a device that is offered now would be offered by these rules under another name, or shared or not."""
-        before = forms_of(advertise(self._state, self.rules))
-        return any(before.get(device, form) != form for device, form in forms_of(advertise(self._state, rules)).items())
 
     def adopt(self, kept: State) -> None:
         """Take over the faults that another gateway kept."""
@@ -356,14 +349,11 @@ class Gateway:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
         if not self._held and not self.withheld:
             return wanted
-        found = find_withheld(wanted, self._held)
+        from plugin_gateway.adapters.gateway.held_elsewhere import withheld_now  # noqa: PLC0415 - not at the start
+
         before = self.withheld
-        now = self._now().epoch
-        self.withheld = {
-            device: Withheld(why, before[device].since if device in before else now)
-            for device, why in found.items()
-            if device not in self._overruled
-        }
+        found = withheld_now(wanted, self._held, before, self._now().epoch)
+        self.withheld = {device: why for device, why in found.items() if device not in self._overruled}
         known = {device: withheld.reason for device, withheld in before.items()}
         log_withheld({device: why for device, (why, _) in self.withheld.items() if known.get(device) != why})
         if tap.note is not None and self.withheld != before:

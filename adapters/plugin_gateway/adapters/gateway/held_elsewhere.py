@@ -5,19 +5,22 @@ devices have to be withheld then.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
-from plugin_gateway.core.resources.assignment import ResourceRule
-from plugin_gateway.core.resources.conflicts import Held, Holding, holding_of
+from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise
+from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holding_of
+from plugin_gateway.core.resources.names import ResourceName
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
+    from plugin_gateway.adapters.serving.resource import ServedResource
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
@@ -40,6 +43,25 @@ def held_devices(holders: "Iterable[Holder]") -> Held:
         for holding in forms:
             held[holding] = f"{held[holding]}, {container}" if holding in held else container
     return held
+
+
+def just_granted(resources: "Iterable[ServedResource]") -> Held:
+    """Return what was granted a moment ago. The kubelet may not have stored it yet."""
+    return {holding_of(each, served.resource): "a new pod" for served in resources for each in served.granted()}
+
+
+def withheld_now(
+    wanted: Mapping[ResourceName, Advertisement], held: Held, before: Mapping[DeviceId, Withheld], epoch: float
+) -> Mapping[DeviceId, Withheld]:
+    """Return the devices to withhold. Those that were withheld before keep the time since when they are."""
+    found = find_withheld(wanted, held)
+    return {device: Withheld(why, before[device].since if device in before else epoch) for device, why in found.items()}
+
+
+def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:
+    """Whether a device that is offered now would be offered by these rules under another name, or shared or not."""
+    before, after = (forms_of(advertise(gateway.state, each)) for each in (gateway.rules, rules))
+    return any(before.get(device, form) != form for device, form in after.items())
 
 
 async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
@@ -69,7 +91,7 @@ async def see_holders_before(gateway: "Gateway", rules: Sequence[ResourceRule], 
     Raises:
         CannotCheckError: it cannot be seen, so a device that a pod holds could be given to another pod.
     """
-    if not gateway.changes_form(rules):
+    if not changes_form(gateway, rules):
         return
     try:
         gateway.see_holders(await read_holders(kubelet_dir))

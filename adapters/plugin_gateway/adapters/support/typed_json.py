@@ -34,9 +34,9 @@ def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
 
 def field_names(form: type) -> tuple[str, ...]:
     """Return the names of the fields that make a dataclass or a NamedTuple. Empty for any other type."""
-    return (
-        tuple(each.name for each in fields(form) if each.init) if is_dataclass(form) else getattr(form, "_fields", ())
-    )
+    if not is_dataclass(form):
+        return getattr(form, "_fields", ())
+    return tuple(field.name for field in fields(form) if field.init)
 
 
 class Readers(dict[Any, Read[Any]]):

@@ -7,6 +7,9 @@ problem that a check finds lasts until a later check no longer finds it. The pol
 evidence: ignore it, report it, or make the device unhealthy. In the last case the action also says what the device
 needs afterwards: a check, the driver's answer, a reset or a reboot. A higher need includes the lower ones.
 
+Evidence is about a physical device, or about a part of one. A fault has the same scope. A device is given out if
+neither it nor its physical device has a fault. All that follows is true for each scope by itself.
+
 The policy can also ask that an event is repeated within a window. Until then it is only reported.
 
 A device with such evidence has a fault and is unhealthy. The fault collects further evidence and keeps the highest

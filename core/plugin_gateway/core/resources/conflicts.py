@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId, device_of, is_replica
+from plugin_gateway.core.devices import DeviceId, PhysicalId, device_of, is_replica
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -53,15 +53,15 @@ class Sockets(NamedTuple):
 
 
 def find_conflicts(
-    offered: Mapping[ResourceName, Collection[str]],
+    offered: Mapping[ResourceName, Mapping[str, PhysicalId]],
     serving: Collection[ResourceName],
     registered: Mapping[str, Collection[str]],
     sockets: Sockets,
 ) -> tuple[Conflict, ...]:
     """Return all conflicts.
 
-    ``offered`` has the ids that this gateway offers now, or offered before. ``serving`` are the resources whose list
-    the kubelet has from this gateway. ``registered`` are the devices that the kubelet has.
+    ``offered`` has the ids that this gateway offers now, or offered before, each with its physical device. ``serving``
+    are the resources whose list the kubelet has from this gateway. ``registered`` are the devices that the kubelet has.
     """
     found: list[Conflict] = []
     for resource, ids in offered.items():
@@ -72,9 +72,8 @@ def find_conflicts(
             found.append(Conflict(resource, Cause.FOREIGN_DEVICES, foreign, sockets=suspects))
         elif named:
             found.append(Conflict(resource, Cause.SOCKET_NAME, sockets=named))
-        found += _with_the_same_devices(
-            resource, set(map(device_of, ids)), registered.keys() - offered.keys(), registered, sockets
-        )
+        devices, others = {*map(device_of, ids), *ids.values()}, registered.keys() - offered.keys()
+        found += _with_the_same_devices(resource, devices, others, registered, sockets)
     return tuple(found)
 
 

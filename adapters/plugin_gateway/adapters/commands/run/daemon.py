@@ -20,7 +20,6 @@ from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
-from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders, see_holders_before
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
@@ -226,7 +225,9 @@ class Daemon:
         await self._reports.run()
 
     async def _look_for_holders(self) -> None:
-        await self._import_later("plugin_gateway.adapters.kubelet.holders")
+        await self._import_later(f"{_GATEWAY}.held_elsewhere", "plugin_gateway.adapters.kubelet.holders")
+        from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders  # noqa: PLC0415 - see above
+
         await look_for_holders(self._gateway, self._settings.kubelet_dir)
 
     async def _serve_operators(self) -> None:
@@ -319,6 +320,8 @@ class Daemon:
         Raises:
             InvalidValueError: there is an error, which was logged.
         """
+        from plugin_gateway.adapters.gateway.held_elsewhere import see_holders_before  # noqa: PLC0415 - not at the start
+
         async with self._reloading:  # a signal, an operator and a change of the file can come together
             if self._settings.config_file is not None:
                 self._tried = find_version(self._settings.config_file)
