@@ -96,7 +96,8 @@ def allocate(
     """
     if not ids:
         return NO_EDITS
-    groups = _by_kind(advertised.recipes, _granted(advertised, ids))
+    devices, recipe = _granted(advertised, ids), advertised.only_recipe
+    groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
     environment = _environment(groups, by_uuid=policy.device_id_strategy is DeviceIdStrategy.UUID)
     if not policy.pass_device_specs:
         return ContainerEdits(environment)
@@ -113,9 +114,7 @@ def allocate(
 
 
 def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:
-    kinds = dict.fromkeys([device.kind for device in devices])
-    if len(kinds) == 1:
-        return ((recipes[devices[0].kind], devices),)
+    kinds = dict.fromkeys(device.kind for device in devices)
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
@@ -123,7 +122,8 @@ def _environment(groups: Sequence[_Group], *, by_uuid: bool) -> Mapping[str, str
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
     for recipe, devices in groups:
-        environment.update(recipe.environment)
+        if recipe.environment:
+            environment.update(recipe.environment)
         variable = recipe.visibility_variable
         if variable is not None:
             names = ",".join([device.id if by_uuid else device.place_words for device in devices])
@@ -134,7 +134,8 @@ def _environment(groups: Sequence[_Group], *, by_uuid: bool) -> Mapping[str, str
 def _nodes(group: _Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
     """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
     recipe, devices = group
-    needed = [*dict.fromkeys([path for device in devices for path in device.nodes]), *recipe.shared_nodes]
+    own = devices[0].nodes if len(devices) == 1 else dict.fromkeys([path for each in devices for path in each.nodes])
+    needed = [*own, *recipe.shared_nodes]
     paths = [*needed, *recipe.optional_nodes]
     present, permissions = host.present(paths), recipe.permissions
     absent = [path for path in needed if path not in present]
@@ -162,7 +163,6 @@ def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
         raise SharedRequestError(ids)
     if not advertised.unhealthy.isdisjoint(ids):
         raise UnhealthyDeviceError([name for name in ids if name in advertised.unhealthy])
-    devices.sort(key=_PLACE)
-    if len({device.id for device in devices}) != len(devices):
-        return list({device.id: device for device in devices}.values())
-    return devices
+    if len(devices) > 1:
+        devices.sort(key=_PLACE)
+    return list({device.id: device for device in devices}.values()) if advertised.is_shared else devices

@@ -60,9 +60,13 @@ class Advertisement:
     """Whether a container may get only one of the devices that are shared."""
     by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
     """What is offered, by its id."""
+    only_recipe: Recipe | None = field(init=False, repr=False, compare=False)
+    """The recipe of all that is offered. None if there are several kinds, or none."""
+    is_shared: bool = field(init=False, repr=False, compare=False)
+    """Whether there are replicas."""
 
     def __post_init__(self) -> None:
-        """Build the index of ids once, so that each allocation is fast.
+        """Find out once what would make each allocation slower.
 
         Raises:
             InvalidValueError: an id occurs twice.
@@ -70,7 +74,10 @@ class Advertisement:
         by_id = {each.id: each for each in self.offered}
         if len(by_id) != len(self.offered):
             raise InvalidValueError(f"an id is offered twice: {', '.join(each.id for each in self.offered)}")
+        kinds = {each.device.kind for each in self.offered}
         object.__setattr__(self, "by_id", by_id)
+        object.__setattr__(self, "only_recipe", self.recipes.get(kinds.pop()) if len(kinds) == 1 else None)
+        object.__setattr__(self, "is_shared", any(each.replica is not None for each in self.offered))
 
     @property
     def devices(self) -> tuple[Device, ...]:
