@@ -89,9 +89,9 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
         yield from kubelet_checks.check_checkpoint(
             settings.kubelet_dir,
             node_checks.offered_names(settings.resources),
-            node_checks.ids_of(inventory.devices),
+            inventory.ids,
         )
-        yield from kubelet_checks.check_holders(settings.kubelet_dir, node_checks.ids_of(inventory.devices))
+        yield from kubelet_checks.check_holders(settings.kubelet_dir, inventory.ids)
         if settings.numa_hints:
             yield from node_checks.check_numa(inventory)
     yield from node_checks.check_limits()

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
@@ -115,7 +115,7 @@ def _sockets(directory: Path) -> Sequence[Path]:
     return [path for path in found if path.name != KUBELET_SOCKET and identify_socket(path) is not None]
 
 
-def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: frozenset[str]) -> Iterator[Finding]:
+def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: Collection[str]) -> Iterator[Finding]:
     """Check that the kubelet's checkpoint has no device that is gone. Such a device can keep pods from starting."""
     try:
         checkpoint = read_checkpoint(directory)
@@ -146,7 +146,7 @@ def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present
         yield well("the kubelet's checkpoint names no device that is gone")
 
 
-def check_holders(directory: Path, present: frozenset[str]) -> Iterator[Finding]:
+def check_holders(directory: Path, present: Collection[str]) -> Iterator[Finding]:
     """Check that no device of this node is held by two pods. Two containers would disturb each other on it."""
     found = find_holders(directory)
     twice = {device: pods for device, pods in held_twice(found.holders).items() if device in present}

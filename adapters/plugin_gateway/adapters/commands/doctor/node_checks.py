@@ -11,7 +11,7 @@ from inotify_simple import INotify
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_may
-from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
@@ -228,8 +228,3 @@ def _has_cdi(folder: Path) -> bool:
 def offered_names(rules: Sequence[ResourceRule]) -> Sequence[ResourceName]:
     """Return the names of all resources in the rules."""
     return list(dict.fromkeys(rule.name for rule in rules))
-
-
-def ids_of(devices: Sequence[Device]) -> frozenset[str]:
-    """Return the ids of the devices."""
-    return frozenset(device.id for device in devices)
