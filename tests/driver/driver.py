@@ -12,111 +12,35 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from enum import IntEnum
 from pathlib import Path
 
-MAX_GPUS = 64
-MAX_EVENTS = 1024
-MAX_THREADS = 16
+from driver.control import MAX_EVENTS as MAX_EVENTS  # noqa: PLC0414 - tests use it as one of the driver
+from driver.control import Call as Call  # noqa: PLC0414 - the same
+from driver.control import Control
+from driver.mig import Mig
+from driver.topology import Topology
+
 DOUBLE_BIT_ECC = 2
 XID_CRITICAL = 8
 GPU_UNAVAILABLE = 0x4000
 RECOVERY_ACTION_CHANGED = 0x8000
+MIG_CONFIG_CHANGED = 0x100
 EVERY_EVENT = DOUBLE_BIT_ECC | XID_CRITICAL | GPU_UNAVAILABLE | RECOVERY_ACTION_CHANGED
 GPU_IS_LOST = 15
 FABRIC_COMPLETED = 3
 """The state of a GPU that has joined the fabric."""
 FABRIC_HEALTHY = 0x1AA
 """The health mask in which every field says that nothing is wrong."""
+NO_INSTANCE = 0xFFFFFFFF
+"""The number of an instance in an event that belongs to none."""
 STRANGER = -1
 """The index for an event of a device that is in no list."""
 
-SOURCE = Path(__file__).with_name("nvml.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("nvml.c", "mig.c", "topology.c"))
 LIBRARY = "libnvidia-ml.so.1"
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAKE = 1
 _libc = ctypes.CDLL(None)
-
-
-class Call(IntEnum):
-    """The calls that can be counted, fail or hang. The numbers are those of nvml.c."""
-
-    INIT = 0
-    SHUTDOWN = 1
-    COUNT = 2
-    HANDLE = 3
-    UUID = 4
-    INDEX = 5
-    MINOR = 6
-    PCI = 7
-    NAME = 8
-    MEMORY = 9
-    SUPPORTED = 10
-    REGISTER = 11
-    CREATE = 12
-    WAIT = 13
-    FREE = 14
-    VERSION = 15
-    FIELDS = 16
-    REMAPPED = 17
-    RETIRED = 18
-    FABRIC = 19
-    LINK = 20
-    MIG = 21
-    CLOCKS = 22
-    CAPABILITY = 23
-
-
-class _Gpu(ctypes.Structure):
-    _fields_ = (
-        ("present", ctypes.c_uint32),
-        ("error", ctypes.c_int32),
-        ("has_events", ctypes.c_uint32),
-        ("minor", ctypes.c_uint32),
-        ("memory", ctypes.c_uint64),
-        ("uuid", ctypes.c_char * 96),
-        ("name", ctypes.c_char * 96),
-        ("domain", ctypes.c_uint32),
-        ("bus", ctypes.c_uint32),
-        ("device", ctypes.c_uint32),
-        ("event_types", ctypes.c_uint32),
-        ("recovery_action", ctypes.c_int32),
-        ("remap_failed", ctypes.c_uint32),
-        ("remap_pending", ctypes.c_uint32),
-        ("retirement_pending", ctypes.c_uint32),
-        ("fabric_state", ctypes.c_int32),
-        ("fabric_status", ctypes.c_uint32),
-        ("fabric_mask", ctypes.c_uint32),
-        ("fabric_summary", ctypes.c_uint32),
-        ("links", ctypes.c_uint32),
-        ("in_mig_mode", ctypes.c_uint32),
-        ("links_down", ctypes.c_uint64),
-        ("clocks", ctypes.c_uint64),
-        ("capability", ctypes.c_uint32 * 2),
-    )
-
-
-class _Event(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_int32), ("type", ctypes.c_uint32), ("data", ctypes.c_uint64))
-
-
-class _Control(ctypes.Structure):
-    _fields_ = (
-        ("generation", ctypes.c_uint32),
-        ("init_delay_ms", ctypes.c_uint32),
-        ("hanging", ctypes.c_uint32),
-        ("written", ctypes.c_uint32),
-        ("read", ctypes.c_uint32),
-        ("sessions", ctypes.c_uint32),
-        ("version", ctypes.c_char * 32),
-        ("fabric_version", ctypes.c_uint32),
-        ("error_of", ctypes.c_int32 * len(Call)),
-        ("errors_left", ctypes.c_uint32 * len(Call)),
-        ("count_of", ctypes.c_uint32 * len(Call)),
-        ("threads", ctypes.c_int32 * MAX_THREADS),
-        ("gpus", _Gpu * MAX_GPUS),
-        ("events", _Event * MAX_EVENTS),
-    )
 
 
 def build(folder: Path, *, old: bool = False) -> Path:
@@ -124,7 +48,19 @@ def build(folder: Path, *, old: bool = False) -> Path:
     target = folder / LIBRARY
     options = ["-DOLD_DRIVER"] if old else []
     subprocess.run(
-        ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", *options, "-o", str(target), str(SOURCE)],
+        [
+            "cc",
+            "-shared",
+            "-fPIC",
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *options,
+            "-o",
+            str(target),
+            *map(str, SOURCES),
+        ],
         check=True,
     )
     return target
@@ -147,10 +83,14 @@ class Driver:
         self.sysfs = folder / "machine/sys"
         self._old = old
         self._file = folder / "control"
-        self._file.write_bytes(bytes(ctypes.sizeof(_Control)))
+        self._file.write_bytes(bytes(ctypes.sizeof(Control)))
         with self._file.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
-        self._control = _Control.from_buffer(self._memory)
+        self._control = Control.from_buffer(self._memory)
+        self.mig = Mig(self._control, self.root, self.proc)
+        """What is said about MIG. It is called with a layout."""
+        self.topology = Topology(self._control)
+        """How the GPUs are connected."""
         (self.root / "dev").mkdir(parents=True)
         for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
             (self.root / "dev" / name).touch()
@@ -163,7 +103,7 @@ class Driver:
     def close(self) -> None:
         """Release all calls that hang, and unmap the memory. Nothing may use the driver after that."""
         self.release()
-        del self._control
+        del self._control, self.mig, self.topology
         self._memory.close()
 
     @property
@@ -198,20 +138,23 @@ class Driver:
         capability: tuple[int, int] = (9, 0),
         in_proc: bool = True,
         links: int = 2,
+        memory: int = 80 * 2**30,
     ) -> str:
         """Put a GPU into a slot, and return its UUID. A new session sees it.
 
         ``numa_node`` is what sysfs contains, which can be -1; with None there is no file. ``in_proc`` says whether the
-        kernel module has a folder for the GPU below ``proc``.
+        kernel module has a folder for the GPU below ``proc``. ``links`` go to switches. ``memory`` is in bytes. The
+        name decides whether it has MIG, and which profiles.
         """
         gpu = self._control.gpus[index]
         gpu.uuid = uuid if uuid is not None else b"GPU-5a7d1e00-0000-0000-0000-%012x" % index
         gpu.name = name if isinstance(name, bytes) else name.encode()
         gpu.domain, gpu.bus, gpu.device = domain, index + 16, 0
         gpu.capability = capability
-        gpu.minor, gpu.memory = index if minor is None else minor, 80 * 2**30
+        gpu.minor, gpu.memory = index if minor is None else minor, memory
         gpu.error, gpu.has_events, gpu.event_types, gpu.present = 0, has_events, event_types, 1
-        gpu.links = links
+        self.topology.connect_to_switches(index, links)
+        self.mig.add(index)
         self.recover(index)
         (self.root / "dev" / f"nvidia{gpu.minor}").touch()
         self.add_function(self._address(index), "nvidia")
@@ -272,7 +215,7 @@ class Driver:
         """Remove all errors of a GPU, without an event."""
         gpu = self._control.gpus[index]
         gpu.recovery_action = gpu.remap_failed = gpu.remap_pending = gpu.retirement_pending = 0
-        gpu.links_down = gpu.clocks = gpu.in_mig_mode = 0
+        gpu.links_down = gpu.clocks = gpu.in_mig_mode = gpu.pending_mig_mode = 0
         self.set_fabric(index)
 
     def know_fabric(self, version: int) -> None:
@@ -297,8 +240,9 @@ class Driver:
         self._control.gpus[index].links_down = sum(1 << link for link in links)
 
     def set_mig_mode(self, index: int, *, enabled: bool) -> None:
-        """Set whether a GPU is in MIG mode."""
-        self._control.gpus[index].in_mig_mode = enabled
+        """Set whether a GPU is in MIG mode, even if NVML is initialised."""
+        gpu = self._control.gpus[index]
+        gpu.in_mig_mode = gpu.pending_mig_mode = enabled
 
     def slow_down(self, index: int, reasons: int) -> None:
         """Set the bits of the reasons why the clocks of a GPU are lower than they can be."""
@@ -314,10 +258,15 @@ class Driver:
             folder.rmdir()
         fresh.rename(folder)
 
-    def xid(self, index: int, number: int, kind: int = XID_CRITICAL) -> None:
-        """Report an XID, or an event of another kind. The index can be STRANGER."""
+    def xid(
+        self, index: int, number: int, kind: int = XID_CRITICAL, *, gi: int = NO_INSTANCE, ci: int = NO_INSTANCE
+    ) -> None:
+        """Report an XID, or an event of another kind. The index can be STRANGER.
+
+        ``gi`` and ``ci`` are the numbers of the GPU instance and the compute instance that it belongs to.
+        """
         event = self._control.events[self._control.written % MAX_EVENTS]
-        event.gpu, event.type, event.data = index, kind, number
+        event.gpu, event.type, event.data, event.gi, event.ci = index, kind, number, gi, ci
         self._control.written += 1
         self._wake()
 
@@ -377,5 +326,5 @@ class Driver:
     def _wake(self) -> None:
         """Wake all threads that wait in the library, so that they look at the shared memory again."""
         self._control.generation += 1
-        address = ctypes.addressof(self._control) + _Control.generation.offset
+        address = ctypes.addressof(self._control) + Control.generation.offset
         _libc.syscall(_SYS_FUTEX, ctypes.c_void_p(address), _FUTEX_WAKE, 1 << 30, None, None, 0)

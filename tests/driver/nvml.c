@@ -1,15 +1,15 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1: real NVML calls, answered from a shared file that a test writes to.
  *
- * The file is named by NVML_STAND_IN and looked up at every nvmlInit. Its layout is that of driver.py. Without the
- * variable it is where the cluster's tests have it, so that a container as it is released finds it.
+ * The file is named by NVML_STAND_IN and looked up at every nvmlInit. Without the variable it is where the cluster's
+ * tests have it, so that a container as it is released finds it. Its layout is in control.h and control.py.
  * As in the real library, GPUs that come or go are seen by a new session only, a GPU that is lost fails its calls, and
  * only those GPUs that were registered report events.
  * Built with OLD_DRIVER it has the names that drivers before 2018 had.
  */
 #define _GNU_SOURCE
+#include "control.h"
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,54 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_GPUS = 64, MAX_EVENTS = 1024, MAX_THREADS = 16 };
-enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, DRIVER_NOT_LOADED = 9, TIMEOUT = 10 };
-enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18, ARGUMENT_VERSION_MISMATCH = 25 };
-enum { DOUBLE_BIT_ECC = 2, XID_CRITICAL = 8, GPU_UNAVAILABLE = 0x4000, RECOVERY_ACTION_CHANGED = 0x8000 };
-enum { GET_GPU_RECOVERY_ACTION = 230 };
-enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, FABRIC, LINK, MIG, CLOCKS, CAPABILITY, CALLS };
-
-struct gpu {
-    uint32_t present;
-    int32_t error; /* what its calls return, where not 0 */
-    uint32_t has_events, minor;
-    uint64_t memory;
-    char uuid[96], name[96];
-    uint32_t domain, bus, device;
-    uint32_t event_types; /* what it can report */
-    int32_t recovery_action; /* field 230; -1: it has none */
-    uint32_t remap_failed, remap_pending, retirement_pending;
-    int32_t fabric_state; /* -1: it has none */
-    uint32_t fabric_status, fabric_mask, fabric_summary;
-    uint32_t links, in_mig_mode;
-    uint64_t links_down; /* a bit for each */
-    uint64_t clocks; /* why it is not as fast as it can be, a bit for each reason */
-    uint32_t capability[2]; /* major and minor number */
-};
-
-struct event {
-    int32_t gpu; /* -1: a device that is not in the list */
-    uint32_t type;
-    uint64_t data;
-};
-
-struct control {
-    uint32_t generation; /* everybody who waits, waits for this to change */
-    uint32_t init_delay_ms;
-    uint32_t hanging; /* a bit for each call */
-    uint32_t written, read; /* events so far */
-    uint32_t sessions;
-    char version[32];
-    uint32_t fabric_version; /* the newest structure that it knows; 0: none */
-    int32_t error_of[CALLS]; /* the result of a call, where not 0 */
-    uint32_t errors_left[CALLS]; /* how often it is still returned; 0: without end */
-    uint32_t count_of[CALLS];
-    int32_t threads[MAX_THREADS];
-    struct gpu gpus[MAX_GPUS];
-    struct event events[MAX_EVENTS];
-};
-
-static struct control *control;
+struct control *control;
 static int initialised, visible, slots[MAX_GPUS], registered[MAX_GPUS];
 static struct gpu stranger = {.error = GPU_IS_LOST};
 
@@ -85,7 +38,7 @@ static void note_thread(void) {
 static int obey(enum call which) {
     for (;;) {
         uint32_t generation = __atomic_load_n(&control->generation, __ATOMIC_SEQ_CST);
-        if (!(__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & (1u << which))) break;
+        if (!(__atomic_load_n(&control->hanging, __ATOMIC_SEQ_CST) & (1ull << which))) break;
         wait_for_change(generation, NULL);
     }
     int error = control->error_of[which];
@@ -94,20 +47,20 @@ static int obey(enum call which) {
     return which != INIT && !initialised ? UNINITIALIZED : SUCCESS;
 }
 
-static int enter(enum call which) {
+int enter(enum call which) {
     if (!control) return UNINITIALIZED;
     __atomic_fetch_add(&control->count_of[which], 1, __ATOMIC_SEQ_CST);
     note_thread();
     return obey(which);
 }
 
-static int enter_gpu(enum call which, struct gpu *gpu) {
+int enter_gpu(enum call which, struct gpu *gpu) {
     int result = enter(which);
     if (result) return result;
-    return gpu ? gpu->error : INVALID_ARGUMENT;
+    return gpu && !mig_device_of(gpu) ? gpu->error : INVALID_ARGUMENT;
 }
 
-static int copy(char *to, unsigned room, const char *from) {
+int copy(char *to, unsigned room, const char *from) {
     if (!to || room == 0) return INVALID_ARGUMENT;
     strncpy(to, from, room - 1);
     to[room - 1] = 0;
@@ -139,6 +92,7 @@ int nvmlInit_v2(void) {
     for (int slot = 0; slot < MAX_GPUS; slot++)
         if (control->gpus[slot].present) slots[visible++] = slot;
     control->sessions++;
+    control->open_sessions++;
     control->read = control->written;
     initialised = 1;
     return SUCCESS;
@@ -147,7 +101,9 @@ int nvmlInit_v2(void) {
 int nvmlShutdown(void) {
     int result = enter(SHUTDOWN);
     if (result) return result;
-    if (--initialised == 0) unmap_control();
+    if (--initialised) return SUCCESS;
+    control->open_sessions--;
+    unmap_control();
     return SUCCESS;
 }
 
@@ -157,6 +113,7 @@ const char *nvmlErrorString(int result) {
     case UNINITIALIZED: return "Uninitialized";
     case INVALID_ARGUMENT: return "Invalid Argument";
     case NOT_SUPPORTED: return "Not Supported";
+    case NO_PERMISSION: return "Insufficient Permissions";
     case NOT_FOUND: return "Not Found";
     case DRIVER_NOT_LOADED: return "Driver Not Loaded";
     case TIMEOUT: return "Timeout";
@@ -205,7 +162,9 @@ int nvmlDeviceGetIndex(struct gpu *gpu, unsigned *index) {
 }
 
 int nvmlDeviceGetUUID(struct gpu *gpu, char *uuid, unsigned room) {
-    int result = enter_gpu(UUID, gpu);
+    struct mig_device *mig = mig_device_of(gpu);
+    int result = mig ? enter_mig_device(UUID, mig) : enter_gpu(UUID, gpu);
+    if (mig) return result ? result : copy(uuid, room, mig->uuid);
     return result ? result : copy(uuid, room, gpu->uuid);
 }
 
@@ -221,7 +180,6 @@ int nvmlDeviceGetName(struct gpu *gpu, char *name, unsigned room) {
 }
 
 struct pci_info_v2 { char bus_id[16]; unsigned domain, bus, device, device_id, subsystem_id, reserved[4]; };
-struct pci_info { char legacy_bus_id[16]; unsigned domain, bus, device, device_id, subsystem_id; char bus_id[32]; };
 
 #ifdef OLD_DRIVER
 int nvmlDeviceGetPciInfo_v2(struct gpu *gpu, struct pci_info_v2 *pci) {
@@ -237,11 +195,15 @@ int nvmlInitWithFlags(unsigned flags) {
     return nvmlInit_v2();
 }
 
+void write_pci(struct pci_info *pci, unsigned domain, unsigned bus, unsigned device) {
+    *pci = (struct pci_info){.domain = domain, .bus = bus, .device = device};
+    snprintf(pci->bus_id, sizeof pci->bus_id, "%08X:%02X:%02X.0", domain, bus & 0xff, device & 0xff);
+}
+
 int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci_info *pci) {
     int result = enter_gpu(PCI, gpu);
     if (result) return result;
-    *pci = (struct pci_info){.domain = gpu->domain, .bus = gpu->bus, .device = gpu->device};
-    snprintf(pci->bus_id, sizeof pci->bus_id, "%08X:%02X:%02X.0", gpu->domain, gpu->bus & 0xff, gpu->device & 0xff);
+    write_pci(pci, gpu->domain, gpu->bus, gpu->device);
     return SUCCESS;
 }
 #endif
@@ -249,9 +211,12 @@ int nvmlDeviceGetPciInfo_v3(struct gpu *gpu, struct pci_info *pci) {
 struct memory_info { unsigned long long total, free, used; };
 
 int nvmlDeviceGetMemoryInfo(struct gpu *gpu, struct memory_info *memory) {
-    int result = enter_gpu(MEMORY, gpu);
-    if (!result) *memory = (struct memory_info){gpu->memory, gpu->memory, 0};
-    return result;
+    struct mig_device *mig = mig_device_of(gpu);
+    int result = mig ? enter_mig_device(MEMORY, mig) : enter_gpu(MEMORY, gpu);
+    if (result) return result;
+    uint64_t total = mig ? mig->memory_mb << 20 : gpu->memory;
+    *memory = (struct memory_info){total, total, 0};
+    return SUCCESS;
 }
 
 int nvmlDeviceGetCudaComputeCapability(struct gpu *gpu, int *major, int *minor) {
@@ -324,21 +289,6 @@ int nvmlDeviceGetGpuFabricInfoV(struct gpu *gpu, struct fabric_info_v3 *info) {
     if (version > 2) info->summary = (unsigned char)gpu->fabric_summary;
     return SUCCESS;
 }
-
-int nvmlDeviceGetNvLinkState(struct gpu *gpu, unsigned link, unsigned *is_up) {
-    int result = enter_gpu(LINK, gpu);
-    if (result) return result;
-    if (!gpu->links) return NOT_SUPPORTED;
-    if (link >= gpu->links) return INVALID_ARGUMENT;
-    *is_up = !(gpu->links_down >> link & 1);
-    return SUCCESS;
-}
-
-int nvmlDeviceGetMigMode(struct gpu *gpu, unsigned *current, unsigned *pending) {
-    int result = enter_gpu(MIG, gpu);
-    if (!result) *current = *pending = gpu->in_mig_mode;
-    return result;
-}
 #endif
 
 #ifdef OLD_DRIVER
@@ -375,17 +325,18 @@ struct event_data_v1 { struct gpu *gpu; unsigned long long type, data; };
 struct event_data { struct gpu *gpu; unsigned long long type, data; unsigned gpu_instance, compute_instance; };
 
 /* Take the next event of a registered GPU, or of the stranger. */
-static int take_event(struct event_data_v1 *data) {
+static int take_event(struct event_data *data) {
     while (__atomic_load_n(&control->written, __ATOMIC_SEQ_CST) != control->read) {
         struct event *event = &control->events[control->read++ % MAX_EVENTS];
         if (event->gpu >= 0 && !(registered[event->gpu] & (int)event->type)) continue;
-        *data = (struct event_data_v1){event->gpu < 0 ? &stranger : &control->gpus[event->gpu], event->type, event->data};
+        struct gpu *gpu = event->gpu < 0 ? &stranger : &control->gpus[event->gpu];
+        *data = (struct event_data){gpu, event->type, event->data, event->gi, event->ci};
         return 1;
     }
     return 0;
 }
 
-static int wait_for_event(struct event_data_v1 *data, unsigned milliseconds) {
+static int wait_for_event(struct event_data *data, unsigned milliseconds) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     int64_t end = now.tv_sec * 1000000000LL + now.tv_nsec + milliseconds * 1000000LL;
@@ -405,13 +356,13 @@ static int wait_for_event(struct event_data_v1 *data, unsigned milliseconds) {
 
 #ifdef OLD_DRIVER
 int nvmlEventSetWait(void *set, struct event_data_v1 *data, unsigned milliseconds) {
-    return set ? wait_for_event(data, milliseconds) : INVALID_ARGUMENT;
+    struct event_data event;
+    int result = set ? wait_for_event(&event, milliseconds) : INVALID_ARGUMENT;
+    if (!result) *data = (struct event_data_v1){event.gpu, event.type, event.data};
+    return result;
 }
 #else
 int nvmlEventSetWait_v2(void *set, struct event_data *data, unsigned milliseconds) {
-    struct event_data_v1 event;
-    int result = set ? wait_for_event(&event, milliseconds) : INVALID_ARGUMENT;
-    if (!result) *data = (struct event_data){event.gpu, event.type, event.data, ~0u, ~0u};
-    return result;
+    return set ? wait_for_event(data, milliseconds) : INVALID_ARGUMENT;
 }
 #endif
