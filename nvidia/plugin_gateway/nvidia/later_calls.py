@@ -8,7 +8,7 @@ from enum import Flag
 import pynvml
 
 from plugin_gateway.nvidia.fabric import FABRIC_VERSIONS, FabricInfo, FabricStructure
-from plugin_gateway.nvidia.nvml import Handle, ask, ask_if_there_is, call, twice_if_needed
+from plugin_gateway.nvidia.nvml import Handle, ask, call, twice_if_needed
 from plugin_gateway.nvidia.nvml_error import NvmlError
 
 
@@ -22,8 +22,6 @@ class Slowdown(Flag):
 
 
 _EVERY_SLOWDOWN = functools.reduce(operator.or_, (reason.value for reason in Slowdown))
-MAX_LINKS = 36
-"""Links of a GPU, at most. GPUs of Hopper and Blackwell have 18."""
 
 
 def fabric_info(handle: Handle) -> FabricInfo:
@@ -51,26 +49,6 @@ def _fabric_info(handle: Handle, version: int) -> FabricInfo:
     call("nvmlDeviceGetGpuFabricInfoV", handle, ctypes.byref(info))
     words = str(NvmlError(pynvml.NVMLError(info.status))) if info.status else ""
     return FabricInfo(info.state, info.status, words, info.health, info.summary)
-
-
-def is_link_up(handle: Handle, link: int) -> bool | None:
-    """Return whether an NVLink is up. None if the GPU has no such link.
-
-    Raises:
-        NvmlError: the call failed, which is no answer.
-    """
-    state = ask_if_there_is("nvmlDeviceGetNvLinkState", handle, link)
-    return None if state is None else bool(state)
-
-
-def is_in_mig_mode(handle: Handle) -> bool:
-    """Return whether a GPU is in MIG mode, in which it does not use its NVLinks.
-
-    Raises:
-        NvmlError: the call failed, which is no answer.
-    """
-    modes = ask_if_there_is("nvmlDeviceGetMigMode", handle)
-    return modes is not None and bool(modes[0])
 
 
 def slowdown(handle: Handle) -> Slowdown:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from plugin_gateway.nvidia import later_calls
+from plugin_gateway.nvidia import later_calls, nvml
 from plugin_gateway.nvidia.checkup import Questions
 from plugin_gateway.nvidia.evidence import FABRIC, FABRIC_DEGRADED, HARDWARE_SLOWDOWN, NVLINK_DOWN
 from plugin_gateway.nvidia.fabric import view
@@ -35,12 +35,12 @@ def _find_links(asked: Questions, now: float, history: History) -> Finding:
 
 
 def _look_at_links(asked: Questions, now: float, history: History) -> None:
-    if asked.ask(later_calls.is_in_mig_mode, NVLINK_DOWN):
+    if asked.ask(nvml.is_in_mig_mode, NVLINK_DOWN):
         history.links.rest(now)
         return
     states: dict[int, bool] = {}
-    for link in range(later_calls.MAX_LINKS) if history.links.links is None else history.links.links:
-        is_up = asked.ask(partial(later_calls.is_link_up, link=link), NVLINK_DOWN)
+    for link in range(nvml.MAX_LINKS) if history.links.links is None else history.links.links:
+        is_up = asked.ask(partial(nvml.is_link_up, link=link), NVLINK_DOWN)
         if NVLINK_DOWN in asked.unanswered:
             return
         if is_up is not None:

@@ -1,4 +1,4 @@
-"""NVML as typed functions. Only this module and `later_calls` call pynvml.
+"""NVML as typed functions. pynvml is used only by this module, `nvml_error`, `later_calls` and `mig_calls`.
 
 Only the thread that owns NVML may call these functions.
 """
@@ -41,14 +41,21 @@ class Event(NamedTuple):
     kind: EventKind
     data: int
     """The number of the XID, for an XID."""
+    gpu_instance: int | None = None
+    """The number of the GPU instance that it belongs to. None if it is about the whole GPU."""
+    compute_instance: int | None = None
+    """The number of the compute instance within that. None if it is about all of them."""
 
 
 _EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
-
-
+_WAIT = "nvmlEventSetWait_v2"
+_NO_INSTANCE = 0xFFFFFFFF
+"""The number of an instance in an event that belongs to none. Source: nvml.h, nvmlEventData_t."""
+MAX_LINKS = 36
+"""NVLinks of a GPU, at most. GPUs of Hopper and Blackwell have 18."""
 _OLDER_NAMES = {
     "nvmlDeviceGetPciInfo_v3": "nvmlDeviceGetPciInfo_v2",
-    "nvmlEventSetWait_v2": "nvmlEventSetWait",
+    _WAIT: "nvmlEventSetWait",
     "nvmlDeviceGetCurrentClocksEventReasons": "nvmlDeviceGetCurrentClocksThrottleReasons",
 }
 """Functions that pynvml calls, and their names in older drivers.
@@ -162,7 +169,11 @@ def minor_number(handle: Handle) -> int | None:
 
 def pci_address(handle: Handle) -> str:
     """Return the PCI address in the form that sysfs uses. The function of a GPU is always 0."""
-    info = ask("nvmlDeviceGetPciInfo", handle)
+    return address_in(ask("nvmlDeviceGetPciInfo", handle))
+
+
+def address_in(info: Any) -> str:
+    """Return the PCI address in NVML's description of a PCI device."""
     return f"{int(info.domain):04x}:{int(info.bus):02x}:{int(info.device):02x}.0"
 
 
@@ -196,6 +207,28 @@ def compute_capability(handle: Handle) -> tuple[int, int] | None:
     """
     capability = ask_if_there_is("nvmlDeviceGetCudaComputeCapability", handle)
     return None if capability is None else (int(capability[0]), int(capability[1]))
+
+
+def is_in_mig_mode(handle: Handle) -> bool | None:
+    """Return whether a GPU is in MIG mode now. None if the GPU or the driver has no MIG.
+
+    A GPU in MIG mode does not use its NVLinks.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    modes = ask_if_there_is("nvmlDeviceGetMigMode", handle)
+    return None if modes is None else bool(modes[0])
+
+
+def is_link_up(handle: Handle, link: int) -> bool | None:
+    """Return whether an NVLink is up. None if the GPU has no such link.
+
+    Raises:
+        NvmlError: the call failed, which is no answer.
+    """
+    state = ask_if_there_is("nvmlDeviceGetNvLinkState", handle, link)
+    return None if state is None else bool(state)
 
 
 def ask_if_there_is(name: str, *arguments: Any) -> Any:
@@ -259,7 +292,7 @@ def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
         NvmlError: the wait failed.
     """
     try:
-        data = call("nvmlEventSetWait_v2", events, milliseconds)
+        data = call(_WAIT, events, milliseconds)
     except NvmlError as error:
         if error.is_timeout:
             return None
@@ -268,7 +301,19 @@ def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:
         kind = EventKind(int(data.eventType))
     except ValueError:
         return None
-    return Event(Handle(data.device), kind, int(data.eventData))
+    gpu_instance, compute_instance = _instances(data)
+    return Event(Handle(data.device), kind, int(data.eventData), gpu_instance, compute_instance)
+
+
+def _instances(data: Any) -> tuple[int | None, int | None]:
+    """Return the numbers of the instances of an event. Drivers from before MIG leave them unwritten."""
+    if not hasattr(pynvml.nvmlLib, _WAIT):
+        return None, None
+    gpu_instance, compute_instance = int(data.gpuInstanceId), int(data.computeInstanceId)
+    return (
+        None if gpu_instance == _NO_INSTANCE else gpu_instance,
+        None if compute_instance == _NO_INSTANCE else compute_instance,
+    )
 
 
 def recovery_action(handle: Handle) -> int:

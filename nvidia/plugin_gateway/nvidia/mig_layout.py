@@ -1,0 +1,75 @@
+"""The MIG devices of a GPU, and which of them an event is about. No call of the driver is made here."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class MigDevice(NamedTuple):
+    """A compute instance in a GPU instance: what a container is given."""
+
+    uuid: str
+    """``MIG-`` and a UUID. Drivers before 470 have ``MIG-``, the UUID of the GPU, and ``/1/0`` for both instances."""
+    slot: int
+    """Its index in the GPU. There are gaps between them."""
+    gi: int
+    """Number of the GPU instance, unique in the GPU."""
+    ci: int
+    """Number of the compute instance, unique in the GPU instance."""
+    profile: str
+    """Such as ``3g.40gb``, or ``1c.3g.40gb`` if the compute instance is not all of the GPU instance."""
+    memory_mb: int
+    """Memory in MiB."""
+    nodes: tuple[str, ...] = ()
+    """The device nodes that a container needs besides the shared ones. None if one of them is not known."""
+    nodes_problem: str = ""
+    """Why the nodes are not known."""
+
+
+class RejectedSlot(NamedTuple):
+    """Something in MIG mode that cannot be offered."""
+
+    slot: int | None
+    """None if it is the whole GPU."""
+    reason: str
+    """For the administrator."""
+
+
+class MigLayout(NamedTuple):
+    """What a GPU has of MIG."""
+
+    is_capable: bool
+    is_enabled: bool
+    """Whether it is in MIG mode now. Only then can it have devices."""
+    devices: tuple[MigDevice, ...] = ()
+    """In the order of their slots."""
+    rejected: tuple[RejectedSlot, ...] = ()
+
+
+class EventScope(NamedTuple):
+    """What an event is about."""
+
+    is_whole_gpu: bool
+    """Whether it is the GPU, with all that is on it."""
+    devices: tuple[str, ...] = ()
+    """The UUIDs of the MIG devices that it is about, if it is not the whole GPU."""
+    is_unlisted: bool = False
+    """Whether it names an instance that is not in the layout. The layout is to be scanned again."""
+
+
+def scope_of(gpu: str, gi: int | None, ci: int | None, layouts: Mapping[str, MigLayout]) -> EventScope:
+    """Return what an event of a GPU is about.
+
+    ``gi`` and ``ci`` are the numbers of the instances in the event, None where it has none: with both it is about one
+    device, with a GPU instance alone about all devices in it, and without one about the GPU. ``layouts`` has the
+    layouts by the id of the GPU.
+
+    An event that names an instance of a GPU that is not known to be in MIG mode is about the GPU: its fault must not
+    get lost.
+    """
+    if gi is None:
+        return EventScope(is_whole_gpu=True)
+    layout = layouts.get(gpu)
+    if layout is None or not layout.is_enabled:
+        return EventScope(is_whole_gpu=True, is_unlisted=True)
+    devices = tuple(device.uuid for device in layout.devices if device.gi == gi and ci in {None, device.ci})
+    return EventScope(is_whole_gpu=False, devices=devices, is_unlisted=not devices)
