@@ -52,7 +52,7 @@ def test_the_first_check_does_without_what_later_ones_import() -> None:
     code = (
         "import sys; import plugin_gateway.nvidia.watch;"
         "print(sorted(sys.modules.keys() & {f'plugin_gateway.nvidia.{name}' for name in"
-        " ('fabric', 'history', 'later_calls', 'later_checkup', 'mig', 'mig_calls', 'mig_layout')}))"
+        " ('fabric', 'history', 'later_calls', 'later_checkup', 'links', 'mig', 'mig_calls', 'mig_layout')}))"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
     assert shown.stdout.strip() == "[]"

@@ -1,0 +1,144 @@
+"""The pairs of GPUs of known machines, read from the driver."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driver.driver import Call, Driver
+from driver.topology import DGX1_P100, DGX1_V100, HGX_A100_4, PCIE, RTX_8000, SWITCHES, Machine
+from plugin_gateway.nvidia.links import Pair, PairTable, read_pairs
+
+from .asking import asked
+from .conftest import MakeDriver
+
+GPU_IS_LOST, UNKNOWN, NOT_SUPPORTED = 15, 999, 3
+FAR = Pair(10, 0)
+
+
+def table(driver: Driver) -> PairTable:
+    with asked(driver) as gpus:
+        return read_pairs(gpus)
+
+
+def score(pairs: PairTable, *gpus: int) -> int:
+    """Return the sum over all pairs of a set: nearness, and 100 for each link."""
+    return sum(
+        pairs[one][other].nearness + 100 * pairs[one][other].links for one in gpus for other in gpus if one < other
+    )
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpus", "scores"),
+    [
+        (
+            DGX1_V100,
+            8,
+            {(2, 3): 250, (0, 3): 230, (0, 2, 3): 610, (0, 1, 2, 3): 1120, (4, 7): 230, tuple(range(8)): 3000},
+        ),
+        (DGX1_P100, 8, {(0, 2): 150, (0, 1, 2): 410, (0, 1, 2, 3): 820, tuple(range(7)): 1650, tuple(range(8)): 2200}),
+        (RTX_8000, 4, {(0, 3): 210, (0, 1): 20, (0, 1, 2): 240, (0, 1, 2, 3): 480}),
+        (PCIE, 4, {(0, 1): 20, (0, 1, 2): 40, (0, 1, 2, 3): 80}),
+        (SWITCHES, 8, {(0, 1): 50, (0, 1, 2): 90, (0, 1, 2, 3): 180, (0, 1, 2, 3, 4): 220, tuple(range(8)): 520}),
+        (HGX_A100_4, 4, {(0, 1): 410, (0, 1, 2, 3): 2460}),
+    ],
+)
+def test_sets_of_known_machines_score_as_with_nvidia(
+    make_driver: MakeDriver, machine: Machine, gpus: int, scores: dict[tuple[int, ...], int]
+) -> None:
+    driver = make_driver(gpus=gpus)
+    driver.topology.build(machine, gpus)
+    pairs = table(driver)
+    assert {each: score(pairs, *each) for each in scores} == scores
+    assert all(pairs[one][other] == pairs[other][one] for one in range(gpus) for other in range(gpus))
+    assert all(pairs[each][each] == Pair(60, 0) for each in range(gpus))
+
+
+@pytest.mark.parametrize(
+    ("level", "nearness"), [(0, 60), (10, 50), (20, 40), (30, 30), (40, 20), (50, 10), (60, 10), (255, 10)]
+)
+def test_each_level_has_its_nearness_and_one_that_nobody_knows_is_the_farthest(
+    driver: Driver, level: int, nearness: int
+) -> None:
+    driver.topology.set_level(0, 1, level)
+    assert table(driver)[0][1] == Pair(nearness, 0)
+
+
+def test_a_link_that_is_down_does_not_count(driver: Driver) -> None:
+    driver.topology.build(Machine(double="0-1"), 2)
+    driver.set_links_down(0, 1)
+    assert table(driver)[0][1] == Pair(10, 1)
+
+
+@pytest.mark.parametrize("error", [GPU_IS_LOST, UNKNOWN])
+def test_a_gpu_that_cannot_be_asked_is_far_from_all_and_the_others_are_not(make_driver: MakeDriver, error: int) -> None:
+    driver = make_driver(gpus=4)
+    driver.topology.build(HGX_A100_4, 4)
+    driver.topology.set_level(0, 2, 10)
+    with asked(driver) as gpus:
+        driver.lose(1, error)
+        pairs = read_pairs(gpus)
+        assert read_pairs([gpus[0], None, *gpus[2:]]) == pairs
+    assert pairs[0] == (Pair(60, 0), FAR, Pair(50, 4), Pair(10, 4))
+    assert pairs[3] == (Pair(10, 4), FAR, Pair(10, 4), Pair(60, 0))
+
+
+@pytest.mark.parametrize("call", [Call.LINK, Call.LINK_REMOTE])
+@pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN])
+def test_links_that_cannot_be_read_leave_the_nearness(driver: Driver, call: Call, error: int) -> None:
+    driver.topology.build(Machine(double="0-1", near=((10, "0-1"),)), 2)
+    driver.fail(call, error)
+    assert table(driver)[0][1] == Pair(50, 0)
+
+
+@pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN])
+def test_an_ancestor_that_cannot_be_read_is_the_farthest(driver: Driver, error: int) -> None:
+    driver.topology.build(Machine(near=((10, "0-1"),)), 2)
+    driver.fail(Call.ANCESTOR, error)
+    assert table(driver)[0][1] == FAR
+
+
+def test_a_call_that_fails_for_a_moment_changes_nothing(driver: Driver) -> None:
+    driver.topology.build(Machine(double="0-1", near=((10, "0-1"),)), 2)
+    for call in (Call.LINK, Call.LINK_REMOTE, Call.ANCESTOR):
+        driver.fail(call, UNKNOWN, times=1)
+    assert table(driver)[0][1] == Pair(50, 2)
+
+
+def test_a_driver_without_these_calls_has_pairs_without_links(make_driver: MakeDriver) -> None:
+    assert table(make_driver(old=True)) == ((Pair(60, 0), FAR), (FAR, Pair(60, 0)))
+
+
+def test_the_number_of_questions_is_bounded(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=16)
+    for index in range(16):
+        driver.topology.connect_to_switches(index, 36)
+    signs = 0
+
+    def give_sign() -> None:
+        nonlocal signs
+        signs += 1
+
+    with asked(driver) as gpus:
+        read_pairs(gpus, give_sign)
+    assert [driver.calls(call) for call in (Call.LINK, Call.LINK_REMOTE, Call.ANCESTOR)] == [576, 576, 120]
+    assert signs == 576 + 576 + 120
+
+
+def test_a_gpu_whose_links_fail_is_asked_for_one_of_them(driver: Driver) -> None:
+    driver.fail(Call.LINK, UNKNOWN)
+    table(driver)
+    assert driver.calls(Call.LINK) == 2 * 2, "each call that fails is made once more"
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_without_a_pair_nothing_is_asked(make_driver: MakeDriver, gpus: int) -> None:
+    driver = make_driver(gpus=gpus)
+    assert table(driver) == ((Pair(60, 0),),) * gpus
+    assert driver.calls(Call.LINK) == driver.calls(Call.PCI) == 0
+
+
+@given(st.integers(0, 6))
+def test_gpus_that_cannot_be_asked_need_no_driver(count: int) -> None:
+    pairs = read_pairs([None] * count)
+    assert [len(row) for row in pairs] == [count] * count
+    assert all(pairs[one][other] == FAR for one in range(count) for other in range(count) if one != other)
