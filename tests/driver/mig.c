@@ -56,8 +56,9 @@ int nvmlDeviceGetMigDeviceHandleByIndex(struct gpu *gpu, unsigned index, struct 
     int result = enter_gpu(MIG_HANDLE, gpu);
     if (result) return result;
     if (index >= gpu->max_mig_devices) return INVALID_ARGUMENT;
+    if (!gpu->in_mig_mode || index >= MAX_SLOTS) return NOT_FOUND;
     *device = &control->mig_devices[gpu - control->gpus][index];
-    if (!gpu->in_mig_mode || !(*device)->present) return NOT_FOUND;
+    if (!(*device)->present) return NOT_FOUND;
     result = obey_mig_device(MIG_HANDLE, *device);
     return (*device)->present ? result : NOT_FOUND;
 }

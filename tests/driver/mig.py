@@ -182,6 +182,10 @@ class Mig:
             assert hasattr(MigDevice, name), name
             setattr(self._device(index, slot), name, value)
 
+    def set_count(self, index: int, count: int) -> None:
+        """Let a GPU have so many slots."""
+        self._control.gpus[index].max_mig_devices = count
+
     def set_profile_number(self, index: int, before: int, after: int, known: int) -> None:
         """Let a profile of a GPU have another number of NVML, of which the driver knows so many."""
         table = self._control.gi_profiles[index]

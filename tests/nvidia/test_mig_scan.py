@@ -242,6 +242,13 @@ def test_a_gpu_that_does_not_tell_its_slots_has_no_devices_and_a_reason(driver: 
     assert reason.startswith("the driver does not tell how many MIG devices it can have: ")
 
 
+def test_a_number_of_slots_that_cannot_be_holds_nothing_up(driver: Driver) -> None:
+    driver.mig("0:3g.40gb")
+    driver.mig.set_count(0, 0xFFFFFFFF)
+    assert profiles(scanned(driver)) == ["3g.40gb"]
+    assert driver.calls(Call.MIG_HANDLE) == 64
+
+
 def test_a_gpu_that_does_not_tell_its_memory_has_no_names(driver: Driver) -> None:
     driver.mig("0:3g.40gb")
     driver.fail(Call.MEMORY, NOT_SUPPORTED)

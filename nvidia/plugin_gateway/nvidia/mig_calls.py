@@ -10,6 +10,8 @@ from plugin_gateway.nvidia.nvml_error import NvmlError
 
 MigHandle = NewType("MigHandle", Handle)
 """NVML's handle of a MIG device. It becomes invalid when the device is destroyed, and can then stand for another."""
+_MAX_DEVICES = 64
+"""MIG devices of a GPU, at most. GPUs of 2025 have 7."""
 _MAX_PROFILES = 64
 """Numbers of profiles that are asked for, at most. Drivers of 2025 have 18."""
 
@@ -20,7 +22,7 @@ def max_device_count(gpu: Handle) -> int:
     Raises:
         NvmlError: the driver does not tell.
     """
-    return int(ask("nvmlDeviceGetMaxMigDeviceCount", gpu))
+    return min(int(ask("nvmlDeviceGetMaxMigDeviceCount", gpu)), _MAX_DEVICES)
 
 
 def handle_in_slot(gpu: Handle, slot: int) -> MigHandle | None:
