@@ -12,6 +12,7 @@ from driver.mig import CARDS, Card, gi_minor, instances
 from plugin_gateway.nvidia.mig import scan
 from plugin_gateway.nvidia.mig_layout import MigDevice, MigLayout, RejectedSlot
 from plugin_gateway.nvidia.mig_nodes import CapabilityMinors, read_minors
+from plugin_gateway.nvidia.nvml_error import NvmlError
 
 from .asking import asked
 from .conftest import MakeDriver
@@ -247,6 +248,20 @@ def test_a_number_of_slots_that_cannot_be_holds_nothing_up(driver: Driver) -> No
     driver.mig.set_count(0, 0xFFFFFFFF)
     assert profiles(scanned(driver)) == ["3g.40gb"]
     assert driver.calls(Call.MIG_HANDLE) == 64
+
+
+GPU_IS_LOST, RESET_REQUIRED = 15, 16
+
+
+@pytest.mark.parametrize("error", [GPU_IS_LOST, RESET_REQUIRED])
+@pytest.mark.parametrize("call", [Call.MIG, Call.MIG_COUNT, *CALLS_FOR_A_DEVICE])
+def test_a_gpu_that_is_lost_has_no_layout_rather_than_an_empty_one(driver: Driver, call: Call, error: int) -> None:
+    driver.mig("0:3g.40gb,1g.10gb")
+    with asked(driver) as (gpu, _):
+        driver.fail(call, error)
+        with pytest.raises(NvmlError) as raised:
+            scan(gpu, 0, NO_MINORS)
+    assert raised.value.code == error
 
 
 def test_a_gpu_that_does_not_tell_its_memory_has_no_names(driver: Driver) -> None:

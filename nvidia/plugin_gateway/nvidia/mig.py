@@ -30,7 +30,8 @@ def scan(
     not be named, is rejected with the reason; all others are in the layout.
 
     Raises:
-        NvmlError: the driver does not tell whether the GPU is in MIG mode.
+        NvmlError: the driver does not tell whether the GPU is in MIG mode, or the GPU is lost or needs a reset. What it
+            has is not known then, which is not the same as nothing.
     """
     is_enabled = nvml.is_in_mig_mode(gpu)
     if not is_enabled:
@@ -39,6 +40,8 @@ def scan(
     try:
         slots = mig_calls.max_device_count(gpu)
     except nvml.NvmlError as error:
+        if error.is_gpu_lost or error.asks_for_reset:
+            raise
         scanning.rejected.append(
             RejectedSlot(None, f"the driver does not tell how many MIG devices it can have: {error}")
         )
@@ -90,6 +93,7 @@ class _Scan:
 
         Raises:
             _RejectedError: it cannot be read or named.
+            NvmlError: the GPU is lost or needs a reset.
         """
         try:
             handle = mig_calls.handle_in_slot(self._gpu, slot)
@@ -97,6 +101,8 @@ class _Scan:
         except UnicodeDecodeError as error:
             raise _RejectedError(f"its UUID {error.object!r} is not valid UTF-8") from error
         except nvml.NvmlError as error:
+            if error.is_gpu_lost or error.asks_for_reset:
+                raise
             raise _RejectedError(f"the driver does not tell what it is: {error}{self._missing_right(error)}") from error
         except InvalidProfileError as error:
             raise _RejectedError(f"its profile has no name: {error}") from error
