@@ -9,6 +9,8 @@
   replicas are chosen.
 - Preference: kubelets of 1.19 and later ask which of the available devices they should choose. The answer prefers
   devices on as few NUMA nodes as possible.
+- Choice: the same question answered by the links between whole devices, and by a policy for replicas and parts of
+  devices. The service does not ask it yet.
 - Conflict: another device plugin of the node has the same resource, or offers the same devices. Or a pod holds a device
   in another form than the one in which it is offered now.
 """

@@ -21,6 +21,26 @@ class AllocationPolicy(NamedTuple):
     """The folder on the host that contains the device nodes."""
 
 
+class AllocationPreference(Enum):
+    """Which set of whole devices is preferred."""
+
+    BEST = "best"
+    """The best set for this container."""
+    PARTITION = "partition"
+    """A good set that leaves good sets for the next containers."""
+
+
+class SharedPolicy(Enum):
+    """Which replicas, or which parts of devices, are preferred."""
+
+    DISTRIBUTED = "distributed"
+    """Those of the device with the fewest given away."""
+    PACKED = "packed"
+    """Those of the device with the most given away, and parts of as few devices as possible."""
+    SPREAD = "spread"
+    """One of each device first, then as with `DISTRIBUTED`."""
+
+
 class UnhealthyFirst(Enum):
     """Which streams start with a list in which every device is unhealthy.
 
