@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NewType, get_args, get_origin, get_type_hints
+from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from plugin_gateway.adapters.commands.status import StatusReport
 from plugin_gateway.adapters.gateway.status import Status
@@ -63,7 +63,7 @@ def _value(annotation: Any, forms: dict[str, Mapping[str, Any]]) -> Mapping[str,
 def _combined(annotation: Any, forms: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the schema of a union, a list or an object with any keys."""
     origin, parts = get_origin(annotation), [_value(each, forms) for each in get_args(annotation) if each is not ...]
-    if origin is UnionType:
+    if origin in {Union, UnionType}:
         return {"anyOf": parts}
     if origin is Mapping:
         return {"type": "object", "additionalProperties": parts[1]}

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from harness.devices import device, inventory
+from harness.devices import GPU, PART, device, inventory
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -19,6 +19,9 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING, Action
 from plugin_gateway.core.health.state import MAX_SILENCE
+from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia.evidence import (
     DOUBLE_BIT_ECC,
     GPU_UNAVAILABLE,
@@ -93,3 +96,21 @@ OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(EventsAwaited, st.sampled_from((None, "Unknown Error", "GPU is lost"))),
 )
 HISTORIES = st.lists(OBSERVATIONS, max_size=12)
+
+SELECTORS = st.builds(
+    Selector,
+    ids=st.sets(st.sampled_from(("GPU-0", "GPU-2", "MIG-2-0", "GPU-8")).map(DeviceId), max_size=2).map(tuple),
+    places=st.sets(st.sampled_from(((0,), (1,), (2,), (2, 1))), max_size=2).map(tuple),
+    addresses=st.sets(st.sampled_from(("0000:01:00.0", "0000:99:00.0")), max_size=1).map(tuple),
+    products=st.sets(st.sampled_from(("*", "*T4", "*H100*")), max_size=2).map(tuple),
+    profiles=st.sets(st.sampled_from(("*", "1g.*")), max_size=1).map(tuple),
+    kinds=st.sets(st.sampled_from((GPU, PART)), max_size=1).map(tuple),
+)
+ONE_RULE = st.builds(
+    ResourceRule,
+    selector=SELECTORS,
+    name=st.sampled_from((ResourceName("example.com/a"), ResourceName("example.com/b"), None)),
+    sharing=st.builds(Sharing, replicas=st.integers(1, 3), one_per_request=st.booleans()),
+    at_most=st.none() | st.integers(1, 3),
+    origin=st.just("line 1"),
+)

@@ -19,13 +19,13 @@ from plugin_gateway.core.devices import Device
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.policy import AllocationPolicy
+from plugin_gateway.core.resources.rules import ResourceRule
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 WELL = Checkup({}, asks_for_recovery=False)
 RESOURCE = DEFAULT_RESOURCE
-EVERYTHING = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
+EVERYTHING = (ResourceRule(name=DEFAULT_RESOURCE),)
 DIALECTS = load_dialects()
 
 

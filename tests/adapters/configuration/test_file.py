@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import DeviceIdStrategy
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 from .conftest import Read
 
@@ -60,8 +60,8 @@ def test_every_key_is_read(read: Read, config_file: Path) -> None:
     assert settings.api_version == "0.1"
     assert (settings.log_level, settings.log_format) == ("warning", "json")
     assert settings.resources == (
-        ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/h100")),
-        ResourceRule(pattern="*", name=parse_resource_name("example.com/gpu")),
+        ResourceRule(selector=Selector(products=("*H100*",)), name=parse_resource_name("nvidia.com/h100")),
+        ResourceRule(selector=Selector(products=("*",)), name=parse_resource_name("example.com/gpu")),
     )
     assert settings.config_file == config_file
 

@@ -15,9 +15,9 @@ from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 from .conftest import OPTIONS, Read
@@ -110,7 +110,7 @@ def test_without_anything_given_the_defaults_hold(read: Read) -> None:
     settings = read()
     assert set(settings.sources.values()) == {"default"}
     assert settings.health == HEALTH_POLICY
-    assert settings.resources == (ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/gpu")),)
+    assert settings.resources == (ResourceRule(name=parse_resource_name("nvidia.com/gpu")),)
     assert (settings.kubelet_dir, settings.config_file) == (Path("/var/lib/kubelet/device-plugins"), None)
     assert (settings.driver_root, settings.container_driver_root, settings.dev_root) == ("/", "/", "/")
     assert (settings.listen, settings.expected_gpus) == (ListenAddress("", 0), None)
@@ -141,7 +141,9 @@ RESOURCES = 'version: v1\nresources:\n  gpus:\n  - {pattern: "*H100*", name: h10
 
 def test_the_file_names_resources_by_product(read: Read, config_file: Path) -> None:
     settings = read((), {}, RESOURCES)
-    assert settings.resources == (ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/h100")),)
+    assert settings.resources == (
+        ResourceRule(selector=Selector(products=("*H100*",)), name=parse_resource_name("nvidia.com/h100")),
+    )
     assert settings.sources["resources"] == f"file {config_file}:3"
 
 
@@ -149,7 +151,7 @@ def test_the_file_names_resources_by_product(read: Read, config_file: Path) -> N
 def test_a_resource_name_given_at_start_beats_those_of_the_file(by_flag: bool, read: Read) -> None:
     flags = ["--resource-name=example.com/gpu"] if by_flag else []
     settings = read(flags, {"RESOURCE_NAME": "example.com/other" if by_flag else "example.com/gpu"}, RESOURCES)
-    assert settings.resources == (ResourceRule(pattern="*", name=parse_resource_name("example.com/gpu")),)
+    assert settings.resources == (ResourceRule(name=parse_resource_name("example.com/gpu")),)
     assert settings.sources["resources"] == ("flag --resource-name" if by_flag else "environment RESOURCE_NAME")
 
 

@@ -21,12 +21,13 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.gateway.held_elsewhere import held_devices, look_for_holders
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
-from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.conflicts import find_withheld
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule
 
 OTHER = A100
-RENAMED = (ResourceRule(pattern="*", name=OTHER),)
+RENAMED = (ResourceRule(name=OTHER),)
 
 
 def holder(pod: str, resource: str, *devices: str, is_gone: bool = False) -> Holder:

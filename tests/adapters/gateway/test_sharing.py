@@ -9,8 +9,9 @@ from harness.node import RESOURCE, Node, device, running
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.serving import resource as served
-from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule
 from plugin_gateway.core.resources.sharing import Sharing
 
 Rules = tuple[ResourceRule, ...]
@@ -18,7 +19,7 @@ FIRST, SECOND = device(0).id, device(1).id
 
 
 def shared(replicas: int, name: ResourceName = RESOURCE, *, one: bool = False) -> Rules:
-    return (ResourceRule(pattern="*", name=name, sharing=Sharing(replicas=replicas, one_per_request=one)),)
+    return (ResourceRule(name=name, sharing=Sharing(replicas=replicas, one_per_request=one)),)
 
 
 async def test_replicas_are_given_to_pods_one_by_one(kubelet_dir: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from harness.any_values import values_of
+from core.strategies import ONE_RULE
+from harness.any_values import SIMPLE, values_of
 from harness.node import Node
 from harness.pages import status_of
 from harness.statuses import assert_valid
@@ -27,9 +28,11 @@ from plugin_gateway.adapters.gateway.status import (
 from plugin_gateway.adapters.gateway.status_document import decode, encode
 from plugin_gateway.adapters.support.strict_json import MisfitError
 from plugin_gateway.core.health.faults import Evidence, Source, Stage
+from plugin_gateway.core.resources.rules import ResourceRule
 
 OLDER = json.loads((Path(__file__).parent / "forms" / "status-0.json").read_text())
 """Of a gateway from before the form had a version, with devices in every state."""
+SOME = {**SIMPLE, ResourceRule: ONE_RULE}
 
 
 def changed(change: Callable[[Any], object]) -> Any:
@@ -40,7 +43,7 @@ def changed(change: Callable[[Any], object]) -> Any:
 
 
 @settings(deadline=None)
-@given(values_of(Status))
+@given(values_of(Status, SOME))
 def test_what_is_written_is_valid_and_read_again(status: Status) -> None:
     document = json.loads(json.dumps(encode(status)))
     assert_valid(document)
@@ -50,7 +53,7 @@ def test_what_is_written_is_valid_and_read_again(status: Status) -> None:
     assert again.version == VERSION
 
 
-@given(values_of(ProcessStatus))
+@given(values_of(ProcessStatus, SOME))
 def test_the_status_has_all_that_the_process_knows_of_itself(process: ProcessStatus) -> None:
     status = status_of(Node(Path("/nonexistent")), process)
     assert encode(process).items() <= encode(status).items()
@@ -72,7 +75,9 @@ def test_a_status_without_a_version_is_read_and_written_in_the_form_of_today() -
     for group in ("devices", "absent"):
         assert all(before.items() <= now.items() for before, now in zip(OLDER[group], document[group], strict=True))
     assert document["driver"] == {**OLDER["driver"], "todo": None}
-    same = OLDER.keys() - {"devices", "absent", "gateway", "driver"}
+    rules = [{**rule, "rule": None} for rule in OLDER["in_force"]["resources"]]
+    assert document["in_force"] == {**OLDER["in_force"], "resources": rules}
+    same = OLDER.keys() - {"devices", "absent", "gateway", "driver", "in_force"}
     assert {name: document[name] for name in same} == {name: OLDER[name] for name in same}
 
 

@@ -11,7 +11,8 @@ from plugin_gateway.adapters.gateway import change_log, health_counters
 from plugin_gateway.adapters.gateway import gateway as gateway_module
 from plugin_gateway.core.health.changes import Changes, Note, Significance
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import advertise
+from plugin_gateway.core.resources.rules import ResourceRule
 from plugin_gateway.nvidia.evidence import xid_kind
 
 

@@ -21,8 +21,9 @@ from plugin_gateway.adapters.fake_kubelet import Event, EventKind, FakeKubelet, 
 from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
 from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX
 from plugin_gateway.core.devices import Device
-from plugin_gateway.core.resources.assignment import Health, ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import Health, advertise
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 AGREED = 2.0
 """Seconds after the last disturbance by which both must know the same."""
@@ -31,8 +32,8 @@ DIAL = 0.5
 """Seconds that the kubelet dials; genuine ones take 10, which are theirs."""
 GPUS = range(4)
 A100 = parse_resource_name("nvidia.com/a100")
-ONE = (ResourceRule(pattern="*", name=RESOURCE),)
-TWO = (ResourceRule(pattern="*A100*", name=A100), *ONE)
+ONE = (ResourceRule(name=RESOURCE),)
+TWO = (ResourceRule(selector=Selector(products=("*A100*",)), name=A100), *ONE)
 SOAK = os.environ.get("SOAK_EXAMPLES")
 DISTINCT = ("1.8", "1.9.7", "1.10.2", "1.12", "1.36", "1.37")
 """Releases of which no two behave alike in what matters here."""

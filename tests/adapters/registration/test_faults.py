@@ -24,8 +24,8 @@ from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.states import Accepted
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
 
@@ -139,9 +139,9 @@ async def test_removed_resources_say_that_they_have_no_devices_and_end(kubelet_d
         see_both(node)
         await allocatable(kubelet, 1, A100)
         await allocatable(kubelet, 1)
-        third = ResourceRule(pattern="*", name=parse_resource_name("nvidia.com/all"))
-        node.gateway.apply(node.serving_policy._replace(rules=(third,)))
-        await allocatable(kubelet, 2, third.name)
+        third = parse_resource_name("nvidia.com/all")
+        node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(name=third),)))
+        await allocatable(kubelet, 2, third)
         await kubelet.wait_for(
             lambda: not kubelet.open_streams(A100) and not kubelet.open_streams(RESOURCE), what="the end of both"
         )
@@ -227,7 +227,7 @@ async def test_a_resource_removed_during_its_registration_comes_back_when_the_ku
         node = Node(kubelet_dir)
         async with running(node):
             await entered.wait()
-            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(pattern="*", name=A100),)))
+            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(name=A100),)))
             node.gateway.apply(node.serving_policy)
             await allocatable(kubelet)
         await allocatable(kubelet, 0)
@@ -242,7 +242,7 @@ async def test_a_kubelet_that_has_no_time_to_notice_the_end_of_a_stream_gets_a_s
         node = Node(kubelet_dir)
         async with running(node):
             await allocatable(kubelet)
-            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(pattern="*", name=A100),)))
+            node.gateway.apply(node.serving_policy._replace(rules=(ResourceRule(name=A100),)))
             node.gateway.apply(node.serving_policy)
             left = time.monotonic()
             await kubelet.wait_for(lambda: len(kubelet.registrations) == 2, what="the second registration")
@@ -412,9 +412,9 @@ async def test_devices_that_match_no_rule_and_nodes_that_are_missing_are_told(
     kubelet_dir: Path, told: list[dict[str, Any]]
 ) -> None:
     def unmatched_told() -> list[dict[str, Any]]:
-        return [line for line in told if line["event"].startswith("devices match no pattern")]
+        return [line for line in told if line["event"].startswith("devices match no rule")]
 
-    node = Node(kubelet_dir, rules=(ResourceRule(pattern="*H100*", name=RESOURCE),))
+    node = Node(kubelet_dir, rules=(ResourceRule(selector=Selector(products=("*H100*",)), name=RESOURCE),))
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, running(node, devices=0):
         node.see([device(1, "NVIDIA T4"), device(7)])
         await allocatable(kubelet, 1)

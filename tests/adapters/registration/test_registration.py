@@ -13,8 +13,8 @@ from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
 from plugin_gateway.core.registration.retry import ABANDONED
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 RELEASES = ("1.8", "1.9", "1.10", "1.36", "1.37")
 DIALECT = {"1.8": "0.1", "1.9": "v1alpha2", "1.10": "v1beta1", "1.36": "v1beta1", "1.37": "v1beta1"}
@@ -267,8 +267,8 @@ async def test_the_younger_gateway_takes_over_when_the_elder_leaves(kubelet_dir:
 @pytest.mark.parametrize("name", RELEASES)
 async def test_two_resources_are_registered_one_after_the_other(name: str, kubelet_dir: Path) -> None:
     rules = (
-        ResourceRule(pattern="*A100*", name=parse_resource_name("nvidia.com/a100")),
-        ResourceRule(pattern="*", name=RESOURCE),
+        ResourceRule(selector=Selector(products=("*A100*",)), name=parse_resource_name("nvidia.com/a100")),
+        ResourceRule(name=RESOURCE),
     )
     node = Node(kubelet_dir, rules=rules)
     async with FakeKubelet(kubelet_dir, release(name)) as kubelet, running(node, devices=0):
@@ -286,7 +286,10 @@ async def test_two_resources_are_registered_one_after_the_other(name: str, kubel
 async def test_a_resource_that_is_not_answered_delays_no_other(minor: int, kubelet_dir: Path) -> None:
     """The limit is for a busy machine. Usual is 0.02 s. Genuine kubelets have the same test."""
     names = [parse_resource_name(f"nvidia.com/{model.lower()}") for model in MODELS]
-    rules = tuple(ResourceRule(pattern=f"*{model}*", name=name) for model, name in zip(MODELS, names, strict=True))
+    rules = tuple(
+        ResourceRule(selector=Selector(products=(f"*{model}*",)), name=name)
+        for model, name in zip(MODELS, names, strict=True)
+    )
     async with FakeKubelet(kubelet_dir, release(f"1.{minor}")) as kubelet:
 
         async def answer_all_but_the_first(call: RegisterCall) -> None:

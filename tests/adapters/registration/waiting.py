@@ -4,11 +4,11 @@ from harness.node import EVERYTHING, RESOURCE, Node, device
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.states import State
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 A100 = parse_resource_name("nvidia.com/a100")
-TWO = (ResourceRule(pattern="*A100*", name=A100), *EVERYTHING)
+TWO = (ResourceRule(selector=Selector(products=("*A100*",)), name=A100), *EVERYTHING)
 
 
 async def allocatable(kubelet: FakeKubelet, count: int = 8, resource: ResourceName = RESOURCE) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.strategies import IDS, INVENTORIES
+from core.strategies import IDS, INVENTORIES, ONE_RULE
 from harness.any_values import SIMPLE, values_of
 from harness.devices import device, inventory, part
 from harness.recordings import CALLED, Line, conversation, head, line, seen, write
@@ -21,7 +21,7 @@ from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.sharing import Sharing
+from plugin_gateway.core.resources.rules import ResourceRule
 
 PARTS = inventory(
     part(device(0), 1),
@@ -40,7 +40,7 @@ SOME = {
     ResourceName: st.sampled_from(("a/b", "a/c")),
     PhysicalId: st.sampled_from(IDS).map(PhysicalId),
     Inventory: INVENTORIES | st.just(PARTS),
-    Sharing: st.builds(Sharing, replicas=st.integers(1, 9), one_per_request=st.booleans()),
+    ResourceRule: ONE_RULE,
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -116,7 +116,7 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (put(10**400, 0, "at"), "1: at: a number of 401 digits is no number from 0 to 1e+11"),
     (put(float("nan"), 0, "at"), "1: NaN is no number"),
     (put([], 0, "api_version"), "1: api_version: [] is not known, allowed are auto, v1beta1"),
-    (put([{"patern": "*", "name": "a/b"}], 0, "rules"), "1: rules[0]: no 'pattern'; pattern, name belong here"),
+    (put([{"patern": "*", "name": "a/b"}], 0, "rules"), "1: rules[0]: no 'selector'"),
     (put("!!", 0, "rules", 0, "name"), "1: rules[0].name: resource name '!!': it must have the form DOMAIN/NAME"),
     (put({"x": None}, 0, "health", "kinds"), "1: health.kinds['x']: None where names with values belong"),
     (put(-1, 0, "health", "quiet_time"), "1: health.quiet_time: -1 is no number from 0 to 1e+11"),

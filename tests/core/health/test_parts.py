@@ -19,8 +19,9 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.core.health.policy import Action
 from plugin_gateway.core.health.state_function import advance, clear
-from plugin_gateway.core.resources.assignment import ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import advertise
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule
 from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia.evidence import xid_kind
 
@@ -39,7 +40,7 @@ def story() -> Story:
 
 def out(told: Story, replicas: int = 1) -> set[str]:
     """The ids that the kubelet sees as unhealthy."""
-    rule = ResourceRule(pattern="*", name=NAME, sharing=Sharing(replicas=replicas))
+    rule = ResourceRule(name=NAME, sharing=Sharing(replicas=replicas))
     return set(advertise(told.state, [rule])[NAME].unhealthy)
 
 

@@ -15,8 +15,9 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Evidence, Fault, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import Health, ResourceRule, advertise, keep_granted, unmatched
+from plugin_gateway.core.resources.assignment import Health, advertise, keep_granted, unmatched
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 MAX_DOMAIN_LENGTH = "d" * (253 - len("requests."))
 
@@ -117,12 +118,12 @@ def test_accepted_is_what_kubernetes_calls_an_extended_resource_name(text: str) 
 
 
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match="resource pattern '' matches no product"):
-        ResourceRule(pattern="", name=parse_resource_name("nvidia.com/gpu"))
+    with pytest.raises(InvalidValueError, match="selector: '' in products matches no device"):
+        ResourceRule(selector=Selector(products=("",)), name=parse_resource_name("nvidia.com/gpu"))
 
 
 def rule(pattern: str, name: str) -> ResourceRule:
-    return ResourceRule(pattern=pattern, name=parse_resource_name(f"nvidia.com/{name}"))
+    return ResourceRule(selector=Selector(products=(pattern,)), name=parse_resource_name(f"nvidia.com/{name}"))
 
 
 RULES = st.lists(
@@ -141,7 +142,7 @@ def test_every_device_is_offered_under_the_first_rule_that_matches_and_no_other(
     offered = advertise(State(inventory=seen, faults=held), rules)
     assert all(advertisement.devices for advertisement in offered.values())
     for known in seen.devices:
-        first = [rule.name for rule in rules if fnmatchcase(known.physical.product, rule.pattern)][:1]
+        first = [rule.name for rule in rules if fnmatchcase(known.physical.product, *rule.selector.products)][:1]
         assert [name for name, advertisement in offered.items() if known in advertisement.devices] == first
     for advertisement in offered.values():
         ids = [known.id for known in advertisement.devices]
@@ -181,7 +182,7 @@ def test_advertisements_are_equal_if_and_only_if_what_they_show_is() -> None:
 
 def test_devices_that_no_rule_matches_are_named() -> None:
     devices = (device(0, product="NVIDIA H100"), device(1, product="NVIDIA T4"))
-    rules = (ResourceRule(pattern="*H100*", name=parse_resource_name("nvidia.com/gpu")),)
+    rules = (ResourceRule(selector=Selector(products=("*H100*",)), name=parse_resource_name("nvidia.com/gpu")),)
     assert unmatched(State(inventory=inventory(*devices)), rules) == devices[1:]
     assert unmatched(State(), rules) == ()
 

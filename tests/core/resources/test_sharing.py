@@ -23,10 +23,11 @@ from plugin_gateway.core.health.faults import Evidence, Fault, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.allocation import DeviceNode, allocate
-from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import Advertisement, advertise
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 from plugin_gateway.core.resources.preference import prefer
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
 
 NAME = parse_resource_name("nvidia.com/gpu")
@@ -121,7 +122,7 @@ def test_a_number_of_replicas_that_makes_no_sense_is_refused(replicas: int) -> N
 
 
 def offered_by(state: State, replicas: int) -> Advertisement:
-    rule = ResourceRule(pattern="*", name=NAME, sharing=Sharing(replicas=replicas))
+    rule = ResourceRule(name=NAME, sharing=Sharing(replicas=replicas))
     return advertise(state, [rule])[NAME]
 
 
@@ -141,7 +142,7 @@ def test_each_device_is_offered_so_often_and_each_replica_has_its_health(
     faults: dict[FaultId, Fault] = {FOUR[number].id: BROKEN for number in broken}
     state = State(inventory=inventory(*FOUR[:count]), faults=faults)
     if not count:
-        assert not advertise(state, [ResourceRule(pattern="*", name=NAME, sharing=Sharing(replicas=replicas))])
+        assert not advertise(state, [ResourceRule(name=NAME, sharing=Sharing(replicas=replicas))])
         return
     offered = offered_by(state, replicas=replicas)
     assert len(offered.offered) == len(offered.by_id) == count * replicas
@@ -169,8 +170,10 @@ def test_a_withheld_device_is_withheld_in_every_replica() -> None:
 
 def test_one_name_can_have_shared_devices_and_others() -> None:
     rules = [
-        ResourceRule(pattern="*T4", name=NAME, sharing=Sharing(replicas=2, one_per_request=True)),
-        ResourceRule(pattern="*", name=NAME),
+        ResourceRule(
+            selector=Selector(products=("*T4",)), name=NAME, sharing=Sharing(replicas=2, one_per_request=True)
+        ),
+        ResourceRule(name=NAME),
     ]
     state = State(inventory=inventory(device(0, product="Tesla T4"), *FOUR[1:3]))
     mixed = advertise(state, rules)[NAME]

@@ -31,8 +31,9 @@ from plugin_gateway.adapters.support.console import PlainConsole
 from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.assignment import Health, ResourceRule
+from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.policy import AllocationPolicy
+from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.command_line import SimulatedBackend
@@ -116,7 +117,7 @@ async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
     observations = ObservationQueue()
     dialects = load_dialects()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=dialects, allowed=dialects)
-    rules = (ResourceRule(pattern="*", name=DEFAULT_RESOURCE),)
+    rules = (ResourceRule(name=DEFAULT_RESOURCE),)
     gateway = Gateway(
         observations=observations,
         registrar=registrar,

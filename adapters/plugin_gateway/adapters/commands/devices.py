@@ -139,8 +139,7 @@ def _print_table(
         console.print(table)
     lines = [] if offered else ["no device is offered under any resource"]
     lines += [
-        f"not offered: {device.id}: no pattern under resources matches {device.physical.product!r}"
-        for device in left_out
+        f"not offered: {device.id}: no rule under resources matches {device.physical.product!r}" for device in left_out
     ]
     print_lines(
         [

@@ -15,7 +15,6 @@ from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag,
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import decide, kept_of
 from plugin_gateway.adapters.configuration.settings import (
-    EVERY_PRODUCT,
     PATHS,
     ROOTS,
     Settings,
@@ -25,8 +24,7 @@ from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
 from plugin_gateway.adapters.gateway.status import OPTIONS_IN_FORCE, InForce
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources.assignment import ResourceRule
-from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule
 
 
 class View(NamedTuple):
@@ -85,9 +83,7 @@ def _in_force(settings: Settings, told: InForce, *, sees_its_paths: bool) -> Set
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
     names = [name for name in OPTIONS_IN_FORCE if sees_its_paths or name not in PATHS]
     known = {name: value for name in names if (value := getattr(told, name)) is not None}
-    rules = tuple(
-        ResourceRule(pattern=rule.pattern, name=parse_resource_name(rule.name)) for rule in told.resources or ()
-    )
+    rules = tuple(each.whole for each in told.resources or ())
     values = {**settings.values, **known}
     return replace(settings, values=values, resources=rules or settings.resources)
 
@@ -98,4 +94,4 @@ def _laid_over(settings: Settings, own: Mapping[str, object]) -> Settings:
     changed = replace(settings, values={**settings.values, **roots, **own})
     if "resource_name" not in own or changed.resource_name is None:
         return changed
-    return replace(changed, resources=(ResourceRule(pattern=EVERY_PRODUCT, name=changed.resource_name),))
+    return replace(changed, resources=(ResourceRule(name=changed.resource_name),))

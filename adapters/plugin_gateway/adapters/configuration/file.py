@@ -26,8 +26,8 @@ from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNS
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 VERSION = "v1"
 RESOURCES = "resources.gpus"
@@ -214,4 +214,8 @@ class _Reader:
             resource = parse_resource_name(full_name)
         except InvalidValueError as error:
             raise InvalidValueError(f"{name.place}: {error}") from error
-        return (ResourceRule(pattern=pattern.text, name=resource),) if pattern is not None and pattern.text else ()
+        return (
+            (ResourceRule(selector=Selector(products=(pattern.text,)), name=resource),)
+            if pattern is not None and pattern.text
+            else ()
+        )

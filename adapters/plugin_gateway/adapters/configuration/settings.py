@@ -10,13 +10,11 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, Opti
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
-from plugin_gateway.core.resources.assignment import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.health_section import FileHealth
 
-EVERY_PRODUCT = "*"
-"""The pattern of a rule that matches each product."""
 ROOTS = ("driver_root", "container_driver_root", "dev_root")
 """The two others follow the first one unless they are given."""
 PATHS = ("kubelet_dir", *ROOTS)
@@ -53,9 +51,7 @@ def make_settings(decisions: Decisions) -> Settings:
     """
     options, sources = decisions.options, dict(decisions.sources)
     source = sources.pop("resource_name")
-    rules: tuple[ResourceRule, ...] = (
-        ResourceRule(pattern=EVERY_PRODUCT, name=options.resource_name or DEFAULT_RESOURCE),
-    )
+    rules: tuple[ResourceRule, ...] = (ResourceRule(name=options.resource_name or DEFAULT_RESOURCE),)
     if options.resource_name is None and decisions.file_rules is not None:
         rules, source = decisions.file_rules.rules, f"file {decisions.file_rules.place.line}"
     if (options.kubernetes_events or options.node_condition) and not options.node_name:

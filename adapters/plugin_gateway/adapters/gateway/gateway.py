@@ -23,9 +23,10 @@ from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
-from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise, unmatched
+from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
+from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
@@ -334,10 +335,10 @@ class Gateway:
         self._published = self._state
         self._log_unmatched()
         wanted = self._withhold(advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints))
-        names = {rule.name for rule in self.rules}
+        kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or served.advertisement.value.without_devices())
-            if name not in names and served.publish_again_at is None:  # a recently allocated device stays listed
+            if name not in kept and served.publish_again_at is None:  # a recently allocated device stays listed
                 self._remove(name)
         for name, advertisement in wanted.items():
             if name not in self._served:
@@ -367,7 +368,7 @@ class Gateway:
         before, self._unmatched = self._unmatched, unmatched(self._state, self._serving_policy.rules)
         if self._unmatched and self._unmatched != before:
             log.warning(
-                "devices match no pattern under resources, they are not offered",
+                "devices match no rule under resources, they are not offered",
                 count=len(self._unmatched),
                 devices=[device.id for device in self._unmatched[:MAX_NAMES]],
                 products=sorted({device.physical.product for device in self._unmatched}),

@@ -13,9 +13,10 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
-from plugin_gateway.core.resources.assignment import Advertisement, ResourceRule, advertise
+from plugin_gateway.core.resources.assignment import Advertisement, advertise
 from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holding_of
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway

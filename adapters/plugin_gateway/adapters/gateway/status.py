@@ -14,6 +14,8 @@ from plugin_gateway.core.devices import RejectedDevice
 from plugin_gateway.core.health.faults import Evidence, Stage
 from plugin_gateway.core.health.observations import KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.rules import EVERY_PRODUCT, ResourceRule, Selector
 
 VERSION = 1
 """Version of the form. A field that is added does not change it."""
@@ -75,12 +77,34 @@ class Decided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamingRule:
-    """Under which name devices are offered. The first rule that matches decides."""
+    """Which devices are offered under which name, and how. The first rule that matches decides."""
 
-    pattern: str
-    """A shell pattern for the whole product name."""
-    name: str
-    """The name of the resource."""
+    pattern: str | None
+    """A shell pattern for the whole product name. Null if the rule says more than a pattern and a name."""
+    name: str | None
+    """The name of the resource. Null if the devices are never offered."""
+    rule: ResourceRule | None = None
+    """The whole rule. Null if the gateway is too old to say it."""
+
+    @property
+    def whole(self) -> ResourceRule:
+        """The rule itself.
+
+        Raises:
+            InvalidValueError: the gateway has a name or a pattern that this version does not allow.
+        """
+        if self.rule is not None:
+            return self.rule
+        products = (self.pattern,) if self.pattern is not None else ()
+        name = parse_resource_name(self.name) if self.name is not None else None
+        return ResourceRule(selector=Selector(products=products), name=name)
+
+
+def naming_rule(rule: ResourceRule) -> NamingRule:
+    """Return a rule as the status has it."""
+    products = rule.selector.products or (EVERY_PRODUCT,)
+    is_simple = rule == ResourceRule(selector=Selector(products=rule.selector.products), name=rule.name)
+    return NamingRule(pattern=products[0] if is_simple and len(products) == 1 else None, name=rule.name, rule=rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from plugin_gateway.adapters.gateway.status import VERSION, Status
 from plugin_gateway.adapters.support import strict_json
 from plugin_gateway.adapters.support.strict_json import MisfitError, shown
 from plugin_gateway.adapters.support.typed_json import Readers, plain
+from plugin_gateway.core.devices import FaultId
+from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Source, source_of
 
 
@@ -25,6 +27,8 @@ def decode(value: object) -> Status:
     found = strict_json.names(value)
     try:
         status: Status = _READERS[Status]({**found, "version": VERSION})
+    except InvalidValueError as error:
+        raise MisfitError(f"{error}, which this version does not allow") from error
     except MisfitError as error:
         if (version := found.get("version", VERSION)) == VERSION:
             raise
@@ -41,7 +45,7 @@ def _text(value: object) -> str:
 
 _READERS = Readers(
     {
-        str: _text,
+        **dict.fromkeys((str, FaultId), _text),
         bool: strict_json.truth,
         int: strict_json.whole,
         float: strict_json.number,

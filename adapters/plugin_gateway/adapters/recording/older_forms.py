@@ -1,5 +1,7 @@
 """How recordings of versions 1 to 4 name devices, and those of versions 1 and 2 evidence and decisions.
 
+Up to version 4, the rules selected devices by one pattern for the product.
+
 Up to version 4, each device was a whole physical one, and all devices of an inventory were given out in the same way.
 Evidence had a device where it has a scope now.
 
@@ -10,7 +12,7 @@ closed list of kinds. Here their values become those of version 5.
 from collections.abc import Mapping
 from typing import Any
 
-from plugin_gateway.adapters.support.strict_json import list_of, names, whole, within, written_whole
+from plugin_gateway.adapters.support.strict_json import MisfitError, list_of, names, whole, within, written_whole
 from plugin_gateway.core.health.observations import EvidenceReported
 from plugin_gateway.core.health.policy import numbered
 
@@ -57,6 +59,16 @@ def _inventory(value: object) -> Mapping[str, Any]:
 def _whole(device: Mapping[str, Any]) -> Mapping[str, Any]:
     same = {name: device[name] for name in ("id", "nodes", "memory_bytes") if name in device}
     return {**same, "physical": device, "kind": _ONLY_KIND, "place": [device.get("index")]}
+
+
+def rule(value: object) -> Mapping[str, Any]:
+    """Return a rule with a selector. Before, it had one pattern for the product."""
+    found = dict(names(value))
+    if "pattern" in found:
+        found["selector"] = {"products": [found.pop("pattern")]}
+    if "selector" not in found:
+        raise MisfitError("no 'selector'")
+    return found
 
 
 def policy(value: object) -> Mapping[str, Any]:

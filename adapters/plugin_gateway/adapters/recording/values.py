@@ -30,9 +30,9 @@ from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import Action, EvidenceKind, HealthPolicy, Probation
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode
-from plugin_gateway.core.resources.assignment import ResourceRule
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.core.resources.rules import ResourceRule
 
 VERSION = 5
 """The version of the format that is written. The package's docstring says how the older ones differ."""
@@ -104,6 +104,12 @@ def _policy(value: object) -> HealthPolicy:
     return policy
 
 
+def _rule(value: object) -> ResourceRule:
+    """Return the rule that `plain` wrote, in this version or an older one."""
+    rule: ResourceRule = _RULES[ResourceRule](older_forms.rule(value))
+    return rule
+
+
 _ACTIONS = frozenset(action.value for action in Action)
 _REASONS = {reason.value: reason for reason in Reason}
 _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
@@ -120,7 +126,8 @@ _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
     Source: lambda value: source_of(text(value)),
 }
 _POLICIES = Readers(_SIMPLE, accepted)
-READERS = Readers({**_SIMPLE, HealthPolicy: _policy}, accepted)
+_RULES = Readers(_SIMPLE, accepted)
+READERS = Readers({**_SIMPLE, HealthPolicy: _policy, ResourceRule: _rule}, accepted)
 """The reader of each type. They raise MisfitError with the place of what is missing or wrong."""
 _OBSERVATIONS = {form.__name__: form for form in get_args(Observation)}
 _EVENTS = {form.__name__: form for form in get_args(OnNode)}

@@ -11,7 +11,7 @@ from plugin_gateway.core.health.memory import recall
 from plugin_gateway.core.health.observations import DriverSilence, Observation
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear, wait
-from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, advertise, keep_granted
+from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, advertise, keep_granted, kept_names
 from plugin_gateway.core.resources.names import ResourceName
 
 EARLY = 0.05
@@ -113,9 +113,9 @@ class Offering:
             name: each.withholding(self._withheld)
             for name, each in advertise(self._state, rules, numa_hints=self.configuration.numa_hints).items()
         }
-        names = {rule.name for rule in rules}
+        kept = kept_names(rules) | wanted.keys()
         for name, offer in list(self.offers.items()):
             offer.publish(wanted.get(name) or offer.advertisement.without_devices(), at)
-            if name not in names and offer.publish_again_at is None:
+            if name not in kept and offer.publish_again_at is None:
                 del self.offers[name]
         self.offers |= {name: Offer(each) for name, each in wanted.items() if name not in self.offers}

@@ -1,8 +1,8 @@
 """Assignment of devices to resources, and what a container gets for its devices.
 
-- Rules: each resource rule has a shell pattern and a resource name. The first rule whose pattern matches the product
-  name of a device decides under which name it is offered, and how many containers may share it. A device without a
-  matching rule is not offered.
+- Rules: each resource rule has a selector and a resource name. The first rule whose selector matches a device decides
+  under which name it is offered, if at all, and how many containers may share it. A device without a matching rule is
+  not offered.
 - Assignment: the devices of one resource form an advertisement. It contains all of them, with those that are unhealthy.
 - Allocation: the kubelet chooses device ids, and the advertisement provides the environment variable and the device
   nodes for the container. Unknown, repeated and unhealthy ids are refused. A device is named once, whichever of its

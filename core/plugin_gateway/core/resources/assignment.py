@@ -3,13 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from fnmatch import fnmatchcase
 
 from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.sharing import ALONE, Sharing
+from plugin_gateway.core.resources.rules import ResourceRule, takers
 
 GRANT_GRACE = 5.0
 """Seconds for which an allocated device stays in the list, even if it has vanished.
@@ -28,21 +27,6 @@ class Health(Enum):
 
 HEALTHY: frozenset[OfferedId] = frozenset()
 """What is unhealthy where nothing is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceRule:
-    """Devices whose product name matches the pattern are offered under this resource name."""
-
-    pattern: str
-    """A shell pattern for the whole product name, such as ``*80GB*``."""
-    name: ResourceName
-    sharing: Sharing = ALONE
-
-    def __post_init__(self) -> None:
-        """Reject an empty pattern, because it matches no product."""
-        if not self.pattern:
-            raise InvalidValueError("resource pattern '' matches no product; '*' matches every one")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +115,26 @@ def keep_granted(
 
 def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
     """Return the devices that no rule matches."""
-    return tuple(device for device in state.devices if _rule_for(device, rules) is None)
+    chosen = takers(state.devices, rules)
+    return tuple(device for device, taker in zip(state.devices, chosen, strict=True) if taker is None)
+
+
+def excluded(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
+    """Return the devices that a rule says are never offered."""
+    chosen = takers(state.devices, rules)
+    return tuple(
+        device
+        for device, taker in zip(state.devices, chosen, strict=True)
+        if taker is not None and rules[taker].name is None
+    )
+
+
+def kept_names(rules: Sequence[ResourceRule]) -> frozenset[ResourceName]:
+    """Return the names of the resources that stay registered without a device.
+
+    One whose name has a profile goes with the last device of this profile.
+    """
+    return frozenset(rule.name for rule in rules if rule.name is not None and not rule.has_profile)
 
 
 def advertise(
@@ -144,11 +147,13 @@ def advertise(
     if state.inventory is None:
         return {}
     offered: dict[ResourceName, list[Offered]] = {}
-    for device in state.inventory.devices:
-        rule = _rule_for(device, rules)
-        if rule is not None:
-            offered.setdefault(rule.name, []).extend(rule.sharing.offers(device))
-    limited = {rule.name for rule in rules if rule.sharing.one_per_request}
+    limited: set[ResourceName] = set()
+    for device, taker in zip(state.devices, takers(state.devices, rules), strict=True):
+        name = None if taker is None else rules[taker].name_for(device)
+        if taker is not None and name is not None:
+            sharing = rules[taker].sharing
+            offered.setdefault(name, []).extend(sharing.offers(device))
+            limited.update((name,) if sharing.one_per_request else ())
     return {
         name: Advertisement(
             offered=tuple(offers),
@@ -159,7 +164,3 @@ def advertise(
         )
         for name, offers in offered.items()
     }
-
-
-def _rule_for(device: Device, rules: Sequence[ResourceRule]) -> ResourceRule | None:
-    return next((rule for rule in rules if fnmatchcase(device.physical.product, rule.pattern)), None)

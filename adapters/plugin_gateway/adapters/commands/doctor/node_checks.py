@@ -14,8 +14,9 @@ from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_m
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import ResourceRule, unmatched
+from plugin_gateway.core.resources.assignment import unmatched
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -70,8 +71,8 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
         yield hint(f"{aside.place} is left to others: {aside.problem}")
     for device in unmatched(State(inventory=inventory), rules):
         yield mend(
-            f"{device.id} is not offered: no pattern matches {device.physical.product!r}",
-            "add a pattern under resources in the configuration file",
+            f"{device.id} is not offered: no rule matches {device.physical.product!r}",
+            "add a rule under resources in the configuration file",
         )
     deaf = [device.id for device in inventory.physical if not device.reports_faults]
     if deaf:
@@ -227,4 +228,4 @@ def _has_cdi(folder: Path) -> bool:
 
 def offered_names(rules: Sequence[ResourceRule]) -> Sequence[ResourceName]:
     """Return the names of all resources in the rules."""
-    return list(dict.fromkeys(rule.name for rule in rules))
+    return list(dict.fromkeys(rule.name for rule in rules if rule.name is not None))

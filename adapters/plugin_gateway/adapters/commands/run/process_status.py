@@ -11,8 +11,8 @@ from plugin_gateway.adapters.gateway.status import (
     Decided,
     GatewayIdentity,
     InForce,
-    NamingRule,
     ProcessStatus,
+    naming_rule,
 )
 from plugin_gateway.adapters.support.about import about
 
@@ -41,6 +41,5 @@ def process_status(
 
 
 def _in_force(settings: Settings) -> InForce:
-    rules = tuple(NamingRule(pattern=rule.pattern, name=rule.name) for rule in settings.resources)
     options: dict[str, Any] = {name: settings.values[name] for name in OPTIONS_IN_FORCE}
-    return InForce(resources=rules, **options)
+    return InForce(resources=tuple(map(naming_rule, settings.resources)), **options)

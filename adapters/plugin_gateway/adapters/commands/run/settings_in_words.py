@@ -28,7 +28,7 @@ def as_text(settings: Settings, name: str) -> str:
 
 
 def _rules(settings: Settings) -> list[str]:
-    return [f"{rule.pattern}={rule.name}" for rule in settings.resources]
+    return [rule.words for rule in settings.resources]
 
 
 def decided_words(settings: Settings) -> dict[str, object]:
