@@ -133,7 +133,7 @@ def test_a_key_that_is_unknown_or_misplaced_or_there_twice(text: str, said: str,
 def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path) -> None:
     said = complaint(read, "version: v1\nxyzzy: 1\n", config_file)
     assert said.startswith("2:1: unknown key xyzzy, known are flags.failOnInitError, flags.logFormat, ")
-    assert said.endswith(", resources.gpus, version")
+    assert said.endswith(", resources.gpus, resources.mig, resources.rules, sharing.timeSlicing, version")
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,12 @@ def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path)
             "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar",
         ),
         ("flags: {plugin: {deviceListStrategy: []}}", "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar"),
-        ("resources: {mig: []}", "2:13: resources.mig {}; take it out"),
-        ("sharing: {timeSlicing: {replicas: 2}}", "2:1: sharing {}; take it out"),
+        ("sharing: {mps: {resources: []}}", "2:11: sharing.mps {}, allowed is sharing.timeSlicing"),
+        (
+            "sharing: {timeSlicing: {resources: [{name: gpu, replicas: 2}]}, mps: {resources: []}}",
+            "2:65: sharing.mps {}, allowed is sharing.timeSlicing",
+        ),
+        ("sharing: {mps: }", "2:11: sharing.mps: '' {}, allowed is sharing.timeSlicing"),
         ("imex:", "2:1: imex: '' {}; take it out"),
     ],
 )
@@ -203,7 +207,7 @@ def test_a_value_of_a_wrong_kind_or_not_allowed(text: str, said: str, read: Read
         ("[a]", "2:20: resources.gpus is 'a', allowed are keys with values"),
         ("[{pattern: a}]", "2:20: name missing in an entry of resources.gpus"),
         ("[{}]", "2:20: pattern and name missing in an entry of resources.gpus"),
-        ("[{pattern: '', name: a}]", "2:30: resources.gpus.pattern is empty; '*' matches every product"),
+        ("[{pattern: '', name: a}]", "2:30: resources.gpus.pattern is empty; '*' matches every one"),
         ("[{pattern: a, name: 5}]", "2:39: resources.gpus.name is '5', allowed is a word"),
         (
             "[{pattern: a, name: requests.x/gpu}]",

@@ -143,7 +143,7 @@ class Document:
         try:
             yield
         except InvalidValueError as error:
-            self._complaints.append(str(error))
+            self._complaints += error.problems
 
     def check(self) -> None:
         """Check that there was no complaint.

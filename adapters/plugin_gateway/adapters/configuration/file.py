@@ -14,35 +14,22 @@ from plugin_gateway.adapters.configuration.document import (
     SWITCH,
     Document,
     FileValue,
-    Place,
-    described,
     load,
     shown,
 )
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.resource_rules import FileResources
+from plugin_gateway.adapters.configuration.resources_section import RESOURCE_KEYS, Found, read_resource_key
 from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
-from plugin_gateway.core.resources.names import parse_resource_name
-from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 VERSION = "v1"
-RESOURCES = "resources.gpus"
-_RULE_KEYS = ("pattern", "name")
-_NVIDIA_DOMAIN = "nvidia.com/"
 _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRules:
-    """The resource rules of a file, and the place of their key."""
-
-    rules: tuple[ResourceRule, ...]
-    place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +38,8 @@ class FileContent:
 
     values: Mapping[str, FileValue]
     """Values by the full path of their key, such as ``flags.plugin.apiVersion``."""
-    resources: FileRules | None
-    """None where the file has no rules."""
+    resources: FileResources | None
+    """None where the file says nothing about resources."""
     health: FileHealth
     version: FileVersion
 
@@ -73,9 +60,9 @@ class _Reader:
         self._options = {option.key: option for option in options if option.key}
         self._without_key = {option.word: option for option in options if not option.key}
         self._default_health = health
-        self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, RESOURCES)}
+        self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, *RESOURCE_KEYS)}
         self._values: dict[str, FileValue] = {}
-        self._resources: FileRules | None = None
+        self._resources = Found()
         self._health = NO_HEALTH
 
     def read(self) -> FileContent:
@@ -83,8 +70,12 @@ class _Reader:
         self._check_version(root)
         with self._document.collecting():
             self._mapping(root, "")
+        resources = self._resources.whole()
+        if resources is not None:
+            with self._document.collecting():
+                resources.rules(None)  # a mistake is one also where a flag decides instead
         self._document.check()
-        return FileContent(values=self._values, resources=self._resources, health=self._health, version=version)
+        return FileContent(values=self._values, resources=resources, health=self._health, version=version)
 
     def _check_version(self, root: yaml.Node) -> None:
         """Check the version before all other keys, because it defines what they mean.
@@ -116,8 +107,8 @@ class _Reader:
     def _entry(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
         if full in self._options:
             self._values[full] = self._value(value, full)
-        elif full == RESOURCES:
-            self._resources = FileRules(rules=self._rules(value), place=self._document.place(key))
+        elif full in RESOURCE_KEYS:
+            read_resource_key(self._document, full, key, value, self._resources)
         elif full == HEALTH:
             self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
         elif full in self._groups:
@@ -144,7 +135,7 @@ class _Reader:
         word = full.rpartition(".")[2].strip("'")
         if option := self._without_key.get(word):
             return f"it can only be given by {option.flags[0]} or {option.variables[0]}"
-        keys = (*self._options, RESOURCES, *HEALTH_KEYS, "version")
+        keys = (*self._options, *RESOURCE_KEYS, *HEALTH_KEYS, "version")
         known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
         same_word = [key for key in known if key.rpartition(".")[2] == word]
         near = same_word or get_close_matches(full, known, n=1)
@@ -172,50 +163,3 @@ class _Reader:
         except InvalidValueError as error:
             raise InvalidValueError(f"{written.place}: {full}: {error}") from error
         return written
-
-    def _rules(self, node: yaml.Node) -> tuple[ResourceRule, ...]:
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            raise InvalidValueError(
-                f"{self._document.place(node)}: {RESOURCES} is {described(node)}, "
-                "allowed is a list with pattern and name each"
-            )
-        rules: list[ResourceRule] = []
-        for item in node.value:
-            with self._document.collecting():
-                rules += self._rule(item)
-        return tuple(rules)
-
-    def _rule(self, node: yaml.Node) -> Sequence[ResourceRule]:
-        """Return the rule, or none where a key or value of it was complained about."""
-        words: dict[str, FileValue | None] = {}
-        for full, key, value in self._document.entries(node, RESOURCES):
-            with self._document.collecting():
-                word = full.rpartition(".")[2]
-                if word not in _RULE_KEYS:
-                    words = dict.fromkeys(_RULE_KEYS) | words  # it may be meant as the one that is missing
-                    raise InvalidValueError(
-                        f"{self._document.place(key)}: unknown key {full}, known are {' and '.join(_RULE_KEYS)}"
-                    )
-                words[word] = None
-                words[word] = self._document.word(value, full, (STRING,))
-        missing = [word for word in _RULE_KEYS if word not in words]
-        if missing:
-            raise InvalidValueError(
-                f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {RESOURCES}"
-            )
-        pattern, name = (words[word] for word in _RULE_KEYS)
-        with self._document.collecting():
-            if pattern is not None and not pattern.text:
-                raise InvalidValueError(f"{pattern.place}: {RESOURCES}.pattern is empty; '*' matches every product")
-        if name is None:
-            return ()
-        full_name = name.text if "/" in name.text else _NVIDIA_DOMAIN + name.text
-        try:
-            resource = parse_resource_name(full_name)
-        except InvalidValueError as error:
-            raise InvalidValueError(f"{name.place}: {error}") from error
-        return (
-            (ResourceRule(selector=Selector(products=(pattern.text,)), name=resource),)
-            if pattern is not None and pattern.text
-            else ()
-        )

@@ -11,8 +11,9 @@ from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.configuration.file import FileContent, FileRules
+    from plugin_gateway.adapters.configuration.file import FileContent
     from plugin_gateway.adapters.configuration.health_section import FileHealth
+    from plugin_gateway.adapters.configuration.resource_rules import FileResources
     from plugin_gateway.core.health.policy import HealthPolicy
 
     DefaultHealth = Callable[[], HealthPolicy]
@@ -28,7 +29,7 @@ class Decisions(NamedTuple):
     sources: Mapping[str, str]
     """The source of each value, by the name of the option: ``flag --x``, ``environment X``, ``file F:LINE`` or
     ``default``."""
-    file_rules: "FileRules | None"
+    file_resources: "FileResources | None"
     file_health: "FileHealth | None"
     file_version: FileVersion | None
     """Which version of the file was read. None without a file."""
@@ -108,7 +109,7 @@ class _Reading:
         return Decisions(
             options=Options(self._values),
             sources=self._sources,
-            file_rules=self._content.resources if self._content else None,
+            file_resources=self._content.resources if self._content else None,
             file_health=self._content.health if self._content else None,
             file_version=self._content.version if self._content else None,
             default_health=default_health,

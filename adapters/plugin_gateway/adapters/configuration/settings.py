@@ -26,7 +26,9 @@ class Settings(Options):
 
     values: Mapping[str, object]
     resources: tuple[ResourceRule, ...]
-    """Which GPUs are offered under which name. The first rule that matches decides."""
+    """Which GPUs are offered under which name, and how they are shared. The first rule that matches decides."""
+    remarks: tuple[str, ...] = field(compare=False, default=())
+    """What the file says about resources to no effect, for people."""
     health: HealthPolicy
     """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
     file_version: FileVersion | None = field(compare=False, default=None)
@@ -52,8 +54,10 @@ def make_settings(decisions: Decisions) -> Settings:
     options, sources = decisions.options, dict(decisions.sources)
     source = sources.pop("resource_name")
     rules: tuple[ResourceRule, ...] = (ResourceRule(name=options.resource_name or DEFAULT_RESOURCE),)
-    if options.resource_name is None and decisions.file_rules is not None:
-        rules, source = decisions.file_rules.rules, f"file {decisions.file_rules.place.line}"
+    remarks: tuple[str, ...] = ()
+    if (file := decisions.file_resources) is not None:
+        rules, remarks = file.rules(options.resource_name)
+        source = f"file {file.place.line}" if options.resource_name is None else source
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
     if options.missing_in_condition and not options.node_condition:
@@ -61,6 +65,7 @@ def make_settings(decisions: Decisions) -> Settings:
     return Settings(
         values=options.values,
         resources=rules,
+        remarks=remarks,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
         file_version=decisions.file_version,
         sources=sources | {"resources": source},

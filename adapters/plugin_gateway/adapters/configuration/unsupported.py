@@ -20,6 +20,8 @@ class Unsupported(NamedTuple):
     variable: str | None = None
     neutral: tuple[str, ...] = ()
     """Values that ask for nothing, in lower case. They are accepted."""
+    instead: str = ""
+    """What is supported instead. Empty if nothing is."""
 
 
 NOT_SUPPORTED = "is not supported by plugin-gateway"
@@ -53,8 +55,7 @@ UNSUPPORTED = (
         variable="KUBELET_SOCKET",
         neutral=(f"{DEFAULT_KUBELET_DIR}/kubelet.sock",),
     ),
-    Unsupported("resources.mig"),
-    Unsupported("sharing"),
+    Unsupported("sharing.mps", instead="sharing.timeSlicing"),
     Unsupported("imex"),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
@@ -87,4 +88,5 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
 
 def only(row: Unsupported) -> str:
     """Return the end of the error message: what is allowed instead."""
-    return f", allowed is {' or '.join(row.neutral)}" if row.neutral else "; take it out"
+    allowed = row.instead or " or ".join(row.neutral)
+    return f", allowed is {allowed}" if allowed else "; take it out"

@@ -159,3 +159,39 @@ async def test_many_words_at_once_are_heeded_one_after_the_other(kubelet_dir: Pa
             os.kill(process.pid, 1)
             assert (await run_to_end("reload"))[0] == 0
         await process.wait_for_event("configuration changed", 6)
+
+
+SHARED = FIRST + "sharing: {timeSlicing: {resources: [{name: gpu, replicas: %s}]}}\n"
+
+
+async def test_mistakes_about_sharing_end_the_start_and_change_nothing_later(kubelet_dir: Path, config: Path) -> None:
+    write(config.parent, SHARED % "two, devices: [GPU]", 2)
+    arguments = ("--kubelet-dir", str(kubelet_dir), *SIMULATED, "--config-file", str(config))
+    status, _, errors = await run_to_end("run", *arguments)
+    mistakes = [line.removeprefix("plugin-gateway: ").split(": ")[0:2] for line in errors.splitlines()]
+    assert status == 2
+    assert mistakes == [
+        [f"{config}:3:59", "sharing.timeSlicing.resources.replicas"],
+        [f"{config}:3:74", "sharing.timeSlicing.resources.devices"],
+    ]
+    write(config.parent, SHARED % "2", 3)
+    async with gateway(kubelet_dir, config):
+        write(config.parent, SHARED % "0", 4)
+        assert (await run_to_end("reload"))[0] == 1
+        told = json.loads((await run_to_end("status", "--json"))[1])
+        assert told["configuration"]["resources"]["value"] == "*=nvidia.com/gpu x2"
+        assert "'0', allowed are 2 to 1024" in told["configuration_problem"]
+
+
+async def test_what_has_no_effect_is_said_at_the_start_and_after_a_change(kubelet_dir: Path, config: Path) -> None:
+    write(config.parent, (SHARED % 2).replace("gpu,", "other,"), 2)
+    async with gateway(kubelet_dir, config) as process:
+        line = await process.wait_for_event("this has no effect")
+        remark = "sharing.timeSlicing shares nvidia.com/other, and no rule gives a device this name"
+        assert line["problem"] == f"{config}:3:37: {remark}"
+        write(config.parent, FIRST, 3)
+        assert (await run_to_end("reload"))[0] == 0
+        write(config.parent, (SHARED % 2).replace("gpu,", "other,"), 4)
+        assert (await run_to_end("reload"))[0] == 0
+        await process.wait_for_event("this has no effect", 2)
+        assert process.events().count("this has no effect") == 2

@@ -110,6 +110,7 @@ class Daemon:
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", version=installed_version, **decided_words(self._settings))
+        _log_remarks(self._settings)
         return run_process(self._work, self._reload_logged, self._finish_start, self._let_go)
 
     def _let_go(self) -> None:
@@ -338,6 +339,8 @@ class Daemon:
                 raise
             self._configuration_problem = None
             before, self._settings = self._settings, settings
+            if settings.remarks != before.remarks:
+                _log_remarks(settings)
             if settings == before:
                 log.info("configuration read again, nothing changed")
                 return []
@@ -374,6 +377,11 @@ def _listen(settings: Settings) -> socket.socket:
     from plugin_gateway.adapters.commands.run.http_address import open_address  # noqa: PLC0415 - only where asked for
 
     return open_address(settings.listen)
+
+
+def _log_remarks(settings: Settings) -> None:
+    for remark in settings.remarks:
+        log.warning("this has no effect", problem=remark)
 
 
 def _given(settings: Settings) -> "Given":

@@ -1,0 +1,215 @@
+"""The rules for resources, made from the sections `resources` and `sharing` of the configuration file.
+
+The core knows one form of a rule. `resources.rules` is in this form. NVIDIA's `resources.gpus` and `resources.mig` are
+rules about products and profiles. `sharing.timeSlicing` changes those rules that give the name that it shares.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.core.devices import FaultId, Kind
+from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.core.resources.rules import Place, ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration import document
+
+TIME_SLICING = "sharing.timeSlicing"
+MIG = Kind("mig")
+KINDS = (Kind("gpu"), MIG)
+_SHARED = ".shared"
+"""What `renameByDefault` adds to a name, as NVIDIA's plugin does."""
+BY_DEFAULT = (ResourceRule(name=DEFAULT_RESOURCE),)
+"""The rules where nobody wrote others."""
+
+
+class OwnRule(NamedTuple):
+    """An entry of `resources.rules`."""
+
+    rule: ResourceRule
+    has_replicas: bool
+    """Whether it says itself how its devices are shared."""
+
+
+class Chosen(NamedTuple):
+    """Which devices of a resource are shared."""
+
+    at_most: int | None = None
+    ids: tuple[FaultId, ...] = ()
+    places: tuple[Place, ...] = ()
+
+
+ALL = Chosen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedResource:
+    """An entry of `sharing.timeSlicing.resources`."""
+
+    name: ResourceName
+    replicas: int
+    rename: ResourceName | None = None
+    devices: Chosen = ALL
+    place: "document.Place"
+
+    @property
+    def origin(self) -> str:
+        """Where it stands, as rules say it."""
+        return f"file {self.place.line}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeSlicing:
+    """The section `sharing.timeSlicing`."""
+
+    resources: tuple[SharedResource, ...] = ()
+    rename_by_default: bool = False
+    one_per_request: bool = False
+
+    def new_name(self, entry: SharedResource) -> ResourceName:
+        """Return the name of the shared devices of an entry.
+
+        Raises:
+            InvalidValueError: with the added `.shared` it is too long.
+        """
+        if entry.rename is not None or not self.rename_by_default:
+            return entry.rename or entry.name
+        try:
+            return parse_resource_name(entry.name + _SHARED)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{entry.place}: {TIME_SLICING}.renameByDefault: {error}") from error
+
+    def sharing(self, entry: SharedResource) -> Sharing:
+        """Return how the devices of an entry are shared."""
+        return Sharing(replicas=entry.replicas, one_per_request=self.one_per_request)
+
+
+class Rules(NamedTuple):
+    """What a file says about resources."""
+
+    rules: tuple[ResourceRule, ...]
+    remarks: tuple[str, ...]
+    """What has no effect, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileResources:
+    """The sections `resources` and `sharing` of a file."""
+
+    own: tuple[OwnRule, ...] = ()
+    mig: tuple[ResourceRule, ...] = ()
+    gpus: tuple[ResourceRule, ...] = ()
+    time_slicing: TimeSlicing = TimeSlicing()
+    place: "document.Place"
+    """That of the first key."""
+
+    def rules(self, resource_name: ResourceName | None) -> Rules:
+        """Return the rules. With ``resource_name`` every device has that name, whatever the section `resources` says.
+
+        Raises:
+            InvalidValueError: names collide, or an entry cannot be followed. The message has each with its place.
+        """
+        if resource_name is not None:
+            every_device = OwnRule(ResourceRule(name=resource_name), has_replicas=False)
+            return _share((every_device,), 0, self.time_slicing)
+        others = (*self.mig, *(self.gpus or BY_DEFAULT))
+        every = (*self.own, *(OwnRule(rule, has_replicas=False) for rule in others))
+        return _share(every, len(self.own), self.time_slicing)
+
+
+def _share(rules: Sequence[OwnRule], own: int, slicing: TimeSlicing) -> Rules:
+    """Return the rules with what is shared. The first ``own`` of them are entries of `resources.rules`."""
+    problems: list[str] = []
+    names = Counter(rule.name for rule, _ in rules)
+    taken: dict[str, SharedResource] = {}
+    for entry in slicing.resources:
+        try:
+            _check(entry, slicing, names, taken, rules[:own])
+        except InvalidValueError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidValuesError(problems) if len(problems) > 1 else InvalidValueError(problems[0])
+    return Rules(
+        tuple(each for rule in rules for each in _shared(rule, slicing)),
+        tuple(_without_effect(entry) for entry in slicing.resources if not any(_gives(rule, entry) for rule in rules)),
+    )
+
+
+def _check(
+    entry: SharedResource,
+    slicing: TimeSlicing,
+    names: Counter[ResourceName | None],
+    taken: dict[str, SharedResource],
+    own: Sequence[OwnRule],
+) -> None:
+    """Check one entry. ``names`` are those that rules give, and ``taken`` those that earlier entries give."""
+    new, where = slicing.new_name(entry), f"{entry.place}: {TIME_SLICING}.resources"
+    is_taken = new in taken and taken[new].name != entry.name  # the same entry twice is another mistake
+    if new != entry.name and (new in names or is_taken):
+        raise InvalidValueError(
+            f"{where}: {entry.name} is renamed to {new}, which is the name of other devices too, "
+            "allowed is a name that no rule and no other entry gives"
+        )
+    taken[new] = entry
+    if entry.devices != ALL and any(_gives(rule, entry) for rule in own):
+        raise InvalidValueError(
+            f"{where}: devices of {entry.name} are chosen by resources.rules already, allowed is all; or write "
+            "replicas into the rule"
+        )
+    if entry.devices.at_most is not None and names[entry.name] > 1:
+        raise InvalidValueError(
+            f"{where}.devices: a number of devices, but {names[entry.name]} rules give the name {entry.name}, "
+            "allowed are all and a list of indexes and UUIDs"
+        )
+
+
+def _gives(own: OwnRule, entry: SharedResource) -> bool:
+    """Whether the entry is about devices of the rule."""
+    rule = own.rule
+    if own.has_replicas or rule.name is None:
+        return False
+    return entry.name.startswith(f"{rule.name}-") if rule.has_profile else entry.name == rule.name
+
+
+def _shared(own: OwnRule, slicing: TimeSlicing) -> Iterator[ResourceRule]:
+    """Yield the rules that take the place of one: those for what is shared, and itself for what is left."""
+    rule = own.rule
+    for entry in slicing.resources:
+        if _gives(own, entry):
+            named = rule if not rule.has_profile else _for_profile(rule, entry)
+            shared = replace(named, name=slicing.new_name(entry), sharing=slicing.sharing(entry))
+            if entry.devices == ALL and not rule.has_profile:
+                yield replace(shared, origin=rule.origin or entry.origin)
+                return
+            yield from _chosen(replace(shared, origin=entry.origin), entry.devices)
+    yield rule
+
+
+def _for_profile(rule: ResourceRule, entry: SharedResource) -> ResourceRule:
+    """Return the part of a rule that gives the one name, which has a profile in it."""
+    profile = entry.name.removeprefix(f"{rule.name}-")
+    pattern = profile.replace(".", "[.+]")  # a + in a profile is a dot in a name
+    return replace(rule, selector=replace(rule.selector, profiles=(pattern,)), has_profile=False)
+
+
+def _chosen(rule: ResourceRule, devices: Chosen) -> Iterator[ResourceRule]:
+    """Yield rules for the chosen devices: one for those that are named by id, and one for those named by index."""
+    if devices.at_most is not None or devices == ALL:
+        yield replace(rule, at_most=devices.at_most)
+    if devices.ids:
+        yield replace(rule, selector=_narrowed(rule.selector, ids=devices.ids))
+    if devices.places:
+        yield replace(rule, selector=_narrowed(rule.selector, places=devices.places))
+
+
+def _narrowed(selector: Selector, ids: tuple[FaultId, ...] = (), places: tuple[Place, ...] = ()) -> Selector:
+    return replace(selector, ids=ids, places=places)
+
+
+def _without_effect(entry: SharedResource) -> str:
+    return f"{entry.place}: {TIME_SLICING} shares {entry.name}, and no rule gives a device this name"

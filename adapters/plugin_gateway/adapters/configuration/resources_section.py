@@ -1,0 +1,342 @@
+"""Reads the sections `resources` and `sharing` of the configuration file. `resource_rules` makes rules from them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import yaml
+
+from plugin_gateway.adapters.configuration.document import (
+    FRACTION,
+    NUMBER,
+    STRING,
+    SWITCH,
+    Document,
+    FileValue,
+    Place,
+    described,
+)
+from plugin_gateway.adapters.configuration.kinds import parse_switch
+from plugin_gateway.adapters.configuration.resource_rules import (
+    ALL,
+    KINDS,
+    MIG,
+    TIME_SLICING,
+    Chosen,
+    FileResources,
+    OwnRule,
+    SharedResource,
+    TimeSlicing,
+)
+from plugin_gateway.core.devices import FaultId, parse_device_id
+from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.resources import rules
+from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
+
+T = TypeVar("T")
+GPUS, MIGS, RULES = "resources.gpus", "resources.mig", "resources.rules"
+RESOURCE_KEYS = (GPUS, MIGS, RULES, TIME_SLICING)
+_NVIDIA_DOMAIN = "nvidia.com/"
+_IDS = ("GPU-", "MIG-")
+_MAX_DIGITS = 4
+_PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
+_CLASS = re.compile(r"\[!?\]?[^]]*\]")
+"""A set of characters in a shell pattern."""
+_SELECTING = ("uuid", "index", "pci", "product", "profile", "kind")
+_ANY_WORD = (STRING, NUMBER, FRACTION)
+"""The YAML types of a word: 1:30 is a number to YAML."""
+
+Read = Callable[[yaml.Node, str], object]
+"""Returns the value of a key, whose full path is given. Raises InvalidValueError."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What the keys of both sections say, as they are read one after the other."""
+
+    by_key: dict[str, Any] = field(default_factory=dict)
+    place: Place | None = None
+
+    def whole(self) -> FileResources | None:
+        """Return what was read. None if there was nothing."""
+        if self.place is None:
+            return None
+        return FileResources(
+            own=self.by_key.get(RULES, ()),
+            mig=self.by_key.get(MIGS, ()),
+            gpus=self.by_key.get(GPUS, ()),
+            time_slicing=self.by_key.get(TIME_SLICING, TimeSlicing()),
+            place=self.place,
+        )
+
+
+def read_resource_key(document: Document, full: str, key: yaml.Node, node: yaml.Node, found: Found) -> None:
+    """Read one of `RESOURCE_KEYS`, and add what it says. The document collects the complaints."""
+    if found.place is None:
+        found.place = document.place(key)
+    found.by_key[full] = _Section(document).read(node, full)
+
+
+class _Section:
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def read(self, node: yaml.Node, full: str) -> object:
+        if full == TIME_SLICING:
+            return self._time_slicing(node)
+        if full == RULES:
+            return self._list(node, full, "a list with a name each", self._own_rule)
+        return self._list(node, full, "a list with pattern and name each", self._pattern_rule)
+
+    def _list(
+        self, node: yaml.Node, full: str, allowed: str, read: Callable[[yaml.Node, str], Sequence[T]]
+    ) -> tuple[T, ...]:
+        """Return what the items of a list say. ``read`` returns nothing for an item that was complained about."""
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            raise InvalidValueError(f"{self._document.place(node)}: {full} is {described(node)}, allowed is {allowed}")
+        items: list[T] = []
+        for item in node.value:
+            with self._document.collecting():
+                items += read(item, full)
+        return tuple(items)
+
+    def _keys(
+        self, node: yaml.Node, path: str, readers: Mapping[str, Read], needed: Sequence[str]
+    ) -> Mapping[str, Any] | None:
+        """Return the values of the keys of a mapping. None if one of them was complained about.
+
+        Raises:
+            InvalidValueError: a key is missing, or the node is no mapping.
+        """
+        values: dict[str, object] = {}
+        missing = list(needed)
+        for full, key, value in self._document.entries(node, path):
+            word = full.removeprefix(f"{path}.")
+            with self._document.collecting():
+                if word not in readers:
+                    missing = []  # it may be meant as the one that is missing
+                    known = " and ".join(filter(None, (", ".join([*readers][:-1]), [*readers][-1])))
+                    raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, known are {known}")
+                missing = [each for each in missing if each != word]
+                values[word] = readers[word](value, full)
+        if missing:
+            raise InvalidValueError(
+                f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {path}"
+            )
+        return values if len(values) == len(node.value) else None
+
+    def _pattern_rule(self, node: yaml.Node, path: str) -> Sequence[ResourceRule]:
+        """Read a rule of NVIDIA's form: a pattern for the product of a GPU, or for the profile of a MIG device."""
+        values = self._keys(node, path, {"pattern": self._pattern, "name": self._name}, ("pattern", "name"))
+        if values is None:
+            return ()
+        pattern = (values["pattern"],)
+        selector = Selector(products=pattern) if path == GPUS else Selector(profiles=pattern, kinds=(MIG,))
+        return (ResourceRule(selector=selector, name=values["name"], origin=self._origin(node)),)
+
+    def _own_rule(self, node: yaml.Node, path: str) -> Sequence[OwnRule]:
+        readers: Mapping[str, Read] = {
+            "uuid": self._several(_parse_uuid),
+            "index": self._several(_parse_place),
+            "pci": self._several(_parse_address),
+            "product": self._several(_parse_pattern),
+            "profile": self._several(_parse_pattern),
+            "kind": self._several(_parse_kind),
+            "name": self._name,
+            "never": self._never,
+            "replicas": self._parsed(_replicas_from(1)),
+            "failRequestsGreaterThanOne": self._switch,
+        }
+        values = self._keys(node, path, readers, ())
+        if values is None:
+            return ()
+        self._check_together(node, values)
+        uuid, index, pci, product, profile, kind = (values.get(word, ()) for word in _SELECTING)
+        sharing = Sharing(
+            replicas=values.get("replicas", 1), one_per_request=values.get("failRequestsGreaterThanOne", False)
+        )
+        rule = ResourceRule(
+            selector=Selector(ids=uuid, places=index, addresses=pci, products=product, profiles=profile, kinds=kind),
+            name=values.get("name"),
+            sharing=sharing,
+            origin=self._origin(node),
+        )
+        return (OwnRule(rule, has_replicas="replicas" in values),)
+
+    def _check_together(self, node: yaml.Node, values: Mapping[str, object]) -> None:
+        """Check what the keys of an entry of `resources.rules` say together."""
+        place = self._document.place(node)
+        if ("name" in values) == ("never" in values):
+            both = "name and never are both there" if "name" in values else "name missing"
+            raise InvalidValueError(f"{place}: {both} in an entry of {RULES}, allowed is a name, or never: true")
+        shared = [word for word in ("replicas", "failRequestsGreaterThanOne") if word in values]
+        if "never" in values and shared:
+            raise InvalidValueError(
+                f"{place}: {' and '.join(shared)} in an entry of {RULES} with never, allowed is never alone"
+            )
+        if "failRequestsGreaterThanOne" in values and "replicas" not in values:
+            raise InvalidValueError(
+                f"{place}: failRequestsGreaterThanOne in an entry of {RULES} without replicas, which are needed with it"
+            )
+
+    def _time_slicing(self, node: yaml.Node) -> TimeSlicing:
+        readers: Mapping[str, Read] = {
+            "renameByDefault": self._switch,
+            "failRequestsGreaterThanOne": self._switch,
+            "resources": self._shared_resources,
+        }
+        values = self._keys(node, TIME_SLICING, readers, ("resources",)) or {}
+        return TimeSlicing(
+            resources=values.get("resources", ()),
+            rename_by_default=values.get("renameByDefault", False),
+            one_per_request=values.get("failRequestsGreaterThanOne", False),
+        )
+
+    def _shared_resources(self, node: yaml.Node, full: str) -> tuple[SharedResource, ...]:
+        shared = self._list(node, full, "a list with name and replicas each", self._shared_resource)
+        first: dict[ResourceName, Place] = {}
+        for each in shared:
+            with self._document.collecting():
+                if each.name in first:
+                    raise InvalidValueError(
+                        f"{each.place}: {full}.name: {each.name} occurs twice, first at {first[each.name]}; "
+                        f"{RULES} can share devices of one name differently"
+                    )
+                first[each.name] = each.place
+        return shared
+
+    def _shared_resource(self, node: yaml.Node, path: str) -> Sequence[SharedResource]:
+        readers: Mapping[str, Read] = {
+            "name": self._name,
+            "replicas": self._parsed(_replicas_from(2)),
+            "rename": self._name,
+            "devices": self._devices,
+        }
+        values = self._keys(node, path, readers, ("name", "replicas"))
+        return () if values is None else (SharedResource(**values, place=self._document.place(node)),)
+
+    def _devices(self, node: yaml.Node, full: str) -> Chosen:
+        """Read which devices of a resource are shared: all, a number of them, or a list of indexes and UUIDs."""
+        if isinstance(node, yaml.SequenceNode) and node.value:
+            words = [self._document.word(each, full, _ANY_WORD) for each in node.value]
+            ids = [_at(word, full, _parse_uuid) for word in words if word.text.startswith(_IDS)]
+            places = [_at(word, full, _parse_device) for word in words if not word.text.startswith(_IDS)]
+            return Chosen(ids=tuple(dict.fromkeys(ids)), places=tuple(dict.fromkeys(places)))
+        written = self._document.word(node, full, _ANY_WORD, "all, a number, and a list of indexes and UUIDs")
+        return ALL if written.text == "all" else Chosen(at_most=_at(written, full, _parse_count))
+
+    def _several(self, parse: Callable[[str], T]) -> Read:
+        """Return a reader for one word or a list of words."""
+
+        def read(node: yaml.Node, full: str) -> tuple[T, ...]:
+            nodes = node.value if isinstance(node, yaml.SequenceNode) and node.value else [node]
+            words = [self._document.word(each, full, _ANY_WORD, "a word or a list of words") for each in nodes]
+            return tuple(dict.fromkeys(_at(word, full, parse) for word in words))
+
+        return read
+
+    def _parsed(self, parse: Callable[[str], T]) -> Read:
+        return lambda node, full: _at(self._document.word(node, full, _ANY_WORD), full, parse)
+
+    def _switch(self, node: yaml.Node, full: str) -> bool:
+        return parse_switch(self._document.word(node, full, (SWITCH,), "true and false, without quotes").text)
+
+    def _never(self, node: yaml.Node, full: str) -> bool:
+        if not self._switch(node, full):
+            raise InvalidValueError(f"{self._document.place(node)}: {full} is false, allowed is true; or give a name")
+        return True
+
+    def _pattern(self, node: yaml.Node, full: str) -> str:
+        return _at(self._document.word(node, full, (STRING,)), full, _parse_pattern)
+
+    def _name(self, node: yaml.Node, full: str) -> ResourceName:
+        name = self._document.word(node, full, (STRING,))
+        try:
+            return parse_resource_name(name.text if "/" in name.text else _NVIDIA_DOMAIN + name.text)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{name.place}: {error}") from error
+
+    def _origin(self, node: yaml.Node) -> str:
+        return f"file {self._document.place(node).line}"
+
+
+def _at(written: FileValue, full: str, parse: Callable[[str], T]) -> T:
+    """Return the value of a text. An error says where it stands."""
+    try:
+        return parse(written.text)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{written.place}: {full}{error}") from error
+
+
+def _parse_pattern(text: str) -> str:
+    """Return a shell pattern. One bracket without the other would be taken as a character."""
+    if not text:
+        raise InvalidValueError(" is empty; '*' matches every one")
+    if "[" in _CLASS.sub("", text):
+        raise InvalidValueError(f": {text[:80]!r} has a [ without ], allowed is [[] for the character itself")
+    return text
+
+
+def _parse_uuid(text: str) -> FaultId:
+    if not text.startswith(_IDS):
+        raise InvalidValueError(f": {text[:80]!r}, allowed are UUIDs, which begin with GPU- or MIG-")
+    try:
+        return parse_device_id(text)
+    except InvalidValueError as error:
+        raise InvalidValueError(f": {error}") from error
+
+
+def _parse_place(text: str) -> rules.Place:
+    """Return the index of a GPU, such as ``0``, or that of a MIG device, such as ``0:1``."""
+    numbers = text.split(":")
+    if len(numbers) > len(("GPU", "MIG")) or not all(_is_number(each) for each in numbers):
+        raise InvalidValueError(f": {text[:80]!r}, allowed are indexes such as 0, and 0:1 for a MIG device")
+    return tuple(map(int, numbers))
+
+
+def _parse_device(text: str) -> rules.Place:
+    try:
+        return _parse_place(text)
+    except InvalidValueError:
+        raise InvalidValueError(
+            f": {text[:80]!r}, allowed are indexes such as 0 or 0:1, and UUIDs, which begin with GPU- or MIG-"
+        ) from None
+
+
+def _parse_address(text: str) -> str:
+    """Return a PCI address as sysfs writes it. `nvidia-smi` writes eight digits before the first colon."""
+    found = _PCI.fullmatch(text)
+    if found is None:
+        raise InvalidValueError(f": {text[:80]!r}, allowed are PCI addresses such as 0000:3b:00.0")
+    domain, bus, device, function = found.groups()
+    return f"{int(domain or '0', 16):04x}:{bus}:{device}.{function}".lower()
+
+
+def _parse_kind(text: str) -> str:
+    if text not in KINDS:
+        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(KINDS)}")
+    return text
+
+
+def _parse_count(text: str) -> int:
+    if not _is_number(text) or int(text) < 1:
+        raise InvalidValueError(
+            f": {text[:80]!r}, allowed are all, a number from 1 on, and a list of indexes and UUIDs"
+        )
+    return int(text)
+
+
+def _replicas_from(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not _is_number(text) or not least <= int(text) <= MAX_REPLICAS:
+            raise InvalidValueError(f": {text[:80]!r}, allowed are {least} to {MAX_REPLICAS}")
+        return int(text)
+
+    return parse
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
