@@ -75,6 +75,23 @@ async def test_a_file_that_is_broken_or_gone_is_a_finding_and_all_else_is_looked
         assert errors.splitlines() == [f"plugin-gateway: {each}" for each in told]
 
 
+async def test_rules_are_those_of_the_gateway_also_where_its_file_is_broken(
+    kubelet_dir: Path, driver: Driver, config: Path
+) -> None:
+    rules = [f"{{uuid: {driver.uuid(0)}, never: true}}", "{index: 1, name: shared, replicas: 3}"]
+    config.write_text(f"version: v1\nresources: {{rules: [{', '.join(rules)}]}}\n")
+    async with gateway(kubelet_dir, driver, config):
+        config.write_text(BROKEN)
+        _, output, _ = await run_to_end("devices", "--json", "--explain", environment=driver.environment)
+        told = json.loads(output)
+        assert [(each["id"], each["resource"], each["replicas"]) for each in told["devices"]][:2] == [
+            (driver.uuid(1), "nvidia.com/shared", 3),
+            (driver.uuid(2), "nvidia.com/gpu", 1),
+        ]
+        assert [each["origin"] for each in told["rules"]] == [f"file {config}:2", f"file {config}:2", None]
+        assert [each["taken_by"] for each in told["explained"]] == [0, 1, *[2] * 6]
+
+
 async def test_a_file_that_the_gateway_refused_is_told_once(kubelet_dir: Path, driver: Driver, config: Path) -> None:
     async with gateway(kubelet_dir, driver, config):
         config.write_text(BROKEN)
@@ -135,7 +152,10 @@ async def test_flags_are_laid_over_those_of_the_gateway(
             {"--kubelet-dir", "--state-dir", "--driver-root", "--driver-root-ctr-path", "--dev-root", "--backend"}
             | {"--kernel-log"},
         ),
-        ("devices", {"--state-dir", "--driver-root", "--driver-root-ctr-path", "--backend", "--resource-name"}),
+        (
+            "devices",
+            {"--state-dir", "--driver-root", "--driver-root-ctr-path", "--backend", "--resource-name", "--explain"},
+        ),
         (
             "health-policy",
             {"--quiet-time", "--probation", "--decision-time", "--driver-timeout", "--flap-count", "--flap-window"}

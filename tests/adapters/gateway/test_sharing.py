@@ -1,6 +1,7 @@
 """Devices that several containers share, and a change of how they are shared while pods hold them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.serving import resource as served
 from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
 
 Rules = tuple[ResourceRule, ...]
@@ -115,3 +116,30 @@ async def test_a_replica_that_was_granted_a_moment_ago_is_unhealthy_before_it_le
             f"{FIRST}::2": Health.UNHEALTHY.value,
         }
         await kubelet.wait_for(lambda: len(kubelet.lists[-1].devices) == 2, what="a list without it")
+
+
+async def test_rules_that_may_be_a_mistake_and_devices_that_one_excludes_are_logged_once(
+    kubelet_dir: Path, told: list[dict[str, Any]]
+) -> None:
+    def said(event: str, field: str) -> list[Any]:
+        return [line[field] for line in told if line["event"] == event]
+
+    rules = (
+        ResourceRule(selector=Selector(places=((0,),)), name=None, origin="line 1"),
+        ResourceRule(selector=Selector(products=("*A100*",)), name=A100, origin="line 2"),
+        ResourceRule(name=RESOURCE),
+    )
+    node = Node(kubelet_dir, rules=rules)
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=3):
+        await allocatable(kubelet, 2)
+        node.see([device(0), device(1)])
+        await allocatable(kubelet, 1)
+        assert said("a rule for resources may be a mistake", "problem") == [
+            "the rule *A100*=nvidia.com/a100 (line 2) matches no device of this machine"
+        ]
+        node.gateway.apply(node.serving_policy._replace(rules=rules[1:]))
+        await allocatable(kubelet, 2)
+        assert said("devices that a rule excludes are not offered", "devices") == [[FIRST], []]
+        node.gateway.apply(node.serving_policy._replace(rules=rules))
+        assert said("devices that a rule excludes are not offered", "devices") == [[FIRST], [], [FIRST]]
+        assert len(said("a rule for resources may be a mistake", "problem")) == 1

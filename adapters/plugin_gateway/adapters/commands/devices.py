@@ -1,7 +1,8 @@
 """`plugin-gateway devices`: prints the devices that would be offered, as a table or as JSON."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
@@ -12,10 +13,17 @@ from plugin_gateway.adapters.support.terminal import print_json, print_lines, pr
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
-from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
-from plugin_gateway.core.resources.assignment import advertise, unmatched
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import (
+    DoubtfulRule,
+    Explanation,
+    Missed,
+    ResourceRule,
+    WhyNot,
+    doubtful,
+    explain,
+)
 
 FLAGS = (
     Options.driver_root,
@@ -28,12 +36,52 @@ FLAGS = (
 """The options that replace what the gateway has."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What is shown: the devices, and what the rules make of them."""
+
+    inventory: Inventory
+    rules: Sequence[ResourceRule]
+    devices: Sequence[Explanation]
+    """All devices that can be given out, each with the rule that took it, and why the others did not."""
+    doubts: Sequence[DoubtfulRule]
+    remarks: Sequence[str]
+    """What the configuration file says to no effect."""
+    problems: Sequence[str]
+    """Why a gateway with this configuration would not start."""
+
+    def taken(self) -> Iterator[tuple[ResourceName, ResourceRule, Device]]:
+        """Yield each device that is offered, with its resource and the rule that took it."""
+        for each in self.devices:
+            rule = None if each.taker is None else self.rules[each.taker]
+            name = None if rule is None else rule.name_for(each.device)
+            if rule is not None and name is not None:
+                yield name, rule, each.device
+
+    @property
+    def unmatched(self) -> Sequence[Device]:
+        """The devices that no rule matches."""
+        return [each.device for each in self.devices if each.taker is None]
+
+    @property
+    def excluded(self) -> Sequence[tuple[Device, ResourceRule]]:
+        """The devices that a rule excludes."""
+        return [
+            (each.device, self.rules[each.taker])
+            for each in self.devices
+            if each.taker is not None and self.rules[each.taker].name is None
+        ]
+
+
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command."""
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(parser, FLAGS)
         add_json_flag(parser)
+        parser.add_argument(
+            "--explain", action="store_true", help="tell of each device which rule took it, and why the others did not"
+        )
 
     return SubCommand(add_arguments, lambda parsed: run(parsed, parts))
 
@@ -48,10 +96,10 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     if hasattr(parsed, "config_file") and view.problems:
         raise InvalidValuesError(view.problems)
     backend = parts.make_backend(view.settings.backend, view.settings.container_driver_root, "")
-    return show_devices(backend, view, as_json=parsed.json)
+    return show_devices(backend, view, as_json=parsed.json, with_reasons=parsed.explain)
 
 
-def show_devices(backend: Backend, view: View, *, as_json: bool) -> int:
+def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: bool) -> int:
     """Ask the driver once, and print its devices.
 
     Return 1 if it does not answer, or the gateway's configuration has problems, which are shown too.
@@ -61,28 +109,26 @@ def show_devices(backend: Backend, view: View, *, as_json: bool) -> int:
     if isinstance(inventory, DriverUnavailable):
         complain("; ".join(filter(None, (inventory.problem, inventory.todo))))
         return 1
-    offered = [
-        (name, device)
-        for name, advertisement in advertise(State(inventory=inventory), rules).items()
-        for device in advertisement.devices
-    ]
-    left_out = unmatched(State(inventory=inventory), rules)
+    shown = Shown(
+        inventory=inventory,
+        rules=rules,
+        devices=explain(inventory.devices, rules),
+        doubts=doubtful(inventory, rules),
+        remarks=view.settings.remarks,
+        problems=view.problems,
+    )
     if as_json:
-        _print_json(inventory, offered, left_out, view.problems)
-    else:
-        _print_table(inventory, offered, left_out)
-        for problem in view.problems:
-            complain(problem)
+        print_json({**_as_json(shown), **(_reasons_as_json(shown) if with_reasons else {})})
+        return 1 if view.problems else 0
+    _print_table(shown)
+    print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ())])
+    for problem in view.problems:
+        complain(problem)
     return 1 if view.problems else 0
 
 
-def _print_json(
-    inventory: Inventory,
-    offered: Sequence[tuple[ResourceName, Device]],
-    left_out: Sequence[Device],
-    problems: Sequence[str],
-) -> None:
-    """Print all devices as one JSON object."""
+def _as_json(shown: Shown) -> Mapping[str, object]:
+    """Return all devices as values of JSON."""
     devices = [
         {
             "resource": name,
@@ -94,26 +140,60 @@ def _print_json(
             "memory_bytes": device.memory_bytes,
             "numa_node": device.physical.numa_node,
             "nodes": list(device.nodes),
+            "replicas": rule.sharing.replicas,
         }
-        for name, device in offered
+        for name, rule, device in shown.taken()
     ]
+    inventory = shown.inventory
     rejected, aside = ([each._asdict() for each in group] for group in (inventory.rejected, inventory.set_aside))
-    unknown = [{"id": device.id, "product": device.physical.product} for device in left_out]
-    print_json(
-        {
-            "devices": devices,
-            "unmatched": unknown,
-            "rejected": rejected,
-            "set_aside": aside,
-            "problems": list(problems),
-        }
-    )
+    return {
+        "devices": devices,
+        "unmatched": [{"id": device.id, "product": device.physical.product} for device in shown.unmatched],
+        "excluded": [{"id": device.id, "rule": rule.words} for device, rule in shown.excluded],
+        "rejected": rejected,
+        "set_aside": aside,
+        "doubtful_rules": [
+            {
+                "rule": each.number,
+                "doubt": each.doubt.value,
+                "absent": list(each.absent),
+                "taken_by": list(each.takers),
+                "words": each.words(shown.rules),
+            }
+            for each in shown.doubts
+        ],
+        "remarks": list(shown.remarks),
+        "problems": list(shown.problems),
+    }
 
 
-def _print_table(
-    inventory: Inventory, offered: Sequence[tuple[ResourceName, Device]], left_out: Sequence[Device]
-) -> None:
-    """Print a table for each resource, and a line for each device that is not offered."""
+def _reasons_as_json(shown: Shown) -> Mapping[str, object]:
+    return {
+        "rules": [{"words": rule.words, "origin": rule.origin or None} for rule in shown.rules],
+        "explained": [
+            {
+                "id": each.device.id,
+                "taken_by": each.taker,
+                "others": [{"rule": number, **_why_not_as_json(why)} for number, why in each.others.items()],
+            }
+            for each in shown.devices
+        ],
+    }
+
+
+def _why_not_as_json(why: WhyNot) -> Mapping[str, object]:
+    if not isinstance(why, Missed):
+        return {"why_not": str(why)}
+    return {
+        "why_not": str(why),
+        "condition": why.condition.value,
+        "allowed": list(why.allowed),
+        "found": why.found or None,
+    }
+
+
+def _print_table(shown: Shown) -> None:
+    """Print a table for each resource."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
@@ -121,7 +201,10 @@ def _print_table(
 
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=120)
-    for name in dict(offered):
+    taken = list(shown.taken())
+    for name in dict.fromkeys(name for name, _, _ in taken):
+        mine = [(rule, device) for resource, rule, device in taken if resource == name]
+        is_shared = any(rule.sharing.replicas > 1 for rule, _ in mine)
         table = Table(
             "#",
             Column("id", no_wrap=True),
@@ -129,24 +212,52 @@ def _print_table(
             Column("memory", justify="right"),
             "NUMA",
             Column("PCI address", no_wrap=True),
-            title=f"{name}: {sum(resource == name for resource, _ in offered)} devices",
+            *([Column("replicas", justify="right")] if is_shared else ()),
+            title=_title(name, mine),
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
             title_justify="left",
         )
-        for device in [device for resource, device in offered if resource == name]:
-            table.add_row(*(Text(printable(cell)) for cell in _cells(device)))
+        for rule, device in mine:
+            cells = (*_cells(device), *((str(rule.sharing.replicas),) if is_shared else ()))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         console.print(table)
-    lines = [] if offered else ["no device is offered under any resource"]
-    lines += [
-        f"not offered: {device.id}: no rule under resources matches {device.physical.product!r}" for device in left_out
-    ]
-    print_lines(
-        [
-            *lines,
-            *(f"not offered: {each.place}: {each.problem}" for each in (*inventory.rejected, *inventory.set_aside)),
-        ]
-    )
+
+
+def _title(name: ResourceName, mine: Sequence[tuple[ResourceRule, Device]]) -> str:
+    """Return what stands above a table: how many devices there are, and how many a kubelet counts."""
+    counted = sum(rule.sharing.replicas for rule, _ in mine)
+    return f"{name}: {len(mine)} devices" + (f", {counted} with their replicas" if counted > len(mine) else "")
+
+
+def _left_out(shown: Shown) -> Iterator[str]:
+    """Yield a line for each device that is not offered, and for each rule that may be a mistake."""
+    if not any(shown.taken()):
+        yield "no device is offered under any resource"
+    for device in shown.unmatched:
+        yield f"not offered: {device.id}: no rule under resources matches {device.physical.product!r}"
+    for device, rule in shown.excluded:
+        yield f"not offered: {device.id}: {_rule(rule)}"
+    for each in (*shown.inventory.rejected, *shown.inventory.set_aside):
+        yield f"not offered: {each.place}: {each.problem}"
+    for doubt in shown.doubts:
+        yield f"note: {doubt.words(shown.rules)}"
+    for remark in shown.remarks:
+        yield f"note: {remark}"
+
+
+def _reasons(shown: Shown) -> Iterator[str]:
+    """Yield for each device which rule took it, and why the others did not."""
+    rules = [f"rule {number}: {_rule(rule)}" for number, rule in enumerate(shown.rules, 1)]
+    for each in shown.devices:
+        yield f"{each.device.place_words} {each.device.id}, {each.device.physical.product}"
+        yield "  taken by no rule" if each.taker is None else f"  taken by {rules[each.taker]}"
+        for number, why in each.others.items():
+            yield f"  not by {rules[number]}: {why}"
+
+
+def _rule(rule: ResourceRule) -> str:
+    return f"{rule.words} ({rule.origin})" if rule.origin else rule.words
 
 
 def _cells(device: Device) -> tuple[str, ...]:

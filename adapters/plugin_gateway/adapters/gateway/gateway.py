@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from plugin_gateway.adapters.gateway.change_log import log_changes, log_withheld
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.rule_log import RuleLog
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, FaultId
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Fault, Moment
@@ -23,7 +24,7 @@ from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
-from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names, unmatched
+from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -112,7 +113,7 @@ class Gateway:
         self.alive_at = math.inf
         """When this process was last seen to run, on the uptime clock. Infinite before its first look at the clock."""
         self._served: dict[ResourceName, ServedResource] = {}
-        self._unmatched: tuple[Device, ...] = ()
+        self._rule_log = RuleLog()
         self._held: Held = {}
         """Who holds which device, and in which form, as it was seen last."""
         self._overruled: set[DeviceId] = set()
@@ -333,7 +334,7 @@ class Gateway:
         A resource without devices stays registered with an empty list, unless no rule names it any more.
         """
         self._published = self._state
-        self._log_unmatched()
+        self._rule_log.look(self._state, self.rules)
         wanted = self._withhold(advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints))
         kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
@@ -362,17 +363,6 @@ class Gateway:
         if ended := [device for device in before if device not in self.withheld]:
             log.info("devices are not held in another form any more", count=len(ended), devices=ended[:MAX_NAMES])
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
-
-    def _log_unmatched(self) -> None:
-        """Log the devices that no rule matches, if they are not the same as before."""
-        before, self._unmatched = self._unmatched, unmatched(self._state, self._serving_policy.rules)
-        if self._unmatched and self._unmatched != before:
-            log.warning(
-                "devices match no rule under resources, they are not offered",
-                count=len(self._unmatched),
-                devices=[device.id for device in self._unmatched[:MAX_NAMES]],
-                products=sorted({device.physical.product for device in self._unmatched}),
-            )
 
     def _remove(self, name: ResourceName) -> None:
         """Remove a resource. The kubelet has received its empty list before."""

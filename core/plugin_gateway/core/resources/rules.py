@@ -1,7 +1,7 @@
 """Rules: which devices are offered under which name, how they are shared, and which are never offered.
 
 A rule has a selector. The first rule whose selector matches a device takes it, and decides. All functions are pure:
-they say which rule took a device, why the others did not, and which rules are probably a mistake.
+they say which rule took a device, why the others did not, and which rules may be a mistake.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ class Full(NamedTuple):
     at_most: int
 
     def __str__(self) -> str:
-        return f"it takes {self.at_most} devices and has them"
+        return f"it has taken {self.at_most} already, and may take no more"
 
 
 class Later(NamedTuple):
@@ -244,7 +244,7 @@ def explain(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> tuple[E
 
 
 class Doubt(Enum):
-    """What is probably wrong with a rule. The values are words for programs."""
+    """What may be wrong with a rule. The values are words for programs."""
 
     MATCHES_NOTHING = "matches_nothing"
     """No device of this machine fulfils its conditions."""
@@ -255,7 +255,7 @@ class Doubt(Enum):
 
 
 class DoubtfulRule(NamedTuple):
-    """A rule that is probably a mistake. The others are followed as they are."""
+    """A rule that may be a mistake. The others are followed as they are."""
 
     number: int
     """The number of the rule, counted from 0."""
@@ -265,9 +265,27 @@ class DoubtfulRule(NamedTuple):
     takers: tuple[int, ...] = ()
     """The numbers of the rules that take what it matches."""
 
+    def words(self, rules: Sequence[ResourceRule]) -> str:
+        """Return it as people read it. ``rules`` are those that its numbers count."""
+        rule = rules[self.number]
+        told = f"the rule {rule.words} ({rule.origin})"
+        match self.doubt:
+            case Doubt.NAMES_ABSENT:
+                return f"{told} names what this machine does not have: {', '.join(self.absent)}"
+            case Doubt.IS_SHADOWED:
+                earlier = ", ".join(rules[number].words for number in self.takers)
+                return f"{told} gets no device, because earlier rules take all that match it: {earlier}"
+            case Doubt.MATCHES_NOTHING:
+                return f"{told} matches no device of this machine"
+
 
 def doubtful(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[DoubtfulRule, ...]:
-    """Return the rules that are probably a mistake, of those that an administrator wrote."""
+    """Return the rules that may be a mistake, of those that an administrator wrote.
+
+    A machine without any device says nothing about them.
+    """
+    if not inventory.physical:
+        return ()
     chosen = takers(inventory.devices, rules)
     return tuple(
         each for number, rule in enumerate(rules) if rule.origin for each in _doubts(number, rule, inventory, chosen)

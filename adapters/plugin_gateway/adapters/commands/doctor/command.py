@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
-from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, mend
+from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
@@ -84,6 +84,7 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
     is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
     inventory = ask_driver(backend)
     yield from node_checks.check_inventory(inventory, settings.resources)
+    yield from (hint(remark, "take it out, or correct the name") for remark in settings.remarks)
     if isinstance(inventory, Inventory):
         yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
         yield from kubelet_checks.check_checkpoint(

@@ -14,9 +14,9 @@ from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_m
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import unmatched
+from plugin_gateway.core.resources.assignment import excluded, unmatched
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, doubtful
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -74,9 +74,19 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
             f"{device.id} is not offered: no rule matches {device.physical.product!r}",
             "add a rule under resources in the configuration file",
         )
+    yield from check_rules(inventory, rules)
     deaf = [device.id for device in inventory.physical if not device.reports_faults]
     if deaf:
         yield hint(f"the driver does not report faults of {', '.join(deaf)}; only checks find them")
+
+
+def check_rules(inventory: Inventory, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
+    """Report the devices that a rule excludes, and the rules that may be a mistake."""
+    never = excluded(State(inventory=inventory), rules)
+    if never:
+        yield hint(f"not offered, as a rule says: {', '.join(device.id for device in never)}")
+    for each in doubtful(inventory, rules):
+        yield hint(each.words(rules), "plugin-gateway devices --explain tells which rule takes which device")
 
 
 def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
