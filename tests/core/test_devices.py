@@ -19,6 +19,7 @@ from plugin_gateway.core.devices import (
     Recipe,
     device_of,
     diff,
+    id_order,
     is_replica,
     offered_id,
     parse_device_id,
@@ -206,3 +207,7 @@ def test_an_inventory_explains_each_of_its_devices(
     with pytest.raises(InvalidValueError) as caught:
         Inventory(physical=physical, devices=devices, recipes=recipes)
     assert str(caught.value) == problem
+
+
+def test_ids_are_ordered_by_device_and_by_the_number_of_the_replica() -> None:
+    assert sorted(["b::0", "a::10", "a::2", "a::x", "a"], key=id_order) == ["a", "a::x", "a::2", "a::10", "b::0"]

@@ -65,6 +65,12 @@ def is_replica(offered: str) -> bool:
     return REPLICA_MARK in offered
 
 
+def id_order(offered: str) -> tuple[str, int, str]:
+    """Return the key by which ids are ordered for people: replica 10 of a device comes after its replica 9."""
+    device, _, replica = offered.partition(REPLICA_MARK)
+    return device, int(replica) if replica.isascii() and replica.isdigit() else -1, replica
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhysicalDevice:
     """A device of the machine, as its driver describes it."""

@@ -24,6 +24,8 @@ from plugin_gateway.adapters.commands.inspect.command import Wish, find_sockets,
 from plugin_gateway.adapters.commands.inspect.plugin_client import InspectionError
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
 
 
 async def inspected(
@@ -81,6 +83,31 @@ async def test_our_own_socket_without_a_kubelet_says_that_nobody_listens(
     assert "in force     none: no kubelet holds a stream on it" in output
     assert f"{device(7).id}  Healthy  1" in output
     assert f"prefers      {device(0).id}, {device(1).id}" in output
+
+
+async def test_replicas_have_one_line_for_each_device(kubelet_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rules = (
+        ResourceRule(selector=Selector(places=((0,), (1,))), name=RESOURCE, sharing=Sharing(replicas=12)),
+        ResourceRule(name=RESOURCE),
+    )
+    async with running(Node(kubelet_dir, rules=rules), devices=3) as node:
+        node.fail(1)
+        await until(lambda: bool(node.gateway.state.faults), "the fault")
+        (path,) = find_sockets(kubelet_dir)
+        assert await asyncio.to_thread(inspect, [path], Wish(), as_json=False) == 0
+        lines = capsys.readouterr().out.splitlines()
+        allocate = Wish(allocate=[f"{device(0).id}::11", f"{device(0).id}::2"])
+        _, report, errors = await inspected(capsys, path, allocate)
+    assert lines[-3:] == [
+        f"{device(0).id}::0 to ::11 (12)  Healthy    0",
+        f"{device(1).id}::0 to ::11 (12)  Unhealthy  0",
+        f"{device(2).id}                  Healthy    0",
+    ]
+    assert report is not None
+    ids = [each["id"] for each in report["devices"]]  # type: ignore[attr-defined]
+    assert ids == [*(f"{device(index).id}::{number}" for index in (0, 1) for number in range(12)), device(2).id]
+    assert json.dumps(report["allocated"]).count(device(0).id) == 1
+    assert not errors
 
 
 @pytest.mark.parametrize(("name", "package"), [("1.9", "deviceplugin"), ("1.36", "v1beta1")])

@@ -16,9 +16,13 @@ from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported
 from plugin_gateway.core.health.policy import family_of, token_of
 from plugin_gateway.core.registration.failures import Failure, Reason
+from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 Labels = tuple[str, ...]
+OTHER = ResourceName("nvidia.com/gpu.shared")
 PATH = "/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1: cannot open shared object file"
 
 
@@ -123,6 +127,37 @@ async def test_devices_that_pods_hold_are_counted_once_and_without_pods_that_are
         assert (await measured(node, plugins))[name] == 3
         path.write_text("{")
         assert name not in await measured(node, plugins)
+
+
+async def test_replicas_are_counted_beside_their_devices_and_have_no_metric_of_their_own(kubelet_dir: Path) -> None:
+    plugins = kubelet_dir / "device-plugins"
+    plugins.mkdir()
+    rules = (
+        ResourceRule(selector=Selector(places=((0,),)), name=OTHER, sharing=Sharing(replicas=64)),
+        ResourceRule(selector=Selector(places=((7,),)), name=None),
+        ResourceRule(name=RESOURCE, sharing=Sharing(replicas=3)),
+    )
+    node, first = Node(plugins, rules=rules), device(1).id
+    (plugins / "kubelet_internal_checkpoint").write_text(
+        checkpoint(("one", [f"{first}::0", f"{first}::2"]), ("two", [f"{device(2).id}::1"]))
+    )
+    for uid in ("one", "two"):
+        (kubelet_dir / "pods" / uid).mkdir(parents=True)
+    async with running(node):
+        await until(lambda: len(node.gateway.state.devices) == 8, "8 devices")
+        found = await measured(node, plugins)
+        page = (await page_of(node, "/", plugins)).body
+        status = json.loads((await page_of(node, "/status", plugins)).body)
+    assert found["plugin_gateway_replicas", (RESOURCE,)] == 18
+    assert found["plugin_gateway_replicas", (OTHER,)] == 64
+    assert found["plugin_gateway_devices", ("healthy", RESOURCE)] == 6
+    assert found["plugin_gateway_replicas_held", (RESOURCE,)] == 3
+    assert found["plugin_gateway_devices_held", (RESOURCE,)] == 2
+    assert not any("::" in label for _, labels in found for label in labels)
+    assert [each["replicas"] for each in status["devices"]] == [64, *[3] * 6, None]
+    assert f"<td>{OTHER} x64<td>" in page
+    assert page.count(f"<td>{RESOURCE} x3<td>") == 6
+    assert page.count("<td>not offered<td>") == 1
 
 
 async def test_a_silent_driver_has_the_time_of_its_last_sign(kubelet_dir: Path) -> None:

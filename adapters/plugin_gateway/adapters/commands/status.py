@@ -228,8 +228,7 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
 
 def _row(device: DeviceStatus) -> tuple[str, ...]:
     since = local_time(device.since) if device.since is not None else ""
-    resource = device.resource or "not offered"
-    return str(device.index), device.id, device.product or "", resource, device.health.value, since
+    return str(device.index), device.id, device.product or "", device.offer_words, device.health.value, since
 
 
 def _reported(devices: Sequence[DeviceStatus]) -> list[str]:

@@ -192,6 +192,8 @@ class DeviceStatus:
     """Empty if it is not known. Null if the driver does not show it now."""
     resource: str | None = None
     """The resource under which it is offered. Null if it is not offered."""
+    replicas: int | None = None
+    """How many containers may share it. Null if it is not offered, or the gateway is too old to say it."""
     health: Stage
     """Only a healthy device is given out. One on probation is watched for a time first."""
     reason: str | None = None
@@ -212,6 +214,12 @@ class DeviceStatus:
     """The lasting problems that the policy only reports, for people."""
     repeated: tuple[RepeatedEvidence, ...] = ()
     """The evidence that the policy acts on only when it is repeated."""
+
+    @property
+    def offer_words(self) -> str:
+        """Under which name it is offered, for people, and how many containers may share it."""
+        shared = f" x{self.replicas}" if self.replicas is not None and self.replicas > 1 else ""
+        return f"{self.resource}{shared}" if self.resource is not None else "not offered"
 
     @property
     def is_healthy(self) -> bool:

@@ -1,8 +1,9 @@
 """Makes the status from the gateway."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from typing import NamedTuple
 
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
@@ -24,26 +25,32 @@ from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import advertise
+from plugin_gateway.core.resources.rules import takers
 
 HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
 """A pod holds the device in another form, such as another resource. No policy decides about it."""
 
 
+class _Offer(NamedTuple):
+    """How a device is offered."""
+
+    resource: str | None
+    replicas: int | None
+
+
+NOT_OFFERED = _Offer(None, None)
+
+
 def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | None, process: ProcessStatus) -> Status:
     """Return the status of this moment. ``released`` says whether an operator has released the driver."""
     state = gateway.state
-    resources = {
-        device.id: name
-        for name, advertisement in advertise(state, gateway.rules).items()
-        for device in advertisement.devices
-    }
+    offers = _offers(gateway)
     return Status(
         **{field.name: getattr(process, field.name) for field in fields(process)},
         driver=_driver(state, released),
         resources=tuple(map(_resource, gateway.registrar.status())),
         devices=(
-            *(_present(gateway, device, resources.get(device.id)) for device in state.devices),
+            *(_present(gateway, device, offers.get(device.id, NOT_OFFERED)) for device in state.devices),
             *(_not_given_out(gateway, physical) for physical in _without_devices(state)),
         ),
         absent=tuple(health_of(gateway, device) for device in state.faults if not state.has(device)),
@@ -93,18 +100,28 @@ def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
     )
 
 
-def _present(gateway: Gateway, device: Device, resource: str | None) -> DeviceStatus:
+def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
+    """Return how each device is offered. One that is not is left out."""
+    state, rules = gateway.state, gateway.rules
+    chosen = zip(state.devices, takers(state.devices, rules), strict=True)
+    named = [
+        (device, rules[taker].name_for(device), rules[taker].sharing) for device, taker in chosen if taker is not None
+    ]
+    return {device.id: _Offer(name, sharing.replicas) for device, name, sharing in named if name is not None}
+
+
+def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
     """Return a device with its health. What its physical device has, it has too."""
     physical, unhealthy = device.physical, gateway.state.fault_of(device.id) or device.id
     if device.is_whole:
-        return replace(_described(gateway, unhealthy, physical, physical.id), resource=resource)
+        return replace(_described(gateway, unhealthy, physical, physical.id), **offer._asdict())
     return replace(
         _described(gateway, unhealthy, physical, physical.id, device.id),
         id=device.id,
         physical=physical.id,
         kind=device.kind,
         profile=device.profile or None,
-        resource=resource,
+        **offer._asdict(),
     )
 
 

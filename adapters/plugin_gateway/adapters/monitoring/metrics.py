@@ -19,6 +19,7 @@ from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.status import DeviceStatus, Status
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import mark_gone
+from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.faults import Stage
 from plugin_gateway.core.health.policy import Action, token_of
@@ -76,8 +77,9 @@ class _Collector:
                 devices.setdefault(device.resource, []).append(device)
         yield self._build(status)
         yield self._devices(devices)
+        yield self._replicas(devices)
         yield self._each_device(devices)
-        yield self._held(devices)
+        yield from self._held(devices)
         yield from self._numbers(status)
         yield from self._health()
         yield from self._driver(status)
@@ -103,6 +105,14 @@ class _Collector:
                 metric.add_metric((name, stage.value), stages[stage])
         return metric
 
+    def _replicas(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
+        metric = GaugeMetricFamily(
+            "plugin_gateway_replicas", "Ids of devices and of their replicas, by resource.", labels=("resource",)
+        )
+        for name, devices in offered.items():
+            metric.add_metric((name,), sum(device.replicas or 1 for device in devices))
+        return metric
+
     def _each_device(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
         health = GaugeMetricFamily(
             "plugin_gateway_device_health",
@@ -116,14 +126,20 @@ class _Collector:
                 health.add_metric((name, device.id, stage.value), device.health is stage)
         return health
 
-    def _held(self, offered: Iterable[str]) -> Metric:
+    def _held(self, offered: Iterable[str]) -> Iterator[Metric]:
         held = GaugeMetricFamily(
             "plugin_gateway_devices_held", "Devices that pods hold by the kubelet's checkpoint.", labels=("resource",)
         )
+        replicas = GaugeMetricFamily(
+            "plugin_gateway_replicas_held",
+            "Ids of devices and of their replicas that pods hold by the kubelet's checkpoint.",
+            labels=("resource",),
+        )
         for name in offered if self.holders is not None else ():
-            devices = (holder.devices for holder in self.holders or () if holder.resource == name)
-            held.add_metric((name,), len(frozenset[str]().union(*devices)))
-        return held
+            ids = {each for holder in self.holders or () if holder.resource == name for each in holder.devices}
+            held.add_metric((name,), len({device_of(each) for each in ids}))
+            replicas.add_metric((name,), len(ids))
+        yield from (held, replicas)
 
     def _numbers(self, status: Status) -> Iterator[Metric]:
         """Yield the number of devices. There is no value before it is known, and so no false alarm."""

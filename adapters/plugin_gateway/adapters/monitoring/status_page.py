@@ -65,7 +65,7 @@ def _devices(devices: Sequence[DeviceStatus]) -> str:
         rows.append(
             f"<tr><td>{device.index}<td><code>{_text(device.id)}</code>"
             f"<td class={device.health.value}>{device.health.value}<td class=why>{_text(why)}"
-            f"<td>{_text(device.resource or 'not offered')}<td>{_text(device.product or '')}"
+            f"<td>{_text(device.offer_words)}<td>{_text(device.product or '')}"
         )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 

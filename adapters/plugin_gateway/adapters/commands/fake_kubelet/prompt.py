@@ -13,6 +13,7 @@ from plugin_gateway.adapters.commands.fake_kubelet.views import Lines, Picture
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.registration import is_valid
 from plugin_gateway.adapters.fake_kubelet.releases import release
+from plugin_gateway.core.devices import id_order
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 MAX_DEVICES = 100_000
@@ -75,8 +76,9 @@ class Commands:
             self._say(f"container of {pod}: device {path} from {host} ({permissions})")
 
     async def _devices(self, resource: str) -> None:
-        for name, health in self._kubelet.devices(self._known(resource)).items():
-            self._say(f"{resource} {name} {health}")
+        devices = self._kubelet.devices(self._known(resource))
+        for name in sorted(devices, key=id_order):
+            self._say(f"{resource} {name} {devices[name]}")
 
     async def _remove(self, pod: str) -> None:
         self._check_pod(pod, there=True)

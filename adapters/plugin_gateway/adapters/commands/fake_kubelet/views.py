@@ -15,6 +15,7 @@ from rich.text import Text
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.devices import id_order
 from plugin_gateway.core.resources.assignment import Health
 
 _FRAME_LINES = 8
@@ -118,7 +119,7 @@ class Picture:
             for resource in kubelet.resources
             for name, health in kubelet.devices(resource).items()
         ]
-        devices.sort(key=lambda device: (not device[0], device[1]))
+        devices.sort(key=lambda device: (not device[0], id_order(device[1])))
         shown = devices if len(devices) <= most else devices[: max(0, most - 1)]
         lines = [
             Text(printable(f"  {name} {health}"), style="red" if sick else "green") for sick, name, health in shown

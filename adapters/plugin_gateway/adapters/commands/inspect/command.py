@@ -5,6 +5,7 @@ import contextlib
 import json
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from plugin_gateway.adapters.dialects.dialect import ListedDevice
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.adapters.support.unix_files import who_may
+from plugin_gateway.core.devices import device_of, id_order
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.preference import PreferenceRequest
@@ -127,7 +129,7 @@ def _inspect(path: Path, wish: Wish) -> Mapping[str, Any]:
         reflected = client.reflected()
         services = client.services(reflected)
         service = services[0]
-        devices = sorted(client.snapshot(service), key=lambda device: device.id)
+        devices = sorted(client.snapshot(service), key=lambda device: id_order(device.id))
         problems: list[str] = []
         options, preferred, allocated = None, None, None
         with _noting(problems):
@@ -278,4 +280,13 @@ def _device_lines(devices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "no devices"
         return
     rows = [(each["id"], each["health"], ",".join(map(str, each["numa_nodes"])) or "-") for each in devices]
-    yield from table([("DEVICE", "HEALTH", "NUMA"), *rows])
+    yield from table([("DEVICE", "HEALTH", "NUMA"), *_without_repetition(rows)])
+
+
+def _without_repetition(rows: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Yield the rows, with one row for replicas of one device that follow each other and are equal."""
+    for (device, *others), group in groupby(rows, key=lambda row: (device_of(row[0]), *row[1:])):
+        ids = [row[0] for row in group]
+        first, last = (each.removeprefix(device) for each in (ids[0], ids[-1]))
+        health, numa = others
+        yield ids[0] if len(ids) == 1 else f"{device}{first} to {last} ({len(ids)})", health, numa
