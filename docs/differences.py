@@ -25,6 +25,7 @@ THEIR_DEFAULTS: Mapping[str, str] = {
 """The defaults of NVIDIA's plugin for the options that both have."""
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
+CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
 MEANINGS = {
     "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
     "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
@@ -61,6 +62,8 @@ def _xids() -> Sequence[Sequence[str]]:
     return [
         *rows,
         (f"XIDs {_numbers(milder)}", "unhealthy", "only logged, or reported", "As NVIDIA's catalog says."),
+        ("`resources.gpus`, `resources.mig`", "ignored, with a warning", "followed", CONFIGURE),
+        ("`devices`, `rename` of `sharing.timeSlicing`", "ignored, with a warning", "followed", CONFIGURE),
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
     ]

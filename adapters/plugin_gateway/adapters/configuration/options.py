@@ -73,7 +73,7 @@ class KubeletOptions(Values, heading="kubelet"):
     )
     resource_name = Option(
         RESOURCE,
-        nothing(f"resources.gpus of the configuration file, or {DEFAULT_RESOURCE}"),
+        nothing(f"resources of the configuration file, or {DEFAULT_RESOURCE}"),
         "the resource under which every GPU is offered",
         example="example.com/gpu",
     )

@@ -1,0 +1,252 @@
+"""Every mistake in the sections `resources` and `sharing` is told with its place, and with what is allowed."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from plugin_gateway.core.errors import InvalidValueError
+
+from .conftest import Read
+
+NUMBERS = "allowed are 2 to 1024"
+MISTAKES = [
+    ("rules", "[]", "resources.rules is an empty list, allowed is a list with a name each"),
+    ("rules", "", "resources.rules is empty, allowed is a list with a name each"),
+    ("rules", "[a]", "resources.rules is 'a', allowed are keys with values"),
+    ("rules", "[{index: 0}]", "name missing in an entry of resources.rules, allowed is a name, or never: true"),
+    (
+        "rules",
+        "[{name: a, never: true}]",
+        "name and never are both there in an entry of resources.rules, allowed is a name, or never: true",
+    ),
+    ("rules", "[{never: false}]", "resources.rules.never is false, allowed is true; or give a name"),
+    (
+        "rules",
+        "[{never: 'true'}]",
+        "resources.rules.never is the text 'true', allowed are true and false, without quotes",
+    ),
+    (
+        "rules",
+        "[{never: true, replicas: 2}]",
+        "replicas in an entry of resources.rules with never, allowed is never alone",
+    ),
+    (
+        "rules",
+        "[{name: a, failRequestsGreaterThanOne: true}]",
+        "failRequestsGreaterThanOne in an entry of resources.rules without replicas, which are needed with it",
+    ),
+    (
+        "rules",
+        "[{name: a, colour: red}]",
+        (
+            "unknown key resources.rules.colour, known are uuid, index, pci, product, profile, kind, name, never, "
+            "replicas and failRequestsGreaterThanOne"
+        ),
+    ),
+    ("rules", "[{name: a, name: b}]", "resources.rules.name occurs twice, first at {}"),
+    (
+        "rules",
+        "[{name: a/}]",
+        (
+            "resource name 'a/': the part after / must be letters, digits, - _ . and start and end "
+            "with a letter or digit"
+        ),
+    ),
+    (
+        "rules",
+        "[{name: a, index: -1}]",
+        "resources.rules.index: '-1', allowed are indexes such as 0, and 0:1 for a MIG device",
+    ),
+    (
+        "rules",
+        "[{name: a, index: '0:1:2'}]",
+        "resources.rules.index: '0:1:2', allowed are indexes such as 0, and 0:1 for a MIG device",
+    ),
+    (
+        "rules",
+        "[{name: a, index: 0.5}]",
+        "resources.rules.index: '0.5', allowed are indexes such as 0, and 0:1 for a MIG device",
+    ),
+    (
+        "rules",
+        "[{name: a, index: []}]",
+        "resources.rules.index is an empty list, allowed are a word or a list of words",
+    ),
+    (
+        "rules",
+        "[{name: a, index: {a: b}}]",
+        "resources.rules.index is a mapping, allowed are a word or a list of words",
+    ),
+    ("rules", "[{name: a, index: [0, [1]]}]", "resources.rules.index is a list, allowed are a word or a list of words"),
+    ("rules", "[{name: a, index: }]", "resources.rules.index is empty, allowed are a word or a list of words"),
+    ("rules", "[{name: a, uuid: 1}]", "resources.rules.uuid: '1', allowed are UUIDs, which begin with GPU- or MIG-"),
+    (
+        "rules",
+        "[{name: a, uuid: 'GPU-1 2'}]",
+        ("resources.rules.uuid: device id 'GPU-1 2' has characters other than printable ones without blank and comma"),
+    ),
+    (
+        "rules",
+        "[{name: a, uuid: GPU-1::0}]",
+        "resources.rules.uuid: device id 'GPU-1::0' has ::, which only ids of replicas have",
+    ),
+    ("rules", "[{name: a, pci: 3b}]", "resources.rules.pci: '3b', allowed are PCI addresses such as 0000:3b:00.0"),
+    ("rules", "[{name: a, product: ''}]", "resources.rules.product is empty; '*' matches every one"),
+    (
+        "rules",
+        "[{name: a, product: 'H[12'}]",
+        "resources.rules.product: 'H[12' has a [ without ], allowed is [[] for the character itself",
+    ),
+    ("rules", "[{name: a, kind: GPU}]", "resources.rules.kind: 'GPU', allowed are gpu and mig"),
+    *(
+        ("rules", f"[{{name: a, replicas: {text}}}]", f"resources.rules.replicas: '{text}', allowed are 1 to 1024")
+        for text in ("0", "-1", "1e9", "1000000000", "two", "2.5", "1_000", "0x10", "1025")
+    ),
+    ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed is a word"),
+    ("mig", "[{pattern: '', name: a}]", "resources.mig.pattern is empty; '*' matches every one"),
+    ("mig", "[{pattern: 1g, name: a, replicas: 2}]", "unknown key resources.mig.replicas, known are pattern and name"),
+    ("slices", "", "sharing.timeSlicing is empty, allowed are keys with values"),
+    ("slices", "{}", "resources missing in an entry of sharing.timeSlicing"),
+    (
+        "slices",
+        "{resources: []}",
+        "sharing.timeSlicing.resources is an empty list, allowed is a list with name and replicas each",
+    ),
+    (
+        "slices",
+        "{resources: [{name: gpu, replicas: 2}], renameByDefault: yeah}",
+        "sharing.timeSlicing.renameByDefault is 'yeah', allowed are true and false, without quotes",
+    ),
+    (
+        "slices",
+        "{replicas: 2}",
+        (
+            "unknown key sharing.timeSlicing.replicas, known are renameByDefault, "
+            "failRequestsGreaterThanOne and resources"
+        ),
+    ),
+    ("entry", "{name: gpu}", "replicas missing in an entry of sharing.timeSlicing.resources"),
+    ("entry", "{replicas: 2}", "name missing in an entry of sharing.timeSlicing.resources"),
+    *(
+        ("entry", f"{{name: gpu, replicas: {text}}}", f"sharing.timeSlicing.resources.replicas: '{text}', {NUMBERS}")
+        for text in ("0", "1", "-1", "1e9", "1000000000", "two", "2.5")
+    ),
+    ("entry", "{name: gpu, replicas: }", "sharing.timeSlicing.resources.replicas is empty, allowed is a word"),
+    (
+        "entry",
+        "{name: gpu, replicas: 2, devices: 0}",
+        (
+            "sharing.timeSlicing.resources.devices: '0', allowed are all, a "
+            "number from 1 on, and a list of indexes and UUIDs"
+        ),
+    ),
+    (
+        "entry",
+        "{name: gpu, replicas: 2, devices: some}",
+        (
+            "sharing.timeSlicing.resources.devices: 'some', allowed are "
+            "all, a number from 1 on, and a list of indexes and UUIDs"
+        ),
+    ),
+    (
+        "entry",
+        "{name: gpu, replicas: 2, devices: []}",
+        (
+            "sharing.timeSlicing.resources.devices is an empty list, allowed "
+            "are all, a number, and a list of indexes and UUIDs"
+        ),
+    ),
+    (
+        "entry",
+        "{name: gpu, replicas: 2, devices: [GPU]}",
+        (
+            "sharing.timeSlicing.resources.devices: 'GPU', allowed are "
+            "indexes such as 0 or 0:1, and UUIDs, which begin with GPU- or MIG-"
+        ),
+    ),
+    (
+        "entry",
+        "{name: gpu, replicas: 2}, {name: nvidia.com/gpu, replicas: 3}",
+        (
+            "sharing.timeSlicing.resources.name: nvidia.com/gpu occurs twice, first at {}; resources.rules can share "
+            "devices of one name differently"
+        ),
+    ),
+]
+FRAMES = {
+    "rules": "resources: {{rules: {}}}",
+    "mig": "resources: {{mig: {}}}",
+    "slices": "sharing: {{timeSlicing: {}}}",
+    "entry": "sharing: {{timeSlicing: {{resources: [{}]}}}}",
+}
+
+
+def complaint(read: Read, text: str, config_file: Path) -> str:
+    """What is said, without the place."""
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, f"version: v1\n{text}\n")
+    assert len(caught.value.problems) == 1
+    place = re.escape(str(config_file)) + r":2:\d+"
+    assert re.match(f"{place}: ", str(caught.value))
+    return re.sub(place, "{}", re.sub(f"^{place}: ", "", str(caught.value)))
+
+
+@pytest.mark.parametrize(("frame", "text", "said"), MISTAKES, ids=[f"{frame}: {text}" for frame, text, _ in MISTAKES])
+def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
+    frame: str, text: str, said: str, read: Read, config_file: Path
+) -> None:
+    assert complaint(read, FRAMES[frame].format(text), config_file) == said
+
+
+OTHERS = "which is the name of other devices too, allowed is a name that no rule and no other entry gives"
+CHOSEN = (
+    "devices of nvidia.com/h100 are chosen by resources.rules already, allowed is all; or write replicas into the rule"
+)
+TWO_RULES = "{gpus: [{pattern: a, name: gpu}, {pattern: b, name: gpu}], rules: [{index: 0, name: h100}]}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ("{name: gpu, replicas: 2, rename: h100}", f": nvidia.com/gpu is renamed to nvidia.com/h100, {OTHERS}"),
+        ("{name: gpu, replicas: 2, rename: a}, {name: h100, replicas: 2, rename: a}",
+         f": nvidia.com/h100 is renamed to nvidia.com/a, {OTHERS}"),
+        ("{name: h100, replicas: 2, devices: [0]}", f": {CHOSEN}"),
+        ("{name: h100, replicas: 2, devices: 1}", f": {CHOSEN}"),
+        ("{name: gpu, replicas: 2, devices: 1}", (".devices: a number of devices, but 2 rules give the name "
+         "nvidia.com/gpu, allowed are all and a list of indexes and UUIDs")),
+    ],
+)  # fmt: skip
+def test_what_an_entry_says_must_go_together_with_the_rules(
+    entries: str, said: str, read: Read, config_file: Path
+) -> None:
+    text = f"{{resources: {TWO_RULES}, sharing: {{timeSlicing: {{resources: [{entries}]}}}}, version: v1}}"
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, text)
+    assert re.sub(r":1:\d+: ", ": ", str(caught.value)) == f"{config_file}: sharing.timeSlicing.resources{said}"
+
+
+def test_a_shared_name_that_is_too_long_or_taken_is_refused(read: Read, config_file: Path) -> None:
+    name = "g" * 60
+    text = f"""\
+resources: {{gpus: [{{pattern: a, name: {name}}}, {{pattern: b, name: b}}, {{pattern: c, name: b.shared}}]}}
+sharing:
+  timeSlicing: {{resources: [{{name: {name}, replicas: 2}}, {{name: b, replicas: 2}}], renameByDefault: true}}
+"""
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, f"version: v1\n{text}")
+    long, taken = caught.value.problems
+    assert long.startswith(
+        f"{config_file}:4:29: sharing.timeSlicing.renameByDefault: resource name 'nvidia.com/{name}.shared'"
+    )
+    assert long.endswith("the part after / has 67 characters, allowed are 63")
+    assert taken == (
+        f"{config_file}:4:112: sharing.timeSlicing.resources: nvidia.com/b is renamed to nvidia.com/b.shared, {OTHERS}"
+    )
+
+
+def test_a_mistake_counts_also_where_a_flag_decides_instead(read: Read) -> None:
+    text = "version: v1\nresources: {rules: [{name: a, replicas: 0}]}\n"
+    with pytest.raises(InvalidValueError, match=r"resources\.rules\.replicas: '0', allowed are 1 to 1024"):
+        read(("--resource-name=example.com/a",), {}, text)
