@@ -14,19 +14,18 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import advertise, excluded, kept_names, unmatched
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import (
+from plugin_gateway.core.resources.rule_reasons import (
     Condition,
     Doubt,
     DoubtfulRule,
     Full,
     Later,
     Missed,
-    ResourceRule,
-    Selector,
     doubtful,
     explain,
-    takers,
+    missed,
 )
+from plugin_gateway.core.resources.rules import ResourceRule, Selector, takers
 from plugin_gateway.core.resources.sharing import Sharing
 
 NAME, OTHER = ResourceName("example.com/a"), ResourceName("example.com/b")
@@ -61,7 +60,7 @@ def rule(selector: Selector, name: ResourceName | None = NAME, at_most: int | No
 def test_a_device_has_to_fulfil_each_condition_with_one_of_the_values(
     selector: Selector, matched: tuple[Device, ...]
 ) -> None:
-    assert tuple(each for each in DEVICES if selector.missed(each) is None) == matched
+    assert tuple(each for each in DEVICES if selector.unfulfilled(each) is None) == matched
 
 
 def test_a_selector_with_a_value_that_nothing_has_is_refused() -> None:
@@ -86,17 +85,17 @@ def test_each_condition_says_what_it_allows_and_what_the_device_has() -> None:
         Selector(profiles=("1g.*",)): "its profile is none, and not '1g.*'",
         Selector(kinds=(PART,)): "its kind is 'gpu', and not 'mig'",
     }
-    assert {selector: str(selector.missed(H100)) for selector in selectors} == selectors
-    assert Selector(ids=(DeviceId("GPU-0"),)).missed(H100) == Missed(Condition.ID, ("GPU-0",), "GPU-1")
+    assert {selector: str(missed(selector, H100)) for selector in selectors} == selectors
+    assert missed(Selector(ids=(DeviceId("GPU-0"),)), H100) == Missed(Condition.ID, ("GPU-0",), "GPU-1")
 
 
 def test_the_first_rule_that_matches_takes_a_device_and_the_others_say_why_not() -> None:
     rules = [rule(Selector(products=("*T4",))), rule(Selector(kinds=(GPU,)), at_most=1), rule(Selector())]
     t4, h100, first, _ = explain(DEVICES, rules)
     assert t4 == (T4, 0, {1: Later(), 2: Later()})
-    missed = Missed(Condition.PRODUCT, ("*T4",), H100.physical.product)
-    assert h100 == (H100, 1, {0: missed, 2: Later()})
-    assert first == (PARTS[0], 2, {0: missed, 1: Missed(Condition.KIND, ("gpu",), "mig")})
+    why = Missed(Condition.PRODUCT, ("*T4",), H100.physical.product)
+    assert h100 == (H100, 1, {0: why, 2: Later()})
+    assert first == (PARTS[0], 2, {0: why, 1: Missed(Condition.KIND, ("gpu",), "mig")})
 
 
 def test_a_rule_takes_no_more_than_it_may() -> None:
@@ -192,7 +191,7 @@ def test_every_device_is_offered_once_excluded_or_unmatched_and_is_explained_so(
         assert (known in excluded(state, rules)) == (taker is not None and rules[taker].name is None)
         assert offered.get(known.id) == (None if taker is None else rules[taker].name)
         for number, why in others.items():
-            assert isinstance(why, Missed) == (rules[number].selector.missed(known) is not None)
+            assert isinstance(why, Missed) == (missed(rules[number].selector, known) is not None)
 
 
 @given(MACHINES, RULES)
@@ -204,7 +203,7 @@ def test_a_rule_is_shadowed_or_matches_nothing_exactly_if_it_takes_nothing(
     assert {each.number for each in found if each.doubt is not Doubt.NAMES_ABSENT} <= idle
     assert idle <= {each.number for each in found}
     for each in found:
-        matched = [known for known in machine.devices if rules[each.number].selector.missed(known) is None]
+        matched = [known for known in machine.devices if missed(rules[each.number].selector, known) is None]
         assert (each.doubt is Doubt.IS_SHADOWED) <= bool(matched)
         assert (each.doubt is Doubt.MATCHES_NOTHING) <= (not matched)
         assert all(number < each.number for number in each.takers)

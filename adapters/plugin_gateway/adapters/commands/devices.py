@@ -15,15 +15,15 @@ from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import (
+from plugin_gateway.core.resources.rule_reasons import (
     DoubtfulRule,
     Explanation,
     Missed,
-    ResourceRule,
     WhyNot,
     doubtful,
     explain,
 )
+from plugin_gateway.core.resources.rules import ResourceRule
 
 FLAGS = (
     Options.driver_root,

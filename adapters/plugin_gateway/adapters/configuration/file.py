@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -20,14 +21,17 @@ from plugin_gateway.adapters.configuration.document import (
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.resource_rules import FileResources
-from plugin_gateway.adapters.configuration.resources_section import RESOURCE_KEYS, Found, read_resource_key
 from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
 
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.resource_rules import FileResources
+    from plugin_gateway.adapters.configuration.resources_section import ResourceSections
+
 VERSION = "v1"
+RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing")
 _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 
@@ -38,7 +42,7 @@ class FileContent:
 
     values: Mapping[str, FileValue]
     """Values by the full path of their key, such as ``flags.plugin.apiVersion``."""
-    resources: FileResources | None
+    resources: "FileResources | None"
     """None where the file says nothing about resources."""
     health: FileHealth
     version: FileVersion
@@ -62,7 +66,7 @@ class _Reader:
         self._default_health = health
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, *RESOURCE_KEYS)}
         self._values: dict[str, FileValue] = {}
-        self._resources = Found()
+        self._resources: ResourceSections | None = None
         self._health = NO_HEALTH
 
     def read(self) -> FileContent:
@@ -70,10 +74,7 @@ class _Reader:
         self._check_version(root)
         with self._document.collecting():
             self._mapping(root, "")
-        resources = self._resources.whole()
-        if resources is not None:
-            with self._document.collecting():
-                resources.rules(None)  # a mistake is one also where a flag decides instead
+        resources = self._resources.whole() if self._resources is not None else None
         self._document.check()
         return FileContent(values=self._values, resources=resources, health=self._health, version=version)
 
@@ -108,7 +109,7 @@ class _Reader:
         if full in self._options:
             self._values[full] = self._value(value, full)
         elif full in RESOURCE_KEYS:
-            read_resource_key(self._document, full, key, value, self._resources)
+            self._read_resources(full, key, value)
         elif full == HEALTH:
             self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
         elif full in self._groups:
@@ -118,6 +119,13 @@ class _Reader:
             self._check_not_asked_for(full, key, value)
         elif full != "version":
             raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
+
+    def _read_resources(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
+        from plugin_gateway.adapters.configuration.resources_section import ResourceSections  # noqa: PLC0415 - where used
+
+        if self._resources is None:
+            self._resources = ResourceSections(self._document, self._document.place(key))
+        self._resources.read(value, full)
 
     def _health_and_times(self, node: yaml.Node) -> FileHealth:
         """Read the section `health`. Its times and counts are options like others; the rest goes to `read_health`."""

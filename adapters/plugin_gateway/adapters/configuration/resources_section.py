@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
@@ -38,7 +37,7 @@ from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
 
 T = TypeVar("T")
 GPUS, MIGS, RULES = "resources.gpus", "resources.mig", "resources.rules"
-RESOURCE_KEYS = (GPUS, MIGS, RULES, TIME_SLICING)
+_PATTERNS = "a list with pattern and name each"
 _NVIDIA_DOMAIN = "nvidia.com/"
 _IDS = ("GPU-", "MIG-")
 _MAX_DIGITS = 4
@@ -53,43 +52,41 @@ Read = Callable[[yaml.Node, str], object]
 """Returns the value of a key, whose full path is given. Raises InvalidValueError."""
 
 
-@dataclass(slots=True)
-class Found:
-    """What the keys of both sections say, as they are read one after the other."""
+class ResourceSections:
+    """Both sections, read key by key. The document collects the complaints."""
 
-    by_key: dict[str, Any] = field(default_factory=dict)
-    place: Place | None = None
-
-    def whole(self) -> FileResources | None:
-        """Return what was read. None if there was nothing."""
-        if self.place is None:
-            return None
-        return FileResources(
-            own=self.by_key.get(RULES, ()),
-            mig=self.by_key.get(MIGS, ()),
-            gpus=self.by_key.get(GPUS, ()),
-            time_slicing=self.by_key.get(TIME_SLICING, TimeSlicing()),
-            place=self.place,
-        )
-
-
-def read_resource_key(document: Document, full: str, key: yaml.Node, node: yaml.Node, found: Found) -> None:
-    """Read one of `RESOURCE_KEYS`, and add what it says. The document collects the complaints."""
-    if found.place is None:
-        found.place = document.place(key)
-    found.by_key[full] = _Section(document).read(node, full)
-
-
-class _Section:
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, place: Place) -> None:
+        """``place`` is that of the first key."""
         self._document = document
+        self._place = place
+        self._gpus: tuple[ResourceRule, ...] = ()
+        self._mig: tuple[ResourceRule, ...] = ()
+        self._own: tuple[OwnRule, ...] = ()
+        self._time_slicing = TimeSlicing()
 
-    def read(self, node: yaml.Node, full: str) -> object:
+    def whole(self) -> FileResources:
+        """Return what was read. Whatever does not go together is a complaint, also where a flag decides instead."""
+        found = FileResources(
+            own=self._own, mig=self._mig, gpus=self._gpus, time_slicing=self._time_slicing, place=self._place
+        )
+        with self._document.collecting():
+            found.rules(None)
+        return found
+
+    def read(self, node: yaml.Node, full: str) -> None:
+        """Read one of the keys. ``full`` is its path.
+
+        Raises:
+            InvalidValueError: it has another form.
+        """
         if full == TIME_SLICING:
-            return self._time_slicing(node)
-        if full == RULES:
-            return self._list(node, full, "a list with a name each", self._own_rule)
-        return self._list(node, full, "a list with pattern and name each", self._pattern_rule)
+            self._time_slicing = self._read_time_slicing(node)
+        elif full == RULES:
+            self._own = self._list(node, full, "a list with a name each", self._own_rule)
+        elif full == MIGS:
+            self._mig = self._list(node, full, _PATTERNS, self._pattern_rule)
+        else:
+            self._gpus = self._list(node, full, _PATTERNS, self._pattern_rule)
 
     def _list(
         self, node: yaml.Node, full: str, allowed: str, read: Callable[[yaml.Node, str], Sequence[T]]
@@ -182,7 +179,7 @@ class _Section:
                 f"{place}: failRequestsGreaterThanOne in an entry of {RULES} without replicas, which are needed with it"
             )
 
-    def _time_slicing(self, node: yaml.Node) -> TimeSlicing:
+    def _read_time_slicing(self, node: yaml.Node) -> TimeSlicing:
         readers: Mapping[str, Read] = {
             "renameByDefault": self._switch,
             "failRequestsGreaterThanOne": self._switch,

@@ -6,7 +6,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import excluded, unmatched
-from plugin_gateway.core.resources.rules import ResourceRule, doubtful
+from plugin_gateway.core.resources.rules import ResourceRule
 
 
 class RuleLog:
@@ -26,7 +26,7 @@ class RuleLog:
         self._seen = seen
         self._log_unmatched(unmatched(state, rules))
         self._log_excluded(excluded(state, rules))
-        doubts = tuple(each.words(rules) for each in doubtful(state.inventory, rules))
+        doubts = _doubts(state.inventory, rules) if any(rule.origin for rule in rules) else ()
         for doubt in doubts:
             if doubt not in self._doubts:
                 log.warning("a rule for resources may be a mistake", problem=doubt)
@@ -47,3 +47,9 @@ class RuleLog:
         if devices != before:
             named = [device.id for device in devices[:MAX_NAMES]]
             log.info("devices that a rule excludes are not offered", count=len(devices), devices=named)
+
+
+def _doubts(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[str, ...]:
+    from plugin_gateway.core.resources.rule_reasons import doubtful  # noqa: PLC0415 - only where somebody wrote rules
+
+    return tuple(each.words(rules) for each in doubtful(inventory, rules))

@@ -16,7 +16,8 @@ from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import excluded, unmatched
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule, doubtful
+from plugin_gateway.core.resources.rule_reasons import doubtful
+from plugin_gateway.core.resources.rules import ResourceRule
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
