@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.conflicts import find_withheld
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
 
 OTHER = A100
 RENAMED = (ResourceRule(name=OTHER),)
@@ -93,6 +95,61 @@ async def looking(node: Node, kubelet_dir: Path) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+async def test_a_device_that_is_not_offered_now_may_be_held_from_before(kubelet_dir: Path) -> None:
+    never = ResourceRule(selector=Selector(places=((0,),)), name=None)
+    node = Node(kubelet_dir, rules=(never, *EVERYTHING))
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 1)
+        shared = replace(never, name=RESOURCE, sharing=Sharing(replicas=2))
+        assert held_elsewhere.changes_form(node.gateway, (shared, *EVERYTHING))
+        assert held_elsewhere.changes_form(node.gateway, EVERYTHING)
+        assert not held_elsewhere.changes_form(node.gateway, (replace(never, origin="line 9"), *EVERYTHING))
+
+
+FIRST_IS_SHARED = (
+    ResourceRule(name=RESOURCE, sharing=Sharing(replicas=2), at_most=1),
+    ResourceRule(name=RESOURCE),
+)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_a_device_that_changes_its_form_because_another_vanished_waits_until_its_pods_are_known(
+    is_held: bool, kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first device is shared. When it vanishes, the second one is the first."""
+    monkeypatch.setattr(held_elsewhere, "LOOK_INTERVAL", 0.05)
+    node, second = Node(kubelet_dir, rules=FIRST_IS_SHARED), device(1).id
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 3)
+        if is_held:
+            await kubelet.allocate(RESOURCE, pod="uid-1", container="main", ids=[second])
+        node.see([device(1)])
+        await kubelet.wait_for(lambda: f"{second}::1" in kubelet.devices(RESOURCE), what="the new form")
+        assert kubelet.allocatable(RESOURCE) == 0
+        assert node.gateway.withheld[second].reason.startswith("held as nvidia.com/gpu (not shared) by a pod")
+        async with looking(node, kubelet_dir):
+            if is_held:
+                await until(lambda: node.gateway.withheld[second].reason.endswith("by uid-1 main"), "the pod's name")
+                assert kubelet.allocatable(RESOURCE) == 0
+                await kubelet.remove("uid-1")
+            else:
+                await allocatable(kubelet, 2)
+
+
+async def test_a_device_that_comes_back_in_another_form_waits_until_its_pods_are_known(kubelet_dir: Path) -> None:
+    node, second = Node(kubelet_dir, rules=FIRST_IS_SHARED), device(1).id
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=2):
+        await allocatable(kubelet, 3)
+        for seen, count in (([device(0)], 2), ([device(0), device(1)], 3), ([device(0)], 2), ([], 0)):
+            node.see(seen)
+            await allocatable(kubelet, count)
+        node.see([device(1)])
+        await kubelet.wait_for(lambda: kubelet.capacity(RESOURCE) == 2, what="the second device")
+        assert list(node.gateway.withheld) == [second]
+        node.gateway.see_holders(())
+        await allocatable(kubelet, 2)
 
 
 async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir: Path) -> None:

@@ -31,7 +31,7 @@ from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
-    from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
+    from plugin_gateway.adapters.gateway.held_elsewhere import Forms, Withheld
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held
@@ -116,6 +116,8 @@ class Gateway:
         self._rule_log = RuleLog()
         self._held: Held = {}
         """Who holds which device, and in which form, as it was seen last."""
+        self._forms: Forms | None = None
+        """The forms in which devices were offered. None as long as the inventory has not changed."""
         self._overruled: set[DeviceId] = set()
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
@@ -333,9 +335,13 @@ class Gateway:
 
         A resource without devices stays registered with an empty list, unless no rule names it any more.
         """
+        is_new = self._published is not None and self._published.inventory is not self._state.inventory
         self._published = self._state
         self._rule_log.look(self._state, self.rules)
-        wanted = self._withhold(advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints))
+        wanted = advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints)
+        if is_new and (self._served or self._forms is not None):
+            self._suspect_holders(wanted)
+        wanted = self._withhold(wanted)
         kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or served.advertisement.value.without_devices())
@@ -346,6 +352,14 @@ class Gateway:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, count=len(advertisement.offered))
                 self._registrar.add(self._served[name])
+
+    def _suspect_holders(self, wanted: Mapping[ResourceName, Advertisement]) -> None:
+        """Take the devices for held whose form changes with the inventory. Nobody looked before, as for new rules."""
+        from plugin_gateway.adapters.gateway.held_elsewhere import Forms  # noqa: PLC0415 - not at the start
+
+        if self._forms is None:
+            self._forms = Forms()
+        self._held = {**self._forms.outdated(self.offered, wanted), **self._held}
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""

@@ -27,6 +27,10 @@ LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
 
 
+NOT_LOOKED_FOR = "a pod, unless a look at the pods says otherwise"
+"""Who may hold a device, until the next look."""
+
+
 class Withheld(NamedTuple):
     """Why a device is withheld."""
 
@@ -60,9 +64,30 @@ def withheld_now(
 
 
 def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:
-    """Whether a device that is offered now would be offered by these rules under another name, or shared or not."""
+    """Whether these rules offer a device under another name than now, shared or not, or one that is not offered now.
+
+    Such a device can be held from a time when it was offered in a third form.
+    """
     before, after = (forms_of(advertise(gateway.state, each)) for each in (gateway.rules, rules))
-    return any(before.get(device, form) != form for device, form in after.items())
+    return any(before.get(device) != form for device, form in after.items())
+
+
+class Forms:
+    """The last form in which each device was offered, also of those that are not there now."""
+
+    def __init__(self) -> None:
+        self._last: dict[DeviceId, Holding] = {}
+
+    def outdated(
+        self, before: Mapping[ResourceName, Advertisement], wanted: Mapping[ResourceName, Advertisement]
+    ) -> Held:
+        """Return the forms of devices that come to be wanted in another one, as held by somebody who is not known."""
+        self._last.update(forms_of(before))
+        return {
+            last: NOT_LOOKED_FOR
+            for device, form in forms_of(wanted).items()
+            if (last := self._last.get(device, form)) != form
+        }
 
 
 async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
