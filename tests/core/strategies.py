@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 from harness.devices import GPU, PART, device, inventory
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, RejectedDevice
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, Links, Pair, PhysicalId, RejectedDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -15,6 +15,7 @@ from plugin_gateway.core.health.observations import (
     EvidenceReported,
     InventorySeen,
     KernelLogRead,
+    LinksSeen,
     Observation,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING, Action
@@ -64,8 +65,21 @@ CHECKUPS = st.builds(
     ),
     st.sampled_from((None, False, False, True)),
 )
+
+
+@st.composite
+def machine_links(draw: st.DrawFn) -> Links:
+    """How some of the devices are connected. All pairs of a machine are drawn from few."""
+    ids = draw(st.lists(st.sampled_from(IDS), unique=True, max_size=4))
+    pair = st.builds(Pair, st.sampled_from((0, 10, 20, 50)), st.integers(0, 4))
+    drawn = [[draw(pair) for _ in ids[: place + 1]] for place in range(len(ids))]
+    pairs = tuple(tuple(drawn[max(a, b)][min(a, b)] for b in range(len(ids))) for a in range(len(ids)))
+    return Links(tuple(PhysicalId(each) for each in ids), pairs)
+
+
 OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(InventorySeen, INVENTORIES),
+    st.builds(LinksSeen, machine_links()),
     st.builds(
         EvidenceReported,
         st.sampled_from((13, 31, 48, 79, 10_000)).map(xid_kind),

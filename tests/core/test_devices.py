@@ -15,7 +15,10 @@ from plugin_gateway.core.devices import (
     Difference,
     Inventory,
     Kind,
+    Links,
+    Pair,
     PhysicalDevice,
+    PhysicalId,
     Recipe,
     device_of,
     diff,
@@ -211,3 +214,22 @@ def test_an_inventory_explains_each_of_its_devices(
 
 def test_ids_are_ordered_by_device_and_by_the_number_of_the_replica() -> None:
     assert sorted(["b::0", "a::10", "a::2", "a::x", "a"], key=id_order) == ["a", "a::x", "a::2", "a::10", "b::0"]
+
+
+FAR = Pair(10, 0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "pairs", "problem"),
+    [
+        (("GPU-0", "GPU-0"), ((FAR, FAR), (FAR, FAR)), "listed twice: GPU-0, GPU-0"),
+        (("GPU-0", "GPU-1"), ((FAR, FAR),), "links of 2 devices"),
+        (("GPU-0", "GPU-1"), ((FAR, FAR), (FAR,)), "links of 2 devices"),
+        (("GPU-0", "GPU-1"), ((FAR, FAR), (Pair(10, 1), FAR)), "differ in the two directions"),
+    ],
+)
+def test_links_are_a_table_of_all_pairs(
+    ids: tuple[PhysicalId, ...], pairs: tuple[tuple[Pair, ...], ...], problem: str
+) -> None:
+    with pytest.raises(InvalidValueError, match=problem):
+        Links(ids, pairs)

@@ -8,7 +8,7 @@ import pytest
 from driver.driver import Call, Driver
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen
+from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen, LinksSeen
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.nvidia.evidence import FABRIC, FABRIC_DEGRADED, HARDWARE_SLOWDOWN, NVLINK_DOWN
 from plugin_gateway.nvidia.fabric import FABRIC_VERSIONS, FabricStructure
@@ -172,6 +172,7 @@ def test_a_link_that_the_driver_denies_once_is_still_down_and_still_asked_for(dr
         driver.set_links_down(0, 0)
         watcher.checked(uuid(0), NVLINK_DOWN)
         number = len(watcher.of(DevicesChecked))
+        watcher.next(LinksSeen)
         driver.fail(Call.LINK, NOT_SUPPORTED, times=1)
         await_check(watcher, 5)
         assert all(
@@ -213,14 +214,16 @@ def test_a_gpu_without_links_is_asked_for_them_once(driver: Driver) -> None:
         driver.add(index, links=0)
     with watch(driver) as watcher:
         watcher.next(DevicesChecked, 2)
+        watcher.next(LinksSeen)
         await_check(watcher)
-        assert driver.calls(Call.LINK) == 2 * MAX_LINKS
+        assert driver.calls(Call.LINK) == 2 * MAX_LINKS + 2, "and once for how the GPUs are connected"
         assert driver.calls(Call.MIG) == 2
 
 
 def test_only_the_links_that_exist_are_asked_again(driver: Driver) -> None:
     with watch(driver) as watcher:
         watcher.next(DevicesChecked, 2)
+        watcher.next(LinksSeen)
         checks, calls = len(watcher.of(DevicesChecked)), driver.calls(Call.LINK)
         await_check(watcher, 5)
         assert driver.calls(Call.LINK) - calls <= 2 * 2 * (len(watcher.of(DevicesChecked)) - checks + 1)

@@ -1,18 +1,25 @@
 """The pairs of GPUs of known machines, read from the driver."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from driver.driver import Call, Driver
 from driver.topology import DGX1_P100, DGX1_V100, HGX_A100_4, PCIE, RTX_8000, SWITCHES, Machine
-from plugin_gateway.nvidia.links import Pair, PairTable, read_pairs
+from plugin_gateway.core.devices import NO_LINKS, Links, Pair
+from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, LinksSeen
+from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.nvidia.links import PairTable, read_pairs
+from plugin_gateway.nvidia.watch import SLOW
 
 from .asking import asked
 from .conftest import MakeDriver
+from .watcher import Watcher, eventually, watch
 
 GPU_IS_LOST, UNKNOWN, NOT_SUPPORTED = 15, 999, 3
-FAR = Pair(10, 0)
+FAR, UNKNOWN_PAIR = Pair(10, 0), Pair(0, 0)
 
 
 def table(driver: Driver) -> PairTable:
@@ -70,7 +77,7 @@ def test_a_link_that_is_down_does_not_count(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("error", [GPU_IS_LOST, UNKNOWN])
-def test_a_gpu_that_cannot_be_asked_is_far_from_all_and_the_others_are_not(make_driver: MakeDriver, error: int) -> None:
+def test_it_is_not_known_how_far_a_gpu_is_that_cannot_be_asked(make_driver: MakeDriver, error: int) -> None:
     driver = make_driver(gpus=4)
     driver.topology.build(HGX_A100_4, 4)
     driver.topology.set_level(0, 2, 10)
@@ -78,8 +85,8 @@ def test_a_gpu_that_cannot_be_asked_is_far_from_all_and_the_others_are_not(make_
         driver.lose(1, error)
         pairs = read_pairs(gpus)
         assert read_pairs([gpus[0], None, *gpus[2:]]) == pairs
-    assert pairs[0] == (Pair(60, 0), FAR, Pair(50, 4), Pair(10, 4))
-    assert pairs[3] == (Pair(10, 4), FAR, Pair(10, 4), Pair(60, 0))
+    assert pairs[0] == (Pair(60, 0), UNKNOWN_PAIR, Pair(50, 4), Pair(10, 4))
+    assert pairs[3] == (Pair(10, 4), UNKNOWN_PAIR, Pair(10, 4), Pair(60, 0))
 
 
 @pytest.mark.parametrize("call", [Call.LINK, Call.LINK_REMOTE])
@@ -91,10 +98,10 @@ def test_links_that_cannot_be_read_leave_the_nearness(driver: Driver, call: Call
 
 
 @pytest.mark.parametrize("error", [NOT_SUPPORTED, UNKNOWN])
-def test_an_ancestor_that_cannot_be_read_is_the_farthest(driver: Driver, error: int) -> None:
+def test_an_ancestor_that_cannot_be_read_is_not_known(driver: Driver, error: int) -> None:
     driver.topology.build(Machine(near=((10, "0-1"),)), 2)
     driver.fail(Call.ANCESTOR, error)
-    assert table(driver)[0][1] == FAR
+    assert table(driver)[0][1] == UNKNOWN_PAIR
 
 
 def test_a_call_that_fails_for_a_moment_changes_nothing(driver: Driver) -> None:
@@ -105,7 +112,7 @@ def test_a_call_that_fails_for_a_moment_changes_nothing(driver: Driver) -> None:
 
 
 def test_a_driver_without_these_calls_has_pairs_without_links(make_driver: MakeDriver) -> None:
-    assert table(make_driver(old=True)) == ((Pair(60, 0), FAR), (FAR, Pair(60, 0)))
+    assert table(make_driver(old=True)) == ((Pair(60, 0), UNKNOWN_PAIR), (UNKNOWN_PAIR, Pair(60, 0)))
 
 
 def test_the_number_of_questions_is_bounded(make_driver: MakeDriver) -> None:
@@ -141,4 +148,65 @@ def test_without_a_pair_nothing_is_asked(make_driver: MakeDriver, gpus: int) -> 
 def test_gpus_that_cannot_be_asked_need_no_driver(count: int) -> None:
     pairs = read_pairs([None] * count)
     assert [len(row) for row in pairs] == [count] * count
-    assert all(pairs[one][other] == FAR for one in range(count) for other in range(count) if one != other)
+    assert all(pairs[one][other] == UNKNOWN_PAIR for one in range(count) for other in range(count) if one != other)
+
+
+def reported(driver: Driver) -> Links:
+    with Watcher(watch(driver).backend) as watcher:
+        return watcher.next(LinksSeen).links
+
+
+def test_the_backend_reports_links_once_and_after_inventory_and_first_check(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=4)
+    driver.topology.build(RTX_8000, 4)
+    with watch(driver, rescan_seconds=0.05, checkup_seconds=0.05) as watcher:
+        links = watcher.next(LinksSeen).links
+        kinds = [type(each) for each in watcher.seen]
+        assert kinds.index(InventorySeen) < kinds.index(DevicesChecked) < kinds.index(LinksSeen)
+        watcher.next(DevicesChecked, 4)
+        assert len(watcher.of(LinksSeen)) == 1
+        assert driver.calls(Call.ANCESTOR) == 6
+    assert links.ids == tuple(driver.uuid(index) for index in range(4))
+    assert [links.pairs[0][other] for other in (1, 2, 3)] == [Pair(20, 0), Pair(10, 0), Pair(10, 2)]
+
+
+def test_another_inventory_has_its_links_read_again(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=3)
+    driver.topology.build(Machine(double="0-1 1-2"), 3)
+    with watch(driver, rescan_seconds=0.05) as watcher:
+        assert len(watcher.next(LinksSeen).links.ids) == 3
+        driver.remove(2)
+        links = watcher.next(LinksSeen, 2).links
+        assert (len(links.ids), links.pairs[0][1]) == (2, Pair(10, 2))
+
+
+def test_a_gpu_that_answers_again_has_its_links_read_again(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=3)
+    driver.topology.build(Machine(double="0-1 1-2"), 3)
+    with watch(driver) as watcher:
+        assert watcher.next(LinksSeen).links.pairs[0][1] == Pair(10, 2)
+        driver.lose(0, UNKNOWN)
+        watcher.checked(driver.uuid(0), NOT_ANSWERING)
+        driver.set_links_down(0, 1)
+        driver.find(0)
+        assert watcher.next(LinksSeen, 2).links.pairs[0][1] == Pair(10, 1)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_of_a_driver_that_tells_nothing_and_of_one_gpu_nothing_is_known(make_driver: MakeDriver, *, old: bool) -> None:
+    assert reported(make_driver(gpus=2 if old else 1, old=old)) == NO_LINKS
+
+
+def test_events_are_read_while_the_driver_takes_its_time_for_the_links(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=4)
+    with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
+        driver.hang(Call.ANCESTOR)
+        eventually(lambda: driver.calls(Call.ANCESTOR) == 1)
+        driver.xid(2, 79)
+        time.sleep(SLOW + 0.05)
+        assert not watcher.of(LinksSeen)
+        driver.release()
+        watcher.next(LinksSeen)
+        kinds = [type(each) for each in watcher.seen]
+        assert kinds.index(EvidenceReported) < kinds.index(LinksSeen)

@@ -43,14 +43,14 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.remove(0)
     added = backend.add("T4")
     backend.reset(1)
-    assert seen[2:5] == [
+    assert seen[3:6] == [
         EvidenceReported(xid_kind(79), second.id),
         DevicesChecked(
             {second.id: Checkup({RECOVERY_ACTION: "the driver asks for recovery: GPU reset"}, asks_for_recovery=True)}
         ),
         EvidenceReported(xid_kind(79), None),
     ]
-    assert seen[7] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
+    assert seen[8] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
     inventories = [each.inventory.physical for each in seen if isinstance(each, InventorySeen)]
     assert [[device.id for device in devices] for devices in inventories] == [
         [first.id, second.id],
@@ -60,4 +60,4 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.stop()
     backend.fail(1, 79)
     assert backend.join(0)
-    assert len(seen) == 8
+    assert len(seen) == 9

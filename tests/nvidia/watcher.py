@@ -18,6 +18,7 @@ from plugin_gateway.core.health.observations import (
     EvidenceReported,
     InventorySeen,
     KernelLogRead,
+    LinksSeen,
     Observation,
 )
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -36,6 +37,7 @@ Kind = TypeVar(
     EventsAwaited,
     EvidenceRefined,
     KernelLogRead,
+    LinksSeen,
 )
 
 

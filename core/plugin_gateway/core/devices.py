@@ -250,6 +250,38 @@ def _ids(devices: Sequence[PhysicalDevice] | Sequence[Device]) -> str:
     return ", ".join(device.id for device in devices)
 
 
+class Pair(NamedTuple):
+    """How two physical devices are connected."""
+
+    nearness: int
+    """From 10, on different NUMA nodes, to 60, on one board. 0 if it is not known."""
+    links: int
+    """The direct links between the two that are up. Links to a switch are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """How the physical devices of a machine are connected, as far as it is known."""
+
+    ids: tuple[PhysicalId, ...] = ()
+    """Empty if nothing is known of any device."""
+    pairs: tuple[tuple[Pair, ...], ...] = ()
+    """A row and a column for each device, in the order of `ids`. What is on the diagonal says nothing."""
+
+    def __post_init__(self) -> None:
+        """Reject an id that occurs twice, and pairs that are no square, or differ in the two directions."""
+        if len(set(self.ids)) != len(self.ids):
+            raise InvalidValueError(f"links of a device are listed twice: {', '.join(self.ids)}")
+        if [len(row) for row in self.pairs] != [len(self.ids)] * len(self.ids):
+            raise InvalidValueError(f"links of {len(self.ids)} devices, which need as many rows with as many pairs")
+        if any(tuple(column) != row for column, row in zip(zip(*self.pairs, strict=True), self.pairs, strict=True)):
+            raise InvalidValueError("links that differ in the two directions of a pair")
+
+
+NO_LINKS = Links()
+"""Where nothing is known."""
+
+
 class Difference(NamedTuple):
     """The difference between two lists of devices. Each field keeps the order of its list."""
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from plugin_gateway.core.devices import NO_LINKS, Links, Pair, PhysicalId
 from plugin_gateway.nvidia import nvml
 
 _NEARNESS: Mapping[int, int] = {0: 60, 10: 50, 20: 40, 30: 30, 40: 20, 50: 10}
@@ -19,18 +20,9 @@ different NUMA nodes."""
 SAME_GPU, FARTHEST = 60, 10
 
 
-class Pair(NamedTuple):
-    """How two GPUs are connected."""
-
-    nearness: int
-    """60 on one board, 50 behind one PCIe switch, 40, 30 and 20 farther away, 10 on different NUMA nodes."""
-    links: int
-    """NVLinks from one to the other that are up. Links to a switch are none."""
-
-
 PairTable = tuple[tuple[Pair, ...], ...]
 """The pairs of all GPUs, by their positions. It is symmetric."""
-_UNKNOWN = Pair(FARTHEST, 0)
+_UNKNOWN = Pair(0, 0)
 
 
 class _Gpu(NamedTuple):
@@ -42,11 +34,21 @@ class _Gpu(NamedTuple):
     """How many links are up, by the PCI address at the other end."""
 
 
+def read_links(gpus: Mapping[PhysicalId, nvml.Handle | None], between: Callable[[], object] = lambda: None) -> Links:
+    """Return how these GPUs are connected, in their order. Nothing is known if the driver tells it of no pair.
+
+    None stands for a GPU that cannot be asked. ``between`` is called after each call of the driver.
+    """
+    pairs = read_pairs(list(gpus.values()), between)
+    is_told = any(pair != _UNKNOWN for place, row in enumerate(pairs) for pair in row[:place])
+    return Links(tuple(gpus), pairs) if is_told else NO_LINKS
+
+
 def read_pairs(gpus: Sequence[nvml.Handle | None], between: Callable[[], object] = lambda: None) -> PairTable:
     """Return the pairs of these GPUs. None stands for a GPU that cannot be asked.
 
-    A pair whose answer is missing is as far away as can be, and has no links. ``between`` is called after each call of
-    the driver.
+    A pair whose answer is missing has an unknown nearness, and no links. ``between`` is called after each call of the
+    driver.
     """
     asked = [_read(handle, between) for handle in gpus] if len(gpus) > 1 else [None] * len(gpus)
     table = [[_UNKNOWN] * len(asked) for _ in asked]
@@ -98,4 +100,4 @@ def _pair(one: _Gpu, other: _Gpu) -> Pair:
     except nvml.NvmlError:
         return _UNKNOWN
     links = min(one.up.get(other.address, 0), other.up.get(one.address, 0))
-    return Pair(FARTHEST if level is None else _NEARNESS.get(int(level), FARTHEST), links)
+    return Pair(_UNKNOWN.nearness if level is None else _NEARNESS.get(int(level), FARTHEST), links)

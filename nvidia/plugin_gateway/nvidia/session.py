@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.core.devices import FaultId, Inventory, PhysicalId
+from plugin_gateway.core.devices import FaultId, Inventory, Links, PhysicalId
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
@@ -181,6 +181,13 @@ class Session:
             for index, device in self.snapshot.by_index.items()
             if only is None or device in only
         }
+
+    def read_links(self, between: Callable[[], None]) -> Links:
+        """Return how the GPUs of the inventory are connected. Calls ``between`` after each call of the driver."""
+        from plugin_gateway.nvidia.links import read_links  # noqa: PLC0415 - the first list does not need it
+
+        physical = self.snapshot.inventory.physical
+        return read_links({device.id: self._latest[device.index].handle for device in physical}, between)
 
     def _device_of(self, handle: nvml.Handle) -> PhysicalId | None:
         """Return the device of an event. None if it is not in the inventory.

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, Recipe, whole
+from plugin_gateway.core.devices import NO_LINKS, Inventory, PhysicalDevice, PhysicalId, Recipe, whole
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, KernelLogRead
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    EvidenceReported,
+    InventorySeen,
+    KernelLogRead,
+    LinksSeen,
+)
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, words_of_recovery
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
@@ -92,12 +98,16 @@ class SimulatedBackend:
         self._report: Report | None = None
 
     def start(self, report: "Report", after: Callable[[], object] = lambda: None) -> None:
-        """Report the inventory and a check that finds no problem at once, after a call of ``after``."""
+        """Report the inventory and a check that finds no problem at once, after a call of ``after``.
+
+        Nothing is known of links between simulated GPUs.
+        """
         after()
         with self._lock:
             self._report = report
             self._report_inventory()
             report(DevicesChecked(dict.fromkeys((device.id for device in self._devices), _WELL)))
+            report(LinksSeen(NO_LINKS))
             if self._reads_kernel_log:
                 report(KernelLogRead(KERNEL_LOG_PROBLEM))
 

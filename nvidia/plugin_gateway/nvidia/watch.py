@@ -2,14 +2,15 @@
 
 import contextlib
 import ctypes
+import math
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import FaultId, Inventory
-from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen
+from plugin_gateway.core.devices import FaultId, Inventory, Links
+from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen, LinksSeen
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import NVLINK_DOWN
@@ -28,6 +29,8 @@ ASKED_FOR_PAUSE = 1.0
 MAX_EVENTS_AT_ONCE = 100
 """Events that are read between two calls of a slow driver. The others wait for the next pause."""
 NEW_SESSION = "a new session of the driver is opened"
+LINKS_PAUSE = 0.1
+"""Seconds after an inventory until the links are read, so that the first registration does not wait for that."""
 SLOW = 0.25
 """Seconds. If the calls of a rescan take longer than this, events are read between two of them."""
 
@@ -72,6 +75,10 @@ class Watch:
         """The devices with an event since the present check began."""
         self._check_is_asked_for = False
         """Whether an event has asked for a check since the last one."""
+        self._links: Links | None = None
+        """The links that were reported last."""
+        self._links_due = math.inf
+        """When to read the links. Infinite if they were read since the last inventory."""
         self._settled_at = 0.0
         """When the driver has decided about the latest event."""
 
@@ -122,6 +129,7 @@ class Watch:
         self._report(driver)
         self._report_new_session()
         self._report(checkups)
+        self._links_due = time.monotonic() + LINKS_PAUSE
         if is_first:  # an event from before the start can be one that the driver has to decide about
             self.expect_decision()
 
@@ -167,8 +175,10 @@ class Watch:
         waits_failed = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or waits_failed):
             self._give_sign()
+            self._report_links(session)
+            until_links = self._links_due - time.monotonic()
             try:
-                self._read_event(session, min(max(left, 0), self._pace.max_wait))
+                self._read_event(session, max(min(left, self._pace.max_wait, until_links), 0))
             except nvml.NvmlError as error:
                 # The error does not belong to a single GPU. A rescan finds out which GPUs answer. A new session is
                 # only started if this does not help, because the events between two sessions are lost.
@@ -182,6 +192,16 @@ class Watch:
                 self._report_events(None)
                 due = self._next_look(due)
         return not self._stopping.is_set() and not self._differs(session)
+
+    def _report_links(self, session: Session) -> None:
+        """Read the links if it is time, and report them if they differ from the last ones."""
+        if time.monotonic() < self._links_due:
+            return
+        self._links_due = math.inf
+        links = session.read_links(lambda: self._between_calls(session))
+        if links != self._links:
+            self._links = links
+            self._report(LinksSeen(links))
 
     def _next_look(self, due: float) -> float:
         """Return when the next rescan is due: earlier than ``due`` if an event asks for it."""
@@ -236,6 +256,7 @@ class Watch:
             session.read_again()
             self._needs_checkup = True
             self._report_inventory(session.snapshot.inventory)
+            self._links_due = 0.0
         if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
             self._report(self._check_up(session, lambda: self._between_calls(session), self._remember()))
         return check.differs

@@ -16,7 +16,13 @@ from plugin_gateway.adapters.control.control_client import ask_all
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import driver_access
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
-from plugin_gateway.core.health.observations import DevicesChecked, DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverUnavailable,
+    InventorySeen,
+    LinksSeen,
+    Observation,
+)
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
@@ -125,7 +131,7 @@ async def test_only_one_backend_uses_the_driver_and_none_while_it_is_released() 
     assert len(made) == 1, "a new configuration does not take it"
     assert access.take()
     assert not access.take()
-    assert [type(each) for each in seen[-2:]] == [InventorySeen, DevicesChecked]
+    assert [type(each) for each in seen[-3:]] == [InventorySeen, DevicesChecked, LinksSeen]
     access.release(0.01)
     await until(lambda: access.released is None, "the end of the time")
     assert len(made) == 3

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.strategies import IDS, INVENTORIES, ONE_RULE
+from core.strategies import IDS, INVENTORIES, ONE_RULE, machine_links
 from harness.any_values import SIMPLE, values_of
 from harness.devices import device, inventory, part
 from harness.recordings import CALLED, Line, conversation, head, line, seen, write
 from plugin_gateway.adapters.recording.values import Configuration, plain
 from plugin_gateway.adapters.replay.reading import read_recording
-from plugin_gateway.core.devices import DeviceId, Inventory, PhysicalId, Recipe
+from plugin_gateway.core.devices import DeviceId, Inventory, Links, Pair, PhysicalId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.observations import Observation
+from plugin_gateway.core.health.observations import LinksSeen, Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName
@@ -39,6 +39,7 @@ SOME = {
     EvidenceKind: st.sampled_from(("code-79", "link-down")),
     ResourceName: st.sampled_from(("a/b", "a/c")),
     PhysicalId: st.sampled_from(IDS).map(PhysicalId),
+    Links: machine_links(),
     Inventory: INVENTORIES | st.just(PARTS),
     ResourceRule: ONE_RULE,
 }
@@ -86,7 +87,9 @@ def places(part: Any) -> Iterator[tuple[Any, Any]]:
 def test_whatever_stands_anywhere_it_is_read_or_refused_in_one_line(
     version: int, data: st.DataObject, recording: Path
 ) -> None:
-    lines: list[Any] = conversation({**CALL}, line("recalled", uptime=1.0, memory={"faults": {}}))
+    pair = Pair(50, 2)
+    links = seen(LinksSeen(Links((PhysicalId(IDS[0]),), ((pair,),))))
+    lines: list[Any] = conversation({**CALL}, links, line("recalled", uptime=1.0, memory={"faults": {}}))
     lines[0] = {**head(health=plain(HealthPolicy())), "recording": version}
     part, key = data.draw(st.sampled_from(list(places(lines))))
     part[key] = data.draw(JSON)

@@ -25,6 +25,7 @@ from plugin_gateway.core.health.observations import (
     EvidenceReported,
     InventorySeen,
     KernelLogRead,
+    LinksSeen,
     Observation,
 )
 from plugin_gateway.core.health.policy import (
@@ -40,13 +41,15 @@ from plugin_gateway.core.health.repetition import Progress, count
 from plugin_gateway.core.health.state import MAX_SILENCE, State
 
 
-def apply(  # noqa: PLR0911 - one for each kind
+def apply(  # noqa: C901, PLR0911 - one for each kind
     state: State, observation: Observation, now: Moment, policy: HealthPolicy
 ) -> tuple[State, Changes]:
     """Return the state with the observation applied, and what changed. The rules for all observations come later."""
     match observation:
         case InventorySeen(inventory):
             return _see(state, inventory)
+        case LinksSeen(links):
+            return replace(state, links=links), Changes()
         case EvidenceReported():
             return _report(state, observation, now, policy)
         case EvidenceRefined():

@@ -7,7 +7,7 @@ repeats the earlier one. An observation whose topic is None is always kept, in i
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import FaultId, Inventory
+from plugin_gateway.core.devices import FaultId, Inventory, Links
 from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.policy import Action, EvidenceKind
 
@@ -21,6 +21,17 @@ class InventorySeen(NamedTuple):
     def topic(self) -> Hashable | None:
         """None, because the order relative to other observations matters."""
         return None
+
+
+class LinksSeen(NamedTuple):
+    """How the physical devices are connected. It comes after their inventory, and again if it has changed."""
+
+    links: Links
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The same for all of them: only the latest one matters."""
+        return "links"
 
 
 class EvidenceReported(NamedTuple):
@@ -155,6 +166,7 @@ class KernelLogRead(NamedTuple):
 
 Observation = (
     InventorySeen
+    | LinksSeen
     | EvidenceReported
     | EvidenceRefined
     | DevicesChecked

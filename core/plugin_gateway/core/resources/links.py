@@ -13,7 +13,7 @@ from typing import NamedTuple
 Scores = tuple[tuple[int, ...], ...]
 """The score of each pair of devices, the same in both directions. The diagonal is not used."""
 
-_LINK = 100
+_LINK, _FARTHEST = 100, 10
 MAX_STEPS = 8 * comb(16, 8)
 """The most devices in all sets that are compared: enough for every request among 16 devices. About 10 ms."""
 
@@ -27,8 +27,11 @@ class _Problem(NamedTuple):
 
 
 def pair_score(nearness: int, links: int) -> int:
-    """Return the score of a pair. Nearness is from 10, other processors, to 60, one board. A link adds a hundred."""
-    return nearness + _LINK * links
+    """Return the score of a pair. Nearness is from 10, other processors, to 60, one board. A link adds a hundred.
+
+    A pair of unknown nearness, 0, counts as far away as can be.
+    """
+    return max(nearness, _FARTHEST) + _LINK * links
 
 
 def score_of(scores: Scores, devices: Collection[int]) -> int:
