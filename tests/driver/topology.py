@@ -48,6 +48,7 @@ DGX1_V100 = Machine(
     single="0-1 0-2 1-3 2-6 3-7 4-5 4-6 5-7",
     near=((HOSTBRIDGE, _HALVES), (SINGLE, "0-1 2-3 4-5 6-7")),
 )
+CUBE = DGX1_V100._replace(near=((NODE, _HALVES), (SINGLE, "0-1 2-3 4-5 6-7")))
 DGX1_P100 = Machine(
     single="0-1 0-2 0-3 0-4 1-2 1-3 1-5 2-3 2-6 3-7 4-5 4-6 4-7 5-6 5-7 6-7",
     near=((HOSTBRIDGE, _HALVES), (SINGLE, "0-2 1-3 4-6 5-7")),
@@ -55,6 +56,7 @@ DGX1_P100 = Machine(
 RTX_8000 = Machine(double="0-3 1-2", near=((NODE, "0-1 2-3"),))
 PCIE = Machine(near=((NODE, "0-1 2-3"),))
 SWITCHES = Machine(switch_links=18, near=((NODE, _HALVES), (SINGLE, "0-1 2-3 4-5 6-7")))
+NO_LINKS = SWITCHES._replace(switch_links=0)
 HGX_A100_4 = Machine(double=" ".join([_within(range(4))] * 2))
 
 

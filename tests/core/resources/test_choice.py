@@ -7,11 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.resources.machines import DGX1_V100, score_tables
-from plugin_gateway.core.resources.choice import Preferences, choose
+from core.strategies import device_lists, machine_links
+from harness.devices import advertised, device, part
+from plugin_gateway.core.devices import NO_LINKS, Device, Links, Pair, PhysicalId
+from plugin_gateway.core.resources.choice import choose, known_of, preferred
 from plugin_gateway.core.resources.links import Scores
-from plugin_gateway.core.resources.policy import AllocationPreference, SharedPolicy
-from plugin_gateway.core.resources.preference import PreferenceRequest
+from plugin_gateway.core.resources.policy import AllocationPreference, Preferences, SharedPolicy
+from plugin_gateway.core.resources.preference import PreferenceRequest, prefer
 from plugin_gateway.core.resources.replicas import Place, Places
+from plugin_gateway.core.resources.sharing import Sharing
 
 WHOLE: Places = {f"GPU-{number}": Place(number, number) for number in range(8)}
 PARTITION = Preferences(whole=AllocationPreference.PARTITION)
@@ -108,3 +112,73 @@ def test_the_order_of_the_available_ids_does_not_matter(
     request = PreferenceRequest(available, (), size)
     shuffled = request._replace(available=data.draw(st.permutations(available)))
     assert choose(places, scores, shuffled, preferences) == choose(places, scores, request, preferences)
+
+
+def linked(numbers: Sequence[int], *pairs: tuple[int, int]) -> Links:
+    """Links between GPUs of these numbers. The pairs have two links, and all are of one processor."""
+    table = tuple(
+        tuple(Pair(20, 2 if {one, other} in [set(pair) for pair in pairs] else 0) for other in numbers)
+        for one in numbers
+    )
+    return Links(tuple(PhysicalId(f"GPU-{number}") for number in numbers), table)
+
+
+FOUR = advertised([device(number, numa_node=number % 2) for number in range(4)])
+BY_NUMA = names(0, 2)
+
+
+@pytest.mark.parametrize(
+    ("links", "chosen"),
+    [
+        (linked(range(4), (1, 2)), names(1, 2)),
+        (linked(range(8), (1, 7), (0, 3)), names(0, 3)),
+        (linked([3, 2, 1, 0], (0, 1)), names(0, 1)),
+        (linked([1, 2, 3], (2, 3)), names(2, 3)),
+        (NO_LINKS, BY_NUMA),
+        (linked(range(4)), BY_NUMA),
+        (linked(range(4), *((one, other) for one in range(4) for other in range(one))), BY_NUMA),
+        (linked([0]), BY_NUMA),
+        (linked([7, 8, 9], (7, 8)), BY_NUMA),
+    ],
+    ids=["one pair", "links of others", "another order", "one is not known", "none known", "no links", "all the same",
+         "one device", "links of others alone"],
+)  # fmt: skip
+def test_links_decide_if_they_say_something_about_the_devices_and_numa_nodes_otherwise(
+    links: Links, chosen: Sequence[str]
+) -> None:
+    known = known_of(FOUR, links)
+    assert preferred(known, PreferenceRequest(names(3, 2, 1, 0), (), 2)) == tuple(chosen)
+
+
+def test_devices_that_are_shared_or_parts_are_chosen_by_policy_whatever_their_links_are() -> None:
+    links = linked(range(2), (0, 1))
+    replicas = known_of(advertised([device(0), device(1)], sharing=Sharing(replicas=2)), links)
+    everything = PreferenceRequest(list(replicas.places), (), 2)
+    assert preferred(replicas, everything) == ("GPU-0::0", "GPU-1::0")
+    assert preferred(replicas, everything, PACKED) == ("GPU-0::0", "GPU-0::1")
+    parts = known_of(advertised([part(device(one), number) for one in range(2) for number in range(2)]), NO_LINKS)
+    everything = PreferenceRequest(list(parts.places), (), 2)
+    assert preferred(parts, everything) == ("MIG-0-0", "MIG-1-0")
+    assert preferred(parts, everything, PACKED) == ("MIG-0-0", "MIG-0-1")
+
+
+def test_the_only_part_of_each_device_has_the_links_of_its_device() -> None:
+    parts = advertised([part(device(number), 3) for number in range(3)])
+    known = known_of(parts, linked(range(3), (1, 2)))
+    assert preferred(known, PreferenceRequest(list(known.places), (), 2)) == ("MIG-1-3", "MIG-2-3")
+
+
+ASKED = st.sampled_from([*names(*range(6)), *(f"GPU-{number}::{n}" for number in range(3) for n in range(2)), "GPU-x"])
+
+
+@given(device_lists(), st.integers(1, 3), machine_links(), st.lists(ASKED), st.lists(ASKED, max_size=3), st.integers())
+def test_whatever_is_known_no_request_fails(
+    devices: Sequence[Device], replicas: int, links: Links, available: Sequence[str], must: Sequence[str], size: int
+) -> None:
+    known = known_of(advertised(devices, sharing=Sharing(replicas=replicas)), links)
+    request = PreferenceRequest(available, must, size)
+    chosen = preferred(known, request)
+    assert len(chosen) == len(set(chosen)) == max(len({*must}), min(size, len({*available, *must})))
+    assert {*must} <= set(chosen) <= {*available, *must}
+    if known.numa_decides:
+        assert chosen == prefer(known.advertised, *request)

@@ -26,7 +26,7 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
+from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences, UnhealthyFirst
 from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
@@ -75,10 +75,11 @@ class ServingPolicy(NamedTuple):
     """Whether to end if the first look finds no driver."""
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
     numa_hints: bool = True
+    preferences: Preferences = Preferences()
 
     def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
         """Return a resource with this advertisement that follows the policy."""
-        return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first)
+        return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first, self.preferences)
 
 
 class Gateway:
@@ -147,7 +148,7 @@ class Gateway:
         self._serving_policy = serving_policy
         for served in self._served.values():
             served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
-            served.unhealthy_first = serving_policy.unhealthy_first
+            served.unhealthy_first, served.preferences = serving_policy.unhealthy_first, serving_policy.preferences
         self._publish()
         self._observations.wake()  # with the new policy, changes may be due at another time
 
@@ -352,6 +353,8 @@ class Gateway:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, count=len(advertisement.offered))
                 self._registrar.add(self._served[name])
+        for served in self._served.values():
+            served.links = self._state.links
 
     def _suspect_holders(self, wanted: Mapping[ResourceName, Advertisement]) -> None:
         """Take the devices for held whose form changes with the inventory. Nobody looked before, as for new rules."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from plugin_gateway.adapters.recording.values import Configuration
 from plugin_gateway.adapters.replay.reading import Recording
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import DeviceId, Links
 from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.memory import recall
 from plugin_gateway.core.health.observations import DriverSilence, Observation
@@ -57,6 +57,11 @@ class Offering:
         if recalled is not None:
             memory = recalled.fields["memory"]
             self._uptime, self._state = recalled.fields["uptime"] - recalled.at, recall(memory, memory.boot_id)
+
+    @property
+    def links(self) -> Links:
+        """How the physical devices are connected, as far as it is known now."""
+        return self._state.links
 
     def pass_time(self, at: float, *, is_seen: bool) -> None:
         """Let the gateway conclude what follows from the time alone. ``is_seen``: the next line is an observation."""

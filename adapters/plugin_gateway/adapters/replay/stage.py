@@ -13,8 +13,9 @@ from plugin_gateway.adapters.replay.registering import Endpoint, Registrations
 from plugin_gateway.adapters.replay.streams import Stream
 from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
+from plugin_gateway.core.resources.choice import known_of, preferred
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.preference import prefer
+from plugin_gateway.core.resources.preference import PreferenceRequest
 
 Fields = Mapping[str, Any]
 
@@ -221,7 +222,10 @@ class Stage:
             offer.grant([each for ids in containers for each in ids], self._at)
             return granted
 
-        methods = dict(dialect.answers(grant, lambda each: prefer(offer.advertisement, *each))) if dialect else {}
+        def prefer(request: PreferenceRequest) -> Sequence[str]:
+            return preferred(known_of(offer.advertisement, self._offering.links), request)
+
+        methods = dict(dialect.answers(grant, prefer)) if dialect else {}
         if fields["method"] not in methods:
             return "UNIMPLEMENTED: Method not found!"
         try:

@@ -51,7 +51,7 @@ class Calls:
 
     def handlers(self) -> Iterator[tuple[str, Unary]]:
         """Yield the name and the handler of each method."""
-        for name, answer in self._dialect.answers(self._allocate, lambda each: self._served.prefer(*each)):
+        for name, answer in self._dialect.answers(self._allocate, self._served.prefer):
             answering = self._allocation if name == self._dialect.allocation.name else answer
             handler = _handler(name, answering, self._served)
             yield name, handler if tap.note is None else self._tapped(name, handler, tap.note)

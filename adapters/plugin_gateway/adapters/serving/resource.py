@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import Latest
+from plugin_gateway.core.devices import NO_LINKS, Links
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, keep_granted
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPolicy, UnhealthyFirst
-from plugin_gateway.core.resources.preference import prefer
+from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences, UnhealthyFirst
 
 if TYPE_CHECKING:
     from typing import Protocol
 
     from plugin_gateway.core.ports import HostNodes
+    from plugin_gateway.core.resources.choice import Known
+    from plugin_gateway.core.resources.preference import PreferenceRequest
 
     class FollowedNodes(HostNodes, Protocol):
         """Device nodes whose changes can be noticed."""
@@ -56,6 +58,9 @@ class Timings:
         return listed
 
 
+_DEFAULT = Preferences()
+
+
 class ServedResource:
     """A resource, its current advertisement, and the allocation of its devices."""
 
@@ -66,12 +71,16 @@ class ServedResource:
         policy: AllocationPolicy,
         nodes: "FollowedNodes",
         unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO,
+        preferences: Preferences = _DEFAULT,
     ) -> None:
         self.resource = resource
         self.advertisement = Latest(advertisement)
         self.policy = policy
         self.nodes = nodes
         self.unhealthy_first = unhealthy_first
+        self.preferences = preferences
+        self.links: Links = NO_LINKS
+        """How the physical devices are connected, as far as it is known."""
         self.timings: dict[str, Timings] = {}
         """How long the answers took, by method."""
         self.publish_again_at: float | None = None
@@ -81,6 +90,8 @@ class ServedResource:
         self.may_list.set()
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
+        self._known: Known | None = None
+        """What the last question for a preference needed. None before the first one."""
 
     def publish(self, wanted: Advertisement) -> None:
         """Advertise these devices.
@@ -133,9 +144,14 @@ class ServedResource:
         for each in ids:
             self._granted[each] = now
 
-    def prefer(self, available: Sequence[str], must_include: Sequence[str], size: int) -> tuple[str, ...]:
-        """Return which of the available devices the kubelet should choose. Never fails."""
-        return prefer(self.advertisement.value, available, must_include, size)
+    def prefer(self, request: "PreferenceRequest") -> tuple[str, ...]:
+        """Return which of the available devices the kubelet should choose for a container. Never fails."""
+        from plugin_gateway.core.resources.choice import known_of, preferred  # noqa: PLC0415 - not at the start
+
+        known, advertised = self._known, self.advertisement.value
+        if known is None or known.advertised is not advertised or known.links is not self.links:
+            known = self._known = known_of(advertised, self.links)
+        return preferred(known, request, self.preferences)
 
 
 class Pacing:

@@ -3,21 +3,53 @@
 from collections import Counter
 from typing import NamedTuple
 
-from plugin_gateway.core.resources.links import Scores, best_set
+from plugin_gateway.core.devices import DeviceId, Links, PhysicalId
+from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.links import Scores, all_alike, best_set, pair_score
 from plugin_gateway.core.resources.partition import partition_set
-from plugin_gateway.core.resources.policy import AllocationPreference, SharedPolicy
-from plugin_gateway.core.resources.preference import PreferenceRequest
-from plugin_gateway.core.resources.replicas import Places, share
-
-
-class Preferences(NamedTuple):
-    """The administrator's decisions about which devices are preferred."""
-
-    whole: AllocationPreference = AllocationPreference.BEST
-    shared: SharedPolicy = SharedPolicy.DISTRIBUTED
-
+from plugin_gateway.core.resources.policy import AllocationPreference, Preferences
+from plugin_gateway.core.resources.preference import PreferenceRequest, prefer
+from plugin_gateway.core.resources.replicas import Place, Places, share
 
 _DEFAULT = Preferences()
+
+
+class Known(NamedTuple):
+    """What every question about a resource needs. It stays the same until the resource or the links change."""
+
+    advertised: Advertisement
+    links: Links
+    places: Places
+    scores: Scores
+    numa_decides: bool
+    """Whether each id stands for a whole physical device, and the links say nothing about them."""
+
+
+def known_of(advertised: Advertisement, links: Links) -> Known:
+    """Return what is known of the ids of a resource."""
+    devices: dict[DeviceId, Place] = {}
+    physical: dict[PhysicalId, int] = {each: row for row, each in enumerate(links.ids)}
+    for _, device, _ in advertised.offered:
+        if device.id not in devices:
+            number = physical.setdefault(device.physical.id, len(physical))
+            devices[device.id] = Place(len(devices), number)
+    scores = tuple(tuple(pair_score(*pair) for pair in row) for row in links.pairs)
+    rows = [place.physical for place in devices.values() if place.physical < len(scores)]
+    is_whole = len({place.physical for place in devices.values()}) == len(advertised.offered)
+    is_told = len(rows) > 1 and not all_alike(scores, rows)
+    places = {name: devices[each.device.id] for name, each in advertised.by_id.items()}
+    return Known(advertised, links, places, scores, is_whole and not is_told)
+
+
+def preferred(known: Known, request: PreferenceRequest, preferences: Preferences = _DEFAULT) -> tuple[str, ...]:
+    """Return ``size`` ids: those of ``must_include`` first, then those that are preferred.
+
+    Whole devices are chosen by their links, or by NUMA node and index if these say nothing about them, and replicas and
+    parts by policy. The function never fails, see `choose`.
+    """
+    if known.numa_decides:
+        return prefer(known.advertised, *request)
+    return choose(known.places, known.scores, request, preferences)
 
 
 def choose(

@@ -41,6 +41,13 @@ class SharedPolicy(Enum):
     """One of each device first, then as with `DISTRIBUTED`."""
 
 
+class Preferences(NamedTuple):
+    """Which devices are preferred."""
+
+    whole: AllocationPreference = AllocationPreference.BEST
+    shared: SharedPolicy = SharedPolicy.DISTRIBUTED
+
+
 class UnhealthyFirst(Enum):
     """Which streams start with a list in which every device is unhealthy.
 

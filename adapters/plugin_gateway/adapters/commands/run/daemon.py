@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 HOLDS_SEVERAL = (1, 37)
 """The first release of the kubelet that holds several endpoints of one resource, each with its own path."""
 _GATEWAY = "plugin_gateway.adapters.gateway"
+_CHOICE = "plugin_gateway.core.resources.choice"
 _CONTROL = "plugin_gateway.adapters.control.control_socket"
 _COMMANDS = (
     f"{_GATEWAY}.device_counter",
@@ -123,8 +124,9 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._offer_devices(), name="gateway")
             # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
+            # And before the first question which devices are preferred, which would wait for it.
             tasks.create_task(
-                self._import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document"), name="import"
+                self._import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document", _CHOICE), name="import"
             )
             tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
