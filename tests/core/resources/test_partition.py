@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from itertools import combinations
-from math import comb
 
 import pytest
 from hypothesis import given
@@ -197,34 +196,14 @@ def test_the_order_of_the_question_does_not_matter(scores: Scores, data: st.Data
     assert len(chosen) == len(set(chosen)) == max(min(size, len(everything)), len(set(must_include)))
 
 
-def test_every_request_among_twelve_devices_is_within_the_bound() -> None:
-    steps = [partition._steps(count, size) for count in range(2, 13) for size in range(2, count)]
-    assert max(steps) <= partition.MAX_STEPS
-
-
-def sets_looked_at(devices: tuple[int, ...], size: int, *, short: int, met: set[tuple[int, ...]]) -> int:
-    """Count the sets that can come next, once for everything that can be left over."""
-    if devices in met or not devices:
-        return 0
-    met.add(devices)
-    looked_at = 0
-    for length in {size, short} - {0}:
-        for row in combinations(devices[1:], length - 1):
-            looked_at += 1
-            rest = tuple(device for device in devices[1:] if device not in row)
-            looked_at += sets_looked_at(rest, size, short=short if length == size else 0, met=met)
-    return looked_at
-
-
-@pytest.mark.parametrize(("count", "size"), [(count, size) for count in range(3, 11) for size in range(2, count)])
-def test_the_steps_are_known_before_the_search(count: int, size: int) -> None:
-    short = count % size
-    sets = comb(count, size) + (comb(count, short) if short else 0)
-    assert partition._steps(count, size) == sets + sets_looked_at(tuple(range(count)), size, short=short, met=set())
+@pytest.mark.parametrize("size", range(2, 12))
+def test_up_to_twelve_devices_are_divided(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition, "best_set", None)
+    assert len(partition_set(machine(12), range(12), (), size)) == size
 
 
 @pytest.mark.parametrize(("devices", "size"), [(13, 5), (14, 3), (15, 8), (16, 4), (16, 9), (17, 16), (100, 98)])
-def test_above_the_bound_the_best_set_is_taken(devices: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_more_devices_the_best_set_is_taken(devices: int, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition, "_Divider", None)
     scores = machine(devices)
     last = devices - 1

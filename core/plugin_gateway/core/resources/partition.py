@@ -6,16 +6,12 @@ vendors choose in this way.
 
 from collections.abc import Collection, Iterator
 from itertools import combinations
-from math import ceil, comb
 from typing import NamedTuple
 
 from plugin_gateway.core.resources.links import Scores, all_alike, best_set, score_of
 
-MAX_STEPS = 10_000
-"""The most sets that are looked at: enough for every request among 12 devices. About 10 ms."""
-
-_MAX_DEVICES = 16
-"""More devices are not divided. There are few sets of nearly all of them, but each has very many pairs."""
+MAX_DEVICES = 12
+"""More devices are not divided. About 10 ms for 12, and 25 ms for 13, which would hold up other calls."""
 
 
 class _Group(NamedTuple):
@@ -42,7 +38,7 @@ def partition_set(
     highest sum of scores among those that have a full set with all of ``must_include``. Among equal divisions and sets,
     the first in the order of the numbers is taken.
 
-    If all pairs are alike, or if a division of so many devices takes too many steps, the answer is that of `best_set`.
+    If all pairs are alike, or if there are more than `MAX_DEVICES`, the answer is that of `best_set`.
     """
     held = frozenset(must_include)
     devices = sorted(held.union(available))
@@ -50,31 +46,12 @@ def partition_set(
         return best_set(scores, available, must_include, size)
     if size == 1:
         return (devices[0],)
-    if len(devices) > _MAX_DEVICES or _steps(len(devices), size) > MAX_STEPS:
+    if len(devices) > MAX_DEVICES:
         return best_set(scores, available, must_include, size)
     required = sum(1 << place for place, device in enumerate(devices) if device in held)
     local = tuple(tuple(scores[one][other] for other in devices) for one in devices)
     members = _Divider(local, size, required).best_group().members
     return tuple(device for place, device in enumerate(devices) if members >> place & 1)
-
-
-def _steps(count: int, size: int) -> int:
-    """Return how many sets are looked at when so many devices are divided. The lowest device left is in the next set.
-
-    After some sets, the devices that are gone contain as many of the lowest ones, and any others.
-    """
-    short = count % size
-    steps = comb(count, size) + (comb(count, short) if short else 0)
-    for sets in range(ceil(count / size)):
-        left = count - sets * size
-        states = comb(count - sets, sets * (size - 1))
-        steps += states * comb(left - 1, size - 1)
-        if short:
-            steps += states * comb(left - 1, short - 1)
-            left -= short
-            states = comb(count - sets - 1, sets * (size - 1) + short - 1)
-            steps += states * comb(left - 1, size - 1) if left else 0
-    return steps
 
 
 class _Divider:
