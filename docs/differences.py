@@ -21,8 +21,10 @@ THEIR_DEFAULTS: Mapping[str, str] = {
     "fail_on_init_error": "true",
     "pass_device_specs": "false",
     "device_id_strategy": "uuid",
+    "preferred_allocation": "partition",
+    "shared_devices_allocation_policy": "distributed",
 }
-"""The defaults of NVIDIA's plugin for the options that both have."""
+"""What NVIDIA's plugin does where nothing is given. The first of the last two is what it always does."""
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
@@ -30,6 +32,7 @@ MEANINGS = {
     "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
     "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
     "pass_device_specs": "Whether containers get device nodes from the kubelet.",
+    "preferred_allocation": "Whether a pod gets the GPUs with the best links, or some that leave good ones for others.",
 }
 """What a default that differs means."""
 

@@ -105,7 +105,7 @@ async def test_a_pod_gets_the_devices_with_the_best_links(
 
 def score(node: Node, ids: Sequence[str]) -> int:
     links = node.gateway.state.links
-    rows = [links.ids.index(each) for each in ids]  # type: ignore[arg-type]
+    rows = [links.ids.index(each) for each in ids]
     return sum(pair_score(*links.pairs[one][other]) for one, other in combinations(rows, 2))
 
 

@@ -28,7 +28,7 @@ from plugin_gateway.adapters.configuration.kinds import (
 )
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.core.resources.policy import AllocationPreference, DeviceIdStrategy, SharedPolicy, UnhealthyFirst
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
@@ -135,6 +135,20 @@ class ContainerOptions(Values, heading="what containers get"):
         key="flags.plugin.deviceIDStrategy",
     )
     """An index can change at a reboot."""
+    preferred_allocation = Option(
+        member_of(AllocationPreference),
+        "best",
+        "which whole GPUs a container should get: best for those with the best links, or partition, as with NVIDIA's "
+        "device plugin, for good ones that leave good ones for the next containers; from kubelet 1.19 on",
+        key="flags.plugin.preferredAllocation",
+    )
+    shared_devices_allocation_policy = Option(
+        member_of(SharedPolicy),
+        "distributed",
+        "which replicas and MIG devices a container should get: distributed for those of the GPU with the fewest given "
+        "away, packed for those of the one with the most, or spread for one of each GPU first; from kubelet 1.19 on",
+        key="flags.plugin.sharedDevicesAllocationPolicy",
+    )
     dev_root = Option(
         ROOT,
         same_as(GpuOptions.driver_root, "the driver root"),

@@ -42,11 +42,6 @@ UNSUPPORTED = (
     Unsupported("flags.plugin.cdiAnnotationPrefix", "--cdi-annotation-prefix", "CDI_ANNOTATION_PREFIX"),
     Unsupported("flags.plugin.nvidiaCTKPath", "--nvidia-ctk-path", "NVIDIA_CTK_PATH"),
     Unsupported(flag="--nvidia-cdi-hook-path", variable="NVIDIA_CDI_HOOK_PATH"),
-    Unsupported(
-        "flags.plugin.sharedDevicesAllocationPolicy",
-        "--shared-devices-allocation-policy",
-        "SHARED_DEVICES_ALLOCATION_POLICY",
-    ),
     Unsupported(flag="--imex-channel-ids", variable="IMEX_CHANNEL_IDS", neutral=("[]",)),
     Unsupported(flag="--imex-required", variable="IMEX_REQUIRED", neutral=_OFF),
     Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS"),

@@ -31,7 +31,14 @@ from plugin_gateway.core.health.policy import Action, EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, UnhealthyFirst
+from plugin_gateway.core.resources.policy import (
+    AllocationPolicy,
+    AllocationPreference,
+    DeviceIdStrategy,
+    Preferences,
+    SharedPolicy,
+    UnhealthyFirst,
+)
 from plugin_gateway.core.resources.rules import ResourceRule
 
 VERSION = 5
@@ -51,12 +58,19 @@ class Configuration:
     pass_device_specs: bool
     device_id_strategy: DeviceIdStrategy
     dev_root: str
+    preferred_allocation: AllocationPreference = AllocationPreference.BEST
+    shared_devices_allocation_policy: SharedPolicy = SharedPolicy.DISTRIBUTED
     health: HealthPolicy
 
     @property
     def policy(self) -> AllocationPolicy:
         """What every container with devices gets."""
         return AllocationPolicy(self.pass_device_specs, self.device_id_strategy, self.dev_root)
+
+    @property
+    def preferences(self) -> Preferences:
+        """Which devices are preferred."""
+        return Preferences(self.preferred_allocation, self.shared_devices_allocation_policy)
 
 
 def plain(value: Any) -> Any:

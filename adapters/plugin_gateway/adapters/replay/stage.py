@@ -223,7 +223,8 @@ class Stage:
             return granted
 
         def prefer(request: PreferenceRequest) -> Sequence[str]:
-            return preferred(known_of(offer.advertisement, self._offering.links), request)
+            known = known_of(offer.advertisement, self._offering.links)
+            return preferred(known, request, self._offering.configuration.preferences)
 
         methods = dict(dialect.answers(grant, prefer)) if dialect else {}
         if fields["method"] not in methods:

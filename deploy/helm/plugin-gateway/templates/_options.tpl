@@ -11,6 +11,8 @@
   "failOnInitError" "--fail-on-init-error"
   "passDeviceSpecs" "--pass-device-specs"
   "deviceIDStrategy" "--device-id-strategy"
+  "preferredAllocation" "--preferred-allocation"
+  "sharedDevicesAllocationPolicy" "--shared-devices-allocation-policy"
   "nvidiaDevRoot" "--dev-root"
   "quietTime" "--quiet-time"
   "probation" "--probation"

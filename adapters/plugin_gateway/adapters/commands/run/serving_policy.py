@@ -3,7 +3,7 @@
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import ServingPolicy
-from plugin_gateway.core.resources.policy import AllocationPolicy
+from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences
 
 
 def serving_policy(settings: Settings) -> ServingPolicy:
@@ -19,5 +19,6 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         fail_on_init_error=settings.fail_on_init_error,
         unhealthy_first=settings.unhealthy_first,
         numa_hints=settings.numa_hints,
+        preferences=Preferences(settings.preferred_allocation, settings.shared_devices_allocation_policy),
         health=settings.health,
     )
