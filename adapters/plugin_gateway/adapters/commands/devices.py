@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
+from plugin_gateway.adapters.commands.device_links import links_as_json, links_as_table
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
-from plugin_gateway.adapters.gateway.first_look import ask_driver
+from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
-from plugin_gateway.core.devices import Device, Inventory
+from plugin_gateway.core.devices import Device, Inventory, Links
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend
@@ -47,6 +48,8 @@ class Shown:
     doubts: Sequence[DoubtfulRule]
     remarks: Sequence[str]
     """What the configuration file says to no effect."""
+    links: Links | None
+    """How the devices are connected. None if nobody asked for it."""
     problems: Sequence[str]
     """Why a gateway with this configuration would not start."""
 
@@ -78,6 +81,7 @@ def make(parts: Parts) -> SubCommand:
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(parser, FLAGS)
+        parser.add_argument("--links", action="store_true", help="show how the GPUs are connected")
         add_json_flag(parser)
         parser.add_argument(
             "--explain", action="store_true", help="tell of each device which rule took it, and why the others did not"
@@ -96,16 +100,16 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     if hasattr(parsed, "config_file") and view.problems:
         raise InvalidValuesError(view.problems)
     backend = parts.make_backend(view.settings.backend, view.settings.container_driver_root, "")
-    return show_devices(backend, view, as_json=parsed.json, with_reasons=parsed.explain)
+    return show_devices(backend, view, as_json=parsed.json, with_reasons=parsed.explain, with_links=parsed.links)
 
 
-def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: bool) -> int:
+def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: bool, with_links: bool) -> int:
     """Ask the driver once, and print its devices.
 
     Return 1 if it does not answer, or the gateway's configuration has problems, which are shown too.
     """
     rules = view.settings.resources
-    inventory = ask_driver(backend)
+    inventory, links = ask_driver_for_links(backend, wanted=with_links)
     if isinstance(inventory, DriverUnavailable):
         complain("; ".join(filter(None, (inventory.problem, inventory.todo))))
         return 1
@@ -115,6 +119,7 @@ def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: b
         devices=explain(inventory.devices, rules),
         doubts=doubtful(inventory, rules),
         remarks=view.settings.remarks,
+        links=links if with_links else None,
         problems=view.problems,
     )
     if as_json:
@@ -122,6 +127,7 @@ def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: b
         return 1 if view.problems else 0
     _print_table(shown)
     print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ())])
+    print_lines([] if shown.links is None else links_as_table(shown.links, inventory.physical))
     for problem in view.problems:
         complain(problem)
     return 1 if view.problems else 0
@@ -162,6 +168,7 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
             }
             for each in shown.doubts
         ],
+        "links": None if shown.links is None else links_as_json(shown.links),
         "remarks": list(shown.remarks),
         "problems": list(shown.problems),
     }

@@ -1,9 +1,10 @@
 """Reads the first inventory of a backend, for commands that end afterwards."""
 
 import queue
+from contextlib import suppress
 
-from plugin_gateway.core.devices import Inventory
-from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation
+from plugin_gateway.core.devices import NO_LINKS, Inventory, Links
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, LinksSeen, Observation
 from plugin_gateway.core.ports import Backend
 
 TIMEOUT = 15.0
@@ -12,14 +13,32 @@ TIMEOUT = 15.0
 
 def ask_driver(backend: Backend) -> Inventory | DriverUnavailable:
     """Return the first inventory. If there is none, return why."""
+    return ask_driver_for_links(backend, wanted=False)[0]
+
+
+def ask_driver_for_links(backend: Backend, *, wanted: bool = True) -> tuple[Inventory | DriverUnavailable, Links]:
+    """Return the first inventory, or why there is none, and how its devices are connected. That is not always known."""
     seen: queue.SimpleQueue[Observation] = queue.SimpleQueue()
     backend.start(seen.put)
     try:
-        return _first_inventory(seen)
+        inventory = _first_inventory(seen)
+        return inventory, _links(seen) if wanted and isinstance(inventory, Inventory) else NO_LINKS
     except queue.Empty:
-        return DriverUnavailable(f"the driver did not answer within {TIMEOUT:.0f} s")
+        return DriverUnavailable(f"the driver did not answer within {TIMEOUT:.0f} s"), NO_LINKS
     finally:
         backend.stop()
+
+
+def _links(seen: "queue.SimpleQueue[Observation]") -> Links:
+    """Return the links that follow an inventory. Nothing is known if the driver goes away, or does not answer."""
+    with suppress(queue.Empty):
+        while True:
+            match seen.get(timeout=TIMEOUT):
+                case LinksSeen(links):
+                    return links
+                case DriverUnavailable():
+                    break
+    return NO_LINKS
 
 
 def _first_inventory(seen: "queue.SimpleQueue[Observation]") -> Inventory | DriverUnavailable:
