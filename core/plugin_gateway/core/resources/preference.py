@@ -1,6 +1,7 @@
 """Which of the available devices a container should get.
 
-Devices on the same NUMA node are preferred, then devices with a low index. Links between devices are not considered.
+Devices on the same NUMA node are preferred, then devices with a low index. It is the rule where the links between whole
+devices say nothing; `choice` decides between the rules.
 """
 
 from collections.abc import Iterable, Sequence
