@@ -26,7 +26,7 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import adopt, advance, clear, due, wait
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences, UnhealthyFirst
+from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPolicy, Preferences, UnhealthyFirst
 from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ServingPolicy(NamedTuple):
     """Whether to end if the first look finds no driver."""
     unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
     numa_hints: bool = True
-    preferences: Preferences = Preferences()
+    preferences: Preferences = USUAL_PREFERENCES
 
     def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
         """Return a resource with this advertisement that follows the policy."""

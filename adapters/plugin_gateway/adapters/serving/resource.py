@@ -15,7 +15,7 @@ from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, keep_granted
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences, UnhealthyFirst
+from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPolicy, Preferences, UnhealthyFirst
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -58,9 +58,6 @@ class Timings:
         return listed
 
 
-_DEFAULT = Preferences()
-
-
 class ServedResource:
     """A resource, its current advertisement, and the allocation of its devices."""
 
@@ -71,7 +68,7 @@ class ServedResource:
         policy: AllocationPolicy,
         nodes: "FollowedNodes",
         unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO,
-        preferences: Preferences = _DEFAULT,
+        preferences: Preferences = USUAL_PREFERENCES,
     ) -> None:
         self.resource = resource
         self.advertisement = Latest(advertisement)

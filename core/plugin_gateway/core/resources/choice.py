@@ -7,11 +7,9 @@ from plugin_gateway.core.devices import DeviceId, Links, PhysicalId
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.links import Scores, all_alike, best_set, pair_score
 from plugin_gateway.core.resources.partition import partition_set
-from plugin_gateway.core.resources.policy import AllocationPreference, Preferences
+from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPreference, Preferences
 from plugin_gateway.core.resources.preference import PreferenceRequest, prefer
 from plugin_gateway.core.resources.replicas import Place, Places, share
-
-_DEFAULT = Preferences()
 
 
 class Known(NamedTuple):
@@ -21,6 +19,7 @@ class Known(NamedTuple):
     links: Links
     places: Places
     scores: Scores
+    """The score of each pair, in the order of the links."""
     numa_decides: bool
     """Whether each id stands for a whole physical device, and the links say nothing about them."""
 
@@ -41,7 +40,9 @@ def known_of(advertised: Advertisement, links: Links) -> Known:
     return Known(advertised, links, places, scores, is_whole and not is_told)
 
 
-def preferred(known: Known, request: PreferenceRequest, preferences: Preferences = _DEFAULT) -> tuple[str, ...]:
+def preferred(
+    known: Known, request: PreferenceRequest, preferences: Preferences = USUAL_PREFERENCES
+) -> tuple[str, ...]:
     """Return ``size`` ids: those of ``must_include`` first, then those that are preferred.
 
     Whole devices are chosen by their links, or by NUMA node and index if these say nothing about them, and replicas and
@@ -53,7 +54,7 @@ def preferred(known: Known, request: PreferenceRequest, preferences: Preferences
 
 
 def choose(
-    places: Places, scores: Scores, request: PreferenceRequest, preferences: Preferences = _DEFAULT
+    places: Places, scores: Scores, request: PreferenceRequest, preferences: Preferences = USUAL_PREFERENCES
 ) -> tuple[str, ...]:
     """Return ``size`` ids: those of ``must_include`` first, then those that are preferred.
 

@@ -48,6 +48,10 @@ class Preferences(NamedTuple):
     shared: SharedPolicy = SharedPolicy.DISTRIBUTED
 
 
+USUAL_PREFERENCES = Preferences()
+"""What holds where nothing is decided."""
+
+
 class UnhealthyFirst(Enum):
     """Which streams start with a list in which every device is unhealthy.
 
