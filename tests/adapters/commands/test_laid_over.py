@@ -155,7 +155,12 @@ async def test_flags_are_laid_over_those_of_the_gateway(
         (
             "devices",
             {
-                "--state-dir", "--driver-root", "--driver-root-ctr-path", "--backend", "--resource-name", "--explain",
+                "--state-dir",
+                "--driver-root",
+                "--driver-root-ctr-path",
+                "--backend",
+                "--resource-name",
+                "--explain",
                 "--links",
             },
         ),

@@ -126,8 +126,8 @@ def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: b
         print_json({**_as_json(shown), **(_reasons_as_json(shown) if with_reasons else {})})
         return 1 if view.problems else 0
     _print_table(shown)
-    print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ())])
-    print_lines([] if shown.links is None else links_as_table(shown.links, inventory.physical))
+    links_table = () if shown.links is None else links_as_table(shown.links, inventory.physical)
+    print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ()), *links_table])
     for problem in view.problems:
         complain(problem)
     return 1 if view.problems else 0
