@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -250,3 +253,52 @@ def test_a_mistake_counts_also_where_a_flag_decides_instead(read: Read) -> None:
     text = "version: v1\nresources: {rules: [{name: a, replicas: 0}]}\n"
     with pytest.raises(InvalidValueError, match=r"resources\.rules\.replicas: '0', allowed are 1 to 1024"):
         read(("--resource-name=example.com/a",), {}, text)
+
+
+WORDS = st.sampled_from(
+    ["gpu", "a.com/b", "", "*H100*", "[", "0", "0:1", "-1", "two", "1e9", "all", "mig", "GPU-1", "0000:3b:00.0", "x::0"]
+)
+LEAVES = WORDS | st.integers(-2, 2000) | st.booleans() | st.none() | st.floats(0, 9)
+KEYS = st.sampled_from(
+    [
+        "name",
+        "pattern",
+        "replicas",
+        "rename",
+        "devices",
+        "uuid",
+        "index",
+        "pci",
+        "product",
+        "profile",
+        "kind",
+        "never",
+        "failRequestsGreaterThanOne",
+        "renameByDefault",
+        "resources",
+        "other",
+    ]
+)
+VALUES = st.recursive(
+    LEAVES, lambda parts: st.lists(parts, max_size=3) | st.dictionaries(KEYS, parts, max_size=4), max_leaves=8
+)
+ENTRIES = st.lists(st.dictionaries(KEYS, LEAVES | st.lists(LEAVES, max_size=2), max_size=5) | VALUES, max_size=3)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    resources=st.dictionaries(st.sampled_from(["gpus", "mig", "rules"]), ENTRIES, max_size=3),
+    sharing=st.none() | VALUES | st.fixed_dictionaries({"resources": ENTRIES}),
+)
+def test_whatever_stands_there_is_followed_or_refused_with_a_place(
+    resources: object, sharing: object, read: Read, config_file: Path
+) -> None:
+    document = {"version": "v1", "resources": resources, "sharing": {"timeSlicing": sharing}}
+    try:
+        found = read((), {}, yaml.safe_dump(document)).resources
+    except InvalidValueError as error:
+        for each in error.problems:
+            assert each.startswith(f"{config_file}:") or re.fullmatch(r"and \d+ more", each)
+    else:
+        assert found
+        assert all(rule.sharing.replicas <= 1024 for rule in found)
