@@ -137,7 +137,9 @@ async def test_what_the_drivers_thread_needs_is_imported_while_the_driver_initia
         finally:
             child.terminate()
             output, _ = await asyncio.wait_for(child.communicate(), 10)
-    assert output.decode().split() == []
+    assert set(output.decode().split()) <= {"plugin_gateway.nvidia.links"}, (
+        "which is for some time after the first list"
+    )
 
 
 EARLY = (
