@@ -234,6 +234,16 @@ MIG mode the links do not count.
 A slowdown that comes and goes is reported once, and again only after {slowdown:g} s without it. If you decide that it
 makes a GPU unhealthy, the GPU stays out for as long.
 
+## Faults of MIG devices
+
+A fault of a GPU takes out all of its MIG devices. An event of NVML can also name a GPU instance, or a compute instance
+in it. It takes out the MIG devices of that instance only. One that names an instance that the gateway does not know yet
+is logged, and makes it look at the layout at once. Such a line in the kernel's log is not read: the event tells the
+same.
+
+A MIG device that needs a reset needs one of its GPU. One that is made again under another id is healthy unless its GPU
+is not.
+
 ## The kernel's log
 
 An NVML event of an NVLink 5 error (XIDs 144 to 150) does not tell its sub-code, and the sub-code decides how bad it is.

@@ -53,16 +53,19 @@ def parse_backend(text: str) -> str:
     return f"{kind}{colon}{spec}"
 
 
-def make_backend(backend: str, driver_root: str, kernel_log: str) -> "Backend":
+def make_backend(backend: str, driver_root: str, kernel_log: str, mig_strategy: str) -> "Backend":
     """Return the backend of this name. It does not open the driver before it is started."""
+    from plugin_gateway.nvidia.naming import MigStrategy
+
     kind, _, spec = backend.partition(":")
+    strategy = MigStrategy(mig_strategy)
     if kind == SIMULATED:
         from plugin_gateway.nvidia.simulated import SimulatedBackend
 
-        return SimulatedBackend(spec or DEFAULT_SIMULATION, reads_kernel_log=bool(kernel_log))
+        return SimulatedBackend(spec or DEFAULT_SIMULATION, reads_kernel_log=bool(kernel_log), mig_strategy=strategy)
     from plugin_gateway.nvidia.backend import NvmlBackend
 
-    return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log)
+    return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log, mig_strategy=strategy)
 
 
 def import_rest(backend: str) -> None:

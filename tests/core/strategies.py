@@ -48,7 +48,11 @@ def device_lists(draw: st.DrawFn) -> tuple[Device, ...]:
 
 
 REJECTIONS = st.builds(
-    RejectedDevice, place=st.sampled_from(("index 0", "index 1")), problem=st.sampled_from(("no UUID", "long UUID"))
+    RejectedDevice,
+    place=st.sampled_from(("index 0", "index 1")),
+    problem=st.sampled_from(("no UUID", "long UUID")),
+    todo=st.sampled_from(("", "reset it")),
+    physical=st.sampled_from((None, *map(PhysicalId, IDS))),
 )
 INVENTORIES: st.SearchStrategy[Inventory] = st.builds(
     lambda devices, **others: inventory(*devices, **others),

@@ -187,3 +187,12 @@ def test_whatever_comes_and_goes_it_is_said_in_the_end_and_only_once(seen: list[
     missing = {PhysicalId(f"GPU-{each}") for each in range(10)} - {PhysicalId(f"GPU-{each}") for each in seen[-1]}
     assert said.comparison is not None
     assert {each.id for each in said.comparison.missing} <= missing
+
+
+def test_a_part_that_is_left_out_is_no_device_that_is_missing() -> None:
+    here, lost = device(0).physical, RejectedDevice("GPU 1 at 0000:02:00.0", "lost")
+    left_out = RejectedDevice("part 1 of GPU 0", "another size", physical=here.id)
+    count = see(DeviceCount("GPU", known=of(2)), inventory(range(1), left_out, lost), 0.0)
+    assert count.comparison is not None
+    assert count.comparison.rejected == (lost,)
+    assert say(count, 10.0).told == "1 of 2 GPUs can be offered; GPU 1 at 0000:02:00.0 cannot be offered: lost"

@@ -246,8 +246,41 @@ def test_without_a_file_nothing_is_watched(tmp_path: Path) -> None:
 
 
 def test_values_of_nvidias_chart_that_ask_for_nothing_are_taken(tmp_path: Path) -> None:
-    nothing = {"migStrategy": "none", "deviceListStrategy": ["envvar"], "gdsEnabled": False, "mofedEnabled": False}
+    nothing = {"gdrcopyEnabled": False, "deviceListStrategy": ["envvar"], "gdsEnabled": False, "mofedEnabled": False}
     assert daemonset(tmp_path, nothing) == daemonset(tmp_path, {})
+
+
+def rights(folder: Path, values: object) -> tuple[Any, Any, list[str]]:
+    """Return the security context, the right to see MIG devices in the environment, and the flags of the strategy."""
+    (container,) = daemonset(folder, values)["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    flags = [each for each in container["args"] if each.startswith("--mig-strategy")]
+    return container["securityContext"], variables.get("NVIDIA_MIG_MONITOR_DEVICES"), flags
+
+
+@pytest.mark.parametrize("strategy", ["single", "mixed"])
+def test_a_pod_that_offers_mig_devices_may_see_them(strategy: str, tmp_path: Path) -> None:
+    flag = [f"--mig-strategy={strategy}"]
+    security = {
+        "runAsUser": 0,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]},
+    }
+    assert rights(tmp_path, {"migStrategy": strategy}) == (security, "all", flag)
+    file = {"config": {"file": {"version": "v1", "flags": {"migStrategy": strategy}}}}
+    assert rights(tmp_path, file) == (security, "all", [])
+    more = {"migStrategy": strategy, "securityContext": {"capabilities": {"add": ["SYSLOG"]}}}
+    assert rights(tmp_path, more)[0]["capabilities"] == {"drop": ["ALL"], "add": ["SYSLOG", "SYS_ADMIN"]}
+    privileged = {"privileged": True, "runAsUser": 0, "readOnlyRootFilesystem": True}
+    assert rights(tmp_path, {"migStrategy": strategy, "privileged": True}) == (privileged, "all", flag)
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"migStrategy": "none"}, {"config": {"file": {"version": "v1", "flags": {"migStrategy": "none"}}}}]
+)
+def test_a_pod_that_offers_none_has_no_more_rights(values: object, tmp_path: Path) -> None:
+    security, monitor, _ = rights(tmp_path, values)
+    assert (security["capabilities"], security["allowPrivilegeEscalation"], monitor) == ({"drop": ["ALL"]}, False, None)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +367,7 @@ def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
         ({"kubeletVersion": 1.37}, "kubeletVersion"),
         ({"kubeletVersion": "1.37.2"}, "kubeletVersion"),
         ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
-        ({"migStrategy": "mixed"}, "migStrategy"),
+        ({"migStrategy": "both"}, "migStrategy"),
         ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),
         ({"podMonitor": {"enabled": True}, "port": 0}, "podMonitor.enabled needs a port"),
     ],

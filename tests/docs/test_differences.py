@@ -26,7 +26,7 @@ def test_the_guide_has_what_the_code_says() -> None:
         "| default of `--fail-on-init-error` | `true` | `false` |",
         "| default of `--pass-device-specs` | `false` | `true` |",
         "| XID 109 | ignored | `unhealthy-until-",
-        "`--mig-strategy`",
+        "`--gds-enabled`",
         "`sharing.mps`",
     ],
 )

@@ -54,10 +54,6 @@ class Call(IntEnum):
     ANCESTOR = 37
 
 
-ABOUT_MIG_AND_TOPOLOGY = frozenset(call for call in Call if call >= Call.MIG_COUNT)
-"""The calls about MIG devices, and about how GPUs are connected."""
-
-
 class Gpu(ctypes.Structure):
     _fields_ = (
         ("present", ctypes.c_uint32),

@@ -332,6 +332,7 @@ def test_nothing_is_offered_before_it_is_known_how_it_is(driver: Driver) -> None
 @pytest.mark.parametrize("call", ASKED)
 def test_a_gpu_that_is_lost_while_it_is_checked_does_not_answer(driver: Driver, call: Call) -> None:
     with watch(driver) as watcher:
+        watcher.next(DevicesChecked)
         driver.fail(call, GPU_IS_LOST)
         watcher.checked(uuid(0), NOT_ANSWERING)
 

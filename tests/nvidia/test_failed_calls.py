@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from driver import driver as stand_in
-from driver.control import ABOUT_MIG_AND_TOPOLOGY
 from driver.driver import Call, Driver
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.faults import Moment
@@ -30,14 +29,28 @@ from .watcher import Watcher, eventually, watch
 UNKNOWN = 999
 DRIVER_NOT_LOADED = 9
 RESET_REQUIRED = 16
-NEVER_READ = {Call.INIT, Call.SHUTDOWN, Call.INDEX, Call.WAIT, Call.FREE, *ABOUT_MIG_AND_TOPOLOGY}
+TOPOLOGY = {Call.LINK_REMOTE, Call.LINK_TYPE, Call.ANCESTOR}
+"""The calls about how GPUs are connected, which nothing depends on yet."""
+NEVER_READ = {
+    *(Call.INIT, Call.SHUTDOWN, Call.INDEX, Call.WAIT, Call.FREE),
+    *(Call.MIG_PARENT, Call.IS_MIG, Call.GI_PROFILE_V),
+    *TOPOLOGY,
+}
 GPU_CALLS = [call for call in Call if call not in NEVER_READ]
-"""The calls that read something of a whole GPU."""
+"""The calls that read something of a GPU, or of a MIG device."""
+
+
+def prepared(driver: Driver, call: Call) -> Watcher:
+    """Return a watcher of a machine on which the call is made. Each of its GPUs has one device."""
+    if call < Call.MIG_COUNT:
+        return watch(driver)
+    driver.mig("0:3g.40gb;1:7g.80gb")
+    return watch(driver, mig="mixed")
 
 
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_a_call_that_fails_for_a_moment_is_made_again_and_nobody_notices(driver: Driver, call: Call) -> None:
-    with watch(driver) as watcher:
+    with prepared(driver, call) as watcher:
         watcher.next(DevicesChecked)
         calls = driver.calls(call)
         driver.fail(call, UNKNOWN, times=1)
@@ -59,7 +72,7 @@ def test_a_call_that_fails_for_a_moment_is_made_again_and_nobody_notices(driver:
 
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_a_call_that_fails_while_everything_is_read_again_changes_no_gpu(driver: Driver, call: Call) -> None:
-    with watch(driver) as watcher:
+    with prepared(driver, call) as watcher:
         before = watcher.next(InventorySeen).inventory
         driver.fail(call, UNKNOWN, times=8)
         driver.add(2)
@@ -81,7 +94,7 @@ def test_a_call_that_fails_while_everything_is_read_again_changes_no_gpu(driver:
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_a_call_that_fails_at_the_start_is_made_again_until_it_is_answered(driver: Driver, call: Call) -> None:
     driver.fail(call, UNKNOWN, times=9)
-    with watch(driver) as watcher:
+    with prepared(driver, call) as watcher:
         eventually(
             lambda: bool(watcher.of(InventorySeen)) and len(watcher.of(InventorySeen)[-1].inventory.devices) == 2
         )

@@ -45,13 +45,12 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
     assert inventory.devices == tuple(
         whole(each, Kind("gpu"), (f"/dev/nvidia{each.minor}",)) for each in inventory.physical
     )
-    assert inventory.recipes == {
-        "gpu": Recipe(
-            visibility_variable="NVIDIA_VISIBLE_DEVICES",
-            shared_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"),
-            optional_nodes=("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
-        )
-    }
+    recipe = Recipe(
+        visibility_variable="NVIDIA_VISIBLE_DEVICES",
+        shared_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"),
+        optional_nodes=("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+    )
+    assert inventory.recipes == {"gpu": recipe, "mig": recipe}
     assert not inventory.rejected
 
 

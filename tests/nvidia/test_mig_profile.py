@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugin_gateway.nvidia.mig_profile import Attributes, InvalidProfileError, memory_gb, mig_resource, profile_name
+from plugin_gateway.nvidia.mig_profile import Attributes, InvalidProfileError, memory_gb, profile_name
 
 MIB = 2**20
 A100_40, A100_80, A30, H100, H200, B200 = (
@@ -123,14 +123,3 @@ def test_more_memory_is_never_less_in_the_name_and_all_of_it_is_that_of_the_gpu(
     sizes = [memory_gb(each, total * MIB) for each in sorted([*memory, total]) if each <= total]
     assert all(one <= other for one, other in pairwise(sizes))
     assert sizes[-1] == -(-total // 1024)
-
-
-def test_a_resource_has_a_dot_for_each_plus_and_nothing_else_changes() -> None:
-    names = ["1g.10gb", "1g.10gb+me", "1g.24gb+me.all", "1g.24gb-me", "1c.3g.40gb"]
-    assert [mig_resource(name) for name in names] == [
-        "mig-1g.10gb",
-        "mig-1g.10gb.me",
-        "mig-1g.24gb.me.all",
-        "mig-1g.24gb-me",
-        "mig-1c.3g.40gb",
-    ]

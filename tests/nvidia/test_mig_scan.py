@@ -30,7 +30,10 @@ MEMORY = {
 }
 """In MiB."""
 A30 = "NVIDIA A30"
-RIGHTS = "The container needs the capability SYS_ADMIN and NVIDIA_MIG_MONITOR_DEVICES=all, or access to "
+RIGHTS = (
+    "give the container the capability SYS_ADMIN and NVIDIA_MIG_MONITOR_DEVICES=all, which the chart's migStrategy "
+    "does, or access to "
+)
 NO_MINORS = CapabilityMinors({})
 
 
@@ -41,6 +44,10 @@ def scanned(driver: Driver, index: int = 0, minor: int | None = 0) -> MigLayout:
 
 def profiles(layout: MigLayout) -> list[str]:
     return [device.profile for device in layout.devices]
+
+
+def reasons(layout: MigLayout) -> list[tuple[int | None, str]]:
+    return [(each.slot, each.reason) for each in layout.rejected]
 
 
 def cards() -> Iterator[tuple[str, str, Card]]:
@@ -129,14 +136,18 @@ def test_without_the_right_a_device_is_rejected_and_the_reason_names_the_right(d
     driver.mig("0:3g.40gb,1g.10gb")
     driver.fail(call, NO_PERMISSION)
     layout = scanned(driver)
-    reason = f"the driver does not tell what it is: Insufficient Permissions. {RIGHTS}/dev/nvidia-caps/nvidia-cap2"
-    assert layout == MigLayout(True, True, (), (RejectedSlot(0, reason), RejectedSlot(1, reason)))
+    reason, todo = (
+        "the driver does not tell what it is: Insufficient Permissions",
+        f"{RIGHTS}/dev/nvidia-caps/nvidia-cap2",
+    )
+    rejected = [RejectedSlot(slot, reason, True, driver.mig.uuid(0, slot), todo) for slot in range(2)]
+    assert layout == MigLayout(True, True, (), tuple(rejected))
 
 
 def test_the_privileges_that_a_container_lacks_reject_all_devices(driver: Driver) -> None:
     driver.mig("0:3g.40gb,1g.10gb")
     driver.mig.permit(privileged=False)
-    assert all(RIGHTS in each.reason for each in scanned(driver).rejected)
+    assert all(RIGHTS in each.todo for each in scanned(driver).rejected)
     driver.mig.permit(privileged=True)
     assert profiles(scanned(driver)) == ["3g.40gb", "1g.10gb"]
 
@@ -159,9 +170,10 @@ def test_nonsense_about_one_device_takes_no_other_out(
     driver.mig.set(0, 1, **nonsense)
     layout = scanned(driver)
     assert profiles(layout) == ["3g.40gb", "2g.20gb"]
-    ((slot, words),) = layout.rejected
+    ((slot, words),) = reasons(layout)
     assert slot == 1
     assert reason in words
+    assert not layout.rejected[0].is_unread
 
 
 def test_a_profile_number_that_nobody_knows_rejects_its_devices_alone(driver: Driver) -> None:
@@ -169,9 +181,9 @@ def test_a_profile_number_that_nobody_knows_rejects_its_devices_alone(driver: Dr
     driver.mig.set_profile_number(0, 7, 0x12, known=0x13)
     layout = scanned(driver)
     assert profiles(layout) == ["1g.10gb"]
-    assert layout.rejected == (
-        RejectedSlot(0, "its profile has no name: the GPU instance profile 18 of NVML is not known here"),
-    )
+    assert reasons(layout) == [
+        (0, "its profile has no name: the GPU instance profile 18 of NVML is not known here"),
+    ]
 
 
 def test_the_same_id_in_two_slots_is_one_device(driver: Driver) -> None:
@@ -179,7 +191,7 @@ def test_the_same_id_in_two_slots_is_one_device(driver: Driver) -> None:
     driver.mig.set(0, 1, uuid=driver.mig.uuid(0, 0).encode())
     layout = scanned(driver)
     assert profiles(layout) == ["3g.40gb"]
-    assert layout.rejected == (RejectedSlot(1, f"its UUID {driver.mig.uuid(0, 0)!r} belongs to slot 0 too"),)
+    assert reasons(layout) == [(1, f"its UUID {driver.mig.uuid(0, 0)!r} belongs to slot 0 too")]
 
 
 CALLS_FOR_A_DEVICE = (Call.MIG_HANDLE, Call.UUID, Call.GI_ID, Call.CI_ID, Call.ATTRIBUTES, Call.GI, Call.GI_INFO)
@@ -191,7 +203,8 @@ def test_a_call_that_fails_for_one_device_takes_no_other_out(driver: Driver, cal
     driver.mig.fail(0, 1, UNKNOWN, call)
     layout = scanned(driver)
     assert profiles(layout) == ["3g.40gb", "2g.20gb"]
-    assert layout.rejected == (RejectedSlot(1, "the driver does not tell what it is: Unknown Error"),)
+    assert reasons(layout) == [(1, "the driver does not tell what it is: Unknown Error")]
+    assert layout.rejected[0].is_unread
 
 
 @pytest.mark.parametrize("call", CALLS_FOR_A_DEVICE)
@@ -238,7 +251,8 @@ def test_a_gpu_that_does_not_tell_its_slots_has_no_devices_and_a_reason(driver: 
     driver.fail(Call.MIG_COUNT, error)
     layout = scanned(driver)
     assert (layout.is_enabled, layout.devices) == (True, ())
-    ((slot, reason),) = layout.rejected
+    ((slot, reason),) = reasons(layout)
+    assert layout.rejected[0].is_unread
     assert slot is None
     assert reason.startswith("the driver does not tell how many MIG devices it can have: ")
 
@@ -268,7 +282,7 @@ def test_a_gpu_that_does_not_tell_its_memory_has_no_names(driver: Driver) -> Non
     driver.mig("0:3g.40gb")
     driver.fail(Call.MEMORY, NOT_SUPPORTED)
     words = "its profile has no name: the driver does not tell the memory of the GPU"
-    assert scanned(driver).rejected == (RejectedSlot(0, words),)
+    assert reasons(scanned(driver)) == [(0, words)]
 
 
 def test_a_node_that_is_not_known_leaves_the_device_with_the_reason(driver: Driver) -> None:

@@ -12,7 +12,7 @@ from .test_inventory import ids, uuid
 from .watcher import eventually, watch
 
 
-def test_a_quiet_rescan_asks_for_the_uuids_and_nothing_else(driver: Driver) -> None:
+def test_a_quiet_rescan_asks_for_the_uuids_and_the_mig_modes_and_nothing_else(driver: Driver) -> None:
     with watch(driver, rescan_seconds=0.2, checkup_seconds=60) as watcher:
         watcher.next(DevicesChecked, 2)
         before = {call: driver.calls(call) for call in Call}
@@ -20,7 +20,9 @@ def test_a_quiet_rescan_asks_for_the_uuids_and_nothing_else(driver: Driver) -> N
         after = {call: driver.calls(call) - before[call] for call in Call}
         assert after[Call.UUID] <= 2 * after[Call.COUNT]
         assert after[Call.HANDLE] <= 2 * after[Call.COUNT]
-        assert {call for call, times in after.items() if times} <= {Call.COUNT, Call.HANDLE, Call.UUID, Call.WAIT}
+        assert after[Call.MIG] <= 2 * after[Call.COUNT]
+        known = {Call.COUNT, Call.HANDLE, Call.UUID, Call.MIG, Call.WAIT}
+        assert {call for call, times in after.items() if times} <= known
         assert driver.sessions == 1
         assert (len(watcher.of(InventorySeen)), len(watcher.of(DevicesChecked))) == (1, 2)
 

@@ -7,6 +7,7 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
 from plugin_gateway.nvidia.evidence import xid_kind
+from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
 
 
@@ -61,3 +62,61 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.fail(1, 79)
     assert backend.join(0)
     assert len(seen) == 9
+
+
+def offered(strategy: str, spec: str) -> list[tuple[str, str]]:
+    seen: list[Observation] = []
+    SimulatedBackend(spec, mig_strategy=MigStrategy(strategy)).start(seen.append)
+    first = seen[0]
+    assert isinstance(first, InventorySeen)
+    checked = seen[1]
+    assert isinstance(checked, DevicesChecked)
+    assert checked.checkups.keys() == first.inventory.ids
+    return [(each.place_words, each.profile) for each in first.inventory.devices]
+
+
+def test_mig_devices_are_offered_as_those_of_a_driver_are() -> None:
+    spec = "3xH100/mig=0:3g.40gb,1g.10gb;1:"
+    assert offered("mixed", spec) == [
+        ("0:0", "3g.40gb"),
+        ("0:1", "1g.10gb"),
+        ("2", ""),
+    ]
+    assert offered("none", spec) == [("2", "")]
+    assert offered("single", "2xA100/mig=0:3g.40gb,3g.40gb;1:3g.40gb") == [
+        ("0:0", "3g.40gb"),
+        ("0:1", "3g.40gb"),
+        ("1:0", "3g.40gb"),
+    ]
+
+
+def test_a_layout_changes_as_told() -> None:
+    seen: list[Observation] = []
+    backend = SimulatedBackend("2xH200", mig_strategy=MigStrategy.MIXED)
+    backend.start(seen.append)
+    backend.lay_out("1:3g.71gb,1g.18gb+me")
+    latest = seen[-1]
+    assert isinstance(latest, InventorySeen)
+    assert [each.profile for each in latest.inventory.devices] == ["", "3g.71gb", "1g.18gb+me"]
+    with pytest.raises(InvalidValueError, match="allowed is INDEX:PROFILE"):
+        backend.lay_out("2:3g.71gb")
+    assert seen[-1] is latest
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("2xH100/mig=", "MIG layout '', allowed is INDEX:PROFILE,PROFILE once for each GPU, with an index from 0 to 1"),
+        ("2xH100/mig=2:3g.40gb", "MIG layout '2:3g.40gb', allowed is"),
+        ("2xH100/mig=0:3g.40gb;0:3g.40gb", "once for each GPU"),
+        ("2xH100/mig=0", "MIG layout '0', allowed is"),
+        ("2xH100/mig=0:3g.71gb", "MIG profile '3g.71gb' of a simulated NVIDIA H100 80GB HBM3, allowed are 1g.10gb, "),
+        ("2xH100/mig=0:4g.40gb,4g.40gb", "'4g.40gb,4g.40gb' has more than the 7 slices of a GPU"),
+        ("2xT4/mig=0:", "MIG profile '' of a simulated Tesla T4, it has no MIG"),
+        ("2xL40S/mig=0:1g.6gb", "it has no MIG"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused_with_what_is_allowed(spec: str, words: str) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        parse_spec(spec)
+    assert words in str(refused.value)

@@ -24,6 +24,7 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
+from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
@@ -102,6 +103,7 @@ def watch(
     decision_seconds: float = 0.0,
     training_seconds: float = 60.0,
     kernel_log: str = "",
+    mig: str = "none",
 ) -> Watcher:
     pace = Pace(
         rescan=rescan_seconds,
@@ -113,7 +115,12 @@ def watch(
         max_wait=0.2,
     )
     backend = NvmlBackend(
-        driver_root=str(driver.root), sysfs=str(driver.sysfs), proc=str(driver.proc), pace=pace, kernel_log=kernel_log
+        driver_root=str(driver.root),
+        sysfs=str(driver.sysfs),
+        proc=str(driver.proc),
+        pace=pace,
+        kernel_log=kernel_log,
+        mig_strategy=MigStrategy(mig),
     )
     backend.decision_time = decision_seconds
     return Watcher(backend)

@@ -117,6 +117,7 @@ class DeviceCount(NamedTuple):
         known = self.known.devices if self.known is not None else ()
         missing = tuple(each for each in known if each.id not in ids)
         rejected = self.inventory.rejected if self.inventory is not None else ()
+        rejected = tuple(each for each in rejected if each.physical is None)  # the others are here
         return Comparison(self.expected, len(here), missing, rejected)
 
     @property

@@ -171,6 +171,11 @@ class RejectedDevice(NamedTuple):
     """Index and PCI address, as far as they are known, so that people can find the device."""
     problem: str
     """Why it cannot be offered."""
+    todo: str = ""
+    """What to do about it, for people. Empty if the backend does not know."""
+    physical: PhysicalId | None = None
+    """The physical device of the inventory that it belongs to, or of which nothing can be offered. None if it is one
+    that could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from plugin_gateway.nvidia.library import DriverMissingError, find_libraries, initialised_library
-from plugin_gateway.nvidia.naming import DEVICE_WORD
+from plugin_gateway.nvidia.naming import DEVICE_WORD, MigStrategy
 from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class NvmlBackend:
         proc: str = "/proc",
         pace: Pace = USUAL_PACE,
         kernel_log: str = "",
+        mig_strategy: MigStrategy = MigStrategy.NONE,
     ) -> None:
         """Create a backend. ``kernel_log`` is the path of the kernel's log, and empty if it is not to be read."""
         self._driver_root = driver_root
@@ -55,6 +56,7 @@ class NvmlBackend:
         self._pace = pace
         self.decision_time = 5.0
         self._kernel_log = kernel_log
+        self._mig_strategy = mig_strategy
         self._kernel: KernelEvidence | None = None
         self._reader: KernelLog | None = None
         self._stopping = threading.Event()
@@ -141,6 +143,7 @@ class NvmlBackend:
                     give_sign=self._give_sign,
                     stopping=self._stopping,
                     decision_time=lambda: self.decision_time,
+                    mig_strategy=self._mig_strategy,
                 )
             self._give_sign()
             self._watch.hold_session(library)

@@ -133,6 +133,16 @@ def not_answering(words: str) -> Checkup:
     return Checkup({NOT_ANSWERING: f"does not answer: {words}"})
 
 
+def answers(checkup: Checkup) -> bool:
+    """Whether the GPU answered."""
+    return NOT_ANSWERING not in checkup.problems
+
+
+def of_part(checkup: Checkup) -> Checkup:
+    """Return what a check of a GPU says of each of its parts. The problems are those of the GPU, which has them all."""
+    return checkup._replace(problems={})
+
+
 def report(*, recovery_action: int | None, row_remap_failed: bool = False, retirement_pending: bool = False) -> Checkup:
     """Return the result for a GPU that answers.
 

@@ -20,6 +20,11 @@ _ATTEMPTS = 2
 class _RejectedError(Exception):
     """A MIG device cannot be offered. The message says why."""
 
+    def __init__(self, reason: str, *, is_unread: bool = False, todo: str = "") -> None:
+        super().__init__(reason)
+        self.is_unread = is_unread
+        self.todo = todo
+
 
 def scan(
     gpu: nvml.Handle, minor: int | None, minors: CapabilityMinors, between: Callable[[], object] = lambda: None
@@ -43,7 +48,7 @@ def scan(
         if error.is_gpu_lost or error.asks_for_reset:
             raise
         scanning.rejected.append(
-            RejectedSlot(None, f"the driver does not tell how many MIG devices it can have: {error}")
+            RejectedSlot(None, f"the driver does not tell how many MIG devices it can have: {error}", is_unread=True)
         )
         slots = 0
     for slot in range(slots):
@@ -61,6 +66,8 @@ class _Scan:
         self._gpu = gpu
         self._minor = minor
         self._minors = minors
+        self._uuid = ""
+        """The UUID of the device that is read now. Empty until it is known."""
         self.devices: list[MigDevice] = []
         self.rejected: list[RejectedSlot] = []
 
@@ -76,17 +83,17 @@ class _Scan:
 
     def read(self, slot: int) -> None:
         """Read a slot. It is read again after a failure, because its device can have gone meanwhile."""
-        reason = ""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._uuid = ""
             try:
                 device = self._read_device(slot)
             except _RejectedError as error:
-                reason = str(error)
+                if attempt == _ATTEMPTS:
+                    self.rejected.append(RejectedSlot(slot, str(error), error.is_unread, self._uuid, error.todo))
             else:
                 if device is not None:
                     self.devices.append(device)
                 return
-        self.rejected.append(RejectedSlot(slot, reason))
 
     def _read_device(self, slot: int) -> MigDevice | None:
         """Return the device in a slot. None if the slot is empty.
@@ -103,12 +110,13 @@ class _Scan:
         except nvml.NvmlError as error:
             if error.is_gpu_lost or error.asks_for_reset:
                 raise
-            raise _RejectedError(f"the driver does not tell what it is: {error}{self._missing_right(error)}") from error
+            reason, todo = f"the driver does not tell what it is: {error}", self._missing_right(error)
+            raise _RejectedError(reason, is_unread=True, todo=todo) from error
         except InvalidProfileError as error:
             raise _RejectedError(f"its profile has no name: {error}") from error
 
     def _describe(self, slot: int, handle: mig_calls.MigHandle) -> MigDevice:
-        uuid = nvml.uuid_of(handle)
+        uuid = self._uuid = nvml.uuid_of(handle)
         gi, ci = mig_calls.instance_ids(handle)
         attributes = mig_calls.attributes(handle)
         profile = profile_name(attributes, self._gi_profile(gi), self._memory)
@@ -136,8 +144,8 @@ class _Scan:
         if not mig_calls.forbids(error):
             return ""
         return (
-            ". The container needs the capability SYS_ADMIN and NVIDIA_MIG_MONITOR_DEVICES=all, or access to "
-            f"{self._minors.monitor_node}"
+            "give the container the capability SYS_ADMIN and NVIDIA_MIG_MONITOR_DEVICES=all, which the chart's "
+            f"migStrategy does, or access to {self._minors.monitor_node}"
         )
 
     def _nodes(self, gi: int, ci: int) -> tuple[tuple[str, ...], str]:

@@ -1,6 +1,7 @@
 """The MIG devices of a GPU, and which of them an event is about. No call of the driver is made here."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import NamedTuple
 
 
@@ -25,6 +26,9 @@ class MigDevice(NamedTuple):
     """Why the nodes are not known."""
 
 
+_SLOT = attrgetter("slot")
+
+
 class RejectedSlot(NamedTuple):
     """Something in MIG mode that cannot be offered."""
 
@@ -32,6 +36,21 @@ class RejectedSlot(NamedTuple):
     """None if it is the whole GPU."""
     reason: str
     """For the administrator."""
+    is_unread: bool = False
+    """Whether a call of the driver failed, so that what was known before is still the best that is known."""
+    uuid: str = ""
+    """The UUID of the device, if it was read."""
+    todo: str = ""
+    """What to do about it, for the administrator. Empty if it is not known."""
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is not even known which device it is, or whether there is one."""
+        return self.is_unread and not self.uuid
+
+    def may_be(self, known: MigDevice) -> bool:
+        """Whether it may be this device, which could not be read."""
+        return self.is_unread and self.slot in {None, known.slot} and self.uuid in {"", known.uuid}
 
 
 class MigLayout(NamedTuple):
@@ -43,6 +62,24 @@ class MigLayout(NamedTuple):
     devices: tuple[MigDevice, ...] = ()
     """In the order of their slots."""
     rejected: tuple[RejectedSlot, ...] = ()
+
+
+def keeping_known(layout: MigLayout, before: MigLayout | None) -> MigLayout:
+    """Return the layout with what was known of the slots that could not be read now.
+
+    A device must not vanish because a call failed. A slot that is empty now, or has another device, is believed.
+    """
+    if before is None or not before.is_enabled or not layout.rejected:
+        return layout
+    devices, rejected = list(layout.devices), []
+    for unread in layout.rejected:
+        known = [device for device in before.devices if unread.may_be(device)]
+        if known or unread.says_nothing:
+            devices += known
+            rejected += [each for each in before.rejected if unread.slot in {None, each.slot}]
+        else:
+            rejected.append(unread)
+    return layout._replace(devices=tuple(sorted(devices, key=_SLOT)), rejected=tuple(rejected))
 
 
 class EventScope(NamedTuple):

@@ -93,8 +93,3 @@ def memory_gb(memory_mb: int, gpu_memory: int) -> int:
     if (gb := (eighths * gpu_gb + _EIGHTHS // 2) // _EIGHTHS) == 0:
         raise InvalidProfileError(f"a memory of {memory_mb} MiB is less than half a GB")
     return gb
-
-
-def mig_resource(profile: str) -> str:
-    """Return the name of the resource of a profile, without the domain. A resource may have no plus."""
-    return f"mig-{profile.replace('+', '.')}"

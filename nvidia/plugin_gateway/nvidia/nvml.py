@@ -8,7 +8,7 @@ import ctypes
 import functools
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, NewType, TypeVar
 
@@ -25,13 +25,15 @@ _Answer = TypeVar("_Answer")
 
 
 class EventKind(Enum):
-    """The events about a GPU's health, with NVML's bit of each. Not every driver has all of them."""
+    """The events about a GPU, with NVML's bit of each. Not every driver has all of them."""
 
     XID = pynvml.nvmlEventTypeXidCriticalError
     DOUBLE_BIT_ECC = pynvml.nvmlEventTypeDoubleBitEccError
     GPU_UNAVAILABLE = pynvml.nvmlEventTypeGpuUnavailableError
     RECOVERY_ACTION = pynvml.nvmlEventTypeGpuRecoveryAction
     """The value of field 230 has changed."""
+    MIG_CONFIG = pynvml.nvmlEventMigConfigChange
+    """The MIG mode or the MIG devices have changed."""
 
 
 class Event(NamedTuple):
@@ -45,6 +47,12 @@ class Event(NamedTuple):
     """The number of the GPU instance that it belongs to. None if it is about the whole GPU."""
     compute_instance: int | None = None
     """The number of the compute instance within that. None if it is about all of them."""
+
+    @property
+    def instances(self) -> str:
+        """The instances in words, such as ``GPU instance 1, compute instance 0``."""
+        compute = "" if self.compute_instance is None else f", compute instance {self.compute_instance}"
+        return f"GPU instance {self.gpu_instance}{compute}"
 
 
 _EVERY_KIND = functools.reduce(operator.or_, (kind.value for kind in EventKind))
@@ -271,18 +279,26 @@ def watch_events(handle: Handle, events: EventSet) -> bool:
         supported = int(ask("nvmlDeviceGetSupportedEventTypes", handle)) & _EVERY_KIND
         if not supported & EventKind.XID.value:
             return False
-        try:
-            ask("nvmlDeviceRegisterEvents", handle, supported, events)
-        except NvmlError as error:
-            if not error.says_there_is_none:
-                raise
-            # Some drivers list kinds of events that they then refuse.
-            ask("nvmlDeviceRegisterEvents", handle, EventKind.XID.value, events)
+        # Some drivers list kinds of events that they then refuse.
+        fewer = (supported, supported & ~EventKind.MIG_CONFIG.value, EventKind.XID.value)
+        _first_that_is_taken(handle, tuple(dict.fromkeys(fewer)), events)
     except NvmlError as error:
         if error.says_there_is_none:
             return False
         raise
     return True
+
+
+def _first_that_is_taken(handle: Handle, choices: Sequence[int], events: EventSet) -> None:
+    """Register for the first choice of kinds of events that the driver does not refuse."""
+    for kinds in choices:
+        try:
+            ask("nvmlDeviceRegisterEvents", handle, kinds, events)
+        except NvmlError as error:
+            if not error.says_there_is_none or kinds == choices[-1]:
+                raise
+        else:
+            return
 
 
 def wait_for_event(events: EventSet, milliseconds: int) -> Event | None:

@@ -5,19 +5,21 @@ NVML shows a new GPU only in a new session.
 
 import ctypes
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.core.devices import FaultId, Inventory, Links, PhysicalId
+from plugin_gateway.core.devices import DeviceId, FaultId, Inventory, Links, PhysicalId
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DriverSeen, EvidenceReported
-from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.core.health.policy import RECOVERY_ACTION, EvidenceKind
 from plugin_gateway.nvidia import nvml
-from plugin_gateway.nvidia.checkup import check_up
+from plugin_gateway.nvidia.checkup import answers, check_up, of_part
 from plugin_gateway.nvidia.evidence import DOUBLE_BIT_ECC, GPU_UNAVAILABLE, xid_kind
 from plugin_gateway.nvidia.library import DriverMissingError
+from plugin_gateway.nvidia.mig_reader import MigReader
 from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.snapshot import Listener, ask, read_snapshot
 
@@ -33,16 +35,17 @@ class Check(NamedTuple):
     fails: bool
     """Whether a device of the inventory did not answer."""
     is_readable_again: bool
-    """Whether a GPU answers that did not answer before, a call failed when the snapshot was read, or the kernel shows
-    other GPUs on the PCI bus."""
+    """Whether a GPU answers that did not answer before, has other MIG devices, a call failed when the snapshot was
+    read, or the kernel shows other GPUs on the PCI bus."""
 
 
 class Happening(NamedTuple):
     """The meaning of an event."""
 
-    observation: EvidenceReported
-    asks_for_check: bool = False
-    """Whether only a check can find out what has happened."""
+    evidence: tuple[EvidenceReported, ...]
+    """One for each device that it is about. None if it is no evidence."""
+    asks_for_rescan: bool = False
+    """Whether only a rescan can find out what has happened."""
 
 
 _FAULTS = {
@@ -62,6 +65,7 @@ class Session:
         bus: PciBus,
         proc: Path,
         known: Inventory | None,
+        mig: MigReader,
         gpu_folders: frozenset[str],
         give_sign: Callable[[], None],
     ) -> None:
@@ -75,13 +79,15 @@ class Session:
         """
         self._listener = listener
         self._bus = bus
+        self._mig = mig
         self._proc = proc
         self._gpu_folders = gpu_folders
         self._give_sign = give_sign
         self._by_address: Mapping[int, PhysicalId | None] = {}
         bus.look()
+        mig.begin_session()
         self._functions = bus.settled
-        self.snapshot = read_snapshot(bus, known, listener, give_sign)
+        self.snapshot = read_snapshot(bus, known, listener, mig, give_sign)
         self._take_answers()
 
     def read_again(self) -> None:
@@ -94,12 +100,17 @@ class Session:
             if before.error is not None and now.handle is not None:
                 self._listener.forget(now.handle)
         self._functions = self._bus.settled
-        self.snapshot = read_snapshot(self._bus, self.snapshot.inventory, self._listener, self._give_sign)
+        self.snapshot = read_snapshot(self._bus, self.snapshot.inventory, self._listener, self._mig, self._give_sign)
         self._take_answers()
 
     def _take_answers(self) -> None:
         self._answers = list(self.snapshot.answers)
         self._latest = list(self.snapshot.answers)
+        parts: dict[PhysicalId, list[DeviceId]] = {}
+        for device in self.snapshot.inventory.devices:
+            if not device.is_whole:
+                parts.setdefault(device.physical.id, []).append(device.id)
+        self._parts: Mapping[PhysicalId, Sequence[DeviceId]] = parts
         here = set(self.snapshot.by_index.values())
         self._by_address = {
             # A GPU that is lost now has no handle, and can still have events.
@@ -128,15 +139,34 @@ class Session:
         event = nvml.wait_for_event(self._listener.events, max(1, int(seconds * 1000)))
         if event is None:
             return None
-        device = self._device_of(event.handle)
-        place = "" if device is not None else _place_of(event.handle)
-        if event.kind is nvml.EventKind.XID:
-            return Happening(EvidenceReported(xid_kind(event.data), device, place))
+        if event.kind is nvml.EventKind.MIG_CONFIG:
+            return Happening((), asks_for_rescan=True)
+        kind = xid_kind(event.data) if event.kind is nvml.EventKind.XID else _FAULTS[event.kind]
         is_recovery = event.kind is nvml.EventKind.RECOVERY_ACTION
-        return Happening(EvidenceReported(_FAULTS[event.kind], device, place), asks_for_check=is_recovery)
+        device = self._device_of(event.handle)
+        if device is not None and event.gpu_instance is not None:
+            return self._about_instance(kind, device, event)
+        place = "" if device is not None else _place_of(event.handle)
+        return Happening((EvidenceReported(kind, device, place),), asks_for_rescan=is_recovery)
+
+    def _about_instance(self, kind: EvidenceKind, gpu: PhysicalId, event: nvml.Event) -> Happening:
+        """Return the meaning of an event that names a GPU instance. An instance that is not known asks for a rescan."""
+        from plugin_gateway.nvidia.mig_layout import scope_of  # noqa: PLC0415 - only in MIG mode
+
+        layouts = {str(each): layout for each, layout in self.snapshot.layouts.items() if layout is not None}
+        scope = scope_of(gpu, event.gpu_instance, event.compute_instance, layouts)
+        if scope.is_whole_gpu:
+            return Happening((EvidenceReported(kind, gpu),), asks_for_rescan=scope.is_unlisted)
+        inventory = self.snapshot.inventory
+        known = [DeviceId(each) for each in scope.devices if each in inventory.ids]
+        evidence = tuple(EvidenceReported(kind, each) for each in known)
+        if len(known) < len(scope.devices) or scope.is_unlisted:
+            place = f"GPU {inventory.physical_by_id[gpu].index}, {event.instances}"
+            evidence += (EvidenceReported(kind, None, place),)
+        return Happening(evidence, asks_for_rescan=scope.is_unlisted)
 
     def check(self, between: Callable[[], None]) -> Check:
-        """Compare the GPUs with the snapshot: one call, and two more for each GPU.
+        """Compare the GPUs with the snapshot: one call, three more for each GPU, and a scan of each in MIG mode.
 
         A GPU that does not answer is no reason for a new session, because the others would not be watched meanwhile,
         and a new session is not always possible. ``between`` is called after each GPU.
@@ -157,7 +187,20 @@ class Session:
                 is_readable_again = True
             elif not now.agrees_with(before):
                 differs = True  # a lost GPU that comes back has another handle in a new session only
+            else:
+                is_readable_again |= self._has_another_layout(index, now.handle, between)
         return Check(differs, fails, is_readable_again)
+
+    def _has_another_layout(self, index: int, handle: nvml.Handle | None, between: Callable[[], None]) -> bool:
+        """Whether a GPU has other MIG devices than in the snapshot. What cannot be read is taken to be the same."""
+        gpu = self.snapshot.by_index.get(index)
+        if gpu is None or handle is None:
+            return False
+        minor = self.snapshot.inventory.physical_by_id[gpu].minor
+        try:
+            return self._mig.read(gpu, handle, minor, between) != self.snapshot.layouts[gpu]
+        except nvml.NvmlError:
+            return False
 
     def _bus_differs(self) -> bool:
         """Whether the PCI bus has other GPUs than the snapshot, and has had them for two looks."""
@@ -169,18 +212,21 @@ class Session:
         between: Callable[[], None],
         now: float,
         histories: "Histories | None",
-        only: Collection[FaultId] | None = None,
+        only: AbstractSet[FaultId] | None = None,
     ) -> Mapping[FaultId, Checkup]:
-        """Check the devices of the inventory. Calls ``between`` after each call of the driver.
+        """Check the GPUs of the inventory, and the parts of each that answers. Calls ``between`` after each call.
 
         Without ``histories``, this takes at most three calls for each device. With them, there are two more, and now
         and then one for each link of the device.
         """
-        return {
-            device: check_up(self._latest[index], between, now, None if histories is None else histories.of(device))
-            for index, device in self.snapshot.by_index.items()
-            if only is None or device in only
-        }
+        checkups: dict[FaultId, Checkup] = {}
+        for index, device in self.snapshot.by_index.items():
+            parts = self._parts.get(device, ())
+            if only is None or device in only or not only.isdisjoint(parts):
+                history = None if histories is None else histories.of(device)
+                checkups[device] = checkup = check_up(self._latest[index], between, now, history)
+                checkups.update(dict.fromkeys(parts, of_part(checkup)) if answers(checkup) else {})
+        return checkups
 
     def read_links(self, between: Callable[[], None]) -> Links:
         """Return how the GPUs of the inventory are connected. Calls ``between`` after each call of the driver."""
@@ -236,6 +282,7 @@ def open_session(
     bus: PciBus,
     proc: Path,
     known: Inventory | None,
+    mig: MigReader,
     give_sign: Callable[[], None],
 ) -> Iterator[Session]:
     """Open a session of a driver that was initialised, and shut it down at the end.
@@ -249,7 +296,7 @@ def open_session(
     try:
         events = nvml.make_event_set()
         try:
-            yield Session(Listener(events), bus, proc, known, gpu_folders, give_sign)
+            yield Session(Listener(events), bus, proc, known, mig, gpu_folders, give_sign)
         finally:
             if events is not None:
                 nvml.free_event_set(events)

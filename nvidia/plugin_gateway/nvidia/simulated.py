@@ -19,7 +19,15 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import RECOVERY_ACTION, words_of_recovery
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.generation import generation_of
-from plugin_gateway.nvidia.naming import DEVICE_WORD, GPU, OPTIONAL_NODES, SHARED_NODES, VISIBILITY_VARIABLE
+from plugin_gateway.nvidia.naming import (
+    DEVICE_WORD,
+    GPU,
+    MIG,
+    OPTIONAL_NODES,
+    SHARED_NODES,
+    VISIBILITY_VARIABLE,
+    MigStrategy,
+)
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import Report
@@ -32,8 +40,12 @@ _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: words_of_recovery("GPU reset")}, asks_for_recovery=True)
 KERNEL_LOG_PROBLEM = "the kernel's log says nothing about simulated GPUs"
-_RECIPES = {GPU: Recipe(visibility_variable=VISIBILITY_VARIABLE, optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))}
+_RECIPES = dict.fromkeys(
+    (GPU, MIG), Recipe(visibility_variable=VISIBILITY_VARIABLE, optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))
+)
 """No device node is needed: a machine without GPUs may have none."""
+_MIG_MARK = "/mig="
+"""Stands between the GPUs of a specification and the layout of their MIG devices."""
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
 """The UUIDs are derived from it, so that the same GPU has the same UUID every time."""
 
@@ -50,18 +62,24 @@ MODELS: dict[str, tuple[str, int, tuple[int, int]]] = {
 
 
 def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
-    """Return the GPUs of a specification such as ``8xH100``.
+    """Return the GPUs of a specification such as ``8xH100``, or ``8xH100/mig=0:3g.40gb,3g.40gb`` with MIG devices.
 
     Raises:
         InvalidValueError: the message names the value and what is allowed.
     """
-    count, x, model = spec.partition("x")
+    gpus, mark, layout = spec.partition(_MIG_MARK)
+    count, x, model = gpus.partition("x")
     if not x or not _is_count(count) or model not in MODELS:
         raise InvalidValueError(
             f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, "
             f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
         )
-    return tuple(_gpu(index, int(count), model) for index in range(int(count)))
+    devices = tuple(_gpu(index, int(count), model) for index in range(int(count)))
+    if mark:
+        from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
+
+        parse_layouts(layout, devices)
+    return devices
 
 
 def _is_count(text: str) -> bool:
@@ -90,10 +108,15 @@ class SimulatedBackend:
     device_word = DEVICE_WORD
     decision_time = 5.0
 
-    def __init__(self, spec: str, *, reads_kernel_log: bool = False) -> None:
+    def __init__(
+        self, spec: str, *, reads_kernel_log: bool = False, mig_strategy: MigStrategy = MigStrategy.NONE
+    ) -> None:
         """Create a backend. With ``reads_kernel_log`` it says that the kernel's log cannot be read for these GPUs."""
         self._reads_kernel_log = reads_kernel_log
+        self._mig_strategy = mig_strategy
         self._devices = parse_spec(spec)
+        _, mark, self._layout = spec.partition(_MIG_MARK)
+        self._has_mig = bool(mark)
         self._lock = threading.Lock()
         self._report: Report | None = None
 
@@ -106,7 +129,7 @@ class SimulatedBackend:
         with self._lock:
             self._report = report
             self._report_inventory()
-            report(DevicesChecked(dict.fromkeys((device.id for device in self._devices), _WELL)))
+            report(DevicesChecked(dict.fromkeys(self._inventory().ids, _WELL)))
             report(LinksSeen(NO_LINKS))
             if self._reads_kernel_log:
                 report(KernelLogRead(KERNEL_LOG_PROBLEM))
@@ -159,7 +182,29 @@ class SimulatedBackend:
             self._report_inventory()
         return added.id
 
+    def lay_out(self, layout: str) -> None:
+        """Change the layout of MIG devices, such as ``0:3g.40gb,1g.10gb;1:``.
+
+        Raises:
+            InvalidValueError: it is not allowed. The message says why.
+        """
+        from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
+
+        with self._lock:
+            parse_layouts(layout, self._devices)
+            self._layout, self._has_mig = layout, True
+            self._report_inventory()
+
     def _report_inventory(self) -> None:
         if self._report is not None:
-            devices = tuple(whole(device, GPU) for device in self._devices)
-            self._report(InventorySeen(Inventory(physical=self._devices, devices=devices, recipes=_RECIPES)))
+            self._report(InventorySeen(self._inventory()))
+
+    def _inventory(self) -> Inventory:
+        devices = tuple(whole(device, GPU) for device in self._devices)
+        if not self._has_mig:
+            return Inventory(physical=self._devices, devices=devices, recipes=_RECIPES)
+        from plugin_gateway.nvidia.mig_offer import offer  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
+
+        offered = offer(devices, parse_layouts(self._layout, self._devices), self._mig_strategy)
+        return Inventory(physical=self._devices, devices=offered.devices, rejected=offered.rejected, recipes=_RECIPES)

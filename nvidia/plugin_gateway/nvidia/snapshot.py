@@ -2,15 +2,27 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, RejectedDevice, parse_device_id, whole
+from plugin_gateway.core.devices import (
+    Device,
+    Inventory,
+    PhysicalDevice,
+    PhysicalId,
+    RejectedDevice,
+    parse_device_id,
+    whole,
+)
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
+from plugin_gateway.nvidia.mig_reader import Layouts, MigReader
 from plugin_gateway.nvidia.naming import DISPLAY_PRODUCTS, GPU, RECIPES, device_node
 from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.unlisted import find_unlisted
+
+if TYPE_CHECKING:
+    from plugin_gateway.nvidia.mig_layout import MigLayout
 
 
 class Answer(NamedTuple):
@@ -50,6 +62,8 @@ class Snapshot(NamedTuple):
     """In the order of the index."""
     by_index: Mapping[int, PhysicalId]
     """The GPUs of the inventory by their index."""
+    layouts: Layouts
+    """What each GPU of the inventory has of MIG."""
     is_complete: bool
     """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
     is_empty: bool
@@ -87,10 +101,12 @@ class Listener:
         self._heard.pop(nvml.address_of(handle), None)
 
 
-def read_snapshot(bus: PciBus, known: Inventory | None, listener: Listener, give_sign: Callable[[], None]) -> Snapshot:
+def read_snapshot(
+    bus: PciBus, known: Inventory | None, listener: Listener, mig: MigReader, give_sign: Callable[[], None]
+) -> Snapshot:
     """Read every GPU, and register for its events.
 
-    The GPUs on the ``bus`` that the driver does not list are rejected.
+    The GPUs on the ``bus`` that the driver does not list are rejected. Afterwards ``mig`` knows the layouts.
 
     ``known`` is the previous inventory. A GPU that does not answer keeps its entry there, and so does each fact about a
     GPU that could not be read. A GPU that is not known is rejected until its facts can be read, because it would be
@@ -103,12 +119,14 @@ def read_snapshot(bus: PciBus, known: Inventory | None, listener: Listener, give
     for index in range(nvml.device_count()):
         give_sign()
         answers.append(ask(index))
-    reading = _Reading(bus, listener, known.physical if known else ())
+    reading = _Reading(bus, listener, mig, known.physical if known else (), give_sign)
     for index, answer in enumerate(answers):
         give_sign()
         reading.read(index, answer)
     reading.keep_lost()
-    return reading.snapshot(answers)
+    snapshot = reading.snapshot(answers)
+    mig.known = snapshot.layouts
+    return snapshot
 
 
 _Fact = TypeVar("_Fact")
@@ -121,10 +139,20 @@ class _UnreadError(Exception):
 class _Reading:
     """Collects the GPUs of one snapshot."""
 
-    def __init__(self, bus: PciBus, listener: Listener, known: Sequence[PhysicalDevice]) -> None:
+    def __init__(
+        self,
+        bus: PciBus,
+        listener: Listener,
+        mig: MigReader,
+        known: Sequence[PhysicalDevice],
+        give_sign: Callable[[], None],
+    ) -> None:
         self._bus = bus
         self._listener = listener
+        self._mig = mig
         self._known = known
+        self._give_sign = give_sign
+        self._layouts: dict[PhysicalId, MigLayout | None] = {}
         self._is_complete = True
         self._devices: dict[PhysicalId, PhysicalDevice] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
@@ -137,16 +165,25 @@ class _Reading:
         devices = sorted(self._devices.values(), key=lambda device: device.index)
         listed = self._addresses | {device.pci_address for device in devices}
         unlisted, set_aside = find_unlisted(self._bus.settled, listed, len(answers) - len(listed), os.environ)
+        offered, not_offered = self._offer([whole(device, GPU, _nodes(device)) for device in devices])
         inventory = Inventory(
             physical=tuple(devices),
-            devices=tuple(whole(device, GPU, _nodes(device)) for device in devices),
-            rejected=(*self._rejected, *unlisted),
+            devices=offered,
+            rejected=(*self._rejected, *not_offered, *unlisted),
             set_aside=(*self._set_aside, *set_aside),
             recipes=RECIPES,
         )
         by_index = {device.index: device.id for device in devices}
         is_empty = not devices and not self._rejected
-        return Snapshot(inventory, answers, by_index, self._is_complete, is_empty)
+        return Snapshot(inventory, answers, by_index, self._layouts, self._is_complete, is_empty)
+
+    def _offer(self, gpus: Sequence[Device]) -> tuple[tuple[Device, ...], tuple[RejectedDevice, ...]]:
+        """Return what is given out of the GPUs, and what is not because of MIG."""
+        if all(layout is None for layout in self._layouts.values()):
+            return tuple(gpus), ()
+        from plugin_gateway.nvidia.mig_offer import offer  # noqa: PLC0415 - only where a GPU is in MIG mode
+
+        return offer(gpus, self._layouts, self._mig.strategy)
 
     def read(self, index: int, answer: Answer) -> None:
         """Read one GPU. Its events are registered even if it cannot be offered."""
@@ -162,6 +199,7 @@ class _Reading:
         try:
             device_id = self._parse(answer.uuid)
             device = self._describe(index, answer.handle, device_id, reports_faults=heard)
+            layout = self._read_layout(device, answer.handle)
         except InvalidValueError as refusal:
             self._rejected.append(RejectedDevice(place=place, problem=str(refusal)))
         except _UnreadError as error:
@@ -171,6 +209,16 @@ class _Reading:
                 self._set_aside.append(RejectedDevice(place, f"{device.product} only drives screens"))
             else:
                 self._devices[device_id] = device
+                self._layouts[device_id] = layout
+
+    def _read_layout(self, device: PhysicalDevice, handle: nvml.Handle) -> "MigLayout | None":
+        """Return what a GPU has of MIG.
+
+        Raises:
+            _UnreadError: it could not be read, and is not known.
+        """
+        known = [self._mig.known[device.id]] if device.id in self._mig.known else []
+        return self._fact(lambda: self._mig.read(device.id, handle, device.minor, self._give_sign), known)
 
     def _listen_to(self, answer: Answer) -> bool:
         """Register for the events of a GPU. Returns whether it reports XIDs."""
@@ -205,6 +253,7 @@ class _Reading:
             device = known.get(index)
             if device is not None and device.id not in self._devices:  # a lost GPU must not vanish: it is unhealthy
                 self._devices[device.id] = device
+                self._layouts[device.id] = self._mig.known.get(device.id)
             else:
                 self._rejected.append(RejectedDevice(place=place, problem=_untold(error)))
 

@@ -15,6 +15,8 @@ from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import NVLINK_DOWN
 from plugin_gateway.nvidia.library import DriverMissingError
+from plugin_gateway.nvidia.mig_reader import MigReader
+from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.pace import Pace
 from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
@@ -48,6 +50,7 @@ class Watch:
         give_sign: Callable[[], None],
         stopping: threading.Event,
         decision_time: Callable[[], float],
+        mig_strategy: MigStrategy,
     ) -> None:
         """``decision_time`` returns the seconds that the driver needs to decide about an event."""
         self.inventory_is_old = True
@@ -55,6 +58,7 @@ class Watch:
         self._sysfs = Path(sysfs)
         self._bus = PciBus(sysfs)
         self._proc = Path(proc)
+        self._mig = MigReader(mig_strategy, proc)
         self._pace = pace
         self._report = report
         self._give_sign = give_sign
@@ -73,8 +77,8 @@ class Watch:
         """When events were read last."""
         self._told_meanwhile: set[FaultId] = set()
         """The devices with an event since the present check began."""
-        self._check_is_asked_for = False
-        """Whether an event has asked for a check since the last one."""
+        self._rescan_is_asked_for = False
+        """Whether an event has asked for a rescan since the last one began."""
         self._links: Links | None = None
         """The links that were reported last."""
         self._links_due = math.inf
@@ -93,7 +97,7 @@ class Watch:
         Raises:
             DriverMissingError: the driver cannot be reached, now or later, or has no GPU.
         """
-        with open_session(library, self._bus, self._proc, self._inventory, self._give_sign) as session:
+        with open_session(library, self._bus, self._proc, self._inventory, self._mig, self._give_sign) as session:
             inventory = session.snapshot.inventory
             if session.snapshot.is_empty:
                 self._report_none(inventory)
@@ -206,7 +210,7 @@ class Watch:
     def _next_look(self, due: float) -> float:
         """Return when the next rescan is due: earlier than ``due`` if an event asks for it."""
         earliest = self._looked_at + ASKED_FOR_PAUSE
-        if self._check_is_asked_for:
+        if self._rescan_is_asked_for:
             return min(due, earliest)
         return min(due, max(self._settled_at, earliest)) if time.monotonic() < self._settled_at else due
 
@@ -220,12 +224,14 @@ class Watch:
         self._waited_at = time.monotonic()
         if happening is None:
             return False
-        self._needs_checkup = True
-        self._settled_at = self._decided_at(self._waited_at)
-        self._check_is_asked_for |= happening.asks_for_check
-        if happening.observation.scope is not None:
-            self._told_meanwhile.add(happening.observation.scope)
-        self._report(happening.observation)
+        self._rescan_is_asked_for |= happening.asks_for_rescan
+        if happening.evidence:
+            self._needs_checkup = True
+            self._settled_at = self._decided_at(self._waited_at)
+        for evidence in happening.evidence:
+            if evidence.scope is not None:
+                self._told_meanwhile.add(evidence.scope)
+            self._report(evidence)
         return True
 
     def _read_events(self, session: Session) -> None:
@@ -251,6 +257,7 @@ class Watch:
     def _differs(self, session: Session) -> bool:
         """Rescan, and check the GPUs if it is time. Returns whether a new session is needed."""
         self._looked_at = time.monotonic()
+        self._rescan_is_asked_for = False
         check = session.check(lambda: self._between_calls(session))
         if check.is_readable_again and not check.differs:
             session.read_again()
@@ -276,7 +283,7 @@ class Watch:
         read during that.
         """
         began = time.monotonic()
-        self._needs_checkup = self._check_is_asked_for = False
+        self._needs_checkup = False
         self._told_meanwhile.clear()
         checkups = dict(session.check_up(between, began, histories))
         if self._told_meanwhile:

@@ -287,17 +287,24 @@ def test_inotify_that_is_used_up_is_told_with_the_limit_and_what_to_do() -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "words", "todo"),
+    ("status", "needs_mig", "words", "todo"),
     [
-        ("Name:\tx\nCapEff:\t0000000000000000\n", "with no capabilities; the gateway needs none", ""),
-        ("CapEff:\t00000000a80425fb\n", "with 14 capabilities", "drop all of them from a container"),
-        ("Name:\tx\n", "does not tell the capabilities", "look as whom the gateway runs"),
+        ("Name:\tx\nCapEff:\t0000000000000000\n", False, "with no capabilities; the gateway needs none", ""),
+        ("CapEff:\t00000000a80425fb\n", False, "with 14 capabilities", "drop all of them from a container"),
+        ("Name:\tx\n", False, "does not tell the capabilities", "look as whom the gateway runs"),
+        ("CapEff:\t0000000000200000\n", True, "with the capability SYS_ADMIN", ""),
+        (
+            "CapEff:\t00000000a80425fb\n",
+            True,
+            "without the capability SYS_ADMIN",
+            "where MIG devices are refused, give it to the container, as the chart does",
+        ),
     ],
 )
-def test_capabilities_are_told(status: str, words: str, todo: str, tmp_path: Path) -> None:
+def test_capabilities_are_told(status: str, needs_mig: bool, words: str, todo: str, tmp_path: Path) -> None:
     (tmp_path / "status").write_text(status)
     with patch.object(node_checks, "OWN_STATUS", tmp_path / "status"):
-        (finding,) = node_checks.check_privileges()
+        (finding,) = node_checks.check_privileges(needs_mig=needs_mig)
     assert words in finding.what
     assert finding.todo == todo
 

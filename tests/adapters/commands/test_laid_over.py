@@ -104,14 +104,14 @@ async def test_a_file_that_the_gateway_refused_is_told_once(kubelet_dir: Path, d
 
 
 async def test_an_environment_that_is_refused_is_a_finding(kubelet_dir: Path, driver: Driver) -> None:
-    environment = {**driver.environment, "LOG_LEVEL": "loud", "MIG_STRATEGY": "mixed"}
+    environment = {**driver.environment, "LOG_LEVEL": "loud", "MIG_STRATEGY": "both"}
     flags = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root))
     status, output, errors = await run_to_end("doctor", "--json", *flags, environment=environment)
     assert (status, errors) == (1, "")
     start = "a start with this configuration is refused: environment variable"
     told = list(mends(output))
     assert f"{start} LOG_LEVEL: 'loud', allowed are debug, info, warning, error" in told
-    assert f"{start} MIG_STRATEGY: 'mixed' is not supported by plugin-gateway, allowed is none" in told
+    assert f"{start} MIG_STRATEGY: 'both', allowed are none, single, mixed" in told
     assert any("the driver shows 8 devices" in each["what"] for each in json.loads(output))
 
 
@@ -150,7 +150,7 @@ async def test_flags_are_laid_over_those_of_the_gateway(
         (
             "doctor",
             {"--kubelet-dir", "--state-dir", "--driver-root", "--driver-root-ctr-path", "--dev-root", "--backend"}
-            | {"--kernel-log"},
+            | {"--kernel-log", "--mig-strategy"},
         ),
         (
             "devices",
@@ -159,6 +159,7 @@ async def test_flags_are_laid_over_those_of_the_gateway(
                 "--driver-root",
                 "--driver-root-ctr-path",
                 "--backend",
+                "--mig-strategy",
                 "--resource-name",
                 "--explain",
                 "--links",

@@ -41,7 +41,8 @@ async def test_a_gpu_that_the_driver_failed_to_start_is_told_by_log_status_and_d
         _, document, _ = await run_to_end("status", "--json")
     assert f"GPU at {ELSEWHERE} cannot be offered: {problem}\n" in shown
     assert "GPU at 0000:1c:00.0 is left to others: the kernel driver vfio-pci has it\n" in shown
-    assert json.loads(document)["rejected"] == [{"place": f"GPU at {ELSEWHERE}", "problem": problem}]
+    (rejected,) = json.loads(document)["rejected"]
+    assert (rejected["place"], rejected["problem"]) == (f"GPU at {ELSEWHERE}", problem)
     arguments = flags(kubelet_dir, driver)
     status, shown, _ = await run_to_end("doctor", *arguments, environment=driver.environment, within=machine)
     assert status == 1

@@ -139,7 +139,6 @@ def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("flags: {migStrategy: mixed}", "2:9: flags.migStrategy: 'mixed' {}, allowed is none"),
         ("flags: {gdsEnabled: true}", "2:9: flags.gdsEnabled: 'true' {}, allowed is false"),
         ("flags: {deviceDiscoveryStrategy: tegra}", "2:9: flags.deviceDiscoveryStrategy: 'tegra' {}, allowed is {}"),
         ("flags: {gfd: {oneshot: true}}", "2:9: flags.gfd {}; take it out"),

@@ -174,8 +174,7 @@ def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
-        (["--mig-strategy=mixed"], {}, "--mig-strategy: 'mixed' is not supported by plugin-gateway, allowed is none"),
-        ([], {"MIG_STRATEGY": "single"}, "environment variable MIG_STRATEGY: 'single' is not supported"),
+        ([], {"GDS_ENABLED": "true"}, "environment variable GDS_ENABLED: 'true' is not supported"),
         ([], {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"}, "environment variable DEVICE_LIST_STRATEGY: 'envvar,cdi-cri'"),
         (["--gds-enabled=true"], {}, "--gds-enabled: 'true' is not supported by plugin-gateway, allowed is false"),
         ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed is /var/lib/kubelet/device-plugins/kubelet.sock"),
@@ -190,5 +189,5 @@ def test_what_only_nvidias_plugin_can_be_told_is_refused(
 
 
 def test_what_asks_nvidias_plugin_for_nothing_more_is_accepted(read: Read) -> None:
-    asked = {"MIG_STRATEGY": "none", "DEVICE_LIST_STRATEGY": "envvar", "GDS_ENABLED": "False", "MPS_ROOT": ""}
-    assert read(["--mig-strategy=none", "--device-discovery-strategy=auto"], asked) == read([], {})
+    asked = {"MOFED_ENABLED": "false", "DEVICE_LIST_STRATEGY": "envvar", "GDS_ENABLED": "False", "MPS_ROOT": ""}
+    assert read(["--gdrcopy-enabled=false", "--device-discovery-strategy=auto"], asked) == read([], {})

@@ -10,6 +10,7 @@ from harness.devices import device, part
 from plugin_gateway.adapters.configuration.document import Place
 from plugin_gateway.adapters.configuration.resource_rules import (
     ALL,
+    BY_PROFILE,
     Chosen,
     FileResources,
     SharedResource,
@@ -177,20 +178,83 @@ sharing: {timeSlicing: {resources: [{name: example.com/a, replicas: 2, devices: 
     assert read((), {}, text.replace("example.com/a", "gpu.a")).sources["resources"] == f"file {config_file}:2"
 
 
+def words(read: Read, flags: str, text: str | None = None) -> list[str]:
+    return [rule.words for rule in read(flags.split(), {}, text).resources]
+
+
+PROFILES = "kind mig=nvidia.com/mig-PROFILE"
+
+
+def test_with_mixed_each_mig_device_has_the_name_of_its_profile_after_what_is_written_for_it(read: Read) -> None:
+    assert words(read, "--mig-strategy=mixed") == [PROFILES, "*=nvidia.com/gpu"]
+    named = "--mig-strategy=mixed --resource-name=example.com/a"
+    assert words(read, named) == [PROFILES, "*=example.com/a"]
+    text = """\
+version: v1
+flags: {migStrategy: mixed}
+resources:
+  rules: [{index: '0:1', never: true}]
+  mig: [{pattern: 1g.*, name: small}]
+  gpus: [{pattern: '*H100*', name: h100}]
+"""
+    written = ["index 0:1=never offered", "profile 1g.* and kind mig=nvidia.com/small"]
+    assert words(read, "", text) == [*written, PROFILES, "*H100*=nvidia.com/h100"]
+    assert words(read, "--resource-name=example.com/a", text) == [PROFILES, "*=example.com/a"]
+    for strategy in ("none", "single"):
+        assert words(read, f"--mig-strategy={strategy}", text) == [*written, "*H100*=nvidia.com/h100"]
+        assert words(read, f"--mig-strategy={strategy}") == ["*=nvidia.com/gpu"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "name"),
+    [
+        ("1g.10gb", "nvidia.com/mig-1g.10gb"),
+        ("1g.10gb+me", "nvidia.com/mig-1g.10gb.me"),
+        ("1g.24gb+me.all", "nvidia.com/mig-1g.24gb.me.all"),
+        ("1g.24gb-me", "nvidia.com/mig-1g.24gb-me"),
+        ("1c.3g.40gb", "nvidia.com/mig-1c.3g.40gb"),
+        ("1c.2g.24gb+gfx", "nvidia.com/mig-1c.2g.24gb.gfx"),
+        ("", "nvidia.com/gpu"),
+    ],
+)
+def test_a_name_has_a_dot_for_each_plus_of_the_profile_and_nothing_else_changes(
+    read: Read, profile: str, name: str
+) -> None:
+    rules = read(("--mig-strategy=mixed",)).resources
+    offered = part(device(0), 0, profile) if profile else device(0)
+    (taker,) = takers([offered], rules)
+    assert taker is not None
+    assert rules[taker].name_for(offered) == name
+
+
+def test_time_slicing_shares_the_devices_of_one_profile(read: Read) -> None:
+    shared = "{name: nvidia.com/mig-1g.10gb, replicas: 2}, {name: mig-3g.40gb.me, replicas: 3, devices: ['0:1']}"
+    text = f"version: v1\nsharing: {{timeSlicing: {{resources: [{shared}]}}}}\n"
+    mixed = read(("--mig-strategy=mixed",), {}, text)
+    assert [rule.words for rule in mixed.resources] == [
+        "profile 1g[.+]10gb and kind mig=nvidia.com/mig-1g.10gb x2",
+        "profile 3g[.+]40gb[.+]me and index 0:1 and kind mig=nvidia.com/mig-3g.40gb.me x3",
+        PROFILES,
+        "*=nvidia.com/gpu",
+    ]
+    assert not mixed.remarks
+    assert len(read(("--mig-strategy=single",), {}, text).remarks) == 2, "no device has such a name"
+
+
 def test_a_name_with_the_profile_is_shared_for_that_profile() -> None:
-    every = ResourceRule(selector=Selector(kinds=(MIG,)), name=ResourceName("nvidia.com/mig"), has_profile=True)
     place = Place(file=Path("f"), mark=yaml.Mark("f", 0, 3, 0, None, 0))
     entries = tuple(
         SharedResource(name=ResourceName(f"nvidia.com/mig-{name}"), replicas=2, devices=devices, place=place)
         for name, devices in (("1g.10gb.me", ALL), ("3g.40gb", Chosen(places=((0,),))))
     )
     slicing = TimeSlicing(resources=entries, rename_by_default=True)
-    found, remarks = FileResources(gpus=(every,), time_slicing=slicing, place=place).rules(None)
+    found, remarks = FileResources(time_slicing=slicing, place=place).rules(None, [BY_PROFILE])
     assert not remarks
     assert [rule.words for rule in found] == [
         "profile 1g[.+]10gb[.+]me and kind mig=nvidia.com/mig-1g.10gb.me.shared x2",
         "profile 3g[.+]40gb and index 0 and kind mig=nvidia.com/mig-3g.40gb.shared x2",
-        "kind mig=nvidia.com/mig-PROFILE",
+        PROFILES,
+        "*=nvidia.com/gpu",
     ]
     parent = device(0)
     parts = [part(parent, number, profile) for number, profile in enumerate(("1g.10gb+me", "1g.10gb", "3g.40gb"))]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from adapters.builders import advertisement
 from adapters.registration.waiting import A100, allocatable
 from driver.driver import Driver
+from harness.devices import GPU, part
 from harness.node import EVERYTHING, RESOURCE, Node, device, running, until
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -152,6 +153,28 @@ async def test_a_device_that_comes_back_in_another_form_waits_until_its_pods_are
         await allocatable(kubelet, 2)
 
 
+async def test_a_device_that_was_offered_as_a_whole_under_earlier_rules_waits_when_it_is_divided(
+    kubelet_dir: Path,
+) -> None:
+    """Nobody looked who holds it when the rules stopped to offer it, because nothing had another form."""
+    node, parts = Node(kubelet_dir), [part(device(0), number) for number in range(3)]
+    never_whole = (ResourceRule(selector=Selector(kinds=(GPU,)), name=None), *EVERYTHING)
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=1):
+        await allocatable(kubelet, 1)
+        assert not held_elsewhere.changes_form(node.gateway, never_whole)
+        node.gateway.apply(node.serving_policy._replace(rules=never_whole))
+        node.see(parts[:1])
+        await kubelet.wait_for(lambda: parts[0].id in kubelet.devices(RESOURCE), what="the part")
+        assert node.gateway.forms_changed.is_set()
+        node.see(parts[:2])
+        await kubelet.wait_for(lambda: kubelet.capacity(RESOURCE) == 2, what="both parts")
+        assert set(node.gateway.withheld) == {each.id for each in parts[:2]}
+        node.gateway.see_holders(())
+        await allocatable(kubelet, 2)
+        node.see(parts)
+        await allocatable(kubelet, 3)
+
+
 async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir: Path) -> None:
     """The kubelet has not stored yet what it was told."""
     node = Node(kubelet_dir)
@@ -256,8 +279,8 @@ async def test_a_new_name_is_refused_where_nobody_tells_who_holds_the_devices(
     async with renamed(kubelet_dir, driver, tmp_path, spoil=True) as (kubelet, process):
         line = await process.wait_for_event("configuration refused, the old one stays")
         assert (
-            "the resources are renamed or shared in another way, and it cannot be seen which pods hold their devices: "
-            in line["problem"]
+            "the resources are renamed, shared or divided in another way, and it cannot be seen which pods hold their "
+            "devices: " in line["problem"]
         )
         assert "kubelet_internal_checkpoint: it is cut" in line["problem"]
         assert kubelet.capacity(OTHER) is None

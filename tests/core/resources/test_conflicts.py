@@ -1,6 +1,7 @@
 """Conflicts with other device plugins, and with pods that hold devices in another form."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -195,3 +196,19 @@ def test_a_whole_device_of_which_parts_are_offered_is_offered_twice() -> None:
     for other in ("GPU-1", "MIG-1-1", "MIG-1-0::7"):
         (found,) = find_conflicts(offered, {GPU}, {"example.com/other": {other, "GPU-2"}}, ANY)
         assert (found.cause, found.devices) == (Cause.SAME_DEVICES, (other,))
+
+
+def test_what_gives_the_same_as_a_part_that_is_held_and_gone_is_withheld() -> None:
+    gone = part(device(1), 7)
+    held, parts = holding(gone.id, "x/part"), {str(gone.id): gone}
+    whole = {GPU: advertised([device(1), device(2)])}
+    assert find_withheld(whole, held, parts) == {"GPU-1": "held as x/part by ns/pod main"}
+    again = replace(part(device(1), 0), nodes=gone.nodes)
+    assert find_withheld({THING: advertised([again, part(device(1), 1)])}, held, parts) == {
+        "MIG-1-0": "held as x/part by ns/pod main"
+    }
+    elsewhere = replace(part(device(2), 0), nodes=gone.nodes)
+    assert find_withheld({THING: advertised([elsewhere, part(device(1), 1)])}, held, parts) == {}
+    without = {str(gone.id): replace(gone, nodes=())}
+    assert find_withheld({THING: advertised([replace(again, nodes=())])}, held, without) == {}
+    assert find_withheld({THING: advertised([gone, again])}, holding(gone.id, THING), parts) == {}

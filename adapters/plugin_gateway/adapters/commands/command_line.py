@@ -66,9 +66,10 @@ class Parts(NamedTuple):
 
     parse_backend: "Parse[str]"
     """Checks the value of ``--backend``."""
-    make_backend: "Callable[[str, str, str], Backend]"
+    make_backend: "Callable[[str, str, str, str], Backend]"
     """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
-    started. The third argument is the path of the kernel's log, and empty if it is not to be read."""
+    started. The third argument is the path of the kernel's log, and empty if it is not to be read. The fourth is the
+    value of ``--mig-strategy``."""
     import_rest: Callable[[str], None]
     """Imports what the thread of the backend with this name needs when the driver has initialised."""
     default_health: "Callable[[], HealthPolicy]"

@@ -30,6 +30,7 @@ FLAGS = (
     Options.driver_root,
     Options.container_driver_root,
     Options.backend,
+    Options.mig_strategy,
     Options.resource_name,
     Options.state_dir,
     Options.config_file,
@@ -99,7 +100,8 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     view = view_as_the_gateway(parsed, parts)
     if hasattr(parsed, "config_file") and view.problems:
         raise InvalidValuesError(view.problems)
-    backend = parts.make_backend(view.settings.backend, view.settings.container_driver_root, "")
+    settings = view.settings
+    backend = parts.make_backend(settings.backend, settings.container_driver_root, "", settings.mig_strategy)
     return show_devices(backend, view, as_json=parsed.json, with_reasons=parsed.explain, with_links=parsed.links)
 
 
@@ -139,6 +141,9 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
         {
             "resource": name,
             "id": device.id,
+            "kind": device.kind,
+            "profile": device.profile or None,
+            "place": device.place_words,
             "index": device.physical.index,
             "minor": device.physical.minor,
             "pci_address": device.physical.pci_address,
@@ -246,7 +251,7 @@ def _left_out(shown: Shown) -> Iterator[str]:
     for device, rule in shown.excluded:
         yield f"not offered: {device.id}: {_rule(rule)}"
     for each in (*shown.inventory.rejected, *shown.inventory.set_aside):
-        yield f"not offered: {each.place}: {each.problem}"
+        yield f"not offered: {each.place}: {'; '.join(filter(None, (each.problem, each.todo)))}"
     for doubt in shown.doubts:
         yield f"note: {doubt.words(shown.rules)}"
     for remark in shown.remarks:
@@ -271,4 +276,5 @@ def _cells(device: Device) -> tuple[str, ...]:
     physical = device.physical
     numa = "-" if physical.numa_node is None else str(physical.numa_node)
     memory = f"{device.memory_bytes / 2**30:.0f} GiB"
-    return (device.place_words, device.id, physical.product, memory, numa, physical.pci_address)
+    product = f"{physical.product} {device.profile}".strip()
+    return (device.place_words, device.id, product, memory, numa, physical.pci_address)

@@ -22,9 +22,8 @@ from plugin_gateway.adapters.configuration.settings import (
 )
 from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
-from plugin_gateway.adapters.gateway.status import OPTIONS_IN_FORCE, InForce
+from plugin_gateway.adapters.gateway.status import OPTIONS_IN_FORCE, Status
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources.rules import ResourceRule
 
 
 class View(NamedTuple):
@@ -67,7 +66,7 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         status = None
     if status is None:
         return View(_laid_over(settings, own), problems)
-    settings = _in_force(settings, status.in_force, sees_its_paths=start.is_beside)
+    settings = _in_force(settings, status, own, sees_its_paths=start.is_beside)
     return View(_laid_over(settings, own), problems, status.configuration_problem)
 
 
@@ -79,19 +78,23 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
     return given_flags(options(parts), known)
 
 
-def _in_force(settings: Settings, told: InForce, *, sees_its_paths: bool) -> Settings:
-    """Return the settings with what the gateway told. Its paths mean something else in another mount namespace."""
+def _in_force(settings: Settings, status: Status, own: Mapping[str, object], *, sees_its_paths: bool) -> Settings:
+    """Return the settings with what the gateway told. Its paths mean something else in another mount namespace.
+
+    The MIG strategy is that of every gateway that does not say that somebody decided another one. The rules are those
+    of the settings where a flag of this command decides about them.
+    """
+    told, strategy = status.in_force, status.configuration.get(Options.mig_strategy.name)
     names = [name for name in OPTIONS_IN_FORCE if sees_its_paths or name not in PATHS]
     known = {name: value for name in names if (value := getattr(told, name)) is not None}
     rules = tuple(each.whole for each in told.resources or ())
-    values = {**settings.values, **known}
-    return replace(settings, values=values, resources=rules or settings.resources)
+    strategy_known = kept_of(Options.mig_strategy, {}, {}) if strategy is None else strategy.value
+    values = {**settings.values, **known, Options.mig_strategy.name: strategy_known}
+    decides = Options.resource_name.name in own or own.get(Options.mig_strategy.name, strategy_known) != strategy_known
+    return replace(settings, values=values, resources=settings.resources if decides else rules or settings.resources)
 
 
 def _laid_over(settings: Settings, own: Mapping[str, object]) -> Settings:
     """Return the settings with the values of this command's own flags."""
     roots = dict.fromkeys(ROOTS, own["driver_root"]) if "driver_root" in own else {}
-    changed = replace(settings, values={**settings.values, **roots, **own})
-    if "resource_name" not in own or changed.resource_name is None:
-        return changed
-    return replace(changed, resources=(ResourceRule(name=changed.resource_name),))
+    return replace(settings, values={**settings.values, **roots, **own})

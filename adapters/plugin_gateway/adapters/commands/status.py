@@ -180,7 +180,9 @@ def _head(status: Status) -> list[str]:
         problem = driver.kernel_log.problem
         lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
     lines += _number_lines(status.device_count)
-    lines += [f"{each.place} cannot be offered: {each.problem}" for each in status.rejected]
+    for rejected in status.rejected:
+        lines.append(f"{rejected.place} cannot be offered: {rejected.problem}")
+        lines += [f"  -> {rejected.todo}"] if rejected.todo else []
     lines += [f"{each.place} is left to others: {each.problem}" for each in status.set_aside]
     for conflict in status.conflicts:
         lines += [conflict.what, f"  -> {conflict.todo}"]
@@ -228,7 +230,7 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
 
 def _row(device: DeviceStatus) -> tuple[str, ...]:
     since = local_time(device.since) if device.since is not None else ""
-    return str(device.index), device.id, device.product or "", device.offer_words, device.health.value, since
+    return device.place_words, device.id, device.product_words, device.offer_words, device.health.value, since
 
 
 def _reported(devices: Sequence[DeviceStatus]) -> list[str]:

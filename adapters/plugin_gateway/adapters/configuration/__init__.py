@@ -13,7 +13,7 @@ read again at SIGHUP, and what changed in it takes effect. A file with an error 
 gateway keeps the settings that it has.
 
 Names and meanings are those of NVIDIA's device plugin where that has the same setting. Some of its settings ask for
-features that this plugin does not have. They are errors, unless their value asks for nothing (`--mig-strategy=none`).
+features that this plugin does not have. They are errors, unless their value asks for nothing (`--gds-enabled=false`).
 If they were ignored, an administrator who replaces NVIDIA's plugin would lose a feature and not learn of it.
 
 Only `file`, `document` and `health_section` import the YAML parser. They are imported where a file was named, because a

@@ -106,6 +106,15 @@ class GpuOptions(Values, heading="GPUs and driver"):
         flags=("--driver-root-ctr-path", "--container-driver-root"),
         variables=("DRIVER_ROOT_CTR_PATH", "CONTAINER_DRIVER_ROOT"),
     )
+    mig_strategy = Option(
+        one_of(("none", "single", "mixed"), "none|single|mixed"),
+        "none",
+        "which MIG devices are offered: none; single offers those of one profile under the name of whole GPUs, mixed "
+        "each under the name of its profile, such as nvidia.com/mig-3g.40gb",
+        key="flags.migStrategy",
+        example="mixed",
+    )
+    """With ``none``, a GPU in MIG mode is not offered, because CUDA refuses to use it as a whole."""
     fail_on_init_error = Option(
         SWITCH,
         "false",

@@ -26,6 +26,8 @@ _SHARED = ".shared"
 """What `renameByDefault` adds to a name, as NVIDIA's plugin does."""
 BY_DEFAULT = (ResourceRule(name=DEFAULT_RESOURCE),)
 """The rules where nobody wrote others."""
+BY_PROFILE = ResourceRule(selector=Selector(kinds=(MIG,)), name=ResourceName("nvidia.com/mig"), has_profile=True)
+"""The rule with which each MIG device has the name of its profile, as NVIDIA's strategy ``mixed`` wants it."""
 
 
 class OwnRule(NamedTuple):
@@ -108,18 +110,21 @@ class FileResources:
     place: "document.Place"
     """That of the first key."""
 
-    def rules(self, resource_name: ResourceName | None) -> Rules:
+    def rules(self, resource_name: ResourceName | None, by_profile: Sequence[ResourceRule] = ()) -> Rules:
         """Return the rules. With ``resource_name`` every device has that name, whatever the section `resources` says.
+
+        ``by_profile`` come before the rules for all other devices.
 
         Raises:
             InvalidValueError: names collide, or an entry cannot be followed. The message has each with its place.
         """
+        own: tuple[OwnRule, ...]
         if resource_name is not None:
-            every_device = OwnRule(ResourceRule(name=resource_name), has_replicas=False)
-            return _share((every_device,), 0, self.time_slicing)
-        others = (*self.mig, *(self.gpus or BY_DEFAULT))
-        every = (*self.own, *(OwnRule(rule, has_replicas=False) for rule in others))
-        return _share(every, len(self.own), self.time_slicing)
+            own, others = (), (*by_profile, ResourceRule(name=resource_name))
+        else:
+            own, others = self.own, (*self.mig, *by_profile, *(self.gpus or BY_DEFAULT))
+        every = (*own, *(OwnRule(rule, has_replicas=False) for rule in others))
+        return _share(every, len(own), self.time_slicing)
 
 
 def _share(rules: Sequence[OwnRule], own: int, slicing: TimeSlicing) -> Rules:

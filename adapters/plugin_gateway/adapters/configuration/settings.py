@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROOTS = ("driver_root", "container_driver_root", "dev_root")
 """The two others follow the first one unless they are given."""
+MIXED = "mixed"
+"""The value of `--mig-strategy` with which each MIG device has the name of its profile."""
 PATHS = ("kubelet_dir", *ROOTS)
 
 
@@ -53,10 +55,11 @@ def make_settings(decisions: Decisions) -> Settings:
     """
     options, sources = decisions.options, dict(decisions.sources)
     source = sources.pop("resource_name")
-    rules: tuple[ResourceRule, ...] = (ResourceRule(name=options.resource_name or DEFAULT_RESOURCE),)
+    by_profile = _by_profile(options.mig_strategy)
+    rules: tuple[ResourceRule, ...] = (*by_profile, ResourceRule(name=options.resource_name or DEFAULT_RESOURCE))
     remarks: tuple[str, ...] = ()
     if (file := decisions.file_resources) is not None:
-        rules, remarks = file.rules(options.resource_name)
+        rules, remarks = file.rules(options.resource_name, by_profile)
         source = f"file {file.place.line}" if options.resource_name is None else source
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
@@ -70,6 +73,15 @@ def make_settings(decisions: Decisions) -> Settings:
         file_version=decisions.file_version,
         sources=sources | {"resources": source},
     )
+
+
+def _by_profile(mig_strategy: str) -> tuple[ResourceRule, ...]:
+    """Return the rule that names parts by their profile, where the strategy asks for it."""
+    if mig_strategy != MIXED:
+        return ()
+    from plugin_gateway.adapters.configuration.resource_rules import BY_PROFILE  # noqa: PLC0415 - only where asked for
+
+    return (BY_PROFILE,)
 
 
 def _health(

@@ -28,7 +28,6 @@ NOT_SUPPORTED = "is not supported by plugin-gateway"
 _OFF = ("false",)
 
 UNSUPPORTED = (
-    Unsupported("flags.migStrategy", "--mig-strategy", "MIG_STRATEGY", ("none",)),
     Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
     Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
     Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),

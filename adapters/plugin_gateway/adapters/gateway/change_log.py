@@ -7,13 +7,16 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, FaultId
 from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.policy import token_of
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
 
 REPEAT_INTERVAL = 60.0
 """Seconds before the same evidence is logged again."""
@@ -124,11 +127,15 @@ def log_recalled(faults: Mapping[FaultId, Fault]) -> None:
             )
 
 
-def log_withheld(reasons: Mapping[DeviceId, str]) -> None:
-    """Log which devices are not given out because pods hold them in another form, each with its reason."""
+def log_withheld(before: "Mapping[DeviceId, Withheld]", now: "Mapping[DeviceId, Withheld]") -> None:
+    """Log which devices are not given out because pods hold them in another form, and which are again."""
+    known = {device: withheld.reason for device, withheld in before.items()}
+    reasons = {device: why for device, (why, _) in now.items() if known.get(device) != why}
     for alike in _alike(reasons.items(), lambda each: each[1]):
         for devices in _named([device for device, _ in alike]):
             log.warning("device is not given out", **devices, reason="held_elsewhere", what=alike[0][1])
+    if ended := [device for device in before if device not in now]:
+        log.info("devices are not held in another form any more", count=len(ended), devices=ended[:MAX_NAMES])
 
 
 def _log_health(changes: Iterable[HealthChange]) -> None:
@@ -166,12 +173,13 @@ def _named(devices: Sequence[str]) -> Sequence[Mapping[str, Sequence[str]]]:
 
 
 def _log_devices(event: str, devices: Sequence[Device]) -> None:
-    """Log devices of one product together. With very many, only the first ones are named."""
-    for alike in _alike(devices, lambda device: device.physical.product):
+    """Log devices of one product and size together. With very many, only the first ones are named."""
+    for alike in _alike(devices, lambda device: (device.physical.product, device.profile)):
         log.info(
             event,
             count=len(alike),
             product=alike[0].physical.product,
+            profile=alike[0].profile or None,
             devices=[device.id for device in alike[:MAX_NAMES]],
             pci_addresses=[device.physical.pci_address for device in alike[:MAX_NAMES]],
         )

@@ -15,7 +15,7 @@ from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId
+from plugin_gateway.core.devices import DeviceId, FaultId
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Fault, Moment
@@ -31,7 +31,8 @@ from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
-    from plugin_gateway.adapters.gateway.held_elsewhere import Forms, Withheld
+    from plugin_gateway.adapters.gateway.forms import Forms
+    from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held
@@ -118,7 +119,9 @@ class Gateway:
         self._held: Held = {}
         """Who holds which device, and in which form, as it was seen last."""
         self._forms: Forms | None = None
-        """The forms in which devices were offered. None as long as the inventory has not changed."""
+        """The forms in which devices were offered. None as long as neither inventory nor rules have changed."""
+        self.forms_changed = asyncio.Event()
+        """Set when devices have another form now, and nobody has looked who holds them in the one of before."""
         self._overruled: set[DeviceId] = set()
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
@@ -138,11 +141,15 @@ class Gateway:
             tasks.create_task(self._observe(), name="inventory")
             tasks.create_task(self._listen(), name="silence of the driver")
 
-    def apply(self, serving_policy: ServingPolicy) -> None:
-        """Apply a new policy. Resources that stay the same are not registered again."""
-        if serving_policy.rules != self._serving_policy.rules:
+    def apply(self, serving_policy: ServingPolicy, *, is_recut: bool = False) -> None:
+        """Apply a new policy. Resources that stay the same are not registered again.
+
+        ``is_recut`` says that the next inventory is of a new backend, which gives out other parts of devices.
+        """
+        if is_recut or serving_policy.rules != self._serving_policy.rules:
             from plugin_gateway.adapters.gateway.held_elsewhere import just_granted  # noqa: PLC0415 - not at the start
 
+            self._known_forms().see(self._state, self.offered, is_outgoing=is_recut)
             self._overruled.clear()
             self._held = {**just_granted(self._served.values()), **self._held}
         self._serving_policy = serving_policy
@@ -336,12 +343,11 @@ class Gateway:
 
         A resource without devices stays registered with an empty list, unless no rule names it any more.
         """
-        is_new = self._published is not None and self._published.inventory is not self._state.inventory
-        self._published = self._state
+        before, self._published = self._published, self._state
         self._rule_log.look(self._state, self.rules)
         wanted = advertise(self._state, self.rules, numa_hints=self._serving_policy.numa_hints)
-        if is_new and (self._served or self._forms is not None):
-            self._suspect_holders(wanted)
+        if before is not None and before.inventory not in (None, self._state.inventory):
+            self._suspect_holders(before, wanted)
         wanted = self._withhold(wanted)
         kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
@@ -356,29 +362,34 @@ class Gateway:
         for served in self._served.values():
             served.links = self._state.links
 
-    def _suspect_holders(self, wanted: Mapping[ResourceName, Advertisement]) -> None:
+    def _suspect_holders(self, before: State, wanted: Mapping[ResourceName, Advertisement]) -> None:
         """Take the devices for held whose form changes with the inventory. Nobody looked before, as for new rules."""
-        from plugin_gateway.adapters.gateway.held_elsewhere import Forms  # noqa: PLC0415 - not at the start
+        forms = self._known_forms()
+        forms.see(before, self.offered)
+        if outdated := forms.outdated(wanted):
+            self._held = {**outdated, **self._held}
+            self.forms_changed.set()
+
+    def _known_forms(self) -> "Forms":
+        from plugin_gateway.adapters.gateway.forms import Forms  # noqa: PLC0415 - not at the start
 
         if self._forms is None:
             self._forms = Forms()
-        self._held = {**self._forms.outdated(self.offered, wanted), **self._held}
+        return self._forms
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
-        if not self._held and not self.withheld:
+        is_outgoing = self._forms is not None and self._forms.outgoing is self._state.inventory
+        if not self._held and not self.withheld and not is_outgoing:
             return wanted
         from plugin_gateway.adapters.gateway.held_elsewhere import withheld_now  # noqa: PLC0415 - not at the start
 
         before = self.withheld
-        found = withheld_now(wanted, self._held, before, self._now().epoch)
+        found = withheld_now(wanted, self._held, before, self._now().epoch, self._forms, is_outgoing=is_outgoing)
         self.withheld = {device: why for device, why in found.items() if device not in self._overruled}
-        known = {device: withheld.reason for device, withheld in before.items()}
-        log_withheld({device: why for device, (why, _) in self.withheld.items() if known.get(device) != why})
+        log_withheld(before, self.withheld)
         if tap.note is not None and self.withheld != before:
             tap.note("withheld", devices=list(self.withheld))
-        if ended := [device for device in before if device not in self.withheld]:
-            log.info("devices are not held in another form any more", count=len(ended), devices=ended[:MAX_NAMES])
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _remove(self, name: ResourceName) -> None:

@@ -5,6 +5,7 @@ devices have to be withheld then.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,16 +20,15 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.gateway.forms import Forms
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import ServedResource
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
-
-
-NOT_LOOKED_FOR = "a pod, unless a look at the pods says otherwise"
-"""Who may hold a device, until the next look."""
+TO_BE_CUT = "the driver is about to be asked which parts are to be offered"
+"""Why a part is withheld while the backend is exchanged for one that gives out other parts."""
 
 
 class Withheld(NamedTuple):
@@ -56,10 +56,23 @@ def just_granted(resources: "Iterable[ServedResource]") -> Held:
 
 
 def withheld_now(
-    wanted: Mapping[ResourceName, Advertisement], held: Held, before: Mapping[DeviceId, Withheld], epoch: float
+    wanted: Mapping[ResourceName, Advertisement],
+    held: Held,
+    before: Mapping[DeviceId, Withheld],
+    epoch: float,
+    forms: "Forms | None",
+    *,
+    is_outgoing: bool,
 ) -> Mapping[DeviceId, Withheld]:
-    """Return the devices to withhold. Those that were withheld before keep the time since when they are."""
-    found = find_withheld(wanted, held)
+    """Return the devices to withhold. Those that were withheld before keep the time since when they are.
+
+    ``forms`` knows the parts that there were. ``is_outgoing`` says that other parts are about to be offered.
+    """
+    outgoing = (device for each in wanted.values() for device in each.devices) if is_outgoing else ()
+    found = {
+        **{device.id: TO_BE_CUT for device in outgoing if not device.is_whole},
+        **find_withheld(wanted, held, forms.parts if forms is not None else {}),
+    }
     return {device: Withheld(why, before[device].since if device in before else epoch) for device, why in found.items()}
 
 
@@ -72,32 +85,15 @@ def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:
     return any(before.get(device) != form for device, form in after.items())
 
 
-class Forms:
-    """The last form in which each device was offered, also of those that are not there now."""
-
-    def __init__(self) -> None:
-        self._last: dict[DeviceId, Holding] = {}
-
-    def outdated(
-        self, before: Mapping[ResourceName, Advertisement], wanted: Mapping[ResourceName, Advertisement]
-    ) -> Held:
-        """Return the forms of devices that come to be wanted in another one, as held by somebody who is not known."""
-        self._last.update(forms_of(before))
-        return {
-            last: NOT_LOOKED_FOR
-            for device, form in forms_of(wanted).items()
-            if (last := self._last.get(device, form)) != form
-        }
-
-
 async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
     """Tell the gateway who holds which device: now, and again and again as long as a device is withheld."""
     problem: str | None = None
     while True:
         rules = gateway.rules
+        gateway.forms_changed.clear()
         try:
             holders = await read_holders(kubelet_dir)
-            if gateway.rules != rules:
+            if gateway.rules != rules or gateway.forms_changed.is_set():
                 continue  # the answer can be older than what was seen before the names changed
             gateway.see_holders(holders)
         except GatewayError as error:
@@ -106,25 +102,36 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
             problem = str(error)
         else:
             problem = None
-        await asyncio.sleep(LOOK_INTERVAL)
-        while not gateway.withheld:  # noqa: ASYNC110 - a wake-up of its own would cost more
-            await asyncio.sleep(LOOK_INTERVAL)
+        await _wait(gateway.forms_changed)
+        while not (gateway.withheld or gateway.forms_changed.is_set()):
+            await _wait(gateway.forms_changed)
 
 
-async def see_holders_before(gateway: "Gateway", rules: Sequence[ResourceRule], kubelet_dir: Path) -> None:
+async def _wait(changed: asyncio.Event) -> None:
+    """Wait for the time of the next look, or until devices have another form."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LOOK_INTERVAL):
+            await changed.wait()
+
+
+async def see_holders_before(
+    gateway: "Gateway", rules: Sequence[ResourceRule], kubelet_dir: Path, *, is_recut: bool = False
+) -> None:
     """Tell the gateway who holds which device, if these rules offer a device in another form than now.
+
+    ``is_recut`` says that the backend will give out devices in another form, too.
 
     Raises:
         CannotCheckError: it cannot be seen, so a device that a pod holds could be given to another pod.
     """
-    if not changes_form(gateway, rules):
+    if not is_recut and not changes_form(gateway, rules):
         return
     try:
         gateway.see_holders(await read_holders(kubelet_dir))
     except GatewayError as error:
         raise CannotCheckError(
-            f"the resources are renamed or shared in another way, and it cannot be seen which pods hold their devices: "
-            f"{error}"
+            "the resources are renamed, shared or divided in another way, and it cannot be seen which pods hold their "
+            f"devices: {error}"
         ) from error
 
 

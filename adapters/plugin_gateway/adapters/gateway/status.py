@@ -184,6 +184,8 @@ class DeviceStatus:
     """The kind of a part. Null if it is none, or is absent."""
     profile: str | None = None
     """The size of a part, in a word of its backend. Null if it is none, or is absent."""
+    place: str | None = None
+    """The number of the physical device and of the part in it, such as `0:1`. Null if it is none, or is absent."""
     index: int | None = None
     """The number of the physical device in the driver's list. Null if the driver does not show it now."""
     product: str | None = None
@@ -220,6 +222,16 @@ class DeviceStatus:
         """Under which name it is offered, for people, and how many containers may share it."""
         shared = f" x{self.replicas}" if self.replicas is not None and self.replicas > 1 else ""
         return f"{self.resource}{shared}" if self.resource is not None else "not offered"
+
+    @property
+    def place_words(self) -> str:
+        """The number of the device, and for a part that of the part too. Empty if the driver does not show it now."""
+        return self.place or ("" if self.index is None else str(self.index))
+
+    @property
+    def product_words(self) -> str:
+        """The product, and for a part its size. Empty if the driver does not show it now."""
+        return f"{self.product or ''} {self.profile or ''}".strip()
 
     @property
     def is_healthy(self) -> bool:

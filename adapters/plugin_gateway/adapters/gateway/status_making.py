@@ -121,6 +121,7 @@ def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
         physical=physical.id,
         kind=device.kind,
         profile=device.profile or None,
+        place=device.place_words,
         **offer._asdict(),
     )
 

@@ -28,6 +28,8 @@ from plugin_gateway.core.registration.failures import Failure, Reason
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_DEVICES = 256
 """Devices with a metric of their own: first those that are not healthy."""
+MAX_KINDS = 64
+"""Kinds and sizes with a metric of their own: first those of which there are most."""
 
 
 class Metrics:
@@ -78,6 +80,7 @@ class _Collector:
         yield self._build(status)
         yield self._devices(devices)
         yield self._replicas(devices)
+        yield self._kinds()
         yield self._each_device(devices)
         yield from self._held(devices)
         yield from self._numbers(status)
@@ -111,6 +114,15 @@ class _Collector:
         )
         for name, devices in offered.items():
             metric.add_metric((name,), sum(device.replicas or 1 for device in devices))
+        return metric
+
+    def _kinds(self) -> Metric:
+        metric = GaugeMetricFamily(
+            "plugin_gateway_devices_by_kind", "Devices by kind, and by size for parts.", labels=("kind", "profile")
+        )
+        kinds = Counter((device.kind, device.profile) for device in self._gateway.state.devices)
+        for (kind, profile), count in kinds.most_common(MAX_KINDS):
+            metric.add_metric((kind, profile), count)
         return metric
 
     def _each_device(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:

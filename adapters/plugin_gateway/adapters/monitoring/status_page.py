@@ -63,9 +63,9 @@ def _devices(devices: Sequence[DeviceStatus]) -> str:
     for device in devices:
         why = f"{device.reason}; needs {device.needs}" if not device.is_healthy else ""
         rows.append(
-            f"<tr><td>{device.index}<td><code>{_text(device.id)}</code>"
+            f"<tr><td>{device.place_words}<td><code>{_text(device.id)}</code>"
             f"<td class={device.health.value}>{device.health.value}<td class=why>{_text(why)}"
-            f"<td>{_text(device.offer_words)}<td>{_text(device.product or '')}"
+            f"<td>{_text(device.offer_words)}<td>{_text(device.product_words)}"
         )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 

@@ -8,13 +8,15 @@ in parts. A kubelet compares nothing but ids, so the device is free for it in th
 which means that it is unhealthy for the kubelet, until the pods that hold it in the old form have ended.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import DeviceId, PhysicalId, device_of, is_replica
+from plugin_gateway.core.devices import Device, DeviceId, PhysicalId, device_of, is_replica
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
+
+_NO_PARTS: Mapping[str, Device] = {}
 
 
 class Cause(Enum):
@@ -116,12 +118,30 @@ def holding_of(offered: str, resource: str) -> Holding:
     return Holding(device_of(offered), resource, is_replica(offered))
 
 
-def find_withheld(wanted: Mapping[ResourceName, Advertisement], held: Held) -> Mapping[DeviceId, str]:
+def find_withheld(
+    wanted: Mapping[ResourceName, Advertisement], held: Held, parts: Mapping[str, Device] = _NO_PARTS
+) -> Mapping[DeviceId, str]:
     """Return the devices that somebody holds in another form than the one in which they are wanted, with the reason.
+
+    ``parts`` are as for `in_the_way`.
+    """
+    found = in_the_way(wanted, held, parts)
+    forms = forms_of(wanted) if found else {}
+    return {
+        device: f"held as {', '.join(f'{_words(each, forms[device])} by {held[each]}' for each in holdings)}"
+        for device, holdings in found.items()
+    }
+
+
+def in_the_way(
+    wanted: Mapping[ResourceName, Advertisement], held: Iterable[Holding], parts: Mapping[str, Device] = _NO_PARTS
+) -> Mapping[DeviceId, Sequence[Holding]]:
+    """Return what stands in the way of each device that is wanted, for those for which anything does.
 
     All replicas of a device under one name have the same form, however many there are. What is held in a form in which
     it is wanted stands in the way of nothing. A physical device that was held as a whole stands in the way of its parts
-    if it is wanted in parts only.
+    if it is wanted in parts only. A former one of the ``parts`` stands in the way of its physical device as a whole,
+    and of a part with the same device nodes, which whoever holds the former one can open.
     """
     forms = forms_of(wanted)
     outdated: dict[str, list[Holding]] = {}
@@ -130,13 +150,23 @@ def find_withheld(wanted: Mapping[ResourceName, Advertisement], held: Held) -> M
             outdated.setdefault(holding.device, []).append(holding)
     if not outdated:
         return {}
+    former: dict[PhysicalId, list[Device]] = {}
+    for part in (parts[each] for each in outdated if each in parts and DeviceId(each) not in forms):
+        former.setdefault(part.physical.id, []).append(part)
     found = {}
     for device in (device for advertisement in wanted.values() for device in advertisement.devices):
-        in_whole = outdated.get(device.physical.id, ()) if DeviceId(device.physical.id) not in forms else ()
-        if holdings := (*outdated.get(device.id, ()), *in_whole):
-            form = forms[device.id]
-            found[device.id] = f"held as {', '.join(f'{_words(each, form)} by {held[each]}' for each in holdings)}"
+        physical = device.physical.id
+        in_whole = outdated.get(physical, ()) if DeviceId(physical) not in forms else ()
+        replaced = (part for part in former.get(physical, ()) if _replaces(device, part))
+        in_parts = (holding for part in replaced for holding in outdated[part.id])
+        if holdings := (*outdated.get(device.id, ()), *in_whole, *in_parts):
+            found[device.id] = holdings
     return found
+
+
+def _replaces(device: Device, former: Device) -> bool:
+    """Whether a device gives what a former part of the same physical device gave: all of it, or the same nodes."""
+    return device.is_whole or (bool(device.nodes) and device.nodes == former.nodes)
 
 
 def forms_of(wanted: Mapping[ResourceName, Advertisement]) -> Mapping[DeviceId, Holding]:

@@ -28,6 +28,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if or .Values.kubernetesEvents .Values.nodeCondition -}}yes{{- end -}}
 {{- end -}}
 
+{{/* The rights to see MIG devices. The strategy of a ConfigMap that exists already has to be given as a value, too. */}}
+{{- define "plugin-gateway.needsMig" -}}
+{{- $strategy := coalesce .Values.migStrategy (dig "flags" "migStrategy" "" (.Values.config.file | default dict)) "none" -}}
+{{- if ne $strategy "none" -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "plugin-gateway.configMap" -}}
 {{- if .Values.config.name -}}
 {{- .Values.config.name -}}

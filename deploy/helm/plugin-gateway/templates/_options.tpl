@@ -8,6 +8,7 @@
   "resourceName" "--resource-name"
   "backend" "--backend"
   "nvidiaDriverRoot" "--driver-root"
+  "migStrategy" "--mig-strategy"
   "failOnInitError" "--fail-on-init-error"
   "passDeviceSpecs" "--pass-device-specs"
   "deviceIDStrategy" "--device-id-strategy"

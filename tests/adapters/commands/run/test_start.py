@@ -59,6 +59,8 @@ async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, drive
         assert child.returncode == 0
     imported = set(output.decode().split())
     assert {"pynvml", "grpc", "plugin_gateway.api.v1beta1.api_pb2"} <= imported
+    about_mig = {name for name in imported if name.startswith("plugin_gateway.nvidia.mig")}
+    assert about_mig == {"plugin_gateway.nvidia.mig_reader"}, "no GPU is in MIG mode"
     assert not imported & set(NEVER)
 
 

@@ -29,6 +29,7 @@ FLAGS = (
     Options.container_driver_root,
     Options.dev_root,
     Options.backend,
+    Options.mig_strategy,
     Options.kernel_log,
     Options.state_dir,
     Options.config_file,
@@ -50,7 +51,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
     view = view_as_the_gateway(parsed, parts)
     settings = view.settings
-    backend = parts.make_backend(settings.backend, settings.container_driver_root, "")
+    backend = parts.make_backend(settings.backend, settings.container_driver_root, "", settings.mig_strategy)
     log_problem = parts.kernel_log_problem(settings.backend, settings.kernel_log_path) if settings.kernel_log else None
     return diagnose(view, backend, parts.remedies(), log_problem, as_json=parsed.json)
 
@@ -89,14 +90,14 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
         yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
         yield from kubelet_checks.check_checkpoint(
             settings.kubelet_dir,
-            node_checks.offered_names(settings.resources),
+            node_checks.offered_names(settings.resources, inventory),
             inventory.ids,
         )
         yield from kubelet_checks.check_holders(settings.kubelet_dir, inventory.ids)
         if settings.numa_hints:
             yield from node_checks.check_numa(inventory)
     yield from node_checks.check_limits()
-    yield from node_checks.check_privileges()
+    yield from node_checks.check_privileges(needs_mig=settings.mig_strategy != "none")
     yield from node_checks.check_state_directory(settings.state_dir)
     if settings.kernel_log and not is_told:
         yield gateway_checks.check_kernel_log(log_problem)

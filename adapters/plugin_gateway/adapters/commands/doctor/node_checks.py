@@ -14,10 +14,10 @@ from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_m
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import excluded, unmatched
+from plugin_gateway.core.resources.assignment import excluded, kept_names, unmatched
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rule_reasons import doubtful
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, takers
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -38,6 +38,10 @@ RUNTIME_FILES = (
 _FILE_SYSTEM = "the file system of this process"
 CDI_FOLDERS = ("/etc/cdi", "/var/run/cdi")
 """Where runtimes look for CDI specifications."""
+CAPABILITY_NODES = "/dev/nvidia-caps/"
+"""Where the device nodes of MIG devices are."""
+_SYS_ADMIN = 21
+"""The number of this capability in the kernel."""
 _GPU_NODE = re.compile(r"/dev/nvidia\d+")
 """The device node of one GPU."""
 _FREE = "free space on its file system, or give another --state-dir"
@@ -66,7 +70,7 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
     for rejected in inventory.rejected:
         yield mend(
             f"{rejected.place} cannot be offered: {rejected.problem}",
-            "see `dmesg` for NVRM and for PCIe errors; a reset or a reboot may help",
+            rejected.todo or "see `dmesg` for NVRM and for PCIe errors; a reset or a reboot may help",
         )
     for aside in inventory.set_aside:
         yield hint(f"{aside.place} is left to others: {aside.problem}")
@@ -108,7 +112,7 @@ def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
     missing = [node for node in own if node not in present]
     shared = [node for node in inventory.shared_nodes if node not in present]
     if missing:
-        yield mend(f"device nodes are missing below {dev_root}: {', '.join(missing)}", "run nvidia-modprobe -c 0")
+        yield mend(f"device nodes are missing below {dev_root}: {', '.join(missing)}", _todo_for_own(missing))
     if shared:
         yield mend(f"device nodes are missing below {dev_root}: {', '.join(shared)}", _todo_for(shared))
     if not missing and not shared:
@@ -125,6 +129,13 @@ def _check_surplus(inventory: Inventory, present: Collection[str]) -> Iterator[F
             "removed since the boot",
             "see `lspci -d 10de:`, whether the machine has it, and `dmesg` for NVRM",
         )
+
+
+def _todo_for_own(missing: Sequence[str]) -> str:
+    """Return what to do about missing device nodes of single devices."""
+    if any(node.startswith(CAPABILITY_NODES) for node in missing):
+        return "run nvidia-modprobe -c 0, and nvidia-modprobe -f with the path of each MIG device's capability"
+    return "run nvidia-modprobe -c 0"
 
 
 def _todo_for(shared: Sequence[str]) -> str:
@@ -175,13 +186,23 @@ def _read(path: Path) -> str:
         return "unknown"
 
 
-def check_privileges() -> Iterator[Finding]:
+def check_privileges(*, needs_mig: bool) -> Iterator[Finding]:
     """Report the user and its capabilities. In the gateway's container they are those of the gateway."""
     effective = next((line for line in _read(OWN_STATUS).splitlines() if line.startswith("CapEff:")), None)
     if effective is None:
         yield unseen(f"{OWN_STATUS} does not tell the capabilities", "look as whom the gateway runs")
         return
-    count = int(effective.split()[1], 16).bit_count()
+    capabilities = int(effective.split()[1], 16)
+    count = capabilities.bit_count()
+    if needs_mig:
+        is_there = bool(capabilities >> _SYS_ADMIN & 1)
+        yield hint(
+            f"this is user {os.geteuid()} {'with' if is_there else 'without'} the capability SYS_ADMIN, with which "
+            "NVML tells the profiles of MIG devices; the gateway needs no other one where that user may write to the "
+            "kubelet's directory",
+            "" if is_there else "where MIG devices are refused, give it to the container, as the chart does",
+        )
+        return
     yield hint(
         f"this is user {os.geteuid()} with {count or 'no'} capabilities; the gateway needs none where that user may "
         "write to the kubelet's directory",
@@ -237,6 +258,8 @@ def _has_cdi(folder: Path) -> bool:
         return False
 
 
-def offered_names(rules: Sequence[ResourceRule]) -> Sequence[ResourceName]:
-    """Return the names of all resources in the rules."""
-    return list(dict.fromkeys(rule.name for rule in rules if rule.name is not None))
+def offered_names(rules: Sequence[ResourceRule], inventory: Inventory) -> Sequence[ResourceName]:
+    """Return the names of all resources in the rules. A profile in a name is that of a device that is there."""
+    chosen = zip(inventory.devices, takers(inventory.devices, rules), strict=True)
+    offered = (rules[taker].name_for(device) for device, taker in chosen if taker is not None)
+    return list(dict.fromkeys((*kept_names(rules), *(name for name in offered if name is not None))))

@@ -45,7 +45,9 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     claim_limits()
     decisions, observations = decide_all(given, parts), ObservationQueue()
     decided = decisions.options
-    backend = parts.make_backend(decided.backend, decided.container_driver_root, decided.kernel_log_path)
+    backend = parts.make_backend(
+        decided.backend, decided.container_driver_root, decided.kernel_log_path, decided.mig_strategy
+    )
     backend.decision_time = decided.decision_time
     backend.start(observations.put)
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415

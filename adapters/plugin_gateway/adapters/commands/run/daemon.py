@@ -64,7 +64,7 @@ class Daemon:
         read_settings: Callable[[], Settings],
         observations: ObservationQueue,
         backend: Backend,
-        make_backend: Callable[[str, str, str], Backend],
+        make_backend: Callable[[str, str, str, str], Backend],
         remedies: Callable[[], "Remedies"],
     ) -> None:
         check_directory(settings.kubelet_dir)
@@ -228,7 +228,8 @@ class Daemon:
         await self._reports.run()
 
     async def _look_for_holders(self) -> None:
-        await self._import_later(f"{_GATEWAY}.held_elsewhere", "plugin_gateway.adapters.kubelet.holders")
+        modules = (f"{_GATEWAY}.held_elsewhere", f"{_GATEWAY}.forms", "plugin_gateway.adapters.kubelet.holders")
+        await self._import_later(*modules)
         from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders  # noqa: PLC0415 - see above
 
         await look_for_holders(self._gateway, self._settings.kubelet_dir)
@@ -330,7 +331,8 @@ class Daemon:
                 self._tried = find_version(self._settings.config_file)
             try:
                 settings = await asyncio.to_thread(self._read_settings)
-                await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir)
+                is_recut = settings.mig_strategy != self._settings.mig_strategy
+                await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir, is_recut=is_recut)
             except InvalidValueError as error:
                 if isinstance(error, CannotCheckError):
                     self._tried = None  # so it is not the file that has to change before the next try
@@ -357,16 +359,20 @@ class Daemon:
             self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
+        is_recut = settings.mig_strategy != before.mig_strategy
+        if is_recut or settings.container_driver_root != before.container_driver_root:
             self._driver.replace()
         self._driver.decide_after(settings.health.decision_time)
         self._registrar.allow(dialects_for(settings.api_version))
-        self._gateway.apply(serving_policy(settings))
+        self._gateway.apply(serving_policy(settings), is_recut=is_recut)
         if self._counter is not None:
             self._counter.expect(_given(settings))
 
     def _new_backend(self) -> Backend:
         settings = self._settings
-        return self._make_backend(settings.backend, settings.container_driver_root, settings.kernel_log_path)
+        return self._make_backend(
+            settings.backend, settings.container_driver_root, settings.kernel_log_path, settings.mig_strategy
+        )
 
 
 def _record(settings: Settings, before: State) -> "Recorder | None":
