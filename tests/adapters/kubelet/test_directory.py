@@ -47,7 +47,7 @@ def leftover(path: Path) -> None:
 async def directory(kubelet_dir: Path) -> AsyncIterator[tuple[KubeletDirectory, asyncio.Event]]:
     woken = asyncio.Event()
     watched = KubeletDirectory(kubelet_dir)
-    watched.open(PREFIX, woken.set)
+    watched.open(PREFIX, wake=woken.set, look_soon=lambda: None)
     assert watched.exists()
     yield watched, woken
     watched.close()
@@ -83,6 +83,7 @@ async def test_a_kubelet_behind_a_link_changes_the_directory(directory: Watched,
     real = tmp_path / "kubelet.sock"
     leftover(real)
     watched.kubelet_socket.symlink_to(real)
+    assert not watched.is_watched()
     long_ago = time.time() - 60
     os.utime(watched.path, (long_ago, long_ago))
     assert watched.has_changed()
@@ -101,16 +102,22 @@ async def test_a_file_with_the_kubelets_name_is_no_kubelet(directory: Watched) -
     assert watched.kubelet() is None
 
 
-async def test_only_the_kubelet_and_our_own_files_wake(directory: Watched) -> None:
-    watched, woken = directory
+async def test_only_the_kubelet_and_our_own_files_wake_and_others_are_looked_at_soon(kubelet_dir: Path) -> None:
+    woken, looked = asyncio.Event(), asyncio.Event()
+    watched = KubeletDirectory(kubelet_dir)
+    watched.open(PREFIX, wake=woken.set, look_soon=looked.set)
+    assert not watched.is_watched()
+    assert watched.exists()
+    assert watched.is_watched()
     (watched.path / "other.sock").touch()
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(looked.wait(), 5)
     assert not woken.is_set()
     (watched.path / f"{PREFIX}x.sock").touch()
     await asyncio.wait_for(woken.wait(), 5)
     woken.clear()
     leftover(watched.kubelet_socket)
     await asyncio.wait_for(woken.wait(), 5)
+    watched.close()
 
 
 async def test_a_directory_that_is_replaced_is_watched_again(directory: Watched) -> None:
@@ -146,7 +153,7 @@ async def test_a_parent_that_is_replaced_again_and_again_is_watched_once(kubelet
     parent = kubelet_dir / "parent"
     (parent / "plugins").mkdir(parents=True)
     watched = KubeletDirectory(parent / "plugins")
-    watched.open(PREFIX, lambda: None)
+    watched.open(PREFIX, wake=lambda: None, look_soon=lambda: None)
     assert watched.exists()
     before = watches()
     for number in range(5):
@@ -181,8 +188,9 @@ async def test_without_inotify_or_watches_looking_still_tells(
 
     monkeypatch.setattr("plugin_gateway.adapters.kubelet.directory.INotify.add_watch", none_left)
     watched = KubeletDirectory(kubelet_dir)
-    watched.open(PREFIX, lambda: None)
+    watched.open(PREFIX, wake=lambda: None, look_soon=lambda: None)
     assert watched.exists()
+    assert not watched.is_watched()
     leftover(watched.kubelet_socket)
     assert watched.kubelet() is not None
     watched.close()

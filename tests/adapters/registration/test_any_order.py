@@ -25,8 +25,8 @@ from plugin_gateway.core.resources.assignment import Health, advertise
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
-AGREED = 2.0
-"""Seconds after the last disturbance by which both must know the same."""
+AGREED = 4.0
+"""Seconds after the last disturbance by which both must know the same. On a quiet machine 2 are enough."""
 MAX_REFUSALS = 3
 DIAL = 0.5
 """Seconds that the kubelet dials; genuine ones take 10, which are theirs."""

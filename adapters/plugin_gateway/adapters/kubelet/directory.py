@@ -56,14 +56,16 @@ class KubeletDirectory:
         self._watches: set[int] = set()
         self._own_prefix = ""
         self._wake: Callable[[], None] = lambda: None
+        self._look_soon: Callable[[], None] = lambda: None
 
-    def open(self, own_prefix: str, wake: Callable[[], None]) -> None:
-        """Start to watch the directory, and call ``wake`` after changes.
+    def open(self, own_prefix: str, wake: Callable[[], None], look_soon: Callable[[], None]) -> None:
+        """Start to watch the directory.
 
-        Only the kubelet's socket, files that begin with ``own_prefix`` and the directory itself count. Without inotify,
-        a warning is logged and nothing is watched.
+        ``wake`` is called after changes of the kubelet's socket, of files that begin with ``own_prefix`` and of the
+        directory itself, ``look_soon`` after changes of other files. Without inotify, a warning is logged and nothing
+        is watched.
         """
-        self._own_prefix, self._wake = own_prefix, wake
+        self._own_prefix, self._wake, self._look_soon = own_prefix, wake, look_soon
         try:
             self._inotify = INotify(nonblocking=True)
         except OSError as error:
@@ -94,6 +96,13 @@ class KubeletDirectory:
         """Return the identity of the kubelet's socket. None if there is no socket."""
         return identify_socket(self.kubelet_socket)
 
+    def is_watched(self) -> bool:
+        """Whether inotify reports each change: of the directory, of its own place, and of the kubelet's socket.
+
+        ``kubelet.sock`` can be a link. Then the socket is in a directory that is not watched.
+        """
+        return len(self._watches) == len(self._places()) and not self.kubelet_socket.is_symlink()
+
     def explain_absence(self) -> str | None:
         """Return what is missing, for the log. None if there is a kubelet socket."""
         if self.kubelet() is not None:
@@ -105,10 +114,7 @@ class KubeletDirectory:
         return f"waiting for the kubelet: {'kubelet.sock is no socket' if is_taken else 'no kubelet.sock'}"
 
     def has_changed(self) -> bool:
-        """Whether the directory was replaced, or its content or the kubelet's socket changed, since the last call.
-
-        ``kubelet.sock`` can be a link. Then the socket is in a directory that is not watched.
-        """
+        """Whether the directory was replaced, or its content or the kubelet's socket changed, since the last call."""
         before, self._socket = self._socket, self.kubelet()
         return self._changes.any() or self._socket != before
 
@@ -117,11 +123,14 @@ class KubeletDirectory:
         if self._inotify is None:
             return
         before = self._watches
-        found = (self._add_watch(self._inotify, path) for path in (self.path, self.path.parent))
+        found = (self._add_watch(self._inotify, path) for path in self._places())
         self._watches = {number for number in found if number is not None}
         for number in before - self._watches:
             with contextlib.suppress(OSError):  # the watch ended when the directory was removed
                 self._inotify.rm_watch(number)
+
+    def _places(self) -> tuple[Path, Path]:
+        return self.path, self.path.parent
 
     def _add_watch(self, inotify: INotify, path: Path) -> int | None:
         try:
@@ -137,6 +146,7 @@ class KubeletDirectory:
     def _on_readable(self) -> None:
         if self._drain():
             self._wake()
+        self._look_soon()
 
     def _drain(self) -> bool:
         """Read all inotify events. Returns whether one of them matters."""
