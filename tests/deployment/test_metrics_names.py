@@ -23,7 +23,7 @@ async def test_the_linter_of_prometheus_has_nothing_to_say(kubelet_dir: Path) ->
         await kubelet.allocate(RESOURCE, 2, pod="p")
         node.fail(3, 79)
         node.fail(4, 31)
-        await until(lambda: len(node.gateway.counted.evidence) == 1, "the evidence")
+        await until(lambda: len(node.backend.counted.evidence) == 1, "the evidence")
         text = (await page_of(node, "/metrics", kubelet_dir)).body
     assert lint(text) == (PASSED, "")
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from harness import devices
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
@@ -13,6 +14,7 @@ from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.core.devices import Device
@@ -47,14 +49,16 @@ class Node:
     ) -> None:
         self.observations = ObservationQueue()
         self.silence = 0.0
-        self.serving_policy = ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=health)
+        self.serving_policy = ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes())
         self.registrar = Registrar(directory=KubeletDirectory(directory), dialects=DIALECTS, allowed=allowed)
-        self.gateway = Gateway(
-            observations=self.observations,
-            registrar=self.registrar,
-            serving_policy=self.serving_policy,
-            silent_for=lambda: self.silence,
-        )
+        self.health = health
+        self.watch()
+
+    def watch(self, **others: Any) -> None:
+        """Begin again, with other arguments for the backend that is watched."""
+        watched = {"observations": self.observations, "silent_for": lambda: self.silence, "health": self.health}
+        self.backend = WatchedBackend(**{**watched, **others})
+        self.gateway = Gateway(backend=self.backend, registrar=self.registrar, serving_policy=self.serving_policy)
 
     def see(self, seen: Sequence[Device]) -> None:
         self.observations.put(InventorySeen(devices.inventory(*seen)))

@@ -48,14 +48,8 @@ class Machine:
             pace=Pace(rescan=0.05, checkup=0.2, retry=0.05, max_wait=0.05, training=0.3, links=0.0),
         )
         memory = HealthMemory(self._state_dir, self.boot_id)
-        self.gateway = Gateway(
-            observations=node.observations,
-            registrar=node.registrar,
-            serving_policy=node.serving_policy,
-            silent_for=backend.silent_for,
-            state=memory.recall(),
-            keep=lambda state, _: memory.keep(state),
-        )
+        node.watch(silent_for=backend.silent_for, state=memory.recall(), keep=lambda state, _: memory.keep(state))
+        self.gateway = node.gateway
         backend.start(node.observations.put)
         try:
             async with asyncio.TaskGroup() as tasks:

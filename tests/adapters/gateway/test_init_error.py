@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.node import Node, device, until
-from plugin_gateway.adapters.gateway.gateway import FIRST_LOOK_TIMEOUT, DriverUnavailableError
+from plugin_gateway.adapters.gateway.watched_backend import FIRST_LOOK_TIMEOUT, DriverUnavailableError
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
@@ -15,7 +15,7 @@ from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 @pytest.fixture
 def node(kubelet_dir: Path) -> Node:
     node = Node(kubelet_dir, health=replace(HEALTH_POLICY, driver_timeout=0.2))
-    node.gateway.apply(node.serving_policy._replace(fail_on_init_error=True))
+    node.backend.fails_without_devices = True
     return node
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from harness.node import WELL, Node, device, running, until
-from plugin_gateway.adapters.gateway import gateway
-from plugin_gateway.adapters.gateway.gateway import Gateway
+from plugin_gateway.adapters.gateway import watched_backend
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Checkup, Moment, Stage
 from plugin_gateway.core.health.observations import DriverUnavailable
@@ -33,13 +32,7 @@ class Clock:
 async def probation(directory: Path) -> AsyncIterator[tuple[Node, Clock]]:
     """A gateway with a device that has been on probation since this moment."""
     node, clock = Node(directory), Clock()
-    node.gateway = Gateway(
-        observations=node.observations,
-        registrar=node.registrar,
-        serving_policy=node.serving_policy,
-        silent_for=lambda: node.silence,
-        now=clock.now,
-    )
+    node.watch(now=clock.now)
     async with running(node):
         node.fail(3, xid=1000)
         node.check()
@@ -55,7 +48,7 @@ def stage(node: Node) -> Stage:
 async def test_an_hour_of_suspend_is_no_quiet_time(
     what_wakes_it: str, kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
 ) -> None:
-    monkeypatch.setattr(gateway, "LISTEN_INTERVAL", 0.1)
+    monkeypatch.setattr(watched_backend, "LISTEN_INTERVAL", 0.1)
     async with probation(kubelet_dir) as (node, clock):
         clock.suspended = HOUR
         if what_wakes_it == "an observation":
@@ -68,18 +61,18 @@ async def test_an_hour_of_suspend_is_no_quiet_time(
         assert node.gateway.state.events_problem is None
         node.check()
         await until(lambda: stage(node) is Stage.PROBATION, "a new probation")
-        clock.suspended += node.serving_policy.health.quiet_time - 20
+        clock.suspended += node.backend.health.quiet_time - 20
     (line,) = [line for line in told if "cannot be waited for" in line["event"]]
     assert line["problem"].startswith("this process did not run for 360")
 
 
 async def test_a_quiet_time_in_which_the_process_ran_ends(kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway, "LISTEN_INTERVAL", 0.02)
+    monkeypatch.setattr(watched_backend, "LISTEN_INTERVAL", 0.02)
     async with probation(kubelet_dir) as (node, clock):
         for _ in range(20):
             clock.suspended += 4.0  # less than what counts as a pause
-            seen = node.gateway.alive_at
-            await until(lambda before=seen: node.gateway.alive_at > before, "a look at the clock")  # type: ignore[misc]
+            seen = node.backend.alive_at
+            await until(lambda before=seen: node.backend.alive_at > before, "a look at the clock")  # type: ignore[misc]
         node.check(Checkup({}, asks_for_recovery=False))
         await until(lambda: stage(node) is Stage.HEALTHY, "health")
 
@@ -87,15 +80,15 @@ async def test_a_quiet_time_in_which_the_process_ran_ends(kubelet_dir: Path, mon
 async def test_a_driver_is_not_silent_because_nobody_asked_it_in_a_suspend(
     kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "LISTEN_INTERVAL", 0.02)
-    monkeypatch.setattr(gateway, "RESUME_TIME", HOUR)
+    monkeypatch.setattr(watched_backend, "LISTEN_INTERVAL", 0.02)
+    monkeypatch.setattr(watched_backend, "RESUME_TIME", HOUR)
     async with probation(kubelet_dir) as (node, clock):
         clock.suspended = node.silence = HOUR
         await until(lambda: stage(node) is Stage.UNHEALTHY, "the end of the probation")
-        seen = node.gateway.alive_at
-        await until(lambda: node.gateway.alive_at > seen + 0.1, "more looks")
+        seen = node.backend.alive_at
+        await until(lambda: node.backend.alive_at > seen + 0.1, "more looks")
         assert not node.gateway.state.driver_is_silent
-        monkeypatch.setattr(gateway, "RESUME_TIME", 0.1)
+        monkeypatch.setattr(watched_backend, "RESUME_TIME", 0.1)
         await until(lambda: node.gateway.state.driver_is_silent, "a driver that had time to answer")
 
 
@@ -105,16 +98,9 @@ async def test_a_driver_is_not_gone_because_the_process_was_stopped_just_when_it
 
     def stop(state: State, changes: Changes) -> None:
         if changes.driver is not None and state.driver_problem is not None:
-            clock.suspended = node.serving_policy.health.driver_timeout + 10
+            clock.suspended = node.backend.health.driver_timeout + 10
 
-    node.gateway = Gateway(
-        observations=node.observations,
-        registrar=node.registrar,
-        serving_policy=node.serving_policy,
-        silent_for=lambda: node.silence,
-        now=clock.now,
-        keep=stop,
-    )
+    node.watch(now=clock.now, keep=stop)
     async with running(node):
         await until(lambda: node.gateway.state.is_settled, "the devices")
         node.observations.put(DriverUnavailable("gone"))
@@ -122,4 +108,4 @@ async def test_a_driver_is_not_gone_because_the_process_was_stopped_just_when_it
         await until(lambda: clock.suspended > 0, "the stop")
         node.see([device(index) for index in range(8)])
         await until(lambda: node.gateway.state.driver_problem is None, "the driver")
-        assert not node.gateway.counted.transitions
+        assert not node.backend.counted.transitions

@@ -31,7 +31,7 @@ async def test_lists_are_made_again_only_if_something_has_changed(
         await until(lambda: len(made) == 1, "the first lists")
         for number in range(1, 51):
             node.fail(0, 31)
-            await until(lambda number=number: node.gateway.counted.evidence.total() == number, "the evidence")  # type: ignore[misc]
+            await until(lambda number=number: node.backend.counted.evidence.total() == number, "the evidence")  # type: ignore[misc]
         assert len(made) == 1
         node.fail(1, 79)
         await until(lambda: len(made) == 2, "lists with another health")
@@ -65,9 +65,9 @@ async def test_evidence_of_ever_new_numbers_is_counted_in_limited_memory(
     async with running(node):
         for number in range(1000, 1101):
             node.fail(0, number)
-        await until(lambda: node.gateway.counted.evidence.total() == 100, "the evidence")
+        await until(lambda: node.backend.counted.evidence.total() == 100, "the evidence")
         node.fail(0, 79)
-        await until(lambda: node.gateway.counted.evidence.total() == 101, "evidence of a number that the policy knows")
-    assert len(node.gateway.counted.evidence) == 9 + len({"other", "xid_79"})
-    assert node.gateway.counted.evidence["other", Significance.FURTHER] == 91
-    assert node.gateway.counted.evidence["xid_79", Significance.FURTHER] == 1
+        await until(lambda: node.backend.counted.evidence.total() == 101, "evidence of a number that the policy knows")
+    assert len(node.backend.counted.evidence) == 9 + len({"other", "xid_79"})
+    assert node.backend.counted.evidence["other", Significance.FURTHER] == 91
+    assert node.backend.counted.evidence["xid_79", Significance.FURTHER] == 1

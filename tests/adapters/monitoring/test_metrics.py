@@ -63,7 +63,7 @@ async def test_a_label_is_a_token_whatever_the_driver_says(kubelet_dir: Path) ->
         node.fail(3, 79)
         node.fail(3, 31)
         node.observations.put(EvidenceReported(xid_kind(62), None, "0000:01:00.0"))
-        await until(lambda: len(node.gateway.counted.evidence) == 2, "2 pieces of evidence")
+        await until(lambda: len(node.backend.counted.evidence) == 2, "2 pieces of evidence")
         text = (await page_of(node, "/metrics")).body
     found = samples(text)
     assert found["plugin_gateway_health_transitions_total", ("unhealthy", "xid_79")] == 1
@@ -83,7 +83,7 @@ async def test_a_driver_with_many_numbers_makes_a_limited_number_of_series(kubel
         many = 3 * MAX_TOKENS
         for number in range(many):
             node.observations.put(EvidenceReported(xid_kind(10**6 + number), None))
-        await until(lambda: sum(node.gateway.counted.evidence.values()) == many, "all of it")
+        await until(lambda: sum(node.backend.counted.evidence.values()) == many, "all of it")
         found = await measured(node)
     counted = {labels: value for (name, labels), value in found.items() if name == "plugin_gateway_evidence_total"}
     assert sum(counted.values()) == many

@@ -228,7 +228,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _differences(self) -> Iterable[str]:
         gateway = self.node.gateway
-        offered = advertise(gateway._state, self.in_force)
+        offered = advertise(gateway.state, self.in_force)
         # A device that comes back under another name is withheld. Nobody looks at the pods here, so it stays so.
         known = {name: each.withholding(gateway.withheld.keys()) for name, each in offered.items()}
         for name in {RESOURCE, A100} - known.keys():
@@ -252,7 +252,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.answer_again()
                 self.be_quiet()
                 seen = {gpu(index).id for index in self.present}
-                inventory = self.node.gateway._state.inventory
+                inventory = self.node.backend.state.inventory
                 assert inventory is not None
                 assert {each.id for each in inventory.devices} == seen
                 assert not self.kubelet.overlaps

@@ -25,6 +25,7 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.console import PlainConsole
@@ -119,10 +120,9 @@ async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=dialects, allowed=dialects)
     rules = (ResourceRule(name=DEFAULT_RESOURCE),)
     gateway = Gateway(
-        observations=observations,
+        backend=WatchedBackend(observations=observations, silent_for=node.backend.silent_for, health=node.health),
         registrar=registrar,
-        serving_policy=ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes(), health=node.health),
-        silent_for=node.backend.silent_for,
+        serving_policy=ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
     )
     node.backend.start(observations.put)
     async with asyncio.TaskGroup() as tasks:

@@ -92,7 +92,7 @@ class OperatorCommands:
         unhealthy: list[FaultId] = list(dict.fromkeys((*gateway.state.faults, *gateway.withheld)))
         if not names:
             return unhealthy
-        counted = [each for each in gateway.state.repeated if gateway.progress_of(each)] if or_counted else []
+        counted = [each for each in gateway.state.repeated if gateway.backend.progress_of(each)] if or_counted else []
         allowed = dict.fromkeys((*unhealthy, *counted))
         for name in names:
             if not isinstance(name, str) or name not in allowed:
@@ -104,11 +104,11 @@ class OperatorCommands:
         before, state = health_of(self._gateway, device), self._gateway.state
         anew: list[str] = []
         if only in {None, state.stage_of(device)}:
-            anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.progress_of(device)]
+            anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.backend.progress_of(device)]
             if device in self._gateway.withheld:
                 self._gateway.overrule(DeviceId(device))
             if device in state.faults or anew:
-                self._gateway.clear(device)
+                self._gateway.backend.clear(device)
             _log_cleared(before.reason, health_of(self._gateway, device), anew)
         return {**encode(health_of(self._gateway, device)), "was": encode(before), "counts_anew": anew}
 

@@ -86,7 +86,7 @@ def health_of(gateway: Gateway, device: FaultId) -> DeviceStatus:
 
 def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
     """Return the health of a device that has a fault. An operator's word is enough for one that is not there."""
-    left = gateway.quiet_left(fault)
+    left = gateway.backend.quiet_left(fault)
     return DeviceStatus(
         id=device,
         health=fault.stage,
@@ -138,7 +138,7 @@ def _described(gateway: Gateway, unhealthy: FaultId, physical: PhysicalDevice, *
         product=physical.product,
         pci_address=physical.pci_address,
         reported=tuple(what for each in ids for what in gateway.state.reported.get(each, {}).values()),
-        repeated=tuple(_repeated(count) for each in ids for count in gateway.progress_of(each)),
+        repeated=tuple(_repeated(count) for each in ids for count in gateway.backend.progress_of(each)),
     )
 
 

@@ -179,14 +179,14 @@ class _Collector:
             "plugin_gateway_evidence", "Evidence that changed the health of no device.", labels=("evidence", "meaning")
         )
         taken_out, noted = self._begun()
-        for (stage, reason), count in {**taken_out, **self._gateway.counted.transitions}.items():
+        for (stage, reason), count in {**taken_out, **self._gateway.backend.counted.transitions}.items():
             transitions.add_metric((stage.value, reason), count)
-        for (what, significance), count in {**noted, **self._gateway.counted.evidence}.items():
+        for (what, significance), count in {**noted, **self._gateway.backend.counted.evidence}.items():
             evidence.add_metric((what, significance.token), count)
         yield from (transitions, evidence)
 
     def _begun(self) -> tuple[Mapping[tuple[Stage, str], int], Mapping[tuple[str, Significance], int]]:
-        policy, taken_out, noted = self._gateway.health_policy, {}, {}
+        policy, taken_out, noted = self._gateway.backend.health, {}, {}
         generations = {device.generation for device in self._gateway.state.physical} or {""}
         for kind in policy.kinds:
             for action in {policy.about(kind, generation).action for generation in generations}:
@@ -203,7 +203,7 @@ class _Collector:
         yield GaugeMetricFamily(
             "plugin_gateway_driver_last_sign_timestamp_seconds",
             "When the driver gave its last sign.",
-            value=time.time() - self._gateway.driver_silence,
+            value=time.time() - self._gateway.backend.silent_for(),
         )
 
     def _configuration(self, status: Status) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_memory import HealthMemory
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.about import installed_version
@@ -81,13 +82,16 @@ class Daemon:
             allowed=dialects_for(settings.api_version),
         )
         self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._may_write)
-        self._gateway = Gateway(
+        self._backend = WatchedBackend(
             observations=observations,
-            registrar=self._registrar,
-            serving_policy=serving_policy(settings),
             silent_for=self._driver.silent_for,
+            health=settings.health,
+            fails_without_devices=settings.fail_on_init_error,
             state=self._memory.recall(),
             keep=self._keep,
+        )
+        self._gateway = Gateway(
+            backend=self._backend, registrar=self._registrar, serving_policy=serving_policy(settings)
         )
         self._registrar.before_register = self._read_again
         self._successors: Successors | None = None
@@ -216,7 +220,7 @@ class Daemon:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
         kept = self._memory.read_again()
         if kept is not None:
-            self._gateway.adopt(kept)
+            self._backend.adopt(kept)
 
     async def _report_to_cluster(self) -> None:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
@@ -364,6 +368,7 @@ class Daemon:
             self._driver.replace()
         self._driver.decide_after(settings.health.decision_time)
         self._registrar.allow(dialects_for(settings.api_version))
+        self._backend.follow(settings.health, fails_without_devices=settings.fail_on_init_error)
         self._gateway.apply(serving_policy(settings), is_recut=is_recut)
         if self._counter is not None:
             self._counter.expect(_given(settings))

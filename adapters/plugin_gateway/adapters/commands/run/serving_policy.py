@@ -16,9 +16,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
             dev_root=settings.dev_root,
         ),
         nodes=DeviceNodes(settings.visible_dev_root),
-        fail_on_init_error=settings.fail_on_init_error,
         unhealthy_first=settings.unhealthy_first,
         numa_hints=settings.numa_hints,
         preferences=Preferences(settings.preferred_allocation, settings.shared_devices_allocation_policy),
-        health=settings.health,
     )
