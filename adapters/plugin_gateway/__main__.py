@@ -23,10 +23,12 @@ try:
     from plugin_gateway.adapters.commands.command_line import Catalog, Command, Parts
     from plugin_gateway.adapters.commands.command_line import main as run_command_line
     from plugin_gateway.core.errors import InvalidValueError
+    from plugin_gateway.core.resources.names import ResourceName
 except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
@@ -38,19 +40,44 @@ DEFAULT_SIMULATION = "8xH100"
 
 
 def parse_backend(text: str) -> str:
-    """Return the text if it names a backend, and GPUs that can be simulated.
+    """Return the text if it names a backend, or several, and GPUs that can be simulated.
 
     Raises:
-        InvalidValueError: there is no such backend, or its GPUs cannot be simulated.
+        InvalidValueError: there is no such backend, or its GPUs cannot be simulated, or two have one name.
     """
-    kind, colon, spec = text.partition(":")
-    if kind == SIMULATED:
-        from plugin_gateway.nvidia.simulated import parse_spec
+    for _, each, _ in backends(text):
+        kind, _, spec = each.partition(":")
+        if kind == SIMULATED:
+            from plugin_gateway.nvidia.simulated import parse_spec
 
-        parse_spec(spec or DEFAULT_SIMULATION)
-    elif text != NVML:
-        raise InvalidValueError(f"{text!r}, allowed are {NVML} and {SIMULATED}:COUNTxMODEL")
-    return f"{kind}{colon}{spec}"
+            parse_spec(spec or DEFAULT_SIMULATION)
+        elif each != NVML:
+            raise InvalidValueError(f"{each!r}, allowed are {NVML} and {SIMULATED}:COUNTxMODEL")
+    return text
+
+
+def backends(text: str) -> "Sequence[ChosenBackend]":
+    """Return the backends that a value of `--backend` chooses, in its order.
+
+    Raises:
+        InvalidValueError: two have one name, or a name is not allowed.
+    """
+    from plugin_gateway.adapters.configuration.chosen_backends import check_distinct, split
+
+    return check_distinct([_chosen(each) for each in split(text, (NVML, SIMULATED))])
+
+
+def _chosen(text: str) -> "ChosenBackend":
+    from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
+
+    kind, _, spec = text.partition(":")
+    if kind == SIMULATED:
+        from plugin_gateway.nvidia.naming import DOMAIN
+        from plugin_gateway.nvidia.simulated import name_of
+
+        if (name := name_of(spec)) is not None:
+            return ChosenBackend(name, text, ResourceName(f"{DOMAIN}/{name}"))
+    return ChosenBackend(kind, text)
 
 
 def make_backend(backend: str, driver_root: str, kernel_log: str, mig_strategy: str) -> "Backend":
@@ -115,6 +142,7 @@ def simulate(spec: str) -> "SimulatedBackend":
 
 PARTS = Parts(
     parse_backend=parse_backend,
+    backends=backends,
     make_backend=make_backend,
     import_rest=import_rest,
     default_health=default_health,

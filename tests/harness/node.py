@@ -56,9 +56,14 @@ class Node:
 
     def watch(self, **others: Any) -> None:
         """Begin again, with other arguments for the backend that is watched."""
-        watched = {"observations": self.observations, "silent_for": lambda: self.silence, "health": self.health}
+        watched = {
+            "name": "nvml",
+            "observations": self.observations,
+            "silent_for": lambda: self.silence,
+            "health": self.health,
+        }
         self.backend = WatchedBackend(**{**watched, **others})
-        self.gateway = Gateway(backend=self.backend, registrar=self.registrar, serving_policy=self.serving_policy)
+        self.gateway = Gateway(backends=[self.backend], registrar=self.registrar, serving_policy=self.serving_policy)
 
     def see(self, seen: Sequence[Device]) -> None:
         self.observations.put(InventorySeen(devices.inventory(*seen)))

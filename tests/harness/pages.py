@@ -22,13 +22,17 @@ def process_status(kubelet_dir: Path = NOWHERE, problem: str | None = None, refu
 def status_of(node: Node, process: ProcessStatus) -> Status:
     """The status of a gateway that counts no devices."""
     counter = DeviceCounter(NOWHERE, "GPU", Given(None, ""), lambda *_: None)
-    return make_status(node.gateway, counter, None, process)
+    return make_status(node.gateway, counter, {}, process)
 
 
 def pages_of(node: Node, process: ProcessStatus | None = None) -> Pages:
     known = process_status() if process is None else process
     return make_pages(
-        node.gateway, lambda: status_of(node, known), lambda: True, remedies=remedy_for, device_word="GPU"
+        node.gateway,
+        lambda: status_of(node, known),
+        {each.name: lambda: True for each in node.gateway.backends},
+        remedies=remedy_for,
+        device_word="GPU",
     )
 
 

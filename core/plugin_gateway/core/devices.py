@@ -6,7 +6,7 @@ of one of its replicas, if several containers may share the device.
 """
 
 from collections.abc import KeysView, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple, NewType, TypeAlias
 
@@ -91,6 +91,8 @@ class PhysicalDevice:
     """Whether the driver reports faults of this device as events. If not, only a check finds them."""
     generation: str = ""
     """The generation of the product, in a word of the backend. Empty if it is not known."""
+    backend: str = ""
+    """The name of the backend that sees the device. Empty if the node has only one backend."""
 
     def __post_init__(self) -> None:
         """Reject an invalid id and negative numbers. A missing number has to be None."""
@@ -240,6 +242,13 @@ class Inventory:
     def shared_nodes(self) -> tuple[str, ...]:
         """The device nodes that every container with some device needs, each once."""
         return tuple(dict.fromkeys(node for recipe in self.recipes.values() for node in recipe.shared_nodes))
+
+
+def seen_by(backend: str, inventory: Inventory) -> Inventory:
+    """Return the inventory with the name of its backend in each physical device."""
+    known = {each.id: replace(each, backend=backend) for each in inventory.physical}
+    devices = tuple(replace(device, physical=known[device.physical.id]) for device in inventory.devices)
+    return replace(inventory, physical=tuple(known.values()), devices=devices)
 
 
 def _check_order(physical: Sequence[PhysicalDevice], devices: Sequence[Device]) -> None:

@@ -4,6 +4,8 @@ from enum import Enum
 
 from plugin_gateway.core.devices import Kind, Recipe
 
+DOMAIN = "nvidia.com"
+"""The domain of NVIDIA's resources."""
 DEVICE_WORD = "GPU"
 """The common word for a device."""
 GPU = Kind("gpu")

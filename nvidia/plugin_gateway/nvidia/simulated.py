@@ -1,5 +1,6 @@
 """Simulated GPUs for demonstrations, benchmarks and tests on a machine without GPUs."""
 
+import re
 import threading
 import uuid
 from collections.abc import Callable
@@ -44,6 +45,9 @@ _RECIPES = dict.fromkeys(
     (GPU, MIG), Recipe(visibility_variable=VISIBILITY_VARIABLE, optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))
 )
 """No device node is needed: a machine without GPUs may have none."""
+_NAME_MARK = "/name="
+"""Stands between the GPUs of a specification and the name of the backend."""
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", re.ASCII)
 _MIG_MARK = "/mig="
 """Stands between the GPUs of a specification and the layout of their MIG devices."""
 _NAMESPACE = uuid.UUID("6f1d3b52-0b1f-5a5e-9a55-70c1a1f1e9d4")
@@ -64,22 +68,40 @@ MODELS: dict[str, tuple[str, int, tuple[int, int]]] = {
 def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
     """Return the GPUs of a specification such as ``8xH100``, or ``8xH100/mig=0:3g.40gb,3g.40gb`` with MIG devices.
 
+    With a name, such as ``8xH100/name=other``, they have other ids. So several such backends can be side by side.
+
     Raises:
         InvalidValueError: the message names the value and what is allowed.
     """
-    gpus, mark, layout = spec.partition(_MIG_MARK)
+    whole_gpus, mark, layout = spec.partition(_MIG_MARK)
+    gpus, name = whole_gpus.partition(_NAME_MARK)[0], name_of(spec)
     count, x, model = gpus.partition("x")
     if not x or not _is_count(count) or model not in MODELS:
         raise InvalidValueError(
             f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, "
             f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
         )
-    devices = tuple(_gpu(index, int(count), model) for index in range(int(count)))
+    devices = tuple(_gpu(index, int(count), model, name or "") for index in range(int(count)))
     if mark:
         from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
 
         parse_layouts(layout, devices)
     return devices
+
+
+def name_of(spec: str) -> str | None:
+    """Return the name that a specification gives the backend. None if it gives none.
+
+    Raises:
+        InvalidValueError: the name is not allowed.
+    """
+    _, mark, name = spec.partition(_MIG_MARK)[0].partition(_NAME_MARK)
+    if mark and not _NAME.fullmatch(name):
+        raise InvalidValueError(
+            f"GPUs to simulate {spec[:80]!r}, allowed as name are 1 to 20 small letters, digits and dashes, "
+            "with a letter first and no dash at the end"
+        )
+    return name if mark else None
 
 
 def _is_count(text: str) -> bool:
@@ -88,10 +110,10 @@ def _is_count(text: str) -> bool:
     return short and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_GPUS
 
 
-def _gpu(index: int, count: int, model: str) -> PhysicalDevice:
+def _gpu(index: int, count: int, model: str, name: str = "") -> PhysicalDevice:
     product, memory, capability = MODELS[model]
     return PhysicalDevice(
-        id=PhysicalId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{model}/{index}')}"),
+        id=PhysicalId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{name}/{model}/{index}' if name else f'{model}/{index}')}"),
         index=index,
         minor=index,
         pci_address=f"{index >> 13:04x}:{index >> 5 & 0xFF:02x}:{index & 0x1F:02x}.0",

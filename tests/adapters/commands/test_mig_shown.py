@@ -31,7 +31,10 @@ def test_devices_shows_kind_profile_and_place(
     driver.mig(LAYOUT)
     node = DrivenNode(kubelet_dir, driver, "mixed")
     with patch.dict("os.environ", driver.environment):
-        assert show_devices(node.make(), rules_only(node), as_json=as_json, with_reasons=True, with_links=False) == 0
+        assert (
+            show_devices({"nvml": node.make()}, rules_only(node), as_json=as_json, with_reasons=True, with_links=False)
+            == 0
+        )
     output = capsys.readouterr().out
     if as_json:
         devices = {each["id"]: each for each in json.loads(output)["devices"]}

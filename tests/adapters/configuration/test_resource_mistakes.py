@@ -43,8 +43,8 @@ MISTAKES = [
         "rules",
         "[{name: a, colour: red}]",
         (
-            "unknown key resources.rules.colour, known are uuid, index, pci, product, profile, kind, name, never, "
-            "replicas and failRequestsGreaterThanOne"
+            "unknown key resources.rules.colour, known are uuid, index, pci, product, profile, kind, backend, name, "
+            "never, replicas and failRequestsGreaterThanOne"
         ),
     ),
     ("rules", "[{name: a, name: b}]", "resources.rules.name occurs twice, first at {}"),

@@ -14,7 +14,6 @@ from harness.statuses import assert_valid
 from plugin_gateway.adapters.control.handover import Successors
 from plugin_gateway.adapters.control.operator_commands import OperatorCommands, RefusedError
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
-from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.status import DeviceStatus
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.core.devices import FaultId
@@ -85,9 +84,8 @@ async def test_a_fault_of_a_part_is_its_own(node: Node) -> None:
 def commands(node: Node) -> OperatorCommands:
     counter = DeviceCounter(Path("/nonexistent"), "GPU", Given(None, ""), lambda *_: None)
     nothing: Any = None
-    driver: DriverAccess = nothing
     successors: Successors = nothing
-    return OperatorCommands(node.gateway, counter, process_status, nothing, driver, successors)
+    return OperatorCommands(node.gateway, counter, process_status, nothing, {}, successors)
 
 
 async def test_an_operator_clears_what_has_the_fault(node: Node) -> None:

@@ -66,12 +66,12 @@ class ClusterReports:
         self._events = NodeEvents(target, api, told) if target.events else None
         self._condition = NodeCondition(target, api, remedies) if target.condition else None
 
-    def keep(self, state: State, notes: Sequence[Note] = ()) -> None:
-        """Take a state, and what happened without a change of health. Does not wait."""
+    def keep(self, state: State, notes: Sequence[Note] = (), backend: str = "") -> None:
+        """Take a state of a backend, and what happened without a change of health. Does not wait."""
         if self._events is not None:
-            self._events.keep(state, notes)
+            self._events.keep(state, notes, backend)
         if self._condition is not None:
-            self._condition.keep(state)
+            self._condition.keep(state, backend)
 
     def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Take which devices are missing, None for none. What an earlier instance said is no news. Does not wait."""
@@ -96,18 +96,18 @@ class NodeEvents:
         self._target = target
         self._api = api
         self._told = told
-        self._faults: Mapping[FaultId, Fault] | None = None
-        """Those that were told or are in the ledger. None before the first inventory."""
+        self._faults: dict[str, Mapping[FaultId, Fault]] = {}
+        """Those of each backend that were told or are in the ledger. Nothing before its first inventory."""
         self._ledger = EventLedger()
         self._changed = asyncio.Event()
         self._problems = {False: _Problem("Events"), True: _Problem("changes of Events")}
         """For new Events, and for changes of those that exist. An account can lack the right for one of them."""
 
-    def keep(self, state: State, notes: Sequence[Note]) -> None:
-        """Note what changed since the last state."""
+    def keep(self, state: State, notes: Sequence[Note], backend: str = "") -> None:
+        """Note what changed since the last state of a backend."""
         if state.inventory is None:
             return
-        before, self._faults = self._faults, state.faults
+        before, self._faults[backend] = self._faults.get(backend), state.faults
         if before is None:
             self._note_untold(state)
         elif before is not state.faults:
@@ -242,7 +242,8 @@ class NodeCondition:
         self._target = target
         self._api = api
         self._remedies = remedies
-        self._latest: State | None = None
+        self._latest: dict[str, State] = {}
+        """The state of each backend. What is missing are devices of the first one."""
         self._missing: str | None = None
         """Which devices are missing, whether that is told or not."""
         self._changed = asyncio.Event()
@@ -252,9 +253,9 @@ class NodeCondition:
         """What the API server has, or will never take."""
         self._problem = _Problem("condition")
 
-    def keep(self, state: State) -> None:
-        """Take the latest state; only a change of what is said about it is reported at once."""
-        before, self._latest = self._latest, state
+    def keep(self, state: State, backend: str = "") -> None:
+        """Take the latest state of a backend; only a change of what is said about it is reported at once."""
+        before, self._latest[backend] = self._latest.get(backend), state
         if before is None or before.inventory is not state.inventory or before.faults is not state.faults:
             self._changed.set()
         elif state.inventory is None and before is not state:
@@ -272,7 +273,7 @@ class NodeCondition:
         while True:
             await _wait_for(self._changed, again_at)
             self._changed.clear()
-            verdict = self._judge(self._latest) if self._latest is not None else None
+            verdict = self._judge_all()
             if verdict is None:
                 continue
             if verdict == self._said and time.monotonic() < again_at:
@@ -306,12 +307,23 @@ class NodeCondition:
         await self._api.patch(f"/api/v1/nodes/{self._target.node}/status", {"status": {"conditions": [condition]}})
         self._status, self._transition = status, transition
 
-    def _judge(self, state: State) -> "_Verdict | None":
-        """Return what is true of the node. None as long as that is not known."""
+    def _judge_all(self) -> "_Verdict | None":
+        """Return what is true of the node: what is wrong with any backend. None as long as that is not known."""
+        verdicts = [
+            self._judge(each, None if number else self._missing) for number, each in enumerate(self._latest.values())
+        ]
+        wrong = [each for each in verdicts if each is not None and each.status == "True"]
+        if not wrong:
+            return None if None in verdicts or not verdicts else verdicts[0]
+        message = "; ".join(dict.fromkeys(each.message for each in wrong))
+        return wrong[0]._replace(message=message[:MAX_MESSAGE_LENGTH])
+
+    def _judge(self, state: State, known_missing: str | None) -> "_Verdict | None":
+        """Return what is true of the devices of one backend. None as long as that is not known."""
         word, faults = self._target.subject, state.present_faults
-        missing = self._missing if self._target.missing_in_condition else None
+        missing = known_missing if self._target.missing_in_condition else None
         if state.inventory is None:
-            if state.driver_is_gone and (self._missing or state.faults):
+            if state.driver_is_gone and (known_missing or state.faults):
                 problem = state.driver_problem or "the driver does not answer"
                 return _Verdict("True", f"{word}DriverMissing", problem[:MAX_MESSAGE_LENGTH])
             return _Verdict("True", f"{word}sMissing", missing[:MAX_MESSAGE_LENGTH]) if missing else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from typing import Protocol
 
+    from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.configuration.kinds import Parse
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
@@ -66,6 +67,8 @@ class Parts(NamedTuple):
 
     parse_backend: "Parse[str]"
     """Checks the value of ``--backend``."""
+    backends: "Callable[[str], Sequence[ChosenBackend]]"
+    """Returns the backends that a value of ``--backend`` chooses, in its order."""
     make_backend: "Callable[[str, str, str, str], Backend]"
     """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
     started. The third argument is the path of the kernel's log, and empty if it is not to be read. The fourth is the

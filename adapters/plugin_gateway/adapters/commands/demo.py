@@ -120,7 +120,11 @@ async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=dialects, allowed=dialects)
     rules = (ResourceRule(name=DEFAULT_RESOURCE),)
     gateway = Gateway(
-        backend=WatchedBackend(observations=observations, silent_for=node.backend.silent_for, health=node.health),
+        backends=[
+            WatchedBackend(
+                name="simulated", observations=observations, silent_for=node.backend.silent_for, health=node.health
+            )
+        ],
         registrar=registrar,
         serving_policy=ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
     )

@@ -11,7 +11,7 @@ from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
-from plugin_gateway.core.devices import Device, Inventory, Links
+from plugin_gateway.core.devices import Device, Inventory, Links, RejectedDevice, seen_by
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend
@@ -21,10 +21,11 @@ from plugin_gateway.core.resources.rule_reasons import (
     Explanation,
     Missed,
     WhyNot,
-    doubtful,
+    doubtful_in_all,
     explain,
 )
 from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.side_by_side import TODO_NAME, NameTaken
 
 FLAGS = (
     Options.driver_root,
@@ -42,20 +43,45 @@ FLAGS = (
 class Shown:
     """What is shown: the devices, and what the rules make of them."""
 
-    inventory: Inventory
+    inventories: Mapping[str, Inventory]
+    """By backend, in the order of their precedence."""
     rules: Sequence[ResourceRule]
     devices: Sequence[Explanation]
     """All devices that can be given out, each with the rule that took it, and why the others did not."""
     doubts: Sequence[DoubtfulRule]
     remarks: Sequence[str]
     """What the configuration file says to no effect."""
-    links: Links | None
-    """How the devices are connected. None if nobody asked for it."""
+    links: Mapping[str, Links] | None
+    """How the devices of each backend are connected. None if nobody asked for it."""
     problems: Sequence[str]
     """Why a gateway with this configuration would not start."""
 
     def taken(self) -> Iterator[tuple[ResourceName, ResourceRule, Device]]:
         """Yield each device that is offered, with its resource and the rule that took it."""
+        for name, rule, device in self._named():
+            if self._owners[name] == device.physical.backend:
+                yield name, rule, device
+
+    @property
+    def names_taken(self) -> Sequence[tuple[Device, NameTaken]]:
+        """The devices that are not offered, because another backend has the name."""
+        others = [(name, device) for name, _, device in self._named()]
+        return [
+            (device, NameTaken(name, device.physical.backend, self._owners[name], (device.id,)))
+            for name, device in others
+            if self._owners[name] != device.physical.backend
+        ]
+
+    @property
+    def _owners(self) -> Mapping[ResourceName, str]:
+        """The backend of each resource: the first that has devices for it."""
+        owners: dict[ResourceName, str] = {}
+        for name, _, device in self._named():
+            owners.setdefault(name, device.physical.backend)
+        return owners
+
+    def _named(self) -> Iterator[tuple[ResourceName, ResourceRule, Device]]:
+        """Yield each device that a rule gives a name, in the order of the backends."""
         for each in self.devices:
             rule = None if each.taker is None else self.rules[each.taker]
             name = None if rule is None else rule.name_for(each.device)
@@ -101,38 +127,58 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     if hasattr(parsed, "config_file") and view.problems:
         raise InvalidValuesError(view.problems)
     settings = view.settings
-    backend = parts.make_backend(settings.backend, settings.container_driver_root, "", settings.mig_strategy)
-    return show_devices(backend, view, as_json=parsed.json, with_reasons=parsed.explain, with_links=parsed.links)
+    backends = {
+        each.name: parts.make_backend(each.text, settings.container_driver_root, "", settings.mig_strategy)
+        for each in parts.backends(settings.backend)
+    }
+    return show_devices(backends, view, as_json=parsed.json, with_reasons=parsed.explain, with_links=parsed.links)
 
 
-def show_devices(backend: Backend, view: View, *, as_json: bool, with_reasons: bool, with_links: bool) -> int:
-    """Ask the driver once, and print its devices.
+def show_devices(
+    backends: Mapping[str, Backend], view: View, *, as_json: bool, with_reasons: bool, with_links: bool
+) -> int:
+    """Ask the driver of each backend once, and print the devices.
 
-    Return 1 if it does not answer, or the gateway's configuration has problems, which are shown too.
+    Return 1 if one does not answer, or the gateway's configuration has problems, which are shown too.
     """
     rules = view.settings.resources
-    inventory, links = ask_driver_for_links(backend, wanted=with_links)
-    if isinstance(inventory, DriverUnavailable):
-        complain("; ".join(filter(None, (inventory.problem, inventory.todo))))
+    inventories: dict[str, Inventory] = {}
+    links: dict[str, Links] = {}
+    for name, backend in backends.items():
+        inventory, links[name] = ask_driver_for_links(backend, wanted=with_links)
+        if isinstance(inventory, DriverUnavailable):
+            whose = f"backend {name}: " if len(backends) > 1 else ""
+            complain(whose + "; ".join(filter(None, (inventory.problem, inventory.todo))))
+        else:
+            inventories[name] = seen_by(name, inventory) if len(backends) > 1 else inventory
+    if not inventories:
         return 1
+    is_whole = len(inventories) == len(backends)
     shown = Shown(
-        inventory=inventory,
+        inventories=inventories,
         rules=rules,
-        devices=explain(inventory.devices, rules),
-        doubts=doubtful(inventory, rules),
+        devices=[each for inventory in inventories.values() for each in explain(inventory.devices, rules)],
+        doubts=doubtful_in_all(tuple(inventories.values()), rules) if is_whole else (),
         remarks=view.settings.remarks,
         links=links if with_links else None,
         problems=view.problems,
     )
     if as_json:
         print_json({**_as_json(shown), **(_reasons_as_json(shown) if with_reasons else {})})
-        return 1 if view.problems else 0
+        return 0 if is_whole and not view.problems else 1
     _print_table(shown)
-    links_table = () if shown.links is None else links_as_table(shown.links, inventory.physical)
-    print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ()), *links_table])
+    print_lines([*_left_out(shown), *(_reasons(shown) if with_reasons else ()), *_links(shown)])
     for problem in view.problems:
         complain(problem)
-    return 1 if view.problems else 0
+    return 0 if is_whole and not view.problems else 1
+
+
+def _links(shown: Shown) -> Iterator[str]:
+    """Yield a table of the links for each backend."""
+    for name, inventory in shown.inventories.items() if shown.links is not None else ():
+        if len(shown.inventories) > 1:
+            yield f"backend {name}:"
+        yield from links_as_table((shown.links or {})[name], inventory.physical)
 
 
 def _as_json(shown: Shown) -> Mapping[str, object]:
@@ -147,6 +193,7 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
             "index": device.physical.index,
             "minor": device.physical.minor,
             "pci_address": device.physical.pci_address,
+            "backend": device.physical.backend or None,
             "product": device.physical.product,
             "memory_bytes": device.memory_bytes,
             "numa_node": device.physical.numa_node,
@@ -155,8 +202,14 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
         }
         for name, rule, device in shown.taken()
     ]
-    inventory = shown.inventory
-    rejected, aside = ([each._asdict() for each in group] for group in (inventory.rejected, inventory.set_aside))
+    inventories = shown.inventories.values()
+    rejected = [each._asdict() for inventory in inventories for each in inventory.rejected]
+    rejected += [
+        RejectedDevice(device.id, str(why), TODO_NAME, device.physical.id)._asdict()
+        for device, why in shown.names_taken
+    ]
+    aside = [each._asdict() for inventory in inventories for each in inventory.set_aside]
+    links = None if shown.links is None else {name: links_as_json(each) for name, each in shown.links.items()}
     return {
         "devices": devices,
         "unmatched": [{"id": device.id, "product": device.physical.product} for device in shown.unmatched],
@@ -173,7 +226,8 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
             }
             for each in shown.doubts
         ],
-        "links": None if shown.links is None else links_as_json(shown.links),
+        "links": None if links is None else next(iter(links.values())),
+        "links_by_backend": links,
         "remarks": list(shown.remarks),
         "problems": list(shown.problems),
     }
@@ -250,7 +304,9 @@ def _left_out(shown: Shown) -> Iterator[str]:
         yield f"not offered: {device.id}: no rule under resources matches {device.physical.product!r}"
     for device, rule in shown.excluded:
         yield f"not offered: {device.id}: {_rule(rule)}"
-    for each in (*shown.inventory.rejected, *shown.inventory.set_aside):
+    for device, why in shown.names_taken:
+        yield f"not offered: {device.id}: {why}; {TODO_NAME}"
+    for each in (each for known in shown.inventories.values() for each in (*known.rejected, *known.set_aside)):
         yield f"not offered: {each.place}: {'; '.join(filter(None, (each.problem, each.todo)))}"
     for doubt in shown.doubts:
         yield f"note: {doubt.words(shown.rules)}"

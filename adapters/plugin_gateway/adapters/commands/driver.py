@@ -3,6 +3,7 @@
 import argparse
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
@@ -11,6 +12,8 @@ from plugin_gateway.adapters.commands.flags import add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.control.control_client import Asked, ask_all
+from plugin_gateway.adapters.gateway.driver_access import Released
+from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.core.errors import InvalidValueError
 
 DEFAULT_TIME = "120s"
@@ -32,12 +35,18 @@ def make(_: Parts) -> SubCommand:
 
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_options(parser, (Options.state_dir,))
-        parser.usage = "%(prog)s release [--for TIME] | take"
+        parser.usage = "%(prog)s release [--for TIME] [BACKEND] | take [BACKEND]"
         parser.add_argument(
             "action",
             choices=("release", "take"),
             metavar="release|take",
             help="let go of the driver, or take it again",
+        )
+        parser.add_argument(
+            "backend",
+            nargs="?",
+            metavar="BACKEND",
+            help="the backend whose driver it is, as status names it, where a gateway has several; default: all",
         )
         parser.add_argument(
             "--for",
@@ -53,10 +62,11 @@ def run(parsed: argparse.Namespace) -> int:
     """Release the driver, or take it again."""
     state_dir = decide_flag(parsed, Options.state_dir)
     if parsed.action == "release":
-        return release(state_dir, parse_time(DEFAULT_TIME if parsed.duration is None else parsed.duration))
+        duration = parse_time(DEFAULT_TIME if parsed.duration is None else parsed.duration)
+        return release(state_dir, duration, parsed.backend)
     if parsed.duration is not None:
         raise InvalidValueError("driver take: it has no --for, it takes the driver at once")
-    return take(state_dir)
+    return take(state_dir, parsed.backend)
 
 
 def parse_time(text: str) -> int:
@@ -74,15 +84,17 @@ def parse_time(text: str) -> int:
     return seconds
 
 
-def release(state_dir: Path, seconds: int) -> int:
+def release(state_dir: Path, seconds: int, backend: str | None = None) -> int:
     """Have every gateway of the node release the driver, and wait until the library is closed.
+
+    With ``backend`` only the driver of the backend with this name.
 
     Return 1 if one does not.
     """
     gateways, deadline = ask_all(state_dir), time.monotonic() + CLOSE_TIMEOUT
 
     def begin(gateway: Asked) -> Outcome:
-        gateway.tell({"command": "release", "seconds": seconds})
+        gateway.tell({"command": "release", "seconds": seconds, **_named(backend)})
         return Outcome()
 
     begun = [attempt(each, begin) for each in gateways]  # all of them, before one is waited for
@@ -91,14 +103,26 @@ def release(state_dir: Path, seconds: int) -> int:
         [
             outcome
             if outcome.problems
-            else attempt(each, lambda gateway: _wait_until_closed(gateway, seconds, deadline))
+            else attempt(each, lambda gateway: _wait_until_closed(gateway, seconds, deadline, backend))
             for each, outcome in zip(gateways, begun, strict=True)
         ],
     )
 
 
-def _wait_until_closed(gateway: Asked, seconds: int, deadline: float) -> Outcome:
-    while (released := gateway.ask_status().driver.released) is not None and not released.is_closed:
+def _named(backend: str | None) -> Mapping[str, str]:
+    return {} if backend is None else {"backend": backend}
+
+
+def _released(status: Status, backend: str | None) -> Released | None:
+    """Return how far the release is. That of the slowest driver, if there are several."""
+    drivers = [driver for name, driver in status.drivers if backend in {None, name}] or [status.driver]
+    if any(driver.released is None for driver in drivers):
+        return None
+    return min((driver.released for driver in drivers if driver.released is not None), key=lambda each: each.is_closed)
+
+
+def _wait_until_closed(gateway: Asked, seconds: int, deadline: float, backend: str | None) -> Outcome:
+    while (released := _released(gateway.ask_status(), backend)) is not None and not released.is_closed:
         if time.monotonic() >= deadline:
             break
         time.sleep(_PAUSE)
@@ -110,12 +134,12 @@ def _wait_until_closed(gateway: Asked, seconds: int, deadline: float) -> Outcome
     return Outcome([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
 
 
-def take(state_dir: Path) -> int:
-    """Have every gateway of the node take the driver again. Return 1 if one does not."""
+def take(state_dir: Path, backend: str | None = None) -> int:
+    """Have every gateway of the node take the driver again, or that of one backend. Return 1 if one does not."""
     gateways = ask_all(state_dir)
-    return show(gateways, [attempt(each, _take) for each in gateways])
+    return show(gateways, [attempt(each, lambda gateway: _take(gateway, backend)) for each in gateways])
 
 
-def _take(gateway: Asked) -> Outcome:
-    was_released = gateway.tell({"command": "take"})["was_released"]
+def _take(gateway: Asked, backend: str | None) -> Outcome:
+    was_released = gateway.tell({"command": "take", **_named(backend)})["was_released"]
     return Outcome(["the driver is taken again" if was_released else "the driver was not released"])

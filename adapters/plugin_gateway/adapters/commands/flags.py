@@ -110,7 +110,7 @@ def add_json_flag(parser: Any) -> None:
 
 def decide_all(given: Mapping[str, GivenFlag], parts: "Parts") -> Decisions:
     """Return the decisions of flags, environment and file."""
-    return decide(options(parts), given, os.environ, parts.default_health)
+    return decide(options(parts), given, os.environ, parts.default_health)._replace(backends=parts.backends)
 
 
 def decide_flag(parsed: "Namespace", option: Option[T]) -> T:

@@ -50,7 +50,7 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     problems: list[str] = []
     flags = {**_flags_of(start, parts), **given}
     environment = {**start.environment, **os.environ}
-    decisions = decide(table, flags, environment, parts.default_health, problems)
+    decisions = decide(table, flags, environment, parts.default_health, problems)._replace(backends=parts.backends)
     try:
         settings = make_settings(decisions)
     except InvalidValueError as error:

@@ -17,6 +17,7 @@ from plugin_gateway.adapters.gateway.status import (
     CountStatus,
     Decided,
     DeviceStatus,
+    DriverStatus,
     GatewayIdentity,
     OfferedResource,
     Status,
@@ -169,16 +170,11 @@ def _decided(name: str, decision: Decided) -> str:
 
 def _head(status: Status) -> list[str]:
     """Return the lines about the driver, other plugins and the configuration."""
-    driver, file = status.driver, status.configuration_file
-    lines = [f"driver {driver.version}"] if driver.version else ["no driver has told its version"]
-    if driver.problem:
-        lines.append(f"waiting for the driver: {driver.problem}")
-        lines += [f"  -> {driver.todo}"] if driver.todo else []
-    if driver.events_problem:
-        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver.events_problem}")
-    if driver.kernel_log is not None:
-        problem = driver.kernel_log.problem
-        lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
+    file = status.configuration_file
+    lines = []
+    for backend, driver in status.drivers:
+        lines += [f"backend {backend}:"] if backend is not None else []
+        lines += [f"  {line}" if backend is not None else line for line in _driver_lines(driver)]
     lines += _number_lines(status.device_count)
     for rejected in status.rejected:
         lines.append(f"{rejected.place} cannot be offered: {rejected.problem}")
@@ -192,6 +188,19 @@ def _head(status: Status) -> list[str]:
         lines.append(
             f"the configuration file {file.path} was changed after it was read; plugin-gateway reload reads it again"
         )
+    return lines
+
+
+def _driver_lines(driver: DriverStatus) -> list[str]:
+    lines = [f"driver {driver.version}"] if driver.version else ["no driver has told its version"]
+    if driver.problem:
+        lines.append(f"waiting for the driver: {driver.problem}")
+        lines += [f"  -> {driver.todo}"] if driver.todo else []
+    if driver.events_problem:
+        lines.append(f"faults go unseen, the driver's events cannot be waited for: {driver.events_problem}")
+    if driver.kernel_log is not None:
+        problem = driver.kernel_log.problem
+        lines.append(f"the kernel's log cannot be read: {problem}" if problem else "the kernel's log is read")
     return lines
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend, alone
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import Options
@@ -35,6 +36,8 @@ class Decisions(NamedTuple):
     """Which version of the file was read. None without a file."""
     default_health: "DefaultHealth"
     """Returns the policy of the backend, which holds where nothing else was decided."""
+    backends: "Callable[[str], Sequence[ChosenBackend]]" = alone
+    """Returns the backends that a value of ``--backend`` chooses."""
 
 
 def decide(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.configuration.chosen_backends import ONLY_ONE, Beside
 from plugin_gateway.core.devices import FaultId, Kind
 from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
@@ -24,8 +24,6 @@ MIG = Kind("mig")
 KINDS = (Kind("gpu"), MIG)
 _SHARED = ".shared"
 """What `renameByDefault` adds to a name, as NVIDIA's plugin does."""
-BY_DEFAULT = (ResourceRule(name=DEFAULT_RESOURCE),)
-"""The rules where nobody wrote others."""
 BY_PROFILE = ResourceRule(selector=Selector(kinds=(MIG,)), name=ResourceName("nvidia.com/mig"), has_profile=True)
 """The rule with which each MIG device has the name of its profile, as NVIDIA's strategy ``mixed`` wants it."""
 
@@ -110,10 +108,12 @@ class FileResources:
     place: "document.Place"
     """That of the first key."""
 
-    def rules(self, resource_name: ResourceName | None, by_profile: Sequence[ResourceRule] = ()) -> Rules:
+    def rules(
+        self, resource_name: ResourceName | None, by_profile: Sequence[ResourceRule] = (), beside: Beside = ONLY_ONE
+    ) -> Rules:
         """Return the rules. With ``resource_name`` every device has that name, whatever the section `resources` says.
 
-        ``by_profile`` come before the rules for all other devices.
+        ``by_profile`` come before the rules for all other devices. ``beside`` says what other backends mean for them.
 
         Raises:
             InvalidValueError: names collide, or an entry cannot be followed. The message has each with its place.
@@ -122,7 +122,8 @@ class FileResources:
         if resource_name is not None:
             own, others = (), (*by_profile, ResourceRule(name=resource_name))
         else:
-            own, others = self.own, (*self.mig, *by_profile, *(self.gpus or BY_DEFAULT))
+            own, others = self.own, (*self.mig, *by_profile, *(self.gpus or (ResourceRule(name=beside.default),)))
+        others = (*beside.of_first(others), *beside.further)
         every = (*own, *(OwnRule(rule, has_replicas=False) for rule in others))
         return _share(every, len(own), self.time_slicing)
 

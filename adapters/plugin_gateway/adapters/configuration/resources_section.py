@@ -44,7 +44,7 @@ _MAX_DIGITS = 4
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
 _CLASS = re.compile(r"\[!?\]?[^]]*\]")
 """A set of characters in a shell pattern."""
-_SELECTING = ("uuid", "index", "pci", "product", "profile", "kind")
+_SELECTING = ("uuid", "index", "pci", "product", "profile", "kind", "backend")
 _ANY_WORD = (STRING, NUMBER, FRACTION)
 """The YAML types of a word: 1:30 is a number to YAML."""
 
@@ -142,6 +142,7 @@ class ResourceSections:
             "product": self._several(_parse_pattern),
             "profile": self._several(_parse_pattern),
             "kind": self._several(_parse_kind),
+            "backend": self._several(_parse_backend),
             "name": self._name,
             "never": self._never,
             "replicas": self._parsed(_replicas_from(1)),
@@ -151,12 +152,20 @@ class ResourceSections:
         if values is None:
             return ()
         self._check_together(node, values)
-        uuid, index, pci, product, profile, kind = (values.get(word, ()) for word in _SELECTING)
+        uuid, index, pci, product, profile, kind, backend = (values.get(word, ()) for word in _SELECTING)
         sharing = Sharing(
             replicas=values.get("replicas", 1), one_per_request=values.get("failRequestsGreaterThanOne", False)
         )
         rule = ResourceRule(
-            selector=Selector(ids=uuid, places=index, addresses=pci, products=product, profiles=profile, kinds=kind),
+            selector=Selector(
+                ids=uuid,
+                places=index,
+                addresses=pci,
+                products=product,
+                profiles=profile,
+                kinds=kind,
+                backends=backend,
+            ),
             name=values.get("name"),
             sharing=sharing,
             origin=self._origin(node),
@@ -316,6 +325,12 @@ def _parse_kind(text: str) -> str:
     if text not in KINDS:
         raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(KINDS)}")
     return text
+
+
+def _parse_backend(text: str) -> str:
+    if not text:
+        raise InvalidValueError(" is empty, allowed is the name of a backend")
+    return text[:80]
 
 
 def _parse_count(text: str) -> int:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.configuration.chosen_backends import for_backends, side_by_side
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
-from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE, Options
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
@@ -29,6 +30,8 @@ class Settings(Options):
     values: Mapping[str, object]
     resources: tuple[ResourceRule, ...]
     """Which GPUs are offered under which name, and how they are shared. The first rule that matches decides."""
+    backends: tuple[str, ...] = ()
+    """The names of the backends, if there are several."""
     remarks: tuple[str, ...] = field(compare=False, default=())
     """What the file says about resources to no effect, for people."""
     health: HealthPolicy
@@ -56,10 +59,13 @@ def make_settings(decisions: Decisions) -> Settings:
     options, sources = decisions.options, dict(decisions.sources)
     source = sources.pop("resource_name")
     by_profile = _by_profile(options.mig_strategy)
-    rules: tuple[ResourceRule, ...] = (*by_profile, ResourceRule(name=options.resource_name or DEFAULT_RESOURCE))
+    chosen = decisions.backends(options.backend)
+    beside = side_by_side(chosen)
+    others = beside.of_first((*by_profile, ResourceRule(name=options.resource_name or beside.default)))
+    rules: tuple[ResourceRule, ...] = (*others, *beside.further)
     remarks: tuple[str, ...] = ()
     if (file := decisions.file_resources) is not None:
-        rules, remarks = file.rules(options.resource_name, by_profile)
+        rules, remarks = file.rules(options.resource_name, by_profile, beside)
         source = f"file {file.place.line}" if options.resource_name is None else source
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
@@ -67,7 +73,8 @@ def make_settings(decisions: Decisions) -> Settings:
         raise InvalidValueError("--node-condition is needed with --missing-in-condition [NODE_CONDITION]")
     return Settings(
         values=options.values,
-        resources=rules,
+        resources=for_backends(rules, chosen),
+        backends=tuple(each.name for each in chosen) if len(chosen) > 1 else (),
         remarks=remarks,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
         file_version=decisions.file_version,

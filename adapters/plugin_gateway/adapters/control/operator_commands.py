@@ -32,10 +32,10 @@ class OperatorCommands:
         counter: DeviceCounter,
         process: Callable[[], ProcessStatus],
         reload: Callable[[], Awaitable[Mapping[str, Any]]],
-        driver: DriverAccess,
+        drivers: Mapping[str, DriverAccess],
         successors: Successors,
     ) -> None:
-        """``process`` returns what the process knows of itself and of its configuration.
+        """``process`` returns what the process knows of itself and of its configuration. ``drivers`` are by backend.
 
         ``reload`` reads the configuration again, and returns what changed and what is wrong with it. ``successors``
         are the gateways that wait for the end of this one.
@@ -44,7 +44,7 @@ class OperatorCommands:
         self._counter = counter
         self._process = process
         self._reload = reload
-        self._driver = driver
+        self._drivers = drivers
         self._successors = successors
 
     def answer(  # noqa: PLR0911 - one for each command
@@ -69,16 +69,40 @@ class OperatorCommands:
                 return self._counter.accept()
             case {"command": "clear", "devices": list(devices), "only": Stage.PROBATION.value, **rest} if not rest:
                 return {"devices": [self._clear(device, only=Stage.PROBATION) for device in self._named(devices)]}
-            case {"command": "release", "seconds": int(seconds), **rest} if not rest and 0 < seconds <= MAX_RELEASE:
-                self._driver.release(seconds)
-                return encode(self._driver.released)
-            case {"command": "take", **rest} if not rest:
-                return {"was_released": self._driver.take()}
+            case {"command": "release", "seconds": int(seconds), **rest} if (
+                rest.keys() <= {"backend"} and 0 < seconds <= MAX_RELEASE
+            ):
+                return self._release(seconds, rest.get("backend"))
+            case {"command": "take", **rest} if rest.keys() <= {"backend"}:
+                taken = [each.take() for each in self._drivers_of(rest.get("backend"))]
+                return {"was_released": any(taken)}
         return self._successors.answer(request)
 
     def status(self) -> Status:
         """Return the status of this moment. It waits for nothing."""
-        return make_status(self._gateway, self._counter, self._driver.released, self._process())
+        released = {name: each.released for name, each in self._drivers.items()}
+        known = {name: each for name, each in released.items() if each is not None}
+        return make_status(self._gateway, self._counter, known, self._process())
+
+    def _release(self, seconds: int, backend: object) -> Mapping[str, Any]:
+        """Release the driver of one backend, or of all if none is named. Returns how far the slowest is."""
+        drivers = self._drivers_of(backend)
+        for each in drivers:
+            each.release(seconds)
+        released = [each.released for each in drivers]
+        return encode(next((each for each in released if each is not None and not each.is_closed), released[0]))
+
+    def _drivers_of(self, backend: object) -> Sequence[DriverAccess]:
+        """Return the driver of the backend with this name, or those of all without a name.
+
+        Raises:
+            RefusedError: there is no such backend.
+        """
+        if backend is None:
+            return tuple(self._drivers.values())
+        if not isinstance(backend, str) or backend not in self._drivers:
+            raise RefusedError(f"there is no backend {str(backend)[:80]!r}, there are: {', '.join(self._drivers)}")
+        return (self._drivers[backend],)
 
     def _named(self, names: Sequence[object], *, or_counted: bool = False) -> Sequence[FaultId]:
         """Return the unhealthy devices with these ids; all unhealthy devices if there are no ids.
@@ -89,10 +113,15 @@ class OperatorCommands:
             RefusedError: a device is unknown or healthy.
         """
         gateway = self._gateway
-        unhealthy: list[FaultId] = list(dict.fromkeys((*gateway.state.faults, *gateway.withheld)))
+        unhealthy: list[FaultId] = list(dict.fromkeys((*self._faults(), *gateway.withheld)))
         if not names:
             return unhealthy
-        counted = [each for each in gateway.state.repeated if gateway.backend.progress_of(each)] if or_counted else []
+        counted = [
+            each
+            for backend in gateway.backends
+            for each in (backend.state.repeated if or_counted else ())
+            if backend.progress_of(each)
+        ]
         allowed = dict.fromkeys((*unhealthy, *counted))
         for name in names:
             if not isinstance(name, str) or name not in allowed:
@@ -101,27 +130,32 @@ class OperatorCommands:
 
     def _clear(self, device: FaultId, only: Stage | None = None) -> Mapping[str, Any]:
         """Clear one device, if it is in this stage, and return its health before and after, and what counts anew."""
-        before, state = health_of(self._gateway, device), self._gateway.state
+        before, backend = health_of(self._gateway, device), self._gateway.backend_of(device)
+        state = backend.state
         anew: list[str] = []
         if only in {None, state.stage_of(device)}:
-            anew = [f"{words_of(each.kind)}, {each}" for each in self._gateway.backend.progress_of(device)]
+            anew = [f"{words_of(each.kind)}, {each}" for each in backend.progress_of(device)]
             if device in self._gateway.withheld:
                 self._gateway.overrule(DeviceId(device))
             if device in state.faults or anew:
-                self._gateway.backend.clear(device)
+                backend.clear(device)
             _log_cleared(before.reason, health_of(self._gateway, device), anew)
         return {**encode(health_of(self._gateway, device)), "was": encode(before), "counts_anew": anew}
 
     def _explain(self, device: str) -> str:
         """Return why a device cannot be cleared."""
-        state = self._gateway.state
+        state = self._gateway.backend_of(DeviceId(device)).state
         part = next((each for each in state.devices if each.id == device and state.is_out(each)), None)
         if part is not None:
             return f"{device} is a part of {part.physical.id}, which is not healthy and can be cleared"
         if device in state.ids:
             return f"{device} is healthy already"
-        unhealthy = ", ".join((*state.faults, *self._gateway.withheld)) or "none"
+        unhealthy = ", ".join((*self._faults(), *self._gateway.withheld)) or "none"
         return f"there is no device {device[:80]!r}; not healthy are: {unhealthy}"
+
+    def _faults(self) -> Sequence[FaultId]:
+        """Return the ids with a fault, of all backends."""
+        return [device for state in self._gateway.states for device in state.faults]
 
 
 def _log_cleared(reason: str | None, after: DeviceStatus, anew: Sequence[str]) -> None:

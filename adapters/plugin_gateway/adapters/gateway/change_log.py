@@ -88,28 +88,31 @@ class _Evidence:
 _evidence = _Evidence()
 
 
-def log_changes(changes: Changes) -> None:
-    """Write one line for each change. Devices that changed in the same way share it."""
+def log_changes(changes: Changes, backend: str | None = None) -> None:
+    """Write one line for each change. Devices that changed in the same way share it.
+
+    Lines about the driver say which ``backend`` it is, where there are several.
+    """
     _log_devices("device added", changes.added)
     _log_without_reports(changes.added)
     _log_devices("device removed", changes.removed)
     _log_devices("device changed", changes.altered)
     for rejected in changes.rejected:
-        log.error("device cannot be offered", device=rejected.place, problem=rejected.problem)
+        log.error("device cannot be offered", device=rejected.place, problem=rejected.problem, backend=backend)
     for aside in changes.set_aside:
         log.info("device is left to others", device=aside.place, why=aside.problem)
     _log_health(changes.health)
     _evidence.log(changes.notes)
     if changes.seen:
-        log.info("driver", version=changes.seen.version)
+        log.info("driver", version=changes.seen.version, backend=backend)
     if changes.driver:
-        _log_driver(changes.driver)
+        _log_driver(changes.driver, backend)
     if changes.silence:
-        _log_silence(changes.silence)
+        _log_silence(changes.silence, backend)
     if changes.events:
-        _log_events(changes.events.problem)
+        _log_events(changes.events.problem, backend)
     if changes.kernel_log:
-        _log_kernel_log(changes.kernel_log.problem)
+        _log_kernel_log(changes.kernel_log.problem, backend)
 
 
 def log_recalled(faults: Mapping[FaultId, Fault]) -> None:
@@ -195,29 +198,37 @@ def _log_without_reports(devices: Sequence[Device]) -> None:
         )
 
 
-def _log_driver(change: DriverChange) -> None:
+def _log_driver(change: DriverChange, backend: str | None) -> None:
     if change.problem is None:
-        log.info("driver is available")
+        log.info("driver is available", backend=backend)
     else:
-        log.warning("waiting for the driver", problem=change.problem, todo=change.todo or None)
+        log.warning("waiting for the driver", problem=change.problem, todo=change.todo or None, backend=backend)
 
 
-def _log_silence(change: SilenceChange) -> None:
+def _log_silence(change: SilenceChange, backend: str | None) -> None:
     if change.silent:
-        log.warning("the driver does not answer, faults of its devices go unseen", seconds=round(change.seconds))
+        log.warning(
+            "the driver does not answer, faults of its devices go unseen",
+            seconds=round(change.seconds),
+            backend=backend,
+        )
     else:
-        log.info("the driver answers again")
+        log.info("the driver answers again", backend=backend)
 
 
-def _log_events(problem: str | None) -> None:
+def _log_events(problem: str | None, backend: str | None) -> None:
     if problem is None:
-        log.info("the driver's events are seen again")
+        log.info("the driver's events are seen again", backend=backend)
     else:
-        log.warning("the driver's events cannot be waited for, faults of its devices go unseen", problem=problem)
+        log.warning(
+            "the driver's events cannot be waited for, faults of its devices go unseen",
+            problem=problem,
+            backend=backend,
+        )
 
 
-def _log_kernel_log(problem: str | None) -> None:
+def _log_kernel_log(problem: str | None, backend: str | None) -> None:
     if problem is None:
-        log.info("the kernel's log is read")
+        log.info("the kernel's log is read", backend=backend)
     else:
-        log.warning("the kernel's log cannot be read, only the driver's events count", problem=problem)
+        log.warning("the kernel's log cannot be read, only the driver's events count", problem=problem, backend=backend)

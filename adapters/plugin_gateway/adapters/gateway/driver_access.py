@@ -27,8 +27,12 @@ class Released(NamedTuple):
 class DriverAccess:
     """Holds the backend, exchanges it, and lets go of the driver for a time."""
 
-    def __init__(self, backend: Backend, make: Callable[[], Backend], report: Report) -> None:
-        """Take over a backend that was started. ``make`` makes another one with the settings of that moment."""
+    def __init__(self, backend: Backend, make: Callable[[], Backend], report: Report, name: str | None = None) -> None:
+        """Take over a backend that was started. ``make`` makes another one with the settings of that moment.
+
+        ``name`` is that of the backend, for the log, if there are several.
+        """
+        self._name = name
         self._backend = backend
         self._make = make
         self._report = report
@@ -71,16 +75,21 @@ class DriverAccess:
         problem = f"an operator has released the driver for {seconds:g} s"
         self._report(DriverUnavailable(problem, is_released=True))
         self._taking = asyncio.get_running_loop().call_later(seconds, self.take)
-        log.warning("driver released", seconds=seconds)
+        log.warning("driver released", seconds=seconds, backend=self._name)
 
     def take(self) -> bool:
         """Take the driver again. Returns False if it was not released."""
         if self._taking is None:
             return False
         self._forget_timers()
-        log.info("driver taken again")
+        log.info("driver taken again", backend=self._name)
         self.replace()
         return True
+
+    def try_again(self) -> None:
+        """Start the backend after a time, for which there was no thread before."""
+        self._report(DriverUnavailable("no thread can be started for it"))
+        self._retrying = asyncio.get_running_loop().call_later(RETRY, self.replace)
 
     def replace(self) -> None:
         """Exchange the backend. The new one begins when the old one has ended. While released, do nothing."""
@@ -95,8 +104,7 @@ class DriverAccess:
         try:
             self._backend.start(self._report, after=lambda: _wait_for(ending, stopped))
         except RuntimeError:  # Python raises it if a thread cannot be started
-            self._report(DriverUnavailable("no thread can be started for it"))
-            self._retrying = asyncio.get_running_loop().call_later(RETRY, self.replace)
+            self.try_again()
 
     def stop(self) -> None:
         """Stop the backend for good."""

@@ -4,7 +4,7 @@ Another inventory can offer a device under another name, shared or not, in parts
 it in the form of before. `core.resources.conflicts` says which forms stand in the way of which devices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.health.state import State
@@ -24,14 +24,12 @@ class Forms:
     def __init__(self) -> None:
         self.parts: dict[str, Device] = {}
         """The parts that there were, the one that was seen last at the end."""
-        self.outgoing: Inventory | None = None
-        """The inventory of a backend that is exchanged for one that gives out other parts. None if there is none."""
+        self.outgoing: Sequence[Inventory] = ()
+        """The inventories of backends that are exchanged for such that give out other parts."""
         self._last: dict[DeviceId, Holding] = {}
 
-    def see(self, state: State, offered: Mapping[ResourceName, Advertisement], *, is_outgoing: bool = False) -> None:
+    def see(self, state: State, offered: Mapping[ResourceName, Advertisement]) -> None:
         """Remember which devices there are, and how they are offered, before one of the two changes."""
-        if is_outgoing:
-            self.outgoing = state.inventory
         for part in (device for device in state.devices if not device.is_whole):
             self.parts.pop(part.id, None)
             self.parts[part.id] = part

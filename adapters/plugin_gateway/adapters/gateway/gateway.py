@@ -1,8 +1,9 @@
-"""Connects the backend, the state function and the registrar, for one node."""
+"""Connects the backends, the state function and the registrar, for one node."""
 
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_withheld
@@ -12,7 +13,7 @@ from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held
+    from plugin_gateway.core.resources.side_by_side import NameTaken
 
 
 class ServingPolicy(NamedTuple):
@@ -43,23 +45,32 @@ class ServingPolicy(NamedTuple):
         return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first, self.preferences)
 
 
+class Offer(NamedTuple):
+    """What all backends offer."""
+
+    wanted: Mapping[ResourceName, Advertisement]
+    links: Mapping[ResourceName, Links] = {}
+    """How the devices of each resource are connected, where there are several backends."""
+    taken: "Sequence[NameTaken]" = ()
+
+
 class Gateway:
     """Offers the devices of one node to its kubelet."""
 
     def __init__(
         self,
         *,
-        backend: WatchedBackend,
+        backends: Sequence[WatchedBackend],
         registrar: Registrar,
         serving_policy: ServingPolicy,
     ) -> None:
-        """Create a gateway. It starts with `run`."""
-        self.backend = backend
-        """What is known of the devices."""
+        """Create a gateway. It starts with `run`. Where two backends have devices of one name, the first offers it."""
+        self.backends = tuple(backends)
+        """What is known of the devices, by each backend."""
         self._registrar = registrar
         self._serving_policy = serving_policy
-        self._published: State | None = None
-        """The state that was published last."""
+        self._published: Sequence[State] = ()
+        """The state of each backend that was published last."""
         self._is_published = asyncio.Event()
         self._served: dict[ResourceName, ServedResource] = {}
         self._rule_log = RuleLog()
@@ -73,6 +84,8 @@ class Gateway:
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
         """Devices that are unhealthy because a pod holds them in another form, such as another resource."""
+        self.taken: Sequence[NameTaken] = ()
+        """The devices that are not offered, because an earlier backend has the name of their resource."""
         self.conflicts: Sequence[KnownConflict] = ()
         """The conflicts with other device plugins, as `ConflictWatch` found them."""
 
@@ -84,7 +97,8 @@ class Gateway:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._registrar.run(), name="registrar")
-            tasks.create_task(self.backend.run(self._publish_changes), name="backend")
+            for backend in self.backends:
+                tasks.create_task(backend.run(self._publish_changes), name=f"backend {backend.name}")
             tasks.create_task(self._publish_again(), name="vanished devices")
 
     def apply(self, serving_policy: ServingPolicy, *, is_recut: bool = False) -> None:
@@ -95,7 +109,11 @@ class Gateway:
         if is_recut or serving_policy.rules != self._serving_policy.rules:
             from plugin_gateway.adapters.gateway.held_elsewhere import just_granted  # noqa: PLC0415 - not at the start
 
-            self._known_forms().see(self.state, self.offered, is_outgoing=is_recut)
+            forms = self._known_forms()
+            for state in self.states:
+                forms.see(state, self.offered)
+            if is_recut:
+                forms.outgoing = [state.inventory for state in self.states if state.inventory is not None]
             self._overruled.clear()
             self._held = {**just_granted(self._served.values()), **self._held}
         self._serving_policy = serving_policy
@@ -130,8 +148,19 @@ class Gateway:
 
     @property
     def state(self) -> State:
-        """The current state of the devices."""
-        return self.backend.state
+        """The current state of the devices of the first backend, which is the only one of most nodes."""
+        return self.backends[0].state
+
+    @property
+    def states(self) -> Sequence[State]:
+        """The current state of the devices of each backend."""
+        return [backend.state for backend in self.backends]
+
+    def backend_of(self, device: FaultId) -> WatchedBackend:
+        """Return the backend that has a device, or knows of it. The first one if none does."""
+        having = (each for each in self.backends if each.state.has(device))
+        knowing = (each for each in self.backends if device in each.state.faults or device in each.state.repeated)
+        return next(having, None) or next(knowing, self.backends[0])
 
     @property
     def registrar(self) -> Registrar:
@@ -159,7 +188,7 @@ class Gateway:
 
     def _publish_changes(self) -> None:
         """Publish if anything has changed. Most of the evidence in a storm changes nothing."""
-        if self._published is not self.state:
+        if any(new is not old for new, old in zip_longest(self.states, self._published)):
             self._publish()
 
     def _publish(self) -> None:
@@ -167,13 +196,15 @@ class Gateway:
 
         A resource without devices stays registered with an empty list, unless no rule names it any more.
         """
-        before, self._published = self._published, self.state
+        before, self._published = self._published, self.states
         self._is_published.set()
-        self._rule_log.look(self.state, self.rules)
-        wanted = advertise(self.state, self.rules, numa_hints=self._serving_policy.numa_hints)
-        if before is not None and before.inventory not in (None, self.state.inventory):
-            self._suspect_holders(before, wanted)
-        wanted = self._withhold(wanted)
+        self._rule_log.look(self.states, self.rules)
+        offer = self.offer(self.rules)
+        self._note_taken(offer.taken)
+        for old, new in zip(before, self.states, strict=False):
+            if old.inventory not in (None, new.inventory):
+                self._suspect_holders(old, offer.wanted)
+        wanted = self._withhold(offer.wanted)
         kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or served.advertisement.value.without_devices())
@@ -184,8 +215,26 @@ class Gateway:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, count=len(advertisement.offered))
                 self._registrar.add(self._served[name])
-        for served in self._served.values():
-            served.links = self.state.links
+        for name, served in self._served.items():
+            served.links = offer.links.get(name, self.state.links)
+
+    def offer(self, rules: Sequence[ResourceRule]) -> Offer:
+        """Return what all backends offer with these rules."""
+        numa_hints = self._serving_policy.numa_hints
+        if len(self.backends) == 1:
+            return Offer(advertise(self.state, rules, numa_hints=numa_hints))
+        from plugin_gateway.core.resources.side_by_side import advertise_side_by_side  # noqa: PLC0415 - with several
+
+        states = {backend.name: backend.state for backend in self.backends}
+        found = advertise_side_by_side(states, rules, numa_hints=numa_hints)
+        return Offer(found.wanted, {name: states[owner].links for name, owner in found.owners.items()}, found.taken)
+
+    def _note_taken(self, taken: "Sequence[NameTaken]") -> None:
+        """Log which devices are not offered because of their name, if they are not the same as before."""
+        for each in taken if taken != self.taken else ():
+            devices = each.devices[:MAX_NAMES]
+            log.warning("devices are not offered", count=len(each.devices), devices=list(devices), problem=str(each))
+        self.taken = taken
 
     def _suspect_holders(self, before: State, wanted: Mapping[ResourceName, Advertisement]) -> None:
         """Take the devices for held whose form changes with the inventory. Nobody looked before, as for new rules."""
@@ -204,13 +253,14 @@ class Gateway:
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
-        is_outgoing = self._forms is not None and self._forms.outgoing is self.state.inventory
-        if not self._held and not self.withheld and not is_outgoing:
+        present = [state.inventory for state in self.states]
+        outgoing = [each for each in self._forms.outgoing if any(each is one for one in present)] if self._forms else []
+        if not self._held and not self.withheld and not outgoing:
             return wanted
         from plugin_gateway.adapters.gateway.held_elsewhere import withheld_now  # noqa: PLC0415 - not at the start
 
         before = self.withheld
-        found = withheld_now(wanted, self._held, before, time.time(), self._forms, is_outgoing=is_outgoing)
+        found = withheld_now(wanted, self._held, before, time.time(), self._forms, outgoing)
         self.withheld = {device: why for device, why in found.items() if device not in self._overruled}
         log_withheld(before, self.withheld)
         if tap.note is not None and self.withheld != before:

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.state_file import Decoded
 
 NAME = "health.json"
-"""Name of the file in the state directory."""
+"""Name of the file in the state directory, of the first backend."""
+
+
+def name_of_further(backend: str) -> str:
+    """Return the name of the file of a further backend."""
+    return f"health-{backend}.json"
+
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 """The kernel file with the id of this boot."""
 
@@ -32,15 +39,17 @@ class HealthMemory:
         boot_id: Path = BOOT_ID,
         written_by: "Callable[[Memory], WrittenBy] | None" = None,
         may_write: "Callable[[], bool]" = lambda: True,
+        name: str = NAME,
     ) -> None:
         """``written_by`` makes the header of the file; it is called in the thread that writes.
 
-        ``may_write`` says whether this is the gateway that writes the file, if several have it.
+        ``may_write`` says whether this is the gateway that writes the file, if several have it. The file
+        has this ``name``.
         """
         self._boot_id = _read_boot_id(boot_id)
         self._written_by = written_by
         self._file = KeptFile[Memory](
-            directory / NAME,
+            directory / name,
             "unhealthy devices",
             "a restart will forget which devices are unhealthy",
             self._encode,

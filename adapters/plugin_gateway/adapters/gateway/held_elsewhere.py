@@ -14,7 +14,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
-from plugin_gateway.core.resources.assignment import Advertisement, advertise
+from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holding_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import ServedResource
+    from plugin_gateway.core.devices import Inventory
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
@@ -61,16 +62,16 @@ def withheld_now(
     before: Mapping[DeviceId, Withheld],
     epoch: float,
     forms: "Forms | None",
-    *,
-    is_outgoing: bool,
+    outgoing: "Sequence[Inventory]",
 ) -> Mapping[DeviceId, Withheld]:
     """Return the devices to withhold. Those that were withheld before keep the time since when they are.
 
-    ``forms`` knows the parts that there were. ``is_outgoing`` says that other parts are about to be offered.
+    ``forms`` knows the parts that there were. Other parts are about to be offered instead of ``outgoing``.
     """
-    outgoing = (device for each in wanted.values() for device in each.devices) if is_outgoing else ()
+    offered = {device.id for each in wanted.values() for device in each.devices} if outgoing else ()
+    parts = (device for inventory in outgoing for device in inventory.devices if device.id in offered)
     found = {
-        **{device.id: TO_BE_CUT for device in outgoing if not device.is_whole},
+        **{device.id: TO_BE_CUT for device in parts if not device.is_whole},
         **find_withheld(wanted, held, forms.parts if forms is not None else {}),
     }
     return {device: Withheld(why, before[device].since if device in before else epoch) for device, why in found.items()}
@@ -81,7 +82,7 @@ def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:
 
     Such a device can be held from a time when it was offered in a third form.
     """
-    before, after = (forms_of(advertise(gateway.state, each)) for each in (gateway.rules, rules))
+    before, after = (forms_of(gateway.offer(each).wanted) for each in (gateway.rules, rules))
     return any(before.get(device) != form for device, form in after.items())
 
 

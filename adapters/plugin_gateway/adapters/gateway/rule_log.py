@@ -1,6 +1,7 @@
 """Logs what the rules for resources do not offer, and which of them may be a mistake: once while it lasts."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, Inventory
@@ -16,17 +17,22 @@ class RuleLog:
         self._unmatched: tuple[Device, ...] = ()
         self._excluded: tuple[Device, ...] = ()
         self._doubts: tuple[str, ...] = ()
-        self._seen: tuple[Inventory | None, Sequence[ResourceRule]] = (None, ())
+        self._seen: Sequence[object] = ()
 
-    def look(self, state: State, rules: Sequence[ResourceRule]) -> None:
-        """Log what is not the same as before."""
-        seen = (state.inventory, rules)
-        if state.inventory is None or all(new is old for new, old in zip(seen, self._seen, strict=True)):
+    def look(self, states: Sequence[State], rules: Sequence[ResourceRule]) -> None:
+        """Log what is not the same as before. ``states`` are those of all backends.
+
+        A rule can be about a backend that has not answered. So rules are doubted when all have.
+        """
+        inventories = [state.inventory for state in states if state.inventory is not None]
+        seen = (rules, *inventories)
+        if not inventories or all(new is old for new, old in zip_longest(seen, self._seen)):
             return
         self._seen = seen
-        self._log_unmatched(unmatched(state, rules))
-        self._log_excluded(excluded(state, rules))
-        doubts = _doubts(state.inventory, rules) if any(rule.origin for rule in rules) else ()
+        self._log_unmatched(tuple(each for state in states for each in unmatched(state, rules)))
+        self._log_excluded(tuple(each for state in states for each in excluded(state, rules)))
+        has_doubts = len(inventories) == len(states) and any(rule.origin for rule in rules)
+        doubts = _doubts(inventories, rules) if has_doubts else ()
         for doubt in doubts:
             if doubt not in self._doubts:
                 log.warning("a rule for resources may be a mistake", problem=doubt)
@@ -49,7 +55,7 @@ class RuleLog:
             log.info("devices that a rule excludes are not offered", count=len(devices), devices=named)
 
 
-def _doubts(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[str, ...]:
-    from plugin_gateway.core.resources.rule_reasons import doubtful  # noqa: PLC0415 - only where somebody wrote rules
+def _doubts(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> tuple[str, ...]:
+    from plugin_gateway.core.resources.rule_reasons import doubtful_in_all  # noqa: PLC0415 - where somebody wrote rules
 
-    return tuple(each.words(rules) for each in doubtful(inventory, rules))
+    return tuple(each.words(rules) for each in doubtful_in_all(inventories, rules))

@@ -58,6 +58,18 @@ class DriverStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackendStatus:
+    """A backend: one kind of driver, with its devices."""
+
+    name: str
+    driver: DriverStatus
+    has_answered: bool
+    """Whether its driver has shown its devices since the gateway started."""
+    device_count: int
+    """How many devices its driver shows, with their parts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigurationFile:
     """The configuration file of the gateway."""
 
@@ -192,6 +204,8 @@ class DeviceStatus:
     """Null if the driver does not show it now."""
     pci_address: str | None = None
     """Empty if it is not known. Null if the driver does not show it now."""
+    backend: str | None = None
+    """The backend whose driver shows it. Null if there is only one, or it does not show it now."""
     resource: str | None = None
     """The resource under which it is offered. Null if it is not offered."""
     replicas: int | None = None
@@ -319,6 +333,9 @@ class Status(ProcessStatus):
     version: int = VERSION
     """1. A field that is added does not change it."""
     driver: DriverStatus
+    """That of the first backend."""
+    backends: tuple[BackendStatus, ...] = ()
+    """All backends, in the order of `--backend`. Empty if the gateway is too old to say it."""
     resources: tuple[OfferedResource, ...]
     """The resources that are offered to the kubelet."""
     devices: tuple[DeviceStatus, ...]
@@ -332,6 +349,13 @@ class Status(ProcessStatus):
     device_count: CountStatus = CountStatus()
     conflicts: tuple[ConflictStatus, ...] = ()
     """The conflicts with other device plugins."""
+
+    @property
+    def drivers(self) -> Sequence[tuple[str | None, DriverStatus]]:
+        """The driver of each backend, with the name of the backend if there are several."""
+        if len(self.backends) > 1:
+            return [(each.name, each.driver) for each in self.backends]
+        return [(None, self.driver)]
 
     @property
     def unhealthy(self) -> Sequence[DeviceStatus]:

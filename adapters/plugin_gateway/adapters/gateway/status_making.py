@@ -1,15 +1,16 @@
 """Makes the status from the gateway."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.status import (
+    BackendStatus,
     ConflictStatus,
     DeviceStatus,
     DriverStatus,
@@ -19,13 +20,17 @@ from plugin_gateway.adapters.gateway.status import (
     RepeatedEvidence,
     Status,
 )
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.history import ResourceStatus
-from plugin_gateway.core.devices import Device, DeviceId, FaultId, PhysicalDevice
+from plugin_gateway.core.devices import Device, DeviceId, FaultId, PhysicalDevice, RejectedDevice
 from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.rules import takers
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.resources.side_by_side import NameTaken
 
 HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
 """A pod holds the device in another form, such as another resource. No policy decides about it."""
@@ -41,24 +46,34 @@ class _Offer(NamedTuple):
 NOT_OFFERED = _Offer(None, None)
 
 
-def make_status(gateway: Gateway, counter: DeviceCounter, released: Released | None, process: ProcessStatus) -> Status:
-    """Return the status of this moment. ``released`` says whether an operator has released the driver."""
-    state = gateway.state
+def make_status(
+    gateway: Gateway, counter: DeviceCounter, released: Mapping[str, Released], process: ProcessStatus
+) -> Status:
+    """Return the status of this moment. ``released`` has the backends whose driver an operator has released."""
     offers = _offers(gateway)
+    inventories = [state.inventory for state in gateway.states if state.inventory is not None]
     return Status(
         **{field.name: getattr(process, field.name) for field in fields(process)},
-        driver=_driver(state, released),
+        driver=_driver(gateway.state, released.get(gateway.backends[0].name)),
+        backends=tuple(_backend(each, released.get(each.name)) for each in gateway.backends),
         resources=tuple(map(_resource, gateway.registrar.status())),
-        devices=(
-            *(_present(gateway, device, offers.get(device.id, NOT_OFFERED)) for device in state.devices),
-            *(_not_given_out(gateway, physical) for physical in _without_devices(state)),
+        devices=tuple(each for state in gateway.states for each in _shown(gateway, state, offers)),
+        absent=tuple(
+            health_of(gateway, device) for state in gateway.states for device in state.faults if not state.has(device)
         ),
-        absent=tuple(health_of(gateway, device) for device in state.faults if not state.has(device)),
-        rejected=state.inventory.rejected if state.inventory is not None else (),
-        set_aside=state.inventory.set_aside if state.inventory is not None else (),
+        rejected=(*(each for known in inventories for each in known.rejected), *map(_rejected, gateway.taken)),
+        set_aside=tuple(each for known in inventories for each in known.set_aside),
         device_count=counter.status(),
         conflicts=tuple(map(_conflict, gateway.conflicts)),
     )
+
+
+def _shown(gateway: Gateway, state: State, offers: Mapping[DeviceId, _Offer]) -> Iterator[DeviceStatus]:
+    """Yield the devices that the driver of one backend shows."""
+    for device in state.devices:
+        yield _present(gateway, device, offers.get(device.id, NOT_OFFERED))
+    for physical in _without_devices(state):
+        yield _described(gateway, physical.id, physical, physical.id)
 
 
 def _without_devices(state: State) -> Iterable[PhysicalDevice]:
@@ -69,7 +84,7 @@ def _without_devices(state: State) -> Iterable[PhysicalDevice]:
 
 def health_of(gateway: Gateway, device: FaultId) -> DeviceStatus:
     """Return the health of a physical device or of a part by itself. One that is only withheld is unhealthy as well."""
-    fault, withheld = gateway.state.faults.get(device), gateway.withheld.get(DeviceId(device))
+    fault, withheld = gateway.backend_of(device).state.faults.get(device), gateway.withheld.get(DeviceId(device))
     if fault is not None:
         return _unhealthy(gateway, device, fault)
     if withheld is None:
@@ -86,7 +101,8 @@ def health_of(gateway: Gateway, device: FaultId) -> DeviceStatus:
 
 def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
     """Return the health of a device that has a fault. An operator's word is enough for one that is not there."""
-    left = gateway.backend.quiet_left(fault)
+    backend = gateway.backend_of(device)
+    left = backend.quiet_left(fault)
     return DeviceStatus(
         id=device,
         health=fault.stage,
@@ -94,7 +110,7 @@ def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
         since=fault.since,
         needs=fault.lacks + (f", {math.ceil(left)} s of it are left" if left is not None else ""),
         quiet_left=left,
-        clear_helps=fault.is_clearable or not gateway.state.has(device),
+        clear_helps=fault.is_clearable or not backend.state.has(device),
         hides_reset=fault.hides_reset,
         evidence=fault.evidence,
     )
@@ -102,17 +118,22 @@ def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
 
 def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
     """Return how each device is offered. One that is not is left out."""
-    state, rules = gateway.state, gateway.rules
-    chosen = zip(state.devices, takers(state.devices, rules), strict=True)
+    rules, taken = gateway.rules, {device for each in gateway.taken for device in each.devices}
+    chosen = (
+        pair for state in gateway.states for pair in zip(state.devices, takers(state.devices, rules), strict=True)
+    )
     named = [
-        (device, rules[taker].name_for(device), rules[taker].sharing) for device, taker in chosen if taker is not None
+        (device, rules[taker].name_for(device), rules[taker].sharing)
+        for device, taker in chosen
+        if taker is not None and device.id not in taken
     ]
     return {device.id: _Offer(name, sharing.replicas) for device, name, sharing in named if name is not None}
 
 
 def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
     """Return a device with its health. What its physical device has, it has too."""
-    physical, unhealthy = device.physical, gateway.state.fault_of(device.id) or device.id
+    state = gateway.backend_of(device.id).state
+    physical, unhealthy = device.physical, state.fault_of(device.id) or device.id
     if device.is_whole:
         return replace(_described(gateway, unhealthy, physical, physical.id), **offer._asdict())
     return replace(
@@ -126,24 +147,37 @@ def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
     )
 
 
-def _not_given_out(gateway: Gateway, physical: PhysicalDevice) -> DeviceStatus:
-    return _described(gateway, physical.id, physical, physical.id)
-
-
 def _described(gateway: Gateway, unhealthy: FaultId, physical: PhysicalDevice, *ids: FaultId) -> DeviceStatus:
     """Return the health of ``unhealthy``, with the facts of the physical device, and what was reported of ``ids``."""
+    backend = gateway.backend_of(physical.id)
     return replace(
         health_of(gateway, unhealthy),
         index=physical.index,
         product=physical.product,
         pci_address=physical.pci_address,
-        reported=tuple(what for each in ids for what in gateway.state.reported.get(each, {}).values()),
-        repeated=tuple(_repeated(count) for each in ids for count in gateway.backend.progress_of(each)),
+        backend=physical.backend or None,
+        reported=tuple(what for each in ids for what in backend.state.reported.get(each, {}).values()),
+        repeated=tuple(_repeated(count) for each in ids for count in backend.progress_of(each)),
     )
 
 
 def _repeated(each: Progress) -> RepeatedEvidence:
     return RepeatedEvidence(what=words_of(each.kind), **each._asdict())
+
+
+def _backend(backend: WatchedBackend, released: Released | None) -> BackendStatus:
+    return BackendStatus(
+        name=backend.name,
+        driver=_driver(backend.state, released),
+        has_answered=backend.state.inventory is not None,
+        device_count=len(backend.state.devices),
+    )
+
+
+def _rejected(taken: "NameTaken") -> RejectedDevice:
+    from plugin_gateway.core.resources.side_by_side import TODO_NAME  # noqa: PLC0415 - only with several backends
+
+    return RejectedDevice(", ".join(taken.devices), str(taken), TODO_NAME)
 
 
 def _driver(state: State, released: Released | None) -> DriverStatus:

@@ -10,11 +10,11 @@ from plugin_gateway.adapters.gateway.change_log import log_changes
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.support.tap import tap
-from plugin_gateway.core.devices import FaultId
+from plugin_gateway.core.devices import FaultId, seen_by
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Fault, Moment
-from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, Observation
+from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, InventorySeen, Observation
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
@@ -57,6 +57,7 @@ class WatchedBackend:
     def __init__(
         self,
         *,
+        name: str,
         observations: ObservationQueue,
         silent_for: Callable[[], float],
         health: HealthPolicy,
@@ -64,12 +65,19 @@ class WatchedBackend:
         state: State | None = None,
         keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
         now: Callable[[], Moment] = _now,
+        is_alone: bool = True,
     ) -> None:
         """Begin with what is known. `run` takes what is reported.
+
+        ``name`` is that of the backend. Unless it ``is_alone``, its devices, the log and recordings say it.
 
         ``state`` is what an earlier instance left. ``keep`` is called with every new state and its changes.
         ``silent_for`` returns the seconds since the last sign of the driver.
         """
+        self.name = name
+        """No other backend of this gateway has it."""
+        self._label = {} if is_alone else {"backend": name}
+        """What a line of a log or recording says beside all else."""
         self.health = health
         """The decisions about health that are in force."""
         self.fails_without_devices = fails_without_devices
@@ -105,7 +113,7 @@ class WatchedBackend:
     def clear(self, device: FaultId) -> None:
         """Apply an operator's `health clear`. Problems that last still count."""
         if tap.note is not None:
-            tap.note("cleared", device=device)
+            tap.note("cleared", device=device, **self._label)
         self._conclude(*clear(self.state, device, self._now(), self.health))
         self._changed()
 
@@ -193,26 +201,33 @@ class WatchedBackend:
         silence = self.silent_for()
         changes = self._conclude(*wait(self.state, self._now(), self.health, silence))
         if tap.note is not None and changes.health:
-            tap.note("waited", silence=silence)
+            tap.note("waited", silence=silence, **self._label)
 
     def _advance(self, observation: Observation) -> bool:
         """Apply an observation. Returns whether the health of a device changed."""
+        if self._label and isinstance(observation, InventorySeen):
+            observation = InventorySeen(seen_by(self.name, observation.inventory))
         if tap.note is not None:
-            tap.note("seen", observation=observation)
+            tap.note("seen", observation=observation, **self._label)
         changes = self._conclude(*advance(self.state, observation, self._now(), self.health))
         if self.fails_without_devices and self.state.inventory is None:
             if self.state.driver_problem:
-                raise DriverUnavailableError(self.state.driver_problem)
+                raise DriverUnavailableError(self._of_backend(self.state.driver_problem))
             if isinstance(observation, DriverSilence) and observation.seconds >= FIRST_LOOK_TIMEOUT:
-                raise DriverUnavailableError(f"the driver has not answered for {observation.seconds:.0f} s")
+                raise DriverUnavailableError(
+                    self._of_backend(f"the driver has not answered for {observation.seconds:.0f} s")
+                )
         return bool(changes.health)
+
+    def _of_backend(self, problem: str) -> str:
+        return f"backend {self.name}: {problem}" if self._label else problem
 
     def _conclude(self, state: State, changes: Changes) -> Changes:
         """Store the new state, and keep, count and log its changes."""
         self.state = state
         self._keep(state, changes)
         self.counted.count(changes, self.health)
-        log_changes(changes)
+        log_changes(changes, self._label.get("backend"))
         return changes
 
     def _changed(self) -> None:

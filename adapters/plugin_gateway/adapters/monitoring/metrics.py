@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -59,6 +60,17 @@ def _holders(kubelet_dir: Path) -> tuple[Holder, ...] | None:
     if checkpoint is None:
         return None
     return tuple(holder for holder in mark_gone(checkpoint.holders, kubelet_dir) if not holder.is_gone)
+
+
+_Counted = TypeVar("_Counted")
+
+
+def _sum(counters: Iterable[Counter[_Counted]]) -> Counter[_Counted]:
+    """Return what all backends counted together."""
+    total: Counter[_Counted] = Counter()
+    for each in counters:
+        total.update(each)
+    return total
 
 
 class _Collector:
@@ -120,7 +132,7 @@ class _Collector:
         metric = GaugeMetricFamily(
             "plugin_gateway_devices_by_kind", "Devices by kind, and by size for parts.", labels=("kind", "profile")
         )
-        kinds = Counter((device.kind, device.profile) for device in self._gateway.state.devices)
+        kinds = Counter((device.kind, device.profile) for state in self._gateway.states for device in state.devices)
         for (kind, profile), count in kinds.most_common(MAX_KINDS):
             metric.add_metric((kind, profile), count)
         return metric
@@ -166,7 +178,7 @@ class _Collector:
         if found.expected is not None and found.present is not None:
             expected.add_metric((), found.expected)
             present.add_metric((), found.present)
-        if self._gateway.state.inventory is not None:
+        if any(state.inventory is not None for state in self._gateway.states):
             rejected.add_metric((), len(status.rejected))
         yield from (expected, present, rejected)
 
@@ -179,15 +191,17 @@ class _Collector:
             "plugin_gateway_evidence", "Evidence that changed the health of no device.", labels=("evidence", "meaning")
         )
         taken_out, noted = self._begun()
-        for (stage, reason), count in {**taken_out, **self._gateway.backend.counted.transitions}.items():
+        counted = [backend.counted for backend in self._gateway.backends]
+        for (stage, reason), count in {**taken_out, **_sum(each.transitions for each in counted)}.items():
             transitions.add_metric((stage.value, reason), count)
-        for (what, significance), count in {**noted, **self._gateway.backend.counted.evidence}.items():
+        for (what, significance), count in {**noted, **_sum(each.evidence for each in counted)}.items():
             evidence.add_metric((what, significance.token), count)
         yield from (transitions, evidence)
 
     def _begun(self) -> tuple[Mapping[tuple[Stage, str], int], Mapping[tuple[str, Significance], int]]:
-        policy, taken_out, noted = self._gateway.backend.health, {}, {}
-        generations = {device.generation for device in self._gateway.state.physical} or {""}
+        policy, taken_out, noted = self._gateway.backends[0].health, {}, {}
+        physical = [device for state in self._gateway.states for device in state.physical]
+        generations = {device.generation for device in physical} or {""}
         for kind in policy.kinds:
             for action in {policy.about(kind, generation).action for generation in generations}:
                 if action.needs is not None:
@@ -198,12 +212,21 @@ class _Collector:
         return taken_out, noted
 
     def _driver(self, status: Status) -> Iterator[Metric]:
-        up = self._gateway.state.inventory is not None and status.driver.problem is None
-        yield GaugeMetricFamily("plugin_gateway_driver_up", "Whether the driver answers.", value=up)
+        """Yield whether the drivers answer: all of them, and each."""
+        up = {each.name: each.has_answered and each.driver.problem is None for each in status.backends}
+        yield GaugeMetricFamily(
+            "plugin_gateway_driver_up", "Whether the driver answers, of every backend.", value=all(up.values())
+        )
+        backends = GaugeMetricFamily(
+            "plugin_gateway_backend_up", "Whether the driver of a backend answers.", labels=("backend",)
+        )
+        for name, is_up in up.items():
+            backends.add_metric((name,), is_up)
+        yield backends
         yield GaugeMetricFamily(
             "plugin_gateway_driver_last_sign_timestamp_seconds",
-            "When the driver gave its last sign.",
-            value=time.time() - self._gateway.backend.silent_for(),
+            "When the driver gave its last sign, the most silent one if there are several.",
+            value=time.time() - max(backend.silent_for() for backend in self._gateway.backends),
         )
 
     def _configuration(self, status: Status) -> Iterator[Metric]:

@@ -39,6 +39,31 @@ def describe_health(state: State, remedies: Remedies, device_word: str) -> Mappi
     }
 
 
+def describe_side_by_side(states: Mapping[str, State], remedies: Remedies, device_word: str) -> Mapping[str, Any]:
+    """Return the document for several backends: all devices in one list, and in `backends` a document for each.
+
+    `driver` is that of the first one. All devices are healthy if those of each backend are known to be.
+    """
+    each = {name: describe_health(state, remedies, device_word) for name, state in states.items()}
+    verdicts = [document["healthy"] for document in each.values()]
+    entries = [entry for document in each.values() for entry in document["devices"]]
+    entries.sort(key=lambda entry: entry["health"] == Stage.HEALTHY.value)
+    left_out = sum(document["devices_left_out"] for document in each.values()) + max(len(entries) - MAX_DEVICES, 0)
+    troubles = [f"{name}: {document['summary']}" for name, document in each.items() if not document["healthy"]]
+    return {
+        **next(iter(each.values())),
+        "healthy": False if False in verdicts else None if None in verdicts else True,
+        "summary": ("; ".join(troubles) or f"every {device_word} is healthy")[:MAX_SUMMARY],
+        "device_count": sum(document["device_count"] for document in each.values()),
+        "devices": entries[:MAX_DEVICES],
+        "devices_left_out": left_out,
+        "backends": [
+            {"name": name, **{key: document[key] for key in ("healthy", "summary", "driver", "device_count")}}
+            for name, document in each.items()
+        ],
+    }
+
+
 def _summary(state: State, remedies: Remedies, device_word: str) -> str:
     """Return what is wrong in one line, as in the condition of the node."""
     if state.inventory is None:

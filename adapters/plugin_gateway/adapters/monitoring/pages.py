@@ -1,13 +1,14 @@
 """The paths that `--listen` serves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.adapters.gateway.status_document import encode
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
-from plugin_gateway.adapters.monitoring.node_health import describe_health
+from plugin_gateway.adapters.monitoring.node_health import describe_health, describe_side_by_side
 from plugin_gateway.adapters.support.terminal import as_json, printable
 from plugin_gateway.core.health.remedies import Remedies
 
@@ -19,15 +20,15 @@ JSON = "application/json"
 def make_pages(
     gateway: Gateway,
     status: Callable[[], Status],
-    is_watching: Callable[[], bool],
+    is_watching: Mapping[str, Callable[[], bool]],
     *,
     remedies: Remedies,
     device_word: str,
 ) -> Pages:
     """Return the pages of one gateway.
 
-    ``is_watching`` returns whether the thread that watches the driver is alive. ``remedies`` and ``device_word`` are
-    the vendor's, for `/health`.
+    ``is_watching`` has for each backend whether the thread that watches its driver is alive. ``remedies`` and
+    ``device_word`` are the vendor's, for `/health`.
     """
     measured = metrics.Metrics(gateway, status)
 
@@ -40,7 +41,7 @@ def make_pages(
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
         "/status": lambda: _json(encode(status())),
-        "/health": lambda: _json(describe_health(gateway.state, remedies, device_word)),
+        "/health": lambda: _json(_health(gateway, remedies, device_word)),
     }
 
 
@@ -48,12 +49,22 @@ def _json(value: object) -> Page:
     return Page(f"{as_json(value)}\n", JSON)
 
 
-def _problems(gateway: Gateway, is_watching: Callable[[], bool]) -> list[str]:
+def _health(gateway: Gateway, remedies: Remedies, device_word: str) -> Mapping[str, object]:
+    states = {backend.name: backend.state for backend in gateway.backends}
+    if len(states) == 1:
+        return describe_health(gateway.state, remedies, device_word)
+    return describe_side_by_side(states, remedies, device_word)
+
+
+def _problems(gateway: Gateway, is_watching: Mapping[str, Callable[[], bool]]) -> list[str]:
     """Return the problems that a restart could fix. That there is an answer at all shows that the event loop runs."""
-    ailments = [] if is_watching() else ["nobody watches the driver"]
-    state = gateway.state
-    if state.driver_is_gone and state.restart_may_help:
-        ailments.append(f"the driver cannot be opened from this process any more: {state.driver_problem}")
+    ailments = []
+    for backend in gateway.backends:
+        state, whose = backend.state, _whose(gateway, backend)
+        if not is_watching[backend.name]():
+            ailments.append(f"{whose}nobody watches the driver")
+        if state.driver_is_gone and state.restart_may_help:
+            ailments.append(f"{whose}the driver cannot be opened from this process any more: {state.driver_problem}")
     return ailments + [f"{name} has no socket" for name in gateway.registrar.without_socket()]
 
 
@@ -62,17 +73,26 @@ def _unready(gateway: Gateway) -> list[str]:
 
     A gateway that stands by is ready if the other one answers it, because it takes over as soon as that one leaves.
     """
-    state, problems = gateway.state, []
-    if state.unserved:
-        problems.append(f"no driver serves the devices of this machine ({state.unserved}): {state.driver_problem}")
-    if state.inventory is not None and not state.inventory.devices:
-        problems += [f"{each.place} cannot be offered: {each.problem}" for each in state.inventory.rejected]
-    unserved = [each for each in gateway.registrar.status() if each.stream_opened is None]
+    problems = []
+    for backend in gateway.backends:
+        state, whose = backend.state, _whose(gateway, backend)
+        if state.unserved:
+            unserved = f"no driver serves the devices of this machine ({state.unserved}): {state.driver_problem}"
+            problems.append(f"{whose}{unserved}")
+        if state.inventory is not None and not state.inventory.devices:
+            found = state.inventory.rejected
+            problems += [f"{whose}{each.place} cannot be offered: {each.problem}" for each in found]
+    unregistered = [each for each in gateway.registrar.status() if each.stream_opened is None]
     return problems + [
         f"{each.resource} is not registered{_STANDS_BY if each.stands_by else ''}"
-        for each in unserved
+        for each in unregistered
         if not (each.stands_by and each.others_answer)
     ]
+
+
+def _whose(gateway: Gateway, backend: WatchedBackend) -> str:
+    """Return the words before a problem of a backend. None are needed if it is the only one."""
+    return f"backend {backend.name}: " if len(gateway.backends) > 1 else ""
 
 
 def _verdict(problems: list[str]) -> Page:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, OfferedResource, Status
+from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.support.terminal import printable
 
 _STYLE = """
@@ -36,19 +36,34 @@ def render(status: Status) -> str:
 
 
 def _problems(status: Status) -> Sequence[str]:
-    driver, file = status.driver, status.configuration_file
+    file = status.configuration_file
     found = [
         ("the configuration file", "it was changed after it was read" if file is not None and file.changed else None),
-        ("the driver", driver.problem),
-        ("the driver's events", driver.events_problem),
-        ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None),
+        *(
+            (f"backend {backend}: {what}" if backend is not None else what, problem)
+            for backend, driver in status.drivers
+            for what, problem in _driver_problems(driver)
+        ),
         ("the configuration file", status.configuration_problem),
         ("devices are missing", status.device_count.problem),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
         *(("another device plugin", each.what) for each in status.conflicts),
     ]
     paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
-    return [f"<p>driver {_text(driver.version or 'of unknown version')}</p>", _number(status.device_count), *paragraphs]
+    drivers = [
+        f"<p>{_text(f'backend {backend}, ' if backend is not None else '')}"
+        f"driver {_text(driver.version or 'of unknown version')}</p>"
+        for backend, driver in status.drivers
+    ]
+    return [*drivers, _number(status.device_count), *paragraphs]
+
+
+def _driver_problems(driver: DriverStatus) -> Sequence[tuple[str, str | None]]:
+    return (
+        ("the driver", driver.problem),
+        ("the driver's events", driver.events_problem),
+        ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None),
+    )
 
 
 def _number(number: CountStatus) -> str:

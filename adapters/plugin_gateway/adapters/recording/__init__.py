@@ -12,6 +12,9 @@ and `kept_back`, which say what others on the node did. In version 1 the end of 
 it, there is no line `waited`, and there is no last line `end`. So nothing can tell whether a recording of version 1 is
 complete.
 
+Where a gateway has several backends, the first line names them in their order, and each line about the devices or the
+driver of one has its name as `backend`.
+
 A thread writes the file, and nothing waits for the disk. Up to 10,000 lines wait for it. If there are more, lines are
 lost; the log says so, and a line `lost` says in the recording how many are missing. After an error of the disk nothing
 more is written. A line that could be written only in part is removed again. A recording that fails has no effect on the

@@ -34,11 +34,11 @@ class RecordingError(GatewayError):
     """The file cannot be created."""
 
 
-def begin_recording(settings: Settings, before: State) -> "Recorder | None":
+def begin_recording(settings: Settings, before: Mapping[str, State]) -> "Recorder | None":
     """Begin a recording, and return its recorder; None if there are too many recordings of this name.
 
-    ``before`` is the state that an earlier instance left. It is recorded too, because it decides what the kubelet is
-    sent.
+    ``before`` is the state that an earlier instance left of each backend. It is recorded too, because it decides what
+    the kubelet is sent.
 
     A file is never overwritten. If it exists, the new recording gets the next free number. A gateway that is restarted
     can therefore always start.
@@ -60,8 +60,9 @@ def begin_recording(settings: Settings, before: State) -> "Recorder | None":
     say("recording", path=path, instead_of=settings.record if path != settings.record else None)
     head = {"written_by": about(settings.node_name)._asdict(), **plain(configuration_of(settings))}
     recorder = Recorder(path, descriptor, head)
-    if before != State():
-        recorder.note_recalled(before)
+    for backend, state in before.items():
+        if state != State():
+            recorder.note_recalled(state, backend if settings.backends else None)
     tap.note = recorder.note
     return recorder
 
@@ -87,6 +88,7 @@ def configuration_of(settings: Settings) -> Configuration:
         dev_root=settings.dev_root,
         preferred_allocation=settings.preferred_allocation,
         shared_devices_allocation_policy=settings.shared_devices_allocation_policy,
+        backends=settings.backends,
         health=settings.health,
     )
 
@@ -128,11 +130,16 @@ class Recorder:
         if is_first:
             log.warning("the recording loses lines", path=self._path, hint="record to a disk that is fast enough")
 
-    def note_recalled(self, state: State) -> None:
-        """Record the state that an earlier instance left, with the uptime, because its times are uptimes."""
+    def note_recalled(self, state: State, backend: str | None) -> None:
+        """Record the state that an earlier instance left, with the uptime, because its times are uptimes.
+
+        ``backend`` is the one that it is about, if there are several.
+        """
         from plugin_gateway.adapters.gateway.health_document import encode  # noqa: PLC0415 - only where something was left
 
-        self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=encode(remember(state, SOME_BOOT)))
+        label = {} if backend is None else {"backend": backend}
+        memory = encode(remember(state, SOME_BOOT))
+        self.note("recalled", uptime=time.clock_gettime(time.CLOCK_BOOTTIME), memory=memory, **label)
 
     def note_configured(self, settings: Settings) -> None:
         """Record the settings that are in force from now on."""

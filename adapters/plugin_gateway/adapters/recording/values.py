@@ -60,6 +60,8 @@ class Configuration:
     dev_root: str
     preferred_allocation: AllocationPreference = AllocationPreference.BEST
     shared_devices_allocation_policy: SharedPolicy = SharedPolicy.DISTRIBUTED
+    backends: tuple[str, ...] = ()
+    """The names of the backends in their order, if there are several. Lines say then which of them they are about."""
     health: HealthPolicy
 
     @property

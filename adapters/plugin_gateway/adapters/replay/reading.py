@@ -114,12 +114,12 @@ def _configuration(value: object) -> Configuration:
 _LINES: Mapping[str, Mapping[str, Read[Any]]] = {
     "kubelet": {"is_there": truth},
     "replaced": {"is_same_file": truth},
-    "recalled": {"uptime": number, "memory": lambda value: accepted(decode)(value).memory},
-    "cleared": {"device": READERS[DeviceId]},
+    "recalled": {"backend": text, "uptime": number, "memory": lambda value: accepted(decode)(value).memory},
+    "cleared": {"backend": text, "device": READERS[DeviceId]},
     "withheld": {"devices": READERS[tuple[DeviceId, ...]]},
-    "waited": {"silence": number},
+    "waited": {"backend": text, "silence": number},
     "configured": {"configuration": _configuration},
-    "seen": {"observation": read_observation},
+    "seen": {"backend": text, "observation": read_observation},
     "register": {"api_version": text, "request": _message},
     "answered": {"api_version": text, "request": _message, "code": _status, "words": text},
     "opened": {"stream": text, "service": name, "resource": text, "agent": name},
@@ -241,6 +241,8 @@ def _happening(line: int, value: dict[str, Any], version: int) -> Happening:
     at = within("t", number, value.get("t"))
     if what == "ended" and version == 1:
         value["by"] = None  # version 1 has no such field
+    if "backend" in _LINES[what]:
+        value.setdefault("backend", "")  # there is only one, and it has no name
     if what == "configured":
         value = {"configuration": value}
     found = fields(_LINES[what])(value)

@@ -51,9 +51,9 @@ class Stage:
         self.compared = 0
         """Registrations, lists and answers that were compared with the recorded ones."""
         self._acts: Mapping[str, Callable[[Fields], None]] = {
-            "seen": lambda fields: self._offering.see(fields["observation"], self._at),
-            "waited": lambda fields: self._offering.wait(fields["silence"], self._at),
-            "cleared": lambda fields: self._offering.clear(fields["device"], self._at),
+            "seen": lambda fields: self._offering.see(fields["observation"], self._at, fields["backend"]),
+            "waited": lambda fields: self._offering.wait(fields["silence"], self._at, fields["backend"]),
+            "cleared": lambda fields: self._offering.clear(fields["device"], self._at, fields["backend"]),
             "withheld": lambda fields: self._offering.withhold(fields["devices"], self._at),
             "configured": self._configure,
             "kubelet": lambda fields: self._registrations.see_kubelet(is_there=fields["is_there"], at=self._at),
@@ -223,7 +223,7 @@ class Stage:
             return granted
 
         def prefer(request: PreferenceRequest) -> Sequence[str]:
-            known = known_of(offer.advertisement, self._offering.links)
+            known = known_of(offer.advertisement, offer.links)
             return preferred(known, request, self._offering.configuration.preferences)
 
         methods = dict(dialect.answers(grant, prefer)) if dialect else {}

@@ -21,6 +21,7 @@ class Condition(Enum):
     PRODUCT = "product"
     PROFILE = "profile"
     KIND = "kind"
+    BACKEND = "backend"
 
 
 _CONDITIONS = {
@@ -30,6 +31,7 @@ _CONDITIONS = {
     "products": Condition.PRODUCT,
     "profiles": Condition.PROFILE,
     "kinds": Condition.KIND,
+    "backends": Condition.BACKEND,
 }
 """The conditions by the field of the selector."""
 
@@ -79,6 +81,7 @@ def missed(selector: Selector, device: Device) -> Missed | None:
         "products": device.physical.product,
         "profiles": device.profile,
         "kinds": device.kind,
+        "backends": device.physical.backend,
     }
     allowed = map(place_words, selector.places) if name == "places" else getattr(selector, name)
     return Missed(_CONDITIONS[name], tuple(allowed), found[name])
@@ -176,6 +179,12 @@ def doubtful(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[Doubt
     return tuple(
         each for number, rule in enumerate(rules) if rule.origin for each in _doubts(number, rule, inventory, chosen)
     )
+
+
+def doubtful_in_all(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> tuple[DoubtfulRule, ...]:
+    """Return the rules that may be a mistake by each of these inventories, which are those of all backends."""
+    found = [doubtful(each, rules) for each in inventories]
+    return tuple(each for each in found[0] if all(each in others for others in found[1:])) if found else ()
 
 
 def _doubts(

@@ -38,10 +38,12 @@ class Selector:
     profiles: tuple[str, ...] = ()
     """Shell patterns for the profile of a part. A whole device has no profile."""
     kinds: tuple[Kind, ...] = ()
+    backends: tuple[str, ...] = ()
+    """Names of backends. With only one backend on the node, none of its devices has a name to match."""
 
     def __post_init__(self) -> None:
         """Reject an empty text, because it matches nothing."""
-        for name in ("ids", "addresses", "products", "profiles", "kinds"):
+        for name in ("ids", "addresses", "products", "profiles", "kinds", "backends"):
             if "" in getattr(self, name):
                 raise InvalidValueError(f"selector: '' in {name} matches no device; '*' is the pattern for every one")
 
@@ -64,6 +66,8 @@ class Selector:
             yield "profiles", bool(device.profile) and _fits(device.profile, self.profiles)
         if self.kinds:
             yield "kinds", device.kind in self.kinds
+        if self.backends:
+            yield "backends", physical.backend in self.backends
 
     def __str__(self) -> str:
         given = {
@@ -73,6 +77,7 @@ class Selector:
             "index ": tuple(map(place_words, self.places)),
             "PCI address ": self.addresses,
             "kind ": self.kinds,
+            "backend ": self.backends,
         }
         return " and ".join(f"{what}{' or '.join(values)}" for what, values in given.items() if values) or EVERY_PRODUCT
 

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
@@ -12,9 +12,10 @@ from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
-from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.devices import Inventory, seen_by
 from plugin_gateway.core.health.remedies import Remedies
 from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources.rules import ResourceRule
 
 DESCRIPTION = """\
 Looks at the kubelet, the gateway that runs here, the driver and the node. It looks with
@@ -51,19 +52,25 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
     view = view_as_the_gateway(parsed, parts)
     settings = view.settings
-    backend = parts.make_backend(settings.backend, settings.container_driver_root, "", settings.mig_strategy)
-    log_problem = parts.kernel_log_problem(settings.backend, settings.kernel_log_path) if settings.kernel_log else None
-    return diagnose(view, backend, parts.remedies(), log_problem, as_json=parsed.json)
+    chosen = parts.backends(settings.backend)
+    backends = {
+        each.name: parts.make_backend(each.text, settings.container_driver_root, "", settings.mig_strategy)
+        for each in chosen
+    }
+    log_problem = parts.kernel_log_problem(chosen[0].text, settings.kernel_log_path) if settings.kernel_log else None
+    return diagnose(view, backends, parts.remedies(), log_problem, as_json=parsed.json)
 
 
-def diagnose(view: View, backend: Backend, remedies: Remedies, log_problem: str | None = None, *, as_json: bool) -> int:
+def diagnose(
+    view: View, backends: Mapping[str, Backend], remedies: Remedies, log_problem: str | None = None, *, as_json: bool
+) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
     ``log_problem`` is why the kernel's log cannot be read here, if the gateway was told to read it. What a gateway that
     runs says about that comes first.
     """
     findings = []
-    for finding in _findings(view, backend, remedies, log_problem):
+    for finding in _findings(view, backends, remedies, log_problem):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -72,7 +79,9 @@ def diagnose(view: View, backend: Backend, remedies: Remedies, log_problem: str 
     return _status(findings)
 
 
-def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str | None) -> Iterator[Finding]:
+def _findings(
+    view: View, backends: Mapping[str, Backend], remedies: Remedies, log_problem: str | None
+) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     settings = view.settings
     for problem in view.problems if "; ".join(view.problems) != view.refused else ():  # the gateway says it below
@@ -83,25 +92,40 @@ def _findings(view: View, backend: Backend, remedies: Remedies, log_problem: str
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
-    inventory = ask_driver(backend)
-    yield from node_checks.check_inventory(inventory, settings.resources)
+    inventories = yield from _check_backends(backends, settings.resources)
     yield from (hint(remark, "take it out, or correct the name") for remark in settings.remarks)
-    if isinstance(inventory, Inventory):
+    for inventory in inventories:
         yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
-        yield from kubelet_checks.check_checkpoint(
-            settings.kubelet_dir,
-            node_checks.offered_names(settings.resources, inventory),
-            inventory.ids,
-        )
-        yield from kubelet_checks.check_holders(settings.kubelet_dir, inventory.ids)
-        if settings.numa_hints:
-            yield from node_checks.check_numa(inventory)
+    if inventories and len(inventories) == len(backends):
+        ids = {each for inventory in inventories for each in inventory.ids}
+        names = [name for each in inventories for name in node_checks.offered_names(settings.resources, each)]
+        yield from kubelet_checks.check_checkpoint(settings.kubelet_dir, list(dict.fromkeys(names)), ids)
+        yield from kubelet_checks.check_holders(settings.kubelet_dir, ids)
+    for inventory in inventories if settings.numa_hints else ():
+        yield from node_checks.check_numa(inventory)
     yield from node_checks.check_limits()
     yield from node_checks.check_privileges(needs_mig=settings.mig_strategy != "none")
     yield from node_checks.check_state_directory(settings.state_dir)
     if settings.kernel_log and not is_told:
         yield gateway_checks.check_kernel_log(log_problem)
     yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
+
+
+def _check_backends(
+    backends: Mapping[str, Backend], rules: Sequence[ResourceRule]
+) -> Generator[Finding, None, Sequence[Inventory]]:
+    """Check what the driver of each backend shows. Returns it for those that answer."""
+    inventories = []
+    for name, backend in backends.items():
+        inventory = ask_driver(backend)
+        if isinstance(inventory, Inventory):
+            inventory = seen_by(name, inventory) if len(backends) > 1 else inventory
+            inventories.append(inventory)
+        for finding in node_checks.check_inventory(inventory, rules):
+            yield finding._replace(what=f"backend {name}: {finding.what}") if len(backends) > 1 else finding
+    if len(inventories) == len(backends):
+        yield from node_checks.check_rules(inventories, rules)
+    return inventories
 
 
 def _show(finding: Finding) -> None:

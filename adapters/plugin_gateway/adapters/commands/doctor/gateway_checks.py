@@ -43,7 +43,12 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, Non
     for gateway in gateways:
         found = f"{gateway.name} runs here, {gateway.role}" if len(gateways) > 1 else "a gateway runs here"
         yield from _check_one(gateway, found, remedies, is_first=gateway is gateways[0])
-    return any(each.status is not None and each.status.driver.kernel_log is not None for each in gateways)
+    return any(
+        driver.kernel_log is not None
+        for each in gateways
+        if each.status is not None
+        for _, driver in each.status.drivers
+    )
 
 
 def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
@@ -52,8 +57,10 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
     if status is None:
         yield _check_silent(gateway.problem)
         return
-    yield well(f"{found}{f', with driver {version}' if (version := status.driver.version) else ''}")
-    yield from _check_driver(status.driver, name)
+    versions = " and ".join(driver.version for _, driver in status.drivers if driver.version)
+    yield well(f"{found}{f', with driver {versions}' if versions else ''}")
+    for backend, driver in status.drivers:
+        yield from _check_driver(driver, name if backend is None else f"{name} (backend {backend})")
     yield from _check_configuration(status, name)
     if is_first:
         yield from _check_number(status.device_count)
@@ -72,7 +79,7 @@ def _check_silent(problem: ControlError | None) -> Finding:
 
 def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
     unhealthy = status.unhealthy
-    if status.driver.released is not None:
+    if any(driver.released is not None for _, driver in status.drivers):
         remedies = _during_release(remedies)
     holders = names_by_device(find_holders(Path(status.kubelet_dir)).holders) if unhealthy else {}
     for device in unhealthy:

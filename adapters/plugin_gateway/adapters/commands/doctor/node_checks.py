@@ -16,7 +16,7 @@ from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import excluded, kept_names, unmatched
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rule_reasons import doubtful
+from plugin_gateway.core.resources.rule_reasons import doubtful_in_all
 from plugin_gateway.core.resources.rules import ResourceRule, takers
 
 OWN_STATUS = Path("/proc/self/status")
@@ -79,18 +79,17 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
             f"{device.id} is not offered: no rule matches {device.physical.product!r}",
             "add a rule under resources in the configuration file",
         )
-    yield from check_rules(inventory, rules)
+    never = excluded(State(inventory=inventory), rules)
+    if never:
+        yield hint(f"not offered, as a rule says: {', '.join(device.id for device in never)}")
     deaf = [device.id for device in inventory.physical if not device.reports_faults]
     if deaf:
         yield hint(f"the driver does not report faults of {', '.join(deaf)}; only checks find them")
 
 
-def check_rules(inventory: Inventory, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
-    """Report the devices that a rule excludes, and the rules that may be a mistake."""
-    never = excluded(State(inventory=inventory), rules)
-    if never:
-        yield hint(f"not offered, as a rule says: {', '.join(device.id for device in never)}")
-    for each in doubtful(inventory, rules):
+def check_rules(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> Iterator[Finding]:
+    """Report the rules that may be a mistake. ``inventories`` are those of all backends."""
+    for each in doubtful_in_all(inventories, rules):
         yield hint(each.words(rules), "plugin-gateway devices --explain tells which rule takes which device")
 
 

@@ -5,10 +5,17 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_all, given_flags, options, read_plainly
 from plugin_gateway.adapters.configuration.option import GivenFlag
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
+    from plugin_gateway.adapters.configuration.options import Options
+    from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+    from plugin_gateway.core.ports import Backend
 
 DESCRIPTION = """\
 Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.
@@ -18,6 +25,16 @@ environment, the environment beats the configuration file."""
 
 NEVER_USED = ("google.protobuf.internal.python_edition_defaults", "google.protobuf.internal.python_message")
 """What protobuf imports for a form of itself that is not compiled, and that nobody uses."""
+
+
+class StartedBackend(NamedTuple):
+    """A backend that was started before anybody reads what it reports."""
+
+    chosen: "ChosenBackend"
+    backend: "Backend"
+    observations: "ObservationQueue"
+    has_thread: bool = True
+    """Whether it could be started."""
 
 
 def make(parts: Parts) -> SubCommand:
@@ -43,18 +60,15 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
 
     claim_limits()
-    decisions, observations = decide_all(given, parts), ObservationQueue()
+    decisions = decide_all(given, parts)
     decided = decisions.options
-    backend = parts.make_backend(
-        decided.backend, decided.container_driver_root, decided.kernel_log_path, decided.mig_strategy
-    )
-    backend.decision_time = decided.decision_time
-    backend.start(observations.put)
+    started = [start_backend(each, ObservationQueue(), decided, parts) for each in parts.backends(decided.backend)]
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     talks_to_cluster = decided.kubernetes_events or decided.node_condition
     with deferred(*NEVER_USED):
-        parts.import_rest(decided.backend)
+        for each in started:
+            parts.import_rest(each.chosen.text)
         with nullcontext() if talks_to_cluster else left_out("ssl"):
             import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
         from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
@@ -63,12 +77,26 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
         daemon = Daemon(
             settings=make_settings(decisions),
             read_settings=lambda: make_settings(decide_all(given, parts)),
-            observations=observations,
-            backend=backend,
+            started=started,
             make_backend=parts.make_backend,
             remedies=parts.remedies,
         )
     return daemon.run()
+
+
+def start_backend(
+    chosen: "ChosenBackend", observations: "ObservationQueue", decided: "Options", parts: Parts
+) -> StartedBackend:
+    """Start one backend. What it reports waits in the queue until somebody reads it."""
+    backend = parts.make_backend(
+        chosen.text, decided.container_driver_root, decided.kernel_log_path, decided.mig_strategy
+    )
+    backend.decision_time = decided.decision_time
+    try:
+        backend.start(observations.put)
+    except RuntimeError:  # Python raises it if a thread cannot be started
+        return StartedBackend(chosen, backend, observations, has_thread=False)
+    return StartedBackend(chosen, backend, observations)
 
 
 def _leave_at_once_on_signals() -> None:

@@ -5,23 +5,20 @@ import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.commands.run.backends import RunningBackend
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
-from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences
+from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences, log_remarks
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects import dialects_for, load_dialects
-from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
-from plugin_gateway.adapters.gateway.health_memory import HealthMemory
-from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
-from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_directory
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.about import installed_version
@@ -34,6 +31,7 @@ from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
+    from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.control.handover import Successors
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
@@ -63,8 +61,7 @@ class Daemon:
         *,
         settings: Settings,
         read_settings: Callable[[], Settings],
-        observations: ObservationQueue,
-        backend: Backend,
+        started: "Sequence[StartedBackend]",
         make_backend: Callable[[str, str, str, str], Backend],
         remedies: Callable[[], "Remedies"],
     ) -> None:
@@ -72,26 +69,30 @@ class Daemon:
         self._listener = _listen(settings) if settings.listen.port else None
         self._settings = settings
         self._read_settings = read_settings
-        self._device_word = backend.device_word
         self._make_backend = make_backend
-        self._driver = DriverAccess(backend, self._new_backend, observations.put)
         self._remedies = remedies
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir),
             dialects=load_dialects(),
             allowed=dialects_for(settings.api_version),
         )
-        self._memory = HealthMemory(settings.state_dir, written_by=self._written_by, may_write=self._may_write)
-        self._backend = WatchedBackend(
-            observations=observations,
-            silent_for=self._driver.silent_for,
-            health=settings.health,
-            fails_without_devices=settings.fail_on_init_error,
-            state=self._memory.recall(),
-            keep=self._keep,
-        )
+        self._backends = [
+            RunningBackend(
+                each,
+                settings,
+                make=self._new_backend,
+                written_by=self._written_by,
+                may_write=self._may_write,
+                keep=self._keep,
+                is_first=each is started[0],
+            )
+            for each in started
+        ]
+        self._device_word = self._backends[0].device_word
         self._gateway = Gateway(
-            backend=self._backend, registrar=self._registrar, serving_policy=serving_policy(settings)
+            backends=[each.watched for each in self._backends],
+            registrar=self._registrar,
+            serving_policy=serving_policy(settings),
         )
         self._registrar.before_register = self._read_again
         self._successors: Successors | None = None
@@ -110,17 +111,18 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._importing = asyncio.Lock()
         # Last, so that a start that fails leaves no file behind.
-        self._recorder = _record(settings, self._gateway.state) if settings.record else None
+        self._recorder = _record(settings, self._backends) if settings.record else None
 
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", version=installed_version, **decided_words(self._settings))
-        _log_remarks(self._settings)
+        log_remarks(self._settings)
         return run_process(self._work, self._reload_logged, self._finish_start, self._let_go)
 
     def _let_go(self) -> None:
         self._set_up_logs()
-        self._driver.stop()
+        for each in self._backends:
+            each.driver.stop()
         if self._recorder is not None:
             self._recorder.close()
 
@@ -149,7 +151,8 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._gateway.run(), name="gateway")
-                tasks.create_task(self._memory.run(), name="memory of health")
+                for each in self._backends:
+                    tasks.create_task(each.run(), name=f"memory of health, {each.name}")
         finally:
             if self._successors is not None:
                 self._successors.leave()
@@ -169,14 +172,16 @@ class Daemon:
         driver = memory.driver.version if memory.driver is not None else None
         return WrittenBy(*about(self._settings.node_name), driver, self._registrar.kubelet_agent())
 
-    def _keep(self, state: State, changes: Changes) -> None:
-        """Pass a new state on to the state file, to the reports, and if it is settled to the service manager."""
-        self._memory.keep(state)
-        if self._counter is not None:
+    def _keep(self, backend: RunningBackend, state: State, changes: Changes) -> None:
+        """Pass a new state on to the reports, and if all are settled to the service manager.
+
+        Only the devices of the first backend are counted.
+        """
+        if self._counter is not None and backend is self._backends[0]:
             self._counter.keep(state)
         if self._reports is not None:
-            self._reports.keep(state, changes.notes)
-        if state.is_settled:
+            self._reports.keep(state, changes.notes, backend.name)
+        if all(each.watched.state.is_settled for each in self._backends):
             self._service_manager.say_ready()
 
     async def _count_devices(self) -> None:
@@ -218,16 +223,16 @@ class Daemon:
 
     def _read_again(self) -> None:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
-        kept = self._memory.read_again()
-        if kept is not None:
-            self._backend.adopt(kept)
+        for each in self._backends:
+            each.read_again()
 
     async def _report_to_cluster(self) -> None:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
         self._reports = await make_reports(self._settings, self._device_word, self._may_write, self._remedies)
-        self._reports.keep(self._gateway.state)
+        for each in self._backends:
+            self._reports.keep(each.watched.state, backend=each.name)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
 
@@ -267,7 +272,7 @@ class Daemon:
         pages = make_pages(
             self._gateway,
             self._commands.status,
-            self._driver.is_watching,
+            {each.name: each.driver.is_watching for each in self._backends},
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
             device_word=self._device_word,
         )
@@ -279,8 +284,9 @@ class Daemon:
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
         counter, self._successors = self._device_counter(), Successors(self._registrar.handover)
+        drivers = {each.name: each.driver for each in self._backends}
         return OperatorCommands(
-            self._gateway, counter, self._status, self._reload_for_operator, self._driver, self._successors
+            self._gateway, counter, self._status, self._reload_for_operator, drivers, self._successors
         )
 
     def _status(self) -> "ProcessStatus":
@@ -348,7 +354,7 @@ class Daemon:
             self._configuration_problem = None
             before, self._settings = self._settings, settings
             if settings.remarks != before.remarks:
-                _log_remarks(settings)
+                log_remarks(settings)
             if settings == before:
                 log.info("configuration read again, nothing changed")
                 return []
@@ -364,37 +370,28 @@ class Daemon:
         if settings.container_driver_root != before.container_driver_root:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         is_recut = settings.mig_strategy != before.mig_strategy
-        if is_recut or settings.container_driver_root != before.container_driver_root:
-            self._driver.replace()
-        self._driver.decide_after(settings.health.decision_time)
+        for each in self._backends:
+            each.follow(settings, is_new=is_recut or settings.container_driver_root != before.container_driver_root)
         self._registrar.allow(dialects_for(settings.api_version))
-        self._backend.follow(settings.health, fails_without_devices=settings.fail_on_init_error)
         self._gateway.apply(serving_policy(settings), is_recut=is_recut)
         if self._counter is not None:
             self._counter.expect(_given(settings))
 
-    def _new_backend(self) -> Backend:
+    def _new_backend(self, text: str) -> Backend:
         settings = self._settings
-        return self._make_backend(
-            settings.backend, settings.container_driver_root, settings.kernel_log_path, settings.mig_strategy
-        )
+        return self._make_backend(text, settings.container_driver_root, settings.kernel_log_path, settings.mig_strategy)
 
 
-def _record(settings: Settings, before: State) -> "Recorder | None":
+def _record(settings: Settings, backends: Sequence[RunningBackend]) -> "Recorder | None":
     from plugin_gateway.adapters.recording.recorder import begin_recording  # noqa: PLC0415 - only where asked for
 
-    return begin_recording(settings, before)
+    return begin_recording(settings, {each.name: each.watched.state for each in backends})
 
 
 def _listen(settings: Settings) -> socket.socket:
     from plugin_gateway.adapters.commands.run.http_address import open_address  # noqa: PLC0415 - only where asked for
 
     return open_address(settings.listen)
-
-
-def _log_remarks(settings: Settings) -> None:
-    for remark in settings.remarks:
-        log.warning("this has no effect", problem=remark)
 
 
 def _given(settings: Settings) -> "Given":

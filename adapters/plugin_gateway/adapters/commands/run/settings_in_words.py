@@ -5,6 +5,7 @@ from enum import Enum
 from plugin_gateway.adapters.configuration.option import options_of
 from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
 from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.support.logs import log
 
 RESOURCES = "resources"
 """Stands among the names of options for the rules."""
@@ -29,6 +30,12 @@ def as_text(settings: Settings, name: str) -> str:
 
 def _rules(settings: Settings) -> list[str]:
     return [rule.words for rule in settings.resources]
+
+
+def log_remarks(settings: Settings) -> None:
+    """Log what the settings say to no effect."""
+    for remark in settings.remarks:
+        log.warning("this has no effect", problem=remark)
 
 
 def decided_words(settings: Settings) -> dict[str, object]:

@@ -1,0 +1,85 @@
+"""The backends of one process. Each has its own thread, driver, state, and file with its faults."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.gateway.driver_access import DriverAccess
+from plugin_gateway.adapters.gateway.health_memory import NAME, HealthMemory, name_of_further
+from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
+from plugin_gateway.core.health.changes import Changes
+from plugin_gateway.core.health.memory import Memory
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.ports import Backend
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.commands.run.command import StartedBackend
+    from plugin_gateway.adapters.gateway.health_document import WrittenBy
+
+
+class RunningBackend:
+    """One backend of this process, with all that is its own."""
+
+    def __init__(
+        self,
+        started: "StartedBackend",
+        settings: Settings,
+        *,
+        make: Callable[[str], Backend],
+        written_by: "Callable[[Memory], WrittenBy]",
+        may_write: Callable[[], bool],
+        keep: "Callable[[RunningBackend, State, Changes], None]",
+        is_first: bool,
+    ) -> None:
+        """Take over a backend that was started.
+
+        ``make`` makes another one from its text. ``keep`` is called with every new state and its changes. The file of
+        the ``is_first`` one has the name that it has where there is one backend only.
+        """
+        self.name = started.chosen.name
+        self.device_word = started.backend.device_word
+        self._started = started
+        is_alone = not settings.backends
+        self.driver = DriverAccess(
+            started.backend,
+            lambda: make(started.chosen.text),
+            started.observations.put,
+            None if is_alone else self.name,
+        )
+        file_name = NAME if is_first else name_of_further(self.name)
+        self.memory = HealthMemory(settings.state_dir, written_by=written_by, may_write=may_write, name=file_name)
+        self.watched = WatchedBackend(
+            name=self.name,
+            observations=started.observations,
+            silent_for=self.driver.silent_for,
+            health=settings.health,
+            fails_without_devices=is_first and settings.fail_on_init_error,
+            state=self.memory.recall(),
+            keep=self._keep,
+            is_alone=is_alone,
+        )
+        self._is_first = is_first
+        self._told = keep
+
+    async def run(self) -> None:
+        """Write the file with the faults until cancelled. Start the backend again if there was no thread for it."""
+        if not self._started.has_thread:
+            self.driver.try_again()
+        await self.memory.run()
+
+    def read_again(self) -> None:
+        """Take over what a gateway that served the kubelet until now knew of the devices."""
+        kept = self.memory.read_again()
+        if kept is not None:
+            self.watched.adopt(kept)
+
+    def follow(self, settings: Settings, *, is_new: bool) -> None:
+        """Follow other settings. ``is_new``: they need another backend."""
+        if is_new:
+            self.driver.replace()
+        self.driver.decide_after(settings.health.decision_time)
+        self.watched.follow(settings.health, fails_without_devices=self._is_first and settings.fail_on_init_error)
+
+    def _keep(self, state: State, changes: Changes) -> None:
+        self.memory.keep(state)
+        self._told(self, state, changes)
