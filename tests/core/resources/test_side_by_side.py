@@ -62,13 +62,20 @@ def test_a_backend_that_has_not_answered_takes_no_name() -> None:
         (rule(X),),
         (rule(X, product="*"),),
         (rule(X, A, B, product="*H100*"),),
-        (rule(X, A, product="*H100*"), rule(None), rule(X, B, product="*A100*")),
+        (rule(X, A, product="*H100*"), rule(None, product="*V100*"), rule(X, B, product="*A100*")),
     ],
 )
 def test_a_name_for_two_backends_is_refused(rules: tuple[ResourceRule, ...]) -> None:
     with pytest.raises(InvalidValueError, match=f"{X} is given to devices of backend {A} and of backend {B}, allowed"):
         check_names(rules, (A, B))
     check_names(rules, (A,))
+
+
+def test_a_rule_of_which_no_device_is_left_gives_no_name() -> None:
+    check_names((rule(X, A), rule(Y, B), rule(X, B)), (A, B))
+    check_names((rule(X, A), rule(None, B), rule(X, B)), (A, B))
+    with pytest.raises(InvalidValueError):
+        check_names((rule(X, A), rule(Y, B, product="*H100*"), rule(X, B)), (A, B))
 
 
 def test_other_rules_are_followed() -> None:

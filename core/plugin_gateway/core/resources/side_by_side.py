@@ -5,6 +5,7 @@ are not offered: a kubelet takes all devices of a resource for equal.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId
@@ -67,21 +68,30 @@ def check_names(rules: Sequence[ResourceRule], backends: Sequence[str]) -> None:
         InvalidValueError: a name is. The message has the name and both backends.
     """
     owners: dict[ResourceName, str] = {}
+    decided: set[str] = set()
+    """The backends of which no device is left for later rules."""
     for rule in rules:
-        if rule.name is None:
-            continue
-        for backend in _surely_named(rule, backends):
-            owner = owners.setdefault(rule.name, backend)
+        named = [each for each in _surely_named(rule, backends) if each not in decided]
+        for backend in named:
+            owner = backend if rule.name is None else owners.setdefault(rule.name, backend)
             if owner != backend:
                 where = f" ({rule.origin})" if rule.origin else ""
                 raise InvalidValueError(
                     f"resource {rule.name}{where} is given to devices of backend {owner} and of backend {backend}, "
                     "allowed is one backend for each resource: give the devices of one of them another name"
                 )
+        if _takes_every_device(rule):
+            decided.update(named)
 
 
 def _surely_named(rule: ResourceRule, backends: Sequence[str]) -> Sequence[str]:
     """Return the backends that a rule is about: those that it names, or all if it takes every device."""
     if rule.selector.backends:
         return [each for each in backends if each in rule.selector.backends]
-    return backends if rule.selector in (Selector(), Selector(products=(EVERY_PRODUCT,))) else ()
+    return backends if _takes_every_device(rule) else ()
+
+
+def _takes_every_device(rule: ResourceRule) -> bool:
+    """Whether a rule leaves no device of its backends for later ones."""
+    everywhere = replace(rule.selector, backends=())
+    return rule.at_most is None and everywhere in (Selector(), Selector(products=(EVERY_PRODUCT,)))
