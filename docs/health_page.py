@@ -289,6 +289,8 @@ unhealthy and uses the other entries. Before the next write it copies such a fil
 the copy. There is at most one copy, the latest. It does not use times that are in the future. It keeps a kind of
 evidence that it does not know as a word.
 
+With [several backends](configure.md#several-backends), each further one has a file of its own, `health-NAME.json`.
+
 After a reboot every device in the file has to be checked and quiet first, even if it appears late. The gateway forgets
 a device that was absent for a whole boot.
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SIMULATED = "simulated"
 NVML = "nvml"
+KINDS = (NVML, SIMULATED)
 DEFAULT_SIMULATION = "8xH100"
 
 
@@ -64,7 +65,7 @@ def backends(text: str) -> "Sequence[ChosenBackend]":
     """
     from plugin_gateway.adapters.configuration.chosen_backends import check_distinct, split
 
-    return check_distinct([_chosen(each) for each in split(text, (NVML, SIMULATED))])
+    return check_distinct([_chosen(each) for each in split(text, KINDS)])
 
 
 def _chosen(text: str) -> "ChosenBackend":

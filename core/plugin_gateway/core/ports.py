@@ -16,8 +16,8 @@ see only the last of them.
 class Backend(Protocol):
     """A connection to the driver of one vendor. It is started once and stopped once.
 
-    Every call that may wait for the driver happens in a thread that the backend owns. A node has one backend at a time,
-    so an inventory contains everything that the node can offer.
+    Every call that may wait for the driver happens in a thread that the backend owns. Several backends can be side by
+    side; an inventory contains everything that this one can offer.
     """
 
     device_word: str

@@ -87,7 +87,8 @@ class GpuOptions(Values, heading="GPUs and driver"):
     backend = Option(
         one_of((), "BACKEND"),
         "nvml",
-        "where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100",
+        "where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100; several with commas are "
+        "side by side, each with its own resource",
         example="simulated:8xH100",
     )
     driver_root = Option(
@@ -121,7 +122,8 @@ class GpuOptions(Values, heading="GPUs and driver"):
         "end with an error where there is no driver or no GPU, instead of waiting for them",
         key="flags.failOnInitError",
     )
-    """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later."""
+    """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later. With several
+    backends it is about the first one."""
 
 
 class ContainerOptions(Values, heading="what containers get"):
