@@ -30,6 +30,7 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, clear
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
+from plugin_gateway.nvidia.remedies import remedy_for
 
 GPU, OTHER = device(0).id, device(1).id
 SEEN = InventorySeen(inventory(device(0), device(1)))
@@ -390,3 +391,27 @@ async def test_a_port_that_cannot_be_is_a_problem_and_not_the_end(server: ApiSer
     api = KubernetesApi({**server.environment, "KUBERNETES_SERVICE_PORT": "99999"}, server.service_account)
     with pytest.raises(ApiError, match="port must be 0-65535"):
         await api.post("/x/events", {})
+
+
+def test_the_condition_says_what_is_wrong_with_any_backend() -> None:
+    nothing: Any = None
+    condition = cluster_reports.NodeCondition(
+        cluster_reports.Target("n", False, "GpuProblem", "GPU"), nothing, remedy_for
+    )
+    well, broken = after(SEEN), after(SEEN, EvidenceReported(xid_kind(79), GPU))
+    condition.keep(well, "a")
+    condition.keep(State(), "b")
+    assert condition._judge_all() is None, "the second has not answered"
+    condition.keep(well, "b")
+    verdict = condition._judge_all()
+    assert verdict is not None
+    assert verdict.status == "False"
+    condition.keep(broken, "b")
+    verdict = condition._judge_all()
+    assert verdict is not None
+    assert (verdict.status, verdict.reason) == ("True", "GpuUnhealthy")
+    assert GPU in verdict.message
+    condition.keep(broken, "a")
+    both = condition._judge_all()
+    assert both is not None
+    assert both.message == verdict.message, "the same is said once"

@@ -90,7 +90,13 @@ def _in_force(settings: Settings, status: Status, own: Mapping[str, object], *, 
     rules = tuple(each.whole for each in told.resources or ())
     strategy_known = kept_of(Options.mig_strategy, {}, {}) if strategy is None else strategy.value
     values = {**settings.values, **known, Options.mig_strategy.name: strategy_known}
-    decides = Options.resource_name.name in own or own.get(Options.mig_strategy.name, strategy_known) != strategy_known
+    names_backends = any(rule.selector.backends for rule in (*rules, *settings.resources))
+    is_other = Options.backend.name in own and names_backends
+    decides = (
+        is_other
+        or Options.resource_name.name in own
+        or own.get(Options.mig_strategy.name, strategy_known) != strategy_known
+    )
     return replace(settings, values=values, resources=settings.resources if decides else rules or settings.resources)
 
 

@@ -122,8 +122,8 @@ class GpuOptions(Values, heading="GPUs and driver"):
         "end with an error where there is no driver or no GPU, instead of waiting for them",
         key="flags.failOnInitError",
     )
-    """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later. With several
-    backends it is about the first one."""
+    """NVIDIA's plugin does so by default. This one waits instead, because the driver can be installed later. With
+    several backends it is about the first one."""
 
 
 class ContainerOptions(Values, heading="what containers get"):

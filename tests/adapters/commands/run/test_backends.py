@@ -182,3 +182,15 @@ async def test_a_backend_that_is_not_there_is_said(command: str, kubelet_dir: Pa
         status, output, errors = await run_to_end("driver", command, "network")
         assert status == 1
         assert "there is no backend 'network', there are: simulated, other" in output + errors
+
+
+async def test_doctor_says_which_devices_have_no_name_left(kubelet_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text('version: v1\nresources: {rules: [{product: "*NVIDIA*", name: example.com/x}]}\n')
+    arguments = ("--backend", SIMULATED, "--config-file", str(config))
+    _, output, _ = await run_to_end("doctor", "--kubelet-dir", str(kubelet_dir), *arguments)
+    said = "backend simulated offers example.com/x, and a resource has devices of one backend only"
+    assert f"3 devices of backend other are not offered: {said}" in output
+    status, output, _ = await run_to_end("devices", *arguments)
+    assert status == 0
+    assert output.count(said) == 3

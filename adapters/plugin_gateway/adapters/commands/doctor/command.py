@@ -125,6 +125,7 @@ def _check_backends(
             yield finding._replace(what=f"backend {name}: {finding.what}") if len(backends) > 1 else finding
     if len(inventories) == len(backends):
         yield from node_checks.check_rules(inventories, rules)
+        yield from node_checks.check_names_taken(dict(zip(backends, inventories, strict=True)), rules)
     return inventories
 
 

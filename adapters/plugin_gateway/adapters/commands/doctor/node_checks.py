@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from inotify_simple import INotify
@@ -18,6 +18,7 @@ from plugin_gateway.core.resources.assignment import excluded, kept_names, unmat
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rule_reasons import doubtful_in_all
 from plugin_gateway.core.resources.rules import ResourceRule, takers
+from plugin_gateway.core.resources.side_by_side import TODO_NAME, advertise_side_by_side
 
 OWN_STATUS = Path("/proc/self/status")
 INOTIFY_LIMIT = Path("/proc/sys/fs/inotify/max_user_instances")
@@ -91,6 +92,13 @@ def check_rules(inventories: Sequence[Inventory], rules: Sequence[ResourceRule])
     """Report the rules that may be a mistake. ``inventories`` are those of all backends."""
     for each in doubtful_in_all(inventories, rules):
         yield hint(each.words(rules), "plugin-gateway devices --explain tells which rule takes which device")
+
+
+def check_names_taken(inventories: Mapping[str, Inventory], rules: Sequence[ResourceRule]) -> Iterator[Finding]:
+    """Report the devices that are not offered, because an earlier backend has the name of their resource."""
+    states = {name: State(inventory=inventory) for name, inventory in inventories.items()}
+    for taken in advertise_side_by_side(states, rules).taken:
+        yield mend(f"{len(taken.devices)} devices of backend {taken.backend} are not offered: {taken}", TODO_NAME)
 
 
 def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
