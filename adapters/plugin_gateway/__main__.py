@@ -23,7 +23,6 @@ try:
     from plugin_gateway.adapters.commands.command_line import Catalog, Command, Parts
     from plugin_gateway.adapters.commands.command_line import main as run_command_line
     from plugin_gateway.core.errors import InvalidValueError
-    from plugin_gateway.core.resources.names import ResourceName
 except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
@@ -73,10 +72,12 @@ def _chosen(text: str) -> "ChosenBackend":
 
     kind, _, spec = text.partition(":")
     if kind == SIMULATED:
-        from plugin_gateway.nvidia.naming import DOMAIN
         from plugin_gateway.nvidia.simulated import name_of
 
         if (name := name_of(spec)) is not None:
+            from plugin_gateway.core.resources.names import ResourceName
+            from plugin_gateway.nvidia.naming import DOMAIN
+
             return ChosenBackend(name, text, ResourceName(f"{DOMAIN}/{name}"))
     return ChosenBackend(kind, text)
 

@@ -68,7 +68,7 @@ def test_what_is_recorded_is_read_as_it_was(
     assert again.began == 1.7e9
     assert {**plain(again.configuration)} == settings
     assert [each.fields for each in again.happenings] == [
-        {"observation": observation},
+        {"backend": "", "observation": observation},
         {"configuration": again.configuration},
         happened,
     ]

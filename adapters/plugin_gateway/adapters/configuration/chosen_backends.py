@@ -1,17 +1,14 @@
-"""What the value of `--backend` chooses, and what several backends side by side mean for the rules.
+"""What the value of `--backend` chooses. `rules_by_backend` says what it means for the rules.
 
-What NVIDIA's keys and `--resource-name` say is about the first backend. Each further one offers its devices under its
-own default name. `resources.rules` is about all of them, or about those that an entry names.
+It is read before the driver is started. So nothing is imported here that is not needed until then.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 
 class ChosenBackend(NamedTuple):
@@ -57,56 +54,3 @@ def check_distinct(chosen: Sequence[ChosenBackend]) -> Sequence[ChosenBackend]:
 def alone(text: str) -> Sequence[ChosenBackend]:
     """Return the only backend that the text chooses."""
     return (ChosenBackend(text.partition(":")[0], text),)
-
-
-class Beside(NamedTuple):
-    """What the chosen backends mean for the rules."""
-
-    default: ResourceName = DEFAULT_RESOURCE
-    """The resource of the first backend where nobody wrote another one."""
-    first: tuple[str, ...] = ()
-    """The name of the first backend, if there are others."""
-    further: tuple[ResourceRule, ...] = ()
-    """The last rules, for what no other rule takes of the further backends."""
-
-    def of_first(self, rules: Iterable[ResourceRule]) -> tuple[ResourceRule, ...]:
-        """Return rules that are about the first backend only."""
-        if not self.first:
-            return tuple(rules)
-        return tuple(replace(each, selector=replace(each.selector, backends=self.first)) for each in rules)
-
-
-ONLY_ONE = Beside()
-
-
-def side_by_side(chosen: Sequence[ChosenBackend]) -> Beside:
-    """Return what these backends mean for the rules."""
-    first, *others = chosen
-    if not others:
-        return Beside(first.default_resource)
-    further = (ResourceRule(selector=Selector(backends=(each.name,)), name=each.default_resource) for each in others)
-    return Beside(first.default_resource, (first.name,), tuple(further))
-
-
-def for_backends(rules: tuple[ResourceRule, ...], chosen: Sequence[ChosenBackend]) -> tuple[ResourceRule, ...]:
-    """Return the rules as they hold for these backends.
-
-    Raises:
-        InvalidValueError: two backends get one name, or a rule names a backend that was not chosen.
-    """
-    names = [each.name for each in chosen]
-    for rule in rules:
-        if unknown := [each for each in rule.selector.backends if each not in names]:
-            raise InvalidValueError(
-                f"{rule.origin}: resources.rules.backend: {', '.join(map(repr, unknown))}, "
-                f"--backend has {' and '.join(names)}"
-            )
-    if len(names) > 1:
-        from plugin_gateway.core.resources.side_by_side import check_names  # noqa: PLC0415 - only where asked for
-
-        check_names(rules, names)
-        return rules
-    return tuple(
-        replace(rule, selector=replace(rule.selector, backends=())) if rule.selector.backends else rule
-        for rule in rules
-    )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.configuration.chosen_backends import ONLY_ONE, Beside
+from plugin_gateway.adapters.configuration.rules_by_backend import ONLY_ONE, Beside
 from plugin_gateway.core.devices import FaultId, Kind
 from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name

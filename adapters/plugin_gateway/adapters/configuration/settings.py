@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.configuration.chosen_backends import for_backends, side_by_side
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import Decisions
+from plugin_gateway.adapters.configuration.rules_by_backend import for_backends, side_by_side
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
 from plugin_gateway.core.resources.rules import ResourceRule
