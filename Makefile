@@ -22,8 +22,9 @@ test: $(READY)
 kubelets: $(READY)
 	$(BIN)/python tests/kubelets/build.py
 
+# Shared GPUs and MIG devices are tested with three of them. KUBELETS=all takes all, KUBELETS=v1.9.7,v1.36.3 these two.
 test-kubelets: kubelets
-	$(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
+	KUBELETS=$(KUBELETS) $(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
 
 # Checks the manifests, the chart and the examples against the API of six releases. The API documents are in Go modules.
 HELM := build/helm/helm

@@ -6,16 +6,24 @@ import pytest
 
 from kubelets import calls, contract
 from kubelets.build import BUILT
+from kubelets.combinations import COMBINATIONS, IN_CI
 from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
 from kubelets.scene import Kubelet
-from kubelets.table import COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Column, Table
+from kubelets.table import COMBINED, COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Column, Table
 
 KINDS: Mapping[str, type[Kubelet]] = {"genuine": GenuineKubelet, "fake": FakeAsGenuine}
 NoteCell = Callable[[Cell], None]
 EXPECTED = (
     *(Cell(GATEWAY, release, column.value, kind) for column in Column for release in GENUINE for kind in KINDS),
     *(Cell(GATEWAY, EVERY_RELEASE, UPGRADE, kind) for kind in KINDS),
+    *(
+        Cell(COMBINED, release, combination.column(scenario), kind)
+        for combination in COMBINATIONS
+        for scenario in combination.scenarios
+        for release in IN_CI
+        for kind in KINDS
+    ),
     *(Cell(COMPARED, release, name, "") for name in (*contract.SCENARIOS, *calls.SCENARIOS) for release in GENUINE),
 )
 """The cells of a complete run. A run with fewer cells leaves the page as it is."""
@@ -25,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     missing = [release for release in GENUINE if not (BUILT / release).exists()]
     if missing:
         pytest.exit(f"kubelets that are not built: {', '.join(missing)}; make kubelets builds them", returncode=1)
-    config.addinivalue_line("markers", "column(name): the scenario's column in the table")
+    config.addinivalue_line("markers", "column(name, table): the scenario's column in the table")
     if not hasattr(config, "workerinput"):  # with several processes only the main one writes the table
         config.pluginmanager.register(Table(EXPECTED))
 
@@ -41,6 +49,7 @@ def make(request: pytest.FixtureRequest, cell: NoteCell) -> type[Kubelet]:
     """The class of the genuine kubelet, and that of the fake one."""
     kind: str = request.param
     release = request.node.callspec.params.get("release", EVERY_RELEASE)
-    (column,) = request.node.get_closest_marker("column").args
-    cell(Cell(GATEWAY, release, column.value if isinstance(column, Column) else column, kind))
+    marker = request.node.get_closest_marker("column")
+    (column,), table = marker.args, marker.kwargs.get("table", GATEWAY)
+    cell(Cell(table, release, column.value if isinstance(column, Column) else column, kind))
     return KINDS[kind]

@@ -9,6 +9,7 @@ import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 GATEWAY = "The gateway with each kubelet"
+COMBINED = "Shared GPUs and MIG devices with each kubelet"
 COMPARED = "The fake kubelet beside the genuine one"
 EVERY_RELEASE = "all"
 UPGRADE = "upgrade through all and back"
@@ -57,11 +58,14 @@ the same release. [A real cluster](cluster.md) describes the tests in a whole Ku
 _EXPLAINED = {
     GATEWAY: "`plugin-gateway run` was tested with a stand-in for the NVML library. It ran with the genuine and with "
     "the fake kubelet of each release.",
+    COMBINED: "The same, with devices that several containers share, and with MIG devices. These releases are in CI. "
+    "`make test-kubelets KUBELETS=all` takes all eight.",
     COMPARED: "A test plugin, separate from the gateway, played each scenario to both kubelets of a release. "
     "Their answers, error texts, device counts, containers and calls were compared.",
 }
 _CLAIMS = {
     GATEWAY: "Every scenario passed with both kubelets of every release.",
+    COMBINED: "Every scenario passed with both kubelets of every release.",
     COMPARED: "In every scenario and release both kubelets behaved the same.",
 }
 _LEGEND = "✓ passed, ✗ failed, ○ not run completely."

@@ -7,6 +7,7 @@ import pytest
 from adapters.fake_kubelet.counts import ALL, V1BETA1, counts, needs_pre_start, reach, refused, registered, with_options
 from adapters.fake_kubelet.plugin import RESOURCE, Plugin
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
+from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, Holder, read_checkpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
 
@@ -29,6 +30,15 @@ async def test_1_8_starts_a_container_without_devices_while_no_plugin_is_registe
         await kubelet.allocate(RESOURCE, pod="p")
         await kubelet.restart(kill=True)
         assert (await kubelet.start_container("p")).environment == {}
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_the_checkpoint_has_what_pods_hold(name: str, kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, name) as (kubelet, _):
+        await kubelet.allocate(RESOURCE, pod="p")
+        holder = Holder("p", "main", RESOURCE, frozenset("a"))
+        listed = {} if name == "1.8" else {RESOURCE: frozenset("ab")}
+        assert read_checkpoint(kubelet_dir) == Checkpoint((holder,), listed)
 
 
 UNAVAILABLE = f"requested number of devices unavailable for {RESOURCE}. Requested: 3, Available: 2"

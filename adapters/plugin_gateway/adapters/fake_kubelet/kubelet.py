@@ -270,10 +270,12 @@ class FakeKubelet:
         return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
 
     def _write_checkpoint(self) -> None:
-        """Write the checkpoint in the layout of 1.20 and later. The fake kubelet itself never reads it."""
-        if self.release.restored is Restored.NOTHING:
-            return
-        known = {name: sorted(resource.healthy) for name, resource in self._resources.items()}
+        """Write the checkpoint in the layout of 1.20 and later. The fake kubelet itself never reads it.
+
+        That of a release which restores no resource (1.8) has those of the pods only.
+        """
+        kept = {} if self.release.restored is Restored.NOTHING else self._resources
+        known = {name: sorted(resource.healthy) for name, resource in kept.items()}
         entries = [
             {"PodUID": pod, "ContainerName": name, "ResourceName": held.resource, "DeviceIDs": {"-1": list(held.ids)}}
             for (pod, name), held in self._pods.containers.items()
