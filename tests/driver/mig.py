@@ -176,6 +176,10 @@ class Mig:
         """Return the UUID of a MIG device."""
         return bytes(self._device(index, slot).uuid).decode()
 
+    def is_present(self, index: int, slot: int) -> bool:
+        """Whether there is a MIG device in a slot."""
+        return bool(self._device(index, slot).present)
+
     def set(self, index: int, slot: int, **values: int | bytes) -> None:
         """Change what the driver says of a MIG device: its UUID, its numbers, its attributes."""
         for name, value in values.items():

@@ -68,13 +68,15 @@ class DrivenNode(Node):
             mig_strategy=MigStrategy(self.strategy),
         )
 
-    async def follow(self, strategy: str) -> None:
-        """Change the strategy as another configuration does."""
-        self.strategy, rules = strategy, rules_for(strategy)
-        await see_holders_before(self.gateway, rules, self.kubelet_dir, is_recut=True)
-        self.access.replace()
+    async def follow(self, strategy: str, file: Path | None = None) -> None:
+        """Change the strategy and the file as another configuration does."""
+        is_recut, rules = strategy != self.strategy, rules_for(strategy, file)
+        self.strategy = strategy
+        await see_holders_before(self.gateway, rules, self.kubelet_dir, is_recut=is_recut)
+        if is_recut:
+            self.access.replace()
         self.serving_policy = self.serving_policy._replace(rules=rules)
-        self.gateway.apply(self.serving_policy, is_recut=True)
+        self.gateway.apply(self.serving_policy, is_recut=is_recut)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
