@@ -36,10 +36,10 @@ LAYOUTS = (
     "7g.80gb",
     "3g.40gb,3g.40gb",
     "4g.40gb,2g.20gb,1g.10gb",
+    "4g.40gb",
     "1g.10gb,1g.10gb+me,-,1g.20gb",
     "3g.40gb/1c/2c",
     "-,3g.40gb",
-    "1g.10gb,1g.10gb,1g.10gb,1g.10gb,1g.10gb,1g.10gb,1g.10gb",
 )
 STRATEGIES = ("mixed", "mixed", "single", "none")
 REPLICAS: tuple[Mapping[str, int], ...] = ({}, {HALF: 2}, {RESOURCE: 3, HALF: 3})
@@ -60,7 +60,7 @@ BUDGET = settings(
 releases = st.sampled_from([*DISTINCT, *RELEASES])
 pauses = st.sampled_from((0.0, 0.001, 0.01, 0.05, 0.1, 0.2))
 Pods = list[int]
-pods: st.SearchStrategy[Pods] = st.lists(st.integers(0, 9), max_size=3)
+pods: st.SearchStrategy[Pods] = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 """Pods to start. The number says what each asks for."""
 gpus, slots = st.sampled_from(GPUS), st.sampled_from(SLOTS)
 FAILING = (None, Call.ATTRIBUTES, Call.GI, Call.UUID, Call.CI_ID)
@@ -289,8 +289,11 @@ class AnyLayout(RuleBasedStateMachine):
         expected = listed(self.world.offers(self.node.strategy, self.replicas), held, self.replicas)
         for name in {*expected, *self.kubelet.resources}:
             wanted, found = self._as_known(expected.get(name, {})), self._as_known(self.kubelet.devices(name))
-            if wanted != found or self.kubelet.open_streams(name) != (name in self.node.gateway.offered):
-                yield f"{name}: {found} instead of {wanted}, {self.kubelet.open_streams(name)} streams"
+            streams, is_offered = self.kubelet.open_streams(name), name in self.node.gateway.offered
+            if not is_offered and not wanted and not self.kubelet.allocatable(name):
+                found = {}  # a kubelet that ended the stream itself keeps the devices for some minutes, as unhealthy
+            if wanted != found or streams != is_offered:
+                yield f"{name}: {found} instead of {wanted}, {streams} streams"
 
     def _as_known(self, devices: Mapping[str, str]) -> Mapping[str, str]:
         """Leave out what is unhealthy where that is as good as not there."""
