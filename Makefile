@@ -66,13 +66,14 @@ test-browser: $(READY)
 	command -v chromium || $(call debian,chromium)
 	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
 
-# Tests faults in random order, for hours: in virtual time, then on real sockets. `make test` runs a fixed sample of them.
+# Tests faults and MIG layouts in random order, for hours: in virtual time, then on real sockets. `make test` runs a fixed
+# sample of them.
 SOAK_SECONDS ?= 3600
 SOAK_SEED ?= $(shell date +%s)
 SOAK_EXAMPLES ?= 500
 soak: $(READY)
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -rP tests/core/registration/test_model.py $(PYTEST_ARGS)
-	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/adapters/registration/test_any_order.py $(PYTEST_ARGS)
+	SOAK_EXAMPLES=$(SOAK_EXAMPLES) $(BIN)/python -m pytest tests/adapters/registration/test_any_order.py tests/adapters/gateway/test_any_layout.py $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 
 from kubelets import table
+from kubelets.combinations import IN_CI, chosen_releases
+from kubelets.genuine import GENUINE as RELEASES
 from kubelets.table import COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Table
 
 BASICS, LISTS = Cell(COMPARED, "v1.8.15", "basics", ""), Cell(COMPARED, "v1.8.15", "lists", "")
@@ -81,3 +83,18 @@ def test_a_failure_of_the_gateway_is_named_with_its_kubelet(failing: Cell, line:
 def test_an_end_that_fails_fails_the_cell(page: Path) -> None:
     show([*(report(cell) for cell in EXPECTED), report(LISTS, passed=False), report(LISTS)])
     assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"), [("", IN_CI), ("all", RELEASES), ("v1.9.7,v1.36.3", ["v1.9.7", "v1.36.3"])]
+)
+def test_releases_can_be_chosen(text: str, chosen: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBELETS", text)
+    assert list(chosen_releases()) == list(chosen)
+    assert set(IN_CI) < set(RELEASES)
+
+
+def test_a_release_without_a_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBELETS", "v1.9.7,1.36")
+    with pytest.raises(ValueError, match=r"KUBELETS: no program for 1\.36; there are: all, v1\.8\.15, "):
+        chosen_releases()

@@ -96,7 +96,7 @@ class World:
 
     def offers(self, strategy: str, replicas: Mapping[str, int]) -> Sequence[Form]:
         """Return what is to be offered with a strategy, and with a number of replicas for some names."""
-        here = sorted(self._here(), key=lambda each: each[1].gpu)
+        here: Sequence[tuple[str, Part]] = sorted(self._here(), key=lambda each: each[1].gpu)
         if strategy == "none":
             here = [each for each in here if not each[1].profile]
         if strategy == "single":

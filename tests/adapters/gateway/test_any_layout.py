@@ -163,6 +163,15 @@ class AnyLayout(RuleBasedStateMachine):
 
         self.run(work())
 
+    @rule(gpu=gpus)
+    def ask_for_mode(self, gpu: int) -> None:
+        """Ask for the other mode, which is pending as long as the gateway has the driver open."""
+        enabled = gpu not in self.world.layouts
+        if self.driver.mig.ask_for_mode(gpu, enabled=enabled):
+            self.world.layouts = {each: layout for each, layout in self.world.layouts.items() if each != gpu}
+            self.world.layouts |= {gpu: ""} if enabled else {}
+            self.world.lay_out()
+
     @rule(gpu=gpus, slot=slots, after=st.integers(0, 12))
     def vanish(self, gpu: int, slot: int, after: int) -> None:
         """Let a MIG device go between two calls for it."""

@@ -1,8 +1,6 @@
 """MIG layouts that change under a gateway that lives, with pods that hold devices."""
 
 import asyncio
-import contextlib
-import random
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,11 @@ import pytest
 from driver.driver import Call, Driver
 from harness.driven import DrivenNode
 from harness.node import RESOURCE, until
-from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
 HALF, SEVENTH = "nvidia.com/mig-3g.40gb", "nvidia.com/mig-1g.10gb"
-LAYOUTS = ("7g.80gb", "3g.40gb,3g.40gb", "4g.40gb,2g.20gb,1g.10gb", "1g.10gb,1g.10gb+me,-,1g.20gb", "3g.40gb/1c/2c", "")
 
 
 async def has(kubelet: FakeKubelet, resource: str, capacity: int | None, allocatable: int | None = None) -> None:
@@ -221,55 +218,3 @@ async def test_replicas_of_mig_devices_follow_layouts(kubelet_dir: Path, driver:
         await has(kubelet, HALF, 1, 0)  # that of the pod, for a moment
         await has(kubelet, HALF, 0)
         assert kubelet.open_streams(HALF) == 1, "a rule names the resource"
-
-
-@pytest.mark.parametrize("name", ["1.8", "1.10", "1.12", "1.25", "1.34", "1.37"])
-async def test_layouts_at_random_with_pods_that_come_and_go(kubelet_dir: Path, driver: Driver, name: str) -> None:
-    """Every allocation that succeeds gives the device that the kubelet chose, and in the end the lists are right."""
-    at_random, layouts = random.Random(name), ""
-    driver.mig("0:;1:;2:")
-    node = DrivenNode(kubelet_dir, driver, "mixed")
-    async with FakeKubelet(kubelet_dir, release(name)) as kubelet, node.running():
-        await has(kubelet, RESOURCE, 5)
-        for number in range(25):
-            layouts = ";".join(f"{gpu}:{at_random.choice(LAYOUTS)}" for gpu in range(3))
-            driver.mig(layouts)
-            await asyncio.sleep(at_random.random() / 5)
-            offered = [each for each in kubelet.resources if kubelet.allocatable(each)]
-            for resource in at_random.sample(offered, min(2, len(offered))):
-                with contextlib.suppress(AdmissionError):  # what the kubelet chose can be gone by then
-                    container = await kubelet.allocate(resource, pod=f"uid-{number}-{resource}")
-                    assert container.environment == {"NVIDIA_VISIBLE_DEVICES": container.ids[0]}
-            for pod in kubelet.pods:
-                await kubelet.remove(pod)
-        expected = wanted(driver, layouts)
-        await until(lambda: offered_by(node) == expected, "the last layout", 10)
-        for resource, ids in expected.items():
-            await kubelet.wait_for(
-                lambda resource=resource, ids=ids: set(kubelet.devices(resource)) == ids,  # type: ignore[misc]
-                timeout=10,
-                what=f"{ids} as {resource}",
-            )
-        assert not kubelet.overlaps
-
-
-def offered_by(node: DrivenNode) -> dict[str, set[str]]:
-    offered = {str(name): {str(each.id) for each in offer.offered} for name, offer in node.gateway.offered.items()}
-    return {name: ids for name, ids in offered.items() if ids}
-
-
-def wanted(driver: Driver, layouts: str) -> dict[str, set[str]]:
-    """Return the ids of each resource by the names of the profiles."""
-    found: dict[str, set[str]] = {RESOURCE: {driver.uuid(index) for index in range(3, 8)}}
-    for part in layouts.split(";"):
-        gpu, _, layout = part.partition(":")
-        slot = 0
-        for each in filter(None, layout.split(",")):
-            name, *instances = each.split("/")
-            for ci in instances or [""]:
-                if name != "-":
-                    profile = f"{ci}.{name}" if ci else name
-                    resource = f"nvidia.com/mig-{profile.replace('+', '.')}"
-                    found.setdefault(resource, set()).add(driver.mig.uuid(int(gpu), slot))
-                slot += 1
-    return found
