@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from driver.driver import Driver
+from driver.driver import EVERY_EVENT, MIG_CONFIG_CHANGED, Driver
 from driver.mig import CARDS, gi_minor, instances
 from harness.node import RESOURCE
 from plugin_gateway.adapters.fake_kubelet.events import Container
@@ -54,6 +54,8 @@ class World:
         self.gpus = gpus
         self.layouts: dict[int, str] = {}
         """The layouts of the GPUs in MIG mode."""
+        for gpu in gpus:
+            driver.add(gpu, name=PRODUCT, event_types=EVERY_EVENT | (MIG_CONFIG_CHANGED if gpu % 2 else 0))
         self._ever: dict[str, Part] = {driver.uuid(gpu): Part(gpu) for gpu in gpus}
         self._odd: set[tuple[int, int]] = set()
 
@@ -62,6 +64,9 @@ class World:
         self._odd.clear()
         self.driver.mig(";".join(f"{gpu}:{layout}" for gpu, layout in self.layouts.items()))
         self._ever.update({uuid: part for uuid, part, _ in self._parts()})
+        for gpu in self.layouts:
+            if gpu % 2:  # old drivers report no change
+                self.driver.xid(gpu, 0, MIG_CONFIG_CHANGED)
 
     def spoil(self, gpu: int, slot: int) -> None:
         """Let a MIG device have a profile that is not known."""

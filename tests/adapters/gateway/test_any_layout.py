@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from adapters.gateway.mig_world import SLOTS, World, granted_twice, listed
-from driver.driver import Call, Driver
+from driver.driver import NO_INSTANCE, Call, Driver
 from harness.driven import DrivenNode
 from harness.node import RESOURCE, until
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, Event, EventKind, FakeKubelet, release
@@ -63,6 +63,7 @@ Pods = list[int]
 pods: st.SearchStrategy[Pods] = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 """Pods to start. The number says what each asks for."""
 gpus, slots = st.sampled_from(GPUS), st.sampled_from(SLOTS)
+instances = st.sampled_from((NO_INSTANCE, 0, 1, 2))
 FAILING = (None, Call.ATTRIBUTES, Call.GI, Call.UUID, Call.CI_ID)
 
 
@@ -77,7 +78,7 @@ class AnyLayout(RuleBasedStateMachine):
         self.pods = self.folder / "pods"
         for each in (self.directory, self.pods):
             each.mkdir()
-        self.driver = Driver(self.folder, gpus=len(GPUS))
+        self.driver = Driver(self.folder, gpus=0)
         self.world = World(self.driver, GPUS)
         self.containers: dict[str, Container] = {}
         """What each living pod was given."""
@@ -185,6 +186,11 @@ class AnyLayout(RuleBasedStateMachine):
     def spoil(self, gpu: int, slot: int) -> None:
         self.world.spoil(gpu, slot)
 
+    @rule(gpu=gpus, xid=st.sampled_from((31, 48, 79)), gi=instances, ci=instances)
+    def report_xid(self, gpu: int, xid: int, gi: int, ci: int) -> None:
+        """Report an XID of a GPU, or of an instance that may be there."""
+        self.driver.xid(gpu, xid, gi=gi, ci=ci if gi != NO_INSTANCE else NO_INSTANCE)
+
     @rule()
     def forbid(self) -> None:
         self.driver.mig.permit(privileged=False)
@@ -283,6 +289,7 @@ class AnyLayout(RuleBasedStateMachine):
 
     @rule()
     def be_quiet(self) -> None:
+        """End what is wrong with the driver and the GPUs, and compare."""
         self.world.heal()
         self.run(self._agree())
 
@@ -290,6 +297,8 @@ class AnyLayout(RuleBasedStateMachine):
         """Wait until the kubelet has what the driver and the pods lead to."""
         deadline = time.monotonic() + AGREED
         while differences := list(self._differences()):
+            for broken in list(self.node.gateway.state.faults):
+                self.node.gateway.clear(broken)
             assert time.monotonic() < deadline, f"{self.kubelet.release.name}, {self.node.strategy}: {differences}"
             await asyncio.sleep(0.01)
 
