@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from bench import scenarios
+from bench import many_ids, scenarios
 from bench.figures import Figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,9 @@ SCENARIOS: Mapping[str, Callable[[argparse.Namespace], Awaitable[list[Figure]]]]
     "storm": lambda options: scenarios.storm(options.rounds),
     "allocate": lambda options: scenarios.allocate(options.rounds),
     "devices": lambda options: scenarios.many_devices(options.rounds),
+    "ids": lambda options: many_ids.ids(options.rounds),
+    "lists": lambda options: many_ids.lists(options.rounds),
+    "preferred": lambda options: many_ids.preferred(options.rounds),
     "idle": lambda options: scenarios.idle(options.idle_seconds),
     "growth": lambda options: scenarios.growth(options.allocations, options.restarts),
 }

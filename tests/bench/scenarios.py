@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 class Machine:
     """A stand-in driver, and a gateway that uses it."""
 
-    def __init__(self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0, more: Sequence[str] = ()) -> None:
+    def __init__(
+        self, stack: AsyncExitStack, name: str, init_delay_ms: int = 0, more: Sequence[str] = (), gpus: int = 8
+    ) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-driver-")))
-        self.driver = Driver(folder, gpus=8)
+        self.driver = Driver(folder, gpus=gpus)
         self.driver.init_delay(init_delay_ms)
         root = ("--driver-root", str(self.driver.root))
         self.subject = Subject(name, (*NVML, *root, *more), self.driver.environment)
@@ -57,8 +59,8 @@ async def start(rounds: int) -> list[Figure]:
                 registered[name].samples.append((first - subject.spawned) * 1000)
                 listed[name].samples.append((then - subject.spawned) * 1000)
     floor, plain, slow = (registered[name] for name in subjects)
-    _limit(plain, 1.5 * floor.median, "1.5 x floor")
-    _limit(slow, max(floor.median, 100) + 50, "max(floor, 100 ms) + 50 ms")
+    limit(plain, 1.5 * floor.median, "1.5 x floor")
+    limit(slow, max(floor.median, 100) + 50, "max(floor, 100 ms) + 50 ms")
     return [*registered.values(), *listed.values()]
 
 
@@ -89,7 +91,7 @@ async def kubelet_restart(rounds: int) -> list[Figure]:
         machines["gateway, driver hangs"].driver.release()
     floor = figures["floor"].median
     for name in machines:
-        _limit(figures[name], 1.1 * floor, "1.1 x floor")
+        limit(figures[name], 1.1 * floor, "1.1 x floor")
     return list(figures.values())
 
 
@@ -112,7 +114,7 @@ async def own_socket(rounds: int) -> list[Figure]:
                 await options(b"", timeout=5)
             figure.samples.append((time.monotonic() - began) * 1000)
         open_streams = subject.kubelet.open_streams(RESOURCE)
-    _limit(figure, 20, "20 ms, the stream stays open")
+    limit(figure, 20, "20 ms, the stream stays open")
     figure.reached = bool(figure.reached) and open_streams == 1
     return [figure]
 
@@ -155,7 +157,7 @@ async def xid(rounds: int) -> list[Figure]:
                 began = time.monotonic()
                 machine.driver.xid(gpu, 79)
                 figure.samples.append((await subject.listed(seen) - began) * 1000)
-    _limit(figure, 2, "2 ms")
+    limit(figure, 2, "2 ms")
     return [figure]
 
 
@@ -211,9 +213,9 @@ async def _allocate(
             high[number].samples.append(percentile(samples, 0.99))
             throughput[number].samples.append(await _calls_per_second(call, data))
     for number in range(1, len(names)):
-        _limit(middle[number], 1.2 * middle[0].median, "1.2 x floor")
-        _limit(high[number], 1.5 * high[0].median, "1.5 x floor")
-        _limit(throughput[number], 0.8 * throughput[0].median, "0.8 x floor", at_least=True)
+        limit(middle[number], 1.2 * middle[0].median, "1.2 x floor")
+        limit(high[number], 1.5 * high[0].median, "1.5 x floor")
+        limit(throughput[number], 0.8 * throughput[0].median, "0.8 x floor", at_least=True)
     return [*middle, *high, *throughput]
 
 
@@ -248,7 +250,7 @@ async def many_devices(rounds: int) -> list[Figure]:
                 assert len(wire.ListAndWatchResponse.FromString(answer).devices) == 8000
                 break
             stream.cancel()
-    _limit(figure, 100, "100 ms")
+    limit(figure, 100, "100 ms")
     return [figure]
 
 
@@ -281,9 +283,9 @@ async def idle(seconds: float) -> list[Figure]:
             everybody, ours = subject.processor_ms()
             processor[number].samples.append(everybody - before[number][0])
             without_grpc[number].samples.append(ours - before[number][1])
-    _limit(rss[1], 1.15 * rss[0].median, "1.15 x floor")
-    _limit(threads[1], threads[0].median + 2, "floor + 2")
-    _limit(processor[1], 20 * seconds / 60, "20 ms in 60 s")
+    limit(rss[1], 1.15 * rss[0].median, "1.15 x floor")
+    limit(threads[1], threads[0].median + 2, "floor + 2")
+    limit(processor[1], 20 * seconds / 60, "20 ms in 60 s")
     return [*rss, *pss, *threads, *processor, *without_grpc]
 
 
@@ -313,8 +315,8 @@ async def growth(allocations: int, restarts: int) -> list[Figure]:
             await subject.kubelet.restart(kill=True)
             await subject.registered(registrations, lists)
         after_restarts.samples.append(subject.memory()[0] - before)
-    _limit(after_calls, 2, "2 MiB")
-    _limit(after_restarts, 1, "1 MiB")
+    limit(after_calls, 2, "2 MiB")
+    limit(after_restarts, 1, "1 MiB")
     return [after_calls, after_restarts]
 
 
@@ -347,11 +349,11 @@ async def storm(rounds: int) -> list[Figure]:
                 calls.samples.append(percentile(await calling, 0.99))
                 await subject.settle()
                 grown.samples.append(subject.memory()[0] - before)
-    _limit(taken, 1100, "1.1 s")
-    _limit(listed, 50, "50 ms")
-    _limit(calls, 20, "20 ms")
-    _limit(growth[0], 2, "2 MiB")
-    _limit(growth[1], 0.5, "nothing (0.5 MiB)")
+    limit(taken, 1100, "1.1 s")
+    limit(listed, 50, "50 ms")
+    limit(calls, 20, "20 ms")
+    limit(growth[0], 2, "2 MiB")
+    limit(growth[1], 0.5, "nothing (0.5 MiB)")
     return [taken, listed, calm, calls, *growth]
 
 
@@ -385,7 +387,7 @@ def _simulated(count: int) -> tuple[str, ...]:
     return ("--backend", f"simulated:{count}xH100")
 
 
-def _limit(figure: Figure, bound: float, words: str, *, at_least: bool = False) -> None:
+def limit(figure: Figure, bound: float, words: str, *, at_least: bool = False) -> None:
     """Set the limit of a figure in words, and whether its median reaches it."""
     figure.limit = words
     figure.reached = figure.median >= bound if at_least else figure.median <= bound

@@ -99,23 +99,21 @@ def _by_owner(policy: SharedPolicy, names: Sequence[str], owners: Sequence[int],
     """Return the ids in the order in which the policy takes them: of each owner the first ``most``, in their order.
 
     With each id that is taken, load and picks of its owner grow by one. So they are known for each id beforehand, and
-    one sort does what one search for each id would do.
+    one sort does what one search for each id would do. `SharedPolicy.PACKED` stays with an owner that it has begun, so
+    only the owners are sorted.
     """
-    before: Counter[int] = Counter()
+    by_owner: dict[int, list[str]] = {}
+    for name, owner in zip(names, owners, strict=True):
+        by_owner.setdefault(owner, []).append(name)
+    if policy is SharedPolicy.PACKED:
+        fullest = sorted(by_owner, key=lambda owner: (-use.load[owner], use.picks[owner], owner))
+        return [name for owner in fullest for name in by_owner[owner][:most]]
     ranked: list[tuple[int, int, int, int, str]] = []
-    for position, (name, owner) in enumerate(zip(names, owners, strict=True)):
-        taken = before[owner]
-        if taken == most:
-            continue
-        before[owner] = taken + 1
+    for owner, mine in by_owner.items():
         load, picks = use.load[owner], use.picks[owner]
-        match policy:
-            case SharedPolicy.DISTRIBUTED:
-                ranked.append((load + taken, picks + taken, owner, position, name))
-            case SharedPolicy.SPREAD:
-                ranked.append((picks + taken, load + taken, owner, position, name))
-            case SharedPolicy.PACKED:
-                ranked.append((-load, picks, owner, position, name))
+        for taken, name in enumerate(mine[:most]):
+            first, then = (load, picks) if policy is SharedPolicy.DISTRIBUTED else (picks, load)
+            ranked.append((first + taken, then + taken, owner, taken, name))
     return [name for *_, name in sorted(ranked)]
 
 
