@@ -43,7 +43,7 @@ def find_holders(kubelet_dir: Path) -> Found:
         return Found(told, "told by the kubelet") if told is not None else Found((), f"{problem}; {error}")
     kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
     if told is not None:
-        others = tuple(holder for holder in kept if not _is_told(holder, told))
+        others = not_told(kept, told)
         return Found(told + others, f"told by the kubelet{', some only by its checkpoint' if others else ''}")
     if checkpoint is None:
         return Found((), f"{problem}, and there is no checkpoint")
@@ -67,12 +67,21 @@ def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
     return tuple(holder for holder in kept if not holder.is_gone)
 
 
-def _is_told(holder: Holder, told: Sequence[Holder]) -> bool:
-    """Whether the kubelet told of this holder. It tells names and the checkpoint UIDs, so all else is compared."""
-    return any(
-        (each.container, each.resource) == (holder.container, holder.resource) and holder.devices <= each.devices
-        for each in told
-    )
+def not_told(kept: Iterable[Holder], told: Iterable[Holder]) -> tuple[Holder, ...]:
+    """Return the holders of the checkpoint of which the kubelet did not tell.
+
+    It tells names and the checkpoint UIDs, so all else is compared.
+    """
+    by_device: dict[tuple[str, str, str | None], list[frozenset[str]]] = {}
+    for each in told:
+        for device in (None, *each.devices):
+            by_device.setdefault((each.container, each.resource, device), []).append(each.devices)
+
+    def is_told(holder: Holder) -> bool:
+        one = next(iter(holder.devices), None)
+        return any(holder.devices <= each for each in by_device.get((holder.container, holder.resource, one), ()))
+
+    return tuple(holder for holder in kept if not is_told(holder))
 
 
 def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...]:
