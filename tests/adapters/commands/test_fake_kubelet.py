@@ -82,6 +82,9 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
         await session.say(f"allocate {RESOURCE} 2 web")
         assert "web/main: a, b" in await session.see("allocated")
         assert "{'THING': 'first'}" in await session.see("container of web: environment")
+        await session.see("container of web: mount /in from /out (read-only)")
+        await session.see("container of web: annotation a=b")
+        await session.see("container of web: CDI device v.com/c=d")
         await session.say(f"allocate {RESOURCE}")
         assert "Requested: 1, Available: 0" in await session.see("refused:")
         await session.say(f"allocate {RESOURCE} 1 web")
@@ -98,6 +101,20 @@ async def test_it_shows_what_it_sees_and_does_as_it_is_told(kubelet_dir: Path) -
         await session.say("quit")
         assert await session.ended() == 0
     assert not (kubelet_dir / "kubelet.sock").exists()
+
+
+async def test_replicas_of_a_device_are_one_line(kubelet_dir: Path) -> None:
+    ids = [f"{device}::{number}" for number in range(64) for device in ("b", "a")]
+    async with playing(kubelet_dir) as session, Plugin(kubelet_dir, release("1.36"), ids=ids) as plugin:
+        plugin.devices[0] = ("b::0", "Unhealthy")
+        await plugin.register()
+        await session.see("127 of 128 healthy")
+        await session.say(f"devices {RESOURCE}")
+        await session.see(f"{RESOURCE} b::1 to ::63 (63) Healthy")
+        shown = [f"{RESOURCE} a::0 to ::63 (64) Healthy\n", f"{RESOURCE} b::0 Unhealthy\n"]
+        assert session.lines[-3:-1] == shown
+        await session.say(f"allocate {RESOURCE} 127 web")
+        assert "web/main: a::0 to ::63 (64), b::1 to ::63 (63)\n" in await session.see("allocated")
 
 
 @pytest.mark.parametrize(
@@ -259,8 +276,11 @@ async def test_on_a_terminal_it_draws_a_picture_that_fits(kubelet_dir: Path) -> 
             assert await plugin.register() == OK
             await terminal.see(b"9 of 9 healthy; capacity 9, allocatable 9")
             await terminal.see(b"and 7 more")
+            plugin.devices = [(f"{name}::{number}", "Healthy") for name in "ab" for number in range(64)]
+            await plugin.register()
+            await terminal.see(b"b::0 to ::63 (64) Healthy")
             terminal.shown.clear()
-            terminal.type(f"allocate {RESOURCE} 10")
+            terminal.type(f"allocate {RESOURCE} 200")
             await terminal.see(b"refused: Update plugin resources failed")
             terminal.type("quit")
             assert await terminal.ended() == 0

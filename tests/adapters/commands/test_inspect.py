@@ -94,20 +94,33 @@ async def test_replicas_have_one_line_for_each_device(kubelet_dir: Path, capsys:
         node.fail(1)
         await until(lambda: bool(node.gateway.state.faults), "the fault")
         (path,) = find_sockets(kubelet_dir)
-        assert await asyncio.to_thread(inspect, [path], Wish(), as_json=False) == 0
+        assert await asyncio.to_thread(inspect, [path], Wish(prefer=13), as_json=False) == 0
         lines = capsys.readouterr().out.splitlines()
         allocate = Wish(allocate=[f"{device(0).id}::11", f"{device(0).id}::2"])
         _, report, errors = await inspected(capsys, path, allocate)
-    assert lines[-3:] == [
+    assert lines[-5:] == [
         f"{device(0).id}::0 to ::11 (12)  Healthy    0",
         f"{device(1).id}::0 to ::11 (12)  Unhealthy  0",
         f"{device(2).id}                  Healthy    0",
+        "",
+        f"prefers      {device(0).id}::0 to ::11 (12), {device(2).id}",
     ]
     assert report is not None
     ids = [each["id"] for each in report["devices"]]  # type: ignore[attr-defined]
     assert ids == [*(f"{device(index).id}::{number}" for index in (0, 1) for number in range(12)), device(2).id]
     assert json.dumps(report["allocated"]).count(device(0).id) == 1
     assert not errors
+
+
+async def test_one_sick_replica_of_another_plugin_does_not_tear_the_others_apart(
+    kubelet_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """NVIDIA's plugin marks one of many."""
+    async with Plugin(kubelet_dir, release("1.36"), ids=[f"a::{number}" for number in range(64)]) as plugin:
+        plugin.devices[7] = ("a::7", "Unhealthy")
+        assert await asyncio.to_thread(inspect, [kubelet_dir / plugin.name], Wish(), as_json=False) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[:2] for line in lines[-2:]] == [["a::0 to ::6, ::8 to ::63 (63)", "Healthy"], ["a::7", ""]]
 
 
 @pytest.mark.parametrize(("name", "package"), [("1.9", "deviceplugin"), ("1.36", "v1beta1")])

@@ -28,6 +28,7 @@ from plugin_gateway.adapters.fake_kubelet.registration import RegistrationServic
 from plugin_gateway.adapters.fake_kubelet.releases import Release, Restored, Wipe
 from plugin_gateway.adapters.fake_kubelet.resource import Resource
 from plugin_gateway.adapters.support.tasks import to_its_end
+from plugin_gateway.core.resources.id_words import grouped_ids
 
 SOCKET = "kubelet.sock"
 CHECKPOINT = "kubelet_internal_checkpoint"
@@ -209,7 +210,7 @@ class FakeKubelet:
             await self.kill()
             raise
         self._write_checkpoint()
-        self._emit(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(started.ids)}")
+        self._emit(EventKind.ALLOCATED, resource, f"{pod}/{container}: {', '.join(grouped_ids(started.ids))}")
         return started
 
     async def start_container(self, pod: str, container: str = "main") -> Container:

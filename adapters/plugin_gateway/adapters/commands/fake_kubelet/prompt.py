@@ -9,11 +9,10 @@ from inspect import signature
 from itertools import count
 from typing import Any
 
-from plugin_gateway.adapters.commands.fake_kubelet.views import Lines, Picture
+from plugin_gateway.adapters.commands.fake_kubelet.views import Lines, Picture, shown_answer, shown_devices
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.fake_kubelet.registration import is_valid
 from plugin_gateway.adapters.fake_kubelet.releases import release
-from plugin_gateway.core.devices import id_order
 from plugin_gateway.core.errors import GatewayError, InvalidValueError
 
 MAX_DEVICES = 100_000
@@ -71,14 +70,12 @@ class Commands:
         container = await self._kubelet.allocate(resource, int(wanted), pod=pod)
         if int(wanted) and not container.ids:
             self._say(f"{pod} starts without devices: no plugin offers {resource}, and this release asks nobody else")
-        self._say(f"container of {pod}: environment {dict(container.environment)}")
-        for path, (host, permissions) in container.device_nodes.items():
-            self._say(f"container of {pod}: device {path} from {host} ({permissions})")
+        for line in shown_answer(container.answer):
+            self._say(f"container of {pod}: {line}")
 
     async def _devices(self, resource: str) -> None:
-        devices = self._kubelet.devices(self._known(resource))
-        for name in sorted(devices, key=id_order):
-            self._say(f"{resource} {name} {devices[name]}")
+        for words, health in shown_devices(self._kubelet.devices(self._known(resource))):
+            self._say(f"{resource} {words} {health}")
 
     async def _remove(self, pod: str) -> None:
         self._check_pod(pod, there=True)

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.control import Control
@@ -12,11 +12,12 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
-from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
+from plugin_gateway.adapters.fake_kubelet.events import Answer, Event, EventKind
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import id_order
+from plugin_gateway.core.devices import device_of, id_order
 from plugin_gateway.core.resources.assignment import Health
+from plugin_gateway.core.resources.id_words import grouped_ids
 
 _FRAME_LINES = 8
 """Lines without rows and events: title, head and borders of the table, help, prompt, and the line below it."""
@@ -32,6 +33,27 @@ def described(event: Event, kubelet: FakeKubelet | None) -> str:
         return words
     counts = kubelet.capacity(event.resource), kubelet.allocatable(event.resource)
     return f"{words}; capacity {counts[0]}, allocatable {counts[1]}"
+
+
+def shown_devices(devices: Mapping[str, str]) -> Sequence[tuple[str, str]]:
+    """Return the devices with their health, in the order of their ids. Replicas with the same health are one entry."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(devices, key=id_order):
+        alike.setdefault((device_of(name), devices[name]), []).append(name)
+    return [(words, health) for (_, health), names in alike.items() for words in grouped_ids(names)]
+
+
+def shown_answer(answer: Answer) -> Iterator[str]:
+    """Yield what a container gets, as text."""
+    yield f"environment {dict(answer.environment)}"
+    for path, (host, permissions) in answer.device_nodes.items():
+        yield f"device {path} from {host} ({permissions})"
+    for path, (host, is_read_only) in answer.mounts.items():
+        yield f"mount {path} from {host} ({'read-only' if is_read_only else 'read and write'})"
+    for name, value in answer.annotations.items():
+        yield f"annotation {name}={value}"
+    for name in answer.cdi_devices:
+        yield f"CDI device {name}"
 
 
 class Lines:
@@ -113,11 +135,11 @@ class Picture:
         return table
 
     def _devices(self, kubelet: FakeKubelet, most: int) -> list[Text]:
-        """Return lines with the devices, the unhealthy ones first. The last line counts those without room."""
+        """Return lines with the devices, the unhealthy ones first. The last line counts the lines without room."""
         devices = [
-            (health != Health.HEALTHY.value, name, health)
+            (health != Health.HEALTHY.value, words, health)
             for resource in kubelet.resources
-            for name, health in kubelet.devices(resource).items()
+            for words, health in shown_devices(kubelet.devices(resource))
         ]
         devices.sort(key=lambda device: (not device[0], id_order(device[1])))
         shown = devices if len(devices) <= most else devices[: max(0, most - 1)]

@@ -5,7 +5,6 @@ import contextlib
 import json
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.devices import device_of, id_order
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import Health
+from plugin_gateway.core.resources.id_words import grouped_ids
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 DESCRIPTION = (
@@ -270,7 +270,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _device_lines(report["devices"])
     if report["preferred"] is not None:
-        yield from ("", f"prefers      {', '.join(report['preferred']) or 'nothing'}")
+        yield from ("", f"prefers      {', '.join(grouped_ids(report['preferred'])) or 'nothing'}")
     if report["allocated"] is not None:
         yield from ("", *f"allocated    {json.dumps(report['allocated'], indent=2)}".split("\n"))
 
@@ -279,14 +279,11 @@ def _device_lines(devices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not devices:
         yield "no devices"
         return
-    rows = [(each["id"], each["health"], ",".join(map(str, each["numa_nodes"])) or "-") for each in devices]
-    yield from table([("DEVICE", "HEALTH", "NUMA"), *_without_repetition(rows)])
-
-
-def _without_repetition(rows: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
-    """Yield the rows, with one row for replicas of one device that follow each other and are equal."""
-    for (device, *others), group in groupby(rows, key=lambda row: (device_of(row[0]), *row[1:])):
-        ids = [row[0] for row in group]
-        first, last = (each.removeprefix(device) for each in (ids[0], ids[-1]))
-        health, numa = others
-        yield ids[0] if len(ids) == 1 else f"{device}{first} to {last} ({len(ids)})", health, numa
+    alike: dict[tuple[str, str], list[str]] = {}
+    for each in devices:
+        numa = ",".join(map(str, each["numa_nodes"])) or "-"
+        alike.setdefault((each["health"], numa), []).append(each["id"])
+    first = {device_of(each["id"]): number for number, each in reversed(tuple(enumerate(devices)))}
+    rows = [(words, *others) for others, ids in alike.items() for words in grouped_ids(ids)]
+    rows.sort(key=lambda row: first[device_of(row[0])])
+    yield from table([("DEVICE", "HEALTH", "NUMA"), *rows])
