@@ -8,11 +8,12 @@ import pytest
 from harness.devices import device, inventory, part
 from harness.work import CountedId, calls_of
 from plugin_gateway.adapters.dialects import load_dialects
+from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.forms import Forms
 from plugin_gateway.adapters.gateway.held_elsewhere import held_devices
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import held_twice, names_by_device, not_told
-from plugin_gateway.core.devices import NO_LINKS, Device, DeviceId
+from plugin_gateway.core.devices import NO_LINKS, Device, DeviceId, PhysicalId
 from plugin_gateway.core.health.faults import Evidence, add_evidence
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
 from plugin_gateway.core.health.state import State
@@ -76,8 +77,12 @@ def prefer(policy: SharedPolicy) -> Callable[[Machine], object]:
 
 
 def conflicts(known: Machine) -> object:
-    ids = {CountedId(each.id): each.device.physical.id for each in known.offered.offered}
+    ids: dict[str, PhysicalId] = {CountedId(each.id): each.device.physical.id for each in known.offered.offered}
     return find_conflicts({NAME: ids}, {NAME}, {NAME: frozenset(known.available), OTHER: known.available}, Sockets())
+
+
+def encode(dialect: Dialect) -> Callable[[Machine], object]:
+    return lambda known: dialect.fitting_list(known.offered)
 
 
 WORK: dict[str, Callable[[Machine], object]] = {
@@ -96,10 +101,7 @@ WORK: dict[str, Callable[[Machine], object]] = {
     "holders": lambda known: names_by_device(known.holders),
     "held twice": lambda known: held_twice(known.told),
     "not told": lambda known: not_told(known.holders, known.told),
-    **{
-        f"list in {dialect.version}": lambda known, dialect=dialect: dialect.fitting_list(known.offered)
-        for dialect in load_dialects()
-    },
+    **{f"list in {dialect.version}": encode(dialect) for dialect in load_dialects()},
 }
 
 
