@@ -2,10 +2,19 @@
 
 import pytest
 
+from core.resources import machines
+from plugin_gateway.core.devices import NO_LINKS, Links
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
-from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen, Observation
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    EvidenceReported,
+    InventorySeen,
+    LinksSeen,
+    Observation,
+)
 from plugin_gateway.core.health.policy import RECOVERY_ACTION
+from plugin_gateway.core.resources.links import Scores, pair_score
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.simulated import MODELS, SimulatedBackend, parse_spec
@@ -19,12 +28,40 @@ def test_a_spec_makes_distinct_gpus_spread_over_two_numa_nodes() -> None:
     assert devices == parse_spec("8xH100")
 
 
+def test_several_models_are_one_machine() -> None:
+    devices = parse_spec("1xA100+2xT4+1xA100")
+    names = [MODELS[model][0] for model in ("A100", "T4", "T4", "A100")]
+    assert [device.product for device in devices] == names
+    assert [(device.index, device.numa_node) for device in devices] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert len({device.id for device in devices}) == 4
+    assert parse_spec("25000xT4+25000xL40S")
+    assert offered("mixed", "1xT4+1xA100/mig=1:1g.10gb") == [("0", ""), ("1:0", "1g.10gb")]
+
+
 def test_thousands_of_gpus_are_distinct() -> None:
     devices = parse_spec("8000xT4")
     assert len({device.id for device in devices}) == len({device.pci_address for device in devices}) == 8000
 
 
-@pytest.mark.parametrize("spec", ["", "8", "x", "8x", "0xH100", "-1xH100", "50001xH100", "8xh100", "8 xH100", "²xH100"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "8",
+        "x",
+        "8x",
+        "0xH100",
+        "-1xH100",
+        "50001xH100",
+        "8xh100",
+        "8 xH100",
+        "²xH100",
+        "+",
+        "1xT4+",
+        "1xT4+2",
+        "25001xT4+25000xT4",
+    ],
+)
 def test_any_other_spec_is_refused_with_what_is_allowed(spec: str) -> None:
     with pytest.raises(InvalidValueError, match="8xH100") as refused:
         parse_spec(spec)
@@ -51,7 +88,9 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
         ),
         EvidenceReported(xid_kind(79), None),
     ]
-    assert seen[8] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
+    assert isinstance(seen[8], LinksSeen)
+    assert seen[8].links.ids == (second.id, added)
+    assert seen[9] == DevicesChecked({second.id: Checkup({}, asks_for_recovery=False)})
     inventories = [each.inventory.physical for each in seen if isinstance(each, InventorySeen)]
     assert [[device.id for device in devices] for devices in inventories] == [
         [first.id, second.id],
@@ -61,7 +100,39 @@ def test_gpus_fail_vanish_and_appear_as_told() -> None:
     backend.stop()
     backend.fail(1, 79)
     assert backend.join(0)
-    assert len(seen) == 9
+    assert len(seen) == 10
+
+
+def links_of(spec: str) -> Links:
+    seen: list[Observation] = []
+    SimulatedBackend(spec).start(seen.append)
+    (links,) = (each.links for each in seen if isinstance(each, LinksSeen))
+    return links
+
+
+@pytest.mark.parametrize(
+    ("spec", "known"),
+    [
+        ("8xH100", machines.NVSWITCH),
+        ("8xA100", machines.NVSWITCH),
+        ("8xB200", machines.NVSWITCH),
+        ("8xV100", machines.DGX1_V100),
+        ("4xL40S", machines.FOUR_ON_PCIE),
+        ("2xT4+2xL40S", machines.FOUR_ON_PCIE),
+        ("4xV100+4xT4", machines.machine(8)),
+    ],
+)
+def test_simulated_gpus_are_connected_as_in_a_real_machine(spec: str, known: Scores) -> None:
+    links = links_of(spec)
+    assert links.ids == tuple(each.id for each in parse_spec(spec))
+    table = [[pair_score(*pair) for pair in row] for row in links.pairs]
+    off_diagonal = [(one, other) for one in range(len(known)) for other in range(len(known)) if one != other]
+    assert [table[one][other] for one, other in off_diagonal] == [known[one][other] for one, other in off_diagonal]
+
+
+@pytest.mark.parametrize("spec", ["1xH100", "17xH100", "8000xT4"])
+def test_nothing_is_known_of_a_machine_that_there_is_not(spec: str) -> None:
+    assert links_of(spec) == NO_LINKS
 
 
 def offered(strategy: str, spec: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import NO_LINKS, Inventory, PhysicalDevice, PhysicalId, Recipe, whole
+from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, Recipe, whole
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -66,7 +66,7 @@ MODELS: dict[str, tuple[str, int, tuple[int, int]]] = {
 
 
 def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
-    """Return the GPUs of a specification such as ``8xH100``, or ``8xH100/mig=0:3g.40gb,3g.40gb`` with MIG devices.
+    """Return the GPUs of a specification such as ``8xH100``, ``4xA100+4xT4``, or ``8xH100/mig=0:3g.40gb,3g.40gb``.
 
     With a name, such as ``8xH100/name=other``, they have other ids. So several such backends can be side by side.
 
@@ -75,13 +75,13 @@ def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
     """
     whole_gpus, mark, layout = spec.partition(_MIG_MARK)
     gpus, name = whole_gpus.partition(_NAME_MARK)[0], name_of(spec)
-    count, x, model = gpus.partition("x")
-    if not x or not _is_count(count) or model not in MODELS:
-        raise InvalidValueError(
-            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, "
-            f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
-        )
-    devices = tuple(_gpu(index, int(count), model, name or "") for index in range(int(count)))
+    parts = [part.partition("x") for part in gpus.split("+")]
+    if not all(_is_count(count) and model in MODELS for count, _, model in parts):
+        raise _refusal(spec)
+    models = [model for count, _, model in parts for _ in range(int(count))]
+    if len(models) > MAX_GPUS:
+        raise _refusal(spec)
+    devices = tuple(_gpu(index, len(models), model, name or "") for index, model in enumerate(models))
     if mark:
         from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
 
@@ -102,6 +102,13 @@ def name_of(spec: str) -> str | None:
             "with a letter first and no dash at the end"
         )
     return name if mark else None
+
+
+def _refusal(spec: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, or several such as 4xA100+4xT4, "
+        f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
+    )
 
 
 def _is_count(text: str) -> bool:
@@ -143,16 +150,13 @@ class SimulatedBackend:
         self._report: Report | None = None
 
     def start(self, report: "Report", after: Callable[[], object] = lambda: None) -> None:
-        """Report the inventory and a check that finds no problem at once, after a call of ``after``.
-
-        Nothing is known of links between simulated GPUs.
-        """
+        """Report the inventory, a check that finds no problem, and the links at once, after a call of ``after``."""
         after()
         with self._lock:
             self._report = report
             self._report_inventory()
             report(DevicesChecked(dict.fromkeys(self._inventory().ids, _WELL)))
-            report(LinksSeen(NO_LINKS))
+            self._report_links()
             if self._reads_kernel_log:
                 report(KernelLogRead(KERNEL_LOG_PROBLEM))
 
@@ -202,6 +206,7 @@ class SimulatedBackend:
             added = replace(_gpu(index, index + 1, model), numa_node=0)
             self._devices = (*self._devices, added)
             self._report_inventory()
+            self._report_links()
         return added.id
 
     def lay_out(self, layout: str) -> None:
@@ -220,6 +225,12 @@ class SimulatedBackend:
     def _report_inventory(self) -> None:
         if self._report is not None:
             self._report(InventorySeen(self._inventory()))
+
+    def _report_links(self) -> None:
+        from plugin_gateway.nvidia.simulated_links import simulated_links  # noqa: PLC0415 - `parse_spec` needs none
+
+        if self._report is not None:
+            self._report(LinksSeen(simulated_links(self._devices)))
 
     def _inventory(self) -> Inventory:
         devices = tuple(whole(device, GPU) for device in self._devices)

@@ -62,7 +62,7 @@ async def test_they_are_shown_only_where_asked_for(driver: Driver) -> None:
 
 @pytest.mark.parametrize("flags", [("--links",), ("--links", "--json")])
 async def test_what_is_not_known_is_said(driver: Driver, flags: tuple[str, ...]) -> None:
-    output = await shown(driver, "--backend=simulated:2xH100", *flags)
+    output = await shown(driver, "--backend=simulated:17xH100", *flags)
     assert json.loads(output)["links"] == [] if "--json" in flags else output.endswith(f"{UNKNOWN}\n")
 
 
