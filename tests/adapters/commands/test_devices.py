@@ -45,7 +45,7 @@ async def as_json(config: Path, *more: str) -> Any:
 async def test_each_device_is_shown_with_its_resource_and_replicas(config: Path) -> None:
     output = await shown(config)
     assert "nvidia.com/gpu: 2 devices, 3 with their replicas" in output
-    assert "nvidia.com/gpu.shared: 1 devices, 4 with their replicas" in output
+    assert "nvidia.com/gpu.shared: 1 device, 4 with their replicas" in output
     told = await as_json(config)
     assert [(each["index"], each["resource"], each["replicas"]) for each in told["devices"]] == [
         (0, "nvidia.com/gpu", 2),

@@ -82,7 +82,7 @@ async def test_our_own_socket_without_a_kubelet_says_that_nobody_listens(
     output = capsys.readouterr().out
     assert "in force     none: no kubelet holds a stream on it" in output
     assert f"{device(7).id}  Healthy  1" in output
-    assert f"prefers      {device(0).id}, {device(1).id}" in output
+    assert f"prefers      {device(0).id}\n             {device(1).id}\n" in output
 
 
 async def test_replicas_have_one_line_for_each_device(kubelet_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,12 +98,13 @@ async def test_replicas_have_one_line_for_each_device(kubelet_dir: Path, capsys:
         lines = capsys.readouterr().out.splitlines()
         allocate = Wish(allocate=[f"{device(0).id}::11", f"{device(0).id}::2"])
         _, report, errors = await inspected(capsys, path, allocate)
-    assert lines[-5:] == [
+    assert lines[-6:] == [
         f"{device(0).id}::0 to ::11 (12)  Healthy    0",
         f"{device(1).id}::0 to ::11 (12)  Unhealthy  0",
         f"{device(2).id}                  Healthy    0",
         "",
-        f"prefers      {device(0).id}::0 to ::11 (12), {device(2).id}",
+        f"prefers      {device(0).id}::0 to ::11 (12)",
+        f"             {device(2).id}",
     ]
     assert report is not None
     ids = [each["id"] for each in report["devices"]]  # type: ignore[attr-defined]

@@ -45,8 +45,8 @@ def test_devices_shows_kind_profile_and_place(
         assert (whole["kind"], whole["profile"], whole["place"]) == ("gpu", None, "2")
         assert json.loads(output)["rules"][0]["words"] == "kind mig=nvidia.com/mig-PROFILE"
     else:
-        assert "nvidia.com/mig-3g.40gb: 1 devices" in output
-        assert f"0:1 {driver.mig.uuid(0, 1)}, NVIDIA H100 80GB HBM3" in output
+        assert "nvidia.com/mig-3g.40gb: 1 device " in output
+        assert f"0:1 {driver.mig.uuid(0, 1)}, NVIDIA H100 80GB HBM3 1g.10gb+me\n" in output
         assert (
             "  taken by rule 1: kind mig=nvidia.com/mig-PROFILE\n  not by rule 2: *=nvidia.com/gpu: it comes" in output
         )

@@ -258,6 +258,8 @@ async def test_what_only_the_checkpoint_knows_is_added_to_the_kubelets_word(root
 def test_a_limited_number_of_containers_is_named() -> None:
     holders = [Holder(f"pod-{number}", "main", RESOURCE, frozenset({"GPU-1"})) for number in range(100)]
     assert names_by_device(holders)["GPU-1"].endswith(f"pod-{MAX_NAMES - 1} main, and {100 - MAX_NAMES} more")
+    assert names_by_device(holders, 2)["GPU-1"] == "pod-0 main, pod-1 main, and 98 more"
+    assert names_by_device(holders[:2], 2)["GPU-1"] == "pod-0 main, pod-1 main"
 
 
 def holding(pod: str, *devices: str, container: str = "main", is_gone: bool = False) -> Holder:

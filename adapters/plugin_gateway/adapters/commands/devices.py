@@ -293,7 +293,8 @@ def _print_table(shown: Shown) -> None:
 def _title(name: ResourceName, mine: Sequence[tuple[ResourceRule, Device]]) -> str:
     """Return what stands above a table: how many devices there are, and how many a kubelet counts."""
     counted = sum(rule.sharing.replicas for rule, _ in mine)
-    return f"{name}: {len(mine)} devices" + (f", {counted} with their replicas" if counted > len(mine) else "")
+    words = "1 device" if len(mine) == 1 else f"{len(mine)} devices"
+    return f"{name}: {words}" + (f", {counted} with their replicas" if counted > len(mine) else "")
 
 
 def _left_out(shown: Shown) -> Iterator[str]:
@@ -318,7 +319,7 @@ def _reasons(shown: Shown) -> Iterator[str]:
     """Yield for each device which rule took it, and why the others did not."""
     rules = [f"rule {number}: {_rule(rule)}" for number, rule in enumerate(shown.rules, 1)]
     for each in shown.devices:
-        yield f"{each.device.place_words} {each.device.id}, {each.device.physical.product}"
+        yield f"{each.device.place_words} {each.device.id}, {_product(each.device)}"
         yield "  taken by no rule" if each.taker is None else f"  taken by {rules[each.taker]}"
         for number, why in each.others.items():
             yield f"  not by {rules[number]}: {why}"
@@ -332,5 +333,9 @@ def _cells(device: Device) -> tuple[str, ...]:
     physical = device.physical
     numa = "-" if physical.numa_node is None else str(physical.numa_node)
     memory = f"{device.memory_bytes / 2**30:.0f} GiB"
-    product = f"{physical.product} {device.profile}".strip()
-    return (device.place_words, device.id, product, memory, numa, physical.pci_address)
+    return (device.place_words, device.id, _product(device), memory, numa, physical.pci_address)
+
+
+def _product(device: Device) -> str:
+    """Return the product, and for a part its size."""
+    return f"{device.physical.product} {device.profile}".strip()

@@ -31,6 +31,8 @@ from plugin_gateway.core.health.faults import Evidence, Source
 
 MAX_REGISTRATIONS = 8
 """Registrations and failures of each resource that are shown, the latest ones."""
+MAX_HOLDERS = 3
+"""Containers that are named for one device. JSON has all."""
 WATCH_INTERVAL = 1.0
 """Seconds between two answers with ``--watch``."""
 _CLEAR = "\x1b[H\x1b[2J"
@@ -151,7 +153,7 @@ def _lines_of_another(gateway: Asked) -> list[str]:
 def _lines(status: Status) -> list[str]:
     """Return the status as lines for people."""
     found = _find_holders(status)
-    holders = names_by_device(found.holders)
+    holders = names_by_device(found.holders, MAX_HOLDERS)
     lines = _head(status)
     for resource in status.resources:
         lines += ["", *_resource_lines(resource)]

@@ -93,13 +93,13 @@ def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...
     return tuple(holder._replace(is_gone=holder.pod not in here) for holder in holders)
 
 
-def names_by_device(holders: Iterable[Holder]) -> Mapping[str, str]:
-    """Return all containers that hold each device or a part of it, in words."""
+def names_by_device(holders: Iterable[Holder], most: int = MAX_NAMES) -> Mapping[str, str]:
+    """Return the containers that hold each device or a replica of it, in words. ``most`` of them are named."""
     names: dict[str, list[str]] = {}
     for holder in holders:
         for device in {device_of(each) for each in holder.devices}:
             names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
-    return {device: _listed(each) for device, each in names.items()}
+    return {device: _listed(each, most) for device, each in names.items()}
 
 
 def held_twice(holders: Sequence[Holder]) -> Mapping[str, Sequence[str]]:
@@ -127,6 +127,6 @@ def _held_twice(held: Collection[tuple[str, str]]) -> Mapping[str, Sequence[str]
     return {device: tuple(sorted(holding)) for device, holding in found.items()}
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - MAX_NAMES
-    return ", ".join((*names[:MAX_NAMES], f"and {more} more") if more > 0 else names)
+def _listed(names: Sequence[str], most: int) -> str:
+    more = len(names) - most
+    return ", ".join((*names[:most], f"and {more} more") if more > 0 else names)

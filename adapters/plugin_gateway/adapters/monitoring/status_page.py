@@ -70,7 +70,7 @@ def _number(number: CountStatus) -> str:
     """Return how many devices there are, and should be. Empty before that is known."""
     if number.present is None or number.expected is None:
         return ""
-    return f"<p>{number.present} devices, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
+    return f"<p>{number.present} physical devices, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
 
 
 def _devices(devices: Sequence[DeviceStatus]) -> str:

@@ -8,6 +8,11 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError, RegisterRequest
+from plugin_gateway.core.devices import device_of
+from plugin_gateway.core.resources.id_words import grouped_ids
+
+LIST = "ListAndWatch"
+"""The method whose answers are lists of devices."""
 
 
 class MissedError(Exception):
@@ -43,22 +48,23 @@ def compare(dialect: Dialect, method: str, then: bytes | str, now: bytes | str) 
     """Compare two answers: messages as bytes, or errors as text.
 
     Raises:
-        MissedError: they differ; with the difference. Messages that look the same as JSON are shown in hexadecimal.
+        MissedError: they differ; with the difference. It is shown in JSON, and in hexadecimal if that is the same. Of a
+            list, it is shown with a line for each device, if that is not the same.
     """
     if then == now:
         return
     kind = dialect.answer_type(method)
-    before, after = _lines(kind, then), _lines(kind, now)
-    if before == after:  # only the bytes differ
-        before, after = ([each.hex() if isinstance(each, bytes) else each] for each in (then, now))
+    shown = [(_lines(kind, then), _lines(kind, now)), (_in_hexadecimal(then), _in_hexadecimal(now))]
+    if method == LIST:
+        shown.insert(0, (_device_lines(dialect, then), _device_lines(dialect, now)))
+    before, after = next((each for each in shown if each[0] != each[1]), shown[-1])
     raise MissedError(f"{method} differs", _difference(before, after))
 
 
 def describe_further(dialect: Dialect, before: bytes, lists: Sequence[bytes]) -> MissedError:
     """Return the error for lists that were not recorded. It shows what the last of them changes."""
     what = "a list is sent now that was not sent then" if len(lists) == 1 else f"{len(lists)} more lists than then"
-    kind = dialect.answer_type("ListAndWatch")
-    return MissedError(what, _difference(_lines(kind, before), _lines(kind, lists[-1])))
+    return MissedError(what, _difference(_device_lines(dialect, before), _device_lines(dialect, lists[-1])))
 
 
 def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
@@ -73,6 +79,27 @@ def _lines(kind: type[Message] | None, said: bytes | str) -> list[str]:
         return MessageToJson(kind.FromString(said)).split("\n") if kind is not None else [said.hex()]
     except DecodeError:
         return [said.hex()]
+
+
+def _device_lines(dialect: Dialect, said: bytes | str) -> list[str]:
+    """Return a list with a line for each device, and its replicas of the same health together."""
+    if isinstance(said, str):
+        return said.split("\n")
+    alike: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
+    try:
+        for each in dialect.read_list(said):
+            alike.setdefault((device_of(each.id), each.health, tuple(each.numa_nodes)), []).append(each.id)
+    except MalformedMessageError:
+        return _in_hexadecimal(said)
+    return [
+        f"{words} {health}" + (f", NUMA {' '.join(map(str, nodes))}" if nodes else "")
+        for (_, health, nodes), ids in alike.items()
+        for words in grouped_ids(ids)
+    ]
+
+
+def _in_hexadecimal(said: bytes | str) -> list[str]:
+    return [said.hex() if isinstance(said, bytes) else said]
 
 
 def named_nodes(dialect: Dialect, answer: bytes | None) -> frozenset[str]:

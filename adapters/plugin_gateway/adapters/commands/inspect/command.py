@@ -270,7 +270,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _device_lines(report["devices"])
     if report["preferred"] is not None:
-        yield from ("", f"prefers      {', '.join(grouped_ids(report['preferred'])) or 'nothing'}")
+        preferred = grouped_ids(report["preferred"]) or ("nothing",)
+        yield from ("", *(f"{'' if number else 'prefers':13}{each}" for number, each in enumerate(preferred)))
     if report["allocated"] is not None:
         yield from ("", *f"allocated    {json.dumps(report['allocated'], indent=2)}".split("\n"))
 
