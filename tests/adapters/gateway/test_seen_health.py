@@ -70,11 +70,12 @@ DIFFERENCES = {
 
 def prepare(folder: Path, case: Mapping[str, Any]) -> Driver:
     driver, stub = Driver(folder, gpus=0), case.get("stub", {})
-    models = dict.fromkeys(range(case["gpus"]), H100)
-    for part in filter(None, stub.get("MODELS", "").split(";")):
+    models: dict[int, str] = dict.fromkeys(range(case["gpus"]), H100)
+    others: str = stub.get("MODELS", "")
+    for part in filter(None, others.split(";")):
         indexes, _, model = part.partition("=")
         first, _, last = indexes.partition("-")
-        models |= dict.fromkeys(range(int(first), int(last or first) + 1), model)
+        models.update(dict.fromkeys(range(int(first), int(last or first) + 1), model))
     for index, model in models.items():
         driver.add(index, name=model, memory=MEMORY.get(model, 15360) << 20)
     if H100 in CARDS:
