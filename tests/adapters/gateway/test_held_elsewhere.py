@@ -37,6 +37,13 @@ def holder(pod: str, resource: str, *devices: str, is_gone: bool = False) -> Hol
     return Holder(pod, "main", resource, frozenset(devices), is_gone=is_gone)
 
 
+def test_a_limited_number_of_pods_is_named_for_a_device_that_many_share() -> None:
+    (words,) = held_devices(holder(f"pod-{number}", RESOURCE, f"GPU-0::{number}") for number in range(1024)).values()
+    assert words.startswith("pod-0 main, pod-1 main, ")
+    assert words.endswith(f", and {1024 - held_elsewhere.MAX_HOLDERS} more")
+    assert len(words) < 200
+
+
 def test_who_holds_a_device_under_another_name_is_named() -> None:
     held = held_devices(
         [

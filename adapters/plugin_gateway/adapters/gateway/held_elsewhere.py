@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
+MAX_HOLDERS = 8
+"""Containers that are named for one device. A thousand can share one."""
 TO_BE_CUT = "the driver is about to be asked which parts are to be offered"
 """Why a part is withheld while the backend is exchanged for one that gives out other parts."""
 
@@ -42,13 +44,15 @@ class Withheld(NamedTuple):
 
 def held_devices(holders: "Iterable[Holder]") -> Held:
     """Return who holds which device, and in which form. Holders whose pod is gone do not count."""
-    held: dict[Holding, str] = {}
+    from plugin_gateway.adapters.kubelet.holders import listed  # noqa: PLC0415 - not needed at the start
+
+    held: dict[Holding, list[str]] = {}
     for holder in holders:
         container = printable(f"{holder.pod} {holder.container}")
         forms = {holding_of(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
         for holding in forms:
-            held[holding] = f"{held[holding]}, {container}" if holding in held else container
-    return held
+            held.setdefault(holding, []).append(container)
+    return {holding: listed(containers, MAX_HOLDERS) for holding, containers in held.items()}
 
 
 def just_granted(resources: "Iterable[ServedResource]") -> Held:

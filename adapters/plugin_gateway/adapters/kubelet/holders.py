@@ -99,7 +99,7 @@ def names_by_device(holders: Iterable[Holder], most: int = MAX_NAMES) -> Mapping
     for holder in holders:
         for device in {device_of(each) for each in holder.devices}:
             names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
-    return {device: _listed(each, most) for device, each in names.items()}
+    return {device: listed(each, most) for device, each in names.items()}
 
 
 def held_twice(holders: Sequence[Holder]) -> Mapping[str, Sequence[str]]:
@@ -127,6 +127,7 @@ def _held_twice(held: Collection[tuple[str, str]]) -> Mapping[str, Sequence[str]
     return {device: tuple(sorted(holding)) for device, holding in found.items()}
 
 
-def _listed(names: Sequence[str], most: int) -> str:
+def listed(names: Sequence[str], most: int) -> str:
+    """Return names in words, ``most`` of them, and how many more there are."""
     more = len(names) - most
     return ", ".join((*names[:most], f"and {more} more") if more > 0 else names)
