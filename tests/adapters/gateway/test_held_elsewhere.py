@@ -23,6 +23,7 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.gateway.held_elsewhere import held_devices, look_for_holders
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
+from plugin_gateway.adapters.kubelet.holders import MAX_NAMES
 from plugin_gateway.core.resources.assignment import Health
 from plugin_gateway.core.resources.conflicts import find_withheld
 from plugin_gateway.core.resources.names import ResourceName
@@ -40,7 +41,7 @@ def holder(pod: str, resource: str, *devices: str, is_gone: bool = False) -> Hol
 def test_a_limited_number_of_pods_is_named_for_a_device_that_many_share() -> None:
     (words,) = held_devices(holder(f"pod-{number}", RESOURCE, f"GPU-0::{number}") for number in range(1024)).values()
     assert words.startswith("pod-0 main, pod-1 main, ")
-    assert words.endswith(f", and {1024 - held_elsewhere.MAX_HOLDERS} more")
+    assert words.endswith(f", and {1024 - MAX_NAMES} more")
     assert len(words) < 200
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL = 5.0
 """Seconds between two looks at who holds the devices that are withheld."""
-MAX_HOLDERS = 8
-"""Containers that are named for one device. A thousand can share one."""
 TO_BE_CUT = "the driver is about to be asked which parts are to be offered"
 """Why a part is withheld while the backend is exchanged for one that gives out other parts."""
 
@@ -52,7 +50,7 @@ def held_devices(holders: "Iterable[Holder]") -> Held:
         forms = {holding_of(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
         for holding in forms:
             held.setdefault(holding, []).append(container)
-    return {holding: listed(containers, MAX_HOLDERS) for holding, containers in held.items()}
+    return {holding: listed(containers) for holding, containers in held.items()}
 
 
 def just_granted(resources: "Iterable[ServedResource]") -> Held:

@@ -12,8 +12,8 @@ from plugin_gateway.core.devices import device_of
 
 SHORT_TIMEOUT = 2.0
 """Seconds that a kubelet has to answer where an operator waits for what the gateway does with the answer."""
-MAX_NAMES = 32
-"""Containers that are named for one device."""
+MAX_NAMES = 8
+"""Containers that are named for one device. A thousand can share one."""
 
 
 class Found(NamedTuple):
@@ -127,7 +127,7 @@ def _held_twice(held: Collection[tuple[str, str]]) -> Mapping[str, Sequence[str]
     return {device: tuple(sorted(holding)) for device, holding in found.items()}
 
 
-def listed(names: Sequence[str], most: int) -> str:
+def listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
     """Return names in words, ``most`` of them, and how many more there are."""
     more = len(names) - most
     return ", ".join((*names[:most], f"and {more} more") if more > 0 else names)
