@@ -58,6 +58,7 @@ def test_thousands_of_gpus_are_distinct() -> None:
         "²xH100",
         "+",
         "1xT4+",
+        pytest.param("+".join(["50000xT4"] * 1_000), id="far too many"),
         "1xT4+2",
         "25001xT4+25000xT4",
     ],

@@ -76,11 +76,13 @@ def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
     whole_gpus, mark, layout = spec.partition(_MIG_MARK)
     gpus, name = whole_gpus.partition(_NAME_MARK)[0], name_of(spec)
     parts = [part.partition("x") for part in gpus.split("+")]
-    if not all(_is_count(count) and model in MODELS for count, _, model in parts):
-        raise _refusal(spec)
+    is_known = all(_is_count(count) and model in MODELS for count, _, model in parts)
+    if not is_known or sum(int(count) for count, *_ in parts) > MAX_GPUS:
+        raise InvalidValueError(
+            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, or several such as 4xA100+4xT4, "
+            f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
+        )
     models = [model for count, _, model in parts for _ in range(int(count))]
-    if len(models) > MAX_GPUS:
-        raise _refusal(spec)
     devices = tuple(_gpu(index, len(models), model, name or "") for index, model in enumerate(models))
     if mark:
         from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
@@ -102,13 +104,6 @@ def name_of(spec: str) -> str | None:
             "with a letter first and no dash at the end"
         )
     return name if mark else None
-
-
-def _refusal(spec: str) -> InvalidValueError:
-    return InvalidValueError(
-        f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, or several such as 4xA100+4xT4, "
-        f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
-    )
 
 
 def _is_count(text: str) -> bool:
