@@ -245,14 +245,14 @@ def test_leftovers_of_our_own_form_are_removed_and_others_are_never_touched(kube
     strangers = [kubelet_dir / name for name in ("nvidia.sock", "kubelet.sock", f"{PREFIX}note.txt")]
     for path in (mine, gone, *strangers):
         leftover(path)
-    assert sockets.has_newcomers([DEFAULT_RESOURCE])
+    assert sockets.has_newcomers()
     assert sockets.look_for_others(DEFAULT_RESOURCE) == []
     assert gone.exists(), "it may be bound by now and listen in a moment"
-    assert sockets.has_newcomers([DEFAULT_RESOURCE]), "so it is looked at again"
+    assert sockets.has_newcomers(), "so it is looked at again"
     os.utime(gone, (time.time() - 2, time.time() - 2))
     assert sockets.look_for_others(DEFAULT_RESOURCE) == []
     assert sorted(kubelet_dir.iterdir()) == sorted([mine, *strangers])
-    assert not sockets.has_newcomers([DEFAULT_RESOURCE])
+    assert not sockets.has_newcomers()
     leftover(gone)
     os.utime(gone, (time.time() + 3600, time.time() + 3600))
     assert sockets.look_for_others(DEFAULT_RESOURCE) == []
@@ -274,13 +274,11 @@ def test_who_looks_for_one_resource_still_has_the_newcomers_of_another(kubelet_d
     sockets, theirs, other = OwnSockets(kubelet_dir), OwnSockets(kubelet_dir), ResourceName("nvidia.com/other")
     with listening(theirs.fresh_path(DEFAULT_RESOURCE)), listening(theirs.fresh_path(other)):
         assert len(sockets.find_others(other)) == 1
-        assert sockets.has_newcomers([other]), "who only asks does not take note"
+        assert sockets.has_newcomers(), "who only asks does not take note"
         assert len(sockets.look_for_others(DEFAULT_RESOURCE)) == 1
-        assert not sockets.has_newcomers([DEFAULT_RESOURCE])
-        assert sockets.has_newcomers([DEFAULT_RESOURCE, other])
-        assert len(sockets.look_for_others(other)) == 1
-        assert not sockets.has_newcomers([DEFAULT_RESOURCE, other])
-        assert not sockets.has_newcomers([ResourceName("nvidia.com/third")])
+        assert sockets.has_newcomers()
+        assert len(sockets.look_for_strangers(DEFAULT_RESOURCE)) == 1
+        assert not sockets.has_newcomers()
 
 
 def test_two_containers_that_see_the_directory_under_different_paths_know_each_other() -> None:

@@ -13,6 +13,7 @@ from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.conflicts import (
     Cause,
     Conflict,
+    FormerPart,
     Held,
     Sockets,
     find_conflicts,
@@ -200,7 +201,7 @@ def test_a_whole_device_of_which_parts_are_offered_is_offered_twice() -> None:
 
 def test_what_gives_the_same_as_a_part_that_is_held_and_gone_is_withheld() -> None:
     gone = part(device(1), 7)
-    held, parts = holding(gone.id, "x/part"), {str(gone.id): gone}
+    held, parts = holding(gone.id, "x/part"), {str(gone.id): FormerPart(gone.physical.id, gone.nodes)}
     whole = {GPU: advertised([device(1), device(2)])}
     assert find_withheld(whole, held, parts) == {"GPU-1": "held as x/part by ns/pod main"}
     again = replace(part(device(1), 0), nodes=gone.nodes)
@@ -209,6 +210,6 @@ def test_what_gives_the_same_as_a_part_that_is_held_and_gone_is_withheld() -> No
     }
     elsewhere = replace(part(device(2), 0), nodes=gone.nodes)
     assert find_withheld({THING: advertised([elsewhere, part(device(1), 1)])}, held, parts) == {}
-    without = {str(gone.id): replace(gone, nodes=())}
+    without = {str(gone.id): FormerPart(gone.physical.id, ())}
     assert find_withheld({THING: advertised([replace(again, nodes=())])}, held, without) == {}
     assert find_withheld({THING: advertised([gone, again])}, holding(gone.id, THING), parts) == {}

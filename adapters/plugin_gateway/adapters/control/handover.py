@@ -20,15 +20,17 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from plugin_gateway.adapters.control.control_socket import Promise, is_allowed, socket_name
-from plugin_gateway.adapters.registration.handover import Handover
+from plugin_gateway.adapters.registration.handover import Handover, Offers
+from plugin_gateway.adapters.registration.resource_registration import OfferedDevices
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.strict_json import parse
+from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.names import ResourceName
@@ -39,6 +41,10 @@ FIRST_ANSWER = 5.0
 """Seconds that a gateway has for the first line of its answer."""
 MAX_ANSWER = 64 * 1024
 """Bytes."""
+MAX_STATUS = 8 * 1024 * 1024
+"""Bytes of the status of another gateway."""
+OFFERS_INTERVAL = 5.0
+"""Seconds between two questions what a gateway with other resources offers."""
 AGAIN = 0.01
 """Seconds before a gateway is asked again whose connection broke. If its process has ended, nobody listens by then."""
 MIN_RETRY, MAX_RETRY = 0.1, 10.0
@@ -47,6 +53,7 @@ SAY_AGAIN = 1.0
 """Seconds before a gateway that was replaced is told again, if it still has a stream."""
 FIRST_GRPC = (1, 82)
 """The version of grpc-go in the first kubelet that holds several endpoints of one resource (1.37.2)."""
+Registered = Callable[[], Awaitable[Mapping[str, frozenset[str]]]]
 OTHER_DEVICES = "it offers other devices, or no kubelet holds its stream"
 _AGENT = re.compile(r"grpc-go/(\d{1,4})\.(\d{1,4})(?!\d)")
 
@@ -129,11 +136,20 @@ class Successors:
 class OtherGateways:
     """The gateways that this one stands by for."""
 
-    def __init__(self, directory: Path, handover: Handover, *, can_share: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        handover: Handover,
+        *,
+        can_share: bool = False,
+        registered: Registered | None = None,
+    ) -> None:
         """``directory`` is the state directory, which has to be that of the other gateways.
 
         ``can_share`` says whether it is certain that the kubelet holds several endpoints of one resource.
+        ``registered`` returns the ids that the kubelet has, by resource.
         """
+        self._registered = registered
         self._directory = directory
         self._handover = handover
         self._can_share = can_share
@@ -144,12 +160,35 @@ class OtherGateways:
         async with asyncio.TaskGroup() as tasks:
             if self._can_share:
                 tasks.create_task(self._tell_replaced(), name="word to a replaced gateway")
+            tasks.create_task(self._follow_strangers(), name="gateways with other resources")
             while True:
                 version, awaited = await self._handover.awaited.newer_than(version)
                 for key in asked.keys() - awaited.items():
                     asked.pop(key).cancel()
                 for key in awaited.items() - asked.keys():
                     asked[key] = tasks.create_task(self._ask(*key), name="word of another gateway")
+
+    async def _follow_strangers(self) -> None:
+        """Find out again and again with which devices the gateways with other resources offer these."""
+        version, strangers = -1, frozenset[str]()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OFFERS_INTERVAL if strangers else None):
+                    version, strangers = await self._handover.strangers.newer_than(version)
+            for instance in strangers:
+                await self._learn_offers(instance)
+
+    async def _learn_offers(self, instance: str) -> None:
+        """Ask a gateway what it offers. If it does not answer, what the kubelet has of all plugins counts."""
+        try:
+            answer = await self._tell(instance, {"command": "status"}, MAX_STATUS)
+            offers = _offers_of(answer)
+        except (OSError, TimeoutError, ValueError, EOFError):
+            registered = await self._registered() if self._registered is not None else {}
+            offers = {
+                ResourceName(name): OfferedDevices(frozenset(map(device_of, ids))) for name, ids in registered.items()
+            }
+        self._handover.note_offers(instance, offers)
 
     async def _ask(self, instance: str, resources: frozenset[ResourceName]) -> None:
         """Ask one of them, again and again if it does not answer."""
@@ -186,9 +225,13 @@ class OtherGateways:
             TimeoutError: there is no answer.
             ValueError: the answer is none.
         """
+        if instance in self._handover.strangers.value:
+            await self._learn_offers(instance)
+        names = {each: self._handover.names_at(instance, each) for each in resources}
         async with _connected(self._directory / socket_name(instance)) as reader:
             async with asyncio.timeout(FIRST_ANSWER):
-                first = await reader.ask({"command": "await_leave", "resources": sorted(resources)})
+                wanted = sorted(frozenset[ResourceName]().union(*names.values()))
+                first = await reader.ask({"command": "await_leave", "resources": wanted})
             self._handover.answering.add(instance)
             if "error" in first:
                 log.info(
@@ -199,7 +242,7 @@ class OtherGateways:
             if self._can_share and instance < self._handover.instance:
                 await self._share(instance, resources)
             left = _names(await reader.line(), "left")
-        self._handover.note_left(instance, resources & left)
+        self._handover.note_left(instance, [each for each in resources if names[each] <= left])
         return True
 
     async def _share(self, instance: str, resources: frozenset[ResourceName]) -> None:
@@ -240,14 +283,14 @@ class OtherGateways:
     def _share_request(self, resources: frozenset[ResourceName]) -> Mapping[str, Any]:
         return {"command": "share", "resources": self._handover.digests(resources)}
 
-    async def _tell(self, instance: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _tell(self, instance: str, request: Mapping[str, Any], max_answer: int = MAX_ANSWER) -> Mapping[str, Any]:
         """Send a gateway a request, and return its answer.
 
         Raises:
             OSError, EOFError, TimeoutError, ValueError: see `_await_word`.
         """
         async with asyncio.timeout(FIRST_ANSWER), _connected(self._directory / socket_name(instance)) as reader:
-            return await reader.ask(request)
+            return await reader.ask(request, max_answer)
 
 
 class _Lines:
@@ -257,17 +300,17 @@ class _Lines:
         self._client = client
         self._data = b""
 
-    async def ask(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def ask(self, value: Mapping[str, Any], max_answer: int = MAX_ANSWER) -> Mapping[str, Any]:
         await asyncio.get_running_loop().sock_sendall(self._client, _line(value))
-        return await self.line()
+        return await self.line(max_answer)
 
-    async def line(self) -> Mapping[str, Any]:
+    async def line(self, max_answer: int = MAX_ANSWER) -> Mapping[str, Any]:
         while b"\n" not in self._data:
             more = await asyncio.get_running_loop().sock_recv(self._client, MAX_ANSWER)
             if not more:
                 raise EOFError
             self._data += more
-            if len(self._data) > MAX_ANSWER:
+            if len(self._data) > max_answer:
                 raise ValueError
         line, self._data = self._data.split(b"\n", 1)
         found = parse(line)
@@ -305,6 +348,27 @@ def _names(answer: Mapping[str, Any], key: str) -> frozenset[ResourceName]:
     if not isinstance(names, list):
         raise ValueError  # noqa: TRY004 - what came is no answer
     return _strings(names)
+
+
+def _offers_of(answer: Mapping[str, Any]) -> Offers:
+    """Return the devices of each resource in the status of a gateway of any version.
+
+    Raises:
+        ValueError: it has none.
+    """
+    status = answer.get("answer")
+    resources, devices = (status.get(key) if isinstance(status, dict) else None for key in ("resources", "devices"))
+    if not isinstance(resources, list) or not isinstance(devices, list):
+        raise ValueError  # noqa: TRY004 - what came is no status
+    named = [str(each.get("name")) for each in resources if isinstance(each, dict)]
+    offered = [(str(each.get("resource")), each) for each in devices if isinstance(each, dict)]
+    return {
+        ResourceName(name): OfferedDevices(
+            frozenset(str(each.get("id")) for of, each in offered if of == name),
+            frozenset(str(each["physical"]) for of, each in offered if of == name and each.get("physical")),
+        )
+        for name in dict.fromkeys([*named, *(of for of, _ in offered)])
+    }
 
 
 def _strings(names: Sequence[Any]) -> frozenset[ResourceName]:

@@ -4,12 +4,12 @@ Another inventory can offer a device under another name, shared or not, in parts
 it in the form of before. `core.resources.conflicts` says which forms stand in the way of which devices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from plugin_gateway.core.devices import Device, DeviceId, Inventory
+from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.conflicts import Held, Holding, forms_of, in_the_way
+from plugin_gateway.core.resources.conflicts import FormerPart, Held, Holding, forms_of, in_the_way
 from plugin_gateway.core.resources.names import ResourceName
 
 NOT_LOOKED_FOR = "a pod, unless a look at the pods says otherwise"
@@ -22,22 +22,51 @@ class Forms:
     """The last form in which each device was offered, also of those that are not there now."""
 
     def __init__(self) -> None:
-        self.parts: dict[str, Device] = {}
+        self.parts: dict[str, FormerPart] = {}
         """The parts that there were, the one that was seen last at the end."""
         self.outgoing: Sequence[Inventory] = ()
         """The inventories of backends that are exchanged for such that give out other parts."""
+        self.is_unknown = False
+        """Whether it could not be seen who holds what, and the next look at the pods is awaited."""
         self._last: dict[DeviceId, Holding] = {}
+        self._suspected: dict[Holding, float] = {}
+        """Forms in which somebody may hold a device, each with the time of the look that says it, on the monotonic
+        clock. An earlier look says nothing about them."""
+
+    def must_wait(self, states: Iterable[State]) -> bool:
+        """Whether devices are withheld although nobody is known to hold them."""
+        return self.is_unknown or bool(self.outgoing_of(states))
+
+    def outgoing_of(self, states: Iterable[State]) -> Sequence[Inventory]:
+        """Return the latest inventories that are still those of backends that are exchanged."""
+        present = [state.inventory for state in states]
+        return [each for each in self.outgoing if any(each is one for one in present)]
+
+    def suspect(self, forms: Iterable[Holding], until: float) -> Held:
+        """Take these forms for held until a look at the pods that begins at this time, on the monotonic clock."""
+        self._suspected |= dict.fromkeys(forms, until)
+        return dict.fromkeys(self._suspected, NOT_LOOKED_FOR)
+
+    def suspected_at(self, look: float) -> Held:
+        """Return the forms about which a look at the pods that began at this time says nothing."""
+        self._suspected = {form: until for form, until in self._suspected.items() if look < until}
+        return dict.fromkeys(self._suspected, NOT_LOOKED_FOR)
+
+    def next_look(self, latest: float) -> float:
+        """Return when to look at the pods again: as soon as a look says anything new."""
+        return min([latest, *self._suspected.values()])
 
     def see(self, state: State, offered: Mapping[ResourceName, Advertisement]) -> None:
         """Remember which devices there are, and how they are offered, before one of the two changes."""
         for part in (device for device in state.devices if not device.is_whole):
             self.parts.pop(part.id, None)
-            self.parts[part.id] = part
+            self.parts[part.id] = FormerPart(part.physical.id, part.nodes)
         replaced = self.outdated(offered)
         kept = {device: form for device, form in self._last.items() if form not in replaced}
         self._last = {**kept, **forms_of(offered)}
         for gone in list(self.parts)[:-MAX_PARTS]:
-            self._last.pop(self.parts.pop(gone).id, None)
+            del self.parts[gone]
+            self._last.pop(DeviceId(gone), None)
 
     def outdated(self, wanted: Mapping[ResourceName, Advertisement]) -> Held:
         """Return the forms that stand in the way of what is wanted, as held by somebody who is not known."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
-    from plugin_gateway.core.resources.conflicts import Held
+    from plugin_gateway.core.resources.conflicts import Held, Holding
     from plugin_gateway.core.resources.side_by_side import NameTaken
 
 
@@ -74,7 +74,7 @@ class Gateway:
         self._is_published = asyncio.Event()
         self._served: dict[ResourceName, ServedResource] = {}
         self._rule_log = RuleLog()
-        self._held: Held = {}
+        self._held: dict[Holding, str] = {}
         """Who holds which device, and in which form, as it was seen last."""
         self._forms: Forms | None = None
         """The forms in which devices were offered. None as long as neither inventory nor rules have changed."""
@@ -109,11 +109,10 @@ class Gateway:
         if is_recut or serving_policy.rules != self._serving_policy.rules:
             from plugin_gateway.adapters.gateway.held_elsewhere import just_granted  # noqa: PLC0415 - not at the start
 
-            forms = self._known_forms()
             for state in self.states:
-                forms.see(state, self.offered)
+                self.forms.see(state, self.offered)
             if is_recut:
-                forms.outgoing = [state.inventory for state in self.states if state.inventory is not None]
+                self.forms.outgoing = [state.inventory for state in self.states if state.inventory is not None]
             self._overruled.clear()
             self._held = {**just_granted(self._served.values()), **self._held}
         self._serving_policy = serving_policy
@@ -134,11 +133,17 @@ class Gateway:
             except TimeoutError:
                 self._publish()
 
-    def see_holders(self, holders: "Iterable[Holder]") -> None:
-        """Withhold the devices that one of these containers holds in another form than they are offered in."""
-        from plugin_gateway.adapters.gateway.held_elsewhere import held_devices  # noqa: PLC0415 - not at the start
+    def see_holders(self, holders: "Iterable[Holder]", looked: float | None = None) -> None:
+        """Withhold what one of these containers holds in another form. ``looked`` is when the look at them began."""
+        from plugin_gateway.adapters.gateway.held_elsewhere import held_at  # noqa: PLC0415 - not at the start
 
-        self._held = held_devices(holders)
+        self._held = held_at(looked or time.monotonic(), holders, self._served.values(), self.forms)
+        self._publish()
+
+    def suspect(self, held: "Held") -> None:
+        """Take these forms for held until the next look at the pods, which is asked for now."""
+        self._held |= held
+        self.forms_changed.set()
         self._publish()
 
     def overrule(self, device: DeviceId) -> None:
@@ -238,13 +243,14 @@ class Gateway:
 
     def _suspect_holders(self, before: State, wanted: Mapping[ResourceName, Advertisement]) -> None:
         """Take the devices for held whose form changes with the inventory. Nobody looked before, as for new rules."""
-        forms = self._known_forms()
-        forms.see(before, self.offered)
-        if outdated := forms.outdated(wanted):
+        self.forms.see(before, self.offered)
+        if outdated := self.forms.outdated(wanted):
             self._held = {**outdated, **self._held}
             self.forms_changed.set()
 
-    def _known_forms(self) -> "Forms":
+    @property
+    def forms(self) -> "Forms":
+        """The forms in which devices were offered."""
         from plugin_gateway.adapters.gateway.forms import Forms  # noqa: PLC0415 - not at the start
 
         if self._forms is None:
@@ -253,14 +259,12 @@ class Gateway:
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
-        present = [state.inventory for state in self.states]
-        outgoing = [each for each in self._forms.outgoing if any(each is one for one in present)] if self._forms else []
-        if not self._held and not self.withheld and not outgoing:
+        if not (self._held or self.withheld or (self._forms is not None and self._forms.must_wait(self.states))):
             return wanted
         from plugin_gateway.adapters.gateway.held_elsewhere import withheld_now  # noqa: PLC0415 - not at the start
 
         before = self.withheld
-        found = withheld_now(wanted, self._held, before, time.time(), self._forms, outgoing)
+        found = withheld_now(wanted, self._held, before, time.time(), self.forms, self.states)
         self.withheld = {device: why for device, why in found.items() if device not in self._overruled}
         log_withheld(before, self.withheld)
         if tap.note is not None and self.withheld != before:

@@ -6,6 +6,7 @@ devices have to be withheld then.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import ServedResource
-    from plugin_gateway.core.devices import Inventory
+    from plugin_gateway.core.health.state import State
 
-LOOK_INTERVAL = 5.0
+LOOK_INTERVAL = 2.0
 """Seconds between two looks at who holds the devices that are withheld."""
+STORED_WITHIN = 1.0
+"""Seconds after which a kubelet has certainly stored what it was granted. It takes milliseconds."""
+NOT_SEEN = "it is not known yet which pods hold devices"
+"""Why all devices are withheld at the start, if the checkpoint does not tell it."""
 TO_BE_CUT = "the driver is about to be asked which parts are to be offered"
 """Why a part is withheld while the backend is exchanged for one that gives out other parts."""
+
+
+_HINT = "a device that has another name now, or is shared in another way, can be given to a second pod"
 
 
 class Withheld(NamedTuple):
@@ -53,9 +61,20 @@ def held_devices(holders: "Iterable[Holder]") -> Held:
     return {holding: listed(containers) for holding, containers in held.items()}
 
 
-def just_granted(resources: "Iterable[ServedResource]") -> Held:
-    """Return what was granted a moment ago. The kubelet may not have stored it yet."""
-    return {holding_of(each, served.resource): "a new pod" for served in resources for each in served.granted()}
+def just_granted(resources: "Iterable[ServedResource]", since: float = 0.0) -> Held:
+    """Return what was granted a moment ago, or since a time on the monotonic clock. It may not be stored yet."""
+    return {holding_of(each, served.resource): "a new pod" for served in resources for each in served.granted(since)}
+
+
+def held_at(
+    look: float, holders: "Iterable[Holder]", resources: "Iterable[ServedResource]", forms: "Forms"
+) -> dict[Holding, str]:
+    """Return who holds what after a look at the pods that began at this time, on the monotonic clock.
+
+    The look can be too early for what was granted just before it.
+    """
+    forms.is_unknown = False
+    return {**forms.suspected_at(look), **just_granted(resources, look - STORED_WITHIN), **held_devices(holders)}
 
 
 def withheld_now(
@@ -63,18 +82,19 @@ def withheld_now(
     held: Held,
     before: Mapping[DeviceId, Withheld],
     epoch: float,
-    forms: "Forms | None",
-    outgoing: "Sequence[Inventory]",
+    forms: "Forms",
+    states: "Iterable[State]",
 ) -> Mapping[DeviceId, Withheld]:
     """Return the devices to withhold. Those that were withheld before keep the time since when they are.
 
-    ``forms`` knows the parts that there were. Other parts are about to be offered instead of ``outgoing``.
+    ``forms`` knows the parts that there were, and whether other parts than those of ``states`` are about to be offered.
     """
-    offered = {device.id for each in wanted.values() for device in each.devices} if outgoing else ()
-    parts = (device for inventory in outgoing for device in inventory.devices if device.id in offered)
+    devices = [device.id for each in wanted.values() for device in each.devices]
+    outgoing = {device.id for each in forms.outgoing_of(states) for device in each.devices if not device.is_whole}
     found = {
-        **{device.id: TO_BE_CUT for device in parts if not device.is_whole},
-        **find_withheld(wanted, held, forms.parts if forms is not None else {}),
+        **{device: NOT_SEEN for device in devices if forms.is_unknown},
+        **{device: TO_BE_CUT for device in devices if device in outgoing},
+        **find_withheld(wanted, held, forms.parts),
     }
     return {device: Withheld(why, before[device].since if device in before else epoch) for device, why in found.items()}
 
@@ -94,27 +114,31 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
     while True:
         rules = gateway.rules
         gateway.forms_changed.clear()
+        began = time.monotonic()
         try:
             holders = await read_holders(kubelet_dir)
             if gateway.rules != rules or gateway.forms_changed.is_set():
                 continue  # the answer can be older than what was seen before the names changed
-            gateway.see_holders(holders)
+            gateway.see_holders(holders, began)
         except GatewayError as error:
             if problem is None:
-                log.warning("it cannot be seen which pods hold devices", problem=str(error))
+                log.warning("it cannot be seen which pods hold devices", problem=str(error), hint=_HINT)
             problem = str(error)
+            gateway.forms.is_unknown = False  # a node without devices would be worse
+            gateway.suspect({})
         else:
             problem = None
-        await _wait(gateway.forms_changed)
+        await _wait(gateway)
         while not (gateway.withheld or gateway.forms_changed.is_set()):
-            await _wait(gateway.forms_changed)
+            await _wait(gateway)
 
 
-async def _wait(changed: asyncio.Event) -> None:
+async def _wait(gateway: "Gateway") -> None:
     """Wait for the time of the next look, or until devices have another form."""
+    now = time.monotonic()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(LOOK_INTERVAL):
-            await changed.wait()
+        async with asyncio.timeout(max(gateway.forms.next_look(now + LOOK_INTERVAL) - now, 0.0)):
+            await gateway.forms_changed.wait()
 
 
 async def see_holders_before(
@@ -129,8 +153,9 @@ async def see_holders_before(
     """
     if not is_recut and not changes_form(gateway, rules):
         return
+    began = time.monotonic()
     try:
-        gateway.see_holders(await read_holders(kubelet_dir))
+        gateway.see_holders(await read_holders(kubelet_dir), began)
     except GatewayError as error:
         raise CannotCheckError(
             "the resources are renamed, shared or divided in another way, and it cannot be seen which pods hold their "

@@ -54,17 +54,26 @@ def find_holders(kubelet_dir: Path) -> Found:
 def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
     """Return the containers that hold devices now, as far as it can be told.
 
-    What the kubelet says counts. If it does not answer, its checkpoint counts, without the pods whose folder is gone. A
+    What the kubelet says counts, and each pod of its checkpoint that has a folder: a kubelet that has just started
+    does not know all of its pods. Where no folders can be seen, its checkpoint counts only if it does not answer. A
     kubelet without a checkpoint has given out nothing.
 
     Raises:
         CheckpointError: the kubelet does not answer, and its checkpoint cannot be read.
     """
+    told: tuple[Holder, ...] | None = None
     with contextlib.suppress(PodResourcesError):
-        return list_holders(kubelet_dir.parent / "pod-resources" / "kubelet.sock", SHORT_TIMEOUT)
-    checkpoint = read_checkpoint(kubelet_dir)
+        told = list_holders(kubelet_dir.parent / "pod-resources" / "kubelet.sock", SHORT_TIMEOUT)
+    if told is not None and pod_folders(kubelet_dir) is None:
+        return told
+    try:
+        checkpoint = read_checkpoint(kubelet_dir)
+    except CheckpointError:
+        if told is None:
+            raise
+        return told
     kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
-    return tuple(holder for holder in kept if not holder.is_gone)
+    return (*(told or ()), *(holder for holder in kept if not (holder.is_gone or _is_told(holder, told or ()))))
 
 
 def not_told(kept: Iterable[Holder], told: Iterable[Holder]) -> tuple[Holder, ...]:
@@ -84,11 +93,18 @@ def not_told(kept: Iterable[Holder], told: Iterable[Holder]) -> tuple[Holder, ..
     return tuple(holder for holder in kept if not is_told(holder))
 
 
+def pod_folders(kubelet_dir: Path) -> Collection[str] | None:
+    """Return the names of the folders of the pods, which are their UIDs. None where they cannot be seen."""
+    try:
+        return set(os.listdir(kubelet_dir.parent / "pods"))  # noqa: PTH208 - names, to be compared
+    except OSError:
+        return None
+
+
 def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...]:
     """Mark the holders of a checkpoint whose pod has no folder any more. Nothing is known where none can be seen."""
-    try:
-        here = set(os.listdir(kubelet_dir.parent / "pods"))  # noqa: PTH208 - names, to be compared
-    except OSError:
+    here = pod_folders(kubelet_dir)
+    if here is None:
         return tuple(holders)
     return tuple(holder._replace(is_gone=holder.pod not in here) for holder in holders)
 

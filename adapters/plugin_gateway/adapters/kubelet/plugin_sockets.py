@@ -13,7 +13,7 @@ import re
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,12 @@ def checksum(resource: ResourceName) -> str:
     return f"{zlib.crc32(resource.encode()):0{_CHECKSUM_LENGTH}x}"
 
 
+def is_of_other_resource(socket: str, resource: ResourceName) -> bool:
+    """Whether a gateway's socket with this name is that of another resource."""
+    parts = parse_name(socket)
+    return parts is not None and parts.resource != checksum(resource)
+
+
 def slug(resource: ResourceName, room: int) -> str:
     """Return the part of a socket name for a resource: readable characters and a checksum.
 
@@ -90,19 +96,26 @@ class OwnSockets:
         name = f"{PREFIX}{slug(resource, self._room)}-{self.instance}-{next(self._numbers):x}{_SUFFIX}"
         return self._directory / name
 
-    def has_newcomers(self, resources: Iterable[ResourceName]) -> bool:
-        """Whether other gateways have sockets for these resources that `look_for_others` has not found to be alive.
+    def has_newcomers(self) -> bool:
+        """Whether other gateways have sockets that the looks for them have not found to be alive.
 
         A dead one counts until it is removed, because it can be too young for that now.
         """
-        wanted = {checksum(each) for each in resources}
-        names = {name for name, parts in self._others() if parts.resource in wanted}
+        names = {name for name, _ in self._others()}
         self._seen &= names
         return names > self._seen
 
     def look_for_others(self, resource: ResourceName) -> list[OtherGateway]:
         """Return the other running gateways with this resource. They are no newcomers any more."""
-        found = self._find(resource)
+        return self._look({checksum(resource)}.__contains__)
+
+    def look_for_strangers(self, resource: ResourceName) -> list[OtherGateway]:
+        """Return the other running gateways with other resources than this one. They are no newcomers any more."""
+        own = checksum(resource)
+        return self._look(lambda each: each != own)
+
+    def _look(self, is_wanted: Callable[[str], bool]) -> list[OtherGateway]:
+        found = self._find(is_wanted)
         self._seen |= found.keys()
         return _in_order(found)
 
@@ -112,14 +125,17 @@ class OwnSockets:
         Without a resource, return those with any resource. Only names of gateways are considered. Sockets of other
         device plugins are never touched.
         """
-        return _in_order(self._find(resource))
-
-    def _find(self, resource: ResourceName | None) -> dict[str, OtherGateway | None]:
-        """Return the gateways by the names of their sockets. None for a socket that cannot be looked at."""
         wanted = None if resource is None else checksum(resource)
+        return _in_order(self._find(lambda each: wanted in {None, each}))
+
+    def _find(self, is_wanted: Callable[[str], bool]) -> dict[str, OtherGateway | None]:
+        """Return the gateways by the names of their sockets. None for a socket that cannot be looked at.
+
+        ``is_wanted`` is asked with the checksum of the name of a resource.
+        """
         found: dict[str, OtherGateway | None] = {}
         for name, (of_resource, instance) in self._others():
-            if wanted not in {None, of_resource}:
+            if not is_wanted(of_resource):
                 continue
             path = self._directory / name
             try:

@@ -3,16 +3,21 @@
 How they tell it is not known here.
 """
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from plugin_gateway.adapters.registration.resource_registration import ResourceRegistration, offered
+from plugin_gateway.adapters.kubelet.plugin_sockets import is_of_other_resource
+from plugin_gateway.adapters.registration.resource_registration import OfferedDevices, ResourceRegistration, offered
 from plugin_gateway.adapters.support.tasks import Latest
-from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
+from plugin_gateway.core.registration.precedence import OtherGateway
+from plugin_gateway.core.registration.states import Absent, Accepted, StandingBy, Streaming
 from plugin_gateway.core.registration.values import Agreed, Event, MayShare, OtherLeft, Replaced
 from plugin_gateway.core.resources.names import ResourceName
 
 Others = Mapping[str, frozenset[ResourceName]]
 """Instances of other gateways, each with resources."""
+Offers = Mapping[ResourceName, OfferedDevices]
+"""The devices of each resource of a gateway."""
 
 
 class Handover:
@@ -25,15 +30,17 @@ class Handover:
         note: Callable[[ResourceRegistration, Event], None],
         look_for_others: Callable[[ResourceRegistration], None],
         kubelet_agent: Callable[[], str | None],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         """``instance`` names this gateway. ``note`` is called with what happened to one of the resources.
 
-        ``look_for_others`` is called when the other gateways of one have to be noted.
+        ``look_for_others`` is called when the other gateways of one have to be noted, ``wake`` after that.
         """
         self.instance = instance
         self._resources = resources
         self._note = note
         self._look_for_others = look_for_others
+        self._wake = wake
         self.kubelet_agent = kubelet_agent
         self.on_given_up: Callable[[], None] = lambda: None
         """Called when a resource is not in `held` any more."""
@@ -43,8 +50,50 @@ class Handover:
         """The instances that this gateway stands by for, or replaces."""
         self.sharing = Latest[Others]({})
         """The instances that hold streams beside this one until they are told to end them."""
+        self.has_others = asyncio.Event()
+        """Set when there is another gateway to ask."""
         self.answering: set[str] = set()
         """The instances that can be asked. Who asks them writes it."""
+        self.strangers = Latest[frozenset[str]](frozenset())
+        """The instances of which it has to be known with which devices they offer other resources."""
+        self._seen_strangers: frozenset[str] = frozenset()
+        self._offers: dict[str, Offers] = {}
+        """What the strangers offer, as far as it is known."""
+
+    def in_the_way(self, resource: ResourceRegistration, strangers: Sequence[OtherGateway]) -> list[OtherGateway]:
+        """Return those gateways with other resources that can offer devices of this one in another form.
+
+        As long as it is not known what one offers, it counts, unless the kubelet has this resource already.
+        """
+        self._seen_strangers = frozenset(each.instance for each in strangers)
+        if not strangers:
+            return []
+        devices = resource.devices
+        has_kubelet = isinstance(resource.registration.state, Accepted | Streaming)
+        return [each for each in strangers if self._may_offer(each, devices, unless_known=not has_kubelet)]
+
+    def _may_offer(self, other: OtherGateway, devices: OfferedDevices, *, unless_known: bool) -> bool:
+        offers = self._offers.get(other.instance, {})
+        of_socket = [theirs for name, theirs in offers.items() if not is_of_other_resource(other.socket, name)]
+        if not of_socket:
+            return unless_known and bool(devices.ids)
+        return any(map(devices.has_any_of, of_socket))
+
+    def note_offers(self, instance: str, offers: Offers) -> None:
+        """Take note of what another gateway offers."""
+        if self._offers.get(instance) != offers:
+            self._offers[instance] = offers
+            for each in self._offered():
+                self._look_for_others(each)
+            self._wake()
+
+    def names_at(self, instance: str, resource: ResourceName) -> frozenset[ResourceName]:
+        """Return the resources of another gateway that have to end before this one: the same, or with its devices."""
+        offers = self._offers.get(instance, {})
+        if resource in offers or resource not in self._resources:
+            return frozenset({resource})
+        devices = self._resources[resource].devices
+        return frozenset(name for name, theirs in offers.items() if devices.has_any_of(theirs)) or frozenset({resource})
 
     def note_left(self, instance: str, resources: Collection[ResourceName]) -> None:
         """Take note that another gateway has ended its streams of these resources, and registers them no more."""
@@ -94,6 +143,10 @@ class Handover:
     def publish(self) -> None:
         """Publish what has changed in the registrations."""
         self.awaited.publish(_by_instance(self._offered(), _awaited))
+        self.strangers.publish(self._seen_strangers)
+        self._offers = {each: self._offers[each] for each in self._offers.keys() & self._seen_strangers}
+        if self.awaited.value or self._seen_strangers:
+            self.has_others.set()
         self.sharing.publish(_by_instance(self._offered(), _sharing))
         before, self.held = self.held, frozenset(each.resource for each in self._resources.values() if _holds(each))
         if before - self.held:

@@ -64,7 +64,7 @@ class Registrar:
         self._own_sockets = OwnSockets(directory.path)
         self.instance = self._own_sockets.instance
         self._leadership = Leadership(self._own_sockets)
-        self.before_register: Callable[[], None] = lambda: None
+        self.before_register: Callable[[Reason], None] = lambda _reason: None
         """Called before each registration. Another gateway may have served the kubelet until then."""
         self.on_folder_change: Callable[[], None] = lambda: None
         """Called within a second after the content of the kubelet's directory changed."""
@@ -77,7 +77,9 @@ class Registrar:
         self._wake = asyncio.Event()
         self._resources: dict[ResourceName, ResourceRegistration] = {}
         """Every resource that was ever offered."""
-        self.handover = Handover(self.instance, self._resources, self._note, self._note_others, self.kubelet_agent)
+        self.handover = Handover(
+            self.instance, self._resources, self._note, self._note_others, self.kubelet_agent, self.wake
+        )
         self._happened: list[tuple[ResourceRegistration, Event, float]] = []
         """Events that were not given to a state machine yet, each with its time on the monotonic clock."""
         self.kubelets_seen = 0
@@ -239,10 +241,13 @@ class Registrar:
 
     def _note_others(self, resource: ResourceRegistration) -> None:
         """Look for the other gateways of a resource."""
-        self._note_now(resource, OthersSeen(self._own_sockets.look_for_others(resource.resource)))
+        others = self._own_sockets.look_for_others(resource.resource)
+        strangers = self._own_sockets.look_for_strangers(resource.resource)
+        related = self.handover.in_the_way(resource, strangers)
+        self._note_now(resource, OthersSeen([*others, *related] if related else others))
 
-    def _begin_registration(self) -> None:
-        self.before_register()
+    def _begin_registration(self, reason: Reason) -> None:
+        self.before_register(reason)
 
     async def _follow(self) -> float:
         """Give the state machines what has happened. Returns when to look again at the latest."""
@@ -345,7 +350,7 @@ class Registrar:
         self._newcomers = came and self._has_newcomers()
 
     def _has_newcomers(self) -> bool:
-        return self._own_sockets.has_newcomers([each.resource for each in self._offered()])
+        return bool(self._offered()) and self._own_sockets.has_newcomers()
 
     def _look_for_socket(self, resource: ResourceRegistration) -> None:
         """Notice that the socket which the kubelet has to dial is gone."""

@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+from plugin_gateway.adapters.kubelet.plugin_sockets import is_of_other_resource
 from plugin_gateway.adapters.registration.client import CURES, RegistrationClient
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
@@ -12,7 +13,7 @@ from plugin_gateway.adapters.registration.link import KubeletLink
 from plugin_gateway.adapters.serving.endpoint import BindError, Endpoint
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.registration import pauses
-from plugin_gateway.core.registration.failures import Failure, Refusal
+from plugin_gateway.core.registration.failures import Failure, Reason, Refusal
 from plugin_gateway.core.registration.machine import step
 from plugin_gateway.core.registration.states import (
     Leaving,
@@ -49,6 +50,18 @@ Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 """Starts a coroutine as a task of a task group."""
 
 
+class OfferedDevices(NamedTuple):
+    """The devices of a resource, as far as two gateways have to know of each other."""
+
+    ids: frozenset[str]
+    divided: frozenset[str] = frozenset()
+    """The physical devices of those that are parts."""
+
+    def has_any_of(self, other: "OfferedDevices") -> bool:
+        """Whether both have a device, or one has it as a whole and the other one a part of it."""
+        return not self.ids.isdisjoint(other.ids | other.divided) or not self.divided.isdisjoint(other.ids)
+
+
 class ResourceRegistration:
     """One resource. It is kept when the resource is withdrawn, because the kubelet does not forget at once either."""
 
@@ -61,7 +74,7 @@ class ResourceRegistration:
         spawn: Spawn,
         note: Callable[["ResourceRegistration", Event], None],
         look_for_others: Callable[["ResourceRegistration"], None],
-        before_register: Callable[[], None],
+        before_register: Callable[[Reason], None],
     ) -> None:
         """``note`` is called with what happens, ``look_for_others`` when the other gateways have to be noted."""
         self.resource = resource
@@ -115,13 +128,22 @@ class ResourceRegistration:
 
     @property
     def digest(self) -> str:
-        """A digest of the ids of the devices that are offered. Empty if the resource is not offered."""
+        """A digest of the ids that are offered. Empty if the resource is not offered."""
         from hashlib import sha256  # noqa: PLC0415 - only with two gateways
 
         if self.endpoints is None:
             return ""
-        ids = sorted(device.id for device in self.endpoints.served.advertisement.value.devices)
+        ids = sorted(self.endpoints.served.advertisement.value.by_id)
         return sha256("\n".join(ids).encode()).hexdigest()
+
+    @property
+    def devices(self) -> OfferedDevices:
+        """The devices that are offered."""
+        devices = self.endpoints.served.advertisement.value.devices if self.endpoints is not None else ()
+        return OfferedDevices(
+            frozenset(each.id for each in devices),
+            frozenset(each.physical.id for each in devices if not each.is_whole),
+        )
 
     @property
     def keeps_back(self) -> bool:
@@ -194,7 +216,7 @@ class ResourceRegistration:
     async def _register(self, action: Register) -> None:
         """Bind an endpoint and send its name. A task of its own waits for the answer."""
         if action.is_first:
-            self._before_register()
+            self._before_register(self.registration.retry.reason)
         endpoints = self.endpoints
         if endpoints is None:  # withdrawn a moment ago, which the state machine has not been told yet
             self._note(self, Answered(action.attempt, Refusal(Failure.CANNOT_SERVE)))
@@ -318,7 +340,10 @@ class ResourceRegistration:
 
     def _report_other(self, report: ReportOther) -> None:
         other = {"resource": self.resource, "socket": report.other.socket, "pid": report.other.pid or None}
-        if report.goes_first:
+        if is_of_other_resource(report.other.socket, self.resource):
+            if report.goes_first:  # otherwise the other one says it
+                log.warning("another gateway offers devices of this resource under another name, standing by", **other)
+        elif report.goes_first:
             log.warning("another gateway offers this resource, standing by", **other)
         elif self.keeps_back:
             log.info("another gateway is about to replace this one", **other)

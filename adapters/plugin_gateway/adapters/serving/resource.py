@@ -116,10 +116,10 @@ class ServedResource:
         finally:
             self.may_list.set()
 
-    def granted(self) -> frozenset[str]:
-        """Return the devices that were allocated within the last `GRANT_GRACE` seconds."""
-        now = time.monotonic()
-        return frozenset(each for each, at in self._granted.items() if now < at + GRANT_GRACE)
+    def granted(self, since: float = 0.0) -> frozenset[str]:
+        """Return the devices that were allocated within the last `GRANT_GRACE` seconds, and not before ``since``."""
+        since = max(since, time.monotonic() - GRANT_GRACE)
+        return frozenset(each for each, at in self._granted.items() if at > since)
 
     def allocate(self, ids: Sequence[str]) -> ContainerEdits:
         """Return what one container gets for these devices, and remember the allocation.

@@ -16,7 +16,7 @@ from plugin_gateway.core.devices import Device, DeviceId, PhysicalId, device_of,
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
-_NO_PARTS: Mapping[str, Device] = {}
+_NO_PARTS: "Mapping[str, FormerPart]" = {}
 
 
 class Cause(Enum):
@@ -118,8 +118,15 @@ def holding_of(offered: str, resource: str) -> Holding:
     return Holding(device_of(offered), resource, is_replica(offered))
 
 
+class FormerPart(NamedTuple):
+    """A part of a physical device that there was at some time. A pod can hold it although it is gone."""
+
+    physical: PhysicalId
+    nodes: tuple[str, ...]
+
+
 def find_withheld(
-    wanted: Mapping[ResourceName, Advertisement], held: Held, parts: Mapping[str, Device] = _NO_PARTS
+    wanted: Mapping[ResourceName, Advertisement], held: Held, parts: Mapping[str, FormerPart] = _NO_PARTS
 ) -> Mapping[DeviceId, str]:
     """Return the devices that somebody holds in another form than the one in which they are wanted, with the reason.
 
@@ -134,7 +141,7 @@ def find_withheld(
 
 
 def in_the_way(
-    wanted: Mapping[ResourceName, Advertisement], held: Iterable[Holding], parts: Mapping[str, Device] = _NO_PARTS
+    wanted: Mapping[ResourceName, Advertisement], held: Iterable[Holding], parts: Mapping[str, FormerPart] = _NO_PARTS
 ) -> Mapping[DeviceId, Sequence[Holding]]:
     """Return what stands in the way of each device that is wanted, for those for which anything does.
 
@@ -150,21 +157,21 @@ def in_the_way(
             outdated.setdefault(holding.device, []).append(holding)
     if not outdated:
         return {}
-    former: dict[PhysicalId, list[Device]] = {}
-    for part in (parts[each] for each in outdated if each in parts and DeviceId(each) not in forms):
-        former.setdefault(part.physical.id, []).append(part)
+    former: dict[PhysicalId, list[str]] = {}
+    for part in (each for each in outdated if each in parts and DeviceId(each) not in forms):
+        former.setdefault(parts[part].physical, []).append(part)
     found = {}
     for device in (device for advertisement in wanted.values() for device in advertisement.devices):
         physical = device.physical.id
         in_whole = outdated.get(physical, ()) if DeviceId(physical) not in forms else ()
-        replaced = (part for part in former.get(physical, ()) if _replaces(device, part))
-        in_parts = (holding for part in replaced for holding in outdated[part.id])
+        replaced = (part for part in former.get(physical, ()) if _replaces(device, parts[part]))
+        in_parts = (holding for part in replaced for holding in outdated[part])
         if holdings := (*outdated.get(device.id, ()), *in_whole, *in_parts):
             found[device.id] = holdings
     return found
 
 
-def _replaces(device: Device, former: Device) -> bool:
+def _replaces(device: Device, former: FormerPart) -> bool:
     """Whether a device gives what a former part of the same physical device gave: all of it, or the same nodes."""
     return device.is_whole or (bool(device.nodes) and device.nodes == former.nodes)
 

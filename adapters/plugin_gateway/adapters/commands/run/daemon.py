@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend
+from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences, log_remarks
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.status import ProcessStatus
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
+    from plugin_gateway.core.registration.failures import Reason
 
 HOLDS_SEVERAL = (1, 37)
 """The first release of the kubelet that holds several endpoints of one resource, each with its own path."""
@@ -94,7 +96,8 @@ class Daemon:
             registrar=self._registrar,
             serving_policy=serving_policy(settings),
         )
-        self._registrar.before_register = self._read_again
+        self._pods = Pods(self._gateway, settings, self._may_write)
+        self._registrar.before_register = self._before_register
         self._successors: Successors | None = None
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
@@ -137,7 +140,7 @@ class Daemon:
             tasks.create_task(self._count_devices(), name="number of devices")
             tasks.create_task(self._serve_operators(), name="operators")
             tasks.create_task(self._await_other_gateways(), name="other gateways")
-            tasks.create_task(self._look_for_holders(), name="holders of devices")
+            tasks.create_task(self._pods.look(self._import_later), name="holders of devices")
             tasks.create_task(self._watch_for_conflicts(), name="conflicts with other plugins")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
@@ -153,6 +156,7 @@ class Daemon:
                 tasks.create_task(self._gateway.run(), name="gateway")
                 for each in self._backends:
                     tasks.create_task(each.run(), name=f"memory of health, {each.name}")
+                tasks.create_task(self._pods.keep_parts(), name="memory of parts")
         finally:
             if self._successors is not None:
                 self._successors.leave()
@@ -177,6 +181,7 @@ class Daemon:
 
         Only the devices of the first backend are counted.
         """
+        self._pods.keep(backend.name, state)
         if self._counter is not None and backend is self._backends[0]:
             self._counter.keep(state)
         if self._reports is not None:
@@ -221,6 +226,10 @@ class Daemon:
 
         return not is_shared(self._settings.state_dir, self._registrar.instance)
 
+    def _before_register(self, reason: "Reason") -> None:
+        self._read_again()
+        self._pods.before_register(reason)
+
     def _read_again(self) -> None:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
         for each in self._backends:
@@ -236,13 +245,6 @@ class Daemon:
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
         await self._reports.run()
 
-    async def _look_for_holders(self) -> None:
-        modules = (f"{_GATEWAY}.held_elsewhere", f"{_GATEWAY}.forms", "plugin_gateway.adapters.kubelet.holders")
-        await self._import_later(*modules)
-        from plugin_gateway.adapters.gateway.held_elsewhere import look_for_holders  # noqa: PLC0415 - see above
-
-        await look_for_holders(self._gateway, self._settings.kubelet_dir)
-
     async def _serve_operators(self) -> None:
         """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
         await self._import_later(_CONTROL, *_COMMANDS)
@@ -251,12 +253,13 @@ class Daemon:
         await ControlServer(self._settings.state_dir, self._registrar.instance, self._commands.answer).run()
 
     async def _await_other_gateways(self) -> None:
-        await self._registrar.handover.awaited.newer_than(0)
+        handover = self._registrar.handover
+        await handover.has_others.wait()
         from plugin_gateway.adapters.control.handover import OtherGateways  # noqa: PLC0415 - only with two gateways
 
-        version = self._settings.kubelet_version
-        can_share = version is not None and tuple(version) >= HOLDS_SEVERAL
-        await OtherGateways(self._settings.state_dir, self._registrar.handover, can_share=can_share).run()
+        can_share = tuple(self._settings.kubelet_version or ()) >= HOLDS_SEVERAL
+        registered, folder = self._pods.registered, self._settings.state_dir
+        await OtherGateways(folder, handover, can_share=can_share, registered=registered).run()
 
     async def _watch_for_conflicts(self) -> None:
         await self._import_later("plugin_gateway.adapters.gateway.conflict_watch")
