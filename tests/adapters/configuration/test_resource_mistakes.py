@@ -230,6 +230,31 @@ def test_what_an_entry_says_must_go_together_with_the_rules(
     assert re.sub(r":1:\d+: ", ": ", str(caught.value)) == f"{config_file}: sharing.timeSlicing.resources{said}"
 
 
+@pytest.mark.parametrize(
+    ("entry", "is_refused"),
+    [
+        ("{name: gpu, replicas: 2, rename: mig-3g.40gb}", True),
+        ("{name: gpu, replicas: 2, rename: mig-1c.3g.40gb.me}", True),
+        ("{name: mig-1g.10gb, replicas: 2, rename: mig-3g.40gb}", True),
+        ("{name: mig-1g.10gb, replicas: 2, rename: mig-1g.10gb}", False),
+        ("{name: mig-1g.10gb, replicas: 2, rename: mig-1g.10gb.shared}", False),
+        ("{name: gpu, replicas: 2, rename: mig-fast}", False),
+    ],
+)
+def test_a_new_name_is_none_that_mig_devices_get_from_their_profiles(
+    entry: str, is_refused: bool, read: Read, config_file: Path
+) -> None:
+    text = f"{{sharing: {{timeSlicing: {{resources: [{entry}]}}}}, version: v1}}"
+    read((), {}, text)  # without such devices
+    if is_refused:
+        with pytest.raises(InvalidValueError) as caught:
+            read(("--mig-strategy=mixed",), {}, text)
+        assert str(caught.value).startswith(f"{config_file}:1:")
+        assert str(caught.value).endswith(OTHERS)
+    else:
+        read(("--mig-strategy=mixed",), {}, text)
+
+
 def test_a_shared_name_that_is_too_long_or_taken_is_refused(read: Read, config_file: Path) -> None:
     name = "g" * 60
     text = f"""\

@@ -4,6 +4,7 @@ The core knows one form of a rule. `resources.rules` is in this form. NVIDIA's `
 rules about products and profiles. `sharing.timeSlicing` changes those rules that give the name that it shares.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ MIG = Kind("mig")
 KINDS = (Kind("gpu"), MIG)
 _SHARED = ".shared"
 """What `renameByDefault` adds to a name, as NVIDIA's plugin does."""
+_PROFILE = re.compile(r"(\d+c\.)?\d+g\.\d+gb([.-](me|gfx|all))*")
+"""A profile as it stands in a name."""
 BY_PROFILE = ResourceRule(selector=Selector(kinds=(MIG,)), name=ResourceName("nvidia.com/mig"), has_profile=True)
 """The rule with which each MIG device has the name of its profile, as NVIDIA's strategy ``mixed`` wants it."""
 
@@ -136,6 +139,7 @@ def _share(rules: Sequence[OwnRule], own: int, slicing: TimeSlicing) -> Rules:
     for entry in slicing.resources:
         try:
             _check(entry, slicing, names, taken, rules[:own])
+            _check_profiles(entry, slicing, rules)
         except InvalidValueError as error:
             problems += error.problems
     if problems:
@@ -157,10 +161,7 @@ def _check(
     new, where = slicing.new_name(entry), f"{entry.place}: {TIME_SLICING}.resources"
     is_taken = new in taken and taken[new].name != entry.name  # the same entry twice is another mistake
     if new != entry.name and (new in names or is_taken):
-        raise InvalidValueError(
-            f"{where}: {entry.name} is renamed to {new}, which is the name of other devices too, "
-            "allowed is a name that no rule and no other entry gives"
-        )
+        raise _collision(entry, new)
     taken[new] = entry
     if entry.devices != ALL and any(_gives(rule, entry) for rule in own):
         raise InvalidValueError(
@@ -172,6 +173,21 @@ def _check(
             f"{where}.devices: a number of devices, but {names[entry.name]} rules give the name {entry.name}, "
             "allowed are all and a list of indexes and UUIDs"
         )
+
+
+def _check_profiles(entry: SharedResource, slicing: TimeSlicing, rules: Sequence[OwnRule]) -> None:
+    """Check that the new name is not one that a MIG device can get from its profile."""
+    new = slicing.new_name(entry)
+    prefixes = (f"{rule.name}-" for rule, _ in rules if rule.has_profile)
+    if new != entry.name and any(new.startswith(each) and _PROFILE.fullmatch(new, len(each)) for each in prefixes):
+        raise _collision(entry, new)
+
+
+def _collision(entry: SharedResource, new: ResourceName) -> InvalidValueError:
+    return InvalidValueError(
+        f"{entry.place}: {TIME_SLICING}.resources: {entry.name} is renamed to {new}, which is the name of other "
+        "devices too, allowed is a name that no rule and no other entry gives"
+    )
 
 
 def _gives(own: OwnRule, entry: SharedResource) -> bool:
