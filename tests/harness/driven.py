@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -73,10 +74,12 @@ class DrivenNode(Node):
         is_recut, rules = strategy != self.strategy, rules_for(strategy, file)
         self.strategy = strategy
         await see_holders_before(self.gateway, rules, self.kubelet_dir, is_recut=is_recut)
-        if is_recut:
-            self.access.replace()
         self.serving_policy = self.serving_policy._replace(rules=rules)
-        self.gateway.apply(self.serving_policy, is_recut=is_recut)
+        apply = partial(self.gateway.apply, self.serving_policy, is_recut=is_recut)
+        if is_recut:
+            self.access.replace(apply)
+        else:
+            apply()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -99,3 +99,14 @@ async def test_an_operator_clears_what_has_the_fault(node: Node) -> None:
     assert all(device.is_healthy for device in devices_of(node).values())
     with pytest.raises(RefusedError, match=f"{SECOND.id} is healthy already"):
         operator.answer({"command": "clear", "devices": [SECOND.id]})
+
+
+async def test_an_inventory_that_waits_in_the_queue_is_of_the_backend_from_before(node: Node) -> None:
+    """It comes with other rules, and its parts must not be given out under them."""
+    await until(lambda: bool(node.gateway.offered), "the list")
+    node.observations.put(InventorySeen(inventory(FIRST, WHOLE, physical=[EMPTY.physical])))
+    node.gateway.apply(node.serving_policy, is_recut=True)
+    await until(lambda: len(node.gateway.state.devices) == 2, "the inventory that waited")
+    assert list(node.gateway.withheld) == [FIRST.id]
+    node.observations.put(InventorySeen(inventory(FIRST, WHOLE, physical=[EMPTY.physical])))
+    await until(lambda: not node.gateway.withheld, "the inventory of the new one")

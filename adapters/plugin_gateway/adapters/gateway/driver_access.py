@@ -91,13 +91,18 @@ class DriverAccess:
         self._report(DriverUnavailable("no thread can be started for it"))
         self._retrying = asyncio.get_running_loop().call_later(RETRY, self.replace)
 
-    def replace(self) -> None:
-        """Exchange the backend. The new one begins when the old one has ended. While released, do nothing."""
+    def replace(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Exchange the backend. The new one begins when the old one has ended. While released, there is none.
+
+        ``meanwhile`` is called in between, when neither reports anything.
+        """
         if self._taking is not None:
+            meanwhile()
             return
         self._forget_timers()
         decision_time = self._backend.decision_time
         self._stop_backend()
+        meanwhile()
         self._backend, self._stopped = self._make(), threading.Event()
         self._backend.decision_time = decision_time
         ending, stopped = self._ending, self._stopped

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.gateway.change_log import log_withheld
 from plugin_gateway.adapters.gateway.rule_log import RuleLog
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
@@ -104,15 +102,17 @@ class Gateway:
     def apply(self, serving_policy: ServingPolicy, *, is_recut: bool = False) -> None:
         """Apply a new policy. Resources that stay the same are not registered again.
 
-        ``is_recut`` says that the next inventory is of a new backend, which gives out other parts of devices.
+        ``is_recut`` says that a new backend follows, which gives out other parts of devices. The old one was stopped.
         """
         if is_recut or serving_policy.rules != self._serving_policy.rules:
             from plugin_gateway.adapters.gateway.held_elsewhere import just_granted  # noqa: PLC0415 - not at the start
 
+            if is_recut:
+                for backend in self.backends:
+                    backend.take()  # what the old one reported last
+                self.forms.outgoing = [state.inventory for state in self.states if state.inventory is not None]
             for state in self.states:
                 self.forms.see(state, self.offered)
-            if is_recut:
-                self.forms.outgoing = [state.inventory for state in self.states if state.inventory is not None]
             self._overruled.clear()
             self._held = {**just_granted(self._served.values()), **self._held}
         self._serving_policy = serving_policy
@@ -261,14 +261,11 @@ class Gateway:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
         if not (self._held or self.withheld or (self._forms is not None and self._forms.must_wait(self.states))):
             return wanted
-        from plugin_gateway.adapters.gateway.held_elsewhere import withheld_now  # noqa: PLC0415 - not at the start
+        from plugin_gateway.adapters.gateway.held_elsewhere import note_withheld, withheld_now  # noqa: PLC0415 - not at the start
 
-        before = self.withheld
-        found = withheld_now(wanted, self._held, before, time.time(), self.forms, self.states)
-        self.withheld = {device: why for device, why in found.items() if device not in self._overruled}
-        log_withheld(before, self.withheld)
-        if tap.note is not None and self.withheld != before:
-            tap.note("withheld", devices=list(self.withheld))
+        found = withheld_now(wanted, self._held, self.withheld, time.time(), self.forms, self.states)
+        before, self.withheld = self.withheld, {each: why for each, why in found.items() if each not in self._overruled}
+        note_withheld(before, self.withheld)
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _remove(self, name: ResourceName) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from plugin_gateway.adapters.gateway.change_log import log_withheld
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
@@ -97,6 +99,13 @@ def withheld_now(
         **find_withheld(wanted, held, forms.parts),
     }
     return {device: Withheld(why, before[device].since if device in before else epoch) for device, why in found.items()}
+
+
+def note_withheld(before: Mapping[DeviceId, Withheld], now: Mapping[DeviceId, Withheld]) -> None:
+    """Log and record which devices are withheld, if they are not the same as before."""
+    log_withheld(before, now)
+    if tap.note is not None and now != before:
+        tap.note("withheld", devices=list(now))
 
 
 def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:

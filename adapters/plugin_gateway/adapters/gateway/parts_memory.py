@@ -1,4 +1,4 @@
-"""Keeps in a file which parts of devices there were, such as MIG devices of a GPU, for the next start of the gateway.
+"""Keeps in a file which parts of devices there were, for the next start of the gateway.
 
 A pod can hold a part that is gone. Without this file the next gateway would not know of which device it was a part.
 """

@@ -139,7 +139,7 @@ class WatchedBackend:
             while True:
                 await self._wait_for(filled)
                 filled.clear()
-                self._take()
+                self.take()
                 self._on_change()
         finally:
             self._observations.detach()
@@ -185,7 +185,7 @@ class WatchedBackend:
         """Whether the process was stopped a moment ago. Nobody asked the driver meanwhile."""
         return self._now().uptime - self._resumed_at < RESUME_TIME
 
-    def _take(self) -> None:
+    def take(self) -> None:
         """Apply all waiting observations, then the changes that are due.
 
         What ends a silence says so first: a check of that moment would not count, and the next one comes much later.

@@ -73,12 +73,17 @@ class RunningBackend:
         if kept is not None:
             self.watched.adopt(kept)
 
-    def follow(self, settings: Settings, *, is_new: bool) -> None:
-        """Follow other settings. ``is_new``: they need another backend."""
-        if is_new:
-            self.driver.replace()
-        self.driver.decide_after(settings.health.decision_time)
+    def follow(self, settings: Settings, *, is_new: bool, meanwhile: Callable[[], object]) -> None:
+        """Follow other settings. ``is_new``: they need another backend.
+
+        ``meanwhile`` is called when the old backend has reported its last, and the new one has not begun.
+        """
         self.watched.follow(settings.health, fails_without_devices=self._is_first and settings.fail_on_init_error)
+        if is_new:
+            self.driver.replace(meanwhile)
+        else:
+            meanwhile()
+        self.driver.decide_after(settings.health.decision_time)
 
     def _keep(self, state: State, changes: Changes) -> None:
         self.memory.keep(state)

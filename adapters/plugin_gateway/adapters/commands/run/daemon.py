@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.status import ProcessStatus
     from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
-    from plugin_gateway.core.registration.failures import Reason
 
 HOLDS_SEVERAL = (1, 37)
 """The first release of the kubelet that holds several endpoints of one resource, each with its own path."""
@@ -96,8 +95,8 @@ class Daemon:
             registrar=self._registrar,
             serving_policy=serving_policy(settings),
         )
-        self._pods = Pods(self._gateway, settings, self._may_write)
-        self._registrar.before_register = self._before_register
+        self._pods = Pods(self._gateway, settings, self._may_write, self._read_again)
+        self._registrar.before_register = self._pods.before_register
         self._successors: Successors | None = None
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
@@ -225,10 +224,6 @@ class Daemon:
         from plugin_gateway.adapters.control.control_socket import is_shared  # noqa: PLC0415 - only with two gateways
 
         return not is_shared(self._settings.state_dir, self._registrar.instance)
-
-    def _before_register(self, reason: "Reason") -> None:
-        self._read_again()
-        self._pods.before_register(reason)
 
     def _read_again(self) -> None:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
@@ -372,11 +367,13 @@ class Daemon:
             self._recorder.note_configured(settings)
         if settings.container_driver_root != before.container_driver_root:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
-        is_recut = settings.mig_strategy != before.mig_strategy
-        for each in self._backends:
-            each.follow(settings, is_new=is_recut or settings.container_driver_root != before.container_driver_root)
         self._registrar.allow(dialects_for(settings.api_version))
-        self._gateway.apply(serving_policy(settings), is_recut=is_recut)
+        is_recut = settings.mig_strategy != before.mig_strategy
+        is_new = is_recut or settings.container_driver_root != before.container_driver_root
+        apply = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
+        for each in self._backends:
+            apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
+        apply()
         if self._counter is not None:
             self._counter.expect(_given(settings))
 

@@ -21,14 +21,19 @@ _MODULES = (
 class Pods:
     """The looks at the pods, and the memory of the parts that they can hold."""
 
-    def __init__(self, gateway: Gateway, settings: Settings, may_write: Callable[[], bool]) -> None:
+    def __init__(
+        self, gateway: Gateway, settings: Settings, may_write: Callable[[], bool], read_again: Callable[[], None]
+    ) -> None:
+        """``read_again`` takes over what another gateway knew of the devices."""
+        self._read_again = read_again
         self._gateway = gateway
         self._kubelet_dir = settings.kubelet_dir
         self._parts = PartsMemory(settings.state_dir, may_write)
         self._checkpoint = CheckpointLook(gateway, settings.kubelet_dir, self._parts.recall)
 
     def before_register(self, reason: Reason) -> None:
-        """Look into the checkpoint, if nobody has yet, or another gateway served the kubelet until now."""
+        """Take over what a gateway knew that served the kubelet until now, and look into the checkpoint."""
+        self._read_again()
         self._checkpoint.before_register(reason)
 
     def keep(self, backend: str, state: State) -> None:
