@@ -196,3 +196,15 @@ def test_a_part_that_is_left_out_is_no_device_that_is_missing() -> None:
     assert count.comparison is not None
     assert count.comparison.rejected == (lost,)
     assert say(count, 10.0).told == "1 of 2 GPUs can be offered; GPU 1 at 0000:02:00.0 cannot be offered: lost"
+
+
+def test_a_device_of_which_nothing_can_be_offered_is_said_and_not_counted() -> None:
+    """It is here, and no container can use it as it is."""
+    devices = [device(number) for number in range(3)]
+    reason = RejectedDevice("device 0 at 0000:01:00.0", "it is divided", physical=devices[0].physical.id)
+    divided = inventory_of(*devices[1:], physical=[devices[0].physical], rejected=(reason,))
+    count = see(DeviceCount("GPU", known=of(3)), divided, 0.0)
+    assert (count.present, count.expected) == (2, 3)
+    assert count.problem == "2 of 3 GPUs can be offered; device 0 at 0000:01:00.0 cannot be offered: it is divided"
+    assert accept(count, 1.0).problem is None
+    assert see(DeviceCount("GPU"), divided, 0.0).expected == 2

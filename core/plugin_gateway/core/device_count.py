@@ -110,21 +110,21 @@ class DeviceCount(NamedTuple):
         """The comparison with the latest inventory. None until there is one, or until it is overdue."""
         if self.present is None or self.expected is None:
             return None
-        here = self.inventory.physical if self.inventory is not None else ()
+        here = offerable(self.inventory) if self.inventory is not None else ()
         if len(here) >= self.expected:
             return Comparison(self.expected, len(here))
         ids = {device.id for device in here}
         known = self.known.devices if self.known is not None else ()
         missing = tuple(each for each in known if each.id not in ids)
         rejected = self.inventory.rejected if self.inventory is not None else ()
-        rejected = tuple(each for each in rejected if each.physical is None)  # the others are here
+        rejected = tuple(each for each in rejected if each.physical not in ids)  # the others are here
         return Comparison(self.expected, len(here), missing, rejected)
 
     @property
     def present(self) -> int | None:
-        """How many devices are here. None until that is known."""
+        """How many devices can be offered. None until that is known."""
         if self.inventory is not None:
-            return len(self.inventory.physical)
+            return len(offerable(self.inventory))
         return 0 if self.is_overdue else None
 
     @property
@@ -147,11 +147,20 @@ class DeviceCount(NamedTuple):
         return comparison.problem(self.word) if comparison is not None else None
 
 
+def offerable(inventory: Inventory) -> Sequence[PhysicalDevice]:
+    """Return the physical devices of which anything can be offered. The reason is known for all others."""
+    if all(each.physical is None for each in inventory.rejected):
+        return inventory.physical
+    refused = {each.physical for each in inventory.rejected} - {each.physical.id for each in inventory.devices}
+    return [each for each in inventory.physical if each.id not in refused]
+
+
 def see(count: DeviceCount, inventory: Inventory, now: float) -> DeviceCount:
     """Return the count with a new inventory. The node is remembered with the most devices that it had."""
-    before = len(count.inventory.physical) if count.inventory is not None else 0
-    risen_at = now if len(inventory.physical) > before else count.risen_at
-    known = _learn(count, inventory.physical)
+    before = len(offerable(count.inventory)) if count.inventory is not None else 0
+    here = offerable(inventory)
+    risen_at = now if len(here) > before else count.risen_at
+    known = _learn(count, here)
     return _compare(count._replace(inventory=inventory, known=known, risen_at=risen_at), now)
 
 
@@ -178,7 +187,7 @@ def expect(count: DeviceCount, given: int | None, now: float) -> DeviceCount:
 def accept(count: DeviceCount, now: float) -> DeviceCount:
     """Return the count after an operator accepted the devices that are here now. This is said at once."""
     assert count.inventory is not None
-    accepted = count._replace(known=known_of(count.inventory.physical), untrue_since=now - MAX_SETTLE_TIME)
+    accepted = count._replace(known=known_of(offerable(count.inventory)), untrue_since=now - MAX_SETTLE_TIME)
     return _compare(accepted, now)
 
 
