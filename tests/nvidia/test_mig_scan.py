@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from driver.driver import Call, Driver
 from driver.mig import CARDS, Card, gi_minor, instances
+from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.nvidia.mig import scan
 from plugin_gateway.nvidia.mig_layout import MigDevice, MigLayout, RejectedSlot
 from plugin_gateway.nvidia.mig_nodes import CapabilityMinors, read_minors
+from plugin_gateway.nvidia.mig_reader import MigReader
+from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.nvml_error import NvmlError
 
 from .asking import asked
@@ -129,6 +132,21 @@ def test_every_scan_sees_the_layout_of_its_moment(driver: Driver) -> None:
         assert [profiles(scan(gpu, None, minors)) for gpu in gpus] == [["3g.40gb"] * 2, ["7g.80gb"]]
         driver.mig("0:1g.10gb,2g.20gb,3g.40gb;1:")
         assert [profiles(scan(gpu, None, minors)) for gpu in gpus] == [["1g.10gb", "2g.20gb", "3g.40gb"], []]
+
+
+def test_the_profiles_of_a_gpu_are_read_once_in_a_session(driver: Driver) -> None:
+    driver.mig("0:3g.40gb,3g.40gb")
+    reader = MigReader(MigStrategy.MIXED, str(driver.proc))
+    gpu = PhysicalId(driver.uuid(0))
+    with asked(driver) as gpus:
+        before = driver.calls(Call.GI_PROFILE)
+        found = [reader.read(gpu, gpus[0], 0, lambda: None) for _ in range(3)]
+        once = driver.calls(Call.GI_PROFILE) - before
+        assert [profiles(each) for each in found if each is not None] == [["3g.40gb"] * 2] * 3
+        reader.begin_session()
+        reader.read(gpu, gpus[0], 0, lambda: None)
+        assert driver.calls(Call.GI_PROFILE) - before == 2 * once
+        assert once > 0
 
 
 @pytest.mark.parametrize("call", [Call.GI, Call.GI_INFO, Call.GI_PROFILE, Call.ATTRIBUTES])

@@ -27,12 +27,17 @@ class _RejectedError(Exception):
 
 
 def scan(
-    gpu: nvml.Handle, minor: int | None, minors: CapabilityMinors, between: Callable[[], object] = lambda: None
+    gpu: nvml.Handle,
+    minor: int | None,
+    minors: CapabilityMinors,
+    between: Callable[[], object] = lambda: None,
+    profiles: dict[int, int] | None = None,
 ) -> MigLayout:
     """Return what a GPU has of MIG.
 
     ``minor`` is the minor number of the GPU. ``between`` is called after each slot. A device that cannot be read, or
-    not be named, is rejected with the reason; all others are in the layout.
+    not be named, is rejected with the reason; all others are in the layout. ``profiles`` are those of the GPU that an
+    earlier scan of the same session found. They are read if they are empty.
 
     Raises:
         NvmlError: the driver does not tell whether the GPU is in MIG mode, or the GPU is lost or needs a reset. What it
@@ -41,7 +46,7 @@ def scan(
     is_enabled = nvml.is_in_mig_mode(gpu)
     if not is_enabled:
         return MigLayout(is_capable=is_enabled is not None, is_enabled=False)
-    scanning = _Scan(gpu, minor, minors)
+    scanning = _Scan(gpu, minor, minors, profiles if profiles is not None else {})
     try:
         slots = mig_calls.max_device_count(gpu)
     except nvml.NvmlError as error:
@@ -62,10 +67,11 @@ def scan(
 class _Scan:
     """Collects the MIG devices of one GPU."""
 
-    def __init__(self, gpu: nvml.Handle, minor: int | None, minors: CapabilityMinors) -> None:
+    def __init__(self, gpu: nvml.Handle, minor: int | None, minors: CapabilityMinors, profiles: dict[int, int]) -> None:
         self._gpu = gpu
         self._minor = minor
         self._minors = minors
+        self._known_profiles = profiles
         self._uuid = ""
         """The UUID of the device that is read now. Empty until it is known."""
         self.devices: list[MigDevice] = []
@@ -77,9 +83,11 @@ class _Scan:
             raise InvalidProfileError("the driver does not tell the memory of the GPU")
         return memory
 
-    @cached_property
+    @property
     def _profiles(self) -> dict[int, int]:
-        return mig_calls.gi_profiles(self._gpu)
+        if not self._known_profiles:
+            self._known_profiles.update(mig_calls.gi_profiles(self._gpu))
+        return self._known_profiles
 
     def read(self, slot: int) -> None:
         """Read a slot. It is read again after a failure, because its device can have gone meanwhile."""

@@ -27,10 +27,13 @@ class MigReader:
         """The layouts that were read last, in any session."""
         self._proc = proc
         self._minors: CapabilityMinors | None = None
+        self._profiles: dict[PhysicalId, dict[int, int]] = {}
+        """NVML's numbers of the profiles of each GPU, by the driver's ids of them. They are the same in a session."""
 
     def begin_session(self) -> None:
         """Forget what another kernel module can say in another way."""
         self._minors = None
+        self._profiles.clear()
 
     def read(
         self, gpu: PhysicalId, handle: nvml.Handle, minor: int | None, between: Callable[[], object]
@@ -49,7 +52,8 @@ class MigReader:
         from plugin_gateway.nvidia.mig import scan  # noqa: PLC0415 - only in MIG mode
         from plugin_gateway.nvidia.mig_layout import keeping_known  # noqa: PLC0415 - only in MIG mode
 
-        layout = keeping_known(scan(handle, minor, self._read_minors(), between), self.known.get(gpu))
+        profiles = self._profiles.setdefault(gpu, {})
+        layout = keeping_known(scan(handle, minor, self._read_minors(), between, profiles), self.known.get(gpu))
         return layout if layout.is_enabled else None
 
     def _read_minors(self) -> "CapabilityMinors":
