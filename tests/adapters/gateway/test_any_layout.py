@@ -298,7 +298,7 @@ class AnyLayout(RuleBasedStateMachine):
         deadline = time.monotonic() + AGREED
         while differences := list(self._differences()):
             for broken in list(self.node.gateway.state.faults):
-                self.node.gateway.clear(broken)
+                self.node.gateway.backends[0].clear(broken)
             assert time.monotonic() < deadline, f"{self.kubelet.release.name}, {self.node.strategy}: {differences}"
             await asyncio.sleep(0.01)
 

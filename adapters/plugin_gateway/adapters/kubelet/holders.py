@@ -73,7 +73,8 @@ def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
             raise
         return told
     kept = mark_gone(checkpoint.holders, kubelet_dir) if checkpoint is not None else ()
-    return (*(told or ()), *(holder for holder in kept if not (holder.is_gone or _is_told(holder, told or ()))))
+    living = (holder for holder in kept if not holder.is_gone)
+    return (*(told or ()), *not_told(living, told or ()))
 
 
 def not_told(kept: Iterable[Holder], told: Iterable[Holder]) -> tuple[Holder, ...]:
