@@ -69,7 +69,7 @@ async def test_a_start_with_the_forms_of_before_withholds_nothing(kubelet_dir: P
         known = len(kubelet.lists)
         with silent_kubelet(kubelet_dir):
             async with gateway(kubelet_dir, driver) as process:
-                await allocatable(kubelet)
+                await kubelet.wait_for(lambda: len(kubelet.lists) > known, what="a list of the second gateway")
                 assert set(dict(kubelet.lists[known].devices).values()) == {"Healthy"}
                 assert "device is not given out" not in process.events()
 
