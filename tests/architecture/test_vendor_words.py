@@ -12,7 +12,7 @@ LONG_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Found wherever they stand, parts of longer words included."""
-SHORT_WORDS = re.compile(r"(?:xid|sxid|gpu|mig|ecc|hbm|kfd|amd|intel|mlx)s?\d*", re.IGNORECASE)
+SHORT_WORDS = re.compile(r"(?:xid|sxid|gpu|mig|mps|ecc|hbm|kfd|amd|intel|mlx)s?\d*", re.IGNORECASE)
 """Found as a word of their own, or as a part of an identifier; a plural or a number may follow."""
 MAY_KNOW = {"commands", "configuration", "fake_kubelet"}
 """Packages that speak of GPUs and XIDs to people; all others are checked, those to come included."""

@@ -181,6 +181,32 @@ class RejectedDevice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonRecipe:
+    """How containers share devices through a daemon of the vendor, which has a folder for each resource below one root.
+
+    In its paths, `RESOURCE_MARK` stands for the name of the resource.
+    """
+
+    ready_file: str
+    """The file below the root that is there when the daemon has started."""
+    socket: str
+    """The unix socket below the root on which the daemon takes connections."""
+    environment: Mapping[str, str]
+    """The variables of a container that say where the daemon is."""
+    mounts: Mapping[str, str]
+    """The folders below the root that a container gets, each with its path in the container."""
+    threads_variable: str
+    """The variable that says how many percent of the threads of its devices a container may use."""
+    memory_variable: str
+    """The variable that says how much memory of each device a container may use, as ``ID=NUMBERM`` with commas."""
+    todo: str
+    """What to do where the daemon is not there, for people."""
+
+
+RESOURCE_MARK = "{resource}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a container gets devices of one kind."""
 
@@ -194,6 +220,8 @@ class Recipe:
     """Further variables, the same for every container with one of the devices."""
     permissions: str = "rw"
     """The permissions of each device node in the container, as the device plugin API writes them."""
+    daemons: Mapping[str, DaemonRecipe] = field(default_factory=dict)
+    """The daemons through which containers can share one of the devices, by a word of the backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

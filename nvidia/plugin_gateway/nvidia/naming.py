@@ -1,8 +1,10 @@
 """Names that NVIDIA's driver and container runtime use."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import Enum
 
-from plugin_gateway.core.devices import Kind, Recipe
+from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Kind, Recipe
 
 DOMAIN = "nvidia.com"
 """The domain of NVIDIA's resources."""
@@ -22,11 +24,32 @@ SHARED_NODES = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 OPTIONAL_NODES = ("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset")
 """Device nodes that every container with a GPU gets if the driver has created them."""
 
-RECIPES = dict.fromkeys(
-    (GPU, MIG),
-    Recipe(visibility_variable=VISIBILITY_VARIABLE, shared_nodes=SHARED_NODES, optional_nodes=OPTIONAL_NODES),
+MPS = "mps"
+"""The word for NVIDIA's Multi-Process Service, as NVIDIA's device plugin has it."""
+MPS_DAEMONS: Mapping[str, DaemonRecipe] = {
+    MPS: DaemonRecipe(
+        ready_file=f"{RESOURCE_MARK}/.started",
+        socket=f"{RESOURCE_MARK}/pipe/control",
+        environment={"CUDA_MPS_PIPE_DIRECTORY": f"/mps/{RESOURCE_MARK}/pipe"},
+        mounts={f"{RESOURCE_MARK}/pipe": f"/mps/{RESOURCE_MARK}/pipe", "shm": "/dev/shm"},  # noqa: S108 - the container's
+        threads_variable="CUDA_MPS_ACTIVE_THREAD_PERCENTAGE",
+        memory_variable="CUDA_MPS_PINNED_DEVICE_MEM_LIMIT",
+        todo="run NVIDIA's MPS control daemon on this node, with the same configuration and the same --mps-root",
+    )
+}
+"""How containers share a GPU through the MPS control daemon of NVIDIA's device plugin 0.20.0: where its files are.
+
+The two limits are those of a client. NVIDIA's guide to MPS says that they can only lower those of the daemon, and that
+memory is limited by UUID or by index.
+"""
+_GPU_RECIPE = Recipe(
+    visibility_variable=VISIBILITY_VARIABLE,
+    shared_nodes=SHARED_NODES,
+    optional_nodes=OPTIONAL_NODES,
+    daemons=MPS_DAEMONS,
 )
-"""How a container gets GPUs and MIG devices."""
+RECIPES = {GPU: _GPU_RECIPE, MIG: replace(_GPU_RECIPE, daemons={})}
+"""How a container gets GPUs and MIG devices. NVIDIA's device plugin offers no MIG device through MPS either."""
 
 DISPLAY_PRODUCTS = frozenset({"DGX Display", "NVIDIA DGX Display"})
 """GPUs of a workstation that only drive its screens. NVIDIA's device plugin leaves them out by these names."""

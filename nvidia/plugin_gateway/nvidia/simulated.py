@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, Recipe, whole
+from plugin_gateway.core.devices import Inventory, PhysicalDevice, PhysicalId, whole
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
@@ -23,10 +23,9 @@ from plugin_gateway.nvidia.generation import generation_of
 from plugin_gateway.nvidia.naming import (
     DEVICE_WORD,
     GPU,
-    MIG,
     OPTIONAL_NODES,
+    RECIPES,
     SHARED_NODES,
-    VISIBILITY_VARIABLE,
     MigStrategy,
 )
 
@@ -41,9 +40,10 @@ _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: words_of_recovery("GPU reset")}, asks_for_recovery=True)
 KERNEL_LOG_PROBLEM = "the kernel's log says nothing about simulated GPUs"
-_RECIPES = dict.fromkeys(
-    (GPU, MIG), Recipe(visibility_variable=VISIBILITY_VARIABLE, optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))
-)
+_RECIPES = {
+    kind: replace(recipe, shared_nodes=(), optional_nodes=(*SHARED_NODES, *OPTIONAL_NODES))
+    for kind, recipe in RECIPES.items()
+}
 """No device node is needed: a machine without GPUs may have none."""
 _NAME_MARK = "/name="
 """Stands between the GPUs of a specification and the name of the backend."""

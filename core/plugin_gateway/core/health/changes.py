@@ -88,6 +88,17 @@ class KernelLogChange(NamedTuple):
     problem: str | None
 
 
+class DaemonChange(NamedTuple):
+    """The daemon of a resource, through which containers share devices, is not there, or is there.
+
+    ``problem`` is why it is not there, and None if it is. ``todo`` is what to do about it, if that is known.
+    """
+
+    resource: str
+    problem: str | None
+    todo: str = ""
+
+
 class Changes(NamedTuple):
     """Everything that one observation changed. A field is empty or None if nothing changed there."""
 
@@ -107,3 +118,4 @@ class Changes(NamedTuple):
     silence: SilenceChange | None = None
     events: EventsChange | None = None
     kernel_log: KernelLogChange | None = None
+    daemons: tuple[DaemonChange, ...] = ()

@@ -7,6 +7,7 @@ from plugin_gateway.core.devices import FaultId, Inventory, diff
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import (
     Changes,
+    DaemonChange,
     DriverChange,
     EventsChange,
     KernelLogChange,
@@ -16,6 +17,7 @@ from plugin_gateway.core.health.changes import (
 )
 from plugin_gateway.core.health.faults import Evidence, Fault, Moment, Source, Stage
 from plugin_gateway.core.health.observations import (
+    DaemonsSeen,
     DevicesChecked,
     DriverSeen,
     DriverSilence,
@@ -38,7 +40,7 @@ from plugin_gateway.core.health.policy import (
     words_of,
 )
 from plugin_gateway.core.health.repetition import Progress, count
-from plugin_gateway.core.health.state import MAX_SILENCE, State
+from plugin_gateway.core.health.state import MAX_SILENCE, DaemonState, State
 
 
 def apply(  # noqa: C901, PLR0911 - one for each kind
@@ -66,6 +68,22 @@ def apply(  # noqa: C901, PLR0911 - one for each kind
             return _listen(state, seconds, now, policy)
         case EventsAwaited(problem):
             return _await(state, problem, now)
+        case DaemonsSeen():
+            return _see_daemons(state, observation, now)
+
+
+def _see_daemons(state: State, seen: DaemonsSeen, now: Moment) -> tuple[State, Changes]:
+    """Apply which daemons are there. The time of a daemon is that since when it is there, or is not."""
+    known = state.daemons
+    after: dict[str, DaemonState] = {}
+    changes = []
+    for resource, problem in seen.problems.items():
+        before, todo = known.get(resource), seen.todo if problem else ""
+        was_the_same = before is not None and bool(before.problem) == bool(problem)
+        after[resource] = DaemonState(problem, todo, before.since if before is not None and was_the_same else now.epoch)
+        if before is None or before.problem != problem:
+            changes.append(DaemonChange(resource, problem or None, todo))
+    return replace(state, daemons=after), Changes(daemons=tuple(changes))
 
 
 def _await(state: State, problem: str | None, now: Moment) -> tuple[State, Changes]:

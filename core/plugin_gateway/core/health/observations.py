@@ -164,6 +164,20 @@ class KernelLogRead(NamedTuple):
         return None
 
 
+class DaemonsSeen(NamedTuple):
+    """Whether the daemons are there through which containers share devices."""
+
+    problems: Mapping[str, str]
+    """Why the daemon of each resource is not there, for people. Empty if it is."""
+    todo: str = ""
+    """What to do about it, for people. Empty if the backend does not know."""
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The same for all of them: only the latest one matters."""
+        return "daemons"
+
+
 Observation = (
     InventorySeen
     | LinksSeen
@@ -175,6 +189,7 @@ Observation = (
     | DriverSilence
     | EventsAwaited
     | KernelLogRead
+    | DaemonsSeen
 )
 
 

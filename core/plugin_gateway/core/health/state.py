@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import NO_LINKS, Device, FaultId, Inventory, Links, PhysicalDevice
 from plugin_gateway.core.health.faults import Fault, Stage
@@ -14,6 +15,17 @@ MAX_SILENCE = 10.0
 
 It is longer than 5 s, because a backend may wait that long for an event on purpose.
 """
+
+
+class DaemonState(NamedTuple):
+    """Whether the daemon of a resource is there through which containers share devices."""
+
+    problem: str
+    """Why it is not there, for people. Empty if it is."""
+    todo: str
+    """What to do about it, for people. Empty if nothing is known."""
+    since: float
+    """Since when it is so, in seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,11 @@ class State:
     """Why the driver's events cannot be waited for. None if they can."""
     kernel_log: KernelLogRead | None = None
     """Whether the kernel's log can be read. None if it is not to be read, or nobody has tried yet."""
+    daemons: Mapping[str, DaemonState] = field(default_factory=dict)
+    """The daemon of each resource whose devices containers share through one, as it was seen last.
+
+    Only those that were looked for are in it.
+    """
     unseen: frozenset[FaultId] = frozenset()
     """Devices with faults from an earlier boot that no inventory of this boot has contained yet."""
 

@@ -99,18 +99,33 @@ def allocate(
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
     environment = _environment(groups, by_uuid=policy.device_id_strategy is DeviceIdStrategy.UUID)
+    mounts: tuple[Mount, ...] = ()
+    if advertised.through:
+        environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
     if not policy.pass_device_specs:
-        return ContainerEdits(environment)
+        return ContainerEdits(environment, mounts)
     root = policy.dev_root.rstrip("/")
     if len(groups) == 1:
         nodes, absent = _nodes(groups[0], root, host)
-        return ContainerEdits(environment, device_nodes=tuple(nodes), absent_nodes=tuple(absent))
+        return ContainerEdits(environment, mounts, device_nodes=tuple(nodes), absent_nodes=tuple(absent))
     found = [_nodes(group, root, host) for group in groups]
     return ContainerEdits(
         environment,
+        mounts,
         device_nodes=tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
         absent_nodes=tuple(dict.fromkeys(path for _, absent in found for path in absent)),
     )
+
+
+def _through_daemons(
+    advertised: Advertisement, ids: Sequence[str], environment: Mapping[str, str], root: str
+) -> tuple[Mapping[str, str], tuple[Mount, ...]]:
+    """Return the variables, with those for the daemons of these ids, and the folders of the daemons."""
+    from plugin_gateway.core.resources.daemons import access  # noqa: PLC0415 - only where asked for
+
+    found = access(advertised.through, [advertised.by_id[each].device for each in ids], root)
+    mounts = tuple(Mount(inside, host, read_only=False) for inside, host in found.mounts.items())
+    return {**environment, **found.environment}, mounts
 
 
 def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:

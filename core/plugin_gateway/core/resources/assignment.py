@@ -3,12 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, takers
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.resources.daemons import Shared
 
 GRANT_GRACE = 5.0
 """Seconds for which an allocated device stays in the list, even if it has vanished.
@@ -42,6 +46,8 @@ class Advertisement:
     """Whether the kubelet is told the NUMA nodes of the devices."""
     one_per_request: bool = False
     """Whether a container may get only one of the devices that are shared."""
+    through: Mapping[DeviceId, "Shared"] = field(default_factory=dict)
+    """The devices that containers share through a daemon."""
     by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
     """What is offered, by its id."""
     only_recipe: Recipe | None = field(init=False, repr=False, compare=False)
@@ -154,7 +160,7 @@ def advertise(
             sharing = rules[taker].sharing
             offered.setdefault(name, []).extend(sharing.offers(device))
             limited.update((name,) if sharing.one_per_request else ())
-    return {
+    advertisements = {
         name: Advertisement(
             offered=tuple(offers),
             unhealthy=frozenset(each.id for each in offers if state.is_out(each.device)) if state.faults else HEALTHY,
@@ -164,3 +170,8 @@ def advertise(
         )
         for name, offers in offered.items()
     }
+    if not any(rule.sharing.through for rule in rules):
+        return advertisements
+    from plugin_gateway.core.resources.daemons import with_daemons  # noqa: PLC0415 - only where asked for
+
+    return with_daemons(advertisements, state, rules)

@@ -19,6 +19,8 @@ class AllocationPolicy(NamedTuple):
     device_id_strategy: DeviceIdStrategy = DeviceIdStrategy.UUID
     dev_root: str = "/"
     """The folder on the host that contains the device nodes."""
+    daemon_root: str = ""
+    """The folder on the host below which each daemon has its own through which containers share devices."""
 
 
 class AllocationPreference(Enum):

@@ -126,9 +126,8 @@ class ResourceRule:
     def words(self) -> str:
         """The rule as people read it in one line, such as ``*80GB*=example.com/device x4``."""
         name = "never offered" if self.name is None else f"{self.name}-PROFILE" if self.has_profile else self.name
-        times = f" x{self.sharing.replicas}" if self.sharing.replicas > 1 else ""
         limit = f"{self.at_most} of " if self.at_most is not None else ""
-        return f"{limit}{self.selector}={name}{times}"
+        return f"{limit}{self.selector}={name}{self.sharing.words}"
 
 
 def takers(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> tuple[int | None, ...]:

@@ -1,7 +1,7 @@
 """How many containers may have one device at the same time.
 
 Each replica of a device is an id of its own for the kubelet. All of them give the same device. Nothing limits how much
-of the device a container uses.
+of the device a container uses, unless the containers share it through a daemon (`daemons`).
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,24 @@ class Sharing:
     """With 1, a device is offered under its own id, and only one container at a time has it."""
     one_per_request: bool = False
     """Whether a container may get only one of the replicas."""
+    through: str = ""
+    """The daemon through which containers share the device, in a word of the backend. Empty if there is none."""
 
     def __post_init__(self) -> None:
         """Reject a number of replicas that is out of range."""
         if not 1 <= self.replicas <= MAX_REPLICAS:
             raise InvalidValueError(f"{self.replicas} replicas of a device, allowed are 1 to {MAX_REPLICAS}")
+        if self.through and self.replicas == 1:
+            raise InvalidValueError(
+                f"1 replica of a device that is shared through {self.through}, allowed are 2 and more"
+            )
+
+    @property
+    def words(self) -> str:
+        """What people read behind a name: `` x4`` or `` x4 through`` and the daemon. Empty if nothing is shared."""
+        if self.replicas == 1:
+            return ""
+        return f" x{self.replicas}" + (f" through {self.through}" if self.through else "")
 
     def offers(self, device: Device) -> Sequence[Offered]:
         """Return the device as it is offered: itself, or each of its replicas."""
