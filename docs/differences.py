@@ -66,7 +66,20 @@ def _xids() -> Sequence[Sequence[str]]:
         *rows,
         (f"XIDs {_numbers(milder)}", "unhealthy", "only logged, or reported", "As NVIDIA's catalog says."),
         ("`resources.gpus`, `resources.mig`", "ignored, with a warning", "followed", CONFIGURE),
-        ("`devices`, `rename` of `sharing.timeSlicing`", "ignored, with a warning", "followed", CONFIGURE),
+        (
+            "`devices`, `rename` of `sharing.timeSlicing` and `sharing.mps`",
+            "ignored, with a warning",
+            "followed",
+            CONFIGURE,
+        ),
+        ("`sharing.timeSlicing` and `sharing.mps` together", "MPS, the other is ignored", "refused", CONFIGURE),
+        (
+            "`sharing.mps` with `--mig-strategy=mixed`",
+            "refused",
+            "whole GPUs are shared, MIG devices are not",
+            CONFIGURE,
+        ),
+        ("MPS without its daemon", "no resource", "every replica is unhealthy, with the reason", CONFIGURE),
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
     ]

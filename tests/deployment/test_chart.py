@@ -276,6 +276,22 @@ def test_a_pod_that_offers_mig_devices_may_see_them(strategy: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    "values", [{"mpsRoot": "/run/mps"}, {"config": {"file": {"version": "v1", "flags": {"mpsRoot": "/run/mps"}}}}]
+)
+def test_the_folder_of_the_mps_daemon_is_seen_at_the_same_path(values: object, tmp_path: Path) -> None:
+    spec = daemonset(tmp_path, values)["spec"]["template"]["spec"]
+    mount = {"name": "mps-root", "mountPath": "/run/mps", "readOnly": True}
+    volume = {"name": "mps-root", "hostPath": {"path": "/run/mps", "type": "DirectoryOrCreate"}}
+    assert mount in spec["containers"][0]["volumeMounts"]
+    assert volume in spec["volumes"]
+    assert rights(tmp_path, values) == rights(tmp_path, {}), "it needs no more rights"
+
+
+def test_nothing_of_mps_is_mounted_unless_somebody_asks_for_it(tmp_path: Path) -> None:
+    assert "mps" not in str(daemonset(tmp_path, {}))
+
+
+@pytest.mark.parametrize(
     "values", [{}, {"migStrategy": "none"}, {"config": {"file": {"version": "v1", "flags": {"migStrategy": "none"}}}}]
 )
 def test_a_pod_that_offers_none_has_no_more_rights(values: object, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_the_guide_has_what_the_code_says() -> None:
         "| default of `--pass-device-specs` | `false` | `true` |",
         "| XID 109 | ignored | `unhealthy-until-",
         "`--gds-enabled`",
-        "`sharing.mps`",
+        "`imex`",
     ],
 )
 def test_it_names_what_an_administrator_meets(words: str) -> None:

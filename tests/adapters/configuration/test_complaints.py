@@ -214,7 +214,10 @@ def test_what_is_not_closed_is_told_where_it_begins(text: str, said: str, read: 
 @pytest.mark.parametrize(
     ("key", "hint"),
     [
-        ("mpsRot", "it looks like flags.mpsRoot, which is not supported by plugin-gateway; take it out"),
+        (
+            "useNodeFeaturAPI",
+            "it looks like flags.useNodeFeatureAPI, which is not supported by plugin-gateway, allowed is false",
+        ),
         ("gdsEnable", "it looks like flags.gdsEnabled, which is not supported by plugin-gateway, allowed is false"),
         ("migStrateg", "did you mean flags.migStrategy?"),
         ("logLevle", "did you mean flags.logLevel?"),

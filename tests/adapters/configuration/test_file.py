@@ -133,7 +133,7 @@ def test_a_key_that_is_unknown_or_misplaced_or_there_twice(text: str, said: str,
 def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path) -> None:
     said = complaint(read, "version: v1\nxyzzy: 1\n", config_file)
     assert said.startswith("2:1: unknown key xyzzy, known are flags.failOnInitError, flags.logFormat, ")
-    assert said.endswith(", resources.gpus, resources.mig, resources.rules, sharing.timeSlicing, version")
+    assert said.endswith(", resources.gpus, resources.mig, resources.rules, sharing.mps, sharing.timeSlicing, version")
 
 
 @pytest.mark.parametrize(
@@ -142,18 +142,11 @@ def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path)
         ("flags: {gdsEnabled: true}", "2:9: flags.gdsEnabled: 'true' {}, allowed is false"),
         ("flags: {deviceDiscoveryStrategy: tegra}", "2:9: flags.deviceDiscoveryStrategy: 'tegra' {}, allowed is {}"),
         ("flags: {gfd: {oneshot: true}}", "2:9: flags.gfd {}; take it out"),
-        ("flags: {mpsRoot: /mps}", "2:9: flags.mpsRoot: '/mps' {}; take it out"),
         (
             "flags: {plugin: {deviceListStrategy: [envvar, cdi-cri]}}",
             "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar",
         ),
         ("flags: {plugin: {deviceListStrategy: []}}", "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar"),
-        ("sharing: {mps: {resources: []}}", "2:11: sharing.mps {}, allowed is sharing.timeSlicing"),
-        (
-            "sharing: {timeSlicing: {resources: [{name: gpu, replicas: 2}]}, mps: {resources: []}}",
-            "2:65: sharing.mps {}, allowed is sharing.timeSlicing",
-        ),
-        ("sharing: {mps: }", "2:11: sharing.mps: '' {}, allowed is sharing.timeSlicing"),
         ("imex:", "2:1: imex: '' {}; take it out"),
     ],
 )

@@ -178,7 +178,7 @@ def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None
         ([], {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"}, "environment variable DEVICE_LIST_STRATEGY: 'envvar,cdi-cri'"),
         (["--gds-enabled=true"], {}, "--gds-enabled: 'true' is not supported by plugin-gateway, allowed is false"),
         ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed is /var/lib/kubelet/device-plugins/kubelet.sock"),
-        (["--mps-root=/run/mps"], {}, "--mps-root: '/run/mps' is not supported by plugin-gateway; take it out"),
+        (["--imex-required=true"], {}, "--imex-required: 'true' is not supported by plugin-gateway, allowed is false"),
     ],
 )
 def test_what_only_nvidias_plugin_can_be_told_is_refused(

@@ -44,7 +44,7 @@ MISTAKES = [
         "[{name: a, colour: red}]",
         (
             "unknown key resources.rules.colour, known are uuid, index, pci, product, profile, kind, backend, name, "
-            "never, replicas and failRequestsGreaterThanOne"
+            "never, replicas, sharing and failRequestsGreaterThanOne"
         ),
     ),
     ("rules", "[{name: a, name: b}]", "resources.rules.name occurs twice, first at {}"),
@@ -105,6 +105,27 @@ MISTAKES = [
     *(
         ("rules", f"[{{name: a, replicas: {text}}}]", f"resources.rules.replicas: '{text}', allowed are 1 to 1024")
         for text in ("0", "-1", "1e9", "1000000000", "two", "2.5", "1_000", "0x10", "1025")
+    ),
+    (
+        "rules",
+        "[{name: a, sharing: mps, failRequestsGreaterThanOne: true}]",
+        (
+            "sharing and failRequestsGreaterThanOne in an entry of resources.rules without replicas, "
+            "which are needed with it"
+        ),
+    ),
+    (
+        "rules",
+        "[{name: a, replicas: 2, sharing: MPS}]",
+        "resources.rules.sharing: 'MPS', allowed are timeSlicing and mps",
+    ),
+    *(
+        (
+            "rules",
+            f"[{{name: a, replicas: {text}, sharing: mps}}]",
+            f"{text} replicas in an entry of resources.rules with sharing: mps, allowed are 2 to 48",
+        )
+        for text in ("1", "49", "1024")
     ),
     ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed is a word"),
     ("mig", "[{pattern: '', name: a}]", "resources.mig.pattern is empty; '*' matches every one"),
@@ -185,6 +206,14 @@ FRAMES = {
 }
 
 
+BY_MPS = [
+    (frame, text.replace("timeSlicing", "mps"), said.replace("timeSlicing", "mps").replace("1024", "48"))
+    for frame, text, said in MISTAKES
+    if frame in {"slices", "entry"}
+]
+"""NVIDIA has the same keys for both ways to share GPUs."""
+
+
 def complaint(read: Read, text: str, config_file: Path) -> str:
     """What is said, without the place."""
     with pytest.raises(InvalidValueError) as caught:
@@ -200,6 +229,24 @@ def test_a_mistake_is_told_with_its_place_and_what_is_allowed(
     frame: str, text: str, said: str, read: Read, config_file: Path
 ) -> None:
     assert complaint(read, FRAMES[frame].format(text), config_file) == said
+
+
+@pytest.mark.parametrize(("frame", "text", "said"), BY_MPS, ids=[f"{frame}: {text}" for frame, text, _ in BY_MPS])
+def test_a_mistake_about_mps_is_told_as_one_about_time_slicing(
+    frame: str, text: str, said: str, read: Read, config_file: Path
+) -> None:
+    assert complaint(read, FRAMES[frame].format(text).replace("timeSlicing", "mps"), config_file) == said
+
+
+@pytest.mark.parametrize("first", ["timeSlicing", "mps"])
+def test_both_ways_to_share_by_name_are_refused_at_the_second_one(first: str, read: Read, config_file: Path) -> None:
+    second = {"timeSlicing": "mps", "mps": "timeSlicing"}[first]
+    entries = "{resources: [{name: gpu, replicas: 2}]}"
+    said = complaint(read, f"sharing: {{{first}: {entries}, {second}: {entries}}}", config_file)
+    assert said == (
+        f"sharing.{second} is there, and sharing.{first} too, allowed is one of them; resources.rules can share some "
+        "devices in one way and some in the other"
+    )
 
 
 OTHERS = "which is the name of other devices too, allowed is a name that no rule and no other entry gives"
@@ -281,7 +328,24 @@ def test_a_mistake_counts_also_where_a_flag_decides_instead(read: Read) -> None:
 
 
 WORDS = st.sampled_from(
-    ["gpu", "a.com/b", "", "*H100*", "[", "0", "0:1", "-1", "two", "1e9", "all", "mig", "GPU-1", "0000:3b:00.0", "x::0"]
+    [
+        "gpu",
+        "mps",
+        "a.com/b",
+        "",
+        "*H100*",
+        "[",
+        "0",
+        "0:1",
+        "-1",
+        "two",
+        "1e9",
+        "all",
+        "mig",
+        "GPU-1",
+        "0000:3b:00.0",
+        "x::0",
+    ]
 )
 LEAVES = WORDS | st.integers(-2, 2000) | st.booleans() | st.none() | st.floats(0, 9)
 KEYS = st.sampled_from(
@@ -299,6 +363,7 @@ KEYS = st.sampled_from(
         "kind",
         "never",
         "failRequestsGreaterThanOne",
+        "sharing",
         "renameByDefault",
         "resources",
         "other",
@@ -313,17 +378,18 @@ ENTRIES = st.lists(st.dictionaries(KEYS, LEAVES | st.lists(LEAVES, max_size=2), 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     resources=st.dictionaries(st.sampled_from(["gpus", "mig", "rules"]), ENTRIES, max_size=3),
+    way=st.sampled_from(["timeSlicing", "mps"]),
     sharing=st.none() | VALUES | st.fixed_dictionaries({"resources": ENTRIES}),
 )
 def test_whatever_stands_there_is_followed_or_refused_with_a_place(
-    resources: object, sharing: object, read: Read, config_file: Path
+    resources: object, way: str, sharing: object, read: Read, config_file: Path
 ) -> None:
-    document = {"version": "v1", "resources": resources, "sharing": {"timeSlicing": sharing}}
+    document = {"version": "v1", "resources": resources, "sharing": {way: sharing}}
     try:
-        found = read((), {}, yaml.safe_dump(document)).resources
+        found = read(("--mps-root=/mps",), {}, yaml.safe_dump(document)).resources
     except InvalidValueError as error:
         for each in error.problems:
             assert each.startswith(f"{config_file}:") or re.fullmatch(r"and \d+ more", each)
     else:
         assert found
-        assert all(rule.sharing.replicas <= 1024 for rule in found)
+        assert all(rule.sharing.replicas <= (48 if rule.sharing.through else 1024) for rule in found)

@@ -14,7 +14,7 @@ from plugin_gateway.adapters.configuration.resource_rules import (
     Chosen,
     FileResources,
     SharedResource,
-    TimeSlicing,
+    SharedResources,
 )
 from plugin_gateway.core.devices import DeviceId, Kind
 from plugin_gateway.core.resources.names import ResourceName
@@ -247,8 +247,8 @@ def test_a_name_with_the_profile_is_shared_for_that_profile() -> None:
         SharedResource(name=ResourceName(f"nvidia.com/mig-{name}"), replicas=2, devices=devices, place=place)
         for name, devices in (("1g.10gb.me", ALL), ("3g.40gb", Chosen(places=((0,),))))
     )
-    slicing = TimeSlicing(resources=entries, rename_by_default=True)
-    found, remarks = FileResources(time_slicing=slicing, place=place).rules(None, [BY_PROFILE])
+    slicing = SharedResources(resources=entries, rename_by_default=True)
+    found, remarks = FileResources(shared=slicing, place=place).rules(None, [BY_PROFILE])
     assert not remarks
     assert [rule.words for rule in found] == [
         "profile 1g[.+]10gb[.+]me and kind mig=nvidia.com/mig-1g.10gb.me.shared x2",

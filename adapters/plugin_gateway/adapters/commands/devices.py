@@ -32,6 +32,7 @@ FLAGS = (
     Options.container_driver_root,
     Options.backend,
     Options.mig_strategy,
+    Options.mps_root,
     Options.resource_name,
     Options.state_dir,
     Options.config_file,

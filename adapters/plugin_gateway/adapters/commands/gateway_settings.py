@@ -55,8 +55,8 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         settings = make_settings(decisions)
     except InvalidValueError as error:
         problems += error.problems
-        quiet = {**decisions.options.values, "kubernetes_events": False, "node_condition": ""}
-        settings = make_settings(decisions._replace(options=Options(quiet)))
+        quiet = {"kubernetes_events": False, "node_condition": "", "mps_root": decisions.options.mps_root or "/"}
+        settings = make_settings(decisions._replace(options=Options({**decisions.options.values, **quiet})))
     if "config_file" in own:
         return View(settings, problems)
     try:

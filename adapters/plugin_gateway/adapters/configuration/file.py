@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.resources_section import ResourceSections
 
 VERSION = "v1"
-RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing")
+RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing", "sharing.mps")
 _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 

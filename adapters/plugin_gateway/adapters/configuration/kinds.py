@@ -193,6 +193,11 @@ def parse_path(text: str) -> str:
     return text.rstrip("/") or "/"
 
 
+def parse_path_or_none(text: str) -> str:
+    """Return an absolute path. Empty for none."""
+    return parse_path(text) if text else ""
+
+
 def parse_new_file(text: str) -> str:
     """Return the absolute path of a file; a relative one begins at the working directory. Empty for none."""
     return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow symbolic links
@@ -280,6 +285,7 @@ FOLDER = kind_made_later(parse_path, _path, "DIR", _ABSOLUTE)
 FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
+ROOT_OR_NONE = kind(parse_path_or_none, "DIR", {"type": "string", "pattern": "^(/.*)?$"})
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})

@@ -18,6 +18,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     PROBATION,
     RESOURCE,
     ROOT,
+    ROOT_OR_NONE,
     SWITCH,
     XIDS,
     Parse,
@@ -159,6 +160,14 @@ class ContainerOptions(Values, heading="what containers get"):
         "which replicas and MIG devices a container should get: distributed for those of the GPU with the fewest given "
         "away, packed for those of the one with the most, or spread for one of each GPU first; from kubelet 1.19 on",
         key="flags.plugin.sharedDevicesAllocationPolicy",
+    )
+    mps_root = Option(
+        ROOT_OR_NONE,
+        "",
+        "the folder of the host in which NVIDIA's MPS control daemon runs, and at which this process sees it, such as "
+        "/run/nvidia/mps; needed with sharing.mps",
+        key="flags.mpsRoot",
+        example="/run/nvidia/mps",
     )
     dev_root = Option(
         ROOT,

@@ -1,7 +1,8 @@
 """The rules for resources, made from the sections `resources` and `sharing` of the configuration file.
 
 The core knows one form of a rule. `resources.rules` is in this form. NVIDIA's `resources.gpus` and `resources.mig` are
-rules about products and profiles. `sharing.timeSlicing` changes those rules that give the name that it shares.
+rules about products and profiles. `sharing.timeSlicing` and `sharing.mps` change those rules that give the name that
+they share.
 """
 
 import re
@@ -15,12 +16,33 @@ from plugin_gateway.core.devices import FaultId, Kind
 from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.rules import Place, ResourceRule, Selector
-from plugin_gateway.core.resources.sharing import Sharing
+from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration import document
 
-TIME_SLICING = "sharing.timeSlicing"
+
+class Way(NamedTuple):
+    """A way to share GPUs, with the word that NVIDIA has for it."""
+
+    word: str
+    through: str
+    """The daemon through which containers share a GPU. Empty if there is none."""
+    max_replicas: int
+    one_per_request: bool
+    """Whether a container may get only one of the replicas unless somebody decides otherwise."""
+
+    @property
+    def key(self) -> str:
+        """The section of the file that is about it."""
+        return f"sharing.{self.word}"
+
+
+TIME_SLICING = Way("timeSlicing", "", MAX_REPLICAS, one_per_request=False)
+MPS = Way("mps", "mps", 48, one_per_request=True)
+"""The MPS control daemon of NVIDIA's device plugin 0.20.0 allows 48 clients of a GPU, and 16 below compute capability
+7.5."""
+WAYS = (TIME_SLICING, MPS)
 MIG = Kind("mig")
 KINDS = (Kind("gpu"), MIG)
 _SHARED = ".shared"
@@ -52,7 +74,7 @@ ALL = Chosen()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedResource:
-    """An entry of `sharing.timeSlicing.resources`."""
+    """An entry of `sharing.timeSlicing.resources` or `sharing.mps.resources`."""
 
     name: ResourceName
     replicas: int
@@ -67,9 +89,10 @@ class SharedResource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSlicing:
-    """The section `sharing.timeSlicing`."""
+class SharedResources:
+    """The section `sharing.timeSlicing` or `sharing.mps`."""
 
+    way: Way = TIME_SLICING
     resources: tuple[SharedResource, ...] = ()
     rename_by_default: bool = False
     one_per_request: bool = False
@@ -85,11 +108,11 @@ class TimeSlicing:
         try:
             return parse_resource_name(entry.name + _SHARED)
         except InvalidValueError as error:
-            raise InvalidValueError(f"{entry.place}: {TIME_SLICING}.renameByDefault: {error}") from error
+            raise InvalidValueError(f"{entry.place}: {self.way.key}.renameByDefault: {error}") from error
 
     def sharing(self, entry: SharedResource) -> Sharing:
         """Return how the devices of an entry are shared."""
-        return Sharing(replicas=entry.replicas, one_per_request=self.one_per_request)
+        return Sharing(replicas=entry.replicas, one_per_request=self.one_per_request, through=self.way.through)
 
 
 class Rules(NamedTuple):
@@ -107,7 +130,7 @@ class FileResources:
     own: tuple[OwnRule, ...] = ()
     mig: tuple[ResourceRule, ...] = ()
     gpus: tuple[ResourceRule, ...] = ()
-    time_slicing: TimeSlicing = TimeSlicing()
+    shared: SharedResources = SharedResources()
     place: "document.Place"
     """That of the first key."""
 
@@ -128,40 +151,44 @@ class FileResources:
             own, others = self.own, (*self.mig, *by_profile, *(self.gpus or (ResourceRule(name=beside.default),)))
         others = (*beside.of_first(others), *beside.further)
         every = (*own, *(OwnRule(rule, has_replicas=False) for rule in others))
-        return _share(every, len(own), self.time_slicing)
+        return _share(every, len(own), self.shared)
 
 
-def _share(rules: Sequence[OwnRule], own: int, slicing: TimeSlicing) -> Rules:
+def _share(rules: Sequence[OwnRule], own: int, section: SharedResources) -> Rules:
     """Return the rules with what is shared. The first ``own`` of them are entries of `resources.rules`."""
     problems: list[str] = []
     names = Counter(rule.name for rule, _ in rules)
     taken: dict[str, SharedResource] = {}
-    for entry in slicing.resources:
+    for entry in section.resources:
         try:
-            _check(entry, slicing, names, taken, rules[:own])
-            _check_profiles(entry, slicing, rules)
+            _check(entry, section, names, taken, rules[:own])
+            _check_profiles(entry, section, rules)
         except InvalidValueError as error:
             problems += error.problems
     if problems:
         raise InvalidValuesError(problems) if len(problems) > 1 else InvalidValueError(problems[0])
     return Rules(
-        tuple(each for rule in rules for each in _shared(rule, slicing)),
-        tuple(_without_effect(entry) for entry in slicing.resources if not any(_gives(rule, entry) for rule in rules)),
+        tuple(each for rule in rules for each in _shared(rule, section)),
+        tuple(
+            _without_effect(section.way, entry)
+            for entry in section.resources
+            if not any(_gives(rule, entry) for rule in rules)
+        ),
     )
 
 
 def _check(
     entry: SharedResource,
-    slicing: TimeSlicing,
+    section: SharedResources,
     names: Counter[ResourceName | None],
     taken: dict[str, SharedResource],
     own: Sequence[OwnRule],
 ) -> None:
     """Check one entry. ``names`` are those that rules give, and ``taken`` those that earlier entries give."""
-    new, where = slicing.new_name(entry), f"{entry.place}: {TIME_SLICING}.resources"
+    new, where = section.new_name(entry), f"{entry.place}: {section.way.key}.resources"
     is_taken = new in taken and taken[new].name != entry.name  # the same entry twice is another mistake
     if new != entry.name and (new in names or is_taken):
-        raise _collision(entry, new)
+        raise _collision(entry, section)
     taken[new] = entry
     if entry.devices != ALL and any(_gives(rule, entry) for rule in own):
         raise InvalidValueError(
@@ -175,18 +202,18 @@ def _check(
         )
 
 
-def _check_profiles(entry: SharedResource, slicing: TimeSlicing, rules: Sequence[OwnRule]) -> None:
+def _check_profiles(entry: SharedResource, section: SharedResources, rules: Sequence[OwnRule]) -> None:
     """Check that the new name is not one that a MIG device can get from its profile."""
-    new = slicing.new_name(entry)
+    new = section.new_name(entry)
     prefixes = (f"{rule.name}-" for rule, _ in rules if rule.has_profile)
     if new != entry.name and any(new.startswith(each) and _PROFILE.fullmatch(new, len(each)) for each in prefixes):
-        raise _collision(entry, new)
+        raise _collision(entry, section)
 
 
-def _collision(entry: SharedResource, new: ResourceName) -> InvalidValueError:
+def _collision(entry: SharedResource, section: SharedResources) -> InvalidValueError:
     return InvalidValueError(
-        f"{entry.place}: {TIME_SLICING}.resources: {entry.name} is renamed to {new}, which is the name of other "
-        "devices too, allowed is a name that no rule and no other entry gives"
+        f"{entry.place}: {section.way.key}.resources: {entry.name} is renamed to {section.new_name(entry)}, which is "
+        "the name of other devices too, allowed is a name that no rule and no other entry gives"
     )
 
 
@@ -198,13 +225,13 @@ def _gives(own: OwnRule, entry: SharedResource) -> bool:
     return entry.name.startswith(f"{rule.name}-") if rule.has_profile else entry.name == rule.name
 
 
-def _shared(own: OwnRule, slicing: TimeSlicing) -> Iterator[ResourceRule]:
+def _shared(own: OwnRule, section: SharedResources) -> Iterator[ResourceRule]:
     """Yield the rules that take the place of one: those for what is shared, and itself for what is left."""
     rule = own.rule
-    for entry in slicing.resources:
+    for entry in section.resources:
         if _gives(own, entry):
             named = rule if not rule.has_profile else _for_profile(rule, entry)
-            shared = replace(named, name=slicing.new_name(entry), sharing=slicing.sharing(entry))
+            shared = replace(named, name=section.new_name(entry), sharing=section.sharing(entry))
             if entry.devices == ALL and not rule.has_profile:
                 yield replace(shared, origin=rule.origin or entry.origin)
                 return
@@ -233,5 +260,5 @@ def _narrowed(selector: Selector, ids: tuple[FaultId, ...] = (), places: tuple[P
     return replace(selector, ids=ids, places=places)
 
 
-def _without_effect(entry: SharedResource) -> str:
-    return f"{entry.place}: {TIME_SLICING} shares {entry.name}, and no rule gives a device this name"
+def _without_effect(way: Way, entry: SharedResource) -> str:
+    return f"{entry.place}: {way.key} shares {entry.name}, and no rule gives a device this name"

@@ -22,11 +22,13 @@ from plugin_gateway.adapters.configuration.resource_rules import (
     KINDS,
     MIG,
     TIME_SLICING,
+    WAYS,
     Chosen,
     FileResources,
     OwnRule,
     SharedResource,
-    TimeSlicing,
+    SharedResources,
+    Way,
 )
 from plugin_gateway.core.devices import FaultId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
@@ -44,6 +46,10 @@ _MAX_DIGITS = 4
 _PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
 _CLASS = re.compile(r"\[!?\]?[^]]*\]")
 """A set of characters in a shell pattern."""
+_SHARED_FROM = 2
+"""Replicas from which on something is shared."""
+_WITH_REPLICAS = ("sharing", "failRequestsGreaterThanOne")
+"""Keys of a rule that say nothing without replicas."""
 _SELECTING = ("uuid", "index", "pci", "product", "profile", "kind", "backend")
 _ANY_WORD = (STRING, NUMBER, FRACTION)
 """The YAML types of a word: 1:30 is a number to YAML."""
@@ -62,13 +68,12 @@ class ResourceSections:
         self._gpus: tuple[ResourceRule, ...] = ()
         self._mig: tuple[ResourceRule, ...] = ()
         self._own: tuple[OwnRule, ...] = ()
-        self._time_slicing = TimeSlicing()
+        self._shared: dict[Way, SharedResources] = {}
 
     def whole(self) -> FileResources:
         """Return what was read. Whatever does not go together is a complaint, also where a flag decides instead."""
-        found = FileResources(
-            own=self._own, mig=self._mig, gpus=self._gpus, time_slicing=self._time_slicing, place=self._place
-        )
+        shared = next(iter(self._shared.values()), SharedResources())
+        found = FileResources(own=self._own, mig=self._mig, gpus=self._gpus, shared=shared, place=self._place)
         with self._document.collecting():
             found.rules(None)
         return found
@@ -79,8 +84,9 @@ class ResourceSections:
         Raises:
             InvalidValueError: it has another form.
         """
-        if full == TIME_SLICING:
-            self._time_slicing = self._read_time_slicing(node)
+        way = next((each for each in WAYS if each.key == full), None)
+        if way is not None:
+            self._read_shared(way, node)
         elif full == RULES:
             self._own = self._list(node, full, "a list with a name each", self._own_rule)
         elif full == MIGS:
@@ -146,6 +152,7 @@ class ResourceSections:
             "name": self._name,
             "never": self._never,
             "replicas": self._parsed(_replicas_from(1)),
+            "sharing": self._parsed(_parse_way),
             "failRequestsGreaterThanOne": self._switch,
         }
         values = self._keys(node, path, readers, ())
@@ -153,8 +160,11 @@ class ResourceSections:
             return ()
         self._check_together(node, values)
         uuid, index, pci, product, profile, kind, backend = (values.get(word, ()) for word in _SELECTING)
+        way: Way = values.get("sharing", TIME_SLICING)
         sharing = Sharing(
-            replicas=values.get("replicas", 1), one_per_request=values.get("failRequestsGreaterThanOne", False)
+            replicas=values.get("replicas", 1),
+            one_per_request=values.get("failRequestsGreaterThanOne", way.one_per_request),
+            through=way.through,
         )
         rule = ResourceRule(
             selector=Selector(
@@ -172,37 +182,57 @@ class ResourceSections:
         )
         return (OwnRule(rule, has_replicas="replicas" in values),)
 
-    def _check_together(self, node: yaml.Node, values: Mapping[str, object]) -> None:
+    def _check_together(self, node: yaml.Node, values: Mapping[str, Any]) -> None:
         """Check what the keys of an entry of `resources.rules` say together."""
         place = self._document.place(node)
         if ("name" in values) == ("never" in values):
             both = "name and never are both there" if "name" in values else "name missing"
             raise InvalidValueError(f"{place}: {both} in an entry of {RULES}, allowed is a name, or never: true")
-        shared = [word for word in ("replicas", "failRequestsGreaterThanOne") if word in values]
+        shared = [word for word in ("replicas", *_WITH_REPLICAS) if word in values]
         if "never" in values and shared:
             raise InvalidValueError(
                 f"{place}: {' and '.join(shared)} in an entry of {RULES} with never, allowed is never alone"
             )
-        if "failRequestsGreaterThanOne" in values and "replicas" not in values:
+        if shared and "replicas" not in values:
             raise InvalidValueError(
-                f"{place}: failRequestsGreaterThanOne in an entry of {RULES} without replicas, which are needed with it"
+                f"{place}: {' and '.join(shared)} in an entry of {RULES} without replicas, which are needed with it"
+            )
+        self._check_replicas(place, values.get("sharing", TIME_SLICING), values.get("replicas", 1))
+
+    def _check_replicas(self, place: Place, way: Way, replicas: int) -> None:
+        """Check the number of an entry of `resources.rules` that is shared through a daemon."""
+        if way.through and not _SHARED_FROM <= replicas <= way.max_replicas:
+            raise InvalidValueError(
+                f"{place}: {replicas} replicas in an entry of {RULES} with sharing: {way.word}, allowed are "
+                f"{_SHARED_FROM} to {way.max_replicas}"
             )
 
-    def _read_time_slicing(self, node: yaml.Node) -> TimeSlicing:
+    def _read_shared(self, way: Way, node: yaml.Node) -> None:
+        """Read one of the sections that share devices. Only one of them may be there."""
         readers: Mapping[str, Read] = {
             "renameByDefault": self._switch,
             "failRequestsGreaterThanOne": self._switch,
-            "resources": self._shared_resources,
+            "resources": lambda entries, full: self._shared_resources(way, entries, full),
         }
-        values = self._keys(node, TIME_SLICING, readers, ("resources",)) or {}
-        return TimeSlicing(
+        others = [each for each in self._shared if each is not way]
+        values = self._keys(node, way.key, readers, ("resources",)) or {}
+        self._shared[way] = SharedResources(
+            way=way,
             resources=values.get("resources", ()),
             rename_by_default=values.get("renameByDefault", False),
-            one_per_request=values.get("failRequestsGreaterThanOne", False),
+            one_per_request=values.get("failRequestsGreaterThanOne", way.one_per_request),
         )
+        if others:
+            raise InvalidValueError(
+                f"{self._document.place(node)}: {way.key} is there, and {others[0].key} too, allowed is one of them; "
+                f"{RULES} can share some devices in one way and some in the other"
+            )
 
-    def _shared_resources(self, node: yaml.Node, full: str) -> tuple[SharedResource, ...]:
-        shared = self._list(node, full, "a list with name and replicas each", self._shared_resource)
+    def _shared_resources(self, way: Way, node: yaml.Node, full: str) -> tuple[SharedResource, ...]:
+        def read(item: yaml.Node, path: str) -> Sequence[SharedResource]:
+            return self._shared_resource(way, item, path)
+
+        shared = self._list(node, full, "a list with name and replicas each", read)
         first: dict[ResourceName, Place] = {}
         for each in shared:
             with self._document.collecting():
@@ -214,10 +244,10 @@ class ResourceSections:
                 first[each.name] = each.place
         return shared
 
-    def _shared_resource(self, node: yaml.Node, path: str) -> Sequence[SharedResource]:
+    def _shared_resource(self, way: Way, node: yaml.Node, path: str) -> Sequence[SharedResource]:
         readers: Mapping[str, Read] = {
             "name": self._name,
-            "replicas": self._parsed(_replicas_from(2)),
+            "replicas": self._parsed(_replicas_from(_SHARED_FROM, way.max_replicas)),
             "rename": self._name,
             "devices": self._devices,
         }
@@ -333,6 +363,13 @@ def _parse_backend(text: str) -> str:
     return text[:80]
 
 
+def _parse_way(text: str) -> Way:
+    way = next((each for each in WAYS if each.word == text), None)
+    if way is None:
+        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(each.word for each in WAYS)}")
+    return way
+
+
 def _parse_count(text: str) -> int:
     if not _is_number(text) or int(text) < 1:
         raise InvalidValueError(
@@ -341,10 +378,10 @@ def _parse_count(text: str) -> int:
     return int(text)
 
 
-def _replicas_from(least: int) -> Callable[[str], int]:
+def _replicas_from(least: int, most: int = MAX_REPLICAS) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not _is_number(text) or not least <= int(text) <= MAX_REPLICAS:
-            raise InvalidValueError(f": {text[:80]!r}, allowed are {least} to {MAX_REPLICAS}")
+        if not _is_number(text) or not least <= int(text) <= most:
+            raise InvalidValueError(f": {text[:80]!r}, allowed are {least} to {most}")
         return int(text)
 
     return parse

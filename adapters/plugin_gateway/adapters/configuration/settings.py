@@ -42,6 +42,16 @@ class Settings(Options):
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
 
     @property
+    def needs_daemons(self) -> bool:
+        """Whether containers share GPUs through a daemon."""
+        return any(rule.sharing.through for rule in self.resources)
+
+    @property
+    def daemon_root(self) -> str:
+        """The folder of the host below which each daemon has its own through which containers share GPUs."""
+        return self.mps_root
+
+    @property
     def visible_dev_root(self) -> str:
         """Return the folder that contains ``dev``, as a path of this process.
 
@@ -67,6 +77,10 @@ def make_settings(decisions: Decisions) -> Settings:
     if (file := decisions.file_resources) is not None:
         rules, remarks = file.rules(options.resource_name, by_profile, beside)
         source = f"file {file.place.line}" if options.resource_name is None else source
+    if file is not None and not options.mps_root and any(rule.sharing.through for rule in rules):
+        raise InvalidValueError(
+            f"{file.place}: GPUs are shared through MPS, so --mps-root is needed, such as /run/nvidia/mps [MPS_ROOT]"
+        )
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
     if options.missing_in_condition and not options.node_condition:

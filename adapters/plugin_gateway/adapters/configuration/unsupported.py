@@ -20,8 +20,6 @@ class Unsupported(NamedTuple):
     variable: str | None = None
     neutral: tuple[str, ...] = ()
     """Values that ask for nothing, in lower case. They are accepted."""
-    instead: str = ""
-    """What is supported instead. Empty if nothing is."""
 
 
 NOT_SUPPORTED = "is not supported by plugin-gateway"
@@ -31,7 +29,6 @@ UNSUPPORTED = (
     Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
     Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
     Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),
-    Unsupported("flags.mpsRoot", "--mps-root", "MPS_ROOT"),
     Unsupported("flags.useNodeFeatureAPI", neutral=_OFF),
     Unsupported(
         "flags.deviceDiscoveryStrategy", "--device-discovery-strategy", "DEVICE_DISCOVERY_STRATEGY", ("auto", "nvml")
@@ -49,7 +46,6 @@ UNSUPPORTED = (
         variable="KUBELET_SOCKET",
         neutral=(f"{DEFAULT_KUBELET_DIR}/kubelet.sock",),
     ),
-    Unsupported("sharing.mps", instead="sharing.timeSlicing"),
     Unsupported("imex"),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
@@ -82,5 +78,5 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
 
 def only(row: Unsupported) -> str:
     """Return the end of the error message: what is allowed instead."""
-    allowed = row.instead or " or ".join(row.neutral)
+    allowed = " or ".join(row.neutral)
     return f", allowed is {allowed}" if allowed else "; take it out"

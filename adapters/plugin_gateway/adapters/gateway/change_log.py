@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId, FaultId
-from plugin_gateway.core.health.changes import Changes, DriverChange, HealthChange, Note, Significance, SilenceChange
+from plugin_gateway.core.health.changes import (
+    Changes,
+    DaemonChange,
+    DriverChange,
+    HealthChange,
+    Note,
+    Significance,
+    SilenceChange,
+)
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.policy import token_of
 
@@ -113,6 +121,8 @@ def log_changes(changes: Changes, backend: str | None = None) -> None:
         _log_events(changes.events.problem, backend)
     if changes.kernel_log:
         _log_kernel_log(changes.kernel_log.problem, backend)
+    for daemon in changes.daemons:
+        _log_daemon(daemon)
 
 
 def log_recalled(faults: Mapping[FaultId, Fault]) -> None:
@@ -224,6 +234,18 @@ def _log_events(problem: str | None, backend: str | None) -> None:
             "the driver's events cannot be waited for, faults of its devices go unseen",
             problem=problem,
             backend=backend,
+        )
+
+
+def _log_daemon(change: DaemonChange) -> None:
+    if change.problem is None:
+        log.info("the daemon is there through which devices are shared", resource=change.resource)
+    else:
+        log.warning(
+            "devices are not given out, they are shared through a daemon that is not there",
+            resource=change.resource,
+            problem=change.problem,
+            todo=change.todo or None,
         )
 
 

@@ -86,6 +86,7 @@ def configuration_of(settings: Settings) -> Configuration:
         pass_device_specs=settings.pass_device_specs,
         device_id_strategy=settings.device_id_strategy,
         dev_root=settings.dev_root,
+        daemon_root=settings.daemon_root,
         preferred_allocation=settings.preferred_allocation,
         shared_devices_allocation_policy=settings.shared_devices_allocation_policy,
         backends=settings.backends,

@@ -58,6 +58,7 @@ class Configuration:
     pass_device_specs: bool
     device_id_strategy: DeviceIdStrategy
     dev_root: str
+    daemon_root: str = ""
     preferred_allocation: AllocationPreference = AllocationPreference.BEST
     shared_devices_allocation_policy: SharedPolicy = SharedPolicy.DISTRIBUTED
     backends: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class Configuration:
     @property
     def policy(self) -> AllocationPolicy:
         """What every container with devices gets."""
-        return AllocationPolicy(self.pass_device_specs, self.device_id_strategy, self.dev_root)
+        return AllocationPolicy(self.pass_device_specs, self.device_id_strategy, self.dev_root, self.daemon_root)
 
     @property
     def preferences(self) -> Preferences:

@@ -34,6 +34,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if ne $strategy "none" -}}yes{{- end -}}
 {{- end -}}
 
+{{/* The folder of the MPS control daemon. That of a ConfigMap that exists already has to be given as a value, too. */}}
+{{- define "plugin-gateway.mpsRoot" -}}
+{{- default (dig "flags" "mpsRoot" "" (.Values.config.file | default dict)) .Values.mpsRoot -}}
+{{- end -}}
+
 {{- define "plugin-gateway.configMap" -}}
 {{- if .Values.config.name -}}
 {{- .Values.config.name -}}

@@ -14,6 +14,7 @@
   "deviceIDStrategy" "--device-id-strategy"
   "preferredAllocation" "--preferred-allocation"
   "sharedDevicesAllocationPolicy" "--shared-devices-allocation-policy"
+  "mpsRoot" "--mps-root"
   "nvidiaDevRoot" "--dev-root"
   "quietTime" "--quiet-time"
   "probation" "--probation"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.commands.run.backends import RunningBackend
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
-from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
+from plugin_gateway.adapters.commands.run.serving_policy import expected_number, serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences, log_remarks
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.control.handover import Successors
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
-    from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
+    from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.gateway.status import ProcessStatus
     from plugin_gateway.adapters.recording.recorder import Recorder
@@ -112,6 +112,7 @@ class Daemon:
         """The version of the configuration file that was read last, also if it was refused for what is in it."""
         self._reloading = asyncio.Lock()
         self._importing = asyncio.Lock()
+        self._needs_daemons = asyncio.Event()
         # Last, so that a start that fails leaves no file behind.
         self._recorder = _record(settings, self._backends) if settings.record else None
 
@@ -141,6 +142,7 @@ class Daemon:
             tasks.create_task(self._await_other_gateways(), name="other gateways")
             tasks.create_task(self._pods.look(self._import_later), name="holders of devices")
             tasks.create_task(self._watch_for_conflicts(), name="conflicts with other plugins")
+            tasks.create_task(self._watch_daemons(), name="daemons that share devices")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
             if self._settings.watch_config and self._settings.config_file is not None:
@@ -203,7 +205,7 @@ class Daemon:
 
             settings, word = self._settings, self._device_word
             self._counter = DeviceCounter(
-                settings.state_dir, word, _given(settings), self._tell_missing, self._may_write
+                settings.state_dir, word, expected_number(settings), self._tell_missing, self._may_write
             )
         return self._counter
 
@@ -261,6 +263,15 @@ class Daemon:
         from plugin_gateway.adapters.gateway.conflict_watch import ConflictWatch  # noqa: PLC0415 - see above
 
         await ConflictWatch(self._settings.kubelet_dir, self._gateway).run()
+
+    async def _watch_daemons(self) -> None:
+        if not self._settings.needs_daemons:
+            await self._needs_daemons.wait()
+        await self._import_later(f"{_GATEWAY}.daemon_watch")
+        from plugin_gateway.adapters.gateway.daemon_watch import watch_daemons  # noqa: PLC0415 - only where asked for
+
+        puts = {each.name: each.put for each in self._backends}
+        await watch_daemons(self._gateway, lambda: self._settings.daemon_root, lambda name, seen: puts[name](seen))
 
     async def _serve_http(self, listener: socket.socket) -> None:
         await self._import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
@@ -374,8 +385,10 @@ class Daemon:
         for each in self._backends:
             apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
         apply()
+        if settings.needs_daemons:
+            self._needs_daemons.set()
         if self._counter is not None:
-            self._counter.expect(_given(settings))
+            self._counter.expect(expected_number(settings))
 
     def _new_backend(self, text: str) -> Backend:
         settings = self._settings
@@ -392,9 +405,3 @@ def _listen(settings: Settings) -> socket.socket:
     from plugin_gateway.adapters.commands.run.http_address import open_address  # noqa: PLC0415 - only where asked for
 
     return open_address(settings.listen)
-
-
-def _given(settings: Settings) -> "Given":
-    from plugin_gateway.adapters.gateway.device_counter import Given  # noqa: PLC0415 - after the start
-
-    return Given(settings.expected_gpus, settings.sources["expected_gpus"])
