@@ -27,6 +27,7 @@ from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
 from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
 from plugin_gateway.adapters.support.typed_json import field_names
+from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Evidence, Source
 
 MAX_REGISTRATIONS = 8
@@ -147,7 +148,7 @@ def _lines_of_another(gateway: Asked) -> list[str]:
     lines = _head(status)
     for resource in status.resources:
         lines += _resource_lines(resource)
-    return [*lines, *_explained(status.unhealthy)]
+    return [*lines, *_explained(status.unhealthy), *_waiting(status)]
 
 
 def _lines(status: Status) -> list[str]:
@@ -160,7 +161,7 @@ def _lines(status: Status) -> list[str]:
     rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
     rows += [(*_row(device), holders.get(device.id, "")) for device in status.devices]
     lines += ["", *table(rows), "", f"holders: {found.source}", *_reported(status.devices)]
-    lines += _explained(status.unhealthy)
+    lines += [*_explained(status.unhealthy), *_waiting(status)]
     decided = [f"  {_decided(name, each)}" for name, each in status.configuration.items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
 
@@ -241,7 +242,7 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
 
 def _row(device: DeviceStatus) -> tuple[str, ...]:
     since = local_time(device.since) if device.since is not None else ""
-    return device.place_words, device.id, device.product_words, device.offer_words, device.health.value, since
+    return device.place_words, device.id, device.product_words, device.offer_words, device.health_words, since
 
 
 def _reported(devices: Sequence[DeviceStatus]) -> list[str]:
@@ -260,6 +261,17 @@ def _explained(sick: Sequence[DeviceStatus]) -> list[str]:
         here = "" if device.index is not None else ", not there now"
         lines += ["", f"{device.id}, {device.health.value}{here}; it needs {device.needs}"]
         lines += map(_evidence, device.evidence)
+    return lines
+
+
+def _waiting(status: Status) -> list[str]:
+    """Return which daemons are missing through which containers share devices, and what to do."""
+    lines = []
+    for what, devices in status.waiting.items():
+        wait = devices[0].waits_for
+        since = f" since {local_time(wait.since)}" if wait is not None and wait.since is not None else ""
+        lines += ["", f"{what}{since}; devices: {', '.join(device.id for device in devices[:MAX_NAMES])}"]
+        lines += [f"  -> {wait.todo}"] if wait is not None and wait.todo else []
     return lines
 
 

@@ -185,6 +185,18 @@ class RepeatedEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Why a device is not given out although nothing may be wrong with it."""
+
+    reason: str
+    """What is missing, and where it was looked for, for people."""
+    since: float | None = None
+    """Since when it is missing, in seconds since the epoch. Null if nobody has looked yet, or it cannot be there."""
+    todo: str | None = None
+    """What to do about it, for people. Null if nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
     """A device, and its health."""
 
@@ -210,6 +222,10 @@ class DeviceStatus:
     """The resource under which it is offered. Null if it is not offered."""
     replicas: int | None = None
     """How many containers may share it. Null if it is not offered, or the gateway is too old to say it."""
+    shared_through: str | None = None
+    """The daemon through which containers share it. Null if there is none."""
+    waits_for: Waiting | None = None
+    """The daemon through which containers share it, while it is missing. Null otherwise. The health does not say it."""
     health: Stage
     """Only a healthy device is given out. One on probation is watched for a time first."""
     reason: str | None = None
@@ -235,7 +251,13 @@ class DeviceStatus:
     def offer_words(self) -> str:
         """Under which name it is offered, for people, and how many containers may share it."""
         shared = f" x{self.replicas}" if self.replicas is not None and self.replicas > 1 else ""
-        return f"{self.resource}{shared}" if self.resource is not None else "not offered"
+        through = f" through {self.shared_through}" if self.shared_through is not None else ""
+        return f"{self.resource}{shared}{through}" if self.resource is not None else "not offered"
+
+    @property
+    def health_words(self) -> str:
+        """The health, and whether it waits for a daemon, for people."""
+        return f"{self.health.value}, not given out" if self.is_healthy and self.waits_for else self.health.value
 
     @property
     def place_words(self) -> str:
@@ -249,7 +271,7 @@ class DeviceStatus:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is given out."""
+        """Whether it is given out, unless it waits for a daemon."""
         return self.health is Stage.HEALTHY
 
 
@@ -356,6 +378,15 @@ class Status(ProcessStatus):
         if len(self.backends) > 1:
             return [(each.name, each.driver) for each in self.backends]
         return [(None, self.driver)]
+
+    @property
+    def waiting(self) -> Mapping[str, Sequence[DeviceStatus]]:
+        """The devices that wait for a daemon, by what is wrong with it, for people."""
+        found: dict[str, list[DeviceStatus]] = {}
+        for device in self.devices:
+            if device.waits_for is not None:
+                found.setdefault(f"{device.resource} is not given out: {device.waits_for.reason}", []).append(device)
+        return found
 
     @property
     def unhealthy(self) -> Sequence[DeviceStatus]:

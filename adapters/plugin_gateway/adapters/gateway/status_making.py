@@ -1,7 +1,7 @@
 """Makes the status from the gateway."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +19,7 @@ from plugin_gateway.adapters.gateway.status import (
     ProcessStatus,
     RepeatedEvidence,
     Status,
+    Waiting,
 )
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.history import ResourceStatus
@@ -27,7 +28,7 @@ from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.rules import takers
+from plugin_gateway.core.resources.rules import ResourceRule, takers
 
 if TYPE_CHECKING:
     from plugin_gateway.core.resources.side_by_side import NameTaken
@@ -39,11 +40,13 @@ HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
 class _Offer(NamedTuple):
     """How a device is offered."""
 
-    resource: str | None
-    replicas: int | None
+    resource: str | None = None
+    replicas: int | None = None
+    shared_through: str | None = None
+    waits_for: Waiting | None = None
 
 
-NOT_OFFERED = _Offer(None, None)
+NOT_OFFERED = _Offer()
 
 
 def make_status(
@@ -127,7 +130,24 @@ def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
         for device, taker in chosen
         if taker is not None and device.id not in taken
     ]
-    return {device.id: _Offer(name, sharing.replicas) for device, name, sharing in named if name is not None}
+    waits = {device: wait for state in gateway.states for device, wait in _waiting(state, rules).items()}
+    return {
+        device.id: _Offer(name, sharing.replicas, sharing.through or None, waits.get(device.id))
+        for device, name, sharing in named
+        if name is not None
+    }
+
+
+def _waiting(state: State, rules: Sequence[ResourceRule]) -> Mapping[DeviceId, Waiting]:
+    """Return the devices that wait for a daemon."""
+    if not any(rule.sharing.through for rule in rules):
+        return {}
+    from plugin_gateway.core.resources.daemons import waiting  # noqa: PLC0415 - only where asked for
+
+    return {
+        device: Waiting(reason=wait.reason, since=wait.since, todo=wait.todo or None)
+        for device, wait in waiting(state, rules).items()
+    }
 
 
 def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:

@@ -92,6 +92,7 @@ class _Collector:
         yield self._build(status)
         yield self._devices(devices)
         yield self._replicas(devices)
+        yield self._waiting(devices)
         yield self._kinds()
         yield self._each_device(devices)
         yield from self._held(devices)
@@ -126,6 +127,17 @@ class _Collector:
         )
         for name, devices in offered.items():
             metric.add_metric((name,), sum(device.replicas or 1 for device in devices))
+        return metric
+
+    def _waiting(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
+        metric = GaugeMetricFamily(
+            "plugin_gateway_devices_waiting",
+            "Devices that are not given out because the daemon is missing through which containers share them.",
+            labels=("resource",),
+        )
+        for name, devices in offered.items():
+            if any(device.shared_through is not None for device in devices):
+                metric.add_metric((name,), sum(device.waits_for is not None for device in devices))
         return metric
 
     def _kinds(self) -> Metric:

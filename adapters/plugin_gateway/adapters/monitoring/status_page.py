@@ -48,6 +48,7 @@ def _problems(status: Status) -> Sequence[str]:
         ("devices are missing", status.device_count.problem),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
         *(("another device plugin", each.what) for each in status.conflicts),
+        *(("a daemon is not there", each) for each in status.waiting),
     ]
     paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
     drivers = [
@@ -76,10 +77,11 @@ def _number(number: CountStatus) -> str:
 def _devices(devices: Sequence[DeviceStatus]) -> str:
     rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product"]
     for device in devices:
-        why = f"{device.reason}; needs {device.needs}" if not device.is_healthy else ""
+        faults = (f"{device.reason}; needs {device.needs}",) if not device.is_healthy else ()
+        why = "; ".join((*faults, *((device.waits_for.reason,) if device.waits_for is not None else ())))
         rows.append(
             f"<tr><td>{device.place_words}<td><code>{_text(device.id)}</code>"
-            f"<td class={device.health.value}>{device.health.value}<td class=why>{_text(why)}"
+            f"<td class={device.health.value}>{device.health_words}<td class=why>{_text(why)}"
             f"<td>{_text(device.offer_words)}<td>{_text(device.product_words)}"
         )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"

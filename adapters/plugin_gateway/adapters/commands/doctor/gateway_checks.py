@@ -11,6 +11,7 @@ from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, Dr
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
+from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Evidence, Stage
 from plugin_gateway.core.health.policy import DRIVER_GONE
 from plugin_gateway.core.health.remedies import Remedies, Remedy, causes_of
@@ -68,6 +69,7 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
         yield mend(conflict.what, conflict.todo)
     for resource in status.resources:
         yield check_resource(resource)
+    yield from _check_daemons(status)
     if is_first:
         yield from _check_devices(status, remedies)
 
@@ -85,6 +87,14 @@ def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
     for device in unhealthy:
         held = holders.get(device.id)
         yield _check_device(device, [f"held by {held}"] if held else [], remedies)
+
+
+def _check_daemons(status: Status) -> Iterator[Finding]:
+    """Report devices that are not given out because the daemon is missing through which containers share them."""
+    for what, devices in status.waiting.items():
+        wait = devices[0].waits_for
+        todo = (wait.todo if wait is not None else None) or "share other GPUs in this way, or these in another way"
+        yield mend(what, todo, [f"it is about {', '.join(device.id for device in devices[:MAX_NAMES])}"])
 
 
 def _during_release(remedies: Remedies) -> Remedies:
