@@ -16,8 +16,8 @@ import pytest
 
 from harness.confined import NO_CAPABILITIES, close, closed_socket, needs_root
 from plugin_gateway.adapters.kubelet import pod_resources
-from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, Holder, read_checkpoint
-from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, held_twice, names_by_device
+from plugin_gateway.adapters.kubelet.checkpoint import NAME, Checkpoint, CheckpointError, Holder, read_checkpoint
+from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, find_holders, held_twice, known_answers, names_by_device
 from plugin_gateway.adapters.kubelet.pod_resources import PodResourcesError, list_holders
 from plugin_gateway.api.podresources import api_pb2 as wire
 
@@ -31,6 +31,7 @@ print([each.pod for each in living_holders(place)])
 """
 STREAM_OPEN = Holder("uid", "main", RESOURCE, frozenset({"GPU-1", "GPU-2"}))
 REGISTERED = {RESOURCE: frozenset({"GPU-1", "GPU-2", "GPU-3"})}
+ANSWERED = {(RESOURCE, "GPU-1"): b"\0", (RESOURCE, "GPU-2"): b"\0"}
 
 
 def entry(ids: object) -> dict[str, object]:
@@ -51,17 +52,20 @@ LAYOUTS: Mapping[str, tuple[object, Checkpoint]] = {
         },
         Checkpoint((STREAM_OPEN,), {}),
     ),
-    "1.9 and 1.10": (content(["GPU-1", "GPU-2"]), Checkpoint((STREAM_OPEN,), REGISTERED)),
+    "1.9 and 1.10": (content(["GPU-1", "GPU-2"]), Checkpoint((STREAM_OPEN,), REGISTERED, ANSWERED)),
     "1.9 without pods": (
         {"PodDeviceEntries": None, "RegisteredDevices": {RESOURCE: None}},
         Checkpoint((), {RESOURCE: frozenset()}),
     ),
-    "1.11": ({"Data": content(["GPU-1", "GPU-2"]), "Checksum": 5}, Checkpoint((STREAM_OPEN,), REGISTERED)),
+    "1.11": ({"Data": content(["GPU-1", "GPU-2"]), "Checksum": 5}, Checkpoint((STREAM_OPEN,), REGISTERED, ANSWERED)),
     "1.20": (
         {"Data": content({"0": ["GPU-1"], "1": ["GPU-1", "GPU-2"]}), "Checksum": 5},
-        Checkpoint((STREAM_OPEN,), REGISTERED),
+        Checkpoint((STREAM_OPEN,), REGISTERED, ANSWERED),
     ),
-    "1.23": ({"Data": content({"-1": ["GPU-1", "GPU-2"]}), "Checksum": 5}, Checkpoint((STREAM_OPEN,), REGISTERED)),
+    "1.23": (
+        {"Data": content({"-1": ["GPU-1", "GPU-2"]}), "Checksum": 5},
+        Checkpoint((STREAM_OPEN,), REGISTERED, ANSWERED),
+    ),
 }
 
 
@@ -288,3 +292,28 @@ def test_a_device_in_two_living_pods_is_held_twice_but_not_one_that_is_shared_on
     holders: list[Holder], twice: dict[str, tuple[str, ...]]
 ) -> None:
     assert held_twice(holders) == twice
+
+
+def test_the_checkpoint_has_what_was_answered(tmp_path: Path) -> None:
+    entries = [
+        {**entry({"0": ["GPU-1::0"]}), "AllocResp": "AAE="},
+        {**entry({"0": ["GPU-1::0", "GPU-2"]}), "AllocResp": "Ag=="},
+        {**entry({"0": ["GPU-3"]}), "AllocResp": "not base64"},
+        {**entry({"0": ["GPU-4"]}), "AllocResp": None},
+        {**entry({"0": ["GPU-5"]}), "AllocResp": 7},
+    ]
+    data = {"PodDeviceEntries": entries, "RegisteredDevices": {}}
+    (tmp_path / NAME).write_text(json.dumps({"Data": data, "Checksum": 1}))
+    assert known_answers(tmp_path) == {
+        (RESOURCE, "GPU-1::0"): b"\x00\x01\x02",
+        (RESOURCE, "GPU-2"): b"\x02",
+        (RESOURCE, "GPU-4"): b"",
+    }
+    assert len(read_checkpoint(tmp_path).holders) == 1, "what was answered decides about no holder"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("text", [None, "{"], ids=["no file", "damaged"])
+def test_without_a_checkpoint_no_answer_is_known(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / NAME).write_text(text)
+    assert known_answers(tmp_path) == {}

@@ -19,7 +19,8 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.core.resources.allocation import ContainerEdits, Mount, allocate
 from plugin_gateway.core.resources.assignment import Advertisement, advertise
-from plugin_gateway.core.resources.daemons import Wait, waiting
+from plugin_gateway.core.resources.conflicts import Holding, find_withheld, holding_of
+from plugin_gateway.core.resources.daemons import Wait, through_of, waiting
 from plugin_gateway.core.resources.names import parse_resource_name
 from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
@@ -189,3 +190,27 @@ def test_a_vanished_replica_stays_as_it_was() -> None:
     kept = before.with_unhealthy([]).withholding([DeviceId("GPU-0")])
     assert kept.through == before.through
     assert OfferedId("GPU-0::0") in kept.unhealthy
+
+
+ANSWERS = {"mps": b"\x12\x17CUDA_MPS_PIPE_DIRECTORY\x12\x04/mps", "": b"\x16NVIDIA_VISIBLE_DEVICES", None: b""}
+"""What a kubelet keeps of answers, by what they say of the daemon."""
+
+
+@pytest.mark.parametrize("through", list(ANSWERS))
+def test_what_a_container_got_says_through_which_daemon_it_shares(through: str | None) -> None:
+    assert through_of(ANSWERS[through], RECIPES.values()) == through
+
+
+@pytest.mark.parametrize(
+    ("held", "is_withheld"), [("mps", False), ("", True), (None, False)], ids=["the same", "without", "not known"]
+)
+def test_a_device_is_withheld_that_is_held_without_the_daemon(held: str | None, *, is_withheld: bool) -> None:
+    found = find_withheld({NAME: offer(rule())}, {holding_of("GPU-0::1", NAME, held): "ns/pod main"})
+    words = "held as nvidia.com/gpu (shared without a daemon) by ns/pod main"
+    assert found == ({"GPU-0": words} if is_withheld else {})
+
+
+def test_a_device_is_withheld_that_is_held_through_the_daemon() -> None:
+    sliced = advertise(State(inventory=machine()), [ResourceRule(name=NAME, sharing=Sharing(replicas=4))])
+    found = find_withheld(sliced, {Holding(DeviceId("GPU-0"), NAME, is_shared=True, through="mps"): "ns/pod main"})
+    assert found == {"GPU-0": "held as nvidia.com/gpu (shared through mps) by ns/pod main"}

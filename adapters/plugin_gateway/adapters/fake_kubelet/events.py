@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Self
 
 from plugin_gateway.core.errors import GatewayError
-from plugin_gateway.core.resources.allocation import ContainerEdits
+from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, Mount
 
 
 class AdmissionError(GatewayError):
@@ -102,6 +102,17 @@ class Answer:
             },
             annotations=dict(edits.annotations),
             cdi_devices=tuple(dict.fromkeys(edits.cdi_devices)),
+        )
+
+    @property
+    def edits(self) -> ContainerEdits:
+        """The answer as the plugin gives it."""
+        return ContainerEdits(
+            environment=self.environment,
+            mounts=tuple(Mount(path, host, read_only) for path, (host, read_only) in self.mounts.items()),
+            device_nodes=tuple(DeviceNode(path, host, rights) for path, (host, rights) in self.device_nodes.items()),
+            annotations=self.annotations,
+            cdi_devices=self.cdi_devices,
         )
 
 

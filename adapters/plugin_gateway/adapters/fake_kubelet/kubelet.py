@@ -278,7 +278,13 @@ class FakeKubelet:
         kept = {} if self.release.restored is Restored.NOTHING else self._resources
         known = {name: sorted(resource.healthy) for name, resource in kept.items()}
         entries = [
-            {"PodUID": pod, "ContainerName": name, "ResourceName": held.resource, "DeviceIDs": {"-1": list(held.ids)}}
+            {
+                "PodUID": pod,
+                "ContainerName": name,
+                "ResourceName": held.resource,
+                "DeviceIDs": {"-1": list(held.ids)},
+                "AllocResp": self._pods.encoded_answer(pod, name, self.release),
+            }
             for (pod, name), held in self._pods.containers.items()
         ]
         data = {"PodDeviceEntries": entries, "RegisteredDevices": known}

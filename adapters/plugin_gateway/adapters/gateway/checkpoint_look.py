@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.devices import is_replica
 from plugin_gateway.core.registration.failures import Reason
 
 if TYPE_CHECKING:
@@ -57,11 +58,12 @@ class CheckpointLook:
 
 
 def _has_other_forms(gateway: "Gateway", checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has ids that are not offered now under the same name."""
+    """Whether the checkpoint has ids that are not offered now under the same name, or may be shared in another way."""
     known: list[tuple[str, Collection[str]]] = [*checkpoint.registered.items()]
     known += ((each.resource, each.devices) for each in checkpoint.holders)
     offered = {str(name): each.by_id.keys() for name, each in gateway.offered.items()}
-    return any(not offered.get(resource, set()) >= set(ids) for resource, ids in known)
+    is_shared = any(is_replica(each) for holder in checkpoint.holders for each in holder.devices)
+    return is_shared or any(not offered.get(resource, set()) >= set(ids) for resource, ids in known)
 
 
 def _withhold(
@@ -74,7 +76,8 @@ def _withhold(
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
     from plugin_gateway.core.resources.conflicts import holding_of, in_the_way  # noqa: PLC0415 - seldom
 
-    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir))
+    recipes = [recipe for state in gateway.states for recipe in state.recipes]
+    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, recipes)
     registered = {holding_of(each, name) for name, ids in checkpoint.registered.items() for each in ids}
     forms = gateway.forms
     forms.parts = {**former_parts, **forms.parts}

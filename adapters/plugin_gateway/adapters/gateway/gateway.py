@@ -21,7 +21,7 @@ from plugin_gateway.core.resources.rules import ResourceRule
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
     from plugin_gateway.adapters.gateway.forms import Forms
-    from plugin_gateway.adapters.gateway.held_elsewhere import Withheld
+    from plugin_gateway.adapters.gateway.held_elsewhere import Answers, Withheld
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held, Holding
@@ -114,7 +114,7 @@ class Gateway:
             for state in self.states:
                 self.forms.see(state, self.offered)
             self._overruled.clear()
-            self._held = {**just_granted(self._served.values()), **self._held}
+            self._held = {**just_granted(self._served.values(), self._held), **self._held}
         self._serving_policy = serving_policy
         for served in self._served.values():
             served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
@@ -133,11 +133,17 @@ class Gateway:
             except TimeoutError:
                 self._publish()
 
-    def see_holders(self, holders: "Iterable[Holder]", looked: float | None = None) -> None:
-        """Withhold what one of these containers holds in another form. ``looked`` is when the look at them began."""
-        from plugin_gateway.adapters.gateway.held_elsewhere import held_at  # noqa: PLC0415 - not at the start
+    def see_holders(
+        self, holders: "Iterable[Holder]", answers: "Answers | None" = None, looked: float | None = None
+    ) -> None:
+        """Withhold what one of these containers holds in another form.
 
-        self._held = held_at(looked or time.monotonic(), holders, self._served.values(), self.forms)
+        ``answers`` is as for `held_devices`, and ``looked`` when the look at them began.
+        """
+        from plugin_gateway.adapters.gateway.held_elsewhere import held_at, held_devices  # noqa: PLC0415 - not at the start
+
+        held = held_devices(holders, answers, [recipe for state in self.states for recipe in state.recipes])
+        self._held = held_at(looked or time.monotonic(), held, self._served.values(), self.forms)
         self._publish()
 
     def suspect(self, held: "Held") -> None:

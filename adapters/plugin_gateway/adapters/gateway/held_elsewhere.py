@@ -15,10 +15,11 @@ from plugin_gateway.adapters.gateway.change_log import log_withheld
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.devices import DeviceId, Recipe
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holding_of
+from plugin_gateway.core.resources.daemons import through_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
 
@@ -50,33 +51,52 @@ class Withheld(NamedTuple):
     """In seconds since the epoch."""
 
 
-def held_devices(holders: "Iterable[Holder]") -> Held:
-    """Return who holds which device, and in which form. Holders whose pod is gone do not count."""
+Answers = Mapping[tuple[str, str], bytes]
+"""What the kubelet was answered for each id of a resource."""
+
+
+def held_devices(holders: "Iterable[Holder]", answers: Answers | None = None, recipes: Iterable[Recipe] = ()) -> Held:
+    """Return who holds which device, and in which form. Holders whose pod is gone do not count.
+
+    ``answers`` say through which daemon of the ``recipes`` a container shares a device.
+    """
     from plugin_gateway.adapters.kubelet.holders import listed  # noqa: PLC0415 - not needed at the start
+
+    def form(offered: str, resource: str) -> Holding:
+        return holding_of(offered, resource, through_of((answers or {}).get((resource, offered), b""), recipes))
 
     held: dict[Holding, list[str]] = {}
     for holder in holders:
         container = printable(f"{holder.pod} {holder.container}")
-        forms = {holding_of(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
+        forms = {form(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
         for holding in forms:
             held.setdefault(holding, []).append(container)
     return {holding: listed(containers) for holding, containers in held.items()}
 
 
-def just_granted(resources: "Iterable[ServedResource]", since: float = 0.0) -> Held:
-    """Return what was granted a moment ago, or since a time on the monotonic clock. It may not be stored yet."""
-    return {holding_of(each, served.resource): "a new pod" for served in resources for each in served.granted(since)}
+def just_granted(resources: "Iterable[ServedResource]", known: Held, since: float = 0.0) -> Held:
+    """Return what was granted a moment ago, or since a time on the monotonic clock, and is not ``known`` already.
+
+    The kubelet may not have stored it yet.
+    """
+    told = {each._replace(through=None) for each in known}
+    found: dict[Holding, str] = {}
+    for served in resources:
+        offered, by_id = served.advertisement.value, served.advertisement.value.by_id
+        for each in served.granted(since):
+            through = offered.word_of(by_id[each].device) if each in by_id else None
+            if holding_of(each, served.resource) not in told:
+                found[holding_of(each, served.resource, through)] = "a new pod"
+    return found
 
 
-def held_at(
-    look: float, holders: "Iterable[Holder]", resources: "Iterable[ServedResource]", forms: "Forms"
-) -> dict[Holding, str]:
-    """Return who holds what after a look at the pods that began at this time, on the monotonic clock.
+def held_at(look: float, held: Held, resources: "Iterable[ServedResource]", forms: "Forms") -> dict[Holding, str]:
+    """Return who holds what after a look at the pods that began at this time, on the monotonic clock, and found this.
 
     The look can be too early for what was granted just before it.
     """
     forms.is_unknown = False
-    return {**forms.suspected_at(look), **just_granted(resources, look - STORED_WITHIN), **held_devices(holders)}
+    return {**forms.suspected_at(look), **just_granted(resources, held, look - STORED_WITHIN), **held}
 
 
 def withheld_now(
@@ -125,10 +145,10 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
         gateway.forms_changed.clear()
         began = time.monotonic()
         try:
-            holders = await read_holders(kubelet_dir)
+            holders, answers = await read_holders(kubelet_dir), await read_answers(kubelet_dir)
             if gateway.rules != rules or gateway.forms_changed.is_set():
                 continue  # the answer can be older than what was seen before the names changed
-            gateway.see_holders(holders, began)
+            gateway.see_holders(holders, answers, began)
         except GatewayError as error:
             if problem is None:
                 log.warning("it cannot be seen which pods hold devices", problem=str(error), hint=_HINT)
@@ -164,7 +184,7 @@ async def see_holders_before(
         return
     began = time.monotonic()
     try:
-        gateway.see_holders(await read_holders(kubelet_dir), began)
+        gateway.see_holders(await read_holders(kubelet_dir), await read_answers(kubelet_dir), began)
     except GatewayError as error:
         raise CannotCheckError(
             "the resources are renamed, shared or divided in another way, and it cannot be seen which pods hold their "
@@ -181,3 +201,10 @@ async def read_holders(kubelet_dir: Path) -> "tuple[Holder, ...]":
     from plugin_gateway.adapters.kubelet.holders import living_holders  # noqa: PLC0415 - not needed at the start
 
     return await asyncio.to_thread(living_holders, kubelet_dir)
+
+
+async def read_answers(kubelet_dir: Path) -> Answers:
+    """Return what the kubelet was answered for the ids that containers hold, as far as it is known."""
+    from plugin_gateway.adapters.kubelet.holders import known_answers  # noqa: PLC0415 - not needed at the start
+
+    return await asyncio.to_thread(known_answers, kubelet_dir)

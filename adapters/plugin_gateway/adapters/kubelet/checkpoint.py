@@ -9,6 +9,8 @@ The file has had five layouts:
 - 1.20 and later: the device ids are grouped by NUMA node
 """
 
+import base64
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -50,6 +52,8 @@ class Checkpoint(NamedTuple):
     """The containers with devices. Some may have ended already."""
     registered: Mapping[str, frozenset[str]]
     """The healthy devices by resource. Empty on 1.8, which does not store them."""
+    answers: Mapping[tuple[str, str], bytes] = {}
+    """What the device plugin answered, by resource and device id. Empty on 1.8, which does not store it."""
 
 
 def read_checkpoint(directory: Path) -> Checkpoint | None:
@@ -97,6 +101,7 @@ def _decode(value: Any) -> Checkpoint:
     return Checkpoint(
         _merged(_entries(content["PodDeviceEntries"] or ())),
         {name: frozenset(map(str, ids or ())) for name, ids in (content["RegisteredDevices"] or {}).items()},
+        _answers(content["PodDeviceEntries"] or ()),
     )
 
 
@@ -109,10 +114,25 @@ def _entries_of_1_8(content: Any) -> Iterator[Holder]:
 
 def _entries(entries: Any) -> Iterator[Holder]:
     for entry in entries:
-        ids = entry["DeviceIDs"]
-        # A list up to 1.19, a map from NUMA node to list from 1.20 on.
-        listed = ids if isinstance(ids, list) else [each for node in ids.values() for each in node]
-        yield Holder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset(map(str, listed)))
+        yield Holder(entry["PodUID"], entry["ContainerName"], entry["ResourceName"], frozenset(_ids(entry)))
+
+
+def _ids(entry: Any) -> Iterator[str]:
+    """Yield the device ids of an entry: a list up to 1.19, a map from NUMA node to list from 1.20 on."""
+    ids = entry["DeviceIDs"]
+    return map(str, ids if isinstance(ids, list) else [each for node in ids.values() for each in node])
+
+
+def _answers(entries: Any) -> Mapping[tuple[str, str], bytes]:
+    """Return what was answered for each id. An entry of a pod that has ended can be about the same id, too."""
+    found: dict[tuple[str, str], bytes] = {}
+    for entry in entries:
+        with contextlib.suppress(TypeError, ValueError):  # one that cannot be read is not known
+            answer = base64.b64decode(entry.get("AllocResp") or "", validate=True)
+            for each in set(_ids(entry)):
+                key = (str(entry["ResourceName"]), each)
+                found[key] = found.get(key, b"") + answer
+    return found
 
 
 def _merged(holders: Iterator[Holder]) -> tuple[Holder, ...]:

@@ -77,6 +77,17 @@ def living_holders(kubelet_dir: Path) -> tuple[Holder, ...]:
     return (*(told or ()), *not_told(living, told or ()))
 
 
+def known_answers(kubelet_dir: Path) -> Mapping[tuple[str, str], bytes]:
+    """Return what device plugins answered for the ids that containers hold, by resource and id, as far as it is known.
+
+    Only the checkpoint has it.
+    """
+    with contextlib.suppress(CheckpointError):
+        checkpoint = read_checkpoint(kubelet_dir)
+        return checkpoint.answers if checkpoint is not None else {}
+    return {}
+
+
 def not_told(kept: Iterable[Holder], told: Iterable[Holder]) -> tuple[Holder, ...]:
     """Return the holders of the checkpoint of which the kubelet did not tell.
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import NO_LINKS, Device, FaultId, Inventory, Links, PhysicalDevice
+from plugin_gateway.core.devices import NO_LINKS, Device, FaultId, Inventory, Links, PhysicalDevice, Recipe
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.observations import DriverSeen, KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -87,6 +87,11 @@ class State:
     def physical(self) -> tuple[PhysicalDevice, ...]:
         """The physical devices of the inventory."""
         return self.inventory.physical if self.inventory is not None else ()
+
+    @property
+    def recipes(self) -> Collection[Recipe]:
+        """How containers get the devices of the inventory."""
+        return self.inventory.recipes.values() if self.inventory is not None else ()
 
     @property
     def ids(self) -> Collection[FaultId]:

@@ -74,6 +74,10 @@ class Advertisement:
         """The devices, each once."""
         return tuple({each.device.id: each.device for each in self.offered}.values())
 
+    def word_of(self, device: Device) -> str:
+        """Return the daemon through which containers share a device, in a word of the backend. Empty if none."""
+        return self.through[device.id].word if device.id in self.through else ""
+
     def with_all_unhealthy(self) -> "Advertisement":
         """Return the same offer, all of it unhealthy."""
         return replace(self, unhealthy=frozenset(each.id for each in self.offered))

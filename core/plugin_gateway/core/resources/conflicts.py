@@ -107,15 +107,21 @@ class Holding(NamedTuple):
     resource: str
     is_shared: bool
     """Whether others may hold replicas of the same device under this name."""
+    through: str | None = None
+    """The daemon through which it is shared, in a word of the backend. Empty if there is none. None if not known."""
+
+    def fits(self, form: "Holding | None") -> bool:
+        """Whether it is the form in which the device is wanted, as far as it is known."""
+        return form is not None and (self if self.through is not None else self._replace(through=form.through)) == form
 
 
 Held = Mapping[Holding, str]
 """Who holds what: the containers, in words for people."""
 
 
-def holding_of(offered: str, resource: str) -> Holding:
-    """Return the form in which a container holds an id of a resource."""
-    return Holding(device_of(offered), resource, is_replica(offered))
+def holding_of(offered: str, resource: str, through: str | None = None) -> Holding:
+    """Return the form in which a container holds an id of a resource. ``through`` is as in `Holding`."""
+    return Holding(device_of(offered), resource, is_replica(offered), through)
 
 
 class FormerPart(NamedTuple):
@@ -153,7 +159,7 @@ def in_the_way(
     forms = forms_of(wanted)
     outdated: dict[str, list[Holding]] = {}
     for holding in held:
-        if forms.get(holding.device) != holding:
+        if not holding.fits(forms.get(holding.device)):
             outdated.setdefault(holding.device, []).append(holding)
     if not outdated:
         return {}
@@ -179,7 +185,7 @@ def _replaces(device: Device, former: FormerPart) -> bool:
 def forms_of(wanted: Mapping[ResourceName, Advertisement]) -> Mapping[DeviceId, Holding]:
     """Return in which form each device is offered."""
     return {
-        each.device.id: Holding(each.device.id, name, each.replica is not None)
+        each.device.id: Holding(each.device.id, name, each.replica is not None, advertisement.word_of(each.device))
         for name, advertisement in wanted.items()
         for each in advertisement.offered
         if not each.replica  # the further replicas have the same form
@@ -192,6 +198,8 @@ def _words(holding: Holding, form: Holding) -> str:
         return holding.resource
     if holding.device != form.device:
         return f"{holding.resource} ({holding.device})"
+    if holding.is_shared and form.is_shared:
+        return f"{holding.resource} (shared {f'through {holding.through}' if holding.through else 'without a daemon'})"
     return f"{holding.resource} ({'shared' if holding.is_shared else 'not shared'})"
 
 

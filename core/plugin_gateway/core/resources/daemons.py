@@ -8,11 +8,11 @@ As long as the daemon is not there, what it would share is not given out. The de
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Device, DeviceId
+from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Device, DeviceId, Recipe
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
@@ -31,6 +31,8 @@ class Shared(NamedTuple):
     recipe: DaemonRecipe
     resource: ResourceName
     replicas: int
+    word: str
+    """The daemon, in a word of the backend."""
 
 
 class Wait(NamedTuple):
@@ -51,7 +53,7 @@ def with_daemons(
     for device, name, sharing in _through(state, rules):
         recipe = _recipe(state, device, sharing)
         if recipe is not None:
-            through.setdefault(name, {})[device.id] = Shared(recipe, name, sharing.replicas)
+            through.setdefault(name, {})[device.id] = Shared(recipe, name, sharing.replicas, sharing.through)
     waits = waiting(state, rules)
     return {
         name: replace(each.withholding(waits.keys()), through=through.get(name, {})) for name, each in wanted.items()
@@ -89,6 +91,18 @@ def _wait(state: State, device: Device, name: ResourceName, sharing: Sharing) ->
     return Wait(seen.problem, seen.since, seen.todo) if seen.problem else None
 
 
+def through_of(answer: bytes, recipes: Iterable[Recipe]) -> str | None:
+    """Return the daemon through which a container shares a device, by what it got. Empty if none, None if not known.
+
+    ``answer`` is what the device plugin answered, as the kubelet keeps it. It has the name of each variable as it is.
+    """
+    if not answer:
+        return None
+    daemons = {word: daemon for recipe in recipes for word, daemon in recipe.daemons.items()}
+    found = (word for word, daemon in daemons.items() if all(name.encode() in answer for name in daemon.environment))
+    return next(found, "")
+
+
 class Access(NamedTuple):
     """What a container gets to reach a daemon."""
 
@@ -109,7 +123,7 @@ def access(shares: Mapping[DeviceId, Shared], replicas: Sequence[Device], root: 
     percents, memory = [], []
     devices = {each.id: each for each in replicas if each.id in granted}
     for device in sorted(devices.values(), key=lambda each: each.place):
-        (recipe, resource, count), own = shares[device.id], granted[device.id]
+        (recipe, resource, count, _), own = shares[device.id], granted[device.id]
         percents.append(max(_ALL * own // count, 1))
         memory.append(f"{device.id}={device.memory_bytes * own // count // _MIB}M")
         environment |= {name: path_of(each, resource) for name, each in recipe.environment.items()}
