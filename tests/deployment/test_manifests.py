@@ -7,7 +7,11 @@ import pytest
 import yaml
 
 from deployment.schemas import RELEASES, api
+from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
+from plugin_gateway.adapters.configuration.reading import decide
+from plugin_gateway.adapters.configuration.settings import make_settings
+from plugin_gateway.core.health.policy import HealthPolicy
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 NEWER, OLDEST = "plugin-gateway.yaml", "plugin-gateway-1.8.yaml"
@@ -69,6 +73,26 @@ def test_its_flags_are_those_that_the_gateway_knows(name: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_taken_by_every_release(name: str, release: str) -> None:
     assert list(api(release).problems(load(DEPLOY / "examples" / name))) == []
+
+
+MPS = DEPLOY / "examples" / "mps-control-daemon"
+
+
+@pytest.mark.parametrize("release", [each for each in RELEASES if not each.startswith("1.8.")])
+@pytest.mark.parametrize("name", ["configmap.yaml", "daemonset.yaml"])
+def test_the_example_of_mps_is_taken_by_every_release_with_apps_v1(name: str, release: str) -> None:
+    assert list(api(release).problems(load(MPS / name))) == []
+
+
+def test_the_example_of_mps_has_a_file_that_the_gateway_follows(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(load(MPS / "configmap.yaml")["data"]["config.yaml"])
+    given = {"config_file": GivenFlag("--config-file", str(file))}
+    volumes = {each["name"]: each for each in load(MPS / "daemonset.yaml")["spec"]["template"]["spec"]["volumes"]}
+    root = volumes["mps-root"]["hostPath"]["path"]
+    settings = make_settings(decide(run_options(("auto",), str), given, {"MPS_ROOT": root}, HealthPolicy))
+    assert [rule.words for rule in settings.resources] == ["*=nvidia.com/gpu x4 through mps"]
+    assert volumes["mps-shm"]["hostPath"]["path"] == f"{root}/shm"
 
 
 @pytest.mark.parametrize("release", RELEASES)
