@@ -114,9 +114,11 @@ async def sees_both_reasons(setup: Setup, daemon: SharingDaemon) -> None:
     assert f"{setup.ids[0]} is not given out: XID 79" in flat
 
 
-async def test_mps_can_be_turned_on_and_off_by_a_reload(
-    kubelet_dir: Path, driver: Driver, tmp_path: Path, root: Path
+async def test_mps_can_be_turned_on_and_off_by_a_reload_and_played_again(
+    kubelet_dir: Path, driver: Driver, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    recording = tmp_path / "recording"
+    monkeypatch.setenv("RECORD", str(recording))
     with SharingDaemon(root):
         async with gateway(kubelet_dir, driver, tmp_path, "") as setup:
             await setup.listed(set(setup.ids))
@@ -124,9 +126,12 @@ async def test_mps_can_be_turned_on_and_off_by_a_reload(
             assert changed == ["resources: *=nvidia.com/gpu -> *=nvidia.com/gpu x4 through mps"]
             await setup.listed(setup.replicas(0, 4) | setup.replicas(1, 4))
             await health_becomes(setup, set())
+            await setup.kubelet.allocate(RESOURCE, pod="uid-1", ids=[f"{setup.ids[0]}::3"])
+            await setup.kubelet.remove("uid-1")
             await setup.reload("")
             await setup.listed(set(setup.ids), limit=10)
-            assert not setup.unhealthy()
+    ended, said, errors = await run_to_end("replay", str(recording))
+    assert (ended, errors) == (0, ""), said
 
 
 async def test_a_folder_that_hangs_delays_nothing_and_counts_as_no_daemon(

@@ -68,7 +68,7 @@ def _write_answer_1_9(containers: Sequence[ContainerEdits]) -> bytes:
     answer = wire19.AllocateResponse()
     for edits in containers:
         write_edits(edits, answer)
-    return answer.SerializeToString()
+    return answer.SerializeToString(deterministic=True)
 
 
 def _read_answer_1_9(data: bytes) -> tuple[ContainerEdits, ...]:
@@ -84,7 +84,7 @@ def _write_answer_1_8(containers: Sequence[ContainerEdits]) -> bytes:
     for edits in containers:
         if edits != NO_EDITS:
             write_edits(edits, answer.spec.add())
-    return answer.SerializeToString()
+    return answer.SerializeToString(deterministic=True)
 
 
 def _read_answer_1_8(data: bytes) -> tuple[ContainerEdits, ...]:

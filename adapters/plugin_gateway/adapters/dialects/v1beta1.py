@@ -118,7 +118,7 @@ def _write_answer(containers: Sequence[ContainerEdits]) -> bytes:
             response.annotations.update(edits.annotations)
         for name in edits.cdi_devices:
             response.cdi_devices.add(name=name)
-    return answer.SerializeToString()
+    return answer.SerializeToString(deterministic=True)  # so that a replay writes variables in the same order
 
 
 def _read_answer(data: bytes) -> tuple[ContainerEdits, ...]:
