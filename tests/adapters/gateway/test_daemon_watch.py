@@ -26,7 +26,7 @@ def daemon(root: Path, request: pytest.FixtureRequest) -> Iterator[SharingDaemon
 
 
 def problem(daemon: SharingDaemon) -> str:
-    looked_at = Daemon(str(daemon.ready_file), str(daemon.socket), "")
+    looked_at = Daemon("nvidia", str(daemon.ready_file), str(daemon.socket), "")
     return look_at({NAME: looked_at})[NAME]
 
 

@@ -148,7 +148,7 @@ async def test_a_folder_that_hangs_delays_nothing_and_counts_as_no_daemon(
 
     seen: list[Observation] = []
 
-    def put(observation: Observation) -> None:
+    def put(_backend: str, observation: Observation) -> None:
         seen.append(observation)
         node.observations.put(observation)
 

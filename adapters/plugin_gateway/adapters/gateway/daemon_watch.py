@@ -40,14 +40,19 @@ _SOCKETS = (socket.SOCK_SEQPACKET, socket.SOCK_STREAM)
 class Daemon(NamedTuple):
     """Where a daemon is looked for, and what to do if it is not there."""
 
+    backend: str
+    """The backend of the devices that are shared through it."""
     ready_file: str
     socket: str
     todo: str
 
 
-async def watch_daemons(gateway: "Gateway", root: Callable[[], str], put: "Callable[[Observation], None]") -> None:
-    """Look for the daemons of all resources that need one, again and again. ``root`` is the folder of all of them."""
-    seen = DaemonsSeen({})
+async def watch_daemons(gateway: "Gateway", root: Callable[[], str], put: "Callable[[str, Observation], None]") -> None:
+    """Look for the daemons of all resources that need one, again and again. ``root`` is the folder of all of them.
+
+    ``put`` is called with the name of a backend and what was seen, if that is news.
+    """
+    seen = {backend.name: DaemonsSeen({}) for backend in gateway.backends}
     look: asyncio.Task[Mapping[ResourceName, str]] | None = None
     try:
         while True:
@@ -56,11 +61,12 @@ async def watch_daemons(gateway: "Gateway", root: Callable[[], str], put: "Calla
                 look = asyncio.create_task(asyncio.to_thread(look_at, daemons), name="look for daemons")
             done, _ = await asyncio.wait({look}, timeout=LOOK_TIMEOUT)
             found = look.result() if done else dict.fromkeys(daemons, f"a look at {root()} takes too long")
-            problems: dict[str, str] = {name: problem for name, problem in found.items() if name in daemons}
-            todo = next((each.todo for each in daemons.values()), "")
-            if (now := DaemonsSeen(problems, todo)) != seen:
-                seen = now
-                put(now)
+            for backend, before in seen.items():
+                own = {name: daemon for name, daemon in daemons.items() if daemon.backend == backend}
+                todo = next((each.todo for each in own.values()), "")
+                if (now := DaemonsSeen({name: found[name] for name in own if name in found}, todo)) != before:
+                    seen[backend] = now
+                    put(backend, now)
             look = None if done else look
             is_early = not daemons and any(rule.sharing.through for rule in gateway.rules)
             await asyncio.sleep(EARLY_INTERVAL if is_early else LOOK_INTERVAL)
@@ -71,10 +77,14 @@ async def watch_daemons(gateway: "Gateway", root: Callable[[], str], put: "Calla
 
 def daemons_of(gateway: "Gateway", root: str) -> "Mapping[ResourceName, Daemon]":
     """Return the daemons that the offered devices need now."""
-    shared = {each.resource: each.recipe for offer in gateway.offered.values() for each in offer.through.values()}
+    shared = {
+        each.resource: (gateway.backend_of(device).name, each.recipe)
+        for offer in gateway.offered.values()
+        for device, each in offer.through.items()
+    }
     return {
-        name: Daemon(below(root, recipe.ready_file, name), below(root, recipe.socket, name), recipe.todo)
-        for name, recipe in shared.items()
+        name: Daemon(backend, below(root, recipe.ready_file, name), below(root, recipe.socket, name), recipe.todo)
+        for name, (backend, recipe) in shared.items()
     }
 
 

@@ -1,6 +1,6 @@
 """The backends of one process. Each has its own thread, driver, state, and file with its faults."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -15,6 +15,7 @@ from plugin_gateway.core.ports import Backend
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
+    from plugin_gateway.adapters.recording.recorder import Recorder
 
 
 class RunningBackend:
@@ -47,6 +48,8 @@ class RunningBackend:
             None if is_alone else self.name,
         )
         file_name = NAME if is_first else name_of_further(self.name)
+        self.put = started.observations.put
+        """Takes an observation. Any thread may call it."""
         self.memory = HealthMemory(settings.state_dir, written_by=written_by, may_write=may_write, name=file_name)
         self.watched = WatchedBackend(
             name=self.name,
@@ -88,3 +91,10 @@ class RunningBackend:
     def _keep(self, state: State, changes: Changes) -> None:
         self.memory.keep(state)
         self._told(self, state, changes)
+
+
+def record(settings: Settings, backends: Sequence[RunningBackend]) -> "Recorder | None":
+    """Begin the recording that the settings ask for."""
+    from plugin_gateway.adapters.recording.recorder import begin_recording  # noqa: PLC0415 - only where asked for
+
+    return begin_recording(settings, {each.name: each.watched.state for each in backends})

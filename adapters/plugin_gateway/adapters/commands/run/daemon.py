@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.commands.run.backends import RunningBackend
+from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.serving_policy import expected_number, serving_policy
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
     from plugin_gateway.adapters.gateway.status import ProcessStatus
-    from plugin_gateway.adapters.recording.recorder import Recorder
     from plugin_gateway.core.health.remedies import Remedies
 
 HOLDS_SEVERAL = (1, 37)
@@ -114,7 +113,7 @@ class Daemon:
         self._importing = asyncio.Lock()
         self._needs_daemons = asyncio.Event()
         # Last, so that a start that fails leaves no file behind.
-        self._recorder = _record(settings, self._backends) if settings.record else None
+        self._recorder = record(settings, self._backends) if settings.record else None
 
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
@@ -393,12 +392,6 @@ class Daemon:
     def _new_backend(self, text: str) -> Backend:
         settings = self._settings
         return self._make_backend(text, settings.container_driver_root, settings.kernel_log_path, settings.mig_strategy)
-
-
-def _record(settings: Settings, backends: Sequence[RunningBackend]) -> "Recorder | None":
-    from plugin_gateway.adapters.recording.recorder import begin_recording  # noqa: PLC0415 - only where asked for
-
-    return begin_recording(settings, {each.name: each.watched.state for each in backends})
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -47,9 +47,3 @@ def decided_words(settings: Settings) -> dict[str, object]:
         "resources": _rules(settings),
         "decided_by": {name: source for name, source in settings.sources.items() if source != "default"} or None,
     }
-
-
-def log_remarks(settings: Settings) -> None:
-    """Log what the file says to no effect."""
-    for remark in settings.remarks:
-        log.warning("this has no effect", problem=remark)
