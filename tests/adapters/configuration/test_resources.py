@@ -268,4 +268,5 @@ def test_the_examples_of_the_documentation_are_read(read: Read) -> None:
         "*H100*=nvidia.com/h100\n*=nvidia.com/gpu",
         "index 7=never offered\n*H100* and index 0 or 1=nvidia.com/gpu.shared x4\n*=nvidia.com/gpu",
         "index 0 or 1=nvidia.com/gpu.shared x4\n*=nvidia.com/gpu",
+        "backend other=example.com/simulated\n*=nvidia.com/gpu",
     ]

@@ -6,13 +6,15 @@ own default name. `resources.rules` is about all of them, or about those that an
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
-from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.resource_rules import FileResources
 
 
 class Beside(NamedTuple):
@@ -35,6 +37,25 @@ class Beside(NamedTuple):
 ONLY_ONE = Beside()
 
 
+def decide_rules(
+    chosen: Sequence[ChosenBackend],
+    file: "FileResources | None",
+    resource_name: ResourceName | None,
+    by_profile: Sequence[ResourceRule],
+) -> tuple[tuple[ResourceRule, ...], tuple[str, ...]]:
+    """Return the rules for these backends, and what the file says to no effect.
+
+    Raises:
+        InvalidValueError: two backends get one name, or what the file says does not go together.
+    """
+    beside = side_by_side(chosen)
+    if file is not None:
+        rules, remarks = file.rules(resource_name, by_profile, beside)
+        return for_backends(rules, chosen), remarks
+    of_first = beside.of_first((*by_profile, ResourceRule(name=resource_name or beside.default)))
+    return for_backends((*of_first, *beside.further), chosen), ()
+
+
 def side_by_side(chosen: Sequence[ChosenBackend]) -> Beside:
     """Return what these backends mean for the rules."""
     first, *others = chosen
@@ -47,22 +68,18 @@ def side_by_side(chosen: Sequence[ChosenBackend]) -> Beside:
 def for_backends(rules: tuple[ResourceRule, ...], chosen: Sequence[ChosenBackend]) -> tuple[ResourceRule, ...]:
     """Return the rules as they hold for these backends.
 
+    One that names a backend that was not chosen takes no device, which is no error: one file can serve many nodes.
+
     Raises:
-        InvalidValueError: two backends get one name, or a rule names a backend that was not chosen.
+        InvalidValueError: two backends get one name.
     """
     names = [each.name for each in chosen]
-    for rule in rules:
-        if unknown := [each for each in rule.selector.backends if each not in names]:
-            raise InvalidValueError(
-                f"{rule.origin}: resources.rules.backend: {', '.join(map(repr, unknown))}, "
-                f"--backend has {' and '.join(names)}"
-            )
     if len(names) > 1:
         from plugin_gateway.core.resources.side_by_side import check_names  # noqa: PLC0415 - only where asked for
 
         check_names(rules, names)
         return rules
     return tuple(
-        replace(rule, selector=replace(rule.selector, backends=())) if rule.selector.backends else rule
+        replace(rule, selector=replace(rule.selector, backends=())) if names[0] in rule.selector.backends else rule
         for rule in rules
     )

@@ -8,7 +8,6 @@ from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import Decisions
-from plugin_gateway.adapters.configuration.rules_by_backend import for_backends, side_by_side
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -70,13 +69,15 @@ def make_settings(decisions: Decisions) -> Settings:
     source = sources.pop("resource_name")
     by_profile = _by_profile(options.mig_strategy)
     chosen = decisions.backends(options.backend)
-    beside = side_by_side(chosen)
-    others = beside.of_first((*by_profile, ResourceRule(name=options.resource_name or beside.default)))
-    rules: tuple[ResourceRule, ...] = (*others, *beside.further)
     remarks: tuple[str, ...] = ()
-    if (file := decisions.file_resources) is not None:
-        rules, remarks = file.rules(options.resource_name, by_profile, beside)
-        source = f"file {file.place.line}" if options.resource_name is None else source
+    if decisions.file_resources is None and len(chosen) == 1:
+        rules = (*by_profile, ResourceRule(name=options.resource_name or chosen[0].default_resource))
+    else:
+        from plugin_gateway.adapters.configuration.rules_by_backend import decide_rules  # noqa: PLC0415 - only where asked for
+
+        rules, remarks = decide_rules(chosen, decisions.file_resources, options.resource_name, by_profile)
+    if (file := decisions.file_resources) is not None and options.resource_name is None:
+        source = f"file {file.place.line}"
     if file is not None and not options.mps_root and any(rule.sharing.through for rule in rules):
         raise InvalidValueError(
             f"{file.place}: GPUs are shared through MPS, so --mps-root is needed, such as /run/nvidia/mps [MPS_ROOT]"
@@ -87,7 +88,7 @@ def make_settings(decisions: Decisions) -> Settings:
         raise InvalidValueError("--node-condition is needed with --missing-in-condition [NODE_CONDITION]")
     return Settings(
         values=options.values,
-        resources=for_backends(rules, chosen),
+        resources=rules,
         backends=tuple(each.name for each in chosen) if len(chosen) > 1 else (),
         remarks=remarks,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
