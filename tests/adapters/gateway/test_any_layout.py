@@ -25,8 +25,8 @@ from plugin_gateway.adapters.fake_kubelet.events import Container
 from plugin_gateway.adapters.serving import resource as served
 from plugin_gateway.core.resources.assignment import Health
 
-AGREED = 5.0
-"""Seconds after the last disturbance by which the kubelet must have the right lists. The driver is read every 50 ms."""
+AGREED = 10.0
+"""Seconds after the last disturbance by which the kubelet must have the right lists on a busy machine. Usual is 0.3."""
 GRACE = 0.1
 """Seconds for which a device that was granted and vanished stays in the list."""
 GPUS = range(3)
