@@ -26,7 +26,7 @@ from plugin_gateway.adapters.serving import resource as served
 from plugin_gateway.core.resources.assignment import Health
 
 AGREED = 10.0
-"""Seconds after the last disturbance by which the kubelet must have the right lists on a busy machine. Usual is 0.3."""
+"""Seconds after the last disturbance by which the kubelet must have the right lists, on a busy machine."""
 GRACE = 0.1
 """Seconds for which a device that was granted and vanished stays in the list."""
 GPUS = range(3)
