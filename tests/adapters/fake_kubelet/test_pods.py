@@ -35,6 +35,7 @@ async def test_1_8_starts_a_container_without_devices_while_no_plugin_is_registe
 @pytest.mark.parametrize("name", ALL)
 async def test_the_checkpoint_has_what_pods_hold(name: str, kubelet_dir: Path) -> None:
     async with registered(kubelet_dir, name) as (kubelet, _):
+        assert (read_checkpoint(kubelet_dir) is None) == (name == "1.8")
         await kubelet.allocate(RESOURCE, pod="p")
         holder = Holder("p", "main", RESOURCE, frozenset("a"))
         listed = {} if name == "1.8" else {RESOURCE: frozenset("ab")}

@@ -116,7 +116,7 @@ class FakeKubelet:
                 on_overlap=lambda overlap: self.overlaps.append(overlap),  # noqa: PLW0108 - likewise
                 on_stop=self._stopped,
                 on_end_noticed=self._end_noticed,
-                write_checkpoint=self._write_checkpoint,
+                write_checkpoint=self._keep_lists,
             ),
             dial_timeout=self._dial_timeout,
         )
@@ -270,10 +270,15 @@ class FakeKubelet:
         calls = [f"{call.version} {call.endpoint}: {call.error or 'accepted'}" for call in self.registrations[-3:]]
         return f"kubelet {self.release.name}, allocatable/capacity {resources}, last registrations {calls}"
 
+    def _keep_lists(self) -> None:
+        """Write the checkpoint after a list, where it has lists."""
+        if self.release.restored is not Restored.NOTHING:
+            self._write_checkpoint()
+
     def _write_checkpoint(self) -> None:
         """Write the checkpoint in the layout of 1.20 and later. The fake kubelet itself never reads it.
 
-        That of a release which restores no resource (1.8) has those of the pods only.
+        That of a release which restores no resource (1.8) has only what pods hold.
         """
         kept = {} if self.release.restored is Restored.NOTHING else self._resources
         known = {name: sorted(resource.healthy) for name, resource in kept.items()}
