@@ -9,7 +9,7 @@ MAX_RANGES = 4
 
 
 def grouped_ids(ids: Iterable[str]) -> tuple[str, ...]:
-    """Return the ids, with one text for all replicas of a device, such as ``GPU-1::0 to ::3, ::7 (5)``.
+    """Return the ids, with one text for all replicas of a device, such as ``ID::0 to ::3, ::7 (5)``.
 
     It stands where the first of them does. An id that stands for itself is one text.
     """
