@@ -14,9 +14,10 @@ from harness.node import RESOURCE, Node, running, until
 from harness.unix_sockets import connected
 from plugin_gateway.adapters.control import handover
 from plugin_gateway.adapters.control.control_socket import ControlServer, socket_name
-from plugin_gateway.adapters.control.handover import MAX_WAITING, OtherGateways, Successors
+from plugin_gateway.adapters.control.handover import MAX_WAITING, OtherGateways, Successors, _offers_of
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.registration.handover import Handover
+from plugin_gateway.adapters.registration.resource_registration import OfferedDevices
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 
@@ -290,3 +291,54 @@ async def test_a_gateway_that_stands_by_says_whether_the_other_one_answers(kubel
             assert [each.others_answer for each in younger.registrar.status()] == [False]
             async with able_to_hand_over(elder, state_dir), able_to_hand_over(younger, state_dir):
                 await until(lambda: younger.registrar.status()[0].others_answer, "the answer")
+
+
+@pytest.mark.parametrize(
+    ("status", "offers"),
+    [
+        ({"resources": [], "devices": []}, {}),
+        ({"resources": [{"name": "a/b"}, 5], "devices": [7]}, {"a/b": OfferedDevices(frozenset())}),
+        (
+            {"resources": [{"name": "a/b"}], "devices": [{"id": "GPU-1", "resource": "a/b"}, {"id": "GPU-2"}]},
+            {"a/b": OfferedDevices(frozenset({"GPU-1"}))},
+        ),
+        (
+            {"resources": [], "devices": [{"id": "MIG-1", "physical": "GPU-1", "resource": "a/b"}]},
+            {"a/b": OfferedDevices(frozenset({"MIG-1"}), frozenset({"GPU-1"}))},
+        ),
+    ],
+)
+def test_what_another_gateway_offers_is_read_from_its_status(status: Any, offers: Any) -> None:
+    assert _offers_of({"answer": status}) == offers
+
+
+@pytest.mark.parametrize("answer", [{}, {"error": "unknown command"}, {"answer": 5}, {"answer": {"resources": []}}])
+def test_what_is_no_status_is_refused(answer: Any) -> None:
+    with pytest.raises(ValueError, match=r"^$"):
+        _offers_of(answer)
+
+
+def whole(*ids: str) -> OfferedDevices:
+    return OfferedDevices(frozenset(ids))
+
+
+def of_g1(part: str) -> OfferedDevices:
+    return OfferedDevices(frozenset({part}), frozenset({"G1"}))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_shared"),
+    [
+        (whole("G1", "G2"), whole("G2"), True),
+        (whole("G1"), whole("G2"), False),
+        (of_g1("M1"), whole("G1"), True),
+        (of_g1("M1"), of_g1("M1"), True),
+        (of_g1("M1"), of_g1("M2"), False),
+        (whole(), whole(), False),
+    ],
+)
+def test_two_parts_of_one_device_are_different_devices_and_the_whole_one_is_both(
+    ours: OfferedDevices, theirs: OfferedDevices, *, is_shared: bool
+) -> None:
+    assert ours.has_any_of(theirs) is is_shared
+    assert theirs.has_any_of(ours) is is_shared

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -195,6 +196,10 @@ async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir
         offered = node.gateway._served[OTHER].advertisement.value
         healths = [offered.health_of(each.id) for each in offered.offered]
         assert healths == [Health.HEALTHY, Health.UNHEALTHY]
+        node.gateway.see_holders((), time.monotonic() - 1)
+        assert list(node.gateway.withheld) == [device(1).id], "this look was too early"
+        node.gateway.see_holders((), time.monotonic() + held_elsewhere.STORED_WITHIN)
+        assert not node.gateway.withheld
 
 
 async def test_an_answer_from_before_the_new_name_is_too_old(

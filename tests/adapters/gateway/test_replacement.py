@@ -5,7 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -18,6 +18,8 @@ from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
 from plugin_gateway.adapters.registration.registrar import LOOK_INTERVAL
 from plugin_gateway.core.registration import pauses
+from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.sharing import Sharing
 
 LOOK = 0.01
 """Seconds between two looks at the number of devices."""
@@ -107,6 +109,19 @@ async def beside(watched: Watched, kubelet_dir: Path, state_dir: Path) -> AsyncI
     async with inside(Node(kubelet_dir), state_dir) as younger:
         await watched.streams(2)
         yield younger
+
+
+async def test_an_older_one_that_shares_its_devices_in_another_way_is_not_replaced_beside_it(
+    kubelet_dir: Path, state_dir: Path, told: list[dict[str, Any]]
+) -> None:
+    """The kubelet would take the ids of both for different devices."""
+    async with served(kubelet_dir, state_dir) as (watched, _):
+        shared = (ResourceRule(name=RESOURCE, sharing=Sharing(replicas=2)),)
+        async with inside(Node(kubelet_dir, rules=shared), state_dir):
+            words = "the other gateway cannot be replaced without a gap"
+            await until(lambda: any(line["event"] == words for line in told), "the refusal", 10)
+            assert watched.kubelet.open_streams(RESOURCE) == 1
+            assert watched.kubelet.capacity(RESOURCE) == 8
 
 
 @asynccontextmanager

@@ -361,7 +361,7 @@ def _offers_of(answer: Mapping[str, Any]) -> Offers:
     if not isinstance(resources, list) or not isinstance(devices, list):
         raise ValueError  # noqa: TRY004 - what came is no status
     named = [str(each.get("name")) for each in resources if isinstance(each, dict)]
-    offered = [(str(each.get("resource")), each) for each in devices if isinstance(each, dict)]
+    offered = [(str(each["resource"]), each) for each in devices if isinstance(each, dict) and each.get("resource")]
     return {
         ResourceName(name): OfferedDevices(
             frozenset(str(each.get("id")) for of, each in offered if of == name),
