@@ -147,7 +147,7 @@ def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path)
             "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar",
         ),
         ("flags: {plugin: {deviceListStrategy: []}}", "2:18: flags.plugin.deviceListStrategy {}, allowed is envvar"),
-        ("imex:", "2:1: imex: '' {}; take it out"),
+        ("imex: on", "2:1: imex: 'on' {}; take it out"),
     ],
 )
 def test_what_only_nvidias_plugin_can_do_is_refused_in_these_words(

@@ -1,6 +1,6 @@
 """Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from plugin_gateway.adapters.configuration.document import (
     SWITCH,
     Document,
     FileValue,
+    described,
     load,
     shown,
 )
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = "v1"
 RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing", "sharing.mps")
+_NO_KEYS = "{}"
 _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 
@@ -152,10 +154,9 @@ class _Reader:
         return f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(keys))}"
 
     def _check_not_asked_for(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
-        """Refuse an unsupported key of NVIDIA's plugin, unless its value (or each value of a list) asks for nothing."""
+        """Refuse an unsupported key of NVIDIA's plugin, unless each value below it asks for nothing."""
         row = UNSUPPORTED_KEYS[full]
-        items = value.value if isinstance(value, yaml.SequenceNode) and value.value else [value]
-        if all(isinstance(item, yaml.ScalarNode) and item.value.lower() in row.neutral for item in items):
+        if all(text in (*row.neutral, *row.silent) for text in _texts(value)):
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
         raise InvalidValueError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
@@ -171,3 +172,23 @@ class _Reader:
         except InvalidValueError as error:
             raise InvalidValueError(f"{written.place}: {full}: {error}") from error
         return written
+
+
+def _texts(node: yaml.Node) -> Iterator[str]:
+    """Yield a node as a text, or what is in a list, or what the keys of a mapping have. Nothing deeper is looked at."""
+    if isinstance(node, yaml.MappingNode):
+        yield _NO_KEYS
+        yield from (_text(value) for _, value in node.value)
+    elif isinstance(node, yaml.SequenceNode) and node.value:
+        yield from map(_text, node.value)
+    else:
+        yield _text(node)
+
+
+def _text(node: yaml.Node) -> str:
+    """Return a value in lower case. A word that is no to YAML is false, and null is empty."""
+    if isinstance(node, yaml.ScalarNode):
+        is_off = node.tag == SWITCH and node.value.lower() in ("false", "no", "off")
+        return "" if node.tag == NULL else "false" if is_off else node.value.lower()
+    empty = _NO_KEYS if isinstance(node, yaml.MappingNode) else "[]"
+    return described(node) if node.value else empty

@@ -1,0 +1,80 @@
+"""Files that were written for NVIDIA's device plugin, as they are: what asks for nothing is no mistake."""
+
+import pytest
+
+from plugin_gateway.core.errors import InvalidValueError
+
+from .conftest import Read
+
+RUNNING_WITH = """\
+{
+  "version": "v1",
+  "flags": {
+    "migStrategy": "mixed",
+    "failOnInitError": false,
+    "nvidiaDriverRoot": "/",
+    "nvidiaDevRoot": "/",
+    "gdrcopyEnabled": false,
+    "gdsEnabled": false,
+    "mofedEnabled": false,
+    "useNodeFeatureAPI": null,
+    "deviceDiscoveryStrategy": "auto",
+    "plugin": {
+      "passDeviceSpecs": false,
+      "deviceListStrategy": ["envvar"],
+      "deviceIDStrategy": "uuid",
+      "cdiAnnotationPrefix": "cdi.k8s.io/",
+      "nvidiaCTKPath": "/usr/bin/nvidia-ctk",
+      "containerDriverRoot": "/driver-root"
+    }
+  },
+  "resources": {"gpus": [{"pattern": "*", "name": "nvidia.com/gpu"}]},
+  "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}},
+  "imex": {}
+}
+"""
+"""What NVIDIA's plugin logs as the configuration that it runs with."""
+
+
+def test_what_nvidias_plugin_says_that_it_runs_with_can_be_given_as_a_file(read: Read) -> None:
+    assert read((), {}, RUNNING_WITH).mig_strategy == "mixed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "flags: {gdsEnabled: , gdrcopyEnabled: no, mofedEnabled: off, useNodeFeatureAPI: null}",
+        "flags: {gfd: }",
+        "flags: {gfd: {}}",
+        "flags: {plugin: {deviceListStrategy: , cdiAnnotationPrefix: '', nvidiaCTKPath: ''}}",
+        "imex:",
+        "imex: {channelIDs: [], required: false}",
+    ],
+)
+def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> None:
+    read((), {}, f"version: v1\n{text}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("imex: {channelIDs: [0]}", "imex is not supported by plugin-gateway; take it out"),
+        ("imex: {channelIDs: [], required: true}", "imex is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: {oneshot: false}}", "flags.gfd is not supported by plugin-gateway; take it out"),
+        ("imex: &all [*all]", "imex is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: &all {a: *all}}", "flags.gfd is not supported by plugin-gateway; take it out"),
+        ("flags: {gdsEnabled: yes}", "flags.gdsEnabled: 'yes' is not supported by plugin-gateway, allowed is false"),
+        (
+            "flags: {plugin: {cdiAnnotationPrefix: example.com/}}",
+            "cdiAnnotationPrefix: 'example.com/' is not supported by plugin-gateway, allowed is cdi.k8s.io/",
+        ),
+    ],
+)
+def test_a_setting_that_asks_for_something_is_still_refused(text: str, said: str, read: Read) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        read((), {}, f"version: v1\n{text}\n")
+    assert str(caught.value).endswith(said)
+
+
+def test_a_variable_with_the_default_of_nvidias_plugin_asks_for_nothing(read: Read) -> None:
+    read(("--nvidia-ctk-path=/usr/bin/nvidia-ctk",), {"CDI_ANNOTATION_PREFIX": "cdi.k8s.io/"})
