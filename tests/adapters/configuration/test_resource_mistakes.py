@@ -13,6 +13,7 @@ from plugin_gateway.core.errors import InvalidValueError
 from .conftest import Read
 
 NUMBERS = "allowed are 2 to 1024"
+PLACES = "indexes such as 0, and 0:1 for a MIG device; one, or a list of them"
 MISTAKES = [
     ("rules", "[]", "resources.rules is an empty list, allowed is a list with a name each"),
     ("rules", "", "resources.rules is empty, allowed is a list with a name each"),
@@ -74,15 +75,15 @@ MISTAKES = [
     (
         "rules",
         "[{name: a, index: []}]",
-        "resources.rules.index is an empty list, allowed are a word or a list of words",
+        f"resources.rules.index is an empty list, allowed are {PLACES}",
     ),
     (
         "rules",
         "[{name: a, index: {a: b}}]",
-        "resources.rules.index is a mapping, allowed are a word or a list of words",
+        f"resources.rules.index is a mapping, allowed are {PLACES}",
     ),
-    ("rules", "[{name: a, index: [0, [1]]}]", "resources.rules.index is a list, allowed are a word or a list of words"),
-    ("rules", "[{name: a, index: }]", "resources.rules.index is empty, allowed are a word or a list of words"),
+    ("rules", "[{name: a, index: [0, [1]]}]", f"resources.rules.index is a list, allowed are {PLACES}"),
+    ("rules", "[{name: a, index: }]", f"resources.rules.index is empty, allowed are {PLACES}"),
     ("rules", "[{name: a, uuid: 1}]", "resources.rules.uuid: '1', allowed are UUIDs, which begin with GPU- or MIG-"),
     (
         "rules",
@@ -127,7 +128,7 @@ MISTAKES = [
         )
         for text in ("1", "49", "1024")
     ),
-    ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed is a word"),
+    ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed are 1 to 1024"),
     ("mig", "[{pattern: '', name: a}]", "resources.mig.pattern is empty; '*' matches every one"),
     ("mig", "[{pattern: 1g, name: a, replicas: 2}]", "unknown key resources.mig.replicas, known are pattern and name"),
     ("slices", "", "sharing.timeSlicing is empty, allowed are keys with values"),
@@ -156,7 +157,7 @@ MISTAKES = [
         ("entry", f"{{name: gpu, replicas: {text}}}", f"sharing.timeSlicing.resources.replicas: '{text}', {NUMBERS}")
         for text in ("0", "1", "-1", "1e9", "1000000000", "two", "2.5")
     ),
-    ("entry", "{name: gpu, replicas: }", "sharing.timeSlicing.resources.replicas is empty, allowed is a word"),
+    ("entry", "{name: gpu, replicas: }", f"sharing.timeSlicing.resources.replicas is empty, {NUMBERS}"),
     (
         "entry",
         "{name: gpu, replicas: 2, devices: 0}",

@@ -7,7 +7,7 @@ column, and a key that occurs twice is found. A dict would keep only the last on
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +112,15 @@ def described(node: yaml.Node) -> str:
         return "empty"
     quoted = "the text " if node.tag == STRING and isinstance(node, yaml.ScalarNode) and node.style else ""
     return f"{quoted}{shown(node.value)}"
+
+
+def allowed_by(parse: Callable[[str], object], otherwise: str = "a word") -> str:
+    """Return what a parser allows, as its own complaint says it, for a value that is no text to parse."""
+    try:
+        parse("\0")
+    except InvalidValueError as error:
+        return str(error).partition(", allowed are ")[2] or otherwise
+    return otherwise
 
 
 def shown(text: str) -> str:

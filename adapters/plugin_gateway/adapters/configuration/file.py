@@ -15,6 +15,7 @@ from plugin_gateway.adapters.configuration.document import (
     SWITCH,
     Document,
     FileValue,
+    allowed_by,
     described,
     load,
     shown,
@@ -91,7 +92,7 @@ class _Reader:
             raise InvalidValueError(f"{self._document.place(other[0])}: {other[1]}")
         for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
             if key.value == "version":
-                written = self._document.word(value, "version", (STRING,)).text
+                written = self._document.word(value, "version", (*_WORDS, NULL)).text
                 if written != VERSION:
                     raise InvalidValueError(
                         f"{self._document.place(value)}: version: {written!r}, allowed is {VERSION}"
@@ -166,7 +167,7 @@ class _Reader:
         option = self._options[full]
         if option.is_switch:
             return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
-        written = self._document.word(node, full, _WORDS)
+        written = self._document.word(node, full, _WORDS, allowed_by(option.kind.parse))
         try:
             option.kind.parse(written.text)
         except InvalidValueError as error:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import yaml
 
-from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document
+from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document, allowed_by
 from plugin_gateway.adapters.configuration.kinds import MAX_TIME, XID, Parse, parse_number, range_name
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
@@ -167,7 +167,7 @@ def _window(text: str) -> float:
 
 
 def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse[T]) -> T:
-    written = document.word(node, full, (STRING, NUMBER, FRACTION))
+    written = document.word(node, full, (STRING, NUMBER, FRACTION), allowed_by(parse))
     try:
         return parse(written.text)
     except InvalidValueError as error:

@@ -14,6 +14,7 @@ from plugin_gateway.adapters.configuration.document import (
     Document,
     FileValue,
     Place,
+    allowed_by,
     described,
 )
 from plugin_gateway.adapters.configuration.kinds import parse_switch
@@ -257,7 +258,7 @@ class ResourceSections:
     def _devices(self, node: yaml.Node, full: str) -> Chosen:
         """Read which devices of a resource are shared: all, a number of them, or a list of indexes and UUIDs."""
         if isinstance(node, yaml.SequenceNode) and node.value:
-            words = [self._document.word(each, full, _ANY_WORD) for each in node.value]
+            words = [self._document.word(each, full, _ANY_WORD, "indexes and UUIDs") for each in node.value]
             ids = [_at(word, full, _parse_uuid) for word in words if word.text.startswith(_IDS)]
             places = [_at(word, full, _parse_device) for word in words if not word.text.startswith(_IDS)]
             return Chosen(ids=tuple(dict.fromkeys(ids)), places=tuple(dict.fromkeys(places)))
@@ -266,16 +267,18 @@ class ResourceSections:
 
     def _several(self, parse: Callable[[str], T]) -> Read:
         """Return a reader for one word or a list of words."""
+        allowed = f"{allowed_by(parse, 'words')}; one, or a list of them"
 
         def read(node: yaml.Node, full: str) -> tuple[T, ...]:
             nodes = node.value if isinstance(node, yaml.SequenceNode) and node.value else [node]
-            words = [self._document.word(each, full, _ANY_WORD, "a word or a list of words") for each in nodes]
+            words = [self._document.word(each, full, _ANY_WORD, allowed) for each in nodes]
             return tuple(dict.fromkeys(_at(word, full, parse) for word in words))
 
         return read
 
     def _parsed(self, parse: Callable[[str], T]) -> Read:
-        return lambda node, full: _at(self._document.word(node, full, _ANY_WORD), full, parse)
+        allowed = allowed_by(parse)
+        return lambda node, full: _at(self._document.word(node, full, _ANY_WORD, allowed), full, parse)
 
     def _switch(self, node: yaml.Node, full: str) -> bool:
         return parse_switch(self._document.word(node, full, (SWITCH,), "true and false, without quotes").text)
@@ -286,10 +289,12 @@ class ResourceSections:
         return True
 
     def _pattern(self, node: yaml.Node, full: str) -> str:
-        return _at(self._document.word(node, full, (STRING,)), full, _parse_pattern)
+        return _at(
+            self._document.word(node, full, (STRING,), "shell patterns, numbers in quotes"), full, _parse_pattern
+        )
 
     def _name(self, node: yaml.Node, full: str) -> ResourceName:
-        name = self._document.word(node, full, (STRING,))
+        name = self._document.word(node, full, (STRING,), "names such as nvidia.com/gpu")
         try:
             return parse_resource_name(name.text if "/" in name.text else _NVIDIA_DOMAIN + name.text)
         except InvalidValueError as error:
