@@ -229,6 +229,28 @@ def test_no_hint_proposes_what_is_refused(key: str, hint: str, read: Read, confi
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "sharing: {renameByDefault: true}",
+            "sharing.renameByDefault, did you mean sharing.timeSlicing.renameByDefault?",
+        ),
+        ("sharing: {resources: []}", "sharing.resources, did you mean sharing.timeSlicing.resources?"),
+        (
+            "failRequestsGreaterThanOne: true",
+            "failRequestsGreaterThanOne, did you mean sharing.timeSlicing.failRequestsGreaterThanOne?",
+        ),
+        ("flags: {resources: {}}", "flags.resources, did you mean resources?"),
+    ],
+)
+def test_a_key_of_time_slicing_in_another_place_is_told_where_it_belongs(
+    text: str, said: str, read: Read, config_file: Path
+) -> None:
+    (told,) = complaints(read, f"version: v1\n{text}\n", config_file)
+    assert told.endswith(f": unknown key {said}")
+
+
 @pytest.mark.parametrize("written", ["010", "+010", "0_10", "00"])
 def test_a_number_that_yaml_reads_otherwise_than_people_is_refused(written: str, read: Read, config_file: Path) -> None:
     (told,) = complaints(read, f"version: v1\nhealth: {{quietTime: {written}}}\n", config_file)

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 VERSION = "v1"
 RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing", "sharing.mps")
+_SHARING = tuple(
+    f"sharing.timeSlicing.{word}" for word in ("renameByDefault", "failRequestsGreaterThanOne", "resources")
+)
+"""Keys below one of them, for those who give them somewhere else."""
 _NO_KEYS = "{}"
 _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
@@ -147,8 +151,9 @@ class _Reader:
         if option := self._without_key.get(word):
             return f"it can only be given by {option.flags[0]} or {option.variables[0]}"
         keys = (*self._options, *RESOURCE_KEYS, *HEALTH_KEYS, "version")
-        known = [*keys, *UNSUPPORTED_KEYS, *self._groups]
+        known = [*keys, *UNSUPPORTED_KEYS, *self._groups, *_SHARING]
         same_word = [key for key in known if key.rpartition(".")[2] == word]
+        same_word.sort(key=lambda key: not key.startswith(full.rpartition(".")[0]))  # what is below the same key first
         near = same_word or get_close_matches(full, known, n=1)
         if near and near[0] in UNSUPPORTED_KEYS:
             return f"it looks like {near[0]}, which {NOT_SUPPORTED}{only(UNSUPPORTED_KEYS[near[0]])}"
