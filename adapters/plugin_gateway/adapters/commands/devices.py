@@ -10,7 +10,7 @@ from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links
-from plugin_gateway.adapters.support.terminal import print_json, print_lines, printable
+from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, printable, terminal_width
 from plugin_gateway.core.devices import Device, Inventory, Links, RejectedDevice, seen_by
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
@@ -38,6 +38,9 @@ FLAGS = (
     Options.config_file,
 )
 """The options that replace what the gateway has."""
+HEAD = ("#", "id", "product", "memory", "NUMA", "PCI address")
+_ENDLESS = 10_000
+"""Columns; more than any table has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,34 +264,36 @@ def _why_not_as_json(why: WhyNot) -> Mapping[str, object]:
 
 def _print_table(shown: Shown) -> None:
     """Print a table for each resource."""
+    taken = list(shown.taken())
+    for name in dict.fromkeys(name for name, _, _ in taken):
+        mine = [(rule, device) for resource, rule, device in taken if resource == name]
+        is_shared = any(rule.sharing.replicas > 1 for rule, _ in mine)
+        rows = [HEAD, *(_cells(device) for _, device in mine)]
+        if is_shared:
+            added = ("replicas", *(str(rule.sharing.replicas) for rule, _ in mine))
+            rows = [(*row, cell) for row, cell in zip(rows, added, strict=True)]
+        _print_rows(_title(name, mine), [[printable(cell) for cell in row] for row in rows])
+
+
+def _print_rows(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print one table as wide as it has to be; on a narrower terminal, its cells below each other."""
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Column, Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    terminal = Console()
-    console = terminal if terminal.is_terminal else Console(width=120)
-    taken = list(shown.taken())
-    for name in dict.fromkeys(name for name, _, _ in taken):
-        mine = [(rule, device) for resource, rule, device in taken if resource == name]
-        is_shared = any(rule.sharing.replicas > 1 for rule, _ in mine)
-        table = Table(
-            "#",
-            Column("id", no_wrap=True),
-            "product",
-            Column("memory", justify="right"),
-            "NUMA",
-            Column("PCI address", no_wrap=True),
-            *([Column("replicas", justify="right")] if is_shared else ()),
-            title=_title(name, mine),
-            box=SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            title_justify="left",
-        )
-        for rule, device in mine:
-            cells = (*_cells(device), *((str(rule.sharing.replicas),) if is_shared else ()))
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        console.print(table)
+    head, *others = rows
+    columns = [
+        Column(word, no_wrap=True, justify="right" if word in ("memory", "replicas") else "left") for word in head
+    ]
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for row in others:
+        table.add_row(*map(Text, row))
+    needed, terminal = Console(width=_ENDLESS).measure(table).maximum, terminal_width()
+    if terminal is None or needed <= terminal:
+        Console(width=needed).print(table)
+    else:
+        print_lines([title, *fitted(rows, terminal), ""])
 
 
 def _title(name: ResourceName, mine: Sequence[tuple[ResourceRule, Device]]) -> str:
