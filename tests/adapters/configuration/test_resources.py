@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.devices import device, part
+from harness.devices import device, inventory, part
 from plugin_gateway.adapters.configuration.document import Place
 from plugin_gateway.adapters.configuration.resource_rules import (
     ALL,
@@ -18,6 +18,7 @@ from plugin_gateway.adapters.configuration.resource_rules import (
 )
 from plugin_gateway.core.devices import DeviceId, Kind
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rule_reasons import doubtful
 from plugin_gateway.core.resources.rules import ResourceRule, Selector, takers
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
 
@@ -25,6 +26,7 @@ from .conftest import Read
 
 GPU, H100 = ResourceName("nvidia.com/gpu"), Selector(products=("*H100*",))
 MIG = Kind("mig")
+MIG_ENTRY = "{name: mig-1g.10gb, replicas: 2}"
 
 
 def rules(read: Read, text: str) -> tuple[ResourceRule, ...]:
@@ -239,6 +241,27 @@ def test_time_slicing_shares_the_devices_of_one_profile(read: Read) -> None:
     ]
     assert not mixed.remarks
     assert len(read(("--mig-strategy=single",), {}, text).remarks) == 2, "no device has such a name"
+
+
+@pytest.mark.parametrize("name", ["mig-1g.10gb", "mig-small"])
+def test_a_name_that_a_rule_for_mig_devices_gives_is_shared_and_no_doubt_remains(name: str, read: Read) -> None:
+    text = f"""\
+version: v1
+resources: {{mig: [{{pattern: 1g.10gb, name: {name}}}]}}
+sharing: {{timeSlicing: {{resources: [{{name: {name}, replicas: 2}}]}}}}
+"""
+    rules = read(("--mig-strategy=mixed",), {}, text).resources
+    first, second = part(device(0), 0), part(device(0), 1, "3g.40gb")
+    assert [rules[taker].words for taker in takers((first, second), rules) if taker is not None] == [
+        f"profile 1g.10gb and kind mig=nvidia.com/{name} x2",
+        PROFILES,
+    ]
+    assert not doubtful(inventory(first, second), rules)
+
+
+def test_the_name_of_a_profile_without_mixed_is_a_remark_that_names_the_strategy(read: Read) -> None:
+    (remark,) = read((), {}, f"version: v1\nsharing: {{timeSlicing: {{resources: [{MIG_ENTRY}]}}}}\n").remarks
+    assert remark.endswith("and no rule gives a device this name; --mig-strategy=mixed gives names like this")
 
 
 def test_a_name_with_the_profile_is_shared_for_that_profile() -> None:

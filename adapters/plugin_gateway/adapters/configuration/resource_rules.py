@@ -168,7 +168,7 @@ def _share(rules: Sequence[OwnRule], own: int, section: SharedResources) -> Rule
     if problems:
         raise InvalidValuesError(problems) if len(problems) > 1 else InvalidValueError(problems[0])
     return Rules(
-        tuple(each for rule in rules for each in _shared(rule, section)),
+        tuple(each for rule in rules for each in _shared(rule, section, names)),
         tuple(
             _without_effect(section.way, entry)
             for entry in section.resources
@@ -225,7 +225,7 @@ def _gives(own: OwnRule, entry: SharedResource) -> bool:
     return entry.name.startswith(f"{rule.name}-") if rule.has_profile else entry.name == rule.name
 
 
-def _shared(own: OwnRule, section: SharedResources) -> Iterator[ResourceRule]:
+def _shared(own: OwnRule, section: SharedResources, names: Counter[ResourceName | None]) -> Iterator[ResourceRule]:
     """Yield the rules that take the place of one: those for what is shared, and itself for what is left."""
     rule = own.rule
     for entry in section.resources:
@@ -235,7 +235,9 @@ def _shared(own: OwnRule, section: SharedResources) -> Iterator[ResourceRule]:
             if entry.devices == ALL and not rule.has_profile:
                 yield replace(shared, origin=rule.origin or entry.origin)
                 return
-            yield from _chosen(replace(shared, origin=entry.origin), entry.devices)
+            # A profile's name that a rule gives, too, need not be that of a profile: nobody wrote a rule for it then.
+            is_written = not rule.has_profile or entry.name not in names
+            yield from _chosen(replace(shared, origin=entry.origin if is_written else ""), entry.devices)
     yield rule
 
 
@@ -261,4 +263,6 @@ def _narrowed(selector: Selector, ids: tuple[FaultId, ...] = (), places: tuple[P
 
 
 def _without_effect(way: Way, entry: SharedResource) -> str:
-    return f"{entry.place}: {way.key} shares {entry.name}, and no rule gives a device this name"
+    is_profile = entry.name.startswith(f"{BY_PROFILE.name}-")
+    hint = "; --mig-strategy=mixed gives names like this" if is_profile else ""
+    return f"{entry.place}: {way.key} shares {entry.name}, and no rule gives a device this name{hint}"
