@@ -28,6 +28,15 @@ THEIR_DEFAULTS: Mapping[str, str] = {
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
+MIG = "See [MIG](../docs/configure.md#mig)."
+FILE = "See [Configure](../docs/configure.md#the-file)."
+THEIR_MIG = (
+    ("a GPU in MIG mode with `--mig-strategy=none`", "offered whole", "not offered, because CUDA refuses it", MIG),
+    ("GPUs that are not divided alike with `single`", "end the plugin", "what most GPUs have is offered", MIG),
+    ("a profile such as `1c.3g.40gb` with `mixed`", "ends the plugin", "`nvidia.com/mig-1c.3g.40gb`", MIG),
+    ("another MIG layout", "seen after a restart", "followed within 5 s", MIG),
+)
+"""What NVIDIA's plugin does with MIG, and the gateway does otherwise."""
 MEANINGS = {
     "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
     "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
@@ -82,6 +91,8 @@ def _xids() -> Sequence[Sequence[str]]:
         ("MPS without its daemon", "no resource", "every replica is unhealthy, with the reason", CONFIGURE),
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
+        *THEIR_MIG,
+        ("a file without `version`, an unknown key", "taken for `v1`, ignored", "refused", FILE),
     ]
 
 

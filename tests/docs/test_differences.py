@@ -44,3 +44,8 @@ def test_a_page_without_the_place_is_an_error(tmp_path: Path) -> None:
     page.write_text(BEGIN)
     with pytest.raises(ValueError, match="has not both of the lines"):
         put(page, "x")
+
+
+def test_the_guide_says_what_becomes_of_a_node_with_mig() -> None:
+    assert "| a GPU in MIG mode with `--mig-strategy=none` | offered whole | not offered, " in section()
+    assert "| GPUs that are not divided alike with `single` | end the plugin | " in section()
