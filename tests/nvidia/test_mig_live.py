@@ -5,7 +5,15 @@ import time
 
 import pytest
 
-from driver.driver import DOUBLE_BIT_ECC, EVERY_EVENT, MIG_CONFIG_CHANGED, NO_INSTANCE, Call, Driver
+from driver.driver import (
+    DOUBLE_BIT_ECC,
+    EVERY_EVENT,
+    MIG_CONFIG_CHANGED,
+    NO_INSTANCE,
+    RECOVERY_ACTION_CHANGED,
+    Call,
+    Driver,
+)
 from plugin_gateway.core.devices import Device, DeviceId
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, EvidenceReported, InventorySeen
@@ -58,6 +66,15 @@ def test_a_layout_that_stays_the_same_is_reported_once(driver: Driver) -> None:
         scans = driver.calls(Call.MIG_COUNT)
         eventually(lambda: driver.calls(Call.MIG_COUNT) > scans + 8)
         assert len(watcher.of(InventorySeen)) == 1
+
+
+def test_each_gpu_is_asked_once_in_a_scan_whether_it_is_in_mig_mode(driver: Driver) -> None:
+    driver.mig("0:3g.40gb")
+    with watch(driver, checkup_seconds=60, mig="mixed") as watcher:
+        watcher.next(DevicesChecked)
+        scans = driver.calls(Call.MIG_COUNT)
+        eventually(lambda: driver.calls(Call.MIG_COUNT) >= scans + 8)
+    assert driver.calls(Call.MIG) <= 2 * driver.calls(Call.MIG_COUNT) + 4, "two GPUs, and what the checks ask"
 
 
 def test_an_event_of_the_driver_makes_a_change_seen_before_the_next_rescan(make_driver: MakeDriver) -> None:
@@ -232,6 +249,16 @@ def test_a_fault_of_an_instance_that_is_not_listed_is_said_and_asks_for_a_rescan
         assert watcher.next(EvidenceReported) == EvidenceReported(xid_kind(48), None, f"GPU 1, {words}")
         watcher.next(InventorySeen, 2)
         assert profiles(watcher)[0] == ("0:0", "1g.10gb")
+
+
+def test_a_recovery_that_is_asked_for_an_instance_is_looked_at_at_once(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=1)
+    driver.mig(INSTANCES.partition(";")[0])
+    with watch(driver, rescan_seconds=60, checkup_seconds=60, decision_seconds=60, mig="mixed") as watcher:
+        watcher.next(DevicesChecked)
+        driver.xid(0, 1, RECOVERY_ACTION_CHANGED, gi=1, ci=0)
+        assert watcher.next(EvidenceReported) == EvidenceReported(RECOVERY_ACTION, DeviceId(driver.mig.uuid(0, 0)))
+        watcher.next(DevicesChecked, 2)
 
 
 def test_a_fault_of_a_device_that_is_left_out_is_said(driver: Driver) -> None:

@@ -81,8 +81,8 @@ def test_a_device_is_read_with_everything_that_it_is(driver: Driver) -> None:
     ]
     assert first.nodes[:2] == second.nodes[:2]
     assert first.nodes[2] != second.nodes[2]
-    assert (layout.is_capable, layout.is_enabled, layout.rejected) == (True, True, ())
-    assert scanned(driver, 1) == MigLayout(is_capable=True, is_enabled=True)
+    assert not layout.rejected
+    assert scanned(driver, 1) == MigLayout()
 
 
 @pytest.mark.parametrize(("product", "profile", "card"), list(cards()), ids=str)
@@ -102,7 +102,8 @@ def test_each_profile_of_each_card_has_the_name_that_nvidia_gives_it(
 def test_a_gpu_that_is_not_in_mig_mode_is_asked_one_question(make_driver: MakeDriver, mode: str) -> None:
     driver = make_driver(gpus=0, old=mode == "old driver")
     driver.add(0, name="Tesla T4" if mode == "not capable" else "NVIDIA H100 80GB HBM3")
-    assert scanned(driver) == MigLayout(is_capable=mode == "off", is_enabled=False)
+    with asked(driver) as (gpu,):
+        assert MigReader(MigStrategy.MIXED, str(driver.proc)).read(PhysicalId(""), gpu, 0, lambda: None) is None
     asked_for = {call for call in Call if driver.calls(call)} - {Call.INIT, Call.COUNT, Call.HANDLE, Call.SHUTDOWN}
     assert asked_for <= {Call.MIG}
     assert driver.calls(Call.MIG) <= 1
@@ -159,7 +160,7 @@ def test_without_the_right_a_device_is_rejected_and_the_reason_names_the_right(d
         f"{RIGHTS}/dev/nvidia-caps/nvidia-cap2",
     )
     rejected = [RejectedSlot(slot, reason, True, driver.mig.uuid(0, slot), todo) for slot in range(2)]
-    assert layout == MigLayout(True, True, (), tuple(rejected))
+    assert layout == MigLayout((), tuple(rejected))
 
 
 def test_the_privileges_that_a_container_lacks_reject_all_devices(driver: Driver) -> None:
@@ -268,7 +269,7 @@ def test_a_gpu_that_does_not_tell_its_slots_has_no_devices_and_a_reason(driver: 
     driver.mig("0:3g.40gb")
     driver.fail(Call.MIG_COUNT, error)
     layout = scanned(driver)
-    assert (layout.is_enabled, layout.devices) == (True, ())
+    assert not layout.devices
     ((slot, reason),) = reasons(layout)
     assert layout.rejected[0].is_unread
     assert slot is None
@@ -286,7 +287,7 @@ GPU_IS_LOST, RESET_REQUIRED = 15, 16
 
 
 @pytest.mark.parametrize("error", [GPU_IS_LOST, RESET_REQUIRED])
-@pytest.mark.parametrize("call", [Call.MIG, Call.MIG_COUNT, *CALLS_FOR_A_DEVICE])
+@pytest.mark.parametrize("call", [Call.MIG_COUNT, *CALLS_FOR_A_DEVICE])
 def test_a_gpu_that_is_lost_has_no_layout_rather_than_an_empty_one(driver: Driver, call: Call, error: int) -> None:
     driver.mig("0:3g.40gb,1g.10gb")
     with asked(driver) as (gpu, _):

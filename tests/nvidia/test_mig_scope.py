@@ -1,63 +1,34 @@
 """Which devices an event is about."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from driver.driver import XID_CRITICAL, Driver
 from plugin_gateway.nvidia import nvml
-from plugin_gateway.nvidia.mig_layout import EventScope, MigDevice, MigLayout, scope_of
+from plugin_gateway.nvidia.mig_layout import MigDevice, MigLayout
 
 from .asking import asked
 from .conftest import MakeDriver
 
 
 def layout(*instances: tuple[str, int, int]) -> MigLayout:
-    devices = tuple(MigDevice(name, slot, gi, ci, "1g.10gb", 9984) for slot, (name, gi, ci) in enumerate(instances))
-    return MigLayout(is_capable=True, is_enabled=True, devices=devices)
+    return MigLayout(
+        tuple(MigDevice(name, slot, gi, ci, "1g.10gb", 9984) for slot, (name, gi, ci) in enumerate(instances))
+    )
 
 
-LAYOUTS = {"GPU-0": layout(("A", 1, 0), ("B", 1, 1), ("C", 2, 0)), "GPU-1": layout(), "GPU-2": MigLayout(True, False)}
-WHOLE = EventScope(is_whole_gpu=True)
-
-
-def only(*devices: str) -> EventScope:
-    return EventScope(is_whole_gpu=False, devices=devices)
+LAYOUT = layout(("A", 1, 0), ("B", 1, 1), ("C", 2, 0))
 
 
 @pytest.mark.parametrize(
-    ("gpu", "gi", "ci", "scope"),
-    [
-        ("GPU-0", None, None, WHOLE),
-        ("GPU-0", 1, None, only("A", "B")),
-        ("GPU-0", 1, 0, only("A")),
-        ("GPU-0", 1, 1, only("B")),
-        ("GPU-0", 2, 0, only("C")),
-        ("GPU-0", None, 0, WHOLE),
-        ("GPU-0", 2, 1, EventScope(is_whole_gpu=False, is_unlisted=True)),
-        ("GPU-1", 5, 5, EventScope(is_whole_gpu=False, is_unlisted=True)),
-        ("GPU-2", None, None, WHOLE),
-        ("GPU-2", 0, 0, EventScope(is_whole_gpu=True, is_unlisted=True)),
-        ("GPU-9", 1, 0, EventScope(is_whole_gpu=True, is_unlisted=True)),
-    ],
+    ("gi", "ci", "devices"),
+    [(1, None, ["A", "B"]), (1, 0, ["A"]), (1, 1, ["B"]), (2, 0, ["C"]), (2, 1, []), (5, None, [])],
 )
-def test_an_event_is_about_what_its_instances_say(gpu: str, gi: int | None, ci: int | None, scope: EventScope) -> None:
-    assert scope_of(gpu, gi, ci, LAYOUTS) == scope
+def test_an_instance_has_the_devices_in_it(gi: int, ci: int | None, devices: list[str]) -> None:
+    assert LAYOUT.in_instance(gi, ci) == devices
 
 
-PLACES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), max_size=7, unique=True)
-
-
-@given(places=PLACES, gi=st.none() | st.integers(0, 3), ci=st.none() | st.integers(0, 2))
-def test_an_event_is_about_the_gpu_or_about_devices_or_about_something_unlisted(
-    places: list[tuple[int, int]], gi: int | None, ci: int | None
-) -> None:
-    names = {(each_gi, each_ci): f"{each_gi}/{each_ci}" for each_gi, each_ci in places}
-    scope = scope_of("GPU-0", gi, ci, {"GPU-0": layout(*((name, *place) for place, name in names.items()))})
-    assert [scope.is_whole_gpu, bool(scope.devices), scope.is_unlisted].count(True) == 1
-    assert scope.is_whole_gpu == (gi is None)
-    if gi is not None and ci is not None:
-        assert set(scope.devices) == {names[gi, ci]} & set(names.values()) if (gi, ci) in names else not scope.devices
+def test_a_gpu_without_devices_has_none_in_any_instance() -> None:
+    assert not MigLayout().in_instance(0, None)
 
 
 def heard(driver: Driver) -> tuple[int | None, int | None]:

@@ -33,19 +33,15 @@ def scan(
     between: Callable[[], object] = lambda: None,
     profiles: dict[int, int] | None = None,
 ) -> MigLayout:
-    """Return what a GPU has of MIG.
+    """Return what a GPU in MIG mode has.
 
     ``minor`` is the minor number of the GPU. ``between`` is called after each slot. A device that cannot be read, or
     not be named, is rejected with the reason; all others are in the layout. ``profiles`` are those of the GPU that an
     earlier scan of the same session found. They are read if they are empty.
 
     Raises:
-        NvmlError: the driver does not tell whether the GPU is in MIG mode, or the GPU is lost or needs a reset. What it
-            has is not known then, which is not the same as nothing.
+        NvmlError: the GPU is lost or needs a reset. What it has is not known then, which is not the same as nothing.
     """
-    is_enabled = nvml.is_in_mig_mode(gpu)
-    if not is_enabled:
-        return MigLayout(is_capable=is_enabled is not None, is_enabled=False)
     scanning = _Scan(gpu, minor, minors, profiles if profiles is not None else {})
     try:
         slots = mig_calls.max_device_count(gpu)
@@ -59,9 +55,7 @@ def scan(
     for slot in range(slots):
         scanning.read(slot)
         between()
-    return MigLayout(
-        is_capable=True, is_enabled=True, devices=tuple(scanning.devices), rejected=tuple(scanning.rejected)
-    )
+    return MigLayout(tuple(scanning.devices), tuple(scanning.rejected))
 
 
 class _Scan:

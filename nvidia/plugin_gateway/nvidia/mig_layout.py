@@ -1,6 +1,6 @@
-"""The MIG devices of a GPU, and which of them an event is about. No call of the driver is made here."""
+"""What a GPU in MIG mode has. No call of the driver is made here."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -54,14 +54,15 @@ class RejectedSlot(NamedTuple):
 
 
 class MigLayout(NamedTuple):
-    """What a GPU has of MIG."""
+    """What a GPU in MIG mode has. Wherever layouts are, one that is not in it has None."""
 
-    is_capable: bool
-    is_enabled: bool
-    """Whether it is in MIG mode now. Only then can it have devices."""
     devices: tuple[MigDevice, ...] = ()
     """In the order of their slots."""
     rejected: tuple[RejectedSlot, ...] = ()
+
+    def in_instance(self, gi: int, ci: int | None) -> Sequence[str]:
+        """Return the UUIDs of the devices of a compute instance, or of all in a GPU instance if ``ci`` is None."""
+        return [device.uuid for device in self.devices if device.gi == gi and ci in {None, device.ci}]
 
 
 def keeping_known(layout: MigLayout, before: MigLayout | None) -> MigLayout:
@@ -69,7 +70,7 @@ def keeping_known(layout: MigLayout, before: MigLayout | None) -> MigLayout:
 
     A device must not vanish because a call failed. A slot that is empty now, or has another device, is believed.
     """
-    if before is None or not before.is_enabled or not layout.rejected:
+    if before is None or not layout.rejected:
         return layout
     devices, rejected = list(layout.devices), []
     for unread in layout.rejected:
@@ -80,33 +81,3 @@ def keeping_known(layout: MigLayout, before: MigLayout | None) -> MigLayout:
         else:
             rejected.append(unread)
     return layout._replace(devices=tuple(sorted(devices, key=_SLOT)), rejected=tuple(rejected))
-
-
-class EventScope(NamedTuple):
-    """What an event is about."""
-
-    is_whole_gpu: bool
-    """Whether it is the GPU, with all that is on it."""
-    devices: tuple[str, ...] = ()
-    """The UUIDs of the MIG devices that it is about, if it is not the whole GPU."""
-    is_unlisted: bool = False
-    """Whether it names an instance that is not in the layout. The layout is to be scanned again."""
-
-
-def scope_of(gpu: str, gi: int | None, ci: int | None, layouts: Mapping[str, MigLayout]) -> EventScope:
-    """Return what an event of a GPU is about.
-
-    ``gi`` and ``ci`` are the numbers of the instances in the event, None where it has none: with both it is about one
-    device, with a GPU instance alone about all devices in it, and without one about the GPU. ``layouts`` has the
-    layouts by the id of the GPU.
-
-    An event that names an instance of a GPU that is not known to be in MIG mode is about the GPU: its fault must not
-    get lost.
-    """
-    if gi is None:
-        return EventScope(is_whole_gpu=True)
-    layout = layouts.get(gpu)
-    if layout is None or not layout.is_enabled:
-        return EventScope(is_whole_gpu=True, is_unlisted=True)
-    devices = tuple(device.uuid for device in layout.devices if device.gi == gi and ci in {None, device.ci})
-    return EventScope(is_whole_gpu=False, devices=devices, is_unlisted=not devices)

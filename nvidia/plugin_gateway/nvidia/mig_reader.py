@@ -48,13 +48,12 @@ class MigReader:
         if self.strategy is MigStrategy.NONE:
             from plugin_gateway.nvidia.mig_layout import MigLayout  # noqa: PLC0415 - only in MIG mode
 
-            return MigLayout(is_capable=True, is_enabled=True)
+            return MigLayout()
         from plugin_gateway.nvidia.mig import scan  # noqa: PLC0415 - only in MIG mode
         from plugin_gateway.nvidia.mig_layout import keeping_known  # noqa: PLC0415 - only in MIG mode
 
         profiles = self._profiles.setdefault(gpu, {})
-        layout = keeping_known(scan(handle, minor, self._read_minors(), between, profiles), self.known.get(gpu))
-        return layout if layout.is_enabled else None
+        return keeping_known(scan(handle, minor, self._read_minors(), between, profiles), self.known.get(gpu))
 
     def _read_minors(self) -> "CapabilityMinors":
         """Return the minor numbers, which stay the same in a session. A file that is not there yet is read again."""

@@ -217,16 +217,14 @@ def compute_capability(handle: Handle) -> tuple[int, int] | None:
     return None if capability is None else (int(capability[0]), int(capability[1]))
 
 
-def is_in_mig_mode(handle: Handle) -> bool | None:
-    """Return whether a GPU is in MIG mode now. None if the GPU or the driver has no MIG.
-
-    A GPU in MIG mode does not use its NVLinks.
+def is_in_mig_mode(handle: Handle) -> bool:
+    """Return whether a GPU is in MIG mode now. Then it does not use its NVLinks.
 
     Raises:
         NvmlError: the call failed, which is no answer.
     """
     modes = ask_if_there_is("nvmlDeviceGetMigMode", handle)
-    return None if modes is None else bool(modes[0])
+    return modes is not None and bool(modes[0])
 
 
 def is_link_up(handle: Handle, link: int) -> bool | None:

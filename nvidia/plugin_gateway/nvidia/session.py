@@ -145,25 +145,27 @@ class Session:
         is_recovery = event.kind is nvml.EventKind.RECOVERY_ACTION
         device = self._device_of(event.handle)
         if device is not None and event.gpu_instance is not None:
-            return self._about_instance(kind, device, event)
+            found = self._about_instance(kind, device, event, event.gpu_instance)
+            return found._replace(asks_for_rescan=found.asks_for_rescan or is_recovery)
         place = "" if device is not None else _place_of(event.handle)
         return Happening((EvidenceReported(kind, device, place),), asks_for_rescan=is_recovery)
 
-    def _about_instance(self, kind: EvidenceKind, gpu: PhysicalId, event: nvml.Event) -> Happening:
-        """Return the meaning of an event that names a GPU instance. An instance that is not known asks for a rescan."""
-        from plugin_gateway.nvidia.mig_layout import scope_of  # noqa: PLC0415 - only in MIG mode
+    def _about_instance(self, kind: EvidenceKind, gpu: PhysicalId, event: nvml.Event, gpu_instance: int) -> Happening:
+        """Return the meaning of an event that names a GPU instance: it is about the devices in it.
 
-        layouts = {str(each): layout for each, layout in self.snapshot.layouts.items() if layout is not None}
-        scope = scope_of(gpu, event.gpu_instance, event.compute_instance, layouts)
-        if scope.is_whole_gpu:
-            return Happening((EvidenceReported(kind, gpu),), asks_for_rescan=scope.is_unlisted)
-        inventory = self.snapshot.inventory
-        known = [DeviceId(each) for each in scope.devices if each in inventory.ids]
+        An instance that is not known asks for a rescan. If the GPU is not known to be in MIG mode, the event is about
+        the GPU: its fault must not get lost.
+        """
+        layout = self.snapshot.layouts.get(gpu)
+        if layout is None:
+            return Happening((EvidenceReported(kind, gpu),), asks_for_rescan=True)
+        inventory, devices = self.snapshot.inventory, layout.in_instance(gpu_instance, event.compute_instance)
+        known = [DeviceId(each) for each in devices if each in inventory.ids]
         evidence = tuple(EvidenceReported(kind, each) for each in known)
-        if len(known) < len(scope.devices) or scope.is_unlisted:
+        if not devices or len(known) < len(devices):
             place = f"GPU {inventory.physical_by_id[gpu].index}, {event.instances}"
             evidence += (EvidenceReported(kind, None, place),)
-        return Happening(evidence, asks_for_rescan=scope.is_unlisted)
+        return Happening(evidence, asks_for_rescan=not devices)
 
     def check(self, between: Callable[[], None]) -> Check:
         """Compare the GPUs with the snapshot: one call, three more for each GPU, and a scan of each in MIG mode.

@@ -37,7 +37,7 @@ def parse_layouts(text: str, gpus: Sequence[PhysicalDevice]) -> Layouts:
                 f"{len(gpus) - 1}"
             )
         devices = tuple(_devices(gpu, [name for name in names.split(",") if name]))
-        found[gpu.id] = MigLayout(is_capable=True, is_enabled=True, devices=devices)
+        found[gpu.id] = MigLayout(devices)
     return found
 
 
