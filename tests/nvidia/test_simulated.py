@@ -175,6 +175,17 @@ def test_a_layout_changes_as_told() -> None:
     assert seen[-1] is latest
 
 
+def test_a_gpu_that_comes_back_has_the_layout_that_it_had() -> None:
+    seen: list[Observation] = []
+    backend = SimulatedBackend("2xH100/mig=0:7g.80gb;1:3g.40gb", mig_strategy=MigStrategy.MIXED)
+    backend.start(seen.append)
+    backend.remove(1)
+    backend.add("H100")
+    backend.remove(0)
+    places = [[each.place_words for each in one.inventory.devices] for one in seen if isinstance(one, InventorySeen)]
+    assert places == [["0:0", "1:0"], ["0:0"], ["0:0", "1:0"], ["1:0"]]
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

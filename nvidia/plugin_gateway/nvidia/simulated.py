@@ -31,6 +31,7 @@ from plugin_gateway.nvidia.naming import (
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import Report
+    from plugin_gateway.nvidia.mig_reader import Layouts
 
 MAX_GPUS = 50_000
 """Largest number of simulated GPUs."""
@@ -139,8 +140,8 @@ class SimulatedBackend:
         self._reads_kernel_log = reads_kernel_log
         self._mig_strategy = mig_strategy
         self._devices = parse_spec(spec)
-        _, mark, self._layout = spec.partition(_MIG_MARK)
-        self._has_mig = bool(mark)
+        _, mark, layout = spec.partition(_MIG_MARK)
+        self._layouts: Layouts = self._parsed(layout) if mark else {}
         self._lock = threading.Lock()
         self._report: Report | None = None
 
@@ -210,12 +211,14 @@ class SimulatedBackend:
         Raises:
             InvalidValueError: it is not allowed. The message says why.
         """
+        with self._lock:
+            self._layouts = self._parsed(layout)
+            self._report_inventory()
+
+    def _parsed(self, layout: str) -> "Layouts":
         from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
 
-        with self._lock:
-            parse_layouts(layout, self._devices)
-            self._layout, self._has_mig = layout, True
-            self._report_inventory()
+        return parse_layouts(layout, self._devices)
 
     def _report_inventory(self) -> None:
         if self._report is not None:
@@ -229,10 +232,9 @@ class SimulatedBackend:
 
     def _inventory(self) -> Inventory:
         devices = tuple(whole(device, GPU) for device in self._devices)
-        if not self._has_mig:
+        if not self._layouts:
             return Inventory(physical=self._devices, devices=devices, recipes=_RECIPES)
         from plugin_gateway.nvidia.mig_offer import offer  # noqa: PLC0415 - only where asked for
-        from plugin_gateway.nvidia.simulated_mig import parse_layouts  # noqa: PLC0415 - only where asked for
 
-        offered = offer(devices, parse_layouts(self._layout, self._devices), self._mig_strategy)
+        offered = offer(devices, self._layouts, self._mig_strategy)
         return Inventory(physical=self._devices, devices=offered.devices, rejected=offered.rejected, recipes=_RECIPES)
