@@ -15,9 +15,9 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Evidence, Fault, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import Health, advertise, keep_granted, unmatched
+from plugin_gateway.core.resources.assignment import Health, advertise, keep_granted
 from plugin_gateway.core.resources.names import parse_resource_name
-from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.rules import ResourceRule, Selector, unmatched
 
 MAX_DOMAIN_LENGTH = "d" * (253 - len("requests."))
 
@@ -183,8 +183,8 @@ def test_advertisements_are_equal_if_and_only_if_what_they_show_is() -> None:
 def test_devices_that_no_rule_matches_are_named() -> None:
     devices = (device(0, product="NVIDIA H100"), device(1, product="NVIDIA T4"))
     rules = (ResourceRule(selector=Selector(products=("*H100*",)), name=parse_resource_name("nvidia.com/gpu")),)
-    assert unmatched(State(inventory=inventory(*devices)), rules) == devices[1:]
-    assert unmatched(State(), rules) == ()
+    assert unmatched(devices, rules) == devices[1:]
+    assert unmatched((), rules) == ()
 
 
 @given(st.sets(st.integers(0, 5)), st.dictionaries(st.integers(0, 5), st.floats(0, 20)), st.floats(0, 20))

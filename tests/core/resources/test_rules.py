@@ -12,7 +12,7 @@ from harness.devices import GPU, PART, device, inventory, part
 from plugin_gateway.core.devices import Device, DeviceId, Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import advertise, excluded, kept_names, unmatched
+from plugin_gateway.core.resources.assignment import advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rule_reasons import (
     Condition,
@@ -25,7 +25,7 @@ from plugin_gateway.core.resources.rule_reasons import (
     explain,
     missed,
 )
-from plugin_gateway.core.resources.rules import ResourceRule, Selector, takers
+from plugin_gateway.core.resources.rules import ResourceRule, Selector, excluded, takers, unmatched
 from plugin_gateway.core.resources.sharing import Sharing
 
 NAME, OTHER = ResourceName("example.com/a"), ResourceName("example.com/b")
@@ -110,9 +110,9 @@ def test_a_device_that_a_rule_excludes_is_not_offered_and_is_not_one_that_no_rul
     rules = [rule(Selector(places=((1,),)), None), rule(Selector(kinds=(GPU,)))]
     state = State(inventory=MACHINE)
     assert {name: each.devices for name, each in advertise(state, rules).items()} == {NAME: (T4,)}
-    assert excluded(state, rules) == (H100,)
-    assert unmatched(state, rules) == PARTS
-    assert excluded(State(), rules) == ()
+    assert excluded(DEVICES, rules) == (H100,)
+    assert unmatched(DEVICES, rules) == PARTS
+    assert excluded((), rules) == ()
 
 
 def test_a_name_with_the_profile_has_a_dot_for_what_no_name_may_have() -> None:
@@ -187,8 +187,8 @@ def test_every_device_is_offered_once_excluded_or_unmatched_and_is_explained_so(
         assert all(
             not isinstance(others[number], Later) for number in range(taker if taker is not None else len(rules))
         )
-        assert (known in unmatched(state, rules)) == (taker is None)
-        assert (known in excluded(state, rules)) == (taker is not None and rules[taker].name is None)
+        assert (known in unmatched(machine.devices, rules)) == (taker is None)
+        assert (known in excluded(machine.devices, rules)) == (taker is not None and rules[taker].name is None)
         assert offered.get(known.id) == (None if taker is None else rules[taker].name)
         for number, why in others.items():
             assert isinstance(why, Missed) == (missed(rules[number].selector, known) is not None)

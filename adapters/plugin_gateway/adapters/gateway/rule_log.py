@@ -6,8 +6,7 @@ from itertools import zip_longest
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, Inventory
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import excluded, unmatched
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, excluded, unmatched
 
 
 class RuleLog:
@@ -29,8 +28,8 @@ class RuleLog:
         if not inventories or all(new is old for new, old in zip_longest(seen, self._seen)):
             return
         self._seen = seen
-        self._log_unmatched(tuple(each for state in states for each in unmatched(state, rules)))
-        self._log_excluded(tuple(each for state in states for each in excluded(state, rules)))
+        self._log_unmatched(tuple(each for state in states for each in unmatched(state.devices, rules)))
+        self._log_excluded(tuple(each for state in states for each in excluded(state.devices, rules)))
         has_doubts = len(inventories) == len(states) and any(rule.origin for rule in rules)
         doubts = _doubts(inventories, rules) if has_doubts else ()
         for doubt in doubts:

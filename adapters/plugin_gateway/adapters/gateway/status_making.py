@@ -28,7 +28,7 @@ from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.rules import ResourceRule, takers
+from plugin_gateway.core.resources.rules import ResourceRule, named
 
 if TYPE_CHECKING:
     from plugin_gateway.core.resources.side_by_side import NameTaken
@@ -122,19 +122,11 @@ def _unhealthy(gateway: Gateway, device: FaultId, fault: Fault) -> DeviceStatus:
 def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
     """Return how each device is offered. One that is not is left out."""
     rules, taken = gateway.rules, {device for each in gateway.taken for device in each.devices}
-    chosen = (
-        pair for state in gateway.states for pair in zip(state.devices, takers(state.devices, rules), strict=True)
-    )
-    named = [
-        (device, rules[taker].name_for(device), rules[taker].sharing)
-        for device, taker in chosen
-        if taker is not None and device.id not in taken
-    ]
+    found = (each for state in gateway.states for each in named(state.devices, rules) if each[0].id not in taken)
     waits = {device: wait for state in gateway.states for device, wait in _waiting(state, rules).items()}
     return {
         device.id: _Offer(name, sharing.replicas, sharing.through or None, waits.get(device.id))
-        for device, name, sharing in named
-        if name is not None
+        for device, name, sharing in found
     }
 
 

@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, Offered
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule, takers
+from plugin_gateway.core.resources.rules import ResourceRule, named
 
 if TYPE_CHECKING:
     from plugin_gateway.core.resources.daemons import Shared
@@ -123,22 +123,6 @@ def keep_granted(
     return kept, min(leaving.values(), default=None)
 
 
-def unmatched(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
-    """Return the devices that no rule matches."""
-    chosen = takers(state.devices, rules)
-    return tuple(device for device, taker in zip(state.devices, chosen, strict=True) if taker is None)
-
-
-def excluded(state: State, rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
-    """Return the devices that a rule says are never offered."""
-    chosen = takers(state.devices, rules)
-    return tuple(
-        device
-        for device, taker in zip(state.devices, chosen, strict=True)
-        if taker is not None and rules[taker].name is None
-    )
-
-
 def kept_names(rules: Sequence[ResourceRule]) -> frozenset[ResourceName]:
     """Return the names of the resources that stay registered without a device.
 
@@ -158,12 +142,9 @@ def advertise(
         return {}
     offered: dict[ResourceName, list[Offered]] = {}
     limited: set[ResourceName] = set()
-    for device, taker in zip(state.devices, takers(state.devices, rules), strict=True):
-        name = None if taker is None else rules[taker].name_for(device)
-        if taker is not None and name is not None:
-            sharing = rules[taker].sharing
-            offered.setdefault(name, []).extend(sharing.offers(device))
-            limited.update((name,) if sharing.one_per_request else ())
+    for device, name, sharing in named(state.devices, rules):
+        offered.setdefault(name, []).extend(sharing.offers(device))
+        limited.update((name,) if sharing.one_per_request else ())
     advertisements = {
         name: Advertisement(
             offered=tuple(offers),

@@ -16,7 +16,7 @@ from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Device, Dev
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule, takers
+from plugin_gateway.core.resources.rules import ResourceRule, named
 from plugin_gateway.core.resources.sharing import Sharing
 
 _MIB = 2**20
@@ -70,10 +70,7 @@ def _through(state: State, rules: Sequence[ResourceRule]) -> Iterator[tuple[Devi
     """Yield the devices that are shared through daemons."""
     if not any(rule.sharing.through for rule in rules):
         return
-    for device, taker in zip(state.devices, takers(state.devices, rules), strict=True):
-        name = None if taker is None else rules[taker].name_for(device)
-        if taker is not None and name is not None and rules[taker].sharing.through:
-            yield device, name, rules[taker].sharing
+    yield from (each for each in named(state.devices, rules) if each[2].through)
 
 
 def _recipe(state: State, device: Device, sharing: Sharing) -> DaemonRecipe | None:

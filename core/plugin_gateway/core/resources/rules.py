@@ -139,6 +139,26 @@ def takers(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> tuple[in
     return tuple(taker(device, rules, taken) for device in devices)
 
 
+def named(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> Iterator[tuple[Device, ResourceName, Sharing]]:
+    """Yield each device that is offered, with its name and how it is shared. ``devices`` are as for `takers`."""
+    for device, number in zip(devices, takers(devices, rules), strict=True):
+        name = None if number is None else rules[number].name_for(device)
+        if number is not None and name is not None:
+            yield device, name, rules[number].sharing
+
+
+def unmatched(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
+    """Return the devices that no rule matches. ``devices`` are as for `takers`."""
+    chosen = zip(devices, takers(devices, rules), strict=True)
+    return tuple(device for device, number in chosen if number is None)
+
+
+def excluded(devices: Sequence[Device], rules: Sequence[ResourceRule]) -> tuple[Device, ...]:
+    """Return the devices that a rule says are never offered. ``devices`` are as for `takers`."""
+    chosen = zip(devices, takers(devices, rules), strict=True)
+    return tuple(device for device, number in chosen if number is not None and rules[number].name is None)
+
+
 def taker(device: Device, rules: Sequence[ResourceRule], taken: Counter[int]) -> int | None:
     """Return the number of the rule that takes a device. ``taken`` has how many each took before, and counts it."""
     for number, rule in enumerate(rules):

@@ -14,10 +14,10 @@ from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_m
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.assignment import excluded, kept_names, unmatched
+from plugin_gateway.core.resources.assignment import kept_names
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rule_reasons import doubtful_in_all
-from plugin_gateway.core.resources.rules import ResourceRule, takers
+from plugin_gateway.core.resources.rules import ResourceRule, excluded, named, unmatched
 from plugin_gateway.core.resources.side_by_side import TODO_NAME, advertise_side_by_side
 
 OWN_STATUS = Path("/proc/self/status")
@@ -77,12 +77,12 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
         )
     for aside in inventory.set_aside:
         yield hint(f"{aside.place} is left to others: {aside.problem}")
-    for device in unmatched(State(inventory=inventory), rules):
+    for device in unmatched(inventory.devices, rules):
         yield mend(
             f"{device.id} is not offered: no rule matches {device.physical.product!r}",
             "add a rule under resources in the configuration file",
         )
-    never = excluded(State(inventory=inventory), rules)
+    never = excluded(inventory.devices, rules)
     if never:
         yield hint(f"not offered, as a rule says: {', '.join(device.id for device in never)}")
     deaf = [device.id for device in inventory.physical if not device.reports_faults]
@@ -269,6 +269,4 @@ def _has_cdi(folder: Path) -> bool:
 
 def offered_names(rules: Sequence[ResourceRule], inventory: Inventory) -> Sequence[ResourceName]:
     """Return the names of all resources in the rules. A profile in a name is that of a device that is there."""
-    chosen = zip(inventory.devices, takers(inventory.devices, rules), strict=True)
-    offered = (rules[taker].name_for(device) for device, taker in chosen if taker is not None)
-    return list(dict.fromkeys((*kept_names(rules), *(name for name in offered if name is not None))))
+    return list(dict.fromkeys((*kept_names(rules), *(name for _, name, _ in named(inventory.devices, rules)))))
