@@ -22,6 +22,8 @@ FaultId: TypeAlias = PhysicalId | DeviceId
 """What can have a fault: a physical device, with everything that is a part of it, or one device."""
 Kind = NewType("Kind", str)
 """The kind of a device, in a word of its backend."""
+DevicePlace: TypeAlias = tuple[int, ...]
+"""The index of a physical device, or that and the number of a part of it."""
 
 MAX_ID_LENGTH = 63
 """Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
@@ -116,8 +118,8 @@ class Device:
     kind: Kind
     profile: str = ""
     """The size of a part, in a word of the backend. Empty for a whole device."""
-    place: tuple[int, ...]
-    """The index of the physical device, and for a part its number in it. Devices are ordered by it."""
+    place: DevicePlace
+    """Devices are ordered by it."""
     nodes: tuple[str, ...]
     """The device nodes that a container needs for it, as absolute paths. A part has that of its physical device too."""
     memory_bytes: int
@@ -141,8 +143,13 @@ class Device:
 
     @property
     def place_words(self) -> str:
-        """The place as containers and people read it: ``0`` for a whole device, ``0:1`` for a part."""
-        return ":".join(map(str, self.place))
+        """The place as containers and people read it."""
+        return place_words(self.place)
+
+
+def place_words(place: DevicePlace) -> str:
+    """Return a place as containers and people read it: ``0`` for a physical device, ``0:1`` for a part."""
+    return ":".join(map(str, place))
 
 
 def whole(physical: PhysicalDevice, kind: Kind, nodes: tuple[str, ...] = ()) -> Device:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.configuration.rules_by_backend import ONLY_ONE, Beside
-from plugin_gateway.core.devices import FaultId, Kind
+from plugin_gateway.core.devices import DevicePlace, FaultId, Kind
 from plugin_gateway.core.errors import InvalidValueError, InvalidValuesError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
-from plugin_gateway.core.resources.rules import Place, ResourceRule, Selector
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Chosen(NamedTuple):
 
     at_most: int | None = None
     ids: tuple[FaultId, ...] = ()
-    places: tuple[Place, ...] = ()
+    places: tuple[DevicePlace, ...] = ()
 
 
 ALL = Chosen()
@@ -258,7 +258,7 @@ def _chosen(rule: ResourceRule, devices: Chosen) -> Iterator[ResourceRule]:
         yield replace(rule, selector=_narrowed(rule.selector, places=devices.places))
 
 
-def _narrowed(selector: Selector, ids: tuple[FaultId, ...] = (), places: tuple[Place, ...] = ()) -> Selector:
+def _narrowed(selector: Selector, ids: tuple[FaultId, ...] = (), places: tuple[DevicePlace, ...] = ()) -> Selector:
     return replace(selector, ids=ids, places=places)
 
 

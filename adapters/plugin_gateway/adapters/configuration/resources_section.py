@@ -31,9 +31,8 @@ from plugin_gateway.adapters.configuration.resource_rules import (
     SharedResources,
     Way,
 )
-from plugin_gateway.core.devices import FaultId, parse_device_id
+from plugin_gateway.core.devices import DevicePlace, FaultId, parse_device_id
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources import rules
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
@@ -330,7 +329,7 @@ def _parse_uuid(text: str) -> FaultId:
         raise InvalidValueError(f": {error}") from error
 
 
-def _parse_place(text: str) -> rules.Place:
+def _parse_place(text: str) -> DevicePlace:
     """Return the index of a GPU, such as ``0``, or that of a MIG device, such as ``0:1``."""
     numbers = text.split(":")
     if len(numbers) > len(("GPU", "MIG")) or not all(_is_number(each) for each in numbers):
@@ -338,7 +337,7 @@ def _parse_place(text: str) -> rules.Place:
     return tuple(map(int, numbers))
 
 
-def _parse_device(text: str) -> rules.Place:
+def _parse_device(text: str) -> DevicePlace:
     try:
         return _parse_place(text)
     except InvalidValueError:

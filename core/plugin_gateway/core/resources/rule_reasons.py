@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
-from plugin_gateway.core.devices import Device, Inventory
-from plugin_gateway.core.resources.rules import ResourceRule, Selector, place_words, taker, takers
+from plugin_gateway.core.devices import Device, Inventory, place_words
+from plugin_gateway.core.resources.rules import ResourceRule, Selector, taker, takers
 
 
 class Condition(Enum):

@@ -8,15 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import TypeAlias
 
-from plugin_gateway.core.devices import Device, FaultId, Kind
+from plugin_gateway.core.devices import Device, DevicePlace, FaultId, Kind, place_words
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
-
-Place: TypeAlias = tuple[int, ...]
-"""The index of a physical device, or that and the number of a part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +25,7 @@ class Selector:
 
     ids: tuple[FaultId, ...] = ()
     """Ids of devices, or of physical devices."""
-    places: tuple[Place, ...] = ()
+    places: tuple[DevicePlace, ...] = ()
     """Indexes of physical devices, and places of parts."""
     addresses: tuple[str, ...] = ()
     """PCI addresses of physical devices, as sysfs writes them."""
@@ -85,11 +81,6 @@ class Selector:
 EVERY_DEVICE = Selector()
 EVERY_PRODUCT = "*"
 """The pattern that matches each product."""
-
-
-def place_words(place: Place) -> str:
-    """Return a place as people write it: ``0`` for a physical device, ``0:1`` for a part."""
-    return ":".join(map(str, place))
 
 
 def _fits(text: str, patterns: Sequence[str]) -> bool:
