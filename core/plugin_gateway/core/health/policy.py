@@ -164,7 +164,7 @@ class HealthPolicy:
     others: Decision = _BY_DEFAULT
     """The decision about all other evidence."""
     by_generation: Mapping[str, Mapping[EvidenceKind, Decision]] = field(default_factory=dict)
-    """For each `Device.generation`, the decisions that differ from those in ``kinds``.
+    """For each `PhysicalDevice.generation`, the decisions that differ from those in ``kinds``.
 
     They hold only where nobody else has decided. A device whose generation is not known has the decision in ``kinds``.
     """

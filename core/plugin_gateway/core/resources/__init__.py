@@ -7,10 +7,9 @@
 - Allocation: the kubelet chooses device ids, and the advertisement provides the environment variable and the device
   nodes for the container. Unknown, repeated and unhealthy ids are refused. A device is named once, whichever of its
   replicas are chosen.
-- Preference: kubelets of 1.19 and later ask which of the available devices they should choose. The answer prefers
-  devices on as few NUMA nodes as possible.
-- Choice: the same question answered by the links between whole devices, and by a policy for replicas and parts of
-  devices. The service does not ask it yet.
+- Choice: kubelets of 1.19 and later ask which of the available devices they should choose. The links between whole
+  devices answer it, and a policy for replicas and parts of devices.
+- Preference: the answer where the links say nothing. It prefers devices on as few NUMA nodes as possible.
 - Conflict: another device plugin of the node has the same resource, or offers the same devices. Or a pod holds a device
   in another form than the one in which it is offered now.
 """
