@@ -1,6 +1,7 @@
 """Rules: which one takes a device, why the others do not, and which may be a mistake."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rule_reasons import (
-    Condition,
     Doubt,
     DoubtfulRule,
     Full,
@@ -25,7 +25,7 @@ from plugin_gateway.core.resources.rule_reasons import (
     explain,
     missed,
 )
-from plugin_gateway.core.resources.rules import ResourceRule, Selector, excluded, takers, unmatched
+from plugin_gateway.core.resources.rules import CONDITIONS, ResourceRule, Selector, excluded, takers, unmatched
 from plugin_gateway.core.resources.sharing import Sharing
 
 NAME, OTHER = ResourceName("example.com/a"), ResourceName("example.com/b")
@@ -86,16 +86,16 @@ def test_each_condition_says_what_it_allows_and_what_the_device_has() -> None:
         Selector(kinds=(PART,)): "its kind is 'gpu', and not 'mig'",
     }
     assert {selector: str(missed(selector, H100)) for selector in selectors} == selectors
-    assert missed(Selector(ids=(DeviceId("GPU-0"),)), H100) == Missed(Condition.ID, ("GPU-0",), "GPU-1")
+    assert missed(Selector(ids=(DeviceId("GPU-0"),)), H100) == Missed("id", ("GPU-0",), "GPU-1")
 
 
 def test_the_first_rule_that_matches_takes_a_device_and_the_others_say_why_not() -> None:
     rules = [rule(Selector(products=("*T4",))), rule(Selector(kinds=(GPU,)), at_most=1), rule(Selector())]
     t4, h100, first, _ = explain(DEVICES, rules)
     assert t4 == (T4, 0, {1: Later(), 2: Later()})
-    why = Missed(Condition.PRODUCT, ("*T4",), H100.physical.product)
+    why = Missed("product", ("*T4",), H100.physical.product)
     assert h100 == (H100, 1, {0: why, 2: Later()})
-    assert first == (PARTS[0], 2, {0: why, 1: Missed(Condition.KIND, ("gpu",), "mig")})
+    assert first == (PARTS[0], 2, {0: why, 1: Missed("kind", ("gpu",), "mig")})
 
 
 def test_a_rule_takes_no_more_than_it_may() -> None:
@@ -104,6 +104,10 @@ def test_a_rule_takes_no_more_than_it_may() -> None:
     assert explain(DEVICES, rules[:1])[3] == (PARTS[1], None, {0: Full(2)})
     assert str(Full(2)) == "it has taken 2 already, and may take no more"
     assert str(Later()) == "it comes later"
+
+
+def test_each_field_of_a_selector_is_a_condition() -> None:
+    assert {each.name for each in fields(Selector)} == CONDITIONS.keys()
 
 
 def test_a_device_that_a_rule_excludes_is_not_offered_and_is_not_one_that_no_rule_matches() -> None:

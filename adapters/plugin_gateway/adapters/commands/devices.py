@@ -256,7 +256,7 @@ def _why_not_as_json(why: WhyNot) -> Mapping[str, object]:
         return {"why_not": str(why)}
     return {
         "why_not": str(why),
-        "condition": why.condition.value,
+        "condition": why.condition,
         "allowed": list(why.allowed),
         "found": why.found or None,
     }

@@ -9,37 +9,14 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, Inventory, place_words
-from plugin_gateway.core.resources.rules import ResourceRule, Selector, taker, takers
-
-
-class Condition(Enum):
-    """What a selector can ask of a device. The values are words for people and programs."""
-
-    ID = "id"
-    PLACE = "index"
-    ADDRESS = "PCI address"
-    PRODUCT = "product"
-    PROFILE = "profile"
-    KIND = "kind"
-    BACKEND = "backend"
-
-
-_CONDITIONS = {
-    "ids": Condition.ID,
-    "places": Condition.PLACE,
-    "addresses": Condition.ADDRESS,
-    "products": Condition.PRODUCT,
-    "profiles": Condition.PROFILE,
-    "kinds": Condition.KIND,
-    "backends": Condition.BACKEND,
-}
-"""The conditions by the field of the selector."""
+from plugin_gateway.core.resources.rules import CONDITIONS, ResourceRule, Selector, taker, takers, words_of
 
 
 class Missed(NamedTuple):
     """A rule does not take a device, because the device does not fulfil this condition of the selector."""
 
-    condition: Condition
+    condition: str
+    """In words for people and programs."""
     allowed: tuple[str, ...]
     """What the selector allows."""
     found: str
@@ -47,7 +24,7 @@ class Missed(NamedTuple):
 
     def __str__(self) -> str:
         found = repr(self.found) if self.found else "none"
-        return f"its {self.condition.value} is {found}, and not {' or '.join(map(repr, self.allowed))}"
+        return f"its {self.condition} is {found}, and not {' or '.join(map(repr, self.allowed))}"
 
 
 class Full(NamedTuple):
@@ -74,17 +51,9 @@ def missed(selector: Selector, device: Device) -> Missed | None:
     name = selector.unfulfilled(device)
     if name is None:
         return None
-    found = {
-        "ids": device.id,
-        "places": device.place_words,
-        "addresses": device.physical.pci_address,
-        "products": device.physical.product,
-        "profiles": device.profile,
-        "kinds": device.kind,
-        "backends": device.physical.backend,
-    }
-    allowed = map(place_words, selector.places) if name == "places" else getattr(selector, name)
-    return Missed(_CONDITIONS[name], tuple(allowed), found[name])
+    condition = CONDITIONS[name]
+    found = [words_of(each) for each in condition.has(device)]
+    return Missed(condition.words, tuple(map(words_of, getattr(selector, name))), found[0] if found else "")
 
 
 def _why_not(device: Device, rule: ResourceRule, taken: int) -> Missed | Full | None:

@@ -5,14 +5,44 @@ other rules do not take a device, and which rules may be a mistake.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, DevicePlace, FaultId, Kind, place_words
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
+
+
+class Condition(NamedTuple):
+    """One thing that a selector can ask of a device."""
+
+    words: str
+    """For people and programs."""
+    has: Callable[[Device], tuple[str | DevicePlace, ...]]
+    """What a device has of it, the most precise first. A selector can name any of them."""
+    is_pattern: bool = False
+    """Whether a selector names shell patterns. Case matters."""
+
+    def is_fulfilled(self, device: Device, allowed: Collection[str | DevicePlace]) -> bool:
+        """Whether a device has one of what is allowed."""
+        if not self.is_pattern:
+            return any(each in allowed for each in self.has(device))
+        return any(fnmatchcase(str(each), str(pattern)) for each in self.has(device) for pattern in allowed)
+
+
+CONDITIONS: Mapping[str, Condition] = {
+    "products": Condition("product", lambda device: (device.physical.product,), is_pattern=True),
+    "profiles": Condition("profile", lambda device: (device.profile,) if device.profile else (), is_pattern=True),
+    "ids": Condition("id", lambda device: (device.id, device.physical.id)),
+    "places": Condition("index", lambda device: (device.place, device.place[:1])),
+    "addresses": Condition("PCI address", lambda device: (device.physical.pci_address,)),
+    "kinds": Condition("kind", lambda device: (device.kind,)),
+    "backends": Condition("backend", lambda device: (device.physical.backend,)),
+}
+"""By the field of the selector, in the order in which people read them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +60,7 @@ class Selector:
     addresses: tuple[str, ...] = ()
     """PCI addresses of physical devices, as sysfs writes them."""
     products: tuple[str, ...] = ()
-    """Shell patterns for the whole product name, such as ``*80GB*``. Case matters."""
+    """Shell patterns for the whole product name, such as ``*80GB*``."""
     profiles: tuple[str, ...] = ()
     """Shell patterns for the profile of a part. A whole device has no profile."""
     kinds: tuple[Kind, ...] = ()
@@ -39,43 +69,25 @@ class Selector:
 
     def __post_init__(self) -> None:
         """Reject an empty text, because it matches nothing."""
-        for name in ("ids", "addresses", "products", "profiles", "kinds", "backends"):
+        for name in CONDITIONS:
             if "" in getattr(self, name):
                 raise InvalidValueError(f"selector: '' in {name} matches no device; '*' is the pattern for every one")
 
     def unfulfilled(self, device: Device) -> str | None:
         """Return the first condition that a device does not fulfil, which is a field. None if the selector matches."""
-        return next((condition for condition, is_fulfilled in self._conditions(device) if not is_fulfilled), None)
-
-    def _conditions(self, device: Device) -> Iterator[tuple[str, bool]]:
-        """Yield each condition that there is, and whether the device fulfils it."""
-        physical = device.physical
-        if self.ids:
-            yield "ids", device.id in self.ids or physical.id in self.ids
-        if self.places:
-            yield "places", device.place in self.places or device.place[:1] in self.places
-        if self.addresses:
-            yield "addresses", physical.pci_address in self.addresses
-        if self.products:
-            yield "products", _fits(physical.product, self.products)
-        if self.profiles:
-            yield "profiles", bool(device.profile) and _fits(device.profile, self.profiles)
-        if self.kinds:
-            yield "kinds", device.kind in self.kinds
-        if self.backends:
-            yield "backends", physical.backend in self.backends
+        for name, condition in CONDITIONS.items():
+            allowed = getattr(self, name)
+            if allowed and not condition.is_fulfilled(device, allowed):
+                return name
+        return None
 
     def __str__(self) -> str:
-        given = {
-            "": self.products,
-            "profile ": self.profiles,
-            "id ": self.ids,
-            "index ": tuple(map(place_words, self.places)),
-            "PCI address ": self.addresses,
-            "kind ": self.kinds,
-            "backend ": self.backends,
-        }
-        return " and ".join(f"{what}{' or '.join(values)}" for what, values in given.items() if values) or EVERY_PRODUCT
+        told = [
+            f"{'' if name == 'products' else f'{condition.words} '}{' or '.join(map(words_of, allowed))}"
+            for name, condition in CONDITIONS.items()
+            if (allowed := getattr(self, name))
+        ]
+        return " and ".join(told) or EVERY_PRODUCT
 
 
 EVERY_DEVICE = Selector()
@@ -83,8 +95,9 @@ EVERY_PRODUCT = "*"
 """The pattern that matches each product."""
 
 
-def _fits(text: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns)
+def words_of(value: str | DevicePlace) -> str:
+    """Return a value of a condition as people write it."""
+    return value if isinstance(value, str) else place_words(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
