@@ -52,9 +52,10 @@ async def test_the_status_says_what_a_part_is_a_part_of(node: Node) -> None:
     assert list(told) == [FIRST.id, SECOND.id, WHOLE.id, EMPTY.id]
     first, whole, empty = told[FIRST.id], told[WHOLE.id], told[EMPTY.id]
     assert (first.physical, first.kind, first.profile, first.index) == (CUT.id, "mig", "1g.10gb", 0)
-    assert (whole.physical, whole.kind, whole.profile, whole.index) == (None, None, None, 1)
+    assert (whole.physical, whole.kind, whole.profile, whole.index) == (None, "gpu", None, 1)
     assert (first.place_words, first.product_words) == ("0:0", "NVIDIA H100 80GB HBM3 1g.10gb")
-    assert (whole.place, whole.place_words, whole.product_words) == (None, "1", "NVIDIA H100 80GB HBM3")
+    assert (whole.place, whole.place_words, whole.product_words) == ("1", "1", "NVIDIA H100 80GB HBM3")
+    assert (empty.kind, empty.place, empty.place_words) == (None, None, "2")
     assert (whole.resource, empty.resource) == ("nvidia.com/gpu", None)
     assert (empty.index, empty.pci_address) == (2, EMPTY.physical.pci_address)
 

@@ -205,11 +205,11 @@ class DeviceStatus:
     physical: str | None = None
     """The physical device that it is a part of. Null if it is one itself, or is absent."""
     kind: str | None = None
-    """The kind of a part. Null if it is none, or is absent."""
+    """Null if no device is given out of it, or it is absent."""
     profile: str | None = None
     """The size of a part, in a word of its backend. Null if it is none, or is absent."""
     place: str | None = None
-    """The number of the physical device and of the part in it, such as `0:1`. Null if it is none, or is absent."""
+    """The number of the physical device, and for a part its own one, such as `0:1`. Null if it has no `kind`."""
     index: int | None = None
     """The number of the physical device in the driver's list. Null if the driver does not show it now."""
     product: str | None = None

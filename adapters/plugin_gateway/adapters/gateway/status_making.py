@@ -146,12 +146,11 @@ def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
     """Return a device with its health. What its physical device has, it has too."""
     state = gateway.backend_of(device.id).state
     physical, unhealthy = device.physical, state.fault_of(device.id) or device.id
-    if device.is_whole:
-        return replace(_described(gateway, unhealthy, physical, physical.id), **offer._asdict())
+    parts = () if device.is_whole else (device.id,)
     return replace(
-        _described(gateway, unhealthy, physical, physical.id, device.id),
+        _described(gateway, unhealthy, physical, physical.id, *parts),
         id=device.id,
-        physical=physical.id,
+        physical=physical.id if parts else None,
         kind=device.kind,
         profile=device.profile or None,
         place=device.place_words,
