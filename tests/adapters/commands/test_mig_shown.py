@@ -76,6 +76,16 @@ async def test_a_gpu_in_mig_mode_is_named_by_devices_and_doctor_with_what_to_do(
     assert "the capability SYS_ADMIN, with which NVML tells the profiles of MIG devices" in output
 
 
+@pytest.mark.parametrize("strategy", ["none", "mixed"])
+async def test_doctor_does_not_look_for_a_gpu_that_the_driver_shows(
+    kubelet_dir: Path, tmp_path: Path, strategy: str
+) -> None:
+    flags = (f"--kubelet-dir={kubelet_dir}", f"--state-dir={tmp_path}", f"--mig-strategy={strategy}")
+    _, output, _ = await run_to_end("doctor", "--backend=simulated:1xH100/mig=0:", *flags)
+    assert "mend  GPU 0 at 0000:00:00.0 cannot be offered: it is in MIG mode" in output
+    assert "shows no device" not in output
+
+
 async def test_page_and_metrics_have_kinds_and_profiles(kubelet_dir: Path, driver: Driver) -> None:
     driver.mig(LAYOUT)
     node = DrivenNode(kubelet_dir, driver, "mixed")

@@ -68,7 +68,7 @@ def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[Re
         gpus = len({device.physical.id for device in inventory.devices})
         of_gpus = f" of {gpus} GPUs" if gpus != len(inventory.devices) else ""
         yield well(f"the driver shows {len(inventory.devices)} devices{of_gpus}: {', '.join(products)}")
-    else:
+    elif not inventory.physical:
         yield mend("the driver is there and shows no device", "see `dmesg` for NVRM, and `lspci -d 10de:`")
     for rejected in inventory.rejected:
         yield mend(
