@@ -216,6 +216,11 @@ def test_ids_are_ordered_by_device_and_by_the_number_of_the_replica() -> None:
     assert sorted(["b::0", "a::10", "a::2", "a::x", "a"], key=id_order) == ["a", "a::x", "a::2", "a::10", "b::0"]
 
 
+def test_an_id_of_another_plugin_is_ordered_whatever_it_ends_with() -> None:
+    longest = f"a::{'9' * 5000}"
+    assert sorted(["a::2", longest, "a::²"], key=id_order) == [longest, "a::²", "a::2"]
+
+
 FAR = Pair(10, 0)
 
 

@@ -29,6 +29,8 @@ MAX_ID_LENGTH = 63
 """Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
 REPLICA_MARK = "::"
 """Stands between the id of a device and the number of a replica. Other device plugins write replicas in this form."""
+_MAX_DIGITS = 9
+"""Of the number of a replica. What another device plugin writes can have more, and is no number then."""
 MAX_NAMES = 32
 """Devices that one line names."""
 
@@ -70,7 +72,8 @@ def is_replica(offered: str) -> bool:
 def id_order(offered: str) -> tuple[str, int, str]:
     """Return the key by which ids are ordered for people: replica 10 of a device comes after its replica 9."""
     device, _, replica = offered.partition(REPLICA_MARK)
-    return device, int(replica) if replica.isascii() and replica.isdigit() else -1, replica
+    is_number = replica.isascii() and replica.isdigit() and len(replica) <= _MAX_DIGITS
+    return device, int(replica) if is_number else -1, replica
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
