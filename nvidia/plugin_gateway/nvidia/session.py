@@ -156,7 +156,7 @@ class Session:
         An instance that is not known asks for a rescan. If the GPU is not known to be in MIG mode, the event is about
         the GPU: its fault must not get lost.
         """
-        layout = self.snapshot.layouts.get(gpu)
+        layout = self._mig.known.get(gpu)
         if layout is None:
             return Happening((EvidenceReported(kind, gpu),), asks_for_rescan=True)
         inventory, devices = self.snapshot.inventory, layout.in_instance(gpu_instance, event.compute_instance)
@@ -200,7 +200,7 @@ class Session:
             return False
         minor = self.snapshot.inventory.physical_by_id[gpu].minor
         try:
-            return self._mig.read(gpu, handle, minor, between) != self.snapshot.layouts[gpu]
+            return self._mig.read(gpu, handle, minor, between) != self._mig.known.get(gpu)
         except nvml.NvmlError:
             return False
 

@@ -16,7 +16,7 @@ from plugin_gateway.core.devices import (
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.generation import UNKNOWN, generation_of
-from plugin_gateway.nvidia.mig_reader import Layouts, MigReader
+from plugin_gateway.nvidia.mig_reader import MigReader
 from plugin_gateway.nvidia.naming import DISPLAY_PRODUCTS, GPU, RECIPES, device_node
 from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.unlisted import find_unlisted
@@ -62,8 +62,6 @@ class Snapshot(NamedTuple):
     """In the order of the index."""
     by_index: Mapping[int, PhysicalId]
     """The GPUs of the inventory by their index."""
-    layouts: Layouts
-    """What each GPU of the inventory has of MIG."""
     is_complete: bool
     """Whether every call was answered. If not, the GPUs are read again at the next rescan."""
     is_empty: bool
@@ -124,9 +122,8 @@ def read_snapshot(
         give_sign()
         reading.read(index, answer)
     reading.keep_lost()
-    snapshot = reading.snapshot(answers)
-    mig.known = snapshot.layouts
-    return snapshot
+    mig.known = reading.layouts
+    return reading.snapshot(answers)
 
 
 _Fact = TypeVar("_Fact")
@@ -152,7 +149,8 @@ class _Reading:
         self._mig = mig
         self._known = known
         self._give_sign = give_sign
-        self._layouts: dict[PhysicalId, MigLayout | None] = {}
+        self.layouts: dict[PhysicalId, MigLayout | None] = {}
+        """What each GPU has of MIG."""
         self._is_complete = True
         self._devices: dict[PhysicalId, PhysicalDevice] = {}
         self._silent: list[tuple[int, str, nvml.NvmlError]] = []
@@ -175,15 +173,15 @@ class _Reading:
         )
         by_index = {device.index: device.id for device in devices}
         is_empty = not devices and not self._rejected
-        return Snapshot(inventory, answers, by_index, self._layouts, self._is_complete, is_empty)
+        return Snapshot(inventory, answers, by_index, self._is_complete, is_empty)
 
     def _offer(self, gpus: Sequence[Device]) -> tuple[tuple[Device, ...], tuple[RejectedDevice, ...]]:
         """Return what is given out of the GPUs, and what is not because of MIG."""
-        if all(layout is None for layout in self._layouts.values()):
+        if all(layout is None for layout in self.layouts.values()):
             return tuple(gpus), ()
         from plugin_gateway.nvidia.mig_offer import offer  # noqa: PLC0415 - only where a GPU is in MIG mode
 
-        return offer(gpus, self._layouts, self._mig.strategy)
+        return offer(gpus, self.layouts, self._mig.strategy)
 
     def read(self, index: int, answer: Answer) -> None:
         """Read one GPU. Its events are registered even if it cannot be offered."""
@@ -209,7 +207,7 @@ class _Reading:
                 self._set_aside.append(RejectedDevice(place, f"{device.product} only drives screens"))
             else:
                 self._devices[device_id] = device
-                self._layouts[device_id] = layout
+                self.layouts[device_id] = layout
 
     def _read_layout(self, device: PhysicalDevice, handle: nvml.Handle) -> "MigLayout | None":
         """Return what a GPU has of MIG.
@@ -253,7 +251,7 @@ class _Reading:
             device = known.get(index)
             if device is not None and device.id not in self._devices:  # a lost GPU must not vanish: it is unhealthy
                 self._devices[device.id] = device
-                self._layouts[device.id] = self._mig.known.get(device.id)
+                self.layouts[device.id] = self._mig.known.get(device.id)
             else:
                 self._rejected.append(RejectedDevice(place=place, problem=_untold(error)))
 
