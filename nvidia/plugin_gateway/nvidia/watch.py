@@ -259,7 +259,7 @@ class Watch:
         self._looked_at = time.monotonic()
         self._rescan_is_asked_for = False
         check = session.check(lambda: self._between_calls(session))
-        if check.is_readable_again and not check.differs:
+        if check.is_outdated and not check.differs:
             session.read_again()
             self._needs_checkup = True
             self._report_inventory(session.snapshot.inventory)
