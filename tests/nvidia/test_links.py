@@ -210,3 +210,13 @@ def test_events_are_read_while_the_driver_takes_its_time_for_the_links(make_driv
         watcher.next(LinksSeen)
         kinds = [type(each) for each in watcher.seen]
         assert kinds.index(EvidenceReported) < kinds.index(LinksSeen)
+
+
+def test_a_fact_that_the_driver_never_tells_has_no_links_read_again(make_driver: MakeDriver) -> None:
+    driver = make_driver(gpus=3)
+    driver.fail(Call.MEMORY, UNKNOWN)
+    with watch(driver, checkup_seconds=60) as watcher:
+        watcher.next(LinksSeen)
+        asked_before = driver.calls(Call.MEMORY)
+        eventually(lambda: driver.calls(Call.MEMORY) > asked_before + 12)
+        assert driver.calls(Call.ANCESTOR) == 3

@@ -35,8 +35,10 @@ class Check(NamedTuple):
     fails: bool
     """Whether a device of the inventory did not answer."""
     is_outdated: bool
-    """Whether a GPU answers that did not answer before, has other MIG devices, a call failed when the snapshot was
-    read, or the kernel shows other GPUs on the PCI bus."""
+    """Whether a GPU answers again, has other MIG devices, a call failed when the snapshot was read, or the kernel shows
+    other GPUs on the PCI bus."""
+    answers_again: bool
+    """Whether a GPU answers that did not answer before."""
 
 
 class Happening(NamedTuple):
@@ -177,7 +179,7 @@ class Session:
             NvmlError: the GPUs can no longer be counted.
         """
         differs = nvml.device_count() != len(self._answers) or list_gpu_folders(self._proc) != self._gpu_folders
-        fails, is_outdated = False, self._bus_differs() or not self.snapshot.is_complete
+        fails, answers_again, is_outdated = False, False, self._bus_differs() or not self.snapshot.is_complete
         for index, before in enumerate(self._answers):
             now = self._latest[index] = ask(index)
             between()
@@ -186,12 +188,12 @@ class Session:
                 if before.error is None or not before.error.is_gpu_lost:
                     self._answers[index] = now
             elif before.error is not None and not before.error.is_gpu_lost:
-                is_outdated = True
+                answers_again = True
             elif not now.agrees_with(before):
                 differs = True  # a lost GPU that comes back has another handle in a new session only
             else:
                 is_outdated |= self._has_another_layout(index, now.handle, between)
-        return Check(differs, fails, is_outdated)
+        return Check(differs, fails, is_outdated or answers_again, answers_again)
 
     def _has_another_layout(self, index: int, handle: nvml.Handle | None, between: Callable[[], None]) -> bool:
         """Whether a GPU has other MIG devices than in the snapshot. What cannot be read is taken to be the same."""

@@ -260,10 +260,12 @@ class Watch:
         self._rescan_is_asked_for = False
         check = session.check(lambda: self._between_calls(session))
         if check.is_outdated and not check.differs:
+            before = session.snapshot.inventory.physical
             session.read_again()
             self._needs_checkup = True
             self._report_inventory(session.snapshot.inventory)
-            self._links_due = 0.0
+            if check.answers_again or session.snapshot.inventory.physical != before:
+                self._links_due = 0.0
         if check.fails or self._needs_checkup or time.monotonic() >= self._next_checkup:
             self._report(self._check_up(session, lambda: self._between_calls(session), self._remember()))
         return check.differs
