@@ -196,9 +196,9 @@ async def test_a_device_that_was_granted_a_moment_ago_counts_as_held(kubelet_dir
         offered = node.gateway._served[OTHER].advertisement.value
         healths = [offered.health_of(each.id) for each in offered.offered]
         assert healths == [Health.HEALTHY, Health.UNHEALTHY]
-        node.gateway.see_holders((), time.monotonic() - 1)
+        node.gateway.see_holders((), looked=time.monotonic() - 1)
         assert list(node.gateway.withheld) == [device(1).id], "this look was too early"
-        node.gateway.see_holders((), time.monotonic() + held_elsewhere.STORED_WITHIN)
+        node.gateway.see_holders((), looked=time.monotonic() + held_elsewhere.STORED_WITHIN)
         assert not node.gateway.withheld
 
 

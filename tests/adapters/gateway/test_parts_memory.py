@@ -84,7 +84,7 @@ async def test_the_file_is_there_only_where_there_are_parts_and_keeps_those_of_b
     for seen in (inventory(WHOLE), inventory(PARTS[0]), inventory(PARTS[1]), None):
         kept = memory(state_dir)
         task = asyncio.create_task(kept.run())
-        kept.keep(seen)
+        kept.keep("nvidia", seen)
         await asyncio.sleep(0)
         if seen is not None and not seen.devices[0].is_whole:
             await until(lambda part=seen.devices[0].id: part in memory(state_dir).recall(), "the part")  # type: ignore[misc]
