@@ -91,7 +91,8 @@ def assert_one_line(ended: Ended, message: str) -> None:
          "configuration file /nowhere/config.yaml: No such file or directory"),
         (["devices", "--jsn"], "unknown flag --jsn; did you mean --json? (see plugin-gateway devices --help)"),
         (["devices", "--backend=simulated:0xH100"],
-         "--backend: GPUs to simulate '0xH100', allowed are COUNTxMODEL such as 8xH100, " + MODELS),
+         "--backend: GPUs to simulate '0xH100', allowed are COUNTxMODEL such as 8xH100, or several such as "
+         "4xA100+4xT4, " + MODELS),
         (["demo", "--fast"], "unknown flag --fast (see plugin-gateway demo --help)"),
         (["fake-kubelet"],
          "the following arguments are required: --kubelet-dir (see plugin-gateway fake-kubelet --help)"),
