@@ -61,9 +61,10 @@ struct control {
     uint32_t init_delay_ms;
     uint64_t hanging; /* a bit for each call */
     uint32_t written, read; /* events so far */
-    uint32_t sessions, open_sessions;
+    uint32_t sessions;
     char version[32];
     uint32_t fabric_version; /* the newest structure that it knows; 0: none */
+    char monitor_node[64]; /* the privileged calls need access to it; empty: they need nothing */
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */
     uint32_t errors_left[CALLS]; /* how often it is still returned; 0: without end */
     uint32_t count_of[CALLS];

@@ -87,7 +87,7 @@ class Driver:
         with self._file.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), 0)
         self._control = Control.from_buffer(self._memory)
-        self.mig = Mig(self._control, self.root, self.proc)
+        self.mig = Mig(self._control, self._file, self.root, self.proc)
         """What is said about MIG. It is called with a layout."""
         self.topology = Topology(self._control)
         """How the GPUs are connected."""

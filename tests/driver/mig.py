@@ -4,8 +4,9 @@ A layout is a text such as ``0:1g.10gb,3g.40gb/1c/2c;1:``: GPU 0 has a GPU insta
 with two; GPU 1 is in MIG mode and has none; all other GPUs are not in MIG mode. ``-`` leaves a slot empty.
 """
 
+import fcntl
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ INVALID_ARGUMENT, NO_PERMISSION = 2, 4
 ALL_CALLS = -1
 PRIVILEGED = (Call.GI, Call.GI_PROFILE_V)
 """The calls that nvml.h marks as such, of those that are there."""
-_CONFIG, _MONITOR = 1, 2
+_CONFIG, MONITOR = 1, 2
 """Minor numbers of the nodes that are there without an instance."""
 _NAMESPACE = uuid.UUID("0c1b3a1e-4a5f-5d0e-8d55-6f4a2c9be001")
 _FIRST_INSTANCE = {7: 0, 4: 1, 3: 1, 2: 3, 1: 7}
@@ -130,10 +131,14 @@ def instances(card: Card, text: str) -> Iterator[Instance]:
 class Mig:
     """What the driver says about MIG. It is called with a layout."""
 
-    def __init__(self, control: Control, root: Path, proc: Path) -> None:
+    def __init__(self, control: Control, file: Path, root: Path, proc: Path) -> None:
+        """``file`` has the control. Each process that has NVML initialised holds a lock on it."""
         self._control = control
+        self._file = file
         self._dev = root / "dev/nvidia-caps"
         self._minors = proc / "driver/nvidia-caps/mig-minors"
+        self.make_node: Callable[[Path, int], None] = lambda node, _minor: node.touch()
+        """Makes a device node with this minor number. A file stands for it, unless a test wants a real one."""
 
     def add(self, index: int) -> None:
         """Let a GPU have MIG if its product has it."""
@@ -167,10 +172,19 @@ class Mig:
         """Do what ``nvidia-smi -mig`` does. False if it is pending, because a process has NVML initialised."""
         gpu = self._control.gpus[index]
         gpu.pending_mig_mode = enabled
-        if gpu.in_mig_mode != enabled and self._control.open_sessions:
+        if gpu.in_mig_mode != enabled and self._is_in_use():
             return False
         gpu.in_mig_mode = enabled
         return True
+
+    def _is_in_use(self) -> bool:
+        """Whether a process has NVML initialised."""
+        with self._file.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def uuid(self, index: int, slot: int) -> str:
         """Return the UUID of a MIG device."""
@@ -211,6 +225,23 @@ class Mig:
         for call in PRIVILEGED:
             self._control.errors_left[call] = 0
             self._control.error_of[call] = 0 if privileged else NO_PERMISSION
+
+    def permit_by(self, node: str) -> None:
+        """Let a process make them only if it may open this device node, as with a container of a real node."""
+        self._control.monitor_node = node.encode()
+
+    def nodes(self) -> Mapping[str, tuple[int, int, int]]:
+        """Return the minor numbers of the nodes of each MIG device: of its GPU, its GPU instance, its compute instance.
+
+        That of the GPU is another kind of number.
+        """
+        found = {}
+        for index, gpu in enumerate(self._control.gpus):
+            for device in self._control.mig_devices[index]:
+                if gpu.present and device.present:
+                    number = gi_minor(gpu.minor, device.gi)
+                    found[bytes(device.uuid).decode()] = (int(gpu.minor), number, int(number + 1 + device.ci))
+        return found
 
     def remove_minors(self) -> None:
         """Remove the file with the minor numbers of the device nodes."""
@@ -271,19 +302,16 @@ class Mig:
         self._minors.parent.mkdir(parents=True, exist_ok=True)
         self._dev.mkdir(parents=True, exist_ok=True)
         gpus = sorted(int(gpu.minor) for gpu in self._control.gpus if gpu.present)
-        lines = [f"config {_CONFIG}", f"monitor {_MONITOR}"]
+        lines = [f"config {_CONFIG}", f"monitor {MONITOR}"]
         for gpu in gpus:
             for gi in range(15):
                 number = gi_minor(gpu, gi)
                 lines.append(f"gpu{gpu}/gi{gi}/access {number}")
                 lines += [f"gpu{gpu}/gi{gi}/ci{ci}/access {number + 1 + ci}" for ci in range(8)]
         self._minors.write_text("".join(f"{line}\n" for line in lines))
-        for index, gpu in enumerate(self._control.gpus):
-            for device in self._control.mig_devices[index]:
-                if gpu.present and device.present:
-                    number = gi_minor(gpu.minor, device.gi)
-                    (self._dev / f"nvidia-cap{number}").touch()
-                    (self._dev / f"nvidia-cap{number + 1 + device.ci}").touch()
+        for _, *minors in self.nodes().values():
+            for minor in minors:
+                self.make_node(self._dev / f"nvidia-cap{minor}", minor)
 
 
 def gi_minor(gpu: int, gi: int) -> int:

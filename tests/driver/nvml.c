@@ -8,18 +8,20 @@
  */
 #define _GNU_SOURCE
 #include "control.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 struct control *control;
-static int initialised, visible, slots[MAX_GPUS], registered[MAX_GPUS];
+static int session, initialised, visible, slots[MAX_GPUS], registered[MAX_GPUS];
 static struct gpu stranger = {.error = GPU_IS_LOST};
 
 static void wait_for_change(uint32_t generation, const struct timespec *limit) {
@@ -34,6 +36,15 @@ static void note_thread(void) {
     }
 }
 
+/* Whether this process may see all MIG instances. A node that may be opened, but has no driver behind it, will do. */
+static int may_monitor(void) {
+    if (!control->monitor_node[0]) return 1;
+    int file = open(control->monitor_node, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return errno == ENXIO;
+    close(file);
+    return 1;
+}
+
 /* Hang where the test says so, and tell the error that it asked for. */
 static int obey(enum call which) {
     for (;;) {
@@ -44,6 +55,7 @@ static int obey(enum call which) {
     int error = control->error_of[which];
     if (error && control->errors_left[which] && --control->errors_left[which] == 0) control->error_of[which] = 0;
     if (error) return error;
+    if ((which == GI || which == GI_PROFILE_V) && !may_monitor()) return NO_PERMISSION;
     return which != INIT && !initialised ? UNINITIALIZED : SUCCESS;
 }
 
@@ -69,14 +81,16 @@ int copy(char *to, unsigned room, const char *from) {
 
 static void map_control(void) {
     const char *path = getenv("NVML_STAND_IN");
-    int file = open(path ? path : "/run/nvidia/machine/control", O_RDWR | O_CLOEXEC);
-    if (file < 0) return;
-    void *memory = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    close(file);
+    session = open(path ? path : "/run/nvidia/machine/control", O_RDWR | O_CLOEXEC);
+    if (session < 0) return;
+    void *memory = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, session, 0);
     control = memory == MAP_FAILED ? NULL : memory;
+    flock(session, LOCK_SH); /* the MIG mode cannot change while this is held, which ends with the process too */
+    if (!control) close(session);
 }
 
 static void unmap_control(void) {
+    close(session);
     munmap(control, sizeof *control);
     control = NULL;
 }
@@ -92,7 +106,6 @@ int nvmlInit_v2(void) {
     for (int slot = 0; slot < MAX_GPUS; slot++)
         if (control->gpus[slot].present) slots[visible++] = slot;
     control->sessions++;
-    control->open_sessions++;
     control->read = control->written;
     initialised = 1;
     return SUCCESS;
@@ -102,7 +115,6 @@ int nvmlShutdown(void) {
     int result = enter(SHUTDOWN);
     if (result) return result;
     if (--initialised) return SUCCESS;
-    control->open_sessions--;
     unmap_control();
     return SUCCESS;
 }
