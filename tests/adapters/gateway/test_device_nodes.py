@@ -105,6 +105,47 @@ def test_a_root_without_a_node_is_not_visible_and_one_with_any_is(tmp_path: Path
     assert DeviceNodes("/").is_visible()
 
 
+CONTAINER = "703 702 0:57 / /dev rw,nosuid - tmpfs tmpfs rw,size=65536k,mode=755\n"
+HOST = "24 29 0:5 / /dev rw,nosuid - devtmpfs udev rw,size=4096k\n"
+COPY = "50 29 0:21 /dev /dev rw - tmpfs tmpfs rw\n"
+UNRELATED = "61 29 0:30 / /dev/shm rw,nosuid - tmpfs tmpfs rw\n"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "is_taken_for_present"),
+    [
+        (UNRELATED + CONTAINER, True),
+        (HOST + UNRELATED, False),
+        (COPY, False),
+        (CONTAINER + HOST, False),  # the folder of the host, mounted over it
+        (UNRELATED, False),
+        ("nonsense\n", False),
+    ],
+)
+def test_in_a_dev_of_the_container_itself_later_nodes_of_parts_cannot_be_seen(
+    tmp_path: Path, mounts: str, is_taken_for_present: bool
+) -> None:
+    """A container runtime makes it when the container starts. The nodes of a part are made when the part is."""
+    told = tmp_path / "mountinfo"
+    told.write_text(mounts)
+    nodes = DeviceNodes("/", mounts=str(told))
+    part, whole = "/dev/of-this-test/part1", "/dev/whole-of-this-test"
+    present = nodes.present([whole, part])
+    assert (part in present, whole in present) == (is_taken_for_present, False)
+    assert nodes.unseen == ({part} if is_taken_for_present else frozenset())
+    before = nodes.generation()
+    assert ("/dev/of-this-test/part2" in nodes.present(["/dev/of-this-test/part2"])) is is_taken_for_present
+    assert (nodes.generation() != before) is is_taken_for_present
+
+
+def test_below_a_root_of_the_host_every_node_is_seen(dev: Path, tmp_path: Path) -> None:
+    told = tmp_path / "mountinfo"
+    told.write_text(CONTAINER)
+    nodes = DeviceNodes(str(dev.parent), mounts=str(told))
+    assert nodes.present(["/dev/caps/part1"]) == nodes.unseen == frozenset()
+    assert not DeviceNodes("/", mounts=str(tmp_path / "none")).present(["/dev/of-this-test/part1"])
+
+
 def test_the_generation_changes_with_the_content_of_a_folder_alone(dev: Path) -> None:
     nodes = DeviceNodes(str(dev.parent))
     nodes.present(["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap1"])

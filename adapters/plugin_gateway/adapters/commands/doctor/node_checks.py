@@ -125,8 +125,17 @@ def check_nodes(inventory: Inventory, dev_root: str) -> Iterator[Finding]:
     if shared:
         yield mend(f"device nodes are missing below {dev_root}: {', '.join(shared)}", _todo_for(shared))
     if not missing and not shared:
-        yield well("every device node is there")
+        yield _all_there(nodes.unseen)
     yield from _check_surplus(inventory, present)
+
+
+def _all_there(unseen: Collection[str]) -> Finding:
+    if not unseen:
+        return well("every device node is there")
+    return well(
+        f"every device node is there, as far as it is seen: {', '.join(sorted(unseen))} came after this container was "
+        "started, and containers get them unseen"
+    )
 
 
 def _check_surplus(inventory: Inventory, present: Collection[str]) -> Iterator[Finding]:
