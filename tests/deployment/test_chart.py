@@ -313,10 +313,42 @@ def test_nvidias_name_for_device_nodes_means_the_same(values: object, flag: str,
 
 
 def volumes(folder: Path, values: object, release: str = RELEASES[-1]) -> dict[str, tuple[str, Any]]:
-    """Return for each volume of the host its path, and how it is mounted."""
+    """Return for each folder of the host that is a volume its path, and how it is mounted."""
     spec = daemonset(folder, values, release)["spec"]["template"]["spec"]
     mounts = {mount["name"]: mount for mount in spec["containers"][0]["volumeMounts"]}
-    return {each["name"]: (each["hostPath"]["path"], mounts[each["name"]]) for each in spec["volumes"]}
+    hosts = [each for each in spec["volumes"] if "hostPath" in each]
+    return {each["name"]: (each["hostPath"]["path"], mounts[each["name"]]) for each in hosts}
+
+
+POD_RESOURCES = "/var/lib/kubelet/pod-resources"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"migStrategy": "mixed"},
+        {"resourceName": "nvidia.com/h100"},
+        {"config": {"name": "own"}},
+        {"config": {"file": {"version": "v1", "resources": {"gpus": [{"pattern": "*", "name": "h100"}]}}}},
+        {"config": {"file": {"version": "v1", "sharing": {"timeSlicing": {}}}}},
+    ],
+)
+def test_where_devices_can_change_their_form_it_is_seen_when_a_pod_has_ended(
+    values: dict[str, object], tmp_path: Path
+) -> None:
+    """From the checkpoint this cannot be seen, and a GPU that is withheld for an ended pod could stay so for ever."""
+    path, mount = volumes(tmp_path, values)["pod-resources"]
+    assert (path, mount["mountPath"], mount["readOnly"]) == (POD_RESOURCES, POD_RESOURCES, True)
+    assert "pod-resources" in volumes(tmp_path, values, "1.16.15")
+    for older in ("1.8.15", "1.9.11", "1.10.13"):  # the folder may not be there, and the pod would not start
+        assert "pod-resources" not in volumes(tmp_path, values, older)
+        assert "pod-resources" in volumes(tmp_path, {**values, "mountPodResources": True}, older)
+    assert "pod-resources" not in volumes(tmp_path, {**values, "mountPodResources": False})
+
+
+@pytest.mark.parametrize("values", [{}, {"config": {"file": {"version": "v1", "health": {"quietTime": 1}}}}])
+def test_otherwise_the_pod_is_not_told_of_the_pods_of_its_node(values: dict[str, object], tmp_path: Path) -> None:
+    assert "pod-resources" not in volumes(tmp_path, values)
 
 
 @pytest.mark.parametrize(("release", "propagation"), [("1.8.15", None), ("1.10.13", "HostToContainer")])

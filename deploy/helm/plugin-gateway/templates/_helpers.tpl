@@ -39,6 +39,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- default (dig "flags" "mpsRoot" "" (.Values.config.file | default dict)) .Values.mpsRoot -}}
 {{- end -}}
 
+{{/* Kubelets have it by default from 1.15 on. Without the folder the pod would not start. */}}
+{{- define "plugin-gateway.mountsPodResources" -}}
+{{- if kindIs "invalid" .Values.mountPodResources -}}
+{{- $file := .Values.config.file | default dict -}}
+{{- $decides := or .Values.config.name .Values.resourceName $file.resources $file.sharing (include "plugin-gateway.needsMig" .) -}}
+{{- if and $decides (semverCompare ">=1.15.0-0" .Capabilities.KubeVersion.Version) -}}yes{{- end -}}
+{{- else if .Values.mountPodResources -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "plugin-gateway.configMap" -}}
 {{- if .Values.config.name -}}
 {{- .Values.config.name -}}
