@@ -14,7 +14,7 @@ from cluster import images
 from cluster.build import BUILT, RELEASE
 from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, VOLUME_PLUGINS, Configuration
 from cluster.machine import ADDRESS, TIMEOUT, Machine, MachineError, Service, run, wait_until
-from cluster.nvidia_runtime import DRIVER_ROOT
+from cluster.nvidia_runtime import CAPS, DRIVER_ROOT
 from cluster.stand_in import StandIn
 
 KUBECTL = BUILT / RELEASE / "kubectl"
@@ -253,3 +253,4 @@ class Cluster:
             self.machine.run("mkdir", "-p", inside)
             self.machine.run("mount", "--bind", str(outside), inside)
         self.machine.run("cp", "--archive", f"{DRIVER_ROOT}/dev/.", "/dev")
+        self.machine.run("mount", "--bind", f"{DRIVER_ROOT}/{CAPS}", f"/{CAPS}")  # these nodes come and go

@@ -8,7 +8,7 @@ from cluster.cluster import Cluster
 from cluster.facts import PAGE, Facts, Note
 from cluster.gateway import Gateway
 from cluster.needs import NeedsError, require
-from cluster.pods import Pods
+from cluster.pods import Pods, forget
 from cluster.watch import Watch
 
 
@@ -34,6 +34,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     if request.session.testsfailed:
         made.keep_logs()
     made.down()
+
+
+@pytest.fixture(scope="module")
+def forgotten(cluster: Cluster) -> Iterator[None]:
+    """No later test has to do with a pod of this module that held a GPU as something else."""
+    yield
+    forget(Gateway(cluster), Pods(cluster))
 
 
 @pytest.fixture

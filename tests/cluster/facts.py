@@ -25,10 +25,11 @@ containerd, runc and the network plugins. The image is built as for a release.
 
 Three things are not real:
 
-- The GPUs. A stand-in for NVIDIA's library reports eight GPUs. Their device nodes have NVIDIA's numbers, but no driver
-  behind them.
+- The GPUs. A stand-in for NVIDIA's library reports eight GPUs, with MIG. Their device nodes have no driver behind them;
+  those of MIG have another major number than NVIDIA's.
 - NVIDIA's container runtime. A stand-in, called by containerd in the same way, adds library and device nodes to a
-  container, and leaves out what `NVIDIA_DRIVER_CAPABILITIES` does not ask for. Most tests do without it.
+  container, and leaves out what `NVIDIA_DRIVER_CAPABILITIES` does not ask for. It lets a container see all MIG devices
+  only with `NVIDIA_MIG_MONITOR_DEVICES=all` and `SYS_ADMIN`. Most tests do without it.
 - A boot of the node. It ends all processes of the node and empties its `/run`, but the kernel keeps running.
 
 Here the kubelet reports its status every second; the default is every ten seconds. Some of the times end when the

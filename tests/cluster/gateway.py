@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shlex
 import signal
 import socket
@@ -15,7 +16,7 @@ import yaml
 from cluster.build import BUILT
 from cluster.cluster import LIMIT, RESOURCE, SYSTEM, Cluster
 from cluster.configuration import KUBECONFIG
-from cluster.machine import Service, run, wait_until
+from cluster.machine import MachineError, Service, run, wait_until
 from cluster.nvidia_runtime import DRIVER_ROOT
 from cluster.stand_in import render
 from image.build import PROJECT
@@ -65,6 +66,10 @@ class Gateway:
         """Wait until eight GPUs of the node are allocatable."""
         wait_until(lambda: self.allocatable() == 8, lambda: f"8 allocatable, not {self.allocatable()}", LIMIT)
 
+    def wait_offered_as(self, wanted: Mapping[str, int]) -> None:
+        """Wait until these are the allocatable devices of the node, by resource without its domain."""
+        wait_until(lambda: self.offered() == wanted, lambda: f"{wanted} allocatable, not {self.offered()}", LIMIT)
+
     def wait_ready(self) -> None:
         """Wait until the rollout of the DaemonSet is complete."""
         self._cluster.kubectl("rollout", "status", "daemonset/plugin-gateway", SYSTEM, f"--timeout={LIMIT:.0f}s")
@@ -72,6 +77,14 @@ class Gateway:
     def allocatable(self) -> int:
         """Return the number of allocatable GPUs of the node."""
         return int(self._cluster.node()["status"]["allocatable"].get(RESOURCE, 0))
+
+    def offered(self) -> Mapping[str, int]:
+        """Return the number of allocatable devices of each resource that has any, by its name without the domain."""
+        told = self._cluster.node()["status"]["allocatable"]
+        domain = f"{RESOURCE.partition('/')[0]}/"
+        return {
+            name.removeprefix(domain): int(told[name]) for name in told if name.startswith(domain) and told[name] != "0"
+        }
 
     def pods(self) -> list[Any]:
         """Return all pods of the gateway. There is one, except for moments."""
@@ -97,6 +110,27 @@ class Gateway:
         """Run a sub-command in its pod, and return the output."""
         name = self.pod()["metadata"]["name"]
         return self._cluster.kubectl("exec", SYSTEM, name, "--", "plugin-gateway", *arguments)
+
+    def capabilities(self) -> int:
+        """Return the effective capabilities of its process, as a bit for each."""
+        pid = self._cluster.ctr("tasks", "list").split(self.container())[1].split()[0]
+        status = self._cluster.machine.run("cat", f"/proc/{pid}/status")
+        (found,) = re.findall(r"^CapEff:\t(.*)$", status, re.MULTILINE)
+        return int(found, 16)
+
+    def complaints(self) -> str:
+        """Return what doctor says in its pod. It must find something to mend.
+
+        Raises:
+            MachineError: doctor did not end with the status that says so.
+        """
+        try:
+            said = self.run("doctor")
+        except MachineError as found:
+            if "terminated with exit code 1" in str(found):
+                return str(found)
+            raise
+        raise MachineError(f"doctor finds nothing to mend: {said}")
 
     def kill(self) -> None:
         """Kill its process with -9."""
@@ -139,7 +173,7 @@ class Gateway:
             self._cluster.kubectl("delete", "daemonset", "plugin-gateway", SYSTEM, "--ignore-not-found")
         wait_until(lambda: not self.pods(), "the gateway's pods are gone", LIMIT)
         # Otherwise a test could take an older report of the kubelet for the work of its own gateway.
-        wait_until(lambda: self.allocatable() == 0, "the node has no GPU without it", LIMIT)
+        wait_until(lambda: not self.offered(), lambda: f"the node has no GPU without it: {self.offered()}", LIMIT)
 
     def _is_of_helm(self) -> bool:
         return "plugin-gateway" in self._helm("list", "--short")

@@ -2,26 +2,43 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from cluster.cluster import LIMIT, RESOURCE, Cluster
+from cluster.configuration import RUNTIME
 from cluster.images import SHELL
 from cluster.machine import wait_until
-from cluster.stand_in import MAJOR
+from cluster.stand_in import CAPS_MAJOR, MAJOR
 
-SHOW = "echo $NVIDIA_VISIBLE_DEVICES; cd /dev; ls -d nvidia* 2>/dev/null; echo shown; exec sleep 100000"
+if TYPE_CHECKING:
+    from cluster.gateway import Gateway
 
+SHOW = """
+echo $NVIDIA_VISIBLE_DEVICES
+cd /dev
+ls -d nvidia* nvidia-caps/* 2>/dev/null | grep -vx nvidia-caps
+echo shown
+exec sleep 100000
+"""
+
+RUNTIME_CLASS = {
+    "apiVersion": "node.k8s.io/v1",
+    "kind": "RuntimeClass",
+    "metadata": {"name": RUNTIME},
+    "handler": RUNTIME,
+}
+"""The RuntimeClass, as NVIDIA's guides create it."""
 COMPUTE_NODES = frozenset({"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"})
 """The device nodes that are not GPUs, of a container that computes."""
-_TRY = f"""
-for number in $(seq 0 7); do
-  mknod /tmp/$number c {MAJOR} $number
-  (: <> /tmp/$number) 2>&1 | grep -q 'Operation not permitted' || echo $number
+_TRY = """
+for number in {minors}; do
+  mknod /tmp/{major}-$number c {major} $number
+  (: <> /tmp/{major}-$number) 2>&1 | grep -q 'Operation not permitted' || echo $number
 done
 """
-"""Tries to open each GPU, through a device node that the pod makes itself."""
+"""Tries to open devices with these numbers, through device nodes that the pod makes itself."""
 
 
 class Given(NamedTuple):
@@ -38,14 +55,14 @@ class Given(NamedTuple):
         return frozenset(int(uuid[-12:], 16) for uuid in self.uuids)
 
 
-def gpu_pod(name: str, gpus: int = 1, **spec: Any) -> Mapping[str, Any]:
-    """Return a pod that shows what it was given, and then runs on."""
+def gpu_pod(name: str, gpus: int = 1, resource: str = RESOURCE, **spec: Any) -> Mapping[str, Any]:
+    """Return a pod that shows what it was given, and then runs on. It asks for so many devices of a resource."""
     container = {
         "name": "main",
         "image": SHELL,
         "imagePullPolicy": "Never",
         "command": ["sh", "-c", SHOW],
-        "resources": {"limits": {RESOURCE: gpus}} if gpus else {},
+        "resources": {"limits": {resource: gpus}} if gpus else {},
     }
     return {
         "apiVersion": "v1",
@@ -129,7 +146,15 @@ class Pods:
 
     def usable(self, name: str) -> frozenset[int]:
         """Return the GPUs that the kernel lets a pod open for reading and writing, by device nodes of its own."""
-        return frozenset(map(int, self._in(name, _TRY).split()))
+        return self._usable(name, MAJOR, range(8))
+
+    def usable_caps(self, name: str, minors: Iterable[int]) -> frozenset[int]:
+        """Return those of these device nodes of MIG instances that the kernel lets a pod open."""
+        return self._usable(name, CAPS_MAJOR, minors)
+
+    def _usable(self, name: str, major: int, minors: Iterable[int]) -> frozenset[int]:
+        script = _TRY.format(major=major, minors=" ".join(map(str, minors)))
+        return frozenset(map(int, self._in(name, script).split()))
 
     def _in(self, name: str, script: str) -> str:
         return self._cluster.kubectl("exec", name, "--", "sh", "-c", script)
@@ -139,7 +164,7 @@ class Pods:
         return {
             pod["metadata"]["name"]: (status["containerID"], status["restartCount"])
             for pod in self.all()
-            for status in pod["status"]["containerStatuses"]
+            for status in pod["status"].get("containerStatuses", ())
         }
 
     def delete(self, *names: str) -> None:
@@ -147,3 +172,16 @@ class Pods:
         if not names:
             self._cluster.kubectl("delete", "deployment", "--all")
         self._cluster.kubectl("delete", "pod", *(names or ("--all",)), "--grace-period=0", "--force", "--wait")
+
+
+def forget(gateway: "Gateway", pods: Pods) -> None:
+    """Let the kubelet's checkpoint name no pod that has ended. It does so until the kubelet gives out the next device.
+
+    A gateway that cannot ask the kubelet would withhold what those held in another form.
+    """
+    gateway.remove()
+    gateway.install(mountPodResources=True)
+    gateway.wait_offered()
+    pods.start(gpu_pod("whole", 8))
+    pods.delete()
+    gateway.remove()

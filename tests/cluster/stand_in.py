@@ -1,5 +1,6 @@
 """The driver of the cluster's node: the stand-in library, and device nodes that containers really get."""
 
+import json
 import os
 import shutil
 import stat
@@ -10,14 +11,17 @@ from typing import Any
 
 import yaml
 
-from cluster.nvidia_runtime import DRIVER_ROOT, LIBRARY, MACHINE
+from cluster.nvidia_runtime import CAPS, DRIVER_ROOT, LIBRARY, MACHINE, MIG_DEVICES, cap_node
 from driver.driver import Driver, build
+from driver.mig import MONITOR
 
 SYSFS = f"{MACHINE}/machine/sys"
 """The folder on the node with what the kernel shows of the GPUs and their kernel module."""
 MAJOR = 195
 """The major number of NVIDIA's character devices. No driver has it here: open fails with ENXIO if it is allowed, and
 with EPERM if not."""
+CAPS_MAJOR = 500
+"""The major number of the device nodes of MIG. The driver gets one from the kernel, so any that is free will do."""
 _OTHERS = {"nvidiactl": 255, "nvidia-modeset": 254, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
 """Minor numbers of device nodes that are not GPUs. On a real node nvidia-uvm has another major number."""
 
@@ -53,16 +57,35 @@ class StandIn:
         dev = self._driver.root / "dev"
         for name in {*_OTHERS, *(node.name for node in dev.iterdir())}:
             node = dev / name
-            node.unlink(missing_ok=True)
             minor = _OTHERS[name] if name in _OTHERS else int(name.removeprefix("nvidia"))
-            os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(MAJOR, minor))
-            node.chmod(0o666)
+            _make_node(node, MAJOR, minor)
+        (self._driver.root / CAPS).mkdir()
+        _make_cap(self._driver.root / cap_node(MONITOR), MONITOR)
+        self._driver.mig.make_node = _make_cap
+        self._driver.mig.permit_by(f"/{cap_node(MONITOR)}")
+
+    def lay_out(self, layout: str) -> None:
+        """Change the MIG devices to those of a layout, see `driver.mig`, and their device nodes."""
+        self.driver.mig(layout)
+        (self._folder / MIG_DEVICES).write_text(json.dumps(self.driver.mig.nodes()))
 
     def close(self) -> None:
         """Remove the GPUs."""
         if self._driver is not None:
             self._driver.close()
             self._driver = None
+
+
+def _make_node(node: Path, major: int, minor: int) -> None:
+    node.unlink(missing_ok=True)
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+    node.chmod(0o666)
+
+
+def _make_cap(node: Path, minor: int) -> None:
+    """Make a device node of MIG, unless there is one: the driver does not make it anew either."""
+    if not node.exists():
+        _make_node(node, CAPS_MAJOR, minor)
 
 
 def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:

@@ -10,20 +10,19 @@ import pytest
 from cluster.cluster import LIMIT, Cluster
 from cluster.configuration import RUNTIME
 from cluster.gateway import Gateway
-from cluster.machine import MachineError, wait_until
+from cluster.machine import wait_until
 from cluster.nvidia_runtime import LIBRARY
-from cluster.pods import COMPUTE_NODES, Pods, gpu_pod
+from cluster.pods import COMPUTE_NODES, RUNTIME_CLASS, Pods, gpu_pod
 from cluster.stand_in import SYSFS, add_folder
 
-CLASS = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": RUNTIME}, "handler": RUNTIME}
 KERNEL = {"module": "module", "pci": "bus/pci/devices"}
 """Folders of sysfs with the kernel module and the GPUs. Every container on a node with a driver sees them."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def runtime_class(cluster: Cluster) -> None:
-    """The RuntimeClass, as NVIDIA's guides create it."""
-    Pods(cluster).apply(CLASS)
+    """The RuntimeClass."""
+    Pods(cluster).apply(RUNTIME_CLASS)
 
 
 @pytest.mark.parametrize("by", ["manifest", "chart"])
@@ -54,7 +53,7 @@ def test_capabilities_that_hide_a_node_are_named(bare: Gateway, pods: Pods) -> N
     pods.start(gpu_pod("plain"))
     assert pods.given("plain").nodes & COMPUTE_NODES == {"nvidiactl"}
     assert re.search(r"device nodes are missing, the container gets none.*/dev/nvidia-uvm", bare.log())
-    assert "set NVIDIA_DRIVER_CAPABILITIES=compute,utility: it is 'utility' here" in _complaints(bare)
+    assert "set NVIDIA_DRIVER_CAPABILITIES=compute,utility: it is 'utility' here" in bare.complaints()
 
 
 def test_capabilities_that_hide_the_library_are_named(bare: Gateway) -> None:
@@ -87,19 +86,11 @@ def _assert_not_ready(bare: Gateway, change: Callable[[Any], None], words: str, 
 
     bare.apply_released(changed)
     wait_until(lambda: words in bare.log(), "the log says it", LIMIT)
-    told = _complaints(bare)
+    told = bare.complaints()
     assert told.count(words) == 2, "the gateway's word and doctor's own look"
     assert told.count(f"-> {todo}") == 2
     (status,) = bare.pod()["status"]["containerStatuses"]
     assert not status["ready"]
-
-
-def _complaints(gateway: Gateway) -> str:
-    """Return what doctor says in the gateway's pod. It must have found something to mend."""
-    with pytest.raises(MachineError) as found:
-        gateway.run("doctor")
-    assert "terminated with exit code 1" in str(found.value)
-    return str(found.value)
 
 
 def _start_by_runtime(pod: Any) -> None:
