@@ -27,6 +27,8 @@ from plugin_gateway.core.resources.assignment import Health
 
 AGREED = 10.0
 """Seconds after the last disturbance by which the kubelet must have the right lists, on a busy machine."""
+DIAL = 0.5
+"""Seconds that the kubelet dials; genuine ones take 10, which are theirs."""
 GRACE = 0.1
 """Seconds for which a device that was granted and vanished stays in the list."""
 GPUS = range(3)
@@ -109,7 +111,7 @@ class AnyLayout(RuleBasedStateMachine):
     async def _begin(self, name: str, strategy: str) -> None:
         self.patched = patch.object(served, "GRANT_GRACE", GRACE)
         self.patched.start()
-        self.kubelet = FakeKubelet(self.directory, release(name), on_event=self._see)
+        self.kubelet = FakeKubelet(self.directory, release(name), dial_timeout=DIAL, on_event=self._see)
         self.node = DrivenNode(self.directory, self.driver, strategy)
         self.over = asyncio.Event()
         self.task = asyncio.get_running_loop().create_task(self._live())
