@@ -79,7 +79,7 @@ class Machine:
         """Run a gateway that offers the first GPU in this form. Its driver has to have the layout."""
         driver = driver or self.driver
         flags = ("--kubelet-dir", str(self.kubelet.directory), "--driver-root", str(driver.root))
-        more = ("--mig-strategy", "mixed", "--config-file", self.write(form, name))
+        more = ("--mig-strategy", "mixed", "--quiet-time", "0", "--config-file", self.write(form, name))
         within = (sys.executable, "-c", WITH_MACHINE, str(driver.proc), str(driver.sysfs))
         async with started(*flags, *more, environment=driver.environment, within=within) as process:
             await process.wait_for_control()
@@ -114,18 +114,20 @@ class Machine:
         await self.has(form, "Unhealthy")
         ids = form.ids(self.driver)
 
+        reasons: list[str] = []
+
         async def names_pod() -> bool:
             _, output, _ = await run_to_end("status", "--json")
             told = json.loads(output)
             devices = [each for status in (told, *told["other_gateways"]) for each in status["devices"]]
-            reasons = [str(each["reason"]) for each in devices if each["resource"] == form.resource]
+            reasons[:] = [str(each["reason"]) for each in devices if each["resource"] == form.resource]
             return any(f"by {POD} main" in each for each in reasons)
 
         for _ in range(10):
             if await names_pod():
                 break
         else:
-            raise AssertionError("status does not name the pod")
+            raise AssertionError(f"status does not name the pod: {reasons}")
         listed = [sent for sent in self.kubelet.lists[since:] if sent.resource == form.resource]
         assert all(dict(sent.devices).get(each, "Unhealthy") == "Unhealthy" for sent in listed for each in ids)
         with pytest.raises(AdmissionError):
