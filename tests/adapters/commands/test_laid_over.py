@@ -160,6 +160,7 @@ async def test_flags_are_laid_over_those_of_the_gateway(
                 "--driver-root-ctr-path",
                 "--backend",
                 "--mig-strategy",
+                "--mps-root",
                 "--resource-name",
                 "--explain",
                 "--links",
