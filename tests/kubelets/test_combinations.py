@@ -30,7 +30,12 @@ REFUSED = ("Failed to admit", "Predicate failed", "unavailable")
 """Parts of log lines about a pod that is refused."""
 STREAM_ENDED = ("istAndWatch ended",)
 """The same, about a stream that ended."""
-JUST_STARTED = (*STREAM_ENDED, "onnect to device plugin client", "onnecting to device plugin client")
+JUST_STARTED = (
+    *STREAM_ENDED,
+    "onnect to device plugin client",
+    "onnecting to device plugin client",
+    "onnect to new client",
+)
 """The same, about a resource that is registered twice, because the kubelet had just started the first time."""
 DEVICES_GONE = ("was deleted", *STREAM_ENDED)
 DAMAGING = ("v1.8.", "v1.9.", "v1.10.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from driver.driver import Driver
+from harness.node import until
 from kubelets.fake import played
 from kubelets.genuine import GENUINE
 from kubelets.relay import relay
@@ -47,6 +48,7 @@ async def test_a_resource_that_is_not_answered_delays_no_other(
         def missing() -> list[str]:
             return [name for name, count in COUNTS.items() if kubelet.allocatable(name) != count]
 
+        await until(lambda: between.began > 0, "the first Register", 20)
         limit = ALONE if played(release).api_version == "0.1" else SOON
         await kubelet.wait_for(lambda: missing() == [between.kept], timeout=limit, what="devices of the other two")
         print(f"{release}: {time.monotonic() - between.began:.3f} s")
