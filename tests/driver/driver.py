@@ -106,10 +106,6 @@ class Driver:
         del self._control, self.mig, self.topology
         self._memory.close()
 
-    def forget_processes(self) -> None:
-        """Forget the sessions of processes, because those have ended. A genuine driver is told by the kernel."""
-        self._control.open_sessions = 0
-
     @property
     def environment(self) -> Mapping[str, str]:
         """Return the environment that a process needs to find the shared file."""

@@ -1,5 +1,6 @@
 """A GPU that a pod holds with, or without, MPS is given to no other pod in another form until that pod is gone."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,12 +42,12 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
 
 
 @pytest.fixture(autouse=True)
-def daemons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Daemons for both names."""
-    root = tmp_path / "mps"
-    monkeypatch.setenv("MPS_ROOT", str(root))
-    with SharingDaemon(root, RESOURCE), SharingDaemon(root, SHARED):
-        yield
+def daemons(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Daemons for both names. The folder has a short name, because the path of a socket is limited."""
+    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
+        monkeypatch.setenv("MPS_ROOT", folder)
+        with SharingDaemon(Path(folder), RESOURCE), SharingDaemon(Path(folder), SHARED):
+            yield
 
 
 async def given_out(setup: Setup, count: int, name: ResourceName = RESOURCE) -> None:

@@ -84,7 +84,6 @@ class Machine:
         async with started(*flags, *more, environment=driver.environment, within=within) as process:
             await process.wait_for_control()
             yield process
-        driver.forget_processes()
 
     async def has(self, form: Form, health: str) -> None:
         """Wait until the kubelet has all ids of this form with this health."""
@@ -207,7 +206,7 @@ async def test_by_another_gateway_beside_the_first(
         since = len(machine.kubelet.lists)
         younger = await gateways.enter_async_context(machine.gateway(new, other_driver, "younger"))
         await until(lambda: any(each.endswith(", standing by") for each in younger.events()), "one that waits", LIMIT)
-        await younger.wait_for_event("the other gateway will say when it leaves")
+        await younger.wait_for_event("the other gateway will say when it leaves", limit=LIMIT)
         assert not machine.healthy(new) & set(new.ids(other_driver))
         await machine.begin_pod(old)
         machine.driver = other_driver
