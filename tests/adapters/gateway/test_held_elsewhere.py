@@ -23,10 +23,10 @@ from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.gateway.held_elsewhere import held_devices, look_for_holders
-from plugin_gateway.adapters.kubelet.checkpoint import Holder
+from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder
 from plugin_gateway.adapters.kubelet.holders import MAX_NAMES
 from plugin_gateway.core.resources.assignment import Health
-from plugin_gateway.core.resources.conflicts import find_withheld
+from plugin_gateway.core.resources.conflicts import find_withheld, holding_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
@@ -105,6 +105,30 @@ async def looking(node: Node, kubelet_dir: Path) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+@pytest.mark.parametrize("is_waiting", [True, False])
+async def test_pods_that_nobody_can_see_are_not_looked_for_without_pause(
+    is_waiting: bool, kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+
+    async def fail(folder: Path) -> tuple[Holder, ...]:
+        looks.append(folder)
+        await asyncio.sleep(0)
+        raise CheckpointError("it is cut")
+
+    monkeypatch.setattr(held_elsewhere, "read_holders", fail)
+    node = Node(kubelet_dir)
+    async with running(node, devices=2):
+        await until(lambda: bool(node.gateway.offered), what="the devices")
+        if is_waiting:
+            node.gateway.suspect(node.gateway.forms.suspect([holding_of(device(0).id, OTHER)], time.monotonic()))
+        else:
+            node.gateway.forms.is_unknown = True
+        async with looking(node, kubelet_dir):
+            await asyncio.sleep(0.3)
+    assert 1 <= len(looks) <= 2, "the next one comes two seconds later"
 
 
 async def test_a_device_that_is_not_offered_now_may_be_held_from_before(kubelet_dir: Path) -> None:

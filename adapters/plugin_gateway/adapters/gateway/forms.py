@@ -52,9 +52,9 @@ class Forms:
         self._suspected = {form: until for form, until in self._suspected.items() if look < until}
         return dict.fromkeys(self._suspected, NOT_LOOKED_FOR)
 
-    def next_look(self, latest: float) -> float:
-        """Return when to look at the pods again: as soon as a look says anything new."""
-        return min([latest, *self._suspected.values()])
+    def next_look(self, latest: float, before: float) -> float:
+        """Return when to look at the pods again: as soon as a look says anything new after the one ``before``."""
+        return min([latest, *(until for until in self._suspected.values() if before < until)])
 
     def see(self, state: State, offered: Mapping[ResourceName, Advertisement]) -> None:
         """Remember which devices there are, and how they are offered, before one of the two changes."""

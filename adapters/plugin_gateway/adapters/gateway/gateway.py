@@ -146,6 +146,12 @@ class Gateway:
         self._held = held_at(looked or time.monotonic(), held, self._served.values(), self.forms)
         self._publish()
 
+    def see_nobody(self) -> None:
+        """Give out what is withheld only because the pods are not known. A node without devices would be worse."""
+        if self.forms.is_unknown:
+            self.forms.is_unknown = False
+            self._publish()
+
     def suspect(self, held: "Held") -> None:
         """Take these forms for held until the next look at the pods, which is asked for now."""
         self._held |= held

@@ -153,20 +153,19 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
             if problem is None:
                 log.warning("it cannot be seen which pods hold devices", problem=str(error), hint=_HINT)
             problem = str(error)
-            gateway.forms.is_unknown = False  # a node without devices would be worse
-            gateway.suspect({})
+            gateway.see_nobody()
         else:
             problem = None
-        await _wait(gateway)
+        await _wait(gateway, began)
         while not (gateway.withheld or gateway.forms_changed.is_set()):
-            await _wait(gateway)
+            await _wait(gateway, began)
 
 
-async def _wait(gateway: "Gateway") -> None:
-    """Wait for the time of the next look, or until devices have another form."""
+async def _wait(gateway: "Gateway", before: float) -> None:
+    """Wait for the time of the look after the one that began ``before``, or until devices have another form."""
     now = time.monotonic()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(gateway.forms.next_look(now + LOOK_INTERVAL) - now, 0.0)):
+        async with asyncio.timeout(max(gateway.forms.next_look(now + LOOK_INTERVAL, before) - now, 0.0)):
             await gateway.forms_changed.wait()
 
 
