@@ -72,6 +72,7 @@ def _withhold(
     checkpoint: Checkpoint,
     former_parts: "Mapping[str, FormerPart]",
 ) -> None:
+    from plugin_gateway.adapters.gateway.forms import with_suspected  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.gateway.held_elsewhere import STORED_WITHIN, held_devices  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
     from plugin_gateway.core.resources.conflicts import holding_of, in_the_way  # noqa: PLC0415 - seldom
@@ -84,4 +85,4 @@ def _withhold(
     found = in_the_way(gateway.offered, [*held, *registered], forms.parts)
     if found:
         outdated = registered.intersection(chain.from_iterable(found.values()))
-        gateway.suspect({**forms.suspect(outdated, time.monotonic() + STORED_WITHIN), **held})
+        gateway.suspect(with_suspected(held, forms.suspect(outdated, time.monotonic() + STORED_WITHIN)))

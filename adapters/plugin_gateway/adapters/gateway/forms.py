@@ -18,6 +18,12 @@ MAX_PARTS = 4096
 """Parts that are remembered, those that were seen last. No machine has so many at a time."""
 
 
+def with_suspected(held: Held, suspected: Held) -> Held:
+    """Return what is held, and what may be held, if nobody is known to hold it in the same form."""
+    told = {each._replace(through=None) for each in held}
+    return {**{form: who for form, who in suspected.items() if form not in told}, **held}
+
+
 class Forms:
     """The last form in which each device was offered, also of those that are not there now."""
 

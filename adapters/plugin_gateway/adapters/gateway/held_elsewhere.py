@@ -95,8 +95,11 @@ def held_at(look: float, held: Held, resources: "Iterable[ServedResource]", form
 
     The look can be too early for what was granted just before it.
     """
+    from plugin_gateway.adapters.gateway.forms import with_suspected  # noqa: PLC0415 - not at the start
+
     forms.is_unknown = False
-    return {**forms.suspected_at(look), **just_granted(resources, held, look - STORED_WITHIN), **held}
+    known = {**just_granted(resources, held, look - STORED_WITHIN), **held}
+    return dict(with_suspected(known, forms.suspected_at(look)))
 
 
 def withheld_now(
