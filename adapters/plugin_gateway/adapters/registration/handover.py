@@ -10,7 +10,7 @@ from plugin_gateway.adapters.kubelet.plugin_sockets import is_of_other_resource
 from plugin_gateway.adapters.registration.resource_registration import OfferedDevices, ResourceRegistration, offered
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.registration.precedence import OtherGateway
-from plugin_gateway.core.registration.states import Absent, Accepted, StandingBy, Streaming
+from plugin_gateway.core.registration.states import Absent, StandingBy, Streaming
 from plugin_gateway.core.registration.values import Agreed, Event, MayShare, OtherLeft, Replaced
 from plugin_gateway.core.resources.names import ResourceName
 
@@ -63,14 +63,14 @@ class Handover:
     def in_the_way(self, resource: ResourceRegistration, strangers: Sequence[OtherGateway]) -> list[OtherGateway]:
         """Return those gateways with other resources that can offer devices of this one in another form.
 
-        As long as it is not known what one offers, it counts, unless the kubelet has this resource already.
+        As long as it is not known what one offers, it counts, unless the kubelet holds the stream of this resource.
         """
         self._seen_strangers = frozenset(each.instance for each in strangers)
         if not strangers:
             return []
         devices = resource.devices
-        has_kubelet = isinstance(resource.registration.state, Accepted | Streaming)
-        return [each for each in strangers if self._may_offer(each, devices, unless_known=not has_kubelet)]
+        has_stream = isinstance(resource.registration.state, Streaming)
+        return [each for each in strangers if self._may_offer(each, devices, unless_known=not has_stream)]
 
     def _may_offer(self, other: OtherGateway, devices: OfferedDevices, *, unless_known: bool) -> bool:
         offers = self._offers.get(other.instance, {})
