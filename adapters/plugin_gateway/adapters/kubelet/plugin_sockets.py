@@ -119,6 +119,10 @@ class OwnSockets:
         self._seen |= found.keys()
         return _in_order(found)
 
+    def running(self) -> frozenset[SocketName]:
+        """Return which other gateways run, each with every resource that it has a socket for."""
+        return frozenset(filter(None, (parse_name(each.socket) for each in self.find_others())))
+
     def find_others(self, resource: ResourceName | None = None) -> list[OtherGateway]:
         """Return the other running gateways with this resource, the oldest first. Leftover sockets are removed.
 

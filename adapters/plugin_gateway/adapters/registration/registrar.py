@@ -175,6 +175,7 @@ class Registrar:
                 note=self._note,
                 look_for_others=self._note_others,
                 before_register=self._begin_registration,
+                running=self._own_sockets.running,
             )
         resource.endpoints = ResourceEndpoints(
             served=served,
@@ -241,6 +242,8 @@ class Registrar:
 
     def _note_others(self, resource: ResourceRegistration) -> None:
         """Look for the other gateways of a resource."""
+        if running := self._own_sockets.running():  # otherwise a kubelet may have emptied the directory just now
+            resource.seen_running = running
         others = self._own_sockets.look_for_others(resource.resource)
         strangers = self._own_sockets.look_for_strangers(resource.resource)
         related = self.handover.in_the_way(resource, strangers)

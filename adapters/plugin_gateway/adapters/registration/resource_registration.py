@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any, NamedTuple
 
-from plugin_gateway.adapters.kubelet.plugin_sockets import is_of_other_resource
+from plugin_gateway.adapters.kubelet.plugin_sockets import SocketName, is_of_other_resource
 from plugin_gateway.adapters.registration.client import CURES, RegistrationClient
 from plugin_gateway.adapters.registration.endpoints import ResourceEndpoints
 from plugin_gateway.adapters.registration.history import RegistrationRecords, ResourceStatus
@@ -75,8 +75,12 @@ class ResourceRegistration:
         note: Callable[["ResourceRegistration", Event], None],
         look_for_others: Callable[["ResourceRegistration"], None],
         before_register: Callable[[Reason], None],
+        running: Callable[[], frozenset[SocketName]],
     ) -> None:
-        """``note`` is called with what happens, ``look_for_others`` when the other gateways have to be noted."""
+        """``note`` is called with what happens, ``look_for_others`` when the other gateways have to be noted.
+
+        ``running`` returns the other gateways of this moment.
+        """
         self.resource = resource
         self.registration = registration
         self.endpoints: ResourceEndpoints | None = None
@@ -86,6 +90,9 @@ class ResourceRegistration:
         self._note = note
         self._look_for_others = look_for_others
         self._before_register = before_register
+        self._running = running
+        self.seen_running: frozenset[SocketName] = frozenset()
+        """The other gateways that ran when they were looked for last."""
         self._records = RegistrationRecords()
         self._withdrawn: list[ResourceEndpoints] = []
         """Endpoints from before the resource was withdrawn."""
@@ -225,6 +232,9 @@ class ResourceRegistration:
             endpoint = await endpoints.fresh(self._link.dialect(action.dialect.version))
         except BindError as error:
             self._note(self, Answered(action.attempt, Refusal(Failure.CANNOT_SERVE, str(error))))
+            return
+        if self._running() - self.seen_running:  # it may not have seen the socket that was just made
+            self._note(self, Answered(action.attempt, Refusal(Failure.OTHER_CAME)))
             return
         endpoint.stream.attempt, endpoint.stream.may_be_known = action.attempt, action.may_be_known
         self._named[action.attempt] = (endpoint, endpoints)

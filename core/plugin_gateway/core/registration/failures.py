@@ -21,6 +21,7 @@ class Failure(Enum):
     CONNECTION_LOST = "the connection to the kubelet broke"
     REFUSED = "the kubelet refused the registration"
     CANNOT_SERVE = "our own socket cannot be made"
+    OTHER_CAME = "another gateway started at the same moment"
 
     @property
     def token(self) -> str:
@@ -49,6 +50,7 @@ class Refusal(NamedTuple):
             Failure.NOT_ALLOWED,
             Failure.TOO_MANY_FILES,
             Failure.CANNOT_SERVE,
+            Failure.OTHER_CAME,
         }
 
 
