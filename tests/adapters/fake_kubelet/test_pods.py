@@ -1,5 +1,6 @@
 """How each release admits pods, chooses devices and starts containers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from adapters.fake_kubelet.counts import ALL, V1BETA1, counts, needs_pre_start, reach, refused, registered, with_options
 from adapters.fake_kubelet.plugin import RESOURCE, Plugin
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
+from plugin_gateway.adapters.fake_kubelet.kubelet import CHECKPOINT
 from plugin_gateway.adapters.kubelet.checkpoint import Holder, read_checkpoint
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 
@@ -32,6 +34,22 @@ async def test_1_8_starts_a_container_without_devices_while_no_plugin_is_registe
         assert (await kubelet.start_container("p")).environment == {}
 
 
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [("1.8", None), ("1.9", ["a"]), ("1.10", ["a"]), ("1.11", ["a"]), ("1.19", ["a"]), ("1.20", {"-1": ["a"]})],
+)
+async def test_the_checkpoint_has_the_layout_of_the_release(name: str, ids: object, kubelet_dir: Path) -> None:
+    async with registered(kubelet_dir, name) as (kubelet, _):
+        await kubelet.allocate(RESOURCE, pod="p")
+        written = json.loads((kubelet_dir / CHECKPOINT).read_text())
+    assert ("Data" in written, "Checksum" in written) == (name in {"1.11", "1.19", "1.20"},) * 2
+    content = written.get("Data", written)
+    if ids is None:
+        assert [(each["PodUID"], each["DeviceID"]) for each in content["Entries"]] == [("p", "a")]
+    else:
+        assert [(each["PodUID"], each["DeviceIDs"]) for each in content["PodDeviceEntries"]] == [("p", ids)]
+
+
 @pytest.mark.parametrize("name", ALL)
 async def test_the_checkpoint_has_what_pods_hold(name: str, kubelet_dir: Path) -> None:
     async with registered(kubelet_dir, name) as (kubelet, _):
@@ -39,9 +57,10 @@ async def test_the_checkpoint_has_what_pods_hold(name: str, kubelet_dir: Path) -
         await kubelet.allocate(RESOURCE, pod="p")
         holder = Holder("p", "main", RESOURCE, frozenset("a"))
         listed = {} if name == "1.8" else {RESOURCE: frozenset("ab")}
-        checkpoint = read_checkpoint(kubelet_dir)
-        assert checkpoint is not None
-        assert (checkpoint.holders, checkpoint.registered) == ((holder,), listed)
+        answered: set[tuple[str, str]] = set() if name == "1.8" else {(RESOURCE, "a")}
+        kept = read_checkpoint(kubelet_dir)
+        assert kept is not None
+        assert (kept.holders, kept.registered, kept.answers.keys()) == ((holder,), listed, answered)
 
 
 UNAVAILABLE = f"requested number of devices unavailable for {RESOURCE}. Requested: 3, Available: 2"

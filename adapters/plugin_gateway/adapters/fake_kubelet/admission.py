@@ -1,6 +1,5 @@
 """How the fake kubelet admits pods, chooses devices and starts containers."""
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,12 +56,12 @@ class Pods:
             self.answers.pop(key, None)
             self.wanted.pop(key, None)
 
-    def encoded_answer(self, pod: str, container: str, kubelet: Release) -> str:
+    def encoded_answer(self, pod: str, container: str, kubelet: Release) -> bytes:
         """Return the answer for a container as the checkpoint has it. Empty if there is none yet."""
         answer = self.answers.get((pod, container))
         if answer is None:
-            return ""
-        return base64.b64encode(kubelet.dialect.allocation.write_answer((answer.edits,))).decode()
+            return b""
+        return kubelet.dialect.allocation.write_answer((answer.edits,))
 
     def forget_answers(self, *, keep: bool) -> None:
         """Begin a new life of the kubelet; from 1.9 on the checkpoint keeps the answers."""

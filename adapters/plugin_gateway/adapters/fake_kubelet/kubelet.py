@@ -14,6 +14,7 @@ import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import RegisterRequest
 from plugin_gateway.adapters.fake_kubelet import admission
+from plugin_gateway.adapters.fake_kubelet.checkpoint import Entry, encode
 from plugin_gateway.adapters.fake_kubelet.connections import Connections, Owner
 from plugin_gateway.adapters.fake_kubelet.events import (
     Container,
@@ -276,26 +277,16 @@ class FakeKubelet:
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
-        """Write the checkpoint in the layout of 1.20 and later. The fake kubelet itself never reads it.
-
-        That of a release which restores no resource (1.8) has only what pods hold.
-        """
-        kept = {} if self.release.restored is Restored.NOTHING else self._resources
-        known = {name: sorted(resource.healthy) for name, resource in kept.items()}
+        """Write the checkpoint in the layout of this release. The fake kubelet itself never reads it."""
+        known = {name: sorted(resource.healthy) for name, resource in self._resources.items()}
         entries = [
-            {
-                "PodUID": pod,
-                "ContainerName": name,
-                "ResourceName": held.resource,
-                "DeviceIDs": {"-1": list(held.ids)},
-                "AllocResp": self._pods.encoded_answer(pod, name, self.release),
-            }
+            Entry(pod, name, held.resource, held.ids, self._pods.encoded_answer(pod, name, self.release))
             for (pod, name), held in self._pods.containers.items()
         ]
-        data = {"PodDeviceEntries": entries, "RegisteredDevices": known}
+        content = encode(self.release.checkpoint, entries, known)
         half_made = self.directory / f".{CHECKPOINT}"
         with contextlib.suppress(OSError):  # a kubelet that runs does not care if its directory is gone
-            half_made.write_text(json.dumps({FAKE: self.release.name, "Data": data, "Checksum": 0}))
+            half_made.write_text(json.dumps({FAKE: self.release.name, **content}))
             half_made.replace(self.directory / CHECKPOINT)
 
     def _stopped(self, resource: Resource) -> None:

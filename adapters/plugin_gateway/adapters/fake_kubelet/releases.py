@@ -30,6 +30,7 @@ from typing import TypeVar
 
 from plugin_gateway.adapters.dialects import dialect_of
 from plugin_gateway.adapters.dialects.dialect import Dialect
+from plugin_gateway.adapters.fake_kubelet.checkpoint import Layout
 from plugin_gateway.core.errors import InvalidValueError
 
 MIB = 1024 * 1024
@@ -111,6 +112,7 @@ class Release:
     second_stream: SecondStream
     stream_end: StreamEnd
     restored: Restored
+    checkpoint: Layout
     unhealthy_has_capacity: bool
     counts_twice: bool
     """Whether an id that is listed both as healthy and as unhealthy is counted twice (1.12 and later)."""
@@ -258,6 +260,12 @@ def _release(name: str, version: Version) -> Release:
             ((10, 0), StreamEnd.UNHEALTHY),
         ),
         restored=since((always, Restored.NOTHING), ((9, 0), Restored.DEVICES), ((9, 7), Restored.STOPPED)),
+        checkpoint=since(
+            (always, Layout.BY_DEVICE),
+            ((9, 0), Layout.BY_CONTAINER),
+            ((11, 0), Layout.WITH_CHECKSUM),
+            ((20, 0), Layout.BY_NUMA_NODE),
+        ),
         unhealthy_has_capacity=version >= (10, 0),
         counts_twice=version >= (12, 0),
         asks_at_every_start=version < (9, 0),
