@@ -1,5 +1,7 @@
 """Which devices a node with GPUs in MIG mode has, by the strategy."""
 
+from collections.abc import Callable
+
 import pytest
 
 from driver.driver import Call, Driver
@@ -146,6 +148,25 @@ def test_one_device_of_which_the_driver_says_nonsense_is_rejected_alone(
     ((place, problem),) = problems(inventory)
     assert place == "MIG device 1 of GPU 0"
     assert reason in problem
+
+
+@pytest.mark.parametrize("strategy", ["mixed", "single"])
+@pytest.mark.parametrize(
+    ("id_of", "place"),
+    [
+        (lambda driver: driver.mig.uuid(0, 0), "MIG device 0 of GPU 0"),
+        (lambda driver: driver.uuid(0), "GPU 0 at 0000:10:00.0"),
+        (lambda driver: driver.uuid(1), "GPU 1 at 0000:11:00.0"),
+    ],
+)
+def test_a_device_with_the_id_of_another_one_is_rejected_alone(
+    driver: Driver, id_of: Callable[[Driver], str], place: str, strategy: str
+) -> None:
+    driver.mig("0:1g.10gb,1g.10gb;1:1g.10gb,1g.10gb")
+    driver.mig.set(1, 0, uuid=id_of(driver).encode())
+    inventory = seen(driver, strategy)
+    assert [each.place_words for each in inventory.devices if not each.is_whole] == ["0:0", "0:1", "1:1"]
+    assert problems(inventory) == [("MIG device 0 of GPU 1", f"its UUID {id_of(driver)!r} belongs to {place} too")]
 
 
 def test_devices_that_may_not_be_seen_are_rejected_and_the_reason_names_the_right(driver: Driver) -> None:

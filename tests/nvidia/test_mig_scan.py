@@ -213,6 +213,14 @@ def test_the_same_id_in_two_slots_is_one_device(driver: Driver) -> None:
     assert reasons(layout) == [(1, f"its UUID {driver.mig.uuid(0, 0)!r} belongs to slot 0 too")]
 
 
+def test_the_same_instances_in_two_slots_are_one_device(driver: Driver) -> None:
+    driver.mig("0:1g.10gb,1g.10gb")
+    driver.mig.set(0, 1, gi=7)
+    layout = scanned(driver)
+    assert [device.slot for device in layout.devices] == [0]
+    assert reasons(layout) == [(1, "its GPU instance 7 and compute instance 0 are those of slot 0 too")]
+
+
 CALLS_FOR_A_DEVICE = (Call.MIG_HANDLE, Call.UUID, Call.GI_ID, Call.CI_ID, Call.ATTRIBUTES, Call.GI, Call.GI_INFO)
 
 

@@ -126,6 +126,8 @@ class _Scan:
             raise _RejectedError("it changed while it was read")
         if (other := next((device.slot for device in self.devices if device.uuid == uuid), None)) is not None:
             raise _RejectedError(f"its UUID {uuid!r} belongs to slot {other} too")
+        if (other := next((each.slot for each in self.devices if (each.gi, each.ci) == (gi, ci)), None)) is not None:
+            raise _RejectedError(f"its GPU instance {gi} and compute instance {ci} are those of slot {other} too")
         nodes, problem = self._nodes(gi, ci)
         return MigDevice(uuid, slot, gi, ci, profile, attributes.memory_mb, nodes, problem)
 

@@ -1,7 +1,7 @@
 """What is given out of GPUs of which at least one is in MIG mode. It is imported only on such a node."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, PhysicalDevice, RejectedDevice, parse_device_id
@@ -24,16 +24,17 @@ class Offer(NamedTuple):
     rejected: tuple[RejectedDevice, ...]
 
 
-def offer(gpus: Iterable[Device], layouts: Layouts, strategy: MigStrategy) -> Offer:
+def offer(gpus: Sequence[Device], layouts: Layouts, strategy: MigStrategy) -> Offer:
     """Return what is given out of these GPUs, each of which is described as a whole."""
     devices: list[Device] = []
     rejected: list[RejectedDevice] = []
+    places = {str(gpu.id): _place(gpu.physical, None) for gpu in gpus}
     for gpu in gpus:
         layout = layouts.get(gpu.physical.id)
         if layout is None:
             devices.append(gpu)
             continue
-        parts = _Parts(gpu.physical, layout, strategy)
+        parts = _Parts(gpu.physical, layout, strategy, places)
         devices += parts.devices
         rejected += parts.rejected
     if strategy is MigStrategy.SINGLE:
@@ -44,8 +45,10 @@ def offer(gpus: Iterable[Device], layouts: Layouts, strategy: MigStrategy) -> Of
 class _Parts:
     """What a GPU in MIG mode has to give."""
 
-    def __init__(self, gpu: PhysicalDevice, layout: MigLayout, strategy: MigStrategy) -> None:
+    def __init__(self, gpu: PhysicalDevice, layout: MigLayout, strategy: MigStrategy, places: dict[str, str]) -> None:
+        """``places`` has the place of each id of the node. The devices of this GPU are added."""
         self._gpu = gpu
+        self._places = places
         self.devices: list[Device] = []
         self.rejected: list[RejectedDevice] = []
         if strategy is MigStrategy.NONE:
@@ -64,10 +67,15 @@ class _Parts:
         if device.nodes_problem:
             self._reject(device.slot, f"its device nodes are not known: {device.nodes_problem}", _SEE_DRIVER)
             return
+        if (other := self._places.get(device.uuid)) is not None:
+            self._reject(device.slot, f"its UUID {device.uuid!r} belongs to {other} too", _SEE_DRIVER)
+            return
         try:
             self.devices.append(_described(self._gpu, device))
         except InvalidValueError as refusal:
             self._reject(device.slot, str(refusal), _SEE_DRIVER)
+        else:
+            self._places[device.uuid] = _place(self._gpu, device.slot)
 
     def _reject(self, slot: int | None, problem: str, todo: str) -> None:
         self.rejected.append(RejectedDevice(_place(self._gpu, slot), problem, todo, self._gpu.id))
