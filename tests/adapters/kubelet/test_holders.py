@@ -312,6 +312,12 @@ def test_the_checkpoint_has_what_was_answered(tmp_path: Path) -> None:
     assert len(read_checkpoint(tmp_path).holders) == 1, "what was answered decides about no holder"  # type: ignore[union-attr]
 
 
+def test_the_same_answer_to_many_pods_is_there_once(tmp_path: Path) -> None:
+    entries = [{**entry({"0": ["GPU-1"]}), "PodUID": f"uid-{number}"} for number in range(1000)]
+    (tmp_path / NAME).write_text(json.dumps({"PodDeviceEntries": entries, "RegisteredDevices": {}}))
+    assert known_answers(tmp_path) == {(RESOURCE, "GPU-1"): b"\0"}
+
+
 @pytest.mark.parametrize("text", [None, "{"], ids=["no file", "damaged"])
 def test_without_a_checkpoint_no_answer_is_known(text: str | None, tmp_path: Path) -> None:
     if text is not None:

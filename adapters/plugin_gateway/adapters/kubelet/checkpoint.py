@@ -125,14 +125,13 @@ def _ids(entry: Any) -> Iterator[str]:
 
 def _answers(entries: Any) -> Mapping[tuple[str, str], bytes]:
     """Return what was answered for each id. An entry of a pod that has ended can be about the same id, too."""
-    found: dict[tuple[str, str], bytes] = {}
+    found: dict[tuple[str, str], dict[bytes, None]] = {}  # each answer once, because thousands of pods get the same
     for entry in entries:
         with contextlib.suppress(TypeError, ValueError):  # one that cannot be read is not known
             answer = base64.b64decode(entry.get("AllocResp") or "", validate=True)
             for each in set(_ids(entry)):
-                key = (str(entry["ResourceName"]), each)
-                found[key] = found.get(key, b"") + answer
-    return found
+                found.setdefault((str(entry["ResourceName"]), each), {})[answer] = None
+    return {key: b"".join(answers) for key, answers in found.items()}
 
 
 def _merged(holders: Iterator[Holder]) -> tuple[Holder, ...]:
