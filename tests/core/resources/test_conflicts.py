@@ -11,6 +11,7 @@ from harness.devices import advertised, device, part
 from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.conflicts import (
+    MAX_FORMS,
     Cause,
     Conflict,
     FormerPart,
@@ -213,3 +214,10 @@ def test_what_gives_the_same_as_a_part_that_is_held_and_gone_is_withheld() -> No
     without = {str(gone.id): FormerPart(gone.physical.id, ())}
     assert find_withheld({THING: advertised([replace(again, nodes=())])}, held, without) == {}
     assert find_withheld({THING: advertised([gone, again])}, holding(gone.id, THING), parts) == {}
+
+
+def test_a_limited_number_of_forms_is_named_for_a_device() -> None:
+    held = {form: "ns/pod main" for number in range(1000) for form in holding("GPU-1", f"x/old-{number}")}
+    (words,) = find_withheld({THING: advertised([device(1)])}, held).values()
+    assert words.startswith("held as x/old-0 by ns/pod main, x/old-1 by ns/pod main, ")
+    assert words.endswith(f", and in {1000 - MAX_FORMS} more forms")

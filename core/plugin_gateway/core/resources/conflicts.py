@@ -16,6 +16,8 @@ from plugin_gateway.core.devices import Device, DeviceId, PhysicalId, device_of,
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
+MAX_FORMS = 8
+"""Forms that are named for one device. A layout that changes without end has more, until somebody looks at the pods."""
 _NO_PARTS: "Mapping[str, FormerPart]" = {}
 
 
@@ -140,10 +142,14 @@ def find_withheld(
     """
     found = in_the_way(wanted, held, parts)
     forms = forms_of(wanted) if found else {}
-    return {
-        device: f"held as {', '.join(f'{_words(each, forms[device])} by {held[each]}' for each in holdings)}"
-        for device, holdings in found.items()
-    }
+    return {device: _reason(holdings, forms[device], held) for device, holdings in found.items()}
+
+
+def _reason(holdings: Sequence[Holding], form: Holding, held: Held) -> str:
+    """Return why a device is withheld that is wanted in this form."""
+    named = [f"{_words(each, form)} by {held[each]}" for each in holdings[:MAX_FORMS]]
+    more = len(holdings) - len(named)
+    return f"held as {', '.join(named)}{f', and in {more} more forms' if more else ''}"
 
 
 def in_the_way(
