@@ -60,7 +60,7 @@ async def test_the_checkpoint_has_what_pods_hold(name: str, kubelet_dir: Path) -
         answered: set[tuple[str, str]] = set() if name == "1.8" else {(RESOURCE, "a")}
         kept = read_checkpoint(kubelet_dir)
         assert kept is not None
-        assert (kept.holders, kept.registered, kept.answers.keys()) == ((holder,), listed, answered)
+        assert (kept.holders, kept.registered, set(kept.answers)) == ((holder,), listed, answered)
 
 
 UNAVAILABLE = f"requested number of devices unavailable for {RESOURCE}. Requested: 3, Available: 2"
