@@ -9,7 +9,7 @@ The file has had five layouts:
 - 1.20 and later: the device ids are grouped by NUMA node
 """
 
-import base64
+import binascii
 import contextlib
 import json
 import os
@@ -128,7 +128,7 @@ def _answers(entries: Any) -> Mapping[tuple[str, str], bytes]:
     found: dict[tuple[str, str], dict[bytes, None]] = {}  # each answer once, because thousands of pods get the same
     for entry in entries:
         with contextlib.suppress(TypeError, ValueError):  # one that cannot be read is not known
-            answer = base64.b64decode(entry.get("AllocResp") or "", validate=True)
+            answer = binascii.a2b_base64(entry.get("AllocResp") or "", strict_mode=True)
             for each in set(_ids(entry)):
                 found.setdefault((str(entry["ResourceName"]), each), {})[answer] = None
     return {key: b"".join(answers) for key, answers in found.items()}
