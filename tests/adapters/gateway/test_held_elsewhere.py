@@ -22,6 +22,7 @@ from harness.node import EVERYTHING, RESOURCE, Node, device, running, until
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
+from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.held_elsewhere import held_devices, look_for_holders
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder
 from plugin_gateway.adapters.kubelet.holders import MAX_NAMES
@@ -105,6 +106,37 @@ async def looking(node: Node, kubelet_dir: Path) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+
+
+async def test_nothing_wakes_the_look_at_the_pods_until_a_device_is_withheld(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+    waits: list[float] = []
+    wait = held_elsewhere._wait
+
+    async def look(folder: Path) -> tuple[Holder, ...]:
+        looks.append(folder)
+        return ()
+
+    async def counted(gateway: Gateway, before: float) -> None:
+        waits.append(before)
+        await wait(gateway, before)
+
+    monkeypatch.setattr(held_elsewhere, "LOOK_INTERVAL", 0.02)
+    monkeypatch.setattr(held_elsewhere, "read_holders", look)
+    monkeypatch.setattr(held_elsewhere, "_wait", counted)
+    node = Node(kubelet_dir)
+    async with running(node, devices=2):
+        await until(lambda: bool(node.gateway.offered), what="the devices")
+        async with looking(node, kubelet_dir):
+            await until(lambda: bool(waits), what="a look")
+            await asyncio.sleep(0.3)
+            assert (len(looks), len(waits)) == (1, 1)
+            node.gateway._held = {holding_of(device(0).id, OTHER): "a pod"}
+            node.gateway._publish()
+            assert list(node.gateway.withheld) == [device(0).id]
+            await until(lambda: not node.gateway.withheld, what="another look")
 
 
 @pytest.mark.parametrize("is_waiting", [True, False])

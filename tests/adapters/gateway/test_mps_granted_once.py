@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from driver.driver import Driver
-from harness.node import RESOURCE
+from harness.node import RESOURCE, until
 from harness.process import started
 from harness.sharing_daemon import SharingDaemon
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
@@ -106,10 +106,11 @@ async def test_at_a_restart(
         async with started(*arguments, environment=driver.environment) as process:
             setup = Setup(kubelet, process, driver, file)
             await only_the_other_is_given_out(setup, name, count)
-            lines = [line for line in process.lines if line["event"] == "device is not given out"]
-            assert [setup.ids[0]] in [
-                line["devices"] for line in lines if line["what"] == f"held as {words} by uid-1 main"
-            ]
+            said = f"held as {words} by uid-1 main"
+            await until(
+                lambda: [setup.ids[0]] in [line["devices"] for line in process.lines if line.get("what") == said],
+                "the line about the pod",
+            )
             await is_free_without(setup, name, count)
 
 

@@ -77,7 +77,7 @@ class Gateway:
         self._forms: Forms | None = None
         """The forms in which devices were offered. None as long as neither inventory nor rules have changed."""
         self.forms_changed = asyncio.Event()
-        """Set when devices have another form now, and nobody has looked who holds them in the one of before."""
+        """Set when devices have another form now, or the first one is withheld. Then somebody looks who holds them."""
         self._overruled: set[DeviceId] = set()
         """Devices that an operator gives out although they may be held."""
         self.withheld: Mapping[DeviceId, Withheld] = {}
@@ -278,6 +278,8 @@ class Gateway:
         found = withheld_now(wanted, self._held, self.withheld, time.time(), self.forms, self.states)
         before, self.withheld = self.withheld, {each: why for each, why in found.items() if each not in self._overruled}
         note_withheld(before, self.withheld)
+        if self.withheld and not before:
+            self.forms_changed.set()
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
 
     def _remove(self, name: ResourceName) -> None:

@@ -152,6 +152,7 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
             if gateway.rules != rules or gateway.forms_changed.is_set():
                 continue  # the answer can be older than what was seen before the names changed
             gateway.see_holders(holders, answers, began)
+            gateway.forms_changed.clear()  # what this look withholds needs no other one at once
         except GatewayError as error:
             if problem is None:
                 log.warning("it cannot be seen which pods hold devices", problem=str(error), hint=_HINT)
@@ -160,8 +161,8 @@ async def look_for_holders(gateway: "Gateway", kubelet_dir: Path) -> None:
         else:
             problem = None
         await _wait(gateway, began)
-        while not (gateway.withheld or gateway.forms_changed.is_set()):
-            await _wait(gateway, began)
+        if not gateway.withheld:
+            await gateway.forms_changed.wait()
 
 
 async def _wait(gateway: "Gateway", before: float) -> None:
