@@ -285,7 +285,7 @@ FOLDER = kind_made_later(parse_path, _path, "DIR", _ABSOLUTE)
 FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
-ROOT_OR_NONE = kind(parse_path_or_none, "DIR", {"type": "string", "pattern": "^(/.*)?$"})
+ROOT_OR_NONE = kind(parse_path_or_none, "DIR", {"type": "string", "pattern": "^(/|$)"})
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})
