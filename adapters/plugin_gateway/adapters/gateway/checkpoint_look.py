@@ -77,8 +77,7 @@ def _withhold(
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
     from plugin_gateway.core.resources.conflicts import holding_of, in_the_way  # noqa: PLC0415 - seldom
 
-    recipes = [recipe for state in gateway.states for recipe in state.recipes]
-    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, recipes)
+    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, gateway.recipes)
     registered = {holding_of(each, name) for name, ids in checkpoint.registered.items() for each in ids}
     forms = gateway.forms
     forms.parts = {**former_parts, **forms.parts}

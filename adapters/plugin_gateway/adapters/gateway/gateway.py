@@ -11,7 +11,7 @@ from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links
+from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links, Recipe
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
@@ -142,7 +142,7 @@ class Gateway:
         """
         from plugin_gateway.adapters.gateway.held_elsewhere import held_at, held_devices  # noqa: PLC0415 - not at the start
 
-        held = held_devices(holders, answers, [recipe for state in self.states for recipe in state.recipes])
+        held = held_devices(holders, answers, self.recipes)
         self._held = held_at(looked or time.monotonic(), held, self._served.values(), self.forms)
         self._publish()
 
@@ -172,6 +172,11 @@ class Gateway:
     def states(self) -> Sequence[State]:
         """The current state of the devices of each backend."""
         return [backend.state for backend in self.backends]
+
+    @property
+    def recipes(self) -> Sequence[Recipe]:
+        """How containers get the devices of all backends."""
+        return [recipe for state in self.states for recipe in state.recipes]
 
     def backend_of(self, device: FaultId) -> WatchedBackend:
         """Return the backend that has a device, or knows of it. The first one if none does."""
