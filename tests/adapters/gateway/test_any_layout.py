@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import tempfile
 import time
@@ -12,7 +11,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -20,6 +18,7 @@ from adapters.gateway.mig_world import SLOTS, World, granted_twice, listed
 from driver.driver import NO_INSTANCE, Call, Driver
 from harness.driven import DrivenNode
 from harness.node import RESOURCE, until
+from harness.random_order import SOAK, budget, releases
 from plugin_gateway.adapters.fake_kubelet import AdmissionError, Event, EventKind, FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Container
 from plugin_gateway.adapters.serving import resource as served
@@ -45,21 +44,7 @@ LAYOUTS = (
 )
 STRATEGIES = ("mixed", "mixed", "single", "none")
 REPLICAS: tuple[Mapping[str, int], ...] = ({}, {HALF: 2}, {RESOURCE: 3, HALF: 3})
-SOAK = os.environ.get("SOAK_EXAMPLES")
-DISTINCT = ("1.8", "1.9.7", "1.10.2", "1.12", "1.36", "1.37")
-"""Releases of which no two behave alike in what matters here."""
-RELEASES = [f"1.{minor}" for minor in range(8, 38)] if SOAK else []
-BUDGET = settings(
-    max_examples=int(SOAK or 12),
-    stateful_step_count=20,
-    derandomize=SOAK is None,
-    deadline=None,
-    database=None,
-    phases=(Phase.generate,),  # to shrink what depends on moments takes for ever and leads nowhere
-    print_blob=True,
-)
 
-releases = st.sampled_from([*DISTINCT, *RELEASES])
 pauses = st.sampled_from((0.0, 0.001, 0.01, 0.05, 0.1, 0.2))
 Pods = list[int]
 pods: st.SearchStrategy[Pods] = st.lists(st.integers(0, 9), min_size=1, max_size=4)
@@ -344,4 +329,4 @@ class AnyLayout(RuleBasedStateMachine):
 
 @pytest.mark.timeout(0 if SOAK else 300)
 def test_the_kubelet_has_what_the_driver_has_whatever_happened_and_nothing_is_granted_twice() -> None:
-    run_state_machine_as_test(AnyLayout, settings=BUDGET)
+    run_state_machine_as_test(AnyLayout, settings=budget(12, 20))

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import tempfile
 import time
@@ -12,11 +11,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from harness.node import RESOURCE, Node, device, until
+from harness.random_order import SOAK, budget, releases
 from plugin_gateway.adapters.fake_kubelet import Event, EventKind, FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import RegisterCall
 from plugin_gateway.adapters.kubelet.plugin_sockets import PREFIX
@@ -34,21 +33,7 @@ GPUS = range(4)
 A100 = parse_resource_name("nvidia.com/a100")
 ONE = (ResourceRule(name=RESOURCE),)
 TWO = (ResourceRule(selector=Selector(products=("*A100*",)), name=A100), *ONE)
-SOAK = os.environ.get("SOAK_EXAMPLES")
-DISTINCT = ("1.8", "1.9.7", "1.10.2", "1.12", "1.36", "1.37")
-"""Releases of which no two behave alike in what matters here."""
-RELEASES = [f"1.{minor}" for minor in range(8, 38)] if SOAK else []
-BUDGET = settings(
-    max_examples=int(SOAK or 30),
-    stateful_step_count=30,
-    derandomize=SOAK is None,
-    deadline=None,
-    database=None,
-    phases=(Phase.generate,),  # to shrink what depends on moments takes for ever and leads nowhere
-    print_blob=True,
-)
 
-releases = st.sampled_from([*DISTINCT, *RELEASES])
 pauses = st.sampled_from((0.0, 0.001, 0.01, 0.05, 0.1, 0.3))
 gpus = st.sampled_from(GPUS)
 
@@ -272,4 +257,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 @pytest.mark.timeout(0 if SOAK else 300)
 def test_the_kubelet_knows_what_the_gateway_knows_whatever_happened() -> None:
-    run_state_machine_as_test(AnyOrder, settings=BUDGET)
+    run_state_machine_as_test(AnyOrder, settings=budget(30, 30))
