@@ -86,6 +86,12 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
         do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
 
+        def do_GET(self) -> None:
+            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+            self.send_response(server.answer_to(self.path) if known else 401)
+            self.end_headers()
+            self.wfile.write(server.words)
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Log nothing."""
 
