@@ -1,6 +1,7 @@
 """Copies everything that the gateway needs into a folder, which becomes the root of its image.
 
-The image has no shell, no package manager and no other programs. This script runs in the build stage of the image.
+The image has no shell, no package manager and no other programs. With `--tools` another folder gets what the GPU
+operator's script calls, for an image that has these as well. This script runs in the build stages of the image.
 """
 
 import compileall
@@ -26,13 +27,22 @@ from plugin_gateway.__main__ import main
 raise SystemExit(main())
 """
 """The program for `kubectl exec POD -- plugin-gateway status`."""
+NVIDIAS_NAMES = ("nvidia-device-plugin", "config-manager", "mps-control-daemon")
+"""The other names of the program, with which NVIDIA's manifests start it."""
+TOOLS = ("cat", "grep", "lsmod", "sh", "sleep")
+"""The programs that the operator's script calls."""
 USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
 """The content of /etc/passwd."""
 
 
 def main() -> None:
-    """Fill the folder that the argument names."""
-    tree = Path(sys.argv[1])
+    """Fill the folder that the last argument names: with the tools after `--tools`, otherwise with the gateway."""
+    make = make_tools if sys.argv[1] == "--tools" else make_gateway
+    make(Path(sys.argv[-1]))
+
+
+def make_gateway(tree: Path) -> None:
+    """Fill the folder with Python, the gateway, and the files that every program expects."""
     python = Path(sys.executable).resolve()
     standard = Path(sysconfig.get_path("stdlib"))
     copy(python, tree)
@@ -40,6 +50,8 @@ def main() -> None:
     command = tree / "usr/bin/plugin-gateway"
     command.write_text(PROGRAM)
     command.chmod(0o755)
+    for name in NVIDIAS_NAMES:
+        (tree / "usr/bin" / name).symlink_to(command.name)
     ignored = shutil.ignore_patterns(*NOT_NEEDED)
     for folder in (standard, APPLICATION):
         shutil.copytree(folder, tree / folder.relative_to("/"), symlinks=True, ignore=ignored)
@@ -59,6 +71,21 @@ def main() -> None:
             stripdir=str(tree),
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
+
+
+def make_tools(tree: Path) -> None:
+    """Fill the folder with the operator's tools, for a root that has the gateway."""
+    tools = {Path(path) for name in TOOLS if (path := shutil.which(name, path="/usr/bin:/usr/sbin"))}
+    if missing := set(TOOLS) - {tool.name for tool in tools}:
+        sys.exit(f"image_tree.py: {', '.join(sorted(missing))} not found in /usr/bin and /usr/sbin")
+    loaded = {library for tool in tools for library in libraries(tool)}
+    for tool in tools:
+        target = tree / "usr/bin" / tool.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(tool.resolve(), target)
+    for library in loaded:
+        copy(library, tree)
+    copy_licenses((*tools, *loaded), tree)
 
 
 def libraries(program: Path) -> Iterator[Path]:

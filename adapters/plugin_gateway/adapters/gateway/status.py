@@ -299,6 +299,8 @@ class CountStatus:
     """The kind of the file system of that file. Null if it is not known."""
     outlives_boot: bool = False
     """Whether that file system outlives a boot."""
+    lost_with: str | None = None
+    """With what all is lost that the state directory keeps: `container` or `pod`. Null if with neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
