@@ -29,8 +29,12 @@ raise SystemExit(main())
 """The program for `kubectl exec POD -- plugin-gateway status`."""
 NVIDIAS_NAMES = ("nvidia-device-plugin", "config-manager", "mps-control-daemon")
 """The other names of the program, with which NVIDIA's manifests start it."""
-TOOLS = ("cat", "grep", "lsmod", "sh", "sleep")
-"""The programs that the operator's script calls."""
+TOOLS = {"cat": "cat", "grep": "grep", "lsmod": "lsmod", "sh": "bash", "sleep": "sleep"}
+"""The programs that the operator's script calls, and which ones they are here.
+
+The shell is one that becomes the script with `sh -c SCRIPT`. Another one would stay the first process of the container,
+to which the kernel delivers no SIGTERM, and the kubelet would kill the gateway instead of ending it.
+"""
 USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
 """The content of /etc/passwd."""
 
@@ -75,17 +79,14 @@ def make_gateway(tree: Path) -> None:
 
 def make_tools(tree: Path) -> None:
     """Fill the folder with the operator's tools, for a root that has the gateway."""
-    tools = {Path(path) for name in TOOLS if (path := shutil.which(name, path="/usr/bin:/usr/sbin"))}
-    if missing := set(TOOLS) - {tool.name for tool in tools}:
-        sys.exit(f"image_tree.py: {', '.join(sorted(missing))} not found in /usr/bin and /usr/sbin")
-    loaded = {library for tool in tools for library in libraries(tool)}
-    for tool in tools:
-        target = tree / "usr/bin" / tool.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(tool.resolve(), target)
+    (tree / "usr/bin").mkdir(parents=True)
+    tools = {name: Path(shutil.which(program) or sys.exit(f"{program} not found")) for name, program in TOOLS.items()}
+    loaded = {library for tool in tools.values() for library in libraries(tool)}
+    for name, tool in tools.items():
+        shutil.copy2(tool.resolve(), tree / "usr/bin" / name)
     for library in loaded:
         copy(library, tree)
-    copy_licenses((*tools, *loaded), tree)
+    copy_licenses((*tools.values(), *loaded), tree)
 
 
 def libraries(program: Path) -> Iterator[Path]:

@@ -1,5 +1,8 @@
 """Writes the options into the chart, for `docs/options.py`: its values, their schema, and the flags of its container.
 
+It also writes the values into a template. `helm upgrade --reuse-values` from another chart brings the values of that
+one, and leaves the file with ours unread.
+
 A value has the name of the key in the configuration file, which is that of NVIDIA's chart where that has it.
 """
 
@@ -8,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
+
+import yaml
 
 from generated import with_text
 from plugin_gateway.__main__ import PARTS
@@ -18,6 +23,7 @@ from plugin_gateway.adapters.configuration.options import Options
 
 CHART = Path(__file__).parents[1] / "deploy/helm/plugin-gateway"
 VALUES, SCHEMA, TEMPLATE = CHART / "values.yaml", CHART / "values.schema.json", CHART / "templates/_options.tpl"
+DEFAULTS = CHART / "templates/_defaults.tpl"
 BY_HAND = (
     Options.kubelet_dir,
     Options.state_dir,
@@ -78,6 +84,17 @@ def template() -> str:
 """
 
 
+def defaults(page: str) -> str:
+    """Return the template with all values of the chart, as JSON. ``page`` is the file of values."""
+    text = json.dumps(yaml.safe_load(page), indent=1)
+    return f"""\
+{{{{/* Made by `make generate` from values.yaml. */}}}}
+{{{{- define "plugin-gateway.defaults" -}}}}
+{text}
+{{{{- end -}}}}
+"""
+
+
 def _is_text(rule: Schema) -> bool:
     return "string" in str(rule.get("type", "string"))
 
@@ -88,16 +105,17 @@ def _empty(rule: Schema) -> str:
 
 
 def _or_empty(rule: Schema) -> Mapping[str, object]:
-    """Return the schema that also allows the empty value."""
+    """Return the schema that also allows the empty value, and null, which NVIDIA's chart has for every option."""
     if isinstance(words := rule.get("enum"), list):
-        return {"enum": ["", *words]}
-    if "pattern" in rule:
-        return {**rule, "pattern": f"^$|{rule['pattern']}"}
-    return rule if _is_text(rule) else {**rule, "type": [rule["type"], "null"]}
+        return {"enum": ["", *words, None]}
+    types = rule.get("type", "string")
+    more = {"pattern": f"^$|{rule['pattern']}"} if "pattern" in rule else {}
+    return {**rule, "type": [*(types if isinstance(types, list) else [types]), "null"], **more}
 
 
 def main() -> None:
-    """Write all three files."""
+    """Write all four files."""
     VALUES.write_text(values(VALUES.read_text()))
+    DEFAULTS.write_text(defaults(VALUES.read_text()))
     SCHEMA.write_text(schema(SCHEMA.read_text()))
     TEMPLATE.write_text(template())

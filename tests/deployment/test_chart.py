@@ -1,7 +1,5 @@
 """The Helm chart renders what each release takes, refuses what it does not know, and equals the plain manifests."""
 
-import json
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from deployment.chart import CHART, DEPLOY, daemonset, helm, refused, rendered
 from deployment.schemas import RELEASES, api
 from plugin_gateway.adapters.configuration.options import run_options
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-CHART = DEPLOY / "helm" / "plugin-gateway"
-HELM = Path(__file__).parents[2] / "build" / "helm" / "helm"
 EVERYTHING: dict[str, Any] = {
     "image": {"tag": "1.2.3"},
     "imagePullSecrets": [{"name": "secret"}],
@@ -44,36 +40,6 @@ EVERYTHING: dict[str, Any] = {
 }
 NO_API = {"port": 0, "config": {"name": "mine"}, "priorityClassName": ""}
 MONITORED = {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
-
-
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run((str(HELM), *arguments), check=False, timeout=60, capture_output=True, text=True)
-
-
-def refused(folder: Path, values: object) -> str:
-    outcome = helm("template", "x", str(CHART), f"--values={written(folder, values)}")
-    assert outcome.returncode != 0
-    return outcome.stderr
-
-
-def written(folder: Path, values: object) -> Path:
-    path = folder / "values.json"
-    path.write_text(json.dumps(values))
-    return path
-
-
-def rendered(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> list[Any]:
-    outcome = helm(
-        "template", "gpus", str(CHART), f"--namespace={namespace}", f"--kube-version={release}",
-        f"--values={written(folder, values)}",
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stderr
-    return [each for each in yaml.safe_load_all(outcome.stdout) if each is not None]
-
-
-def daemonset(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> Any:
-    (found,) = (each for each in rendered(folder, values, release, namespace) if each["kind"] == "DaemonSet")
-    return found
 
 
 def test_its_version_is_that_of_the_project() -> None:
@@ -416,7 +382,7 @@ def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
         ({"kubeletVersion": "1.37.2"}, "kubeletVersion"),
         ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
         ({"migStrategy": "both"}, "migStrategy"),
-        ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),
+        ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the three"),
         ({"podMonitor": {"enabled": True}, "port": 0}, "podMonitor.enabled needs a port"),
     ],
 )

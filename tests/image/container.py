@@ -107,11 +107,15 @@ async def running(
 
 
 async def container_of(
-    bundle: Path, *command: str, mounts: Sequence[Mount] = (), environment: Mapping[str, str] | None = None
+    bundle: Path,
+    *command: str,
+    mounts: Sequence[Mount] = (),
+    environment: Mapping[str, str] | None = None,
+    rootfs: Path = ROOTFS,
 ) -> tuple[int | None, str, str]:
     """Run another program of the image to its end, and return its exit status, output and errors."""
     bundle.mkdir()
-    configuration = _configuration(command, ROOTFS, mounts, environment or {}, 0)
+    configuration = _configuration(command, rootfs, mounts, environment or {}, 0)
     (bundle / "config.json").write_text(json.dumps(configuration))
     name = f"plugin-gateway-{os.getpid()}-{next(_numbers)}"
     child = await asyncio.create_subprocess_exec(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
@@ -32,7 +33,7 @@ done
 set -o allexport
 cat {READY}/driver-ready
 . {READY}/driver-ready
-if lsmod | grep -q '^gdrdrv'; then
+if lsmod 2>&1 | grep -q '^gdrdrv'; then
     GDRCOPY_ENABLED=true
 fi
 exec nvidia-device-plugin
@@ -133,6 +134,9 @@ async def test_the_operators_script_starts_it_to_ready(kubelet_dir: Path, driver
         container = await kubelet.allocate(RESOURCE, 2, pod="p")
         assert container.environment == {"NVIDIA_VISIBLE_DEVICES": ",".join(sorted(container.ids))}
         assert {f"{driver.root}/dev/nvidiactl"} <= {host for host, _ in container.device_nodes.values()}
+        process.send(signal.SIGTERM)
+        assert await process.ended(limit=5) == 0, "the shell does not keep the signal"
+        assert process.events()[-1] == "stopped"
 
 
 def test_the_tools_are_in_the_operators_image_alone() -> None:
@@ -141,7 +145,14 @@ def test_the_tools_are_in_the_operators_image_alone() -> None:
     assert tools <= there
     assert not tools & {path.name for path in (ROOTFS / "usr/bin").iterdir()}
     licensed = {path.parent.name for path in (OPERATOR_ROOTFS / "usr/share/doc").glob("*/copyright")}
-    assert {"coreutils", "dash", "grep", "kmod"} <= licensed
+    assert {"bash", "coreutils", "grep", "libkmod2"} <= licensed  # that of kmod is a link to the last
+
+
+@pytest.mark.parametrize("command", [("lsmod", "--version"), ("grep", "--version"), ("cat", "--version")])
+async def test_a_tool_finds_its_libraries(command: Sequence[str], tmp_path: Path) -> None:
+    ended, out, errors = await container_of(tmp_path / "bundle", *command, rootfs=OPERATOR_ROOTFS)
+    assert (ended, errors) == (0, "")
+    assert out
 
 
 async def test_config_manager_links_the_configuration_once(tmp_path: Path) -> None:

@@ -58,21 +58,21 @@ def test_mounts_that_are_not_known_are_no_reason_to_warn(name: str) -> None:
     assert lost_with(Path("/run") / name, POD, 1, "/nowhere/mountinfo") is None
 
 
+@pytest.mark.parametrize("lost", ["container", None])
 async def test_the_log_says_it_once_and_the_status_has_it(
-    state_dir: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    lost: str | None, state_dir: Path, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = "health is not kept over a restart, the state directory is no folder of the host"
-    for lost in ("container", None):
-        monkeypatch.setattr(state_folder, "lost_with", lambda _, lost=lost: lost)
-        counter = DeviceCounter(state_dir, "GPU", Given(None, "default"), lambda *_: None)
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(counter.run())
-            await until(lambda counter=counter: counter.status().file_system is not None, "the look at the mounts")
-            await until(lambda counter=counter, lost=lost: counter.status().lost_with == lost, "what is lost")
-            await asyncio.sleep(0.1)
-            task.cancel()
-    (line,) = (line for line in told if line["event"] == event)
-    assert (line["level"], line["state_dir"], line["lost_with"]) == ("warning", str(state_dir), "container")
+    monkeypatch.setattr(state_folder, "lost_with", lambda _: lost)
+    counter = DeviceCounter(state_dir, "GPU", Given(None, "default"), lambda *_: None)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(counter.run())
+        await until(lambda: counter.status().file_system is not None, "the look at the mounts")
+        await asyncio.sleep(0.1)
+        assert counter.status().lost_with == lost
+        task.cancel()
+    lines = [(line["level"], line["state_dir"], line["lost_with"]) for line in told if line["event"] == event]
+    assert lines == ([("warning", str(state_dir), lost)] if lost else [])
 
 
 def status(kubelet_dir: Path, lost: str | None) -> dict[str, Any]:
