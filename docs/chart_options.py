@@ -17,8 +17,9 @@ import yaml
 from generated import with_text
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration.folder_options import FolderOptions
 from plugin_gateway.adapters.configuration.kinds import Schema
-from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.option import Option, options_of
 from plugin_gateway.adapters.configuration.options import Options
 
 CHART = Path(__file__).parents[1] / "deploy/helm/plugin-gateway"
@@ -32,6 +33,7 @@ BY_HAND = (
     Options.listen,
     Options.config_file,
     Options.watch_config,
+    *options_of(FolderOptions),
     Options.node_name,
 )
 """Options that follow from what the chart mounts, serves or asks Kubernetes for. The chart is written for them."""

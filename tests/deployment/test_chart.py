@@ -38,7 +38,7 @@ EVERYTHING: dict[str, Any] = {
     "podSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
     "affinity": {"nodeAffinity": {}},
 }
-NO_API = {"port": 0, "config": {"name": "mine"}, "priorityClassName": ""}
+NO_API = {"port": 0, "config": {"name": "mine", "use": "config.yaml"}, "priorityClassName": ""}
 MONITORED = {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
 
 
@@ -54,7 +54,7 @@ def test_nothing_is_to_be_said_against_the_chart() -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("values", [{}, EVERYTHING, NO_API])
+@pytest.mark.parametrize("values", [{}, EVERYTHING, NO_API, {"config": {"map": {"default": "version: v1"}}}])
 @pytest.mark.parametrize("namespace", ["kube-system", "gpus"])
 def test_what_it_renders_is_taken(values: object, release: str, namespace: str, tmp_path: Path) -> None:
     objects = rendered(tmp_path, values, release, namespace)
@@ -113,6 +113,10 @@ def test_the_priority_is_what_the_release_heeds(
         ({"kubernetesEvents": True}, {("events", "create"), ("events", "patch")}),
         ({"nodeCondition": "GpuProblem"}, {("nodes/status", "patch")}),
         (EVERYTHING, {("events", "create"), ("events", "patch"), ("nodes/status", "patch")}),
+        ({"config": {"file": {"version": "v1"}, "watch": True}}, None),
+        ({"config": {"name": "mine"}}, {("nodes", "get"), ("nodes", "watch")}),
+        ({"config": {"map": {"a": "version: v1"}}}, {("nodes", "get"), ("nodes", "watch")}),
+        (NO_API, None),
     ],
 )
 def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
@@ -159,16 +163,13 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
 
 
-@pytest.mark.parametrize("values", [{"file": {"version": "v1"}}, {"name": "mine"}])
 @pytest.mark.parametrize("watch", [False, True])
-def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(
-    values: dict[str, object], watch: bool, tmp_path: Path
-) -> None:
-    template = daemonset(tmp_path, {"config": {**values, "watch": watch}})["spec"]["template"]
+def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(watch: bool, tmp_path: Path) -> None:
+    template = daemonset(tmp_path, {"config": {"file": {"version": "v1"}, "watch": watch}})["spec"]["template"]
     (container,) = template["spec"]["containers"]
     assert ("--watch-config" in container["args"]) is watch
     annotations = template["metadata"].get("annotations", {})
-    assert ("checksum/config" in annotations) is ("file" in values and not watch)
+    assert ("checksum/config" in annotations) is not watch
     (mount,) = (each for each in container["volumeMounts"] if each["name"] == "config")
     assert "subPath" not in mount, "the kubelet never renews a file that is mounted so"
 
@@ -295,6 +296,7 @@ POD_RESOURCES = "/var/lib/kubelet/pod-resources"
         {"migStrategy": "mixed"},
         {"resourceName": "nvidia.com/h100"},
         {"config": {"name": "own"}},
+        {"config": {"map": {"a": "version: v1"}}},
         {"config": {"file": {"version": "v1", "resources": {"gpus": [{"pattern": "*", "name": "h100"}]}}}},
         {"config": {"file": {"version": "v1", "sharing": {"timeSlicing": {}}}}},
     ],

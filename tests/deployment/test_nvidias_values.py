@@ -99,11 +99,14 @@ def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
         ({"devicePlugin": {"enabled": False}}, "devicePlugin.enabled is false"),
         ({"componentSelectorLabels": {"enabled": True}}, "componentSelectorLabels.enabled"),
         ({"deviceDiscoveryStrategy": "tegra"}, "deviceDiscoveryStrategy is tegra"),
-        ({"config": {"name": "a", "map": {"b": SHARED}}}, "config.file, config.name and config.map: one of the three"),
+        ({"config": {"name": "a", "map": {"b": SHARED}}}, "config.file, config.map and config.name: one of the three"),
         ({"config": {"map": {"a": SHARED, "b": MIXED}}}, "a node without the label gets none of a, b"),
         ({"config": {"map": {"a": SHARED}, "fallbackStrategies": ["named"]}}, "gets none of a"),
-        ({"config": {"map": {"a": SHARED}, "default": "b"}}, "config.default is b, and config.map has a"),
-        ({"config": {"map": {"a": "{"}}}, "config.map.a is no YAML"),
+        (
+            {"config": {"map": {"a": SHARED}, "default": "b"}},
+            "config.map has no file b, which config.default or config.use names",
+        ),
+        ({"config": {"map": {"a": "{"}}}, "config.map.a is not YAML"),
         ({"config": {"map": {"a": MPS}}}, "config.map.a has sharing.mps: this chart runs no MPS control daemon"),
         ({"config": {"map": {"a": SHARED}, "fallbackStrategies": ["first"]}}, "fallbackStrategies"),
         ({"namespace": "gpus"}, "namespace"),
@@ -131,44 +134,17 @@ def test_names_of_objects_are_those_that_are_asked_for(tmp_path: Path) -> None:
     assert labels.items() >= {"team": "ml", "app.kubernetes.io/instance": "gpus"}.items()
     (binding,) = (each for each in objects if each["kind"] == "ClusterRoleBinding")
     assert binding["subjects"][0]["namespace"] == "gpus"
+    assert {each["metadata"]["name"] for each in objects} == {"nvidia-device-plugin"}
 
 
 def test_each_node_gets_the_file_that_its_label_names(tmp_path: Path) -> None:
-    values = {**V0_20, **REAL["machines that differ"], **OWN_IMAGE}
-    objects = rendered(tmp_path, values)
-    (config,) = (each for each in objects if each["kind"] == "ConfigMap")
-    assert config["metadata"]["name"] == "nvidia-device-plugin-configs"
-    assert config["data"] == {"shared": SHARED, "mixed": MIXED}
-    spec = spec_of(tmp_path, values)
-    (first,) = spec["initContainers"]
-    environment = {each["name"]: each.get("value") for each in first["env"]}
-    assert (first["command"], environment) == (
-        ["config-manager"],
-        {
-            "ONESHOT": "true",
-            "NODE_NAME": None,
-            "CONFIG_FILE_SRCDIR": "/available-configs",
-            "CONFIG_FILE_DST": "/config/config.yaml",
-            "DEFAULT_CONFIG": "shared",
-            "FALLBACK_STRATEGIES": "named,single",
-        },
-    )
-    (role,) = (each for each in objects if each["kind"] == "ClusterRole")
-    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]
-    assert spec["automountServiceAccountToken"] is True
-    (container,) = spec["containers"]
-    assert "--config-file=/config/config.yaml" in container["args"]
-    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
-    sources = {each["name"]: each for each in spec["volumes"]}
-    assert sources[mounts["/available-configs"]]["configMap"]["name"] == "nvidia-device-plugin-configs"
-    assert sources[mounts["/config"]]["emptyDir"] == {}
+    values = {**V0_20, **REAL["machines that differ"]}
+    container = container_of(tmp_path, values)
+    chosen = {"--config-dir=/config", "--config-default=shared", "--config-fallback-strategies=named,single"}
+    assert chosen <= set(container["args"])
     assert container["securityContext"]["capabilities"]["add"] == ["SYS_ADMIN"], "one of them is for MIG devices"
-
-
-def test_one_file_for_all_nodes_needs_no_api_server(tmp_path: Path) -> None:
-    spec = daemonset(tmp_path, {"config": {"name": "own"}})["spec"]["template"]["spec"]
-    assert "initContainers" not in spec
-    assert spec["automountServiceAccountToken"] is False
+    (config,) = (each for each in rendered(tmp_path, {**values, **OWN_IMAGE}) if each["kind"] == "ConfigMap")
+    assert config["data"] == {"shared": SHARED, "mixed": MIXED}
 
 
 def test_a_driver_root_is_mounted_where_it_is_given(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The image stands in for NVIDIA's: its names, its environment, and what the GPU operator's script calls."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from harness.process import Process
 from image.build import OPERATOR_ROOTFS, ROOTFS
 from image.container import KUBELET_DIR, Mount, container_of, running
 from plugin_gateway.adapters.cluster.kubernetes_api import SERVICE_ACCOUNT
+from plugin_gateway.adapters.configuration.folder_options import LABEL
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 NOT_KEPT = "health is not kept over a restart, the state directory is no folder of the host"
@@ -161,7 +161,7 @@ async def test_config_manager_links_the_configuration_once(tmp_path: Path) -> No
     config.mkdir()
     (configs / "first").write_text("version: v1\n")
     with api_server(tmp_path / "account") as server:
-        server.words = json.dumps({"metadata": {"labels": {"nvidia.com/device-plugin.config": "first"}}}).encode()
+        server.node.label(**{LABEL.replace("/", "__"): "first"})
         ended, out, errors = await container_of(
             tmp_path / "bundle", "config-manager",
             mounts=(
@@ -180,7 +180,8 @@ async def test_config_manager_links_the_configuration_once(tmp_path: Path) -> No
                 "FALLBACK_STRATEGIES": "named,single",
             },
         )  # fmt: skip
-    assert (ended, out, errors) == (0, "/config/config.yaml leads to /available-configs/first\n", "")
+    assert (ended, errors) == (0, "")
+    assert out == f"/config/config.yaml leads to /available-configs/first: label {LABEL}\n"
     assert str((config / "config.yaml").readlink()) == "/available-configs/first"
 
 

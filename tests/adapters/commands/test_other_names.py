@@ -80,9 +80,7 @@ async def test_the_mps_daemon_ends_with_one_sentence(names: Path) -> None:
 async def test_config_manager_complains_in_one_line(names: Path) -> None:
     status, out, errors = await ended(names / "config-manager", environment={"ONESHOT": "true", "NODE_NAME": ""})
     assert (status, out) == (2, "")
-    assert errors == (
-        "plugin-gateway: environment variable CONFIG_FILE_SRCDIR is empty; config-manager needs it with ONESHOT\n"
-    )
+    assert errors == ("plugin-gateway: environment variable NODE_NAME is empty; config-manager needs it with ONESHOT\n")
 
 
 async def test_as_a_sidecar_config_manager_only_waits_for_its_end(names: Path) -> None:

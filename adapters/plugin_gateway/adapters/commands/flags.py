@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from plugin_gateway.adapters.commands.command_line import Parts
+    from plugin_gateway.adapters.configuration.config_folder import Choose
 
 T = TypeVar("T")
 
@@ -108,9 +109,10 @@ def add_json_flag(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
-def decide_all(given: Mapping[str, GivenFlag], parts: "Parts") -> Decisions:
-    """Return the decisions of flags, environment and file."""
-    return decide(options(parts), given, os.environ, parts.default_health)._replace(backends=parts.backends)
+def decide_all(given: Mapping[str, GivenFlag], parts: "Parts", choose: "Choose | None" = None) -> Decisions:
+    """Return the decisions of flags, environment and file. ``choose`` is for `decide`."""
+    decisions = decide(options(parts), given, os.environ, parts.default_health, choose=choose)
+    return decisions._replace(backends=parts.backends)
 
 
 def decide_flag(parsed: "Namespace", option: Option[T]) -> T:

@@ -189,6 +189,8 @@ def _head(status: Status) -> list[str]:
         lines += [conflict.what, f"  -> {conflict.todo}"]
     if status.configuration_problem:
         lines.append(f"configuration refused, an older one is in force: {status.configuration_problem}")
+    if status.label_problem:
+        lines.append(f"the label of the node that chooses the configuration cannot be read: {status.label_problem}")
     if file is not None and file.changed:
         lines.append(
             f"the configuration file {file.path} was changed after it was read; plugin-gateway reload reads it again"

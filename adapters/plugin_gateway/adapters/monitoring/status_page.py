@@ -46,6 +46,7 @@ def _problems(status: Status) -> Sequence[str]:
             for what, problem in _driver_problems(driver)
         ),
         ("the configuration file", status.configuration_problem),
+        ("the label of the node that chooses the configuration", status.label_problem),
         ("devices are missing", status.device_count.problem),
         ("health is not kept over a restart", _lost(status.device_count)),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),

@@ -45,11 +45,15 @@
  "compatWithCPUManager": null,
  "config": {
   "file": {},
-  "name": "",
+  "watch": false,
   "map": {},
+  "name": "",
   "default": "",
-  "fallbackStrategies": null,
-  "watch": false
+  "fallbackStrategies": [
+   "named",
+   "single"
+  ],
+  "use": ""
  },
  "kubeletDevicePluginsDir": "/var/lib/kubelet/device-plugins",
  "stateDir": "/run/plugin-gateway",

@@ -43,7 +43,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "plugin-gateway.needsApi" -}}
-{{- if or .Values.kubernetesEvents .Values.nodeCondition (include "plugin-gateway.byLabel" .) -}}yes{{- end -}}
+{{- if or .Values.kubernetesEvents .Values.nodeCondition (include "plugin-gateway.followsLabel" .) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Each node uses one file of a folder. */}}
+{{- define "plugin-gateway.hasFolder" -}}
+{{- if or .Values.config.map .Values.config.name -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The label of the node says which one. */}}
+{{- define "plugin-gateway.followsLabel" -}}
+{{- if and (include "plugin-gateway.hasFolder" .) (not .Values.config.use) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The key `flags` of all configuration files that the values have, as JSON. */}}
+{{- define "plugin-gateway.flagsOfFiles" -}}
+{{- $all := list (get (.Values.config.file | default dict) "flags" | default dict) -}}
+{{- range $name, $file := .Values.config.map -}}
+{{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
+{{- if hasKey $content "Error" -}}
+{{- fail (printf "config.map.%s is not YAML: %s" $name (get $content "Error")) -}}
+{{- end -}}
+{{- $all = append $all (get $content "flags" | default dict) -}}
+{{- end -}}
+{{- toJson $all -}}
 {{- end -}}
 
 {{- define "plugin-gateway.makesAccount" -}}
@@ -64,35 +87,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if or .Values.hostNetwork .Values.devicePlugin.enableHostNetwork -}}yes{{- end -}}
 {{- end -}}
 
-{{/* Whether the label of a node chooses its configuration. */}}
-{{- define "plugin-gateway.byLabel" -}}
-{{- $config := .Values.config -}}
-{{- if or $config.map (and $config.name (or $config.default $config.fallbackStrategies)) -}}yes{{- end -}}
-{{- end -}}
-
-{{/* The files of config.map, by name. */}}
-{{- define "plugin-gateway.files" -}}
-{{- $files := dict -}}
-{{- range $name, $text := .Values.config.map -}}
-{{- $_ := set $files $name (kindIs "string" $text | ternary ($text | toString | fromYaml) $text) -}}
-{{- end -}}
-{{- toJson $files -}}
-{{- end -}}
-
-{{/*
-The rights to see MIG devices. Where one ConfigMap that exists already has one file, its strategy has to be given as a value,
-too. One with several files may have any, as in NVIDIA's chart.
-*/}}
+{{/* The rights to see MIG devices. The strategy of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.needsMig" -}}
-{{- $own := dig "flags" "migStrategy" "" (.Values.config.file | default dict) -}}
-{{- $strategies := list (coalesce .Values.migStrategy $own "none") -}}
+{{- $asked := list .Values.migStrategy -}}
 {{- if not .Values.migStrategy -}}
-{{- range $name, $file := include "plugin-gateway.files" . | fromJson -}}
-{{- $strategies = append $strategies ((($file).flags).migStrategy | default "none") -}}
+{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
+{{- $asked = append $asked (get . "migStrategy") -}}
 {{- end -}}
-{{- if and .Values.config.name (include "plugin-gateway.byLabel" .) -}}{{- $strategies = append $strategies "any" -}}{{- end -}}
 {{- end -}}
-{{- if without $strategies "none" -}}yes{{- end -}}
+{{- if without ($asked | compact) "none" -}}yes{{- end -}}
 {{- end -}}
 
 {{- define "plugin-gateway.mountsDriverRoot" -}}
@@ -157,14 +160,18 @@ too. One with several files may have any, as in NVIDIA's chart.
 
 {{/* The folder of the MPS control daemon. That of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.mpsRoot" -}}
-{{- default (dig "flags" "mpsRoot" "" (.Values.config.file | default dict)) .Values.mpsRoot -}}
+{{- $roots := list .Values.mpsRoot -}}
+{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
+{{- $roots = append $roots (get . "mpsRoot") -}}
+{{- end -}}
+{{- first (append ($roots | compact) "") -}}
 {{- end -}}
 
 {{/* Kubelets have it by default from 1.15 on. Without the folder the pod would not start. */}}
 {{- define "plugin-gateway.mountsPodResources" -}}
 {{- if kindIs "invalid" .Values.mountPodResources -}}
 {{- $file := .Values.config.file | default dict -}}
-{{- $decides := or .Values.config.name .Values.config.map .Values.resourceName $file.resources $file.sharing (include "plugin-gateway.needsMig" .) -}}
+{{- $decides := or (include "plugin-gateway.hasFolder" .) .Values.resourceName $file.resources $file.sharing (include "plugin-gateway.needsMig" .) -}}
 {{- if and $decides (semverCompare ">=1.15.0-0" .Capabilities.KubeVersion.Version) -}}yes{{- end -}}
 {{- else if .Values.mountPodResources -}}yes{{- end -}}
 {{- end -}}
@@ -172,9 +179,7 @@ too. One with several files may have any, as in NVIDIA's chart.
 {{- define "plugin-gateway.configMap" -}}
 {{- if .Values.config.name -}}
 {{- .Values.config.name -}}
-{{- else if .Values.config.map -}}
-{{- include "plugin-gateway.fullname" . -}}-configs
-{{- else if .Values.config.file -}}
+{{- else if or .Values.config.file .Values.config.map -}}
 {{- include "plugin-gateway.fullname" . -}}
 {{- end -}}
 {{- end -}}

@@ -51,24 +51,15 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- end -}}
 
 {{- define "plugin-gateway.refuseConfig" -}}
-{{- $config := .Values.config -}}
-{{- if gt (len (compact (list (empty $config.file | ternary "" "file") ($config.name | default "") (empty $config.map | ternary "" "map")))) 1 -}}
-{{- fail "config.file, config.name and config.map: one of the three" -}}
-{{- end -}}
-{{- $files := include "plugin-gateway.files" . | fromJson -}}
+{{- $files := .Values.config.map -}}
 {{- range $name, $file := $files -}}
-{{- if $file.Error -}}
-{{- fail (printf "config.map.%s is no YAML: %s" $name $file.Error) -}}
-{{- end -}}
-{{- if and (($file.sharing).mps) (not $.Values.mpsRoot) -}}
+{{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
+{{- if and (($content.sharing).mps) (not (include "plugin-gateway.mpsRoot" $)) -}}
 {{- fail (printf "config.map.%s has sharing.mps: this chart runs no MPS control daemon, and an upgrade from NVIDIA's chart removes the one that runs. Run it by deploy/examples/mps-control-daemon with NVIDIA's image, and set mpsRoot" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if and $config.default $config.map (not (hasKey $files $config.default)) -}}
-{{- fail (printf "config.default is %s, and config.map has %s" $config.default (keys $files | sortAlpha | join ", ")) -}}
-{{- end -}}
-{{- if and $config.map (not $config.default) -}}
-{{- $strategies := $config.fallbackStrategies | default (list "named" "single") -}}
+{{- if and $files (not .Values.config.default) (not .Values.config.use) -}}
+{{- $strategies := .Values.config.fallbackStrategies | default (list "named" "single") -}}
 {{- $named := and (has "named" $strategies) (hasKey $files "default") -}}
 {{- $single := and (has "single" $strategies) (eq (len $files) 1) -}}
 {{- if not (or $named $single (has "empty" $strategies)) -}}
