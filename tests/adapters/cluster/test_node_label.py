@@ -1,6 +1,7 @@
 """The label of the own node is followed over real TLS, with few calls, and through everything that can go wrong."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -85,6 +86,22 @@ async def test_the_ends_of_watches_are_spread_over_five_minutes(server: ApiServe
     ends = [int(watch["timeoutSeconds"][0]) for watch in server.node.watches]
     assert all(300 <= each <= 600 for each in ends)
     assert len(set(ends)) > 1
+
+
+async def test_the_first_call_comes_within_ten_seconds_at_random(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def least(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr(node_label, "START_JITTER", 10.0)
+    monkeypatch.setattr(random, "uniform", least)
+    async with following(of(server)):
+        await until(lambda: len(server.node.watches) == 1, "a watch")
+    assert drawn == [(0, 10), (300, 600)]
 
 
 async def test_a_change_between_two_watches_is_not_lost(server: ApiServer) -> None:

@@ -23,7 +23,7 @@ MIN_RETRY, MAX_RETRY = 1.0, 60.0
 """Seconds between two attempts; the pause doubles after each error."""
 SHORT_WATCH = 30.0
 """Seconds. A watch that ends earlier counts as an error, so that the node is not read over and over."""
-METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """Asks for the metadata alone. API servers before 1.15 do not know this form, and send the whole node."""
 
 

@@ -47,15 +47,15 @@ def choose_as_kept(folder: Path, options: Options) -> Chosen:
     Raises:
         InvalidValueError: as for `choose_file`.
     """
-    return choose_file(folder, options, None if options.config_name else kept_label(options.state_dir))
+    return choose_file(folder, options, None if options.config_name else kept_label(options))
 
 
-def kept_label(state_dir: Path) -> str | None:
+def kept_label(options: Options) -> str | None:
     """Return the value that the label of the node had when it was read last. None if that is not known."""
     try:
-        with (state_dir / LABEL_FILE).open("rb") as file:
+        with (options.state_dir / LABEL_FILE).open("rb") as file:
             kept = json.loads(file.read(_MAX_LABEL_FILE))
-        value = kept["label"]
+        value = kept["value"] if kept["label"] == options.config_label else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else None

@@ -11,7 +11,6 @@ import pytest
 from harness.api_server import ApiServer, api_server
 from harness.node import RESOURCE, until
 from harness.process import Process, run_to_end, started
-from plugin_gateway.adapters.configuration.config_folder import kept_label
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 LABEL = "nvidia.com/device-plugin.config"
@@ -87,6 +86,18 @@ async def node(
 
 async def offers(kubelet: FakeKubelet, resource: str, number: int) -> None:
     await kubelet.wait_for(lambda: kubelet.allocatable(resource) == number, timeout=20, what=f"{number} {resource}")
+
+
+def kept(state_dir: Path) -> object:
+    try:
+        return json.loads((state_dir / "node-label.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def kept_value(state_dir: Path) -> object:
+    found = kept(state_dir)
+    return found.get("value") if isinstance(found, dict) else None
 
 
 async def status() -> dict[str, object]:
@@ -210,11 +221,53 @@ async def test_the_files_of_the_state_directory_may_say_anything(
     kubelet_dir: Path, folder: Folder, server: ApiServer, state_dir: Path
 ) -> None:
     state_dir.mkdir(exist_ok=True)
-    for text in ("", "[]", '{"label": 3}', '{"label": "\\u001b[31m/../x"}'):
+    key = f'"label": "{LABEL}"'
+    for text in ("", "[]", f'{{{key}, "value": 3}}', f'{{{key}, "value": "\\u001b[31m/../x"}}'):
         (state_dir / "node-label.json").write_text(text)
         (state_dir / "last-good-configuration.yaml").write_text(DEBUG)
         async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server):
             await offers(kubelet, RESOURCE, 2)
-            await until(lambda: kept_label(state_dir) == "", "the label of the node", 10)
-    assert json.loads((state_dir / "node-label.json").read_text()) == {"version": 1, "label": ""}
+            await until(lambda: kept_value(state_dir) == "", "the label of the node", 10)
+    assert kept(state_dir) == {"version": 1, "label": LABEL, "value": ""}
     assert (state_dir / "last-good-configuration.yaml").read_text() == PLAIN
+
+
+async def test_what_another_label_said_is_not_taken_for_this_one(
+    kubelet_dir: Path, folder: Folder, server: ApiServer, state_dir: Path
+) -> None:
+    state_dir.mkdir()
+    (state_dir / "node-label.json").write_text('{"version": 1, "label": "other", "value": "shared"}')
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server, jitter=60):
+        await offers(kubelet, RESOURCE, 2)
+
+
+RENAMED = "version: v1\nresources: {gpus: [{pattern: '*', name: h100}]}\n"
+POD = "5b8a1a60-9f9d-4c46-8cf0-3c1e7f7a2d10"
+
+
+async def test_a_gpu_that_a_pod_holds_is_not_given_out_in_the_form_of_another_label(
+    kubelet_dir: Path, folder: Folder, server: ApiServer
+) -> None:
+    folder.write(default=PLAIN, renamed=RENAMED)
+    folder_of_pod = kubelet_dir.parent / "pods" / POD
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server) as process:
+        await offers(kubelet, RESOURCE, 2)
+        held, free = sorted(kubelet.devices(RESOURCE))
+        await kubelet.allocate(RESOURCE, pod=POD, container="main", ids=[held])
+        folder_of_pod.mkdir(parents=True)
+        server.node.label(**{"nvidia_com__device-plugin_config": "renamed"})
+        await kubelet.wait_for(
+            lambda: kubelet.devices("nvidia.com/h100") == {held: "Unhealthy", free: "Healthy"},
+            timeout=20,
+            what="the free GPU alone",
+        )
+        assert "configuration changed" in process.events()
+        listed = [dict(sent.devices) for sent in kubelet.lists if sent.resource == "nvidia.com/h100"]
+        assert all(each.get(held, "Unhealthy") == "Unhealthy" for each in listed)
+        await kubelet.remove(POD)
+        folder_of_pod.rmdir()
+        await kubelet.wait_for(
+            lambda: kubelet.devices("nvidia.com/h100") == {held: "Healthy", free: "Healthy"},
+            timeout=30,
+            what="both GPUs",
+        )

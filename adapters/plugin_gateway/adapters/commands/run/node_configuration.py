@@ -82,9 +82,9 @@ class NodeConfiguration:
 
     def begin(self) -> None:
         """Find out what the label says. Waits for the API server, for a limited time, if nothing is kept."""
-        if self._follower is None:
+        if self._follower is None or self._options.config_file is not None:  # `decide` refuses both together
             return
-        self._label = kept_label(self._options.state_dir)
+        self._label = kept_label(self._options)
         if self._label is None and self._options.node_name:
             self._label = asyncio.run(self._follower.ask_within(ASK_TIME))
             if self._label is None:
@@ -177,10 +177,11 @@ class NodeConfiguration:
         """Write what is not there yet."""
         from plugin_gateway.adapters.gateway import state_file  # noqa: PLC0415 - after the start
 
-        state_dir, label = self._options.state_dir, self._label
+        state_dir, value = self._options.state_dir, self._label
         try:
-            if label is not None and label != kept_label(state_dir):
-                state_file.write(state_dir / LABEL_FILE, {"version": VERSION, "label": label})
+            if value is not None and value != kept_label(self._options):
+                label = {"version": VERSION, "label": self._options.config_label, "value": value}
+                state_file.write(state_dir / LABEL_FILE, label)
             if self._good is not None and self._good != _read(self._copy):
                 state_file.replace(self._copy, self._good)
         except OSError as error:
