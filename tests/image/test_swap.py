@@ -75,7 +75,7 @@ async def swapped(
     async with running(
         folder / f"bundle-{next(_numbers)}",
         mounts=[*needed, *mounts],
-        environment={**driver.environment, "DRIVER_ROOT_CTR_PATH": "/driver-root", **environment},
+        environment={**driver.environment, **environment},
         command=command,
         rootfs=rootfs,
     ) as process:

@@ -1,6 +1,7 @@
 """Makes flags from the table of options, and decides the options of a sub-command."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.config_folder import Choose
 
 T = TypeVar("T")
+NVIDIAS_PROGRAM = "nvidia-device-plugin"
+"""The name of NVIDIA's executable."""
 
 
 def add_options(parser: "ArgumentParser", options: Sequence[Option[object]]) -> None:
@@ -94,9 +97,14 @@ def given_flags(options: Sequence[Option[object]], parsed: "Namespace") -> Mappi
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
 
 
-def options(parts: "Parts") -> tuple[Option[object], ...]:
-    """Return the options of ``run``."""
-    return run_options(tuple(api_versions()), parts.parse_backend)
+def options(parts: "Parts", program: str | None = None) -> tuple[Option[object], ...]:
+    """Return the options of ``run``, as they are for a program that was called by the name of this one."""
+    found = run_options(tuple(api_versions()), parts.parse_backend)
+    if (sys.argv[0] if program is None else program).rpartition("/")[2] != NVIDIAS_PROGRAM:
+        return found
+    from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias  # noqa: PLC0415 - only for this name
+
+    return with_nvidias(found)
 
 
 def add_run_options(parser: "ArgumentParser", parts: "Parts") -> None:
