@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from plugin_gateway.__main__ import PARTS
+from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration import nvidias_defaults
 from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
@@ -17,8 +20,9 @@ HOST = {"NVIDIA_DRIVER_ROOT": "/run/nvidia/driver"}
 
 
 def decided(mounted: Path, environment: Mapping[str, str], flags: Mapping[str, GivenFlag] | None = None) -> str:
-    options = with_nvidias(OPTIONS, str(mounted))
-    return decide(options, flags or {}, environment, HealthPolicy).options.container_driver_root
+    return decide(
+        with_nvidias(OPTIONS, str(mounted)), flags or {}, environment, HealthPolicy
+    ).options.container_driver_root
 
 
 @pytest.fixture
@@ -37,6 +41,14 @@ def test_a_driver_that_is_mounted_where_nvidias_manifests_do_is_found(
 @pytest.mark.parametrize("name", ["usr/none", "usr"])
 def test_where_nothing_is_mounted_the_library_is_that_of_the_container(name: str, mounted: Path) -> None:
     assert decided(mounted / name, NOTHING) == "/"
+
+
+@pytest.mark.parametrize(("program", "asked"), [("/usr/bin/nvidia-device-plugin", 1), ("/usr/bin/plugin-gateway", 0)])
+def test_they_are_for_nvidias_name_alone(program: str, asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(nvidias_defaults, "with_nvidias", lambda found: calls.append(found) or found)
+    assert options(PARTS, program)
+    assert len(calls) == asked
 
 
 def test_what_is_given_takes_precedence_as_always(mounted: Path, tmp_path: Path) -> None:
