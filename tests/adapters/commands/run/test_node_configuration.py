@@ -185,6 +185,9 @@ async def test_without_an_api_server_the_last_choice_holds_and_without_one_the_d
             await offers(kubelet, RESOURCE, 2)
             await process.wait_for_control()
             assert "503 Service Unavailable" in str((await status())["label_problem"])
+            words = "the label of the node that chooses the configuration cannot be read: GET /api/v1/nodes/node-1: 503"
+            assert words in (await run_to_end("status"))[1]
+            assert f"mend  {words}" in (await run_to_end("doctor"))[1]
             server.status = 200
             await offers(kubelet, RESOURCE, 8)
         server.status = 503
