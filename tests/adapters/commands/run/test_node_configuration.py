@@ -274,3 +274,18 @@ async def test_a_gpu_that_a_pod_holds_is_not_given_out_in_the_form_of_another_la
             timeout=30,
             what="both GPUs",
         )
+
+
+async def test_what_cannot_be_kept_is_said_once_and_costs_nothing_else(
+    kubelet_dir: Path, folder: Folder, server: ApiServer, state_dir: Path
+) -> None:
+    (state_dir / "node-label.json").mkdir(parents=True)
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server) as process:
+        line = await process.wait_for_event("a restart will not know the configuration of the node")
+        assert line["problem"] == f"{state_dir}: Is a directory"
+        await offers(kubelet, RESOURCE, 2)
+        (state_dir / "node-label.json").rmdir()
+        server.node.label(**{"nvidia_com__device-plugin_config": "shared"})
+        await process.wait_for_event("the configuration of the node is kept again")
+        await offers(kubelet, RESOURCE, 8)
+    assert kept_value(state_dir) == "shared"
