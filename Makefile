@@ -37,7 +37,8 @@ test-deployment: $(READY) $(HELM) $(PROMLINT)
 image: $(READY)
 	$(BIN)/python tests/image/build.py
 
-test-image: image
+test-image: $(READY)
+	$(BIN)/python tests/image/build.py operator
 	$(BIN)/python -m pytest --numprocesses 2 -rP tests/image $(PYTEST_ARGS)
 
 # Starts a Kubernetes of one node with eight GPUs, in its own namespaces. The first build takes a quarter of an hour.

@@ -14,7 +14,7 @@ DEPLOY = Path(__file__).resolve().parent
 FOLDER = DEPLOY / "manifests"
 PROJECT = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
 
-_IMAGE = r"(?<=\bplugin-gateway:)\d+\.\d+\.\d+[0-9A-Za-z.-]*(?<![.-])"
+_IMAGE = r"(?<=\bplugin-gateway:)\d+\.\d+\.\d+(?:(?!-operator\b)[0-9A-Za-z.-])*(?<![.-])"
 VERSIONED: Mapping[str, re.Pattern[str]] = {
     "README.md": re.compile(_IMAGE),
     "deploy/Containerfile": re.compile(rf'{_IMAGE}|(?<=\bimage\.version=")[^"]*'),

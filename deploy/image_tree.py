@@ -1,6 +1,7 @@
 """Copies everything that the gateway needs into a folder, which becomes the root of its image.
 
-The image has no shell, no package manager and no other programs. This script runs in the build stage of the image.
+The image has no shell, no package manager and no other programs. With `--tools` another folder gets what the GPU
+operator's script calls, for an image that has these as well. This script runs in the build stages of the image.
 """
 
 import compileall
@@ -26,13 +27,26 @@ from plugin_gateway.__main__ import main
 raise SystemExit(main())
 """
 """The program for `kubectl exec POD -- plugin-gateway status`."""
+NVIDIAS_NAMES = ("nvidia-device-plugin", "config-manager", "mps-control-daemon")
+"""The other names of the program, with which NVIDIA's manifests start it."""
+TOOLS = {"cat": "cat", "grep": "grep", "lsmod": "lsmod", "sh": "bash", "sleep": "sleep"}
+"""The programs that the operator's script calls, and which ones they are here.
+
+The shell is one that becomes the script with `sh -c SCRIPT`. Another one would stay the first process of the container,
+to which the kernel delivers no SIGTERM, and the kubelet would kill the gateway instead of ending it.
+"""
 USERS = "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n"
 """The content of /etc/passwd."""
 
 
 def main() -> None:
-    """Fill the folder that the argument names."""
-    tree = Path(sys.argv[1])
+    """Fill the folder that the last argument names: with the tools after `--tools`, otherwise with the gateway."""
+    make = make_tools if sys.argv[1] == "--tools" else make_gateway
+    make(Path(sys.argv[-1]))
+
+
+def make_gateway(tree: Path) -> None:
+    """Fill the folder with Python, the gateway, and the files that every program expects."""
     python = Path(sys.executable).resolve()
     standard = Path(sysconfig.get_path("stdlib"))
     copy(python, tree)
@@ -40,6 +54,8 @@ def main() -> None:
     command = tree / "usr/bin/plugin-gateway"
     command.write_text(PROGRAM)
     command.chmod(0o755)
+    for name in NVIDIAS_NAMES:
+        (tree / "usr/bin" / name).symlink_to(command.name)
     ignored = shutil.ignore_patterns(*NOT_NEEDED)
     for folder in (standard, APPLICATION):
         shutil.copytree(folder, tree / folder.relative_to("/"), symlinks=True, ignore=ignored)
@@ -59,6 +75,18 @@ def main() -> None:
             stripdir=str(tree),
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
+
+
+def make_tools(tree: Path) -> None:
+    """Fill the folder with the operator's tools, for a root that has the gateway."""
+    (tree / "usr/bin").mkdir(parents=True)
+    tools = {name: Path(shutil.which(program) or sys.exit(f"{program} not found")) for name, program in TOOLS.items()}
+    loaded = {library for tool in tools.values() for library in libraries(tool)}
+    for name, tool in tools.items():
+        shutil.copy2(tool.resolve(), tree / "usr/bin" / name)
+    for library in loaded:
+        copy(library, tree)
+    copy_licenses((*tools.values(), *loaded), tree)
 
 
 def libraries(program: Path) -> Iterator[Path]:

@@ -1,5 +1,8 @@
 """Writes the options into the chart, for `docs/options.py`: its values, their schema, and the flags of its container.
 
+It also writes the values into a template. `helm upgrade --reuse-values` from another chart brings the values of that
+one, and leaves the file with ours unread.
+
 A value has the name of the key in the configuration file, which is that of NVIDIA's chart where that has it.
 """
 
@@ -9,15 +12,19 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+import yaml
+
 from generated import with_text
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration.folder_options import FolderOptions
 from plugin_gateway.adapters.configuration.kinds import Schema
-from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.option import Option, options_of
 from plugin_gateway.adapters.configuration.options import Options
 
 CHART = Path(__file__).parents[1] / "deploy/helm/plugin-gateway"
 VALUES, SCHEMA, TEMPLATE = CHART / "values.yaml", CHART / "values.schema.json", CHART / "templates/_options.tpl"
+DEFAULTS = CHART / "templates/_defaults.tpl"
 BY_HAND = (
     Options.kubelet_dir,
     Options.state_dir,
@@ -26,6 +33,7 @@ BY_HAND = (
     Options.listen,
     Options.config_file,
     Options.watch_config,
+    *options_of(FolderOptions),
     Options.node_name,
 )
 """Options that follow from what the chart mounts, serves or asks Kubernetes for. The chart is written for them."""
@@ -78,6 +86,17 @@ def template() -> str:
 """
 
 
+def defaults(page: str) -> str:
+    """Return the template with all values of the chart, as JSON. ``page`` is the file of values."""
+    text = json.dumps(yaml.safe_load(page), indent=1)
+    return f"""\
+{{{{/* Made by `make generate` from values.yaml. */}}}}
+{{{{- define "plugin-gateway.defaults" -}}}}
+{text}
+{{{{- end -}}}}
+"""
+
+
 def _is_text(rule: Schema) -> bool:
     return "string" in str(rule.get("type", "string"))
 
@@ -88,16 +107,17 @@ def _empty(rule: Schema) -> str:
 
 
 def _or_empty(rule: Schema) -> Mapping[str, object]:
-    """Return the schema that also allows the empty value."""
+    """Return the schema that also allows the empty value, and null, which NVIDIA's chart has for every option."""
     if isinstance(words := rule.get("enum"), list):
-        return {"enum": ["", *words]}
-    if "pattern" in rule:
-        return {**rule, "pattern": f"^$|{rule['pattern']}"}
-    return rule if _is_text(rule) else {**rule, "type": [rule["type"], "null"]}
+        return {"enum": ["", *words, None]}
+    types = rule.get("type", "string")
+    more = {"pattern": f"^$|{rule['pattern']}"} if "pattern" in rule else {}
+    return {**rule, "type": [*(types if isinstance(types, list) else [types]), "null"], **more}
 
 
 def main() -> None:
-    """Write all three files."""
+    """Write all four files."""
     VALUES.write_text(values(VALUES.read_text()))
+    DEFAULTS.write_text(defaults(VALUES.read_text()))
     SCHEMA.write_text(schema(SCHEMA.read_text()))
     TEMPLATE.write_text(template())

@@ -180,7 +180,19 @@ COMMANDS: Mapping[str, Command] = {
     "replay": _command("replay", "play the kubelet's side of a recording again, and tell what differs"),
     "fake-kubelet": _command("fake_kubelet.command", "play the kubelet of a release, to try a device plugin"),
     "demo": _command("demo", "show it all on this machine in a few seconds: no GPU, no Kubernetes"),
+    "config-manager": _command(
+        "config_manager", "stand in for NVIDIA's program: link the configuration that the node's label chooses"
+    ),
+    "mps-control-daemon": _command("mps_control_daemon", "say which image has NVIDIA's program of that name"),
 }
+NAMES: Mapping[str, str] = {
+    "nvidia-device-plugin": "run",
+    "config-manager": "config-manager",
+    "mps-control-daemon": "mps-control-daemon",
+}
+"""The names that the executables have in the image of NVIDIA's plugin, and the sub-command that each of them calls.
+
+So a manifest of NVIDIA's can have our image. It gives no sub-command."""
 
 
 def _version() -> str:
@@ -193,7 +205,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
     # gRPC would write its own lines to standard error. Errors that matter are returned to us, and we log them.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    return run_command_line(COMMANDS, sys.argv[1:] if arguments is None else arguments, _version)
+    return run_command_line(COMMANDS, _arguments() if arguments is None else arguments, _version)
+
+
+def _arguments() -> Sequence[str]:
+    """Return the arguments of this process. Those of a program that we stand in for get the sub-command before them."""
+    given = sys.argv[1:]
+    command = NAMES.get(os.path.basename(sys.argv[0]))  # noqa: PTH119 - a name; pathlib is not imported yet
+    return given if command is None or given[:1] == ["--version"] else [command, *given]
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class Gateway:
     def install(self, **values: Any) -> None:
         """Install the chart, or upgrade it to other values, and wait until it is ready."""
         mounted = {"nvidiaDriverRoot": DRIVER_ROOT, "mountDriverRoot": True}
-        self._install({**mounted, **values}, f"--post-renderer={_post_renderer()}")
+        self._install({**mounted, **values}, f"--post-renderer={post_renderer()}")
 
     def install_released(self, **values: Any) -> None:
         """Install the chart as it is, without the driver root and the stand-in, and wait until it is ready."""
@@ -202,7 +202,7 @@ class Gateway:
         return run(str(HELM), f"--kubeconfig={KUBECONFIG}", SYSTEM, *arguments, limit=2 * LIMIT)
 
 
-def _post_renderer() -> Path:
+def post_renderer() -> Path:
     """Write the program through which Helm passes its manifests, and return its path."""
     script = BUILT / "with-stand-in"
     tests = shlex.quote(os.fspath(PROJECT / "tests"))

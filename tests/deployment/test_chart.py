@@ -1,7 +1,5 @@
 """The Helm chart renders what each release takes, refuses what it does not know, and equals the plain manifests."""
 
-import json
-import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from deployment.chart import CHART, DEPLOY, daemonset, helm, refused, rendered
 from deployment.schemas import RELEASES, api
 from plugin_gateway.adapters.configuration.options import run_options
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-CHART = DEPLOY / "helm" / "plugin-gateway"
-HELM = Path(__file__).parents[2] / "build" / "helm" / "helm"
 EVERYTHING: dict[str, Any] = {
     "image": {"tag": "1.2.3"},
     "imagePullSecrets": [{"name": "secret"}],
@@ -42,38 +38,8 @@ EVERYTHING: dict[str, Any] = {
     "podSecurityContext": {"seLinuxOptions": {"type": "spc_t"}},
     "affinity": {"nodeAffinity": {}},
 }
-NO_API = {"port": 0, "config": {"name": "mine"}, "priorityClassName": ""}
+NO_API = {"port": 0, "config": {"name": "mine", "use": "config.yaml"}, "priorityClassName": ""}
 MONITORED = {"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
-
-
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run((str(HELM), *arguments), check=False, timeout=60, capture_output=True, text=True)
-
-
-def refused(folder: Path, values: object) -> str:
-    outcome = helm("template", "x", str(CHART), f"--values={written(folder, values)}")
-    assert outcome.returncode != 0
-    return outcome.stderr
-
-
-def written(folder: Path, values: object) -> Path:
-    path = folder / "values.json"
-    path.write_text(json.dumps(values))
-    return path
-
-
-def rendered(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> list[Any]:
-    outcome = helm(
-        "template", "gpus", str(CHART), f"--namespace={namespace}", f"--kube-version={release}",
-        f"--values={written(folder, values)}",
-    )  # fmt: skip
-    assert outcome.returncode == 0, outcome.stderr
-    return [each for each in yaml.safe_load_all(outcome.stdout) if each is not None]
-
-
-def daemonset(folder: Path, values: object, release: str = RELEASES[-1], namespace: str = "kube-system") -> Any:
-    (found,) = (each for each in rendered(folder, values, release, namespace) if each["kind"] == "DaemonSet")
-    return found
 
 
 def test_its_version_is_that_of_the_project() -> None:
@@ -88,7 +54,7 @@ def test_nothing_is_to_be_said_against_the_chart() -> None:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("values", [{}, EVERYTHING, NO_API])
+@pytest.mark.parametrize("values", [{}, EVERYTHING, NO_API, {"config": {"map": {"default": "version: v1"}}}])
 @pytest.mark.parametrize("namespace", ["kube-system", "gpus"])
 def test_what_it_renders_is_taken(values: object, release: str, namespace: str, tmp_path: Path) -> None:
     objects = rendered(tmp_path, values, release, namespace)
@@ -147,6 +113,10 @@ def test_the_priority_is_what_the_release_heeds(
         ({"kubernetesEvents": True}, {("events", "create"), ("events", "patch")}),
         ({"nodeCondition": "GpuProblem"}, {("nodes/status", "patch")}),
         (EVERYTHING, {("events", "create"), ("events", "patch"), ("nodes/status", "patch")}),
+        ({"config": {"file": {"version": "v1"}, "watch": True}}, None),
+        ({"config": {"name": "mine"}}, {("nodes", "get"), ("nodes", "watch")}),
+        ({"config": {"map": {"a": "version: v1"}}}, {("nodes", "get"), ("nodes", "watch")}),
+        (NO_API, None),
     ],
 )
 def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(
@@ -193,16 +163,13 @@ def test_every_flag_is_one_that_the_gateway_knows_and_every_value_arrives(tmp_pa
     assert yaml.safe_load(config["data"]["config.yaml"]) == EVERYTHING["config"]["file"]
 
 
-@pytest.mark.parametrize("values", [{"file": {"version": "v1"}}, {"name": "mine"}])
 @pytest.mark.parametrize("watch", [False, True])
-def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(
-    values: dict[str, object], watch: bool, tmp_path: Path
-) -> None:
-    template = daemonset(tmp_path, {"config": {**values, "watch": watch}})["spec"]["template"]
+def test_a_change_of_the_file_rolls_the_pods_or_is_watched_and_never_both(watch: bool, tmp_path: Path) -> None:
+    template = daemonset(tmp_path, {"config": {"file": {"version": "v1"}, "watch": watch}})["spec"]["template"]
     (container,) = template["spec"]["containers"]
     assert ("--watch-config" in container["args"]) is watch
     annotations = template["metadata"].get("annotations", {})
-    assert ("checksum/config" in annotations) is ("file" in values and not watch)
+    assert ("checksum/config" in annotations) is not watch
     (mount,) = (each for each in container["volumeMounts"] if each["name"] == "config")
     assert "subPath" not in mount, "the kubelet never renews a file that is mounted so"
 
@@ -329,6 +296,7 @@ POD_RESOURCES = "/var/lib/kubelet/pod-resources"
         {"migStrategy": "mixed"},
         {"resourceName": "nvidia.com/h100"},
         {"config": {"name": "own"}},
+        {"config": {"map": {"a": "version: v1"}}},
         {"config": {"file": {"version": "v1", "resources": {"gpus": [{"pattern": "*", "name": "h100"}]}}}},
         {"config": {"file": {"version": "v1", "sharing": {"timeSlicing": {}}}}},
     ],
@@ -416,7 +384,7 @@ def test_a_pod_monitor_finds_the_pods(tmp_path: Path) -> None:
         ({"kubeletVersion": "1.37.2"}, "kubeletVersion"),
         ({"kubeletDevicePluginsDir": "relative"}, "kubeletDevicePluginsDir"),
         ({"migStrategy": "both"}, "migStrategy"),
-        ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the two"),
+        ({"config": {"file": {"version": "v1"}, "name": "x"}}, "one of the three"),
         ({"podMonitor": {"enabled": True}, "port": 0}, "podMonitor.enabled needs a port"),
     ],
 )

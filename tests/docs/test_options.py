@@ -41,6 +41,7 @@ def test_a_row_tells_all_about_an_option(cells: str) -> None:
         (chart_options.VALUES, chart_options.values),
         (chart_options.SCHEMA, chart_options.schema),
         (chart_options.TEMPLATE, lambda _: chart_options.template()),
+        (chart_options.DEFAULTS, lambda _: chart_options.defaults(chart_options.VALUES.read_text())),
     ],
 )
 def test_the_chart_has_what_the_table_says(path: Path, made: Callable[[str], str]) -> None:

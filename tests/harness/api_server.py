@@ -1,6 +1,7 @@
-"""A small API server for reports to the cluster: TLS, a token, Events, and the status of a node."""
+"""A small API server: TLS, a token, Events, the status of a node, and the node itself."""
 
 import asyncio
+import contextlib
 import http.server
 import json
 import ssl
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import trustme
 
+from harness.api_node import ApiNode
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
 from plugin_gateway.adapters.cluster.told_states import ToldStates
@@ -40,6 +42,7 @@ class ApiServer:
         self.refused: dict[str, int] = {}
         """The HTTP status of answers to calls for a path that ends so."""
         self.refusals = 0
+        self.node = ApiNode("node-1")
         self.words = json.dumps({"kind": "Status", "message": "words of the server"}).encode()
         """The body of each answer."""
         self.service_account = folder
@@ -86,6 +89,33 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
         do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
 
+        def do_GET(self) -> None:
+            with contextlib.suppress(OSError):  # the client may leave at any time
+                self.answer_get(*self.path.partition("?")[::2])
+
+        def answer_get(self, path: str, query: str) -> None:
+            known = self.headers["Authorization"] == f"Bearer {TOKEN}"
+            status = server.answer_to("watch" if query else path) if known else 401
+            if status < 300 and path not in {server.node.path, "/api/v1/nodes"}:
+                status = 404
+            if status >= 300:
+                server.refusals += 1
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(server.words)
+                return
+            server.node.asked.append((self.path, self.headers["Accept"]))
+            self.protocol_version = "HTTP/1.1"
+            self.close_connection = True
+            self.send_response(status)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for line in server.node.events(query) if query else iter([server.node.answer()]):
+                data = line or b"\n"  # a blank line, so that it is noticed when the client has left
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+                self.wfile.flush()
+            self.wfile.write(b"0\r\n\r\n")
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
             """Log nothing."""
 
@@ -97,6 +127,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
     try:
         yield server
     finally:
+        server.node.close()
         listener.shutdown()
         thread.join(5)
         listener.server_close()

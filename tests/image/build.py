@@ -1,4 +1,7 @@
-"""Builds the image as it is released, on a base of this machine's own, and unpacks it: ``make image``."""
+"""Builds the image as it is released, on a base of this machine's own, and unpacks it: ``make image``.
+
+With the argument `operator` it also builds the image that has what the script of NVIDIA's GPU operator calls.
+"""
 
 import os
 import shutil
@@ -11,6 +14,9 @@ from pathlib import Path
 PROJECT = Path(__file__).parents[2]
 BUILT = PROJECT / "build" / "image"
 BASE, IMAGE = "localhost/plugin-gateway-base", "localhost/plugin-gateway"
+ROOTFS, OPERATOR_ROOTFS = BUILT / "rootfs", BUILT / "operator"
+OPERATOR = "operator"
+"""The target of the Containerfile with the tools, and the tag of its image here."""
 SUITE = "trixie"
 """What `debian:trixie-slim` is made of, the base elsewhere."""
 PACKAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "runc": "runc"}
@@ -31,16 +37,23 @@ def main() -> int:
     BUILT.mkdir(parents=True, exist_ok=True)
     if not buildah("images", "--quiet", "--filter", f"reference={BASE}").strip():
         make_base(BUILT / "base.tar")
+    build(f"{IMAGE}:latest", ROOTFS)
+    if OPERATOR in sys.argv[1:]:
+        build(f"{IMAGE}:{OPERATOR}", OPERATOR_ROOTFS, f"--target={OPERATOR}")
+    return 0
+
+
+def build(name: str, rootfs: Path, *flags: str) -> None:
+    """Build the image of this name, and unpack it into a folder."""
     volumes = [f"--volume={path}:{path}:ro" for path in _FROM_HERE if Path(path).exists()]
     revision = run("git", "-C", str(PROJECT), "rev-parse", "HEAD").strip()
-    with replacing(f"{IMAGE}:latest"):
+    with replacing(name):
         buildah(
-            "build", "--isolation=chroot", "--network=host", *volumes,
+            "build", "--isolation=chroot", "--network=host", *volumes, *flags,
             f"--build-arg=BASE={BASE}", f"--build-arg=REVISION={revision}",
-            f"--file={PROJECT / 'deploy/Containerfile'}", f"--tag={IMAGE}", str(PROJECT),
+            f"--file={PROJECT / 'deploy/Containerfile'}", f"--tag={name}", str(PROJECT),
         )  # fmt: skip
-    unpack(BUILT / "rootfs")
-    return 0
+    unpack(name, rootfs)
 
 
 @contextmanager
@@ -75,9 +88,9 @@ def make_base(archive: Path) -> None:
     archive.unlink()
 
 
-def unpack(rootfs: Path) -> None:
+def unpack(image: str, rootfs: Path) -> None:
     """Make a folder of the image, as a container runtime does."""
-    container = buildah("from", IMAGE).strip()
+    container = buildah("from", image).strip()
     mounted = buildah("mount", container).strip()
     shutil.rmtree(rootfs, ignore_errors=True)
     shutil.copytree(mounted, rootfs, symlinks=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.process import Process
-from image.build import BUILT, IMAGE, buildah
+from image.build import IMAGE, ROOTFS, buildah
 
 KUBELET_DIR, STATE_DIR = "/var/lib/kubelet/device-plugins", "/run/plugin-gateway"
 _numbers = count(1)
@@ -33,22 +33,22 @@ def settings() -> Mapping[str, Any]:
 
 
 def _configuration(
-    arguments: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], user: int
+    command: Sequence[str], rootfs: Path, mounts: Sequence[Mount], environment: Mapping[str, str], user: int
 ) -> Mapping[str, Any]:
-    """Write an OCI bundle's configuration; program and environment are the image's own, and this."""
+    """Write an OCI bundle's configuration; the environment is the image's own, and this."""
     image = settings()
     nothing = dict.fromkeys(("bounding", "effective", "permitted", "inheritable", "ambient"), ())
     return {
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": user, "gid": user},
-            "args": [*image["Entrypoint"], *arguments],
+            "args": command,
             "env": [*image["Env"], *(f"{name}={value}" for name, value in environment.items())],
             "cwd": "/",
             "capabilities": nothing,
             "noNewPrivileges": True,
         },
-        "root": {"path": str(BUILT / "rootfs"), "readonly": True},
+        "root": {"path": str(rootfs), "readonly": True},
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
@@ -73,10 +73,16 @@ async def running(
     mounts: Sequence[Mount] = (),
     environment: Mapping[str, str] | None = None,
     user: int = 0,
+    command: Sequence[str] = (),
+    rootfs: Path = ROOTFS,
 ) -> AsyncIterator[Process]:
-    """Run the gateway in a container, read its log, and end it at the end of the block where it still runs."""
+    """Run the gateway in a container, read its log, and end it at the end of the block where it still runs.
+
+    ``command`` replaces the image's own program and `run`, as `command` in the manifest of a pod does.
+    """
     bundle.mkdir()
-    configuration = _configuration(("run", *arguments), mounts, environment or {}, user)
+    started = [*(command or (*settings()["Entrypoint"], "run")), *arguments]
+    configuration = _configuration(started, rootfs, mounts, environment or {}, user)
     (bundle / "config.json").write_text(json.dumps(configuration))
     name = f"plugin-gateway-{os.getpid()}-{next(_numbers)}"
     child = await asyncio.create_subprocess_exec(
@@ -98,3 +104,29 @@ async def running(
                 await (await asyncio.create_subprocess_exec("runc", "delete", "--force", name)).wait()
                 raise
             await reading
+
+
+async def container_of(
+    bundle: Path,
+    *command: str,
+    mounts: Sequence[Mount] = (),
+    environment: Mapping[str, str] | None = None,
+    rootfs: Path = ROOTFS,
+) -> tuple[int | None, str, str]:
+    """Run another program of the image to its end, and return its exit status, output and errors."""
+    bundle.mkdir()
+    configuration = _configuration(command, rootfs, mounts, environment or {}, 0)
+    (bundle / "config.json").write_text(json.dumps(configuration))
+    name = f"plugin-gateway-{os.getpid()}-{next(_numbers)}"
+    child = await asyncio.create_subprocess_exec(
+        "runc", "run", "--bundle", str(bundle), name,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, errors = await asyncio.wait_for(child.communicate(), 30)
+    except TimeoutError:
+        await (await asyncio.create_subprocess_exec("runc", "delete", "--force", name)).wait()
+        raise
+    return child.returncode, out.decode(), errors.decode()

@@ -15,13 +15,13 @@ from driver.driver import Driver, built
 from harness.api_server import api_server
 from harness.node import RESOURCE, until
 from harness.process import Process
-from image.build import BUILT, PROJECT
+from image.build import PROJECT, ROOTFS
 from image.container import KUBELET_DIR, STATE_DIR, Mount, running, settings
+from plugin_gateway.__main__ import NAMES
 from plugin_gateway.adapters.cluster.kubernetes_api import SERVICE_ACCOUNT
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.releases import RELEASES
 
-ROOTFS = BUILT / "rootfs"
 MIB = 1024 * 1024
 MAX_BYTES, MAX_RSS = 120 * MIB, 64 * MIB
 """The manifest's request of memory is the second."""
@@ -150,7 +150,8 @@ def test_it_is_small_and_has_no_shell() -> None:
     size = sum(path.lstat().st_size for path in ROOTFS.rglob("*") if stat.S_ISREG(path.lstat().st_mode))
     print(f"unpacked: {size / MIB:.1f} MiB")
     assert size < MAX_BYTES
-    assert {path.name for path in (ROOTFS / "usr/bin").iterdir()} == {"plugin-gateway", "python3", "python3.13"}
+    programs = {path.name for path in (ROOTFS / "usr/bin").iterdir()}
+    assert programs == {"plugin-gateway", *NAMES, "python3", "python3.13"}
     assert not list(ROOTFS.rglob("pip"))
     as_somebody_else = [
         path for path in ROOTFS.rglob("*") if path.is_file() and path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)

@@ -32,6 +32,10 @@ ODD = {
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
     "kubelet_version": ("1.9", "1.36", "1.37"),
+    "config_name": ("a", "b", "c"),
+    "config_label": ("a/a", "b/b", "c/c"),
+    "config_default": ("a", "b", "c"),
+    "config_fallback_strategies": ("single", "named", "empty"),
 }
 """What the schema of an option does not show."""
 
@@ -55,7 +59,7 @@ def samples(option: Option[object]) -> tuple[str, str, str]:
 
 NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
 """What some options need beside them."""
-ORDINARY = [option for option in OPTIONS if option.name not in {"config_file", "resource_name"}]
+ORDINARY = [option for option in OPTIONS if option.name not in {"config_file", "config_dir", "resource_name"}]
 IN_FILE = [option for option in OPTIONS if option.key]
 
 

@@ -78,7 +78,8 @@ def test_a_status_without_a_version_is_read_and_written_in_the_form_of_today() -
     assert document["rejected"] == [{**each, "todo": "", "physical": None} for each in OLDER["rejected"]]
     rules = [{**rule, "rule": None} for rule in OLDER["in_force"]["resources"]]
     assert document["in_force"] == {**OLDER["in_force"], "resources": rules}
-    same = OLDER.keys() - {"devices", "absent", "gateway", "driver", "in_force", "rejected"}
+    assert document["device_count"] == {**OLDER["device_count"], "lost_with": None}
+    same = OLDER.keys() - {"devices", "absent", "gateway", "driver", "device_count", "in_force", "rejected"}
     assert {name: document[name] for name in same} == {name: OLDER[name] for name in same}
 
 

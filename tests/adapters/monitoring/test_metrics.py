@@ -4,14 +4,17 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.node import RESOURCE, Node, device, running, until
-from harness.pages import page_of, pages_of, process_status, shown
+from harness.pages import page_of, pages_of, process_status, shown, status_of
 from plugin_gateway.adapters.gateway.health_counters import MAX_TOKENS
-from plugin_gateway.adapters.monitoring.metrics import MAX_DEVICES
+from plugin_gateway.adapters.gateway.status import CountStatus
+from plugin_gateway.adapters.monitoring.metrics import MAX_DEVICES, Metrics
 from plugin_gateway.core.health.changes import Significance
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported
 from plugin_gateway.core.health.policy import family_of, token_of
@@ -173,6 +176,21 @@ async def test_a_refused_configuration_is_counted(kubelet_dir: Path) -> None:
     found = samples((await shown(pages, "/metrics")).body)
     assert found["plugin_gateway_configuration_refused_total", ()] == 2
     assert found["plugin_gateway_configuration_last_reload_successful", ()] == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "kept"),
+    [
+        (CountStatus(), 1),
+        (CountStatus(lost_with="container"), 0),
+        (CountStatus(not_kept="/run/plugin-gateway/known-devices.json: No space left on device"), 0),
+    ],
+)
+async def test_whether_a_restart_knows_the_health_is_a_metric(count: CountStatus, kept: int, kubelet_dir: Path) -> None:
+    node = Node(kubelet_dir)
+    status = replace(status_of(node, process_status()), device_count=count)
+    found = samples(await Metrics(node.gateway, lambda: status).written())
+    assert found["plugin_gateway_state_kept", ()] == kept
 
 
 async def test_the_process_is_measured_as_others_are(kubelet_dir: Path) -> None:

@@ -1,11 +1,12 @@
-"""The two calls of the Kubernetes API that the reports need, with the service account of the pod."""
+"""The few calls of the Kubernetes API that the gateway needs, with the service account of the pod."""
 
 import asyncio
 import errno
 import json
 import os
+import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ TIMEOUT = 10.0
 MAX_ANSWER = 1024 * 1024
 """Bytes."""
 _CHUNK = 64 * 1024
+_KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
+"""Seconds and attempts after which a connection counts as broken that nothing comes over: one minute in all."""
 _SHOWN = 200
 """Characters of the API server's message that an error shows."""
 
@@ -55,6 +58,15 @@ class ApiError(GatewayError):
         return self.status == HTTPStatus.NOT_FOUND
 
 
+class Watcher(NamedTuple):
+    """Who is told of a watch. Neither function waits."""
+
+    opened: Callable[[], None]
+    """Is called when the API server has accepted the watch."""
+    seen: Callable[[Any], None]
+    """Is called with the JSON value of each event."""
+
+
 class _Answer(NamedTuple):
     status: int
     body: bytes
@@ -76,7 +88,7 @@ class KubernetesApi:
         Raises:
             ApiError: it was not created.
         """
-        await self._call("POST", path, "application/json", body)
+        await self._call("POST", path, {"Content-Type": "application/json"}, body)
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Change a part of an object with a strategic merge patch.
@@ -86,47 +98,86 @@ class KubernetesApi:
         Raises:
             ApiError: it was not changed.
         """
-        await self._call("PATCH", path, "application/strategic-merge-patch+json", body)
+        await self._call("PATCH", path, {"Content-Type": "application/strategic-merge-patch+json"}, body)
 
-    async def _call(self, method: str, path: str, content_type: str, body: Mapping[str, Any]) -> None:
-        """Send a request with a JSON body.
+    async def get(self, path: str, accept: str = "application/json") -> Any:
+        """Return the JSON value of an object. ``accept`` is the form that is asked for.
+
+        Raises:
+            ApiError: it could not be read.
+        """
+        try:
+            return parse((await self._call("GET", path, {"Accept": accept})).body)
+        except ValueError as error:
+            raise ApiError(f"GET {path}: the answer is not JSON") from error
+
+    async def watch(self, path: str, accept: str, watcher: Watcher, seconds: float) -> None:
+        """Follow a watch until the API server ends it, ``seconds`` after its begin.
+
+        Raises:
+            ApiError: it was refused, broke, or went on for longer.
+        """
+        await self._call("GET", path, {"Accept": accept}, None, watcher, seconds)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        watcher: Watcher | None = None,
+        seconds: float = 0,
+    ) -> _Answer:
+        """Send a request, with a JSON body if there is one, and return the answer. A watch has none but errors.
+
+        The answer may take ``seconds`` longer than usual.
 
         Raises:
             ApiError: there is no service account, no answer in time, or an error from the server.
         """
+        asked = f"{method} {path.partition('?')[0]}"  # without what differs at each call, so that it is said once
         if not self._host or not self._port.isdigit():
             raise ApiError("no API server is known: KUBERNETES_SERVICE_HOST is not set, so this is no pod")
         try:
-            headers = {"Content-Type": content_type, "Authorization": f"Bearer {self._token()}"}
+            headers = {**headers, "Authorization": f"Bearer {self._token()}"}
             context = ssl.create_default_context(cafile=str(self._service_account / "ca.crt"))
         except (OSError, ValueError) as error:
             raise ApiError(f"the service account cannot be used: {error}") from error
         try:
-            async with asyncio.timeout(TIMEOUT):
-                answer = await self._exchange(context, method, path, headers, json.dumps(body).encode())
+            async with asyncio.timeout(seconds + TIMEOUT):
+                data = b"" if body is None else json.dumps(body).encode()
+                answer = await self._exchange(context, method, path, headers, data, watcher)
         except TimeoutError as error:
-            raise ApiError(f"{method} {path}: no answer within {TIMEOUT:.0f} s") from error
+            raise ApiError(f"{asked}: no answer within {seconds + TIMEOUT:.0f} s") from error
         except ConnectionError as error:
-            raise ApiError(f"{method} {path}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
+            raise ApiError(f"{asked}: {os.strerror(error.errno or errno.ECONNRESET)}") from error
         except (OSError, ValueError, OverflowError, h11.ProtocolError) as error:  # OverflowError: no such port
-            raise ApiError(f"{method} {path}: {str(error) or type(error).__name__}") from error
+            raise ApiError(f"{asked}: {str(error) or type(error).__name__}") from error
         if answer.status >= HTTPStatus.MULTIPLE_CHOICES:  # no redirection is followed, so nothing was done
-            raise ApiError(f"{method} {path}: {_named(answer.status)}{_explained(answer.body)}", answer.status)
+            raise ApiError(f"{asked}: {_named(answer.status)}{_explained(answer.body)}", answer.status)
+        return answer
 
     async def _exchange(
-        self, context: ssl.SSLContext, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self,
+        context: ssl.SSLContext,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        watcher: Watcher | None,
     ) -> _Answer:
         own = {"Host": f"{self._host}:{self._port}", "Content-Length": str(len(body)), "Connection": "close"}
         request = h11.Request(method=method, target=path, headers=[*own.items(), *headers.items()])
         connection = h11.Connection(h11.CLIENT)
         reader, writer = await asyncio.open_connection(self._host, int(self._port))
         try:
+            _keep_alive(writer.get_extra_info("socket"))
             # In a step of its own: where asyncio does both, a cancellation between the two leaves the connection open.
             await writer.start_tls(context, server_hostname=self._host)
             for event in (request, h11.Data(data=body), h11.EndOfMessage()):
                 writer.write(connection.send(event) or b"")
             await writer.drain()
-            return await _read(reader, connection)
+            return await _read(reader, connection, watcher)
         finally:
             writer.transport.abort()  # close() would wait until the other side ends TLS as well
 
@@ -138,7 +189,15 @@ class KubernetesApi:
         return token
 
 
-async def _read(reader: asyncio.StreamReader, connection: h11.Connection) -> _Answer:
+def _keep_alive(connection: socket.socket) -> None:
+    """Have the kernel notice an API server that has gone without a word, which a watch would wait for."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE.items():
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+async def _read(reader: asyncio.StreamReader, connection: h11.Connection, watcher: Watcher | None) -> _Answer:
+    """Return the answer. What a watch answers is given to the watcher, line by line, and not returned."""
     status, body = 0, b""
     while True:
         event = connection.next_event()
@@ -147,8 +206,15 @@ async def _read(reader: asyncio.StreamReader, connection: h11.Connection) -> _An
                 connection.receive_data(await reader.read(_CHUNK))
             case h11.Response():
                 status = event.status_code
+                watcher = watcher if status < HTTPStatus.MULTIPLE_CHOICES else None
+                if watcher is not None:
+                    watcher.opened()
             case h11.Data():
                 body += event.data
+                if watcher is not None:
+                    *lines, body = body.split(b"\n")
+                    for line in filter(None, lines):
+                        watcher.seen(parse(line))
             case h11.EndOfMessage() | h11.ConnectionClosed():
                 break
         if len(body) > MAX_ANSWER:

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.problem import Problem
 from plugin_gateway.adapters.cluster.told_states import Told, ToldStates
-from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.strict_json import plain
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Fault, Stage
@@ -34,6 +35,8 @@ HEARTBEAT = 300.0
 """Seconds after which the condition is sent again, 20 % more or less, so that nodes do not send it together."""
 MAX_MESSAGE_LENGTH = 1024
 """Characters; the API server refuses an Event with a longer message."""
+CONFIGURATION = "configuration"
+"""The subject of an Event about the configuration. No device has this id."""
 _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBATION: "OnProbation"}
 """The end of an Event's reason, after the word for a device."""
 _COUNTED = frozenset({Significance.REPORTED, Significance.FURTHER, Significance.REPEATED})
@@ -80,6 +83,11 @@ class ClusterReports:
         if self._condition is not None:
             self._condition.tell_missing(problem)
 
+    def tell_configuration(self, problem: str | None) -> None:
+        """Take why the configuration was refused that was read last, None if it was not. Does not wait."""
+        if self._events is not None:
+            self._events.tell_configuration(problem)
+
     async def run(self) -> None:
         """Report until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -100,8 +108,11 @@ class NodeEvents:
         """Those of each backend that were told or are in the ledger. Nothing before its first inventory."""
         self._ledger = EventLedger()
         self._changed = asyncio.Event()
-        self._problems = {False: _Problem("Events"), True: _Problem("changes of Events")}
+        self._problems = {False: _problem("Events"), True: _problem("changes of Events")}
         """For new Events, and for changes of those that exist. An account can lack the right for one of them."""
+        known = told.about(CONFIGURATION)
+        self._refused = known.detail if known is not None else ""
+        """Why the configuration was refused that was noted last. Empty if it was not."""
 
     def keep(self, state: State, notes: Sequence[Note], backend: str = "") -> None:
         """Note what changed since the last state of a backend."""
@@ -136,6 +147,17 @@ class NodeEvents:
         kind = "Warning" if problem else "Normal"
         self._ledger.note(Cause("", reason, "", is_state=True), message, kind=kind, epoch=time.time())
         self._changed.set()
+
+    def tell_configuration(self, problem: str | None) -> None:
+        """Note that the configuration was refused, or is in force again. An earlier instance may have told it."""
+        refused, self._refused = self._refused, plain(problem or "", MAX_MESSAGE_LENGTH)
+        if self._refused != refused:
+            reason, kind = ("ConfigurationRefused", "Warning") if problem else ("ConfigurationAccepted", "Normal")
+            message = self._refused or f"the configuration is in order again after {refused}"
+            self._ledger.note(
+                Cause(CONFIGURATION, reason, self._refused, is_state=True), message, kind=kind, epoch=time.time()
+            )
+            self._changed.set()
 
     def _note_stage(self, device: FaultId, before: Fault | None, after: Fault | None) -> None:
         if _stage(before) is _stage(after):
@@ -251,7 +273,7 @@ class NodeCondition:
         self._transition = 0.0
         self._said: _Verdict | None = None
         """What the API server has, or will never take."""
-        self._problem = _Problem("condition")
+        self._problem = _problem("condition")
 
     def keep(self, state: State, backend: str = "") -> None:
         """Take the latest state of a backend; only a change of what is said about it is reported at once."""
@@ -345,22 +367,13 @@ class _Verdict(NamedTuple):
     message: str
 
 
-class _Problem:
-    """A problem of one output, which is logged once, and its end."""
-
-    def __init__(self, output: str) -> None:
-        self._output = output
-        self._logged: str | None = None
-
-    def log(self, problem: str | None) -> None:
-        """Log the problem unless it was logged last; None that there is none any more."""
-        if problem == self._logged:
-            return
-        self._logged = problem
-        if problem is None:
-            log.info("the cluster is told about unhealthy devices again", output=self._output)
-        else:
-            log.warning("the cluster cannot be told about unhealthy devices", output=self._output, problem=problem)
+def _problem(output: str) -> Problem:
+    """Return the problem of one output, which has none yet."""
+    return Problem(
+        "the cluster cannot be told about unhealthy devices",
+        "the cluster is told about unhealthy devices again",
+        output=output,
+    )
 
 
 async def _wait_for(changed: asyncio.Event, until: float) -> None:

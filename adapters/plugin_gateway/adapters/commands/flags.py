@@ -1,6 +1,7 @@
 """Makes flags from the table of options, and decides the options of a sub-command."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from plugin_gateway.adapters.commands.command_line import Parts
+    from plugin_gateway.adapters.configuration.config_folder import Choose
 
 T = TypeVar("T")
+NVIDIAS_PROGRAM = "nvidia-device-plugin"
+"""The name of NVIDIA's executable."""
 
 
 def add_options(parser: "ArgumentParser", options: Sequence[Option[object]]) -> None:
@@ -93,9 +97,14 @@ def given_flags(options: Sequence[Option[object]], parsed: "Namespace") -> Mappi
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
 
 
-def options(parts: "Parts") -> tuple[Option[object], ...]:
-    """Return the options of ``run``."""
-    return run_options(tuple(api_versions()), parts.parse_backend)
+def options(parts: "Parts", program: str | None = None) -> tuple[Option[object], ...]:
+    """Return the options of ``run``, as they are for a program that was called by the name of this one."""
+    found = run_options(tuple(api_versions()), parts.parse_backend)
+    if (sys.argv[0] if program is None else program).rpartition("/")[2] != NVIDIAS_PROGRAM:
+        return found
+    from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias  # noqa: PLC0415 - only for this name
+
+    return with_nvidias(found)
 
 
 def add_run_options(parser: "ArgumentParser", parts: "Parts") -> None:
@@ -108,9 +117,10 @@ def add_json_flag(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON, for programs")
 
 
-def decide_all(given: Mapping[str, GivenFlag], parts: "Parts") -> Decisions:
-    """Return the decisions of flags, environment and file."""
-    return decide(options(parts), given, os.environ, parts.default_health)._replace(backends=parts.backends)
+def decide_all(given: Mapping[str, GivenFlag], parts: "Parts", choose: "Choose | None" = None) -> Decisions:
+    """Return the decisions of flags, environment and file. ``choose`` is for `decide`."""
+    decisions = decide(options(parts), given, os.environ, parts.default_health, choose=choose)
+    return decisions._replace(backends=parts.backends)
 
 
 def decide_flag(parsed: "Namespace", option: Option[T]) -> T:

@@ -57,7 +57,7 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         problems += error.problems
         quiet = {"kubernetes_events": False, "node_condition": "", "mps_root": decisions.options.mps_root or "/"}
         settings = make_settings(decisions._replace(options=Options({**decisions.options.values, **quiet})))
-    if "config_file" in own:
+    if not own.keys().isdisjoint({"config_file", "config_dir"}):
         return View(settings, problems)
     try:
         asked = ask_all(state_dir)

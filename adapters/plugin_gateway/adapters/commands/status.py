@@ -13,6 +13,7 @@ from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, d
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
+from plugin_gateway.adapters.gateway.state_folder import TODO, lost_words
 from plugin_gateway.adapters.gateway.status import (
     CountStatus,
     Decided,
@@ -179,6 +180,7 @@ def _head(status: Status) -> list[str]:
         lines += [f"backend {backend}:"] if backend is not None else []
         lines += [f"  {line}" if backend is not None else line for line in _driver_lines(driver)]
     lines += _number_lines(status.device_count)
+    lines += _state_lines(status.device_count)
     for rejected in status.rejected:
         lines.append(f"{rejected.place} cannot be offered: {rejected.problem}")
         lines += [f"  -> {rejected.todo}"] if rejected.todo else []
@@ -187,6 +189,8 @@ def _head(status: Status) -> list[str]:
         lines += [conflict.what, f"  -> {conflict.todo}"]
     if status.configuration_problem:
         lines.append(f"configuration refused, an older one is in force: {status.configuration_problem}")
+    if status.label_problem:
+        lines.append(f"the label of the node that chooses the configuration cannot be read: {status.label_problem}")
     if file is not None and file.changed:
         lines.append(
             f"the configuration file {file.path} was changed after it was read; plugin-gateway reload reads it again"
@@ -220,6 +224,14 @@ def _number_lines(number: CountStatus) -> list[str]:
         where = f"{number.kept_in} is on {number.file_system or 'an unknown file system'}"
         lines.append(f"this number is forgotten at the next boot, because {where}; --expected-gpus is not")
     return lines
+
+
+def _state_lines(number: CountStatus) -> list[str]:
+    """Return that what the state directory keeps does not outlive a restart, if that is so."""
+    if number.lost_with is None or number.kept_in is None:
+        return []
+    folder = str(Path(number.kept_in).parent)
+    return [f"health is not kept over a restart: {lost_words(folder, number.lost_with)}", f"  -> {TODO.format(folder)}"]
 
 
 def _resource_lines(resource: OfferedResource) -> list[str]:

@@ -6,6 +6,7 @@ schema and flags of the chart are made from it.
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.configuration.folder_options import FolderOptions
 from plugin_gateway.adapters.configuration.kinds import (
     CONDITION,
     COUNT,
@@ -329,6 +330,7 @@ class Options(
     LookInsideOptions,
     ClusterOptions,
     OtherOptions,
+    FolderOptions,
 ):
     """All options of ``run``."""
 

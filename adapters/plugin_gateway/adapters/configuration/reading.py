@@ -12,6 +12,9 @@ from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plugin_gateway.adapters.configuration.config_folder import Choose
     from plugin_gateway.adapters.configuration.file import FileContent
     from plugin_gateway.adapters.configuration.health_section import FileHealth
     from plugin_gateway.adapters.configuration.resource_rules import FileResources
@@ -46,8 +49,12 @@ def decide(
     environment: Mapping[str, str],
     default_health: "DefaultHealth",
     problems: list[str] | None = None,
+    choose: "Choose | None" = None,
 ) -> Decisions:
     """Decide every option. ``default_health`` returns the health policy that holds by default.
+
+    ``choose`` chooses a file from the folder of ``--config-dir``; without it, the label of the node counts that
+    the last gateway has kept.
 
     ``flags`` has the flags that were given, by the name of the option. A flag that only NVIDIA's plugin has stands
     there by its own name. An empty environment variable counts as not set. With a list for ``problems``, nothing is
@@ -61,7 +68,7 @@ def decide(
     reading = _Reading(options, flags, environment, problems)
     with reading.tolerating():
         refuse_unsupported(flags, environment)
-    return reading.decide(default_health)
+    return reading.decide(default_health, choose)
 
 
 def kept_of(option: Option[object], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> object:
@@ -99,9 +106,13 @@ class _Reading:
                 raise
             self._problems.extend(error.problems)
 
-    def decide(self, default_health: "DefaultHealth") -> Decisions:
+    def decide(self, default_health: "DefaultHealth", choose: "Choose | None") -> Decisions:
         """Decide all options. The path of the file comes first, because the file has values for others."""
         config_file = self.read(Options.config_file)
+        folder = Options.config_dir.value(self.read(Options.config_dir))
+        if folder is not None:
+            with self.tolerating():
+                config_file = self._choose_file(folder, choose)
         if config_file is not None:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
@@ -117,6 +128,21 @@ class _Reading:
             file_version=self._content.version if self._content else None,
             default_health=default_health,
         )
+
+    def _choose_file(self, folder: "Path", choose: "Choose | None") -> object:
+        """Return the path of the file of the folder for this node, and note it as that of ``--config-file``."""
+        from plugin_gateway.adapters.configuration.config_folder import choose_as_kept  # noqa: PLC0415 - only where asked for
+
+        if self._values[Options.config_file.name] is not None:
+            raise InvalidValueError(
+                f"--config-dir and --config-file: one of the two; the first is from {self._sources['config_dir']}, the "
+                f"second from {self._sources['config_file']}"
+            )
+        options = Options({option.name: self.read(option) for option in self._options if not option.key})
+        chosen = (choose or choose_as_kept)(folder, options)
+        path = None if chosen.path is None else str(chosen.path)
+        self._values[Options.config_file.name], self._sources[Options.config_file.name] = path, chosen.source
+        return path
 
     def read(self, option: Option[object]) -> object:
         """Return what the parser of an option kept, and note it and its source."""

@@ -69,6 +69,7 @@ class DeviceCounter:
             may_write,
         )
         self._file_system: str | None = None
+        self._lost_with: str | None = None
         self._latest: State | None = None
         self._is_recalled = False
         self._surplus = 0
@@ -122,11 +123,18 @@ class DeviceCounter:
             not_kept=self._file.problem,
             file_system=self._file_system,
             outlives_boot=self._file_system is not None and self._file_system not in _GONE_AFTER_BOOT,
+            lost_with=self._lost_with,
         )
 
     async def run(self) -> None:
         """Read the file, then count and say until cancelled. The file is written after each change."""
         remembered = await asyncio.to_thread(self._recall)
+        if self._lost_with is not None:
+            log.warning(
+                "health is not kept over a restart, the state directory is no folder of the host",
+                state_dir=str(self._directory),
+                lost_with=self._lost_with,
+            )
         if remembered is not None:
             self._count = self._count._replace(known=remembered.known, told=remembered.told)
             if remembered.told is not None:
@@ -140,9 +148,10 @@ class DeviceCounter:
             tasks.create_task(self._say_what_is_due(), name="missing devices")
 
     def _recall(self) -> "Remembered | None":
+        from plugin_gateway.adapters.gateway.state_folder import lost_with  # noqa: PLC0415 - after the start
         from plugin_gateway.adapters.support.unix_files import file_system_of  # noqa: PLC0415 - after the start
 
-        self._file_system = file_system_of(self._directory)
+        self._file_system, self._lost_with = file_system_of(self._directory), lost_with(self._directory)
         return self._file.read(_decoder)
 
     def _update(self, count: DeviceCount) -> None:

@@ -82,7 +82,7 @@ def write(path: Path, value: Mapping[str, object]) -> Written | None:
     Raises:
         OSError: it cannot be written.
     """
-    return _replace(path, json.dumps(value, indent=1).encode())
+    return replace(path, json.dumps(value, indent=1).encode())
 
 
 def keep_copy(path: Path) -> Path:
@@ -93,11 +93,16 @@ def keep_copy(path: Path) -> Path:
         InvalidValueError: it is no regular file of this user any more.
     """
     copy = path.with_suffix(".unread")
-    _replace(copy, _load(path))
+    replace(copy, _load(path))
     return copy
 
 
-def _replace(path: Path, data: bytes) -> Written | None:
+def replace(path: Path, data: bytes) -> Written | None:
+    """Replace the file as a whole by one with this content. Returns its identity.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     half_made = path.with_suffix(f".{os.getpid()}")
     try:

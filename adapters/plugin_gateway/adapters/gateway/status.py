@@ -299,6 +299,8 @@ class CountStatus:
     """The kind of the file system of that file. Null if it is not known."""
     outlives_boot: bool = False
     """Whether that file system outlives a boot."""
+    lost_with: str | None = None
+    """With what all is lost that the state directory keeps: `container` or `pod`. Null if with neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +345,8 @@ class ProcessStatus:
     """How many configurations were refused since the start."""
     configuration_file: ConfigurationFile | None = None
     """Null if there is no file, or the gateway is too old to say it."""
+    label_problem: str | None = None
+    """Why the label of the node cannot be read that chooses the configuration file. Null if it can, or none does."""
     in_force: InForce = InForce()
     configuration: Mapping[str, Decided]
     """The settings that are not defaults, by name."""

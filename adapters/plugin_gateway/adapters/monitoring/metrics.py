@@ -103,6 +103,11 @@ class _Collector:
         yield from self._registrations(status)
         yield self._allocations()
         yield self._conflicts(status)
+        yield GaugeMetricFamily(
+            "plugin_gateway_state_kept",
+            "Whether what is known of the devices' health outlives a restart of the container.",
+            value=status.device_count.lost_with is None and status.device_count.not_kept is None,
+        )
 
     def _build(self, status: Status) -> Metric:
         build = GaugeMetricFamily(

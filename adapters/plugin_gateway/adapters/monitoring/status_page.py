@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from plugin_gateway.adapters.gateway.state_folder import lost_words
 from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.support.terminal import printable
 
@@ -45,7 +46,9 @@ def _problems(status: Status) -> Sequence[str]:
             for what, problem in _driver_problems(driver)
         ),
         ("the configuration file", status.configuration_problem),
+        ("the label of the node that chooses the configuration", status.label_problem),
         ("devices are missing", status.device_count.problem),
+        ("health is not kept over a restart", _lost(status.device_count)),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
         *(("another device plugin", each.what) for each in status.conflicts),
         *(("a daemon is not there", each) for each in status.waiting),
@@ -65,6 +68,12 @@ def _driver_problems(driver: DriverStatus) -> Sequence[tuple[str, str | None]]:
         ("the driver's events", driver.events_problem),
         ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None),
     )
+
+
+def _lost(number: CountStatus) -> str | None:
+    if number.lost_with is None or number.kept_in is None:
+        return None
+    return lost_words(number.kept_in.rpartition("/")[0], number.lost_with)
 
 
 def _number(number: CountStatus) -> str:

@@ -193,11 +193,19 @@ MOUNTS = "/proc/self/mountinfo"
 """The kernel file with the mounts that this process sees."""
 
 
-def file_system_of(path: Path, mounts: str = MOUNTS) -> str | None:
-    """Return the type of the file system that a path is on, such as ``tmpfs``. None if it is not known.
+class MountPoint(NamedTuple):
+    """One line of the kernel's list of mounts."""
 
-    The path need not exist.
-    """
+    root: str
+    """The folder of the file system that is mounted."""
+    path: str
+    """Where it is mounted."""
+    file_system: str
+    """The type of the file system, such as ``tmpfs``."""
+
+
+def mount_of(path: Path, mounts: str = MOUNTS) -> MountPoint | None:
+    """Return the mount that a path is on. None if it is not known. The path need not exist."""
     try:
         with open(mounts, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - it is a text
             lines = [line.split() for line in file]
@@ -207,8 +215,15 @@ def file_system_of(path: Path, mounts: str = MOUNTS) -> str | None:
     for words in lines:
         point = _unescaped(words[4])
         if (place + "/").startswith(point.rstrip("/") + "/") and len(point) >= length:
-            found, length = words[words.index("-") + 1], len(point)  # a later mount hides an earlier one
+            # a later mount hides an earlier one
+            found, length = MountPoint(_unescaped(words[3]), point, words[words.index("-") + 1]), len(point)
     return found
+
+
+def file_system_of(path: Path, mounts: str = MOUNTS) -> str | None:
+    """Return the type of the file system that a path is on, such as ``tmpfs``. None if it is not known."""
+    found = mount_of(path, mounts)
+    return found.file_system if found is not None else None
 
 
 def _unescaped(words: str) -> str:

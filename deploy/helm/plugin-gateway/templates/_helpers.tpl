@@ -12,38 +12,166 @@
 {{- end -}}
 {{- end -}}
 
-{{- define "plugin-gateway.selectorLabels" -}}
+{{- define "plugin-gateway.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{- define "plugin-gateway.ownLabels" -}}
 app.kubernetes.io/name: {{ include "plugin-gateway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{- define "plugin-gateway.selectorLabels" -}}
+{{- if .Values.selectorLabelsOverride -}}
+{{- toYaml .Values.selectorLabelsOverride -}}
+{{- else -}}
+{{- include "plugin-gateway.ownLabels" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Those of the pods: the selector's are among them. */}}
+{{- define "plugin-gateway.podLabels" -}}
+{{- $own := include "plugin-gateway.ownLabels" . | fromYaml -}}
+{{- mergeOverwrite $own (.Values.podLabels | default dict) (.Values.selectorLabelsOverride | default dict) | toYaml -}}
+{{- end -}}
+
 {{- define "plugin-gateway.labels" -}}
-{{ include "plugin-gateway.selectorLabels" . }}
+{{ include "plugin-gateway.ownLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "plugin-gateway.needsApi" -}}
-{{- if or .Values.kubernetesEvents .Values.nodeCondition -}}yes{{- end -}}
+{{- if or .Values.kubernetesEvents .Values.nodeCondition (include "plugin-gateway.followsLabel" .) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* Each node uses one file of a folder. */}}
+{{- define "plugin-gateway.hasFolder" -}}
+{{- if or .Values.config.map .Values.config.name -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The label of the node says which one. */}}
+{{- define "plugin-gateway.followsLabel" -}}
+{{- if and (include "plugin-gateway.hasFolder" .) (not .Values.config.use) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The key `flags` of all configuration files that the values have, as JSON. */}}
+{{- define "plugin-gateway.flagsOfFiles" -}}
+{{- $all := list (get (.Values.config.file | default dict) "flags" | default dict) -}}
+{{- range $name, $file := .Values.config.map -}}
+{{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
+{{- if hasKey $content "Error" -}}
+{{- fail (printf "config.map.%s is not YAML: %s" $name (get $content "Error")) -}}
+{{- end -}}
+{{- $all = append $all (get $content "flags" | default dict) -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}
+
+{{- define "plugin-gateway.makesAccount" -}}
+{{- $create := .Values.serviceAccount.create -}}
+{{- if kindIs "invalid" $create -}}{{- $create = and (include "plugin-gateway.needsApi" .) (not .Values.serviceAccount.name) -}}{{- end -}}
+{{- if $create -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.account" -}}
+{{- if .Values.serviceAccount.name -}}
+{{- .Values.serviceAccount.name -}}
+{{- else -}}
+{{- if include "plugin-gateway.makesAccount" . }}{{ include "plugin-gateway.fullname" . }}{{ else }}default{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.hostNetwork" -}}
+{{- if or .Values.hostNetwork .Values.devicePlugin.enableHostNetwork -}}yes{{- end -}}
 {{- end -}}
 
 {{/* The rights to see MIG devices. The strategy of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.needsMig" -}}
-{{- $strategy := coalesce .Values.migStrategy (dig "flags" "migStrategy" "" (.Values.config.file | default dict)) "none" -}}
-{{- if ne $strategy "none" -}}yes{{- end -}}
+{{- $asked := list .Values.migStrategy -}}
+{{- if not .Values.migStrategy -}}
+{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
+{{- $asked = append $asked (get . "migStrategy") -}}
+{{- end -}}
+{{- end -}}
+{{- if without ($asked | compact) "none" -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.mountsDriverRoot" -}}
+{{- $wanted := .Values.mountDriverRoot -}}
+{{- if kindIs "invalid" $wanted -}}{{- $wanted = .Values.nvidiaDriverRoot -}}{{- end -}}
+{{- if $wanted -}}yes{{- end -}}
+{{- end -}}
+
+{{/* NVIDIA's three terms: a PCI device of NVIDIA, a CPU of NVIDIA, or the word of an administrator. */}}
+{{- define "plugin-gateway.affinity" -}}
+{{- if .Values.affinity -}}
+{{- toYaml .Values.affinity -}}
+{{- else if .Values.gpuNodesOnly -}}
+{{- $terms := list -}}
+{{- $labels := list (list "feature.node.kubernetes.io/pci-10de.present" "true") (list "feature.node.kubernetes.io/cpu-model.vendor_id" "NVIDIA") (list "nvidia.com/gpu.present" "true") -}}
+{{- range $labels -}}
+{{- $terms = append $terms (dict "matchExpressions" (list (dict "key" (first .) "operator" "In" "values" (rest .)))) -}}
+{{- end -}}
+{{- toYaml (dict "nodeAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (dict "nodeSelectorTerms" $terms))) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The environment of the container. What the administrator gives replaces our own of the same name. */}}
+{{- define "plugin-gateway.environment" -}}
+{{- $own := list -}}
+{{- $own = append $own (dict "name" "NVIDIA_VISIBLE_DEVICES" "value" "all") -}}
+{{- $own = append $own (dict "name" "NVIDIA_DRIVER_CAPABILITIES" "value" (.Values.nvidiaDriverCapabilities | default "compute,utility")) -}}
+{{- if include "plugin-gateway.needsMig" . -}}
+{{- $own = append $own (dict "name" "NVIDIA_MIG_MONITOR_DEVICES" "value" "all") -}}
+{{- end -}}
+{{- with .Values.cdi.nvidiaHookPath -}}
+{{- $own = append $own (dict "name" "NVIDIA_CDI_HOOK_PATH" "value" .) -}}
+{{- end -}}
+{{- with .Values.cdi.featureFlags -}}
+{{- $own = append $own (dict "name" "CDI_FEATURE_FLAGS" "value" .) -}}
+{{- end -}}
+{{- if include "plugin-gateway.needsApi" . -}}
+{{- $own = append $own (dict "name" "NODE_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))) -}}
+{{- end -}}
+{{- $more := concat (dig "containers" "main" "env" list .Values.devicePlugin | default list) (.Values.extraEnv | default list) -}}
+{{- $given := dict -}}
+{{- range $more -}}{{- $_ := set $given .name true -}}{{- end -}}
+{{- $kept := list -}}
+{{- range $own -}}{{- if not (hasKey $given .name) -}}{{- $kept = append $kept . -}}{{- end -}}{{- end -}}
+{{- toYaml (concat $kept $more) -}}
+{{- end -}}
+
+{{/* The rights of the container. The API server refuses allowPrivilegeEscalation: false with some of them. */}}
+{{- define "plugin-gateway.securityContext" -}}
+{{- $security := .Values.securityContext | default dict -}}
+{{- $capabilities := $security.capabilities | default dict -}}
+{{- $added := $capabilities.add | default list -}}
+{{- if or .Values.kernelLog .Values.privileged $security.privileged -}}
+{{- $security = omit $security "allowPrivilegeEscalation" "capabilities" | merge (dict "privileged" true) -}}
+{{- else if or (include "plugin-gateway.needsMig" .) (has "SYS_ADMIN" $added) -}}
+{{- $added = append $added "SYS_ADMIN" | uniq -}}
+{{- $security = omit $security "allowPrivilegeEscalation" "capabilities" -}}
+{{- $security = merge (dict "capabilities" (merge (dict "add" $added) $capabilities)) $security -}}
+{{- end -}}
+{{- toYaml $security -}}
 {{- end -}}
 
 {{/* The folder of the MPS control daemon. That of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.mpsRoot" -}}
-{{- default (dig "flags" "mpsRoot" "" (.Values.config.file | default dict)) .Values.mpsRoot -}}
+{{- $roots := list .Values.mpsRoot -}}
+{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
+{{- $roots = append $roots (get . "mpsRoot") -}}
+{{- end -}}
+{{- first (append ($roots | compact) "") -}}
 {{- end -}}
 
 {{/* Kubelets have it by default from 1.15 on. Without the folder the pod would not start. */}}
 {{- define "plugin-gateway.mountsPodResources" -}}
 {{- if kindIs "invalid" .Values.mountPodResources -}}
 {{- $file := .Values.config.file | default dict -}}
-{{- $decides := or .Values.config.name .Values.resourceName $file.resources $file.sharing (include "plugin-gateway.needsMig" .) -}}
+{{- $decides := or (include "plugin-gateway.hasFolder" .) .Values.resourceName $file.resources $file.sharing (include "plugin-gateway.needsMig" .) -}}
 {{- if and $decides (semverCompare ">=1.15.0-0" .Capabilities.KubeVersion.Version) -}}yes{{- end -}}
 {{- else if .Values.mountPodResources -}}yes{{- end -}}
 {{- end -}}
@@ -51,7 +179,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "plugin-gateway.configMap" -}}
 {{- if .Values.config.name -}}
 {{- .Values.config.name -}}
-{{- else if .Values.config.file -}}
+{{- else if or .Values.config.file .Values.config.map -}}
 {{- include "plugin-gateway.fullname" . -}}
 {{- end -}}
 {{- end -}}
@@ -63,12 +191,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* Dropped before 1.11, refused outside kube-system before 1.17. */}}
 {{- define "plugin-gateway.priorityClassName" -}}
-{{- $isCritical := hasPrefix "system-" .Values.priorityClassName -}}
+{{- $isCritical := hasPrefix "system-" (.Values.priorityClassName | default "") -}}
 {{- $version := .Capabilities.KubeVersion.Version -}}
 {{- if semverCompare ">=1.17.0-0" $version -}}
-{{- .Values.priorityClassName -}}
+{{- .Values.priorityClassName | default "" -}}
 {{- else if and (semverCompare ">=1.11.0-0" $version) (or (not $isCritical) (eq .Release.Namespace "kube-system")) -}}
-{{- .Values.priorityClassName -}}
+{{- .Values.priorityClassName | default "" -}}
 {{- end -}}
 {{- end -}}
 
@@ -81,13 +209,14 @@ mountPropagation: HostToContainer
 
 {{/* Before 1.22 the API server drops maxSurge. Two pods cannot listen at the same port of the host. */}}
 {{- define "plugin-gateway.updateStrategy" -}}
-{{- $surge := dig "rollingUpdate" "maxSurge" 0 .Values.updateStrategy | toString -}}
-{{- if and .Values.hostNetwork (not (has $surge (list "0" "0%"))) -}}
+{{- $surge := dig "rollingUpdate" "maxSurge" 0 (.Values.updateStrategy | default dict) | toString -}}
+{{- $hostNetwork := include "plugin-gateway.hostNetwork" . -}}
+{{- if and $hostNetwork (not (has $surge (list "0" "0%"))) -}}
 {{- fail "updateStrategy.rollingUpdate.maxSurge must be 0 with hostNetwork: two pods cannot listen at one port" -}}
 {{- end -}}
 {{- if .Values.updateStrategy -}}
 {{- toYaml .Values.updateStrategy -}}
-{{- else if and (not .Values.hostNetwork) (semverCompare ">=1.22.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- else if and (not $hostNetwork) (semverCompare ">=1.22.0-0" .Capabilities.KubeVersion.Version) -}}
 type: RollingUpdate
 rollingUpdate:
   maxSurge: 1

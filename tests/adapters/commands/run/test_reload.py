@@ -148,7 +148,10 @@ async def test_without_a_file_there_is_nothing_to_read(kubelet_dir: Path) -> Non
     async with started("--kubelet-dir", str(kubelet_dir), *SIMULATED) as process:
         await process.wait_for_control()
         status, _, errors = await run_to_end("reload")
-        assert (status, errors) == (1, "plugin-gateway: this gateway was started without --config-file\n")
+        assert (status, errors) == (
+            1,
+            "plugin-gateway: this gateway was started without --config-file and --config-dir\n",
+        )
         assert json.loads((await run_to_end("status", "--json"))[1])["configuration_file"] is None
 
 

@@ -63,6 +63,7 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
     for backend, driver in status.drivers:
         yield from _check_driver(driver, name if backend is None else f"{name} (backend {backend})")
     yield from _check_configuration(status, name)
+    yield from _check_label(status)
     if is_first:
         yield from _check_number(status.device_count)
     for conflict in status.conflicts:
@@ -168,6 +169,14 @@ def _check_configuration(status: Status, gateway: str) -> Iterator[Finding]:
         yield hint(
             f"the configuration file {file.path} was changed after {gateway} read it",
             "plugin-gateway reload; with --watch-config the gateway reads it by itself",
+        )
+
+
+def _check_label(status: Status) -> Iterator[Finding]:
+    if status.label_problem:
+        yield mend(
+            f"the label of the node that chooses the configuration cannot be read: {status.label_problem}",
+            "allow the service account get and watch of nodes, or name the file with --config-name",
         )
 
 

@@ -10,6 +10,7 @@ from inotify_simple import INotify
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
+from plugin_gateway.adapters.gateway.state_folder import TODO, lost_with, lost_words
 from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_may
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
@@ -233,6 +234,8 @@ def check_state_directory(directory: Path) -> Iterator[Finding]:
     above = (directory, *directory.parents)
     nearest = next((path for path in above if os.path.exists(path)), Path("/"))  # noqa: PTH110 - raises nothing
     error = explain_unwritable(nearest)
+    if (lost := lost_with(directory)) is not None:
+        yield mend(lost_words(str(directory), lost), TODO.format(directory))
     if error is None:
         yield well(f"{directory} can be written")
     elif isinstance(error, PermissionError) and os.geteuid() != 0:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_all, given_flags, options, read_plainly
 from plugin_gateway.adapters.configuration.option import GivenFlag
+from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.reading import kept_of
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
-    from plugin_gateway.adapters.configuration.options import Options
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
     from plugin_gateway.core.ports import Backend
 
@@ -60,12 +62,13 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
 
     claim_limits()
-    decisions = decide_all(given, parts)
+    node = _node_configuration(given, parts)
+    decisions = decide_all(given, parts) if node is None else node.decide(given, parts)
     decided = decisions.options
     started = [start_backend(each, ObservationQueue(), decided, parts) for each in parts.backends(decided.backend)]
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
-    talks_to_cluster = decided.kubernetes_events or decided.node_condition
+    talks_to_cluster = decided.kubernetes_events or decided.node_condition or (node and node.follows_label)
     with deferred(*NEVER_USED):
         for each in started:
             parts.import_rest(each.chosen.text)
@@ -76,12 +79,29 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
 
         daemon = Daemon(
             settings=make_settings(decisions),
-            read_settings=lambda: make_settings(decide_all(given, parts)),
+            read_settings=lambda: make_settings(decide_all(given, parts, node.choose if node is not None else None)),
             started=started,
             make_backend=parts.make_backend,
             remedies=parts.remedies,
+            node=node,
         )
     return daemon.run()
+
+
+def _node_configuration(given: Mapping[str, GivenFlag], parts: Parts) -> "NodeConfiguration | None":
+    """Return what chooses the configuration file of this node, if there is a folder of files.
+
+    It may wait for the API server: not before the choice is it known where the driver is and what to offer.
+    """
+    folder = Options.config_dir.value(kept_of(Options.config_dir, given, os.environ))
+    if folder is None:
+        return None
+    from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration  # noqa: PLC0415 - only where asked for
+
+    options_of_start = {each.name: kept_of(each, given, os.environ) for each in options(parts) if not each.key}
+    node = NodeConfiguration(folder, Options(options_of_start))
+    node.begin()
+    return node
 
 
 def start_backend(

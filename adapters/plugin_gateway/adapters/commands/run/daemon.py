@@ -1,22 +1,20 @@
 """The process of `plugin-gateway run`: makes the gateway and what runs beside it, and applies a new configuration."""
 
 import asyncio
-import contextlib
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.commands.run.reloading import Reloading
 from plugin_gateway.adapters.commands.run.serving_policy import expected_number, serving_policy
-from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, differences, log_remarks
-from plugin_gateway.adapters.configuration.file_version import find_version
+from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, log_remarks
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -24,7 +22,6 @@ from plugin_gateway.adapters.kubelet.directory import KubeletDirectory, check_di
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.support.about import installed_version
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
-from plugin_gateway.core.errors import CannotCheckError, GatewayError, InvalidValueError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.memory import Memory
 from plugin_gateway.core.health.state import State
@@ -33,6 +30,7 @@ from plugin_gateway.core.ports import Backend
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
     from plugin_gateway.adapters.commands.run.command import StartedBackend
+    from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
     from plugin_gateway.adapters.control.handover import Successors
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
@@ -64,11 +62,10 @@ class Daemon:
         started: "Sequence[StartedBackend]",
         make_backend: Callable[[str, str, str, str], Backend],
         remedies: Callable[[], "Remedies"],
+        node: "NodeConfiguration | None" = None,
     ) -> None:
         check_directory(settings.kubelet_dir)
         self._listener = _listen(settings) if settings.listen.port else None
-        self._settings = settings
-        self._read_settings = read_settings
         self._make_backend = make_backend
         self._remedies = remedies
         self._registrar = Registrar(
@@ -94,6 +91,8 @@ class Daemon:
             registrar=self._registrar,
             serving_policy=serving_policy(settings),
         )
+        self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, node)
+        self._node = node
         self._pods = Pods(self._gateway, settings, self._may_write, self._read_again)
         self._registrar.before_register = self._pods.before_register
         self._successors: Successors | None = None
@@ -104,22 +103,20 @@ class Daemon:
         """Which devices are missing, and whether that is news. For reports that begin later."""
         self._reports: ClusterReports | None = None
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
-        self._configuration_problem: str | None = None
-        self._refusals = 0
-        """Number of times that the configuration was read again and refused."""
-        self._tried = settings.file_version
-        """The version of the configuration file that was read last, also if it was refused for what is in it."""
-        self._reloading = asyncio.Lock()
         self._importing = asyncio.Lock()
         self._needs_daemons = asyncio.Event()
         # Last, so that a start that fails leaves no file behind.
         self._recorder = record(settings, self._backends) if settings.record else None
 
+    @property
+    def _settings(self) -> Settings:
+        return self._reloading.settings
+
     def run(self) -> int:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", version=installed_version, **decided_words(self._settings))
         log_remarks(self._settings)
-        return run_process(self._work, self._reload_logged, self._finish_start, self._let_go)
+        return run_process(self._work, self._reloading.reload_logged, self._finish_start, self._let_go)
 
     def _let_go(self) -> None:
         self._set_up_logs()
@@ -144,8 +141,10 @@ class Daemon:
             tasks.create_task(self._watch_daemons(), name="daemons that share devices")
             if self._listener is not None:
                 tasks.create_task(self._serve_http(self._listener), name="HTTP")
-            if self._settings.watch_config and self._settings.config_file is not None:
-                tasks.create_task(self._watch_file(self._settings.config_file), name="configuration file")
+            if self._node is not None:
+                tasks.create_task(self._follow_node(self._node), name="configuration of the node")
+            elif self._settings.watch_config and self._settings.config_file is not None:
+                tasks.create_task(self._watch_file(), name="configuration file")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
 
@@ -239,6 +238,7 @@ class Daemon:
         for each in self._backends:
             self._reports.keep(each.watched.state, backend=each.name)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
+        self._reloading.tell_to(self._reports.tell_configuration)
         await self._reports.run()
 
     async def _serve_operators(self) -> None:
@@ -294,14 +294,13 @@ class Daemon:
         counter, self._successors = self._device_counter(), Successors(self._registrar.handover)
         drivers = {each.name: each.driver for each in self._backends}
         return OperatorCommands(
-            self._gateway, counter, self._status, self._reload_for_operator, drivers, self._successors
+            self._gateway, counter, self._status, self._reloading.for_operator, drivers, self._successors
         )
 
     def _status(self) -> "ProcessStatus":
         from plugin_gateway.adapters.commands.run.process_status import process_status  # noqa: PLC0415 - after the start
 
-        instance = self._registrar.instance
-        return process_status(self._settings, instance, self._tried, self._configuration_problem, self._refusals)
+        return process_status(self._reloading, self._registrar.instance)
 
     def _finish_start(self) -> None:
         """Do what the first registration does not need. Objects that exist now are not collected any more."""
@@ -312,65 +311,15 @@ class Daemon:
     def _set_up_logs(self) -> None:
         set_up_logs(self._settings.log_level, LogFormat(self._settings.log_format))
 
-    async def _watch_file(self, path: Path) -> None:
+    async def _follow_node(self, node: "NodeConfiguration") -> None:
+        await self._import_later(_CONTROL)  # what writes asks it
+        await node.run(self._reloading, self._may_write)
+
+    async def _watch_file(self) -> None:
         await self._import_later("plugin_gateway.adapters.commands.run.config_watch")
         from plugin_gateway.adapters.commands.run.config_watch import watch_file  # noqa: PLC0415 - see above
 
-        await watch_file(path, lambda: self._tried, self._reload_logged)
-
-    async def _reload_for_operator(self) -> Mapping[str, object]:
-        """Return what `plugin-gateway reload` shows: what changed, or why nothing did.
-
-        Raises:
-            GatewayError: there is no file to read.
-        """
-        if self._settings.config_file is None:
-            raise GatewayError("this gateway was started without --config-file")
-        try:
-            return {"changed": await self._reload(), "problems": []}
-        except InvalidValueError as error:
-            return {"changed": [], "problems": list(error.problems)}
-
-    async def _reload_logged(self) -> None:
-        """Read the settings again. The log says what is wrong with them."""
-        with contextlib.suppress(InvalidValueError):
-            await self._reload()
-
-    async def _reload(self) -> list[str]:
-        """Read the settings again, apply what changed, and return that as texts. Settings with an error change nothing.
-
-        Raises:
-            InvalidValueError: there is an error, which was logged.
-        """
-        from plugin_gateway.adapters.gateway.held_elsewhere import see_holders_before  # noqa: PLC0415 - not at the start
-
-        async with self._reloading:  # a signal, an operator and a change of the file can come together
-            if self._settings.config_file is not None:
-                self._tried = find_version(self._settings.config_file)
-            try:
-                settings = await asyncio.to_thread(self._read_settings)
-                is_recut = settings.mig_strategy != self._settings.mig_strategy
-                await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir, is_recut=is_recut)
-            except InvalidValueError as error:
-                if isinstance(error, CannotCheckError):
-                    self._tried = None  # so it is not the file that has to change before the next try
-                if self._tried is not None or self._configuration_problem != str(error):
-                    self._refusals += 1
-                    log.error("configuration refused, the old one stays", problem=str(error))
-                self._configuration_problem = str(error)
-                raise
-            self._configuration_problem = None
-            before, self._settings = self._settings, settings
-            if settings.remarks != before.remarks:
-                log_remarks(settings)
-            if settings == before:
-                log.info("configuration read again, nothing changed")
-                return []
-            changed = differences(before, settings)
-            self._set_up_logs()
-            log.info("configuration changed", changed=changed)
-            self._apply(before, settings)
-            return changed
+        await watch_file(self._reloading.find, lambda: self._reloading.tried, self._reloading.reload_logged)
 
     def _apply(self, before: Settings, settings: Settings) -> None:
         if self._recorder is not None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from plugin_gateway.adapters.commands.run.reloading import Reloading
 from plugin_gateway.adapters.commands.run.settings_in_words import as_text
-from plugin_gateway.adapters.configuration.file_version import FileVersion, find_version
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.status import (
     OPTIONS_IN_FORCE,
@@ -17,24 +17,18 @@ from plugin_gateway.adapters.gateway.status import (
 from plugin_gateway.adapters.support.about import about
 
 
-def process_status(
-    settings: Settings, instance: str, tried: FileVersion | None, problem: str | None, refused: int
-) -> ProcessStatus:
-    """Return what the process knows of itself, and the values that somebody decided, with their sources.
-
-    ``tried`` is the version of the file that was read last, also if it was refused. ``problem`` is why that was so, and
-    ``refused`` how many were.
-    """
+def process_status(reloading: Reloading, instance: str) -> ProcessStatus:
+    """Return what the process knows of itself, and the values that somebody decided, with their sources."""
+    settings = reloading.settings
     here, file = about(""), settings.config_file
     decided = {name: source for name, source in settings.sources.items() if source != "default"}
     return ProcessStatus(
         gateway=GatewayIdentity(version=here.gateway, host=here.node, instance=instance),
         kubelet_dir=str(settings.kubelet_dir),
-        configuration_problem=problem,
-        configurations_refused=refused,
-        configuration_file=None
-        if file is None
-        else ConfigurationFile(path=str(file), changed=find_version(file) not in {settings.file_version, tried}),
+        configuration_problem=reloading.problem,
+        configurations_refused=reloading.refusals,
+        configuration_file=None if file is None else ConfigurationFile(path=str(file), changed=reloading.is_outdated),
+        label_problem=reloading.label_problem,
         in_force=_in_force(settings),
         configuration={name: Decided(value=as_text(settings, name), source=source) for name, source in decided.items()},
     )

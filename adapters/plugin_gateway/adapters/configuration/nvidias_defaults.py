@@ -1,0 +1,30 @@
+"""The defaults of NVIDIA's plugin that its own manifests rely on. They hold where the program is called by its name."""
+
+import os
+from collections.abc import Sequence
+
+from plugin_gateway.adapters.configuration.option import Option
+from plugin_gateway.adapters.configuration.options import Options
+
+DRIVER_ROOT = "/driver-root"
+"""Where NVIDIA's manifests mount the driver's root, if they do. They do not say so, because it is the default there."""
+
+
+def with_nvidias(options: Sequence[Option[object]], driver_root: str = DRIVER_ROOT) -> tuple[Option[object], ...]:
+    """Return the options with these defaults.
+
+    The driver is below ``driver_root`` if something is mounted there: our image has it as an empty folder. Otherwise
+    NVIDIA's container runtime has put the driver's library to where every program finds it.
+    """
+    if not _has_content(driver_root):
+        return tuple(options)
+    name = Options.container_driver_root.name
+    return tuple(each.with_default(driver_root) if each.name == name else each for each in options)
+
+
+def _has_content(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False

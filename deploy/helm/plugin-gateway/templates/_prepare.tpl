@@ -1,0 +1,69 @@
+{{/*
+Called first in each template. `helm upgrade --reuse-values` from another chart brings all values of that one and none of
+ours, so ours are filled in. A value that an administrator takes away with null stays away otherwise.
+*/}}
+{{- define "plugin-gateway.prepare" -}}
+{{- $defaults := include "plugin-gateway.defaults" . | fromJson -}}
+{{- if not (hasKey .Values "kubeletDevicePluginsDir") -}}
+{{- include "plugin-gateway.fill" (dict "to" .Values "from" $defaults) -}}
+{{- end -}}
+{{- range $name := list "image" "config" "cdi" "mps" "gfd" "nfd" "devicePlugin" "podMonitor" "serviceAccount" -}}
+{{- if not (index $.Values $name) -}}{{- $_ := set $.Values $name dict -}}{{- end -}}
+{{- end -}}
+{{- include "plugin-gateway.refuse" . -}}
+{{- end -}}
+
+{{- define "plugin-gateway.fill" -}}
+{{- range $name, $default := .from -}}
+{{- $value := index $.to $name -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := set $.to $name $default -}}
+{{- else if and (kindIs "map" $value) (kindIs "map" $default) -}}
+{{- include "plugin-gateway.fill" (dict "to" $value "from" $default) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuses what NVIDIA's chart does and this one does not, with the reason. */}}
+{{- define "plugin-gateway.refuse" -}}
+{{- if hasSuffix "nvidia/k8s-device-plugin" (.Values.image.repository | default "") -}}
+{{- fail (printf "image.repository is %s, the image of NVIDIA's plugin, and this chart is for that of plugin-gateway: set image.repository, and image.tag if it was set" .Values.image.repository) -}}
+{{- end -}}
+{{- if and (eq (toString .Values.allowDefaultNamespace) "false") (eq (include "plugin-gateway.namespace" .) "default") -}}
+{{- fail "allowDefaultNamespace is false and the namespace is default: use --namespace, or set allowDefaultNamespace to true" -}}
+{{- end -}}
+{{- if .Values.gfd.enabled -}}
+{{- fail "gfd.enabled: plugin-gateway does not label nodes. Install NVIDIA's chart a second time, with devicePlugin.enabled false, for gpu-feature-discovery, and set gfd.enabled to false here" -}}
+{{- end -}}
+{{- if .Values.nfd.enabled -}}
+{{- fail "nfd.enabled: this chart does not have node-feature-discovery in it. Install its own chart, and set nfd.enabled to false here" -}}
+{{- end -}}
+{{- if eq (toString .Values.devicePlugin.enabled) "false" -}}
+{{- fail "devicePlugin.enabled is false: this chart has nothing but the device plugin, uninstall it instead" -}}
+{{- end -}}
+{{- if (.Values.componentSelectorLabels | default dict).enabled -}}
+{{- fail "componentSelectorLabels.enabled: this chart has one DaemonSet, so its selector needs no label of a component. Use selectorLabelsOverride for labels of your own" -}}
+{{- end -}}
+{{- if not (has (toString (.Values.deviceDiscoveryStrategy | default "auto")) (list "auto" "nvml")) -}}
+{{- fail (printf "deviceDiscoveryStrategy is %s: plugin-gateway finds GPUs through NVML alone, allowed are auto and nvml" .Values.deviceDiscoveryStrategy) -}}
+{{- end -}}
+{{- include "plugin-gateway.refuseConfig" . -}}
+{{- end -}}
+
+{{- define "plugin-gateway.refuseConfig" -}}
+{{- $files := .Values.config.map -}}
+{{- range $name, $file := $files -}}
+{{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
+{{- if and (($content.sharing).mps) (not (include "plugin-gateway.mpsRoot" $)) -}}
+{{- fail (printf "config.map.%s has sharing.mps: this chart runs no MPS control daemon, and an upgrade from NVIDIA's chart removes the one that runs. Run it by deploy/examples/mps-control-daemon with NVIDIA's image, and set mpsRoot" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $files (not .Values.config.default) (not .Values.config.use) -}}
+{{- $strategies := .Values.config.fallbackStrategies | default (list "named" "single") -}}
+{{- $named := and (has "named" $strategies) (hasKey $files "default") -}}
+{{- $single := and (has "single" $strategies) (eq (len $files) 1) -}}
+{{- if not (or $named $single (has "empty" $strategies)) -}}
+{{- fail (printf "config.map: a node without the label gets none of %s; set config.default, call one default, or add empty to config.fallbackStrategies" (keys $files | sortAlpha | join ", ")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
