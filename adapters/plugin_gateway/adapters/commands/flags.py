@@ -1,6 +1,7 @@
 """Makes flags from the table of options, and decides the options of a sub-command."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -93,9 +94,9 @@ def given_flags(options: Sequence[Option[object]], parsed: "Namespace") -> Mappi
     return {name: getattr(parsed, name) for name in names if hasattr(parsed, name)}
 
 
-def options(parts: "Parts") -> tuple[Option[object], ...]:
-    """Return the options of ``run``."""
-    return run_options(tuple(api_versions()), parts.parse_backend)
+def options(parts: "Parts", program: str | None = None) -> tuple[Option[object], ...]:
+    """Return the options of ``run``, as they are for a program that was called by the name of this one."""
+    return run_options(tuple(api_versions()), parts.parse_backend, sys.argv[0] if program is None else program)
 
 
 def add_run_options(parser: "ArgumentParser", parts: "Parts") -> None:

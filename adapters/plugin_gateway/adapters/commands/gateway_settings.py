@@ -42,11 +42,11 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     Raises:
         InvalidValueError: a flag of this command is wrong.
     """
-    table = options(parts)
-    given = given_flags(table, parsed)
-    own = {each.name: kept_of(each, given, {}) for each in table if each.name in given}
     state_dir = decide_flag(parsed, Options.state_dir)
     start = find_start(state_dir)
+    table = options(parts, start.program or None)
+    given = given_flags(table, parsed)
+    own = {each.name: kept_of(each, given, {}) for each in table if each.name in given}
     problems: list[str] = []
     flags = {**_flags_of(start, parts), **given}
     environment = {**start.environment, **os.environ}

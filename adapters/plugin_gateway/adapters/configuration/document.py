@@ -27,7 +27,7 @@ _SHOWN = 80
 
 MAX_COMPLAINTS = 20
 """Mistakes that are told one by one."""
-MERGE = "tag:yaml.org,2002:merge"
+MERGE, MAPPING = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 """Whole numbers to which YAML 1.1 gives another value than people do."""
 
@@ -57,8 +57,8 @@ def load(path: Path) -> tuple[yaml.Node, FileVersion]:
     """Read a file with one document, and return its root node, and which version of the file that was.
 
     Raises:
-        InvalidValueError: the file cannot be read, is too large, is empty, or is not YAML. The message has line and
-        column where there are any.
+        InvalidValueError: the file cannot be read, is too large, or is not YAML. The message has line and column where
+        there are any.
     """
     data, version = _read(path)
     return _compose(path, data), version
@@ -80,10 +80,10 @@ def _read(path: Path) -> tuple[bytes, FileVersion]:
 
 
 def _compose(path: Path, data: bytes) -> yaml.Node:
-    """Parse the bytes into nodes, and return the root node.
+    """Parse the bytes into nodes, and return the root node. A file that says nothing is a mapping without keys.
 
     Raises:
-        InvalidValueError: the bytes are not YAML, or there is no document.
+        InvalidValueError: the bytes are not YAML.
     """
     try:
         root = yaml.compose(data, Loader=yaml.SafeLoader)
@@ -97,8 +97,9 @@ def _compose(path: Path, data: bytes) -> yaml.Node:
         raise InvalidValueError(f"{path}: nested too deeply") from error
     except (ValueError, OverflowError) as error:
         raise InvalidValueError(f"{path}: not YAML: an escape stands for no character") from error
-    if root is None:
-        raise InvalidValueError(f"{path}: empty")
+    if root is None or root.tag == NULL:
+        begin = yaml.Mark(str(path), 0, 0, 0, None, None)
+        return yaml.MappingNode(MAPPING, [], begin, begin)
     return root
 
 

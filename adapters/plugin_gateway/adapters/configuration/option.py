@@ -123,8 +123,15 @@ class Option(Generic[T_co]):
 
     def narrowed(self, kind: "Kind[object]", meaning: str) -> "Option[T_co]":
         """Return the option with a kind that allows less, and with another meaning."""
+        return self._changed(kind=kind, meaning=meaning)
+
+    def with_default(self, default: str) -> "Option[T_co]":
+        """Return the option with another default."""
+        return self._changed(default=default)
+
+    def _changed(self, **attributes: object) -> "Option[T_co]":
         twin: Option[T_co] = object.__new__(type(self))
-        vars(twin).update(vars(self), kind=kind, meaning=meaning)
+        vars(twin).update(vars(self), **attributes)
         return twin
 
 

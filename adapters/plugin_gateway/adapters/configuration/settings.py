@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
-from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.options import NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
@@ -32,7 +32,9 @@ class Settings(Options):
     backends: tuple[str, ...] = ()
     """The names of the backends, if there are several."""
     remarks: tuple[str, ...] = field(compare=False, default=())
-    """What the file says about resources to no effect, for people."""
+    """What the file says to no effect, for people."""
+    unlike_nvidia: tuple[str, ...] = field(compare=False, default=())
+    """What the file says to an effect, and NVIDIA's device plugin ignores, for people."""
     health: HealthPolicy
     """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
     file_version: FileVersion | None = field(compare=False, default=None)
@@ -78,6 +80,7 @@ def make_settings(decisions: Decisions) -> Settings:
         rules, remarks = decide_rules(chosen, decisions.file_resources, options.resource_name, by_profile)
     if (file := decisions.file_resources) is not None and options.resource_name is None:
         source = f"file {file.place.line}"
+    ignored, as_nvidia = tuple(decisions.file_ignored), options.config_compatibility == NVIDIA
     if file is not None and not options.mps_root and any(rule.sharing.through for rule in rules):
         raise InvalidValueError(
             f"{file.place}: GPUs are shared through MPS, so --mps-root is needed, such as /run/nvidia/mps [MPS_ROOT]"
@@ -90,7 +93,8 @@ def make_settings(decisions: Decisions) -> Settings:
         values=options.values,
         resources=rules,
         backends=tuple(each.name for each in chosen) if len(chosen) > 1 else (),
-        remarks=remarks,
+        remarks=(*remarks, *ignored) if as_nvidia else remarks,
+        unlike_nvidia=() if as_nvidia else ignored,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
         file_version=decisions.file_version,
         sources=sources | {"resources": source},

@@ -22,6 +22,8 @@ class Unsupported(NamedTuple):
     """Values that ask for nothing, in lower case. They are accepted."""
     silent: tuple[str, ...] = ("",)
     """Values in the file that say nothing. They are accepted, too. The empty one stands for null."""
+    is_ignored_there: bool = False
+    """Whether NVIDIA's device plugin ignores it, because another program reads the same file for it."""
 
 
 NOT_SUPPORTED = "is not supported by plugin-gateway"
@@ -34,11 +36,11 @@ UNSUPPORTED = (
     Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
     Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
     Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),
-    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF),
+    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF, is_ignored_there=True),
     Unsupported(
         "flags.deviceDiscoveryStrategy", "--device-discovery-strategy", "DEVICE_DISCOVERY_STRATEGY", ("auto", "nvml")
     ),
-    Unsupported("flags.gfd", silent=_NO_KEYS),
+    Unsupported("flags.gfd", silent=_NO_KEYS, is_ignored_there=True),
     Unsupported("flags.plugin.deviceListStrategy", "--device-list-strategy", "DEVICE_LIST_STRATEGY", ("envvar",)),
     Unsupported(
         "flags.plugin.cdiAnnotationPrefix", "--cdi-annotation-prefix", "CDI_ANNOTATION_PREFIX", ("cdi.k8s.io/",)

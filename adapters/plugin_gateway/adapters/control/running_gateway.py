@@ -20,6 +20,8 @@ class Start(NamedTuple):
     """Whether a gateway runs here whose paths mean the same as here."""
     pid: int = 0
     """Its process. 0 if it is not visible here."""
+    program: str = ""
+    """The path with which the program was called: the word before `run`."""
 
 
 def find_start(state_dir: Path) -> Start:
@@ -42,7 +44,8 @@ def find_start(state_dir: Path) -> Start:
     if "run" not in words:
         return Start(is_beside=True, pid=pid)
     environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return Start(words[words.index("run") + 1 :], environment, is_beside=True, pid=pid)
+    at = words.index("run")
+    return Start(words[at + 1 :], environment, is_beside=True, pid=pid, program=words[at - 1])
 
 
 def _find_process(state_dir: Path) -> int:

@@ -361,7 +361,7 @@ class Daemon:
                 raise
             self._configuration_problem = None
             before, self._settings = self._settings, settings
-            if settings.remarks != before.remarks:
+            if (settings.remarks, settings.unlike_nvidia) != (before.remarks, before.unlike_nvidia):
                 log_remarks(settings)
             if settings == before:
                 log.info("configuration read again, nothing changed")
