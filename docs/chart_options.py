@@ -20,6 +20,7 @@ CHART = Path(__file__).parents[1] / "deploy/helm/plugin-gateway"
 VALUES, SCHEMA, TEMPLATE = CHART / "values.yaml", CHART / "values.schema.json", CHART / "templates/_options.tpl"
 BY_HAND = (
     Options.kubelet_dir,
+    Options.kubelet_socket,
     Options.state_dir,
     Options.container_driver_root,
     Options.record,

@@ -98,7 +98,7 @@ def _compose(path: Path, data: bytes) -> yaml.Node:
     except (ValueError, OverflowError) as error:
         raise InvalidValueError(f"{path}: not YAML: an escape stands for no character") from error
     if root is None or root.tag == NULL:
-        begin = yaml.Mark(str(path), 0, 0, 0, None, None)
+        begin = yaml.Mark(str(path), 0, 0, 0, None, 0)
         return yaml.MappingNode(MAPPING, [], begin, begin)
     return root
 

@@ -286,6 +286,7 @@ FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
 ROOT_OR_NONE = kind(parse_path_or_none, "DIR", {"type": "string", "pattern": "^(/.*)?$"})
+KUBELET_SOCKET = kind(parse_path_or_none, "PATH", {"type": "string", "pattern": "^(/.*)?$"})
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})

@@ -11,6 +11,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     COUNT,
     FILE,
     FOLDER,
+    KUBELET_SOCKET,
     KUBELET_VERSION,
     LISTEN,
     NEW_FILE,
@@ -48,6 +49,13 @@ class KubeletOptions(Values, heading="kubelet"):
     kubelet_dir = Option(
         FOLDER, DEFAULT_KUBELET_DIR, "the kubelet's device plugin directory, from which every path derives"
     )
+    kubelet_socket = Option(
+        KUBELET_SOCKET,
+        nothing("kubelet.sock in the kubelet's directory"),
+        "the path of kubelet.sock in the kubelet's directory, or an empty one: then the gateway registers with nobody",
+        empty_counts=True,
+    )
+    """NVIDIA's plugin has this setting. The directory is another one for us: the kubelet looks for sockets in it."""
     api_version = Option(
         one_of((), "VERSION"),
         "auto",

@@ -160,7 +160,8 @@ class _Reading:
         if given is not None:
             return given.text, f"flag {given.flag}", given.flag
         for variable in option.variables:
-            if text := self._environment.get(variable):
+            text = self._environment.get(variable, "")
+            if text or (option.empty_counts and variable in self._environment):
                 return text, f"environment {variable}", f"environment variable {variable}"
         written = self._content.values.get(option.key or "") if self._content else None
         if written is None:

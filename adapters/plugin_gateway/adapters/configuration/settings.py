@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
-from plugin_gateway.adapters.configuration.options import NVIDIA, Options
+from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
@@ -19,6 +19,7 @@ ROOTS = ("driver_root", "container_driver_root", "dev_root")
 """The two others follow the first one unless they are given."""
 MIXED = "mixed"
 """The value of `--mig-strategy` with which each MIG device has the name of its profile."""
+KUBELET_SOCKET_NAME = "kubelet.sock"
 PATHS = ("kubelet_dir", *ROOTS)
 
 
@@ -41,6 +42,11 @@ class Settings(Options):
     """Which version of the configuration file was read. None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+
+    @property
+    def registers(self) -> bool:
+        """Whether the gateway registers with the kubelet."""
+        return self.kubelet_socket != ""
 
     @property
     def needs_daemons(self) -> bool:
@@ -85,6 +91,7 @@ def make_settings(decisions: Decisions) -> Settings:
         raise InvalidValueError(
             f"{file.place}: GPUs are shared through MPS, so --mps-root is needed, such as /run/nvidia/mps [MPS_ROOT]"
         )
+    _check_kubelet_socket(options)
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
     if options.missing_in_condition and not options.node_condition:
@@ -99,6 +106,16 @@ def make_settings(decisions: Decisions) -> Settings:
         file_version=decisions.file_version,
         sources=sources | {"resources": source},
     )
+
+
+def _check_kubelet_socket(options: Options) -> None:
+    """Check that it is the socket that is looked at, or none. NVIDIA's default is accepted with every directory."""
+    found = options.kubelet_socket
+    if found and found not in {f"{each}/{KUBELET_SOCKET_NAME}" for each in (options.kubelet_dir, DEFAULT_KUBELET_DIR)}:
+        raise InvalidValueError(
+            f"--kubelet-socket: {found[:80]!r}, allowed are {options.kubelet_dir}/{KUBELET_SOCKET_NAME}, and an empty "
+            "one to register with nobody; --kubelet-dir is where the kubelet looks for sockets [KUBELET_SOCKET]"
+        )
 
 
 def _by_profile(mig_strategy: str) -> tuple[ResourceRule, ...]:

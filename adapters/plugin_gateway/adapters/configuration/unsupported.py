@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.option import GivenFlag
-from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR
 from plugin_gateway.core.errors import InvalidValueError
 
 
@@ -50,11 +49,6 @@ UNSUPPORTED = (
     Unsupported(flag="--imex-channel-ids", variable="IMEX_CHANNEL_IDS", neutral=("[]",)),
     Unsupported(flag="--imex-required", variable="IMEX_REQUIRED", neutral=_OFF),
     Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS"),
-    Unsupported(
-        flag="--kubelet-socket",
-        variable="KUBELET_SOCKET",
-        neutral=(f"{DEFAULT_KUBELET_DIR}/kubelet.sock",),
-    ),
     Unsupported("imex", silent=(*_NO_KEYS, "[]", "false")),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
