@@ -23,7 +23,10 @@ from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))
-NAMES = "run, devices, doctor, inspect, status, health, reload, driver, health-policy, replay, fake-kubelet, demo"
+NAMES = (
+    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, translate-config, replay, "
+    "fake-kubelet, demo"
+)
 BEFORE = "allowed before a command are --help and --version"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"
 

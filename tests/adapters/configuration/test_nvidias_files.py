@@ -87,3 +87,22 @@ def test_the_folder_of_mps_that_nvidias_chart_always_names_changes_nothing_witho
 
 def test_a_variable_with_the_default_of_nvidias_plugin_asks_for_nothing(read: Read) -> None:
     read(("--nvidia-ctk-path=/usr/bin/nvidia-ctk",), {"CDI_ANNOTATION_PREFIX": "cdi.k8s.io/"})
+
+
+def test_what_the_operator_always_gives_is_taken_and_changes_no_name(read: Read) -> None:
+    """The environment of its container without CDI."""
+    environment = {
+        "PASS_DEVICE_SPECS": "true",
+        "FAIL_ON_INIT_ERROR": "true",
+        "DEVICE_LIST_STRATEGY": "envvar",
+        "DEVICE_ID_STRATEGY": "uuid",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "all",
+        "MPS_ROOT": "/run/nvidia/mps",
+        "MIG_STRATEGY": "single",
+        "NVIDIA_MIG_MONITOR_DEVICES": "all",
+        "CONFIG_FILE": "",
+    }
+    found = read((), environment)
+    assert [rule.name for rule in found.resources] == ["nvidia.com/gpu"]
+    assert (found.fail_on_init_error, found.needs_daemons) == (True, False)

@@ -60,11 +60,16 @@ def load(path: Path) -> tuple[yaml.Node, FileVersion]:
         InvalidValueError: the file cannot be read, is too large, or is not YAML. The message has line and column where
         there are any.
     """
-    data, version = _read(path)
-    return _compose(path, data), version
+    data, version = read_bytes(path)
+    return compose(path, data), version
 
 
-def _read(path: Path) -> tuple[bytes, FileVersion]:
+def read_bytes(path: Path) -> tuple[bytes, FileVersion]:
+    """Return the content of a file, and which version of it that was.
+
+    Raises:
+        InvalidValueError: the file cannot be read, or is too large.
+    """
     try:
         # Reading a pipe or a device could block for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -79,8 +84,10 @@ def _read(path: Path) -> tuple[bytes, FileVersion]:
     return data, version
 
 
-def _compose(path: Path, data: bytes) -> yaml.Node:
-    """Parse the bytes into nodes, and return the root node. A file that says nothing is a mapping without keys.
+def compose(path: Path, data: bytes) -> yaml.Node:
+    """Parse the bytes into nodes, and return the root node. A text that says nothing is a mapping without keys.
+
+    ``path`` is what complaints call it.
 
     Raises:
         InvalidValueError: the bytes are not YAML.

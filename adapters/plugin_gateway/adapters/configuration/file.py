@@ -1,9 +1,8 @@
 """Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -24,7 +23,12 @@ from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
 from plugin_gateway.adapters.configuration.ignored_keys import IgnoredKeys
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
+from plugin_gateway.adapters.configuration.unsupported import (
+    NOT_SUPPORTED,
+    UNSUPPORTED_KEYS,
+    UnsupportedSettingError,
+    only,
+)
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
@@ -47,8 +51,7 @@ _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileContent:
+class FileContent(NamedTuple):
     """Everything that a file decides."""
 
     values: Mapping[str, FileValue]
@@ -56,9 +59,10 @@ class FileContent:
     resources: "FileResources | None"
     """None where the file says nothing about resources."""
     health: FileHealth
-    version: FileVersion
     ignored: tuple[str, ...]
     """What NVIDIA's device plugin ignores in it, a sentence for each key."""
+    version: FileVersion | None = None
+    """Which version of the file it was. None for a text that is no file."""
 
 
 def read_file(
@@ -73,7 +77,18 @@ def read_file(
         line and column.
     """
     root, version = load(Path(path))
-    return _Reader(Document(Path(path)), options, health, IgnoredKeys(are_ignored=as_nvidia)).read(root, version)
+    return read_document(Document(Path(path)), root, options, health, as_nvidia=as_nvidia)._replace(version=version)
+
+
+def read_document(
+    document: Document, root: yaml.Node, options: Sequence[Option[object]], health: HealthPolicy, *, as_nvidia: bool
+) -> FileContent:
+    """Read a configuration as `read_file`, from its root node. ``document`` collects what is wrong with it.
+
+    Raises:
+        InvalidValueError: it has a key or value that is not allowed.
+    """
+    return _Reader(document, options, health, IgnoredKeys(are_ignored=as_nvidia)).read(root)
 
 
 class _Reader:
@@ -92,7 +107,7 @@ class _Reader:
         self._resources: ResourceSections | None = None
         self._health = NO_HEALTH
 
-    def read(self, root: yaml.Node, version: FileVersion) -> FileContent:
+    def read(self, root: yaml.Node) -> FileContent:
         self._check_version(root)
         with self._document.collecting():
             self._mapping(root, "")
@@ -102,7 +117,6 @@ class _Reader:
             values=self._values,
             resources=resources,
             health=self._health,
-            version=version,
             ignored=self._ignored.told(),
         )
 
@@ -196,7 +210,7 @@ class _Reader:
             self._ignored.note(full, self._document.place(key))
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
-        raise InvalidValueError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
+        raise UnsupportedSettingError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
 
     def _value(self, node: yaml.Node, full: str) -> FileValue:
         """Return the value of an option. It is checked here too, because a flag may decide instead of it."""

@@ -142,7 +142,8 @@ CHART_VALUES = (
     ChartValue("config.map", becomes="config.file", neutral=({},), why=f"its default is taken: {_NODES}"),
     ChartValue("config.default", neutral=("",), why=_NODES),
     ChartValue("config.fallbackStrategies", neutral=([], ["named", "single"]), why=_NODES),
-    *_same("nameOverride", "fullnameOverride", "imagePullSecrets", "updateStrategy", "podAnnotations"),
+    ChartValue("updateStrategy", becomes="updateStrategy", neutral=({"type": "RollingUpdate"},)),
+    *_same("nameOverride", "fullnameOverride", "imagePullSecrets", "podAnnotations"),
     *_same("podSecurityContext", "securityContext", "resources", "nodeSelector", "affinity", "tolerations"),
     *_same("priorityClassName", "runtimeClassName", "image.pullPolicy"),
     ChartValue("image.repository", neutral=("nvcr.io/nvidia/k8s-device-plugin",), why="it is that of another image"),
@@ -161,8 +162,8 @@ CHART_VALUES = (
     ChartValue("cdi.featureFlags", neutral=("",), why="the gateway has no CDI"),
 )
 """The values of the chart. Whatever else is below `gfd` and `nfd` says something only where those are enabled."""
-ONLY_WITH = {"gfd": "gfd.enabled", "nfd": "nfd.enabled"}
-"""The sections whose values say nothing unless the other value is true."""
+ONLY_IF_ENABLED = ("gfd", "nfd")
+"""The sections of which everything else says nothing unless `enabled` is true."""
 
 
 def option_of(setting: NvidiaSetting, options: Sequence[Option[object]]) -> Option[object] | None:

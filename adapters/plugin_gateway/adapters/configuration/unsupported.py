@@ -27,6 +27,10 @@ class Unsupported(NamedTuple):
     """Why it is refused, for people."""
 
 
+class UnsupportedSettingError(InvalidValueError):
+    """A setting asks for something that NVIDIA's plugin does, and this one does not."""
+
+
 NOT_SUPPORTED = "is not supported by plugin-gateway"
 _OFF = ("false",)
 _NO_KEYS = ("", "{}")
@@ -82,10 +86,10 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
     """Refuse one value, or each value of a list with commas, unless it asks for nothing.
 
     Raises:
-        InvalidValueError: the message names the culprit, the value and what is allowed.
+        UnsupportedSettingError: the message names the culprit, the value and what is allowed.
     """
     if not all(word.strip().lower() in row.neutral for word in text.split(",")):
-        raise InvalidValueError(f"{culprit}: {text[:80]!r} {NOT_SUPPORTED}{only(row)}")
+        raise UnsupportedSettingError(f"{culprit}: {text[:80]!r} {NOT_SUPPORTED}{only(row)}")
 
 
 def only(row: Unsupported) -> str:
