@@ -43,6 +43,9 @@ ONLY_THERE = [
      "sharing.timeSlicing.resources for nvidia.com/gpu, which has a later entry,", "*=nvidia.com/gpu x5"),
     ("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 2}]}, mps: {resources: [{name: gpu, replicas: 4}]}}",
      "sharing.timeSlicing, beside sharing.mps,", "*=nvidia.com/gpu x4 through mps"),
+    ("flags: {logLevel: loud, logLevel: info}", "flags.logLevel, which is given again,", "*=nvidia.com/gpu"),
+    ("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 2, replicas: 3}]}}",
+     "sharing.timeSlicing.resources.replicas, which is given again,", "*=nvidia.com/gpu x3"),
     ("sharing: {mps: {resources: [{name: gpu, replicas: 4}]}, timeSlicing: {resources: [{name: gpu, replicas: 2}]}}",
      "sharing.timeSlicing, beside sharing.mps,", "*=nvidia.com/gpu x4 through mps"),
 ]  # fmt: skip
@@ -110,6 +113,8 @@ def test_the_decoder_of_nvidias_plugin_takes_keys_in_any_case(read: Read) -> Non
         ("sharing: {timeSlicing: {renameByDefault: true}}", "resources missing"),
         ("resources: {rules: [{nmae: a}]}", "unknown key resources.rules.nmae"),
         ("health: {quietTiem: 1}", "unknown key health.quietTiem"),
+        ("health: {quietTime: 1, quietTime: 2}", "health.quietTime occurs twice"),
+        ("resources: {rules: [{name: a, name: b}]}", "resources.rules.name occurs twice"),
     ],
 )
 def test_what_nvidias_plugin_refuses_and_mistakes_in_keys_of_ours_are_refused_all_the_same(

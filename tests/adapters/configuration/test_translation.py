@@ -216,7 +216,9 @@ def test_what_cannot_be_translated_is_named_with_its_place(text: str, said: str)
     assert complaint(text).startswith(said)
 
 
-WORDS = st.none() | st.booleans() | st.sampled_from(["", "mixed", "envvar", "uuid", "/run/a", "x"]) | st.just({})
+WORDS: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.sampled_from(["", "mixed", "envvar", "uuid", "/run/a", "x"]) | st.just({})
+)
 NESTED = st.fixed_dictionaries({}, optional={each.path: WORDS for each in CHART_VALUES if "." not in each.path})
 
 

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion, version_of
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain
 from plugin_gateway.core.errors import CannotCheckError, InvalidValueError, InvalidValuesError
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.ignored_keys import IgnoredKeys
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read. A ConfigMap cannot be larger either."""
@@ -179,10 +183,13 @@ class Document:
         """Return the place at which a node begins."""
         return Place(file=self.path, mark=node.start_mark)
 
-    def entries(self, node: yaml.Node, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    def entries(
+        self, node: yaml.Node, path: str, repeated: "IgnoredKeys | None" = None
+    ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         """Yield the full path, the key node and the value node of each entry of a mapping.
 
-        ``path`` is the path of the mapping itself, and empty for the root. A complaint about a key is collected.
+        ``path`` is the path of the mapping itself, and empty for the root. A complaint about a key is collected. With
+        ``repeated``, of a key that occurs twice the last one counts, as to a decoder in Go, and the others are noted.
 
         Raises:
             InvalidValueError: the node is no mapping.
@@ -191,11 +198,17 @@ class Document:
             what = path or "the file"
             raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}, allowed are keys with values")
         seen: dict[str, Place] = {}
+        last = {key.value: key for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
         for key, value in node.value:
             full = None
+            is_ignored = repeated is not None and isinstance(key, yaml.ScalarNode) and last[key.value] is not key
             with self.collecting():
-                full = self._full(key, path, seen)
-            if full is not None:
+                full = self._full(key, path, {} if is_ignored else seen)
+            if full is None:
+                continue
+            if is_ignored and repeated is not None:
+                repeated.note(f"{full}, which is given again,", self.place(key))
+            else:
                 yield full, key, value
 
     def _full(self, key: yaml.Node, path: str, seen: dict[str, Place]) -> str:

@@ -139,7 +139,8 @@ class _Reader:
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
         """Read a mapping, and the groups of keys in it. ``path`` is its full path, and empty for the root."""
-        for full, key, value in self._document.entries(node, path):
+        repeated = self._ignored if self._ignored.are_ignored and path != HEALTH else None
+        for full, key, value in self._document.entries(node, path, repeated):
             with self._document.collecting():
                 self._entry(full, key, value)
 

@@ -103,6 +103,8 @@ FILE_KEYS = (
     FileKey("sharing.*.resources[].rename", _IGNORED, _PATTERNS),
     FileKey("sharing.*.resources[].devices", _IGNORED, _PATTERNS),
     FileKey("a key that nobody knows", "ignored", _TOO),
+    FileKey("a key that is given twice", "the last one counts",
+            "refused; the last one counts with `--config-compatibility=nvidia`"),
     FileKey("a key in other letters, such as `migstrategy`", "followed", "refused; followed with "
             "`--config-compatibility=nvidia`"),
 )  # fmt: skip

@@ -127,16 +127,14 @@ class ResourceSections:
         """
         values: dict[str, object] = {}
         missing, silent = list(needed), 0
-        for full, key, value in self._document.entries(node, path):
+        repeated = self._ignored if self._ignored.are_ignored and path != RULES else None
+        for full, key, value in self._document.entries(node, path, repeated):
             word = full.removeprefix(f"{path}.")
             with self._document.collecting():
-                is_known = word in readers
-                if path != RULES and (
-                    word not in needed and value.tag == NULL if is_known else self._ignores(full, key)
-                ):
+                if path != RULES and self._says_nothing(full, key, value, readers, needed):
                     silent += 1
                     continue
-                if not is_known:
+                if word not in readers:
                     missing = []  # it may be meant as the one that is missing
                     known = " and ".join(filter(None, (", ".join([*readers][:-1]), [*readers][-1])))
                     raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, known are {known}")
@@ -146,10 +144,16 @@ class ResourceSections:
             raise InvalidValueError(
                 f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {path}"
             )
-        return values if len(values) + silent == len(node.value) else None
+        keys = [str(key.value) for key, _ in node.value]
+        return values if len(values) + silent == len(keys if repeated is None else set(keys)) else None
 
-    def _ignores(self, full: str, key: yaml.Node) -> bool:
-        """Whether an unknown key is ignored, as NVIDIA's plugin does. It is noted then."""
+    def _says_nothing(
+        self, full: str, key: yaml.Node, value: yaml.Node, readers: Mapping[str, Read], needed: Sequence[str]
+    ) -> bool:
+        """Whether an entry has no value, or an unknown key that is ignored, as by NVIDIA's plugin, and noted."""
+        word = full.rpartition(".")[2]
+        if word in readers:
+            return value.tag == NULL and word not in needed
         return self._ignored.are_ignored and self._ignored.note(full, self._document.place(key))
 
     def _pattern_rule(self, node: yaml.Node, path: str) -> Sequence[ResourceRule]:
