@@ -287,7 +287,9 @@ def test_a_name_with_the_profile_is_shared_for_that_profile() -> None:
 def test_the_examples_of_the_documentation_are_read(read: Read) -> None:
     page = (Path(__file__).parents[3] / "docs/configure.md").read_text()
     examples = re.findall(r"```yaml\n(version: v1\n.*?)```", page, re.DOTALL)
-    assert ["\n".join(rule.words for rule in read(("--mps-root=/mps",), {}, each).resources) for each in examples] == [
+    assert [
+        "\n".join(rule.words for rule in read(("--mps-root=/run/nvidia/mps",), {}, each).resources) for each in examples
+    ] == [
         "*H100*=nvidia.com/h100\n*=nvidia.com/gpu",
         "index 7=never offered\n*H100* and index 0 or 1=nvidia.com/gpu.shared x4\n*=nvidia.com/gpu",
         "index 0 or 1=nvidia.com/gpu.shared x4\n*=nvidia.com/gpu",
