@@ -87,6 +87,7 @@ check: $(READY)
 	$(BIN)/python docs/registration_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
+	$(BIN)/python docs/nvidia_page.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python docs/status_schema.py
 	$(BIN)/python deploy/generate.py
@@ -99,6 +100,7 @@ generate: $(READY)
 	$(BIN)/python docs/registration_page.py
 	$(BIN)/python docs/packages.py
 	$(BIN)/python docs/differences.py
+	$(BIN)/python docs/nvidia_page.py
 	$(BIN)/python docs/options.py
 	$(BIN)/python docs/status_schema.py
 	$(BIN)/python deploy/generate.py

@@ -27,6 +27,7 @@ VALUES, SCHEMA, TEMPLATE = CHART / "values.yaml", CHART / "values.schema.json", 
 DEFAULTS = CHART / "templates/_defaults.tpl"
 BY_HAND = (
     Options.kubelet_dir,
+    Options.kubelet_socket,
     Options.state_dir,
     Options.container_driver_root,
     Options.record,

@@ -3,28 +3,20 @@
 What NVIDIA's plugin does was read in its release 0.20. What the gateway does comes from the code.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from generated import put, table
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
+from plugin_gateway.adapters.configuration.nvidia_names import SETTINGS, option_of
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED, Unsupported
 from plugin_gateway.core.health.policy import Action, number_of
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, XID, xid_kind
 
 PAGE = Path(__file__).parents[1] / "deploy/README.md"
-THEIR_DEFAULTS: Mapping[str, str] = {
-    "driver_root": "/",
-    "container_driver_root": "/driver-root",
-    "fail_on_init_error": "true",
-    "pass_device_specs": "false",
-    "device_id_strategy": "uuid",
-    "preferred_allocation": "partition",
-    "shared_devices_allocation_policy": "distributed",
-}
-"""What NVIDIA's plugin does where nothing is given. The first of the last two is what it always does."""
+ALWAYS = {"preferred_allocation": "partition"}
+"""What NVIDIA's plugin always does, and an option here."""
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
@@ -47,20 +39,18 @@ MEANINGS = {
 
 
 def differences() -> str:
-    """Return the tables of defaults, of XIDs and of what is refused."""
-    ours = {option.name: option for option in options(PARTS)}
-    defaults = [_default(ours[name], theirs) for name, theirs in THEIR_DEFAULTS.items() if _ours(ours[name]) != theirs]
+    """Return the table of defaults and of XIDs."""
+    ours = options(PARTS)
+    pairs = [(option_of(each, ours), each.default) for each in SETTINGS]
+    pairs += [(option, ALWAYS[option.name]) for option in ours if option.name in ALWAYS]
+    defaults = [_default(each, theirs) for each, theirs in pairs if each and each.default_in_words != theirs]
     lines = table(("", "NVIDIA's plugin", "plugin-gateway", ""), [*defaults, *_xids()])
-    refused = ", ".join(f"`{name}`" for name in sorted({_name(each) for each in UNSUPPORTED}))
-    return "\n".join([*lines, "", f"These settings are refused, unless their value asks for nothing: {refused}."])
-
-
-def _ours(option: Option[object]) -> str:
-    return option.default if isinstance(option.default, str) else "as on the host"
+    all_names = "What becomes of each of its settings is in [the table of all names](../docs/nvidia.md)."
+    return "\n".join([*lines, "", all_names])
 
 
 def _default(option: Option[object], theirs: str) -> Sequence[str]:
-    return f"default of `{option.flags[0]}`", f"`{theirs}`", f"`{_ours(option)}`", MEANINGS[option.name]
+    return f"default of `{option.flags[0]}`", f"`{theirs}`", f"`{option.default_in_words}`", MEANINGS[option.name]
 
 
 def _xids() -> Sequence[Sequence[str]]:
@@ -92,7 +82,7 @@ def _xids() -> Sequence[Sequence[str]]:
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
         *THEIR_MIG,
-        ("a file without `version`, an unknown key", "taken for `v1`, ignored", "refused", FILE),
+        ("an unknown key in the file", "ignored", "refused", FILE),
     ]
 
 
@@ -105,10 +95,6 @@ def _numbers(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
-
-
-def _name(setting: Unsupported) -> str:
-    return setting.flag or setting.file_key or setting.variable or ""
 
 
 def main() -> None:

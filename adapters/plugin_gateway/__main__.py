@@ -177,6 +177,9 @@ COMMANDS: Mapping[str, Command] = {
     "health-policy": _command(
         "health_policy", "show what follows from each XID and other evidence, and where that was decided"
     ),
+    "translate-config": _command(
+        "translate_config", "translate a configuration of NVIDIA's device plugin, or the values of its chart"
+    ),
     "replay": _command("replay", "play the kubelet's side of a recording again, and tell what differs"),
     "fake-kubelet": _command("fake_kubelet.command", "play the kubelet of a release, to try a device plugin"),
     "demo": _command("demo", "show it all on this machine in a few seconds: no GPU, no Kubernetes"),

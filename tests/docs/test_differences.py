@@ -22,12 +22,11 @@ def test_the_guide_has_what_the_code_says() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "| default of `--driver-root-ctr-path` | `/driver-root` | `as on the host` |",
+        "| default of `--driver-root-ctr-path` | `/driver-root` | `the same path as on the host` |",
         "| default of `--fail-on-init-error` | `true` | `false` |",
         "| default of `--pass-device-specs` | `false` | `true` |",
         "| XID 109 | ignored | `unhealthy-until-",
-        "`--gds-enabled`",
-        "`imex`",
+        "| default of `--preferred-allocation` | `partition` | `best` |",
     ],
 )
 def test_it_names_what_an_administrator_meets(words: str) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 from plugin_gateway.adapters.support.unix_files import Listener, find_listener
 
 PROGRAM = str(Path(sys.executable).with_name("plugin-gateway"))
+COMMAND = (PROGRAM, "run")
+"""What starts the gateway."""
 
 
 class Process:
@@ -68,8 +70,7 @@ async def started(
     """Run the gateway inside the block, and read its log as JSON. ``within`` is a program that starts it."""
     child = await asyncio.create_subprocess_exec(
         *within,
-        PROGRAM,
-        "run",
+        *COMMAND,
         *arguments,
         env={**os.environ, **(environment or {})},
         stderr=asyncio.subprocess.PIPE,

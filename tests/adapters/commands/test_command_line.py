@@ -24,8 +24,8 @@ from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))
 NAMES = (
-    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, replay, fake-kubelet, demo, "
-    "config-manager, mps-control-daemon"
+    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, translate-config, replay, "
+    "fake-kubelet, demo, config-manager, mps-control-daemon"
 )
 BEFORE = "allowed before a command are --help and --version"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import harness.process
 from driver.driver import Driver
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -188,3 +189,21 @@ async def test_a_flag_of_its_own_that_is_wrong_is_a_mistake_of_the_user(command:
     status, output, errors = await run_to_end(command, "--driver-root=here", "--driver-root=/x", "--json")
     assert (status, output) == (2, "")
     assert errors == "plugin-gateway: --driver-root: 'here', allowed are absolute paths\n"
+
+
+async def test_a_gateway_with_the_name_of_nvidias_program_reads_its_file_as_that_does_and_doctor_with_it(
+    kubelet_dir: Path, driver: Driver, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(f"{H100}surprise: true\n")
+    link = tmp_path / "nvidia-device-plugin"
+    link.symlink_to(harness.process.PROGRAM)
+    monkeypatch.setattr(harness.process, "COMMAND", (str(link),))
+    async with gateway(kubelet_dir, driver, config) as process:
+        ignored = [line["problem"] for line in process.lines if line["event"] == "this has no effect"]
+        assert ignored == [
+            f"{config}:{line}: {key} is ignored, as by NVIDIA's device plugin"
+            for line, key in (("3:3", "resources.gpus"), ("5:1", "surprise"))
+        ]
+        _, output, _ = await run_to_end("doctor", "--json", environment=driver.environment)
+        assert "nvidia.com/gpu is registered as v1beta1" in [each["what"] for each in json.loads(output)]
+        assert not [what for what in mends(output) if "refused" in what]

@@ -216,7 +216,10 @@ def test_what_is_not_closed_is_told_where_it_begins(text: str, said: str, read: 
     [
         (
             "useNodeFeaturAPI",
-            "it looks like flags.useNodeFeatureAPI, which is not supported by plugin-gateway, allowed is false",
+            (
+                "it looks like flags.useNodeFeatureAPI, which is not supported by plugin-gateway, allowed is false: "
+                "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
+            ),
         ),
         ("gdsEnable", "it looks like flags.gdsEnabled, which is not supported by plugin-gateway, allowed is false"),
         ("migStrateg", "did you mean flags.migStrategy?"),

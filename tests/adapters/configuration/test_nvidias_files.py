@@ -6,6 +6,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
 
+NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
 RUNNING_WITH = """\
 {
   "version": "v1",
@@ -29,15 +30,18 @@ RUNNING_WITH = """\
     }
   },
   "resources": {"gpus": [{"pattern": "*", "name": "nvidia.com/gpu"}]},
-  "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "replicas": 4}]}},
+  "sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "devices": "all", "replicas": 4}]}},
   "imex": {}
 }
 """
 """What NVIDIA's plugin logs as the configuration that it runs with."""
+SHARING = '"sharing": {"timeSlicing": {"resources": [{"name": "nvidia.com/gpu", "devices": "all", "replicas": 4}]}}'
 
 
 def test_what_nvidias_plugin_says_that_it_runs_with_can_be_given_as_a_file(read: Read) -> None:
     assert read((), {}, RUNNING_WITH).mig_strategy == "mixed"
+    without = RUNNING_WITH.replace(SHARING, '"sharing": {"timeSlicing": {}}')
+    assert not any(rule.sharing.replicas > 1 for rule in read((), {}, without).resources)
 
 
 @pytest.mark.parametrize(
@@ -60,9 +64,9 @@ def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> No
     [
         ("imex: {channelIDs: [0]}", "imex is not supported by plugin-gateway; take it out"),
         ("imex: {channelIDs: [], required: true}", "imex is not supported by plugin-gateway; take it out"),
-        ("flags: {gfd: {oneshot: false}}", "flags.gfd is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: {oneshot: false}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
         ("imex: &all [*all]", "imex is not supported by plugin-gateway; take it out"),
-        ("flags: {gfd: &all {a: *all}}", "flags.gfd is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: &all {a: *all}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
         ("flags: {gdsEnabled: yes}", "flags.gdsEnabled: 'yes' is not supported by plugin-gateway, allowed is false"),
         (
             "flags: {plugin: {cdiAnnotationPrefix: example.com/}}",
@@ -76,5 +80,29 @@ def test_a_setting_that_asks_for_something_is_still_refused(text: str, said: str
     assert str(caught.value).endswith(said)
 
 
+def test_the_folder_of_mps_that_nvidias_chart_always_names_changes_nothing_without_mps(read: Read) -> None:
+    found = read((), {"MPS_ROOT": "/run/nvidia/mps"})
+    assert (found.resources, found.needs_daemons) == (read().resources, False)
+
+
 def test_a_variable_with_the_default_of_nvidias_plugin_asks_for_nothing(read: Read) -> None:
     read(("--nvidia-ctk-path=/usr/bin/nvidia-ctk",), {"CDI_ANNOTATION_PREFIX": "cdi.k8s.io/"})
+
+
+def test_what_the_operator_always_gives_is_taken_and_changes_no_name(read: Read) -> None:
+    """The environment of its container without CDI."""
+    environment = {
+        "PASS_DEVICE_SPECS": "true",
+        "FAIL_ON_INIT_ERROR": "true",
+        "DEVICE_LIST_STRATEGY": "envvar",
+        "DEVICE_ID_STRATEGY": "uuid",
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "all",
+        "MPS_ROOT": "/run/nvidia/mps",
+        "MIG_STRATEGY": "single",
+        "NVIDIA_MIG_MONITOR_DEVICES": "all",
+        "CONFIG_FILE": "",
+    }
+    found = read((), environment)
+    assert [rule.name for rule in found.resources] == ["nvidia.com/gpu"]
+    assert (found.fail_on_init_error, found.needs_daemons) == (True, False)

@@ -31,6 +31,7 @@ ODD = {
     "enabled_healthchecks": ("1,2", "2,3", "3,4"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
+    "kubelet_socket": ("", "/var/lib/kubelet/device-plugins/kubelet.sock", ""),
     "kubelet_version": ("1.9", "1.36", "1.37"),
     "config_name": ("a", "b", "c"),
     "config_label": ("a/a", "b/b", "c/c"),
@@ -123,7 +124,7 @@ def test_without_anything_given_the_defaults_hold(read: Read) -> None:
 
 
 def test_an_empty_variable_counts_as_not_set(read: Read) -> None:
-    empty = {variable: "" for option in OPTIONS for variable in option.variables}
+    empty = {variable: "" for option in OPTIONS for variable in option.variables if not option.empty_counts}
     assert read((), empty) == read()
 
 
@@ -181,7 +182,7 @@ def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None
         ([], {"GDS_ENABLED": "true"}, "environment variable GDS_ENABLED: 'true' is not supported"),
         ([], {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"}, "environment variable DEVICE_LIST_STRATEGY: 'envvar,cdi-cri'"),
         (["--gds-enabled=true"], {}, "--gds-enabled: 'true' is not supported by plugin-gateway, allowed is false"),
-        ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed is /var/lib/kubelet/device-plugins/kubelet.sock"),
+        ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed are /var/lib/kubelet/device-plugins/kubelet.sock, "),
         (["--imex-required=true"], {}, "--imex-required: 'true' is not supported by plugin-gateway, allowed is false"),
     ],
 )
@@ -195,3 +196,19 @@ def test_what_only_nvidias_plugin_can_be_told_is_refused(
 def test_what_asks_nvidias_plugin_for_nothing_more_is_accepted(read: Read) -> None:
     asked = {"MOFED_ENABLED": "false", "DEVICE_LIST_STRATEGY": "envvar", "GDS_ENABLED": "False", "MPS_ROOT": ""}
     assert read(["--gdrcopy-enabled=false", "--device-discovery-strategy=auto"], asked) == read([], {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "registers"),
+    [
+        ((), {}, True),
+        ((), {"KUBELET_SOCKET": ""}, False),
+        (("--kubelet-socket=",), {}, False),
+        (("--kubelet-dir=/a", "--kubelet-socket=/a/kubelet.sock"), {"KUBELET_SOCKET": ""}, True),
+        (("--kubelet-dir=/a",), {"KUBELET_SOCKET": "/var/lib/kubelet/device-plugins/kubelet.sock"}, True),
+    ],
+)
+def test_an_empty_path_of_the_kubelets_socket_is_a_value(
+    flags: tuple[str, ...], environment: dict[str, str], registers: bool, read: Read
+) -> None:
+    assert read(flags, environment).registers is registers

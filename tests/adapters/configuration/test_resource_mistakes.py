@@ -16,7 +16,6 @@ NUMBERS = "allowed are 2 to 1024"
 PLACES = "indexes such as 0, and 0:1 for a MIG device; one, or a list of them"
 MISTAKES = [
     ("rules", "[]", "resources.rules is an empty list, allowed is a list with a name each"),
-    ("rules", "", "resources.rules is empty, allowed is a list with a name each"),
     ("rules", "[a]", "resources.rules is 'a', allowed are keys with values"),
     ("rules", "[{index: 0}]", "name missing in an entry of resources.rules, allowed is a name, or never: true"),
     (
@@ -131,8 +130,7 @@ MISTAKES = [
     ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed are 1 to 1024"),
     ("mig", "[{pattern: '', name: a}]", "resources.mig.pattern is empty; '*' matches every one"),
     ("mig", "[{pattern: 1g, name: a, replicas: 2}]", "unknown key resources.mig.replicas, known are pattern and name"),
-    ("slices", "", "sharing.timeSlicing is empty, allowed are keys with values"),
-    ("slices", "{}", "resources missing in an entry of sharing.timeSlicing"),
+    ("slices", "{renameByDefault: true}", "resources missing in an entry of sharing.timeSlicing"),
     (
         "slices",
         "{resources: []}",

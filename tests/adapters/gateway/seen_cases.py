@@ -40,7 +40,7 @@ class Player:
         self._ids = {f"<g{index}>": driver.uuid(index) for index in range(case["gpus"])}
         self._root = str(file.parent / "mps")
         self._kubelet = kubelet
-        self._process = process
+        self.process = process
         self._file = file
 
     def plain(self, text: str) -> str:
@@ -75,10 +75,10 @@ class Player:
         if step[0] == "allocate":
             name, *containers = step[1:]
             return await asyncio.to_thread(self._allocate, name, [tuple(map(self.plain, ids)) for ids in containers])
-        before = self._process.events().count("configuration changed")
+        before = self.process.events().count("configuration changed")
         self._file.write_text(step[1])
-        self._process.send(signal.SIGHUP)
-        await self._process.wait_for_event("configuration changed", before + 1)
+        self.process.send(signal.SIGHUP)
+        await self.process.wait_for_event("configuration changed", before + 1)
         return None
 
     def _allocate(self, name: str, containers: Sequence[tuple[str, ...]]) -> Any:

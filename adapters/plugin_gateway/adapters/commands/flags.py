@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
-from plugin_gateway.adapters.configuration.options import run_options
+from plugin_gateway.adapters.configuration.options import is_nvidias, run_options
 from plugin_gateway.adapters.configuration.reading import Decisions, decide, kept_of
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 from plugin_gateway.adapters.dialects import api_versions
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.config_folder import Choose
 
 T = TypeVar("T")
-NVIDIAS_PROGRAM = "nvidia-device-plugin"
-"""The name of NVIDIA's executable."""
 
 
 def add_options(parser: "ArgumentParser", options: Sequence[Option[object]]) -> None:
@@ -99,8 +97,9 @@ def given_flags(options: Sequence[Option[object]], parsed: "Namespace") -> Mappi
 
 def options(parts: "Parts", program: str | None = None) -> tuple[Option[object], ...]:
     """Return the options of ``run``, as they are for a program that was called by the name of this one."""
-    found = run_options(tuple(api_versions()), parts.parse_backend)
-    if (sys.argv[0] if program is None else program).rpartition("/")[2] != NVIDIAS_PROGRAM:
+    called = sys.argv[0] if program is None else program
+    found = run_options(tuple(api_versions()), parts.parse_backend, called)
+    if not is_nvidias(called):
         return found
     from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias  # noqa: PLC0415 - only for this name
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag, given_flags, options
-from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.options import Options, is_nvidias
 from plugin_gateway.adapters.configuration.reading import decide, kept_of
 from plugin_gateway.adapters.configuration.settings import (
     PATHS,
@@ -42,11 +42,11 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     Raises:
         InvalidValueError: a flag of this command is wrong.
     """
-    table = options(parts)
+    state_dir = decide_flag(parsed, Options.state_dir)
+    start = find_start(state_dir, is_nvidias)
+    table = options(parts, start.program or None)
     given = given_flags(table, parsed)
     own = {each.name: kept_of(each, given, {}) for each in table if each.name in given}
-    state_dir = decide_flag(parsed, Options.state_dir)
-    start = find_start(state_dir)
     problems: list[str] = []
     flags = {**_flags_of(start, parts), **given}
     environment = {**start.environment, **os.environ}

@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion, version_of
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain
 from plugin_gateway.core.errors import CannotCheckError, InvalidValueError, InvalidValuesError
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.ignored_keys import IgnoredKeys
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read. A ConfigMap cannot be larger either."""
@@ -27,7 +31,7 @@ _SHOWN = 80
 
 MAX_COMPLAINTS = 20
 """Mistakes that are told one by one."""
-MERGE = "tag:yaml.org,2002:merge"
+MERGE, MAPPING = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:map"
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 """Whole numbers to which YAML 1.1 gives another value than people do."""
 
@@ -57,14 +61,19 @@ def load(path: Path) -> tuple[yaml.Node, FileVersion]:
     """Read a file with one document, and return its root node, and which version of the file that was.
 
     Raises:
-        InvalidValueError: the file cannot be read, is too large, is empty, or is not YAML. The message has line and
-        column where there are any.
+        InvalidValueError: the file cannot be read, is too large, or is not YAML. The message has line and column where
+        there are any.
     """
-    data, version = _read(path)
-    return _compose(path, data), version
+    data, version = read_bytes(path)
+    return compose(path, data), version
 
 
-def _read(path: Path) -> tuple[bytes, FileVersion]:
+def read_bytes(path: Path) -> tuple[bytes, FileVersion]:
+    """Return the content of a file, and which version of it that was.
+
+    Raises:
+        InvalidValueError: the file cannot be read, or is too large.
+    """
     try:
         # Reading a pipe or a device could block for ever.
         if not stat.S_ISREG(path.stat().st_mode):
@@ -79,11 +88,13 @@ def _read(path: Path) -> tuple[bytes, FileVersion]:
     return data, version
 
 
-def _compose(path: Path, data: bytes) -> yaml.Node:
-    """Parse the bytes into nodes, and return the root node.
+def compose(path: Path, data: bytes) -> yaml.Node:
+    """Parse the bytes into nodes, and return the root node. A text that says nothing is a mapping without keys.
+
+    ``path`` is what complaints call it.
 
     Raises:
-        InvalidValueError: the bytes are not YAML, or there is no document.
+        InvalidValueError: the bytes are not YAML.
     """
     try:
         root = yaml.compose(data, Loader=yaml.SafeLoader)
@@ -97,8 +108,9 @@ def _compose(path: Path, data: bytes) -> yaml.Node:
         raise InvalidValueError(f"{path}: nested too deeply") from error
     except (ValueError, OverflowError) as error:
         raise InvalidValueError(f"{path}: not YAML: an escape stands for no character") from error
-    if root is None:
-        raise InvalidValueError(f"{path}: empty")
+    if root is None or root.tag == NULL:
+        begin = yaml.Mark(str(path), 0, 0, 0, None, 0)
+        return yaml.MappingNode(MAPPING, [], begin, begin)
     return root
 
 
@@ -171,10 +183,13 @@ class Document:
         """Return the place at which a node begins."""
         return Place(file=self.path, mark=node.start_mark)
 
-    def entries(self, node: yaml.Node, path: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    def entries(
+        self, node: yaml.Node, path: str, repeated: "IgnoredKeys | None" = None
+    ) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
         """Yield the full path, the key node and the value node of each entry of a mapping.
 
-        ``path`` is the path of the mapping itself, and empty for the root. A complaint about a key is collected.
+        ``path`` is the path of the mapping itself, and empty for the root. A complaint about a key is collected. With
+        ``repeated``, of a key that occurs twice the last one counts, as to a decoder in Go, and the others are noted.
 
         Raises:
             InvalidValueError: the node is no mapping.
@@ -183,11 +198,17 @@ class Document:
             what = path or "the file"
             raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}, allowed are keys with values")
         seen: dict[str, Place] = {}
+        last = {key.value: key for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
         for key, value in node.value:
             full = None
+            is_ignored = repeated is not None and isinstance(key, yaml.ScalarNode) and last[key.value] is not key
             with self.collecting():
-                full = self._full(key, path, seen)
-            if full is not None:
+                full = self._full(key, path, {} if is_ignored else seen)
+            if full is None:
+                continue
+            if is_ignored and repeated is not None:
+                repeated.note(f"{full}, which is given again,", self.place(key))
+            else:
                 yield full, key, value
 
     def _full(self, key: yaml.Node, path: str, seen: dict[str, Place]) -> str:

@@ -1,9 +1,8 @@
 """Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
@@ -22,8 +21,14 @@ from plugin_gateway.adapters.configuration.document import (
 )
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_section import HEALTH, HEALTH_KEYS, NO_HEALTH, FileHealth, read_health
+from plugin_gateway.adapters.configuration.ignored_keys import IgnoredKeys
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.unsupported import NOT_SUPPORTED, UNSUPPORTED_KEYS, only
+from plugin_gateway.adapters.configuration.unsupported import (
+    NOT_SUPPORTED,
+    UNSUPPORTED_KEYS,
+    UnsupportedSettingError,
+    only,
+)
 from plugin_gateway.adapters.configuration.yaml_mistakes import explain_other
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
@@ -33,7 +38,10 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.resources_section import ResourceSections
 
 VERSION = "v1"
-RESOURCE_KEYS = ("resources.gpus", "resources.mig", "resources.rules", "sharing.timeSlicing", "sharing.mps")
+PATTERN_KEYS = ("resources.gpus", "resources.mig")
+"""NVIDIA's plugin knows these keys, and ignores what they say."""
+SHARING_KEYS = ("sharing.timeSlicing", "sharing.mps")
+RESOURCE_KEYS = (*PATTERN_KEYS, "resources.rules", *SHARING_KEYS)
 _SHARING = tuple(
     f"sharing.timeSlicing.{word}" for word in ("renameByDefault", "failRequestsGreaterThanOne", "resources")
 )
@@ -43,8 +51,7 @@ _WORDS = (STRING, NUMBER, FRACTION)
 """The YAML types of a word. Some words look like numbers to YAML, such as the API version 0.1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileContent:
+class FileContent(NamedTuple):
     """Everything that a file decides."""
 
     values: Mapping[str, FileValue]
@@ -52,41 +59,69 @@ class FileContent:
     resources: "FileResources | None"
     """None where the file says nothing about resources."""
     health: FileHealth
-    version: FileVersion
+    ignored: tuple[str, ...]
+    """What NVIDIA's device plugin ignores in it, a sentence for each key."""
+    version: FileVersion | None = None
+    """Which version of the file it was. None for a text that is no file."""
 
 
-def read_file(path: str, options: Sequence[Option[object]], health: HealthPolicy) -> FileContent:
+def read_file(
+    path: str, options: Sequence[Option[object]], health: HealthPolicy, *, as_nvidia: bool = False
+) -> FileContent:
     """Read a configuration file. The section `health` may name the kinds of evidence of the policy ``health``.
+
+    With ``as_nvidia``, what NVIDIA's device plugin ignores is ignored here, too.
 
     Raises:
         InvalidValueError: the file cannot be read, or has a key or value that is not allowed. The message names file,
         line and column.
     """
-    return _Reader(Path(path), options, health).read()
+    root, version = load(Path(path))
+    return read_document(Document(Path(path)), root, options, health, as_nvidia=as_nvidia)._replace(version=version)
+
+
+def read_document(
+    document: Document, root: yaml.Node, options: Sequence[Option[object]], health: HealthPolicy, *, as_nvidia: bool
+) -> FileContent:
+    """Read a configuration as `read_file`, from its root node. ``document`` collects what is wrong with it.
+
+    Raises:
+        InvalidValueError: it has a key or value that is not allowed.
+    """
+    return _Reader(document, options, health, IgnoredKeys(are_ignored=as_nvidia)).read(root)
 
 
 class _Reader:
-    def __init__(self, path: Path, options: Sequence[Option[object]], health: HealthPolicy) -> None:
-        self._document = Document(path)
+    def __init__(
+        self, document: Document, options: Sequence[Option[object]], health: HealthPolicy, ignored: IgnoredKeys
+    ) -> None:
+        self._document = document
+        self._ignored = ignored
         self._options = {option.key: option for option in options if option.key}
         self._without_key = {option.word: option for option in options if not option.key}
         self._default_health = health
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, *RESOURCE_KEYS)}
+        known = (*self._options, *RESOURCE_KEYS, *UNSUPPORTED_KEYS, *self._groups, "version", HEALTH)
+        self._in_lower_case = {key.lower(): key for key in known}
         self._values: dict[str, FileValue] = {}
         self._resources: ResourceSections | None = None
         self._health = NO_HEALTH
 
-    def read(self) -> FileContent:
-        root, version = load(self._document.path)
+    def read(self, root: yaml.Node) -> FileContent:
         self._check_version(root)
         with self._document.collecting():
             self._mapping(root, "")
         resources = self._resources.whole() if self._resources is not None else None
         self._document.check()
-        return FileContent(values=self._values, resources=resources, health=self._health, version=version)
+        return FileContent(
+            values=self._values,
+            resources=resources,
+            health=self._health,
+            ignored=self._ignored.told(),
+        )
 
     def _check_version(self, root: yaml.Node) -> None:
-        """Check the version before all other keys, because it defines what they mean.
+        """Check the version before all other keys, because it defines what they mean. Without one it is v1.
 
         Raises:
             InvalidValueError: it is another version, or no configuration file at all.
@@ -95,43 +130,51 @@ class _Reader:
         if other is not None:
             raise InvalidValueError(f"{self._document.place(other[0])}: {other[1]}")
         for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-            if key.value == "version":
-                written = self._document.word(value, "version", (*_WORDS, NULL)).text
+            if key.value == "version" and value.tag != NULL:
+                written = self._document.word(value, "version", _WORDS).text
                 if written != VERSION:
                     raise InvalidValueError(
                         f"{self._document.place(value)}: version: {written!r}, allowed is {VERSION}"
                     )
-                return
-        if isinstance(root, yaml.MappingNode):
-            with self._document.collecting():
-                raise InvalidValueError(f"{self._document.place(root)}: version is missing, allowed is {VERSION}")
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
         """Read a mapping, and the groups of keys in it. ``path`` is its full path, and empty for the root."""
-        for full, key, value in self._document.entries(node, path):
+        repeated = self._ignored if self._ignored.are_ignored and path != HEALTH else None
+        for full, key, value in self._document.entries(node, path, repeated):
             with self._document.collecting():
                 self._entry(full, key, value)
 
     def _entry(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
-        if full in self._options:
+        if self._ignored.are_ignored:  # Go's decoder of JSON takes a key in any case
+            full = self._in_lower_case.get(full.lower(), full)
+        if full not in self._in_lower_case.values():
+            self._take_unknown(full, key)
+        elif _says_nothing(full, value):
+            return
+        elif full in self._options:
             self._values[full] = self._value(value, full)
         elif full in RESOURCE_KEYS:
-            self._read_resources(full, key, value)
+            if full not in PATTERN_KEYS or not self._ignored.note(full, self._document.place(key)):
+                self._read_resources(full, key, value)
         elif full == HEALTH:
-            self._health = self._health_and_times(value) if value.tag != NULL else NO_HEALTH
+            self._health = self._health_and_times(value)
         elif full in self._groups:
-            if value.tag != NULL:
-                self._mapping(value, full)
+            self._mapping(value, full)
         elif full in UNSUPPORTED_KEYS:
             self._check_not_asked_for(full, key, value)
-        elif full != "version":
-            raise InvalidValueError(f"{self._document.place(key)}: unknown key {full}, {self._known(full)}")
+
+    def _take_unknown(self, full: str, key: yaml.Node) -> None:
+        """Refuse an unknown key, or note that it is ignored. The section `health` is ours, and always read strictly."""
+        place = self._document.place(key)
+        if not self._ignored.are_ignored or full.startswith(f"{HEALTH}."):
+            raise InvalidValueError(f"{place}: unknown key {full}, {self._known(full)}")
+        self._ignored.note(full, place)
 
     def _read_resources(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
         from plugin_gateway.adapters.configuration.resources_section import ResourceSections  # noqa: PLC0415 - where used
 
         if self._resources is None:
-            self._resources = ResourceSections(self._document, self._document.place(key))
+            self._resources = ResourceSections(self._document, self._document.place(key), self._ignored)
         self._resources.read(value, full)
 
     def _health_and_times(self, node: yaml.Node) -> FileHealth:
@@ -164,8 +207,11 @@ class _Reader:
         row = UNSUPPORTED_KEYS[full]
         if all(text in (*row.neutral, *row.silent) for text in _texts(value)):
             return
+        if row.is_ignored_there and self._ignored.are_ignored:
+            self._ignored.note(full, self._document.place(key))
+            return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
-        raise InvalidValueError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
+        raise UnsupportedSettingError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")
 
     def _value(self, node: yaml.Node, full: str) -> FileValue:
         """Return the value of an option. It is checked here too, because a flag may decide instead of it."""
@@ -178,6 +224,11 @@ class _Reader:
         except InvalidValueError as error:
             raise InvalidValueError(f"{written.place}: {full}: {error}") from error
         return written
+
+
+def _says_nothing(full: str, node: yaml.Node) -> bool:
+    """Whether a key has no value. A section that shares devices may be empty, as where NVIDIA's plugin logs it."""
+    return node.tag == NULL or (full in SHARING_KEYS and isinstance(node, yaml.MappingNode) and not node.value)
 
 
 def _texts(node: yaml.Node) -> Iterator[str]:

@@ -279,13 +279,15 @@ def _probation(kept: str) -> "Probation":
 
 
 _ABSOLUTE: Schema = {"type": "string", "pattern": "^/"}
+_ABSOLUTE_OR_NONE: Schema = {"type": "string", "pattern": "^(/|$)"}
 SWITCH = kind(parse_switch, "true|false", {"type": "boolean"})
 COUNT = kind(parse_count, "COUNT", {"type": "integer", "minimum": 1, "maximum": MAX_TIMES})
 FOLDER = kind_made_later(parse_path, _path, "DIR", _ABSOLUTE)
 FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
-ROOT_OR_NONE = kind(parse_path_or_none, "DIR", {"type": "string", "pattern": "^(/|$)"})
+ROOT_OR_NONE = kind(parse_path_or_none, "DIR", _ABSOLUTE_OR_NONE)
+KUBELET_SOCKET = kind(parse_path_or_none, "PATH", _ABSOLUTE_OR_NONE)
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})

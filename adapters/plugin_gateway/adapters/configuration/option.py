@@ -74,11 +74,13 @@ class Option(Generic[T_co]):
         flags: Sequence[str] = (),
         variables: Sequence[str] = (),
         example: str | None = None,
+        empty_counts: bool = False,
     ) -> None:
         """``default`` is a text like one that was given, and ``meaning`` the help. Of the variables the first counts.
 
         ``key`` is the full path of the key in the file; None if the file cannot change the setting. ``example`` shows
-        what the option can do, where the default does not show it.
+        what the option can do, where the default does not show it. ``empty_counts`` is true if an empty variable is a
+        value, and not the same as none.
         """
         self.kind = kind
         self.default = default
@@ -87,6 +89,7 @@ class Option(Generic[T_co]):
         self.flags = tuple(flags)
         self.variables = tuple(variables)
         self.example = example
+        self.empty_counts = empty_counts
 
     def __set_name__(self, owner: type[Values], name: str) -> None:
         self.name = name

@@ -12,6 +12,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     COUNT,
     FILE,
     FOLDER,
+    KUBELET_SOCKET,
     KUBELET_VERSION,
     LISTEN,
     NEW_FILE,
@@ -35,6 +36,10 @@ from plugin_gateway.core.resources.policy import AllocationPreference, DeviceIdS
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
 KERNEL_LOG = "/dev/kmsg"
+STRICT, NVIDIA = "strict", "nvidia"
+"""The values of ``--config-compatibility``."""
+NVIDIAS_PROGRAM = "nvidia-device-plugin"
+"""The name of NVIDIA's executable."""
 
 
 class KubeletOptions(Values, heading="kubelet"):
@@ -45,6 +50,13 @@ class KubeletOptions(Values, heading="kubelet"):
     kubelet_dir = Option(
         FOLDER, DEFAULT_KUBELET_DIR, "the kubelet's device plugin directory, from which every path derives"
     )
+    kubelet_socket = Option(
+        KUBELET_SOCKET,
+        nothing("kubelet.sock in the kubelet's directory"),
+        "the path of kubelet.sock in the kubelet's directory, or an empty one: then the gateway registers with nobody",
+        empty_counts=True,
+    )
+    """NVIDIA's plugin has this setting. The directory is another one for us: the kubelet looks for sockets in it."""
     api_version = Option(
         one_of((), "VERSION"),
         "auto",
@@ -319,6 +331,12 @@ class OtherOptions(Values, heading="logs and configuration file"):
         example="/etc/plugin-gateway/config.yaml",
     )
     watch_config = Option(SWITCH, "false", "read the configuration file again whenever it changes")
+    config_compatibility = Option(
+        one_of((STRICT, NVIDIA), f"{STRICT}|{NVIDIA}"),
+        STRICT,
+        "what happens to keys of the file that NVIDIA's device plugin ignores: strict follows or refuses them, nvidia "
+        f"ignores them too; nvidia is the default where the program is called {NVIDIAS_PROGRAM}",
+    )
 
 
 class Options(
@@ -342,13 +360,24 @@ class Options(
         return KERNEL_LOG if self.kernel_log else ""
 
 
-def run_options(api_versions: Sequence[str], parse_backend: Parse[str]) -> tuple[Option[object], ...]:
-    """Return the options of ``run``. The API versions and the parser of the backend come from the composition root."""
+def is_nvidias(program: str) -> bool:
+    """Return whether a program with this name or path is called as NVIDIA's, whose defaults hold then."""
+    return program.rpartition("/")[2] == NVIDIAS_PROGRAM
+
+
+def run_options(
+    api_versions: Sequence[str], parse_backend: Parse[str], program: str = ""
+) -> tuple[Option[object], ...]:
+    """Return the options of ``run``. The API versions and the parser of the backend come from the composition root.
+
+    ``program`` is the name or the path with which the program was called.
+    """
     dialects = f"the dialects to try, of {', '.join(api_versions)}; auto finds out which one the kubelet speaks"
     known: dict[str, Option[object]] = {
         "api_version": Options.api_version.narrowed(one_of(api_versions, "VERSION"), dialects),
         "backend": Options.backend.narrowed(
             kind(parse_backend, "BACKEND", {"type": "string"}), Options.backend.meaning
         ),
+        "config_compatibility": Options.config_compatibility.with_default(NVIDIA if is_nvidias(program) else STRICT),
     }
     return tuple(known.get(option.name, option) for option in options_of(Options))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend, alone
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
-from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.options import NVIDIA, Options
 from plugin_gateway.adapters.configuration.unsupported import refuse_unsupported
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     DefaultHealth = Callable[[], HealthPolicy]
 
+COMPATIBILITY = Options.config_compatibility.name
 DEFAULT = "default"
 """The source of a value that was given nowhere."""
 
@@ -37,6 +38,8 @@ class Decisions(NamedTuple):
     file_health: "FileHealth | None"
     file_version: FileVersion | None
     """Which version of the file was read. None without a file."""
+    file_ignored: Sequence[str]
+    """What NVIDIA's device plugin ignores in the file, a sentence for each key."""
     default_health: "DefaultHealth"
     """Returns the policy of the backend, which holds where nothing else was decided."""
     backends: "Callable[[str], Sequence[ChosenBackend]]" = alone
@@ -107,7 +110,8 @@ class _Reading:
             self._problems.extend(error.problems)
 
     def decide(self, default_health: "DefaultHealth", choose: "Choose | None") -> Decisions:
-        """Decide all options. The path of the file comes first, because the file has values for others."""
+        """Decide all options. How the file is read and its path come first, because it has values for others."""
+        as_nvidia = any(self.read(each) == NVIDIA for each in self._options if each.name == COMPATIBILITY)
         config_file = self.read(Options.config_file)
         folder = Options.config_dir.value(self.read(Options.config_dir))
         if folder is not None:
@@ -117,7 +121,7 @@ class _Reading:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
             with self.tolerating():
-                self._content = read_file(str(config_file), self._options, default_health())
+                self._content = read_file(str(config_file), self._options, default_health(), as_nvidia=as_nvidia)
         for option in self._options:
             self.read(option)
         return Decisions(
@@ -126,6 +130,7 @@ class _Reading:
             file_resources=self._content.resources if self._content else None,
             file_health=self._content.health if self._content else None,
             file_version=self._content.version if self._content else None,
+            file_ignored=self._content.ignored if self._content else (),
             default_health=default_health,
         )
 
@@ -181,7 +186,8 @@ class _Reading:
         if given is not None:
             return given.text, f"flag {given.flag}", given.flag
         for variable in option.variables:
-            if text := self._environment.get(variable):
+            text = self._environment.get(variable, "")
+            if text or (option.empty_counts and variable in self._environment):
                 return text, f"environment {variable}", f"environment variable {variable}"
         written = self._content.values.get(option.key or "") if self._content else None
         if written is None:

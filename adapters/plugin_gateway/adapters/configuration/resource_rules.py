@@ -45,7 +45,7 @@ MPS = Way("mps", "mps", 48, one_per_request=True)
 WAYS = (TIME_SLICING, MPS)
 MIG = Kind("mig")
 KINDS = (Kind("gpu"), MIG)
-_SHARED = ".shared"
+SHARED = ".shared"
 """What `renameByDefault` adds to a name, as NVIDIA's plugin does."""
 _PROFILE = re.compile(r"(\d+c\.)?\d+g\.\d+gb([.-](me|gfx|all))*")
 """A profile as it stands in a name."""
@@ -106,7 +106,7 @@ class SharedResources:
         if entry.rename is not None or not self.rename_by_default:
             return entry.rename or entry.name
         try:
-            return parse_resource_name(entry.name + _SHARED)
+            return parse_resource_name(entry.name + SHARED)
         except InvalidValueError as error:
             raise InvalidValueError(f"{entry.place}: {self.way.key}.renameByDefault: {error}") from error
 

@@ -1,27 +1,29 @@
 """Reads the sections `resources` and `sharing` of the configuration file. `resource_rules` makes rules from them."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import yaml
 
 from plugin_gateway.adapters.configuration.document import (
     FRACTION,
+    NULL,
     NUMBER,
     STRING,
     SWITCH,
     Document,
-    FileValue,
     Place,
     allowed_by,
     described,
 )
+from plugin_gateway.adapters.configuration.ignored_keys import IgnoredKeys
 from plugin_gateway.adapters.configuration.kinds import parse_switch
 from plugin_gateway.adapters.configuration.resource_rules import (
     ALL,
-    KINDS,
     MIG,
+    MPS,
+    SHARED,
     TIME_SLICING,
     WAYS,
     Chosen,
@@ -31,21 +33,29 @@ from plugin_gateway.adapters.configuration.resource_rules import (
     SharedResources,
     Way,
 )
-from plugin_gateway.core.devices import DevicePlace, FaultId, parse_device_id
+from plugin_gateway.adapters.configuration.resource_words import (
+    IDS,
+    parse_address,
+    parse_backend,
+    parse_count,
+    parse_device,
+    parse_kind,
+    parse_pattern,
+    parse_place,
+    parse_uuid,
+    parse_way,
+    replicas_from,
+    value_at,
+)
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
-from plugin_gateway.core.resources.sharing import MAX_REPLICAS, Sharing
+from plugin_gateway.core.resources.sharing import Sharing
 
 T = TypeVar("T")
 GPUS, MIGS, RULES = "resources.gpus", "resources.mig", "resources.rules"
 _PATTERNS = "a list with pattern and name each"
 _NVIDIA_DOMAIN = "nvidia.com/"
-_IDS = ("GPU-", "MIG-")
-_MAX_DIGITS = 4
-_PCI = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])", re.IGNORECASE)
-_CLASS = re.compile(r"\[!?\]?[^]]*\]")
-"""A set of characters in a shell pattern."""
 _SHARED_FROM = 2
 """Replicas from which on something is shared."""
 _WITH_REPLICAS = ("sharing", "failRequestsGreaterThanOne")
@@ -61,10 +71,11 @@ Read = Callable[[yaml.Node, str], object]
 class ResourceSections:
     """Both sections, read key by key. The document collects the complaints."""
 
-    def __init__(self, document: Document, place: Place) -> None:
+    def __init__(self, document: Document, place: Place, ignored: IgnoredKeys) -> None:
         """``place`` is that of the first key."""
         self._document = document
         self._place = place
+        self._ignored = ignored
         self._gpus: tuple[ResourceRule, ...] = ()
         self._mig: tuple[ResourceRule, ...] = ()
         self._own: tuple[OwnRule, ...] = ()
@@ -72,7 +83,7 @@ class ResourceSections:
 
     def whole(self) -> FileResources:
         """Return what was read. Whatever does not go together is a complaint, also where a flag decides instead."""
-        shared = next(iter(self._shared.values()), SharedResources())
+        shared = self._shared.get(MPS) or self._shared.get(TIME_SLICING) or SharedResources()
         found = FileResources(own=self._own, mig=self._mig, gpus=self._gpus, shared=shared, place=self._place)
         with self._document.collecting():
             found.rules(None)
@@ -115,10 +126,14 @@ class ResourceSections:
             InvalidValueError: a key is missing, or the node is no mapping.
         """
         values: dict[str, object] = {}
-        missing = list(needed)
-        for full, key, value in self._document.entries(node, path):
+        missing, silent = list(needed), 0
+        repeated = self._ignored if self._ignored.are_ignored and path != RULES else None
+        for full, key, value in self._document.entries(node, path, repeated):
             word = full.removeprefix(f"{path}.")
             with self._document.collecting():
+                if path != RULES and self._says_nothing(full, key, value, readers, needed):
+                    silent += 1
+                    continue
                 if word not in readers:
                     missing = []  # it may be meant as the one that is missing
                     known = " and ".join(filter(None, (", ".join([*readers][:-1]), [*readers][-1])))
@@ -129,7 +144,17 @@ class ResourceSections:
             raise InvalidValueError(
                 f"{self._document.place(node)}: {' and '.join(missing)} missing in an entry of {path}"
             )
-        return values if len(values) == len(node.value) else None
+        keys = [str(key.value) for key, _ in node.value]
+        return values if len(values) + silent == len(keys if repeated is None else set(keys)) else None
+
+    def _says_nothing(
+        self, full: str, key: yaml.Node, value: yaml.Node, readers: Mapping[str, Read], needed: Sequence[str]
+    ) -> bool:
+        """Whether an entry has no value, or an unknown key that is ignored, as by NVIDIA's plugin, and noted."""
+        word = full.rpartition(".")[2]
+        if word in readers:
+            return value.tag == NULL and word not in needed
+        return self._ignored.are_ignored and self._ignored.note(full, self._document.place(key))
 
     def _pattern_rule(self, node: yaml.Node, path: str) -> Sequence[ResourceRule]:
         """Read a rule of NVIDIA's form: a pattern for the product of a GPU, or for the profile of a MIG device."""
@@ -142,17 +167,17 @@ class ResourceSections:
 
     def _own_rule(self, node: yaml.Node, path: str) -> Sequence[OwnRule]:
         readers: Mapping[str, Read] = {
-            "uuid": self._several(_parse_uuid),
-            "index": self._several(_parse_place),
-            "pci": self._several(_parse_address),
-            "product": self._several(_parse_pattern),
-            "profile": self._several(_parse_pattern),
-            "kind": self._several(_parse_kind),
-            "backend": self._several(_parse_backend),
+            "uuid": self._several(parse_uuid),
+            "index": self._several(parse_place),
+            "pci": self._several(parse_address),
+            "product": self._several(parse_pattern),
+            "profile": self._several(parse_pattern),
+            "kind": self._several(parse_kind),
+            "backend": self._several(parse_backend),
             "name": self._name,
             "never": self._never,
-            "replicas": self._parsed(_replicas_from(1)),
-            "sharing": self._parsed(_parse_way),
+            "replicas": self._parsed(replicas_from(1)),
+            "sharing": self._parsed(parse_way),
             "failRequestsGreaterThanOne": self._switch,
         }
         values = self._keys(node, path, readers, ())
@@ -208,7 +233,7 @@ class ResourceSections:
             )
 
     def _read_shared(self, way: Way, node: yaml.Node) -> None:
-        """Read one of the sections that share devices. Only one of them may be there."""
+        """Read one of the sections that share devices. Only one of them may be there; NVIDIA's plugin takes MPS."""
         readers: Mapping[str, Read] = {
             "renameByDefault": self._switch,
             "failRequestsGreaterThanOne": self._switch,
@@ -216,38 +241,62 @@ class ResourceSections:
         }
         others = [each for each in self._shared if each is not way]
         values = self._keys(node, way.key, readers, ("resources",)) or {}
+        by_default = values.get("renameByDefault", False)
+        ending = SHARED if by_default else ""
         self._shared[way] = SharedResources(
             way=way,
-            resources=values.get("resources", ()),
-            rename_by_default=values.get("renameByDefault", False),
+            resources=tuple(
+                self._known_to_nvidia(way, each, each.name + ending) for each in values.get("resources", ())
+            ),
+            rename_by_default=by_default,
             one_per_request=values.get("failRequestsGreaterThanOne", way.one_per_request),
         )
-        if others:
+        if others and not self._ignored.are_ignored:
             raise InvalidValueError(
                 f"{self._document.place(node)}: {way.key} is there, and {others[0].key} too, allowed is one of them; "
                 f"{RULES} can share some devices in one way and some in the other"
             )
+        if others:
+            self._ignored.note(f"{TIME_SLICING.key}, beside {MPS.key},", self._document.place(node))
+
+    def _known_to_nvidia(self, way: Way, entry: SharedResource, name: str) -> SharedResource:
+        """Return an entry, without what NVIDIA's plugin ignores if that is ignored here, too. It is noted.
+
+        ``name`` is that of the shared devices without `rename`.
+        """
+        path = f"{way.key}.resources"
+        if entry.rename not in {None, name} and self._ignored.note(f"{path}.rename", entry.place):
+            entry = replace(entry, rename=None)
+        if entry.devices != ALL and self._ignored.note(f"{path}.devices", entry.place):
+            entry = replace(entry, devices=ALL)
+        return entry
 
     def _shared_resources(self, way: Way, node: yaml.Node, full: str) -> tuple[SharedResource, ...]:
         def read(item: yaml.Node, path: str) -> Sequence[SharedResource]:
             return self._shared_resource(way, item, path)
 
         shared = self._list(node, full, "a list with name and replicas each", read)
-        first: dict[ResourceName, Place] = {}
+        last: dict[ResourceName, SharedResource] = {}
         for each in shared:
             with self._document.collecting():
-                if each.name in first:
-                    raise InvalidValueError(
-                        f"{each.place}: {full}.name: {each.name} occurs twice, first at {first[each.name]}; "
-                        f"{RULES} can share devices of one name differently"
-                    )
-                first[each.name] = each.place
-        return shared
+                if (before := last.get(each.name)) is not None:
+                    self._take_second(each, before, full)
+                last[each.name] = each
+        return tuple(last.values())
+
+    def _take_second(self, entry: SharedResource, before: SharedResource, full: str) -> None:
+        """Refuse an entry for a name that has one, or note that the one before is ignored."""
+        if not self._ignored.are_ignored:
+            raise InvalidValueError(
+                f"{entry.place}: {full}.name: {entry.name} occurs twice, first at {before.place}; "
+                f"{RULES} can share devices of one name differently"
+            )
+        self._ignored.note(f"{full} for {entry.name}, which has a later entry,", before.place)
 
     def _shared_resource(self, way: Way, node: yaml.Node, path: str) -> Sequence[SharedResource]:
         readers: Mapping[str, Read] = {
             "name": self._name,
-            "replicas": self._parsed(_replicas_from(_SHARED_FROM, way.max_replicas)),
+            "replicas": self._parsed(replicas_from(_SHARED_FROM, way.max_replicas)),
             "rename": self._name,
             "devices": self._devices,
         }
@@ -258,11 +307,11 @@ class ResourceSections:
         """Read which devices of a resource are shared: all, a number of them, or a list of indexes and UUIDs."""
         if isinstance(node, yaml.SequenceNode) and node.value:
             words = [self._document.word(each, full, _ANY_WORD, "indexes and UUIDs") for each in node.value]
-            ids = [_at(word, full, _parse_uuid) for word in words if word.text.startswith(_IDS)]
-            places = [_at(word, full, _parse_device) for word in words if not word.text.startswith(_IDS)]
+            ids = [value_at(word, full, parse_uuid) for word in words if word.text.startswith(IDS)]
+            places = [value_at(word, full, parse_device) for word in words if not word.text.startswith(IDS)]
             return Chosen(ids=tuple(dict.fromkeys(ids)), places=tuple(dict.fromkeys(places)))
         written = self._document.word(node, full, _ANY_WORD, "all, a number, and a list of indexes and UUIDs")
-        return ALL if written.text == "all" else Chosen(at_most=_at(written, full, _parse_count))
+        return ALL if written.text == "all" else Chosen(at_most=value_at(written, full, parse_count))
 
     def _several(self, parse: Callable[[str], T]) -> Read:
         """Return a reader for one word or a list of words."""
@@ -271,13 +320,13 @@ class ResourceSections:
         def read(node: yaml.Node, full: str) -> tuple[T, ...]:
             nodes = node.value if isinstance(node, yaml.SequenceNode) and node.value else [node]
             words = [self._document.word(each, full, _ANY_WORD, allowed) for each in nodes]
-            return tuple(dict.fromkeys(_at(word, full, parse) for word in words))
+            return tuple(dict.fromkeys(value_at(word, full, parse) for word in words))
 
         return read
 
     def _parsed(self, parse: Callable[[str], T]) -> Read:
         allowed = allowed_by(parse)
-        return lambda node, full: _at(self._document.word(node, full, _ANY_WORD, allowed), full, parse)
+        return lambda node, full: value_at(self._document.word(node, full, _ANY_WORD, allowed), full, parse)
 
     def _switch(self, node: yaml.Node, full: str) -> bool:
         return parse_switch(self._document.word(node, full, (SWITCH,), "true and false, without quotes").text)
@@ -288,8 +337,8 @@ class ResourceSections:
         return True
 
     def _pattern(self, node: yaml.Node, full: str) -> str:
-        return _at(
-            self._document.word(node, full, (STRING,), "shell patterns, numbers in quotes"), full, _parse_pattern
+        return value_at(
+            self._document.word(node, full, (STRING,), "shell patterns, numbers in quotes"), full, parse_pattern
         )
 
     def _name(self, node: yaml.Node, full: str) -> ResourceName:
@@ -301,95 +350,3 @@ class ResourceSections:
 
     def _origin(self, node: yaml.Node) -> str:
         return f"file {self._document.place(node).line}"
-
-
-def _at(written: FileValue, full: str, parse: Callable[[str], T]) -> T:
-    """Return the value of a text. An error says where it stands."""
-    try:
-        return parse(written.text)
-    except InvalidValueError as error:
-        raise InvalidValueError(f"{written.place}: {full}{error}") from error
-
-
-def _parse_pattern(text: str) -> str:
-    """Return a shell pattern. One bracket without the other would be taken as a character."""
-    if not text:
-        raise InvalidValueError(" is empty; '*' matches every one")
-    if "[" in _CLASS.sub("", text):
-        raise InvalidValueError(f": {text[:80]!r} has a [ without ], allowed is [[] for the character itself")
-    return text
-
-
-def _parse_uuid(text: str) -> FaultId:
-    if not text.startswith(_IDS):
-        raise InvalidValueError(f": {text[:80]!r}, allowed are UUIDs, which begin with GPU- or MIG-")
-    try:
-        return parse_device_id(text)
-    except InvalidValueError as error:
-        raise InvalidValueError(f": {error}") from error
-
-
-def _parse_place(text: str) -> DevicePlace:
-    """Return the index of a GPU, such as ``0``, or that of a MIG device, such as ``0:1``."""
-    numbers = text.split(":")
-    if len(numbers) > len(("GPU", "MIG")) or not all(_is_number(each) for each in numbers):
-        raise InvalidValueError(f": {text[:80]!r}, allowed are indexes such as 0, and 0:1 for a MIG device")
-    return tuple(map(int, numbers))
-
-
-def _parse_device(text: str) -> DevicePlace:
-    try:
-        return _parse_place(text)
-    except InvalidValueError:
-        raise InvalidValueError(
-            f": {text[:80]!r}, allowed are indexes such as 0 or 0:1, and UUIDs, which begin with GPU- or MIG-"
-        ) from None
-
-
-def _parse_address(text: str) -> str:
-    """Return a PCI address as sysfs writes it. `nvidia-smi` writes eight digits before the first colon."""
-    found = _PCI.fullmatch(text)
-    if found is None:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are PCI addresses such as 0000:3b:00.0")
-    domain, bus, device, function = found.groups()
-    return f"{int(domain or '0', 16):04x}:{bus}:{device}.{function}".lower()
-
-
-def _parse_kind(text: str) -> str:
-    if text not in KINDS:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(KINDS)}")
-    return text
-
-
-def _parse_backend(text: str) -> str:
-    if not text:
-        raise InvalidValueError(" is empty, allowed is the name of a backend")
-    return text[:80]
-
-
-def _parse_way(text: str) -> Way:
-    way = next((each for each in WAYS if each.word == text), None)
-    if way is None:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(each.word for each in WAYS)}")
-    return way
-
-
-def _parse_count(text: str) -> int:
-    if not _is_number(text) or int(text) < 1:
-        raise InvalidValueError(
-            f": {text[:80]!r}, allowed are all, a number from 1 on, and a list of indexes and UUIDs"
-        )
-    return int(text)
-
-
-def _replicas_from(least: int, most: int = MAX_REPLICAS) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not _is_number(text) or not least <= int(text) <= most:
-            raise InvalidValueError(f": {text[:80]!r}, allowed are {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS

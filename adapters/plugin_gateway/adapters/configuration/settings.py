@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.kinds import XID
-from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
@@ -19,6 +19,7 @@ ROOTS = ("driver_root", "container_driver_root", "dev_root")
 """The two others follow the first one unless they are given."""
 MIXED = "mixed"
 """The value of `--mig-strategy` with which each MIG device has the name of its profile."""
+KUBELET_SOCKET_NAME = "kubelet.sock"
 PATHS = ("kubelet_dir", *ROOTS)
 
 
@@ -32,13 +33,20 @@ class Settings(Options):
     backends: tuple[str, ...] = ()
     """The names of the backends, if there are several."""
     remarks: tuple[str, ...] = field(compare=False, default=())
-    """What the file says about resources to no effect, for people."""
+    """What the file says to no effect, for people."""
+    unlike_nvidia: tuple[str, ...] = field(compare=False, default=())
+    """What the file says to an effect, and NVIDIA's device plugin ignores, for people."""
     health: HealthPolicy
     """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
     file_version: FileVersion | None = field(compare=False, default=None)
     """Which version of the configuration file was read. None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+
+    @property
+    def registers(self) -> bool:
+        """Whether the gateway registers with the kubelet."""
+        return self.kubelet_socket != ""
 
     @property
     def needs_daemons(self) -> bool:
@@ -78,10 +86,12 @@ def make_settings(decisions: Decisions) -> Settings:
         rules, remarks = decide_rules(chosen, decisions.file_resources, options.resource_name, by_profile)
     if (file := decisions.file_resources) is not None and options.resource_name is None:
         source = f"file {file.place.line}"
+    ignored, as_nvidia = tuple(decisions.file_ignored), options.config_compatibility == NVIDIA
     if file is not None and not options.mps_root and any(rule.sharing.through for rule in rules):
         raise InvalidValueError(
             f"{file.place}: GPUs are shared through MPS, so --mps-root is needed, such as /run/nvidia/mps [MPS_ROOT]"
         )
+    _check_kubelet_socket(options)
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
     if options.missing_in_condition and not options.node_condition:
@@ -90,11 +100,22 @@ def make_settings(decisions: Decisions) -> Settings:
         values=options.values,
         resources=rules,
         backends=tuple(each.name for each in chosen) if len(chosen) > 1 else (),
-        remarks=remarks,
+        remarks=(*remarks, *ignored) if as_nvidia else remarks,
+        unlike_nvidia=() if as_nvidia else ignored,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
         file_version=decisions.file_version,
         sources=sources | {"resources": source},
     )
+
+
+def _check_kubelet_socket(options: Options) -> None:
+    """Check that it is the socket that is looked at, or none. NVIDIA's default is accepted with every directory."""
+    found = options.kubelet_socket
+    if found and found not in {f"{each}/{KUBELET_SOCKET_NAME}" for each in (options.kubelet_dir, DEFAULT_KUBELET_DIR)}:
+        raise InvalidValueError(
+            f"--kubelet-socket: {found[:80]!r}, allowed are {options.kubelet_dir}/{KUBELET_SOCKET_NAME}, and an empty "
+            "one to register with nobody; --kubelet-dir is where the kubelet looks for sockets [KUBELET_SOCKET]"
+        )
 
 
 def _by_profile(mig_strategy: str) -> tuple[ResourceRule, ...]:

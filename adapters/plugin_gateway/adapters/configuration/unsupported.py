@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.option import GivenFlag
-from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR
 from plugin_gateway.core.errors import InvalidValueError
 
 
@@ -22,6 +21,14 @@ class Unsupported(NamedTuple):
     """Values that ask for nothing, in lower case. They are accepted."""
     silent: tuple[str, ...] = ("",)
     """Values in the file that say nothing. They are accepted, too. The empty one stands for null."""
+    is_ignored_there: bool = False
+    """Whether NVIDIA's device plugin ignores it, because another program reads the same file for it."""
+    why: str = ""
+    """Why it is refused, for people."""
+
+
+class UnsupportedSettingError(InvalidValueError):
+    """A setting asks for something that NVIDIA's plugin does, and this one does not."""
 
 
 NOT_SUPPORTED = "is not supported by plugin-gateway"
@@ -30,15 +37,21 @@ _NO_KEYS = ("", "{}")
 _CTK_PATH = "/usr/bin/nvidia-ctk"
 """The default of NVIDIA's plugin, which says nothing of whether it is used."""
 
+_NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
+
 UNSUPPORTED = (
     Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
     Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
     Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),
-    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF),
+    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF, is_ignored_there=True, why=_NO_LABELS),
     Unsupported(
-        "flags.deviceDiscoveryStrategy", "--device-discovery-strategy", "DEVICE_DISCOVERY_STRATEGY", ("auto", "nvml")
+        "flags.deviceDiscoveryStrategy",
+        "--device-discovery-strategy",
+        "DEVICE_DISCOVERY_STRATEGY",
+        ("auto", "nvml"),
+        why="GPUs are found through NVML",
     ),
-    Unsupported("flags.gfd", silent=_NO_KEYS),
+    Unsupported("flags.gfd", silent=_NO_KEYS, is_ignored_there=True, why=_NO_LABELS),
     Unsupported("flags.plugin.deviceListStrategy", "--device-list-strategy", "DEVICE_LIST_STRATEGY", ("envvar",)),
     Unsupported(
         "flags.plugin.cdiAnnotationPrefix", "--cdi-annotation-prefix", "CDI_ANNOTATION_PREFIX", ("cdi.k8s.io/",)
@@ -48,11 +61,7 @@ UNSUPPORTED = (
     Unsupported(flag="--imex-channel-ids", variable="IMEX_CHANNEL_IDS", neutral=("[]",)),
     Unsupported(flag="--imex-required", variable="IMEX_REQUIRED", neutral=_OFF),
     Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS"),
-    Unsupported(
-        flag="--kubelet-socket",
-        variable="KUBELET_SOCKET",
-        neutral=(f"{DEFAULT_KUBELET_DIR}/kubelet.sock",),
-    ),
+    Unsupported(flag="--cdi-disable-hooks", variable="CDI_DISABLE_HOOKS"),
     Unsupported("imex", silent=(*_NO_KEYS, "[]", "false")),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
@@ -77,13 +86,14 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
     """Refuse one value, or each value of a list with commas, unless it asks for nothing.
 
     Raises:
-        InvalidValueError: the message names the culprit, the value and what is allowed.
+        UnsupportedSettingError: the message names the culprit, the value and what is allowed.
     """
     if not all(word.strip().lower() in row.neutral for word in text.split(",")):
-        raise InvalidValueError(f"{culprit}: {text[:80]!r} {NOT_SUPPORTED}{only(row)}")
+        raise UnsupportedSettingError(f"{culprit}: {text[:80]!r} {NOT_SUPPORTED}{only(row)}")
 
 
 def only(row: Unsupported) -> str:
     """Return the end of the error message: what is allowed instead."""
     allowed = " or ".join(row.neutral)
-    return f", allowed is {allowed}" if allowed else "; take it out"
+    instead = f", allowed is {allowed}" if allowed else "; take it out"
+    return f"{instead}: {row.why}" if row.why else instead

@@ -1,7 +1,7 @@
 """Finds the flags and the environment of the gateway that runs on this node, so that `doctor` uses the same."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,16 +14,20 @@ class Start(NamedTuple):
     """The command line and the environment of a gateway process."""
 
     flags: Sequence[str] = ()
-    """The arguments after `run`."""
+    """The arguments of `run`."""
     environment: Mapping[str, str] = {}
     is_beside: bool = False
     """Whether a gateway runs here whose paths mean the same as here."""
     pid: int = 0
     """Its process. 0 if it is not visible here."""
+    program: str = ""
+    """The name or path with which the program was called."""
 
 
-def find_start(state_dir: Path) -> Start:
+def find_start(state_dir: Path, needs_no_command: Callable[[str], bool]) -> Start:
     """Return how the gateway was started that has this state directory; of several, the active one if it is visible.
+
+    ``needs_no_command`` says of the path of a program whether it is one that runs the gateway without `run`.
 
     Both are empty if no gateway runs, if this user may not read its process, or if it has another mount namespace. In
     the last case it runs in a container, and its paths mean something else here.
@@ -39,10 +43,13 @@ def find_start(state_dir: Path) -> Start:
         pairs = (process / "environ").read_bytes().decode(errors="surrogateescape").split("\0")
     except OSError:
         return Start()
-    if "run" not in words:
-        return Start(is_beside=True, pid=pid)
     environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return Start(words[words.index("run") + 1 :], environment, is_beside=True, pid=pid)
+    for at, word in enumerate(words):
+        if needs_no_command(word):
+            return Start(words[at + 1 :], environment, is_beside=True, pid=pid, program=word)
+        if word == "run":
+            return Start(words[at + 1 :], environment, is_beside=True, pid=pid, program=words[at - 1])
+    return Start(is_beside=True, pid=pid)
 
 
 def _find_process(state_dir: Path) -> int:

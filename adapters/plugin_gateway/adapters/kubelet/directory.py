@@ -46,8 +46,10 @@ class KubeletDirectory:
     event does no harm.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, registers: bool = True) -> None:
+        """``registers`` is false if no kubelet is to be registered with. Then there is none here."""
         self.path = path
+        self._registers = registers
         self.kubelet_socket = path / KUBELET_SOCKET
         self._changes = FolderChanges(os.fspath(path))
         self._socket: FileIdentity | None = None
@@ -94,7 +96,7 @@ class KubeletDirectory:
 
     def kubelet(self) -> FileIdentity | None:
         """Return the identity of the kubelet's socket. None if there is no socket."""
-        return identify_socket(self.kubelet_socket)
+        return identify_socket(self.kubelet_socket) if self._registers else None
 
     def is_watched(self) -> bool:
         """Whether inotify reports each change: of the directory, of its own place, and of the kubelet's socket.
@@ -107,6 +109,8 @@ class KubeletDirectory:
         """Return what is missing, for the log. None if there is a kubelet socket."""
         if self.kubelet() is not None:
             return None
+        if not self._registers:
+            return "registering with no kubelet, as it was decided"
         if identify_directory(self.path) is None:
             is_taken = os.path.lexists(self.path)
             return f"waiting for the kubelet directory{': what has its name is none' if is_taken else ''}"

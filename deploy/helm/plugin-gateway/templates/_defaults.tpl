@@ -42,6 +42,7 @@
  "missingInCondition": null,
  "logLevel": "",
  "logFormat": "",
+ "configCompatibility": "",
  "compatWithCPUManager": null,
  "config": {
   "file": {},

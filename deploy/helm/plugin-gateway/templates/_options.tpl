@@ -31,6 +31,7 @@
   "missingInCondition" "--missing-in-condition"
   "logLevel" "--log-level"
   "logFormat" "--log-format"
+  "configCompatibility" "--config-compatibility"
 }}
 {{- range $name, $flag := $flags }}
 {{- $value := index $.Values $name }}

@@ -326,6 +326,20 @@ async def test_a_directory_that_does_not_exist_yet_is_waited_for(kubelet_dir: Pa
             await asyncio.sleep(0)
 
 
+async def test_with_an_empty_kubelet_socket_it_registers_with_nobody_and_says_so(kubelet_dir: Path) -> None:
+    async with (
+        FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
+        started(*at(kubelet_dir), *SIMULATED, environment={"KUBELET_SOCKET": ""}) as process,
+    ):
+        await process.wait_for_event("registering with no kubelet, as it was decided")
+        await process.wait_for_event("resource added")
+        await process.wait_for_control()
+        await asyncio.sleep(1.5)  # the next look comes within a second
+        assert not kubelet.registrations
+        _, output, _ = await run_to_end("doctor", "--kubelet-dir", str(kubelet_dir), *SIMULATED)
+        assert "--kubelet-socket is empty, so the gateway registers with nobody" in output
+
+
 async def test_the_demo_shows_every_step_and_ends_with_0() -> None:
     status, output, errors = await run_to_end("demo")
     assert (status, errors) == (0, "")

@@ -90,6 +90,8 @@ def _findings(
             "correct it, then start the gateway, or plugin-gateway reload if it runs",
         )
     yield from kubelet_checks.check_directory(settings.kubelet_dir)
+    if not settings.registers:
+        yield hint("--kubelet-socket is empty, so the gateway registers with nobody", "take it out to offer devices")
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
     inventories = yield from _check_backends(backends, settings.resources)

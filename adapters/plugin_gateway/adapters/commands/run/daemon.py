@@ -69,7 +69,7 @@ class Daemon:
         self._make_backend = make_backend
         self._remedies = remedies
         self._registrar = Registrar(
-            directory=KubeletDirectory(settings.kubelet_dir),
+            directory=KubeletDirectory(settings.kubelet_dir, registers=settings.registers),
             dialects=load_dialects(),
             allowed=dialects_for(settings.api_version),
         )

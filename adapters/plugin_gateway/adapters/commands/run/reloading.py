@@ -128,7 +128,7 @@ class Reloading:
         before, self.settings = self.settings, settings
         if self._node is not None:
             self._node.accept(settings)
-        if settings.remarks != before.remarks:
+        if (settings.remarks, settings.unlike_nvidia) != (before.remarks, before.unlike_nvidia):
             log_remarks(settings)
         if settings == before:
             log.info("configuration read again, nothing changed")

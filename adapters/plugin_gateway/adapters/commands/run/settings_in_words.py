@@ -9,6 +9,7 @@ from plugin_gateway.adapters.support.logs import log
 
 RESOURCES = "resources"
 """Stands among the names of options for the rules."""
+_AS_NVIDIA = "with --config-compatibility=nvidia it is ignored here, too"
 
 
 def differences(before: Settings, after: Settings) -> list[str]:
@@ -33,9 +34,11 @@ def _rules(settings: Settings) -> list[str]:
 
 
 def log_remarks(settings: Settings) -> None:
-    """Log what the settings say to no effect."""
+    """Log what the settings say to no effect, and what has one that it had not with NVIDIA's device plugin."""
     for remark in settings.remarks:
         log.warning("this has no effect", problem=remark)
+    for remark in settings.unlike_nvidia:
+        log.warning("NVIDIA's device plugin ignores this", problem=remark, hint=_AS_NVIDIA)
 
 
 def decided_words(settings: Settings) -> dict[str, object]:
