@@ -48,7 +48,6 @@ def schema_of(version: str) -> Mapping[str, Any]:
                 {"hookName": {"const": "createContainer"}, "path": _PATH}, {"args": _TEXTS, "env": _TEXTS}
             ),
         },
-        **({"additionalGids": {"type": "array", "items": _NUMBER, "minItems": 1}} if minor >= 7 else {}),
     }
     name = "^[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$" if minor >= 5 else "^[A-Za-z]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$"
     device = _exactly(
@@ -60,7 +59,7 @@ def schema_of(version: str) -> Mapping[str, Any]:
     )
     return _exactly(
         {
-            "cdiVersion": {"enum": ["0.3.0", "0.5.0", "0.7.0"]},
+            "cdiVersion": {"enum": ["0.3.0", "0.5.0"]},
             "kind": {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_.-]*[A-Za-z0-9]/[A-Za-z][A-Za-z0-9_-]*$"},
             "devices": {"type": "array", "items": device, "minItems": 1},
         },

@@ -2,12 +2,13 @@
 
 The form is that of the Container Device Interface (cncf-tags/container-device-interface, SPEC.md). Runtimes refuse a
 version that they do not know, a field that they do not know, and a version that is too low for the fields. So a spec
-has the lowest version that carries what is used. CRI-O 1.24 reads 0.3.0 only, and containerd 1.7.0 up to 0.5.0.
+has the lowest version that carries what is used. CRI-O 1.24 reads 0.3.0 only, and containerd 1.7.0 up to 0.5.0. Nothing
+is used here that needs a later one.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +18,6 @@ USUAL_FOLDER = "/var/run/cdi"
 """Where runtimes look for specs that programs write."""
 FOLDERS = ("/etc/cdi", USUAL_FOLDER)
 """Where runtimes look for specs. A device in the second folder hides one of the same name in the first."""
-USUAL_PREFIX = "cdi.k8s.io/"
-"""How the name of an annotation begins that names devices."""
 _ANNOTATION = "plugin-gateway_"
 _DIGEST = 16
 """Bytes. With `_ANNOTATION` the name has 47 characters, of 63 that Kubernetes allows after the slash."""
@@ -27,9 +26,8 @@ _WORD = "[A-Za-z](?:[A-Za-z0-9_{}-]*[A-Za-z0-9])?"
 _KIND = re.compile(f"{_WORD.format('.')}/{_WORD.format('')}", re.ASCII)
 _NAME = re.compile("[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?", re.ASCII)
 
-_FIRST, _DIGITS, _GROUPS = (0, 3), (0, 5), (0, 7)
-"""The versions of which one is needed: the first one, one with host paths of device nodes and with names that begin
-with a digit, and one with additional groups."""
+_FIRST, _FIFTH = "0.3.0", "0.5.0"
+"""The first version, and the one that has host paths of device nodes, and names that begin with a digit."""
 
 
 class CdiNode(NamedTuple):
@@ -56,6 +54,10 @@ class CdiMount(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+_HOOK = "createContainer"
+"""When hooks run: in the container's mounts, before its root is entered."""
+
+
 class CdiHook(NamedTuple):
     """A program of the host that the runtime runs while it makes the container."""
 
@@ -63,7 +65,6 @@ class CdiHook(NamedTuple):
     arguments: tuple[str, ...]
     """The first one is the name of the program, as it is with execve(2)."""
     environment: tuple[str, ...] = ()
-    name: str = "createContainer"
 
 
 class CdiEdits(NamedTuple):
@@ -73,8 +74,6 @@ class CdiEdits(NamedTuple):
     nodes: tuple[CdiNode, ...] = ()
     mounts: tuple[CdiMount, ...] = ()
     hooks: tuple[CdiHook, ...] = ()
-    additional_gids: tuple[int, ...] = ()
-    """Groups of the container's process, which let it open nodes that are not open for everybody."""
 
     def joined(self, other: "CdiEdits") -> "CdiEdits":
         """Return these edits together with others."""
@@ -83,11 +82,43 @@ class CdiEdits(NamedTuple):
             (*self.nodes, *other.nodes),
             (*self.mounts, *other.mounts),
             (*self.hooks, *other.hooks),
-            tuple(dict.fromkeys((*self.additional_gids, *other.additional_gids))),
         )
 
 
 NOTHING = CdiEdits()
+
+
+class DriverFiles(NamedTuple):
+    """What containers need of the files of a driver, and how they get it."""
+
+    driver: tuple[str | None, str | None]
+    """The version and the instance of the driver, as `DriverSeen` has them."""
+    common: CdiEdits = NOTHING
+    """What a container with any device needs. It has no device nodes."""
+    own: Mapping[str, CdiEdits] = {}
+    """What a container with a certain device needs besides its device nodes, by the id of the device.
+
+    The nodes in it are given if they exist. They have only their path.
+    """
+    way: str = ""
+    """How the loader of the container finds the libraries, for people."""
+    problem: str = ""
+    """Why containers cannot get what they need, for people. Empty if they can."""
+    todo: str = ""
+    """What to do about it, for people. Empty if nothing is known."""
+
+
+class FilesWanted(NamedTuple):
+    """What a backend is to find of the files of its driver, and who is told."""
+
+    driver_root: str
+    """Where the driver is installed on the host."""
+    hook: str
+    """The program of the host that runtimes are to run. Empty if one is to be looked for."""
+    disabled_hooks: tuple[str, ...]
+    """The hooks that are not wanted, in words of the backend."""
+    report: Callable[[DriverFiles], object]
+    """Is called in the thread of the backend, and returns at once."""
 
 
 class CdiDevice(NamedTuple):
@@ -131,11 +162,9 @@ class CdiSpec:
     @property
     def version(self) -> str:
         """The lowest version that carries everything in it."""
-        needed = [_FIRST, *map(_version_of, self._all_edits())]
-        if any(device.name[0].isdigit() for device in self.devices):
-            needed.append(_DIGITS)
-        major, minor = max(needed)
-        return f"{major}.{minor}.0"
+        nodes = (node for edits in self._all_edits() for node in edits.nodes)
+        needs_fifth = any(node.host_path not in {"", node.path} for node in nodes)
+        return _FIFTH if needs_fifth or any(name[0].isdigit() for name, _ in self.devices) else _FIRST
 
     def encoded(self) -> bytes:
         """Return the content of the file. Equal specs have equal bytes."""
@@ -182,12 +211,6 @@ def annotation(prefix: str, names: Sequence[str]) -> tuple[str, str]:
     return f"{prefix}{_ANNOTATION}{blake2b(value.encode(), digest_size=_DIGEST).hexdigest()}", value
 
 
-def _version_of(edits: CdiEdits) -> tuple[int, int]:
-    if edits.additional_gids:
-        return _GROUPS
-    return _DIGITS if any(node.host_path not in {"", node.path} for node in edits.nodes) else _FIRST
-
-
 def _check(edits: CdiEdits) -> None:
     """Reject paths that a runtime would refuse, or that JSON cannot carry.
 
@@ -210,7 +233,6 @@ def _plain(edits: CdiEdits) -> Mapping[str, object]:
         "deviceNodes": [_plain_node(node) for node in edits.nodes],
         "mounts": [_plain_mount(mount) for mount in edits.mounts],
         "hooks": [_plain_hook(hook) for hook in edits.hooks],
-        "additionalGids": list(edits.additional_gids),
     }
     return {key: value for key, value in found.items() if value}
 
@@ -237,5 +259,5 @@ def _plain_mount(mount: CdiMount) -> Mapping[str, object]:
 
 
 def _plain_hook(hook: CdiHook) -> Mapping[str, object]:
-    found: dict[str, object] = {"hookName": hook.name, "path": hook.path, "args": list(hook.arguments)}
+    found: dict[str, object] = {"hookName": _HOOK, "path": hook.path, "args": list(hook.arguments)}
     return {**found, "env": list(hook.environment)} if hook.environment else found

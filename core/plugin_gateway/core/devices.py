@@ -230,6 +230,8 @@ class Recipe:
     """Further variables, the same for every container with one of the devices."""
     permissions: str = "rw"
     """The permissions of each device node in the container, as the device plugin API writes them."""
+    cdi_kind: str = ""
+    """Vendor and class of the devices in a CDI spec. Empty if they are in none."""
     daemons: Mapping[str, DaemonRecipe] = field(default_factory=dict)
     """The daemons through which containers can share one of the devices, by a word of the backend."""
 

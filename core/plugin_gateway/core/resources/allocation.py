@@ -1,7 +1,7 @@
 """What a container gets for the devices that the kubelet allocates to it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -16,7 +16,13 @@ from plugin_gateway.core.errors import (
     UnknownDeviceError,
 )
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
+from plugin_gateway.core.resources.policy import (
+    CDI_STRATEGIES,
+    USUAL_STRATEGIES,
+    AllocationPolicy,
+    DeviceIdStrategy,
+    ListStrategy,
+)
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import HostNodes
@@ -75,6 +81,11 @@ class ContainerEdits(NamedTuple):
 
 
 NO_EDITS = ContainerEdits()
+CDI_EDITS: Mapping[ListStrategy, Edit] = {
+    ListStrategy.CDI_ANNOTATIONS: Edit.ANNOTATIONS,
+    ListStrategy.CDI_CRI: Edit.CDI_DEVICES,
+}
+"""How an answer carries the names that a CDI strategy gives."""
 _Group = tuple[Recipe, Sequence[Device]]
 """The granted devices of one kind, in order, and how a container gets them."""
 
@@ -98,23 +109,50 @@ def allocate(
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
+    if policy.list_strategies != USUAL_STRATEGIES and not all(recipe.cdi_kind for recipe, _ in groups):
+        policy = carried(policy, ())
     environment = _environment(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
-    if not policy.pass_device_specs:
-        return ContainerEdits(environment, mounts)
+    edits = ContainerEdits(environment, mounts)
+    if policy.list_strategies != USUAL_STRATEGIES:
+        edits = _with_names(edits, groups, policy)
+    if not policy.lists_nodes:
+        return edits
     root = policy.dev_root.rstrip("/")
     if len(groups) == 1:
         nodes, absent = _nodes(groups[0], root, host)
-        return ContainerEdits(environment, mounts, device_nodes=tuple(nodes), absent_nodes=tuple(absent))
+        return edits._replace(device_nodes=tuple(nodes), absent_nodes=tuple(absent))
     found = [_nodes(group, root, host) for group in groups]
-    return ContainerEdits(
-        environment,
-        mounts,
+    return edits._replace(
         device_nodes=tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
         absent_nodes=tuple(dict.fromkeys(path for _, absent in found for path in absent)),
     )
+
+
+def carried(policy: AllocationPolicy, carries: Container[Edit]) -> AllocationPolicy:
+    """Return the policy for a kubelet whose answers carry only these edits.
+
+    Where CDI is asked for and cannot be carried in any way, a container gets the nodes and the variable. So it is where
+    devices are in no spec.
+    """
+    left = frozenset(each for each in policy.list_strategies if each not in CDI_EDITS or CDI_EDITS[each] in carries)
+    if left == policy.list_strategies or not left.isdisjoint(CDI_STRATEGIES):
+        return policy._replace(list_strategies=left)
+    return policy._replace(list_strategies=left | USUAL_STRATEGIES, pass_device_specs=True)
+
+
+def _with_names(edits: ContainerEdits, groups: Sequence[_Group], policy: AllocationPolicy) -> ContainerEdits:
+    """Return the edits with the names of the devices in their CDI specs, in the ways that are asked for."""
+    from plugin_gateway.core.cdi import annotation, qualified  # noqa: PLC0415 - only where asked for
+
+    names = [qualified(recipe.cdi_kind, policy.name_in_spec(each)) for recipe, devices in groups for each in devices]
+    if ListStrategy.CDI_ANNOTATIONS in policy.list_strategies:
+        edits = edits._replace(annotations=dict([annotation(policy.annotation_prefix, names)]))
+    if ListStrategy.CDI_CRI in policy.list_strategies:
+        edits = edits._replace(cdi_devices=tuple(names))
+    return edits
 
 
 def _through_daemons(

@@ -3,6 +3,8 @@
 from enum import Enum
 from typing import NamedTuple
 
+from plugin_gateway.core.devices import Device
+
 
 class DeviceIdStrategy(Enum):
     """How the visibility variable names a device: by its id or by its index."""
@@ -29,7 +31,10 @@ class ListStrategy(Enum):
         return self in {ListStrategy.CDI_ANNOTATIONS, ListStrategy.CDI_CRI}
 
 
+USUAL_PREFIX = "cdi.k8s.io/"
+"""How the name of an annotation begins that names CDI devices."""
 USUAL_STRATEGIES = frozenset({ListStrategy.ENVVAR})
+CDI_STRATEGIES = frozenset(each for each in ListStrategy if each.is_cdi)
 
 
 class AllocationPolicy(NamedTuple):
@@ -44,6 +49,22 @@ class AllocationPolicy(NamedTuple):
     """The folder on the host below which each daemon has its own through which containers share devices."""
     list_strategies: frozenset[ListStrategy] = USUAL_STRATEGIES
     """How a container is told its devices. Their order makes no difference."""
+    annotation_prefix: str = USUAL_PREFIX
+    """How the name of an annotation begins that names devices."""
+
+    @property
+    def needs_specs(self) -> bool:
+        """Whether a container gets what a CDI spec has for its devices."""
+        return not self.list_strategies.isdisjoint(CDI_STRATEGIES)
+
+    @property
+    def lists_nodes(self) -> bool:
+        """Whether the answer to the kubelet lists the device nodes. With CDI alone they are in the spec."""
+        return self.pass_device_specs and not self.list_strategies <= CDI_STRATEGIES
+
+    def name_in_spec(self, device: Device) -> str:
+        """Return the name of a device in a CDI spec."""
+        return device.id if self.device_id_strategy is DeviceIdStrategy.UUID else device.place_words
 
 
 class AllocationPreference(Enum):
