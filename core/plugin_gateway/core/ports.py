@@ -1,9 +1,12 @@
 """Interfaces to the outside: a vendor's driver (`Backend`) and the host's device nodes (`HostNodes`)."""
 
 from collections.abc import Callable, Container, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from plugin_gateway.core.health.observations import Observation
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import FilesWanted
 
 Report = Callable[[Observation], None]
 """Accepts an observation from any thread and returns at once.
@@ -24,6 +27,9 @@ class Backend(Protocol):
     """The common word for one of the devices, in the singular."""
     decision_time: float
     """Seconds after an event until the driver has decided what it asks for. A check follows then. It can be set."""
+    files_wanted: "FilesWanted | None"
+    """What to find of the files of the driver, after each inventory and for each driver. None if nothing. It can be
+    set."""
 
     def start(self, report: Report, after: Callable[[], object] = ...) -> None:
         """Start the thread and report inventories and events through ``report``. Returns at once.

@@ -14,6 +14,8 @@ GPU = Kind("gpu")
 """The kind of a whole GPU."""
 MIG = Kind("mig")
 """The kind of a MIG device, which is a part of a GPU."""
+CDI_KIND = "k8s.device-plugin.nvidia.com/gpu"
+"""Vendor and class of GPUs and MIG devices in the CDI specs of NVIDIA's device plugin."""
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 """The environment variable that names the GPUs of a container."""
 CAPABILITIES_VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
@@ -46,6 +48,7 @@ _GPU_RECIPE = Recipe(
     visibility_variable=VISIBILITY_VARIABLE,
     shared_nodes=SHARED_NODES,
     optional_nodes=OPTIONAL_NODES,
+    cdi_kind=CDI_KIND,
     daemons=MPS_DAEMONS,
 )
 RECIPES = {GPU: _GPU_RECIPE, MIG: replace(_GPU_RECIPE, daemons={})}
