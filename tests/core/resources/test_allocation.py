@@ -19,7 +19,7 @@ from plugin_gateway.core.errors import (
 )
 from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 
 SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 RECIPE = Recipe(visibility_variable=VARIABLE, shared_nodes=SHARED)
@@ -64,6 +64,12 @@ def test_a_container_gets_the_variable_and_the_nodes() -> None:
 def test_the_variable_can_name_the_index() -> None:
     policy = AllocationPolicy(device_id_strategy=DeviceIdStrategy.INDEX)
     assert allocate(EIGHT, ["GPU-7", "GPU-1"], policy, everything).environment == {VARIABLE: "1,7"}
+
+
+def test_without_its_strategy_the_variable_is_left_out() -> None:
+    policy = AllocationPolicy(list_strategies=frozenset({ListStrategy.VOLUME_MOUNTS}))
+    edits = allocate(EIGHT, ["GPU-1"], policy, everything)
+    assert (edits.environment, edits.device_nodes[0]) == ({}, node("/dev/nvidia1"))
 
 
 def test_nodes_can_be_left_to_the_container_runtime() -> None:

@@ -16,7 +16,7 @@ from plugin_gateway.core.errors import (
     UnknownDeviceError,
 )
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import HostNodes
@@ -98,7 +98,7 @@ def allocate(
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
-    environment = _environment(groups, by_uuid=policy.device_id_strategy is DeviceIdStrategy.UUID)
+    environment = _environment(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
@@ -133,14 +133,16 @@ def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Seque
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
-def _environment(groups: Sequence[_Group], *, by_uuid: bool) -> Mapping[str, str]:
+def _environment(groups: Sequence[_Group], policy: AllocationPolicy) -> Mapping[str, str]:
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
+    by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
+    names_devices = ListStrategy.ENVVAR in policy.list_strategies
     for recipe, devices in groups:
         if recipe.environment:
             environment.update(recipe.environment)
         variable = recipe.visibility_variable
-        if variable is not None:
+        if variable is not None and names_devices:
             names = ",".join([device.id if by_uuid else device.place_words for device in devices])
             environment[variable] = f"{environment[variable]},{names}" if variable in environment else names
     return environment

@@ -11,6 +11,27 @@ class DeviceIdStrategy(Enum):
     INDEX = "index"
 
 
+class ListStrategy(Enum):
+    """A way in which a container is told its devices. Several can be used at once."""
+
+    ENVVAR = "envvar"
+    """The visibility variable names them for the vendor's container runtime, and device nodes are listed."""
+    VOLUME_MOUNTS = "volume-mounts"
+    """A mount for each device names it for the vendor's container runtime."""
+    CDI_ANNOTATIONS = "cdi-annotations"
+    """Annotations name them for every container runtime that reads CDI specs."""
+    CDI_CRI = "cdi-cri"
+    """A field of the answer names them for every container runtime that reads CDI specs. From kubelet 1.28 on."""
+
+    @property
+    def is_cdi(self) -> bool:
+        """Whether the container runtime reads a CDI spec that has the devices."""
+        return self in {ListStrategy.CDI_ANNOTATIONS, ListStrategy.CDI_CRI}
+
+
+USUAL_STRATEGIES = frozenset({ListStrategy.ENVVAR})
+
+
 class AllocationPolicy(NamedTuple):
     """What every container with devices gets."""
 
@@ -21,6 +42,8 @@ class AllocationPolicy(NamedTuple):
     """The folder on the host that contains the device nodes."""
     daemon_root: str = ""
     """The folder on the host below which each daemon has its own through which containers share devices."""
+    list_strategies: frozenset[ListStrategy] = USUAL_STRATEGIES
+    """How a container is told its devices. Their order makes no difference."""
 
 
 class AllocationPreference(Enum):
