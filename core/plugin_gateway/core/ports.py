@@ -66,6 +66,13 @@ class HostNodes(Protocol):
         """
         ...
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return the device nodes that this process sees now, of these. A star at the end stands for any ending.
+
+        Unlike `present` it takes nothing for present unseen.
+        """
+        ...
+
     def is_visible(self) -> bool:
         """Whether this process sees the folder of the device nodes. If not, a node that it does not see can exist."""
         ...

@@ -1,5 +1,6 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -42,6 +43,9 @@ class Host:
 
     def present(self, paths: Sequence[str]) -> Container[str]:
         return self._paths or paths
+
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return [path for each in patterns for path in self._paths if fnmatchcase(path, each)]
 
     def is_visible(self) -> bool:
         return self._visible

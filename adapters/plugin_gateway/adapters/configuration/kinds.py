@@ -45,6 +45,8 @@ KUBELETS_CONDITIONS = (
 )
 """Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
 _MAX_NUMBER_LENGTH = 16
+NO_CHANNEL, CHANNEL = "[]", "0"
+"""The two values of `CHANNELS`."""
 _EVERY_HEALTHCHECK = ("all", "xids")
 """Words that stand for all XIDs in NVIDIA's plugin."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
@@ -260,6 +262,49 @@ def member_of(choices: type[E]) -> Kind[E]:
     return kind(lambda text: choices(parse(text)), "|".join(words), {"enum": words})
 
 
+class Several(frozenset[E]):
+    """Some members of an enum. As a text it is as a flag has it, in the order of the enum."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(each.value for each in type(next(iter(self))) if each in self) if self else ""
+
+
+def several_of(choices: Sequence[E], refused: Mapping[str, str]) -> Kind[Several[E]]:
+    """Return a kind of one member or more, with commas between them, or as a list in YAML.
+
+    ``refused`` has words that are not allowed, each with what is said about it.
+    """
+    by_word = {choice.value: choice for choice in choices}
+    allowed = f"allowed are {', '.join(by_word)}"
+
+    def parse(text: str) -> Several[E]:
+        words = [word.strip() for word in text.split(",")]
+        for word in words:
+            if word not in by_word:
+                raise InvalidValueError(f"{word!r}{refused.get(word, '')}, {allowed}")
+        return Several(by_word[word] for word in words)
+
+    word = f" *({'|'.join(by_word)}) *"
+    schema = {
+        "type": ["string", "array"],
+        "pattern": f"^{word}(,{word})*$",
+        "items": {"enum": list(by_word)},
+        "minItems": 1,
+    }
+    return kind(parse, "|".join(by_word), schema)
+
+
+def parse_channels(text: str) -> str:
+    """Return ``0`` for the channel 0, and ``[]`` for none. NVIDIA's device plugin knows no other channel either."""
+    if (words := text.strip()) in ("", NO_CHANNEL):
+        return NO_CHANNEL
+    if words != CHANNEL:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")
+    return words
+
+
 def seconds(*, at_least: int, at_most: int = MAX_TIME) -> Kind[float]:
     """Return a kind of times in seconds."""
     limits = {"type": "number", "minimum": at_least, "maximum": at_most}
@@ -290,6 +335,17 @@ NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})
 KUBELET_VERSION = kind(parse_kubelet_version, "VERSION", {"type": "string", "pattern": r"^1\.([89]|[1-9][0-9])$"})
+CHANNELS = kind(
+    parse_channels,
+    f"{CHANNEL}|{NO_CHANNEL}",
+    {
+        "type": ["string", "integer", "array"],
+        "pattern": r"^ *(0|\[\])? *$",
+        "not": {"type": "integer", "not": {"enum": [0]}},
+        "items": {"enum": [0, CHANNEL]},
+        "maxItems": 1,
+    },
+)
 NODE_NAME = kind(parse_node_name, "NAME", {"type": "string"})
 CONDITION = kind(
     parse_condition,

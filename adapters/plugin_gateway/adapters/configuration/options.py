@@ -6,6 +6,7 @@ schema and flags of the chart are made from it.
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
 from plugin_gateway.adapters.configuration.kinds import (
     CONDITION,
     COUNT,
@@ -26,10 +27,17 @@ from plugin_gateway.adapters.configuration.kinds import (
     member_of,
     one_of,
     seconds,
+    several_of,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPreference, DeviceIdStrategy, SharedPolicy, UnhealthyFirst
+from plugin_gateway.core.resources.policy import (
+    AllocationPreference,
+    DeviceIdStrategy,
+    ListStrategy,
+    SharedPolicy,
+    UnhealthyFirst,
+)
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
@@ -147,6 +155,17 @@ class ContainerOptions(Values, heading="what containers get"):
         key="flags.plugin.deviceIDStrategy",
     )
     """An index can change at a reboot."""
+    device_list_strategy = Option(
+        several_of(
+            [each for each in ListStrategy if not each.is_cdi],
+            {each.value: " is not supported by plugin-gateway" for each in ListStrategy if each.is_cdi},
+        ),
+        "envvar",
+        "how containers are told their GPUs for NVIDIA's container runtime: envvar for NVIDIA_VISIBLE_DEVICES, "
+        "volume-mounts for a mount of each GPU, which a container cannot set by itself; several with commas",
+        key="flags.plugin.deviceListStrategy",
+        example="volume-mounts",
+    )
     preferred_allocation = Option(
         member_of(AllocationPreference),
         "best",
@@ -324,6 +343,7 @@ class Options(
     KubeletOptions,
     GpuOptions,
     ContainerOptions,
+    ExtraOptions,
     PolicyOptions,
     HealthOptions,
     LookInsideOptions,

@@ -30,6 +30,15 @@ class RecordedNodes:
         """Return which of these device nodes are present."""
         return self._named.intersection(paths)
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return which of these device nodes are present. A star at the end stands for any ending."""
+        return [
+            name
+            for pattern in patterns
+            for name in sorted(self._named)
+            if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1]))
+        ]
+
     def is_visible(self) -> bool:
         """Return True: what the recorded answer does not name was not given."""
         return True
@@ -215,7 +224,8 @@ class Stage:
     def _answer(self, endpoint: Endpoint, dialect: Dialect | None, fields: Fields) -> bytes | str:
         """Return the answer to a call, or its error as the recorder writes it."""
         offer, policy = endpoint.offer, self._offering.configuration.policy
-        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"]))
+        extras = [extra for recipe in offer.advertisement.recipes.values() for extra in recipe.extras.values()]
+        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"], extras))
 
         def grant(containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
             granted = [allocate(offer.advertisement, ids, policy, nodes) for ids in containers]

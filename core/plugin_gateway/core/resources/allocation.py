@@ -6,7 +6,7 @@ from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, Kind, Recipe
 from plugin_gateway.core.errors import (
@@ -75,7 +75,7 @@ class ContainerEdits(NamedTuple):
 
 
 NO_EDITS = ContainerEdits()
-_Group = tuple[Recipe, Sequence[Device]]
+Group: TypeAlias = tuple[Recipe, Sequence[Device]]
 """The granted devices of one kind, in order, and how a container gets them."""
 
 
@@ -92,12 +92,25 @@ def allocate(
     left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
-        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError: with the ids concerned.
+        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingExtraError: with the
+            ids concerned.
     """
     if not ids:
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
+    edits = _edits(advertised, ids, groups, policy, host)
+    if not policy.asks_for_more:
+        return edits
+    from plugin_gateway.core.resources.extras import with_more  # noqa: PLC0415 - only where asked for
+
+    return with_more(edits, groups, ids, policy, host)
+
+
+def _edits(
+    advertised: Advertisement, ids: Sequence[str], groups: Sequence[Group], policy: AllocationPolicy, host: "HostNodes"
+) -> ContainerEdits:
+    """Return what the recipes of the devices say: variables, folders of daemons, and device nodes."""
     environment = _environment(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
@@ -128,12 +141,12 @@ def _through_daemons(
     return {**environment, **found.environment}, mounts
 
 
-def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:
+def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[Group]:
     kinds = dict.fromkeys(device.kind for device in devices)
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
-def _environment(groups: Sequence[_Group], policy: AllocationPolicy) -> Mapping[str, str]:
+def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[str, str]:
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
@@ -148,7 +161,7 @@ def _environment(groups: Sequence[_Group], policy: AllocationPolicy) -> Mapping[
     return environment
 
 
-def _nodes(group: _Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
+def _nodes(group: Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
     """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
     recipe, devices = group
     own = devices[0].nodes if len(devices) == 1 else dict.fromkeys([path for each in devices for path in each.nodes])

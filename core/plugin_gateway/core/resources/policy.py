@@ -44,6 +44,15 @@ class AllocationPolicy(NamedTuple):
     """The folder on the host below which each daemon has its own through which containers share devices."""
     list_strategies: frozenset[ListStrategy] = USUAL_STRATEGIES
     """How a container is told its devices. Their order makes no difference."""
+    extras: tuple[str, ...] = ()
+    """What a container gets besides its devices, in words of the backend."""
+    required_extras: tuple[str, ...] = ()
+    """Those of them without which no container is given a device."""
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether containers get more than variable and device nodes."""
+        return bool(self.extras) or ListStrategy.VOLUME_MOUNTS in self.list_strategies
 
 
 class AllocationPreference(Enum):
