@@ -265,7 +265,7 @@ def _explained(sick: Sequence[DeviceStatus]) -> list[str]:
 
 
 def _waiting(status: Status) -> list[str]:
-    """Return which daemons are missing through which containers share devices, and what to do."""
+    """Return what is missing without which devices are not given out, such as a daemon, and what to do."""
     lines = []
     for what, devices in status.waiting.items():
         wait = devices[0].waits_for

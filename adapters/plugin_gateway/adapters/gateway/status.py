@@ -225,7 +225,8 @@ class DeviceStatus:
     shared_through: str | None = None
     """The daemon through which containers share it. Null if there is none."""
     waits_for: Waiting | None = None
-    """The daemon through which containers share it, while it is missing. Null otherwise. The health does not say it."""
+    """What it waits for although it may be healthy: the daemon through which containers share it, or something besides
+    that every container needs. Null if nothing is missing."""
     health: Stage
     """Only a healthy device is given out. One on probation is watched for a time first."""
     reason: str | None = None
@@ -256,7 +257,7 @@ class DeviceStatus:
 
     @property
     def health_words(self) -> str:
-        """The health, and whether it waits for a daemon, for people."""
+        """The health, and whether it waits for something, for people."""
         return f"{self.health.value}, not given out" if self.is_healthy and self.waits_for else self.health.value
 
     @property
@@ -271,7 +272,7 @@ class DeviceStatus:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is given out, unless it waits for a daemon."""
+        """Whether it is given out, unless it waits for something."""
         return self.health is Stage.HEALTHY
 
 
@@ -381,7 +382,7 @@ class Status(ProcessStatus):
 
     @property
     def waiting(self) -> Mapping[str, Sequence[DeviceStatus]]:
-        """The devices that wait for a daemon, by what is wrong with it, for people."""
+        """The devices that wait for something, by what is wrong with it, for people."""
         found: dict[str, list[DeviceStatus]] = {}
         for device in self.devices:
             if device.waits_for is not None:

@@ -131,7 +131,11 @@ def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
 
 
 def _waiting(state: State, rules: Sequence[ResourceRule]) -> Mapping[DeviceId, Waiting]:
-    """Return the devices that wait for a daemon."""
+    """Return the devices that wait for what the node lacks, or for a daemon."""
+    lacking = state.requirement
+    if lacking is not None and lacking.problem:
+        waiting_for = Waiting(reason=lacking.problem, since=lacking.since, todo=lacking.todo or None)
+        return {device.id: waiting_for for device in state.devices}
     if not any(rule.sharing.through for rule in rules):
         return {}
     from plugin_gateway.core.resources.daemons import waiting  # noqa: PLC0415 - only where asked for

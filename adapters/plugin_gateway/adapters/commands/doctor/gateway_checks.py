@@ -90,7 +90,7 @@ def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
 
 
 def _check_daemons(status: Status) -> Iterator[Finding]:
-    """Report devices that are not given out because the daemon is missing through which containers share them."""
+    """Report devices that are not given out because a daemon, or something that every container needs, is missing."""
     for what, devices in status.waiting.items():
         wait = devices[0].waits_for
         todo = (wait.todo if wait is not None else None) or "share other GPUs in this way, or these in another way"
