@@ -225,8 +225,7 @@ class DeviceStatus:
     shared_through: str | None = None
     """The daemon through which containers share it. Null if there is none."""
     waits_for: Waiting | None = None
-    """What it waits for although it may be healthy: the daemon through which containers share it, or something besides
-    that every container needs. Null if nothing is missing."""
+    """What is missing for it: the daemon through which containers share it, or what every container needs. Or null."""
     health: Stage
     """Only a healthy device is given out. One on probation is watched for a time first."""
     reason: str | None = None
