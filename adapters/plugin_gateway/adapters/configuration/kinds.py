@@ -280,10 +280,10 @@ def several_of(choices: Sequence[E], refused: Mapping[str, str]) -> Kind[Several
     allowed = f"allowed are {', '.join(by_word)}"
 
     def parse(text: str) -> Several[E]:
-        words = [word.strip() for word in text.split(",")]
+        words = [word.strip(" ") for word in text.split(",")]
         for word in words:
             if word not in by_word:
-                raise InvalidValueError(f"{word!r}{refused.get(word, '')}, {allowed}")
+                raise InvalidValueError(f"{word[:80]!r}{refused.get(word, '')}, {allowed}")
         return Several(by_word[word] for word in words)
 
     word = f" *({'|'.join(by_word)}) *"
@@ -298,7 +298,7 @@ def several_of(choices: Sequence[E], refused: Mapping[str, str]) -> Kind[Several
 
 def parse_channels(text: str) -> str:
     """Return ``0`` for the channel 0, and ``[]`` for none. NVIDIA's device plugin knows no other channel either."""
-    if (words := text.strip()) in ("", NO_CHANNEL):
+    if (words := text.strip(" ")) in ("", NO_CHANNEL):
         return NO_CHANNEL
     if words != CHANNEL:
         raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")

@@ -16,7 +16,12 @@ from plugin_gateway.core.errors import (
     UnknownDeviceError,
 )
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
+from plugin_gateway.core.resources.policy import (
+    USUAL_STRATEGIES,
+    AllocationPolicy,
+    DeviceIdStrategy,
+    ListStrategy,
+)
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import HostNodes
@@ -150,7 +155,7 @@ def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[s
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
-    names_devices = ListStrategy.ENVVAR in policy.list_strategies
+    names_devices = policy.list_strategies == USUAL_STRATEGIES or ListStrategy.ENVVAR in policy.list_strategies
     for recipe, devices in groups:
         if recipe.environment:
             environment.update(recipe.environment)

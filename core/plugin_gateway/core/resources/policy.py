@@ -52,6 +52,8 @@ class AllocationPolicy(NamedTuple):
     @property
     def asks_for_more(self) -> bool:
         """Whether containers get more than variable and device nodes."""
+        if self.list_strategies == USUAL_STRATEGIES:  # in most gateways, and faster than to look into it
+            return bool(self.extras)
         return bool(self.extras) or ListStrategy.VOLUME_MOUNTS in self.list_strategies
 
 
