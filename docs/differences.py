@@ -28,6 +28,7 @@ THEIR_DEFAULTS: Mapping[str, str] = {
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
+EXTRAS = "See [Configure](../docs/configure.md#what-containers-get-besides-gpus)."
 MIG = "See [MIG](../docs/configure.md#mig)."
 FILE = "See [Configure](../docs/configure.md#the-file)."
 THEIR_MIG = (
@@ -87,6 +88,13 @@ def _xids() -> Sequence[Sequence[str]]:
             "refused",
             "whole GPUs are shared, MIG devices are not",
             CONFIGURE,
+        ),
+        ("device nodes of GDRCopy, GDS and MOFED", "only through CDI", "given if they are there", EXTRAS),
+        (
+            "a required IMEX channel that is missing",
+            "ends the plugin",
+            "every GPU is unhealthy, with the reason",
+            EXTRAS,
         ),
         ("MPS without its daemon", "no resource", "every replica is unhealthy, with the reason", CONFIGURE),
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),

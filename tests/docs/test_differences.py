@@ -26,8 +26,8 @@ def test_the_guide_has_what_the_code_says() -> None:
         "| default of `--fail-on-init-error` | `true` | `false` |",
         "| default of `--pass-device-specs` | `false` | `true` |",
         "| XID 109 | ignored | `unhealthy-until-",
-        "`--gds-enabled`",
-        "`imex`",
+        "`--device-discovery-strategy`",
+        "`flags.gfd`",
     ],
 )
 def test_it_names_what_an_administrator_meets(words: str) -> None:

@@ -39,7 +39,7 @@ class Asking:
 def asking(driver: Driver) -> tuple[Watcher, Asking]:
     watcher = watch(driver)
     asked = Asking(watcher)
-    watcher.backend.files_wanted = asked.wanted
+    watcher.backend.want_files(asked.wanted)
     return watcher, asked
 
 
@@ -82,7 +82,7 @@ def test_files_can_be_wanted_while_the_driver_is_watched(driver: Driver) -> None
     with watcher:
         watcher.next(DevicesChecked)
         asked = Asking(watcher)
-        watcher.backend.files_wanted = asked.wanted
+        watcher.backend.want_files(asked.wanted)
         found(asked, lambda files: not files.problem)
 
 
@@ -91,7 +91,7 @@ def test_simulated_gpus_have_a_variable_instead() -> None:
     asked = Asking(Watcher(backend))
     with Watcher(backend) as watcher:
         devices = watcher.next(InventorySeen).inventory.devices
-        backend.files_wanted = asked.wanted
+        backend.want_files(asked.wanted)
         assert asked.files[-1].own.keys() == {device.id for device in devices}
         backend.add("H100")
         assert len(asked.files[-1].own) == 3

@@ -1,5 +1,7 @@
 """What the backend makes of one look at the driver."""
 
+from dataclasses import replace
+
 import pytest
 
 from driver.driver import Call, Driver
@@ -7,6 +9,7 @@ from plugin_gateway.core.devices import Kind, PhysicalDevice, PhysicalId, Recipe
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.library import FOLDERS
+from plugin_gateway.nvidia.naming import EXTRAS, MPS_DAEMONS
 
 from .conftest import MakeDriver
 from .watcher import Watcher, eventually, mapped, watch
@@ -49,8 +52,10 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
         visibility_variable="NVIDIA_VISIBLE_DEVICES",
         shared_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"),
         optional_nodes=("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+        mounts_folder="/var/run/nvidia-container-devices",
+        extras=EXTRAS,
     )
-    assert inventory.recipes == {"gpu": recipe, "mig": recipe}
+    assert inventory.recipes == {"gpu": replace(recipe, daemons=MPS_DAEMONS), "mig": recipe}
     assert not inventory.rejected
 
 

@@ -27,9 +27,6 @@ class Backend(Protocol):
     """The common word for one of the devices, in the singular."""
     decision_time: float
     """Seconds after an event until the driver has decided what it asks for. A check follows then. It can be set."""
-    files_wanted: "FilesWanted | None"
-    """What to find of the files of the driver, after each inventory and for each driver. None if nothing. It can be
-    set."""
 
     def start(self, report: Report, after: Callable[[], object] = ...) -> None:
         """Start the thread and report inventories and events through ``report``. Returns at once.
@@ -40,6 +37,10 @@ class Backend(Protocol):
         Raises:
             RuntimeError: no thread can be started.
         """
+        ...
+
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Find the files of the driver after each inventory, and for each driver. None: no longer. Returns at once."""
         ...
 
     def stop(self) -> None:
@@ -69,6 +70,13 @@ class HostNodes(Protocol):
         """Return which of these paths are device nodes of the host now.
 
         The paths are those that a container sees, such as ``/dev/x0``. The result may contain other paths too.
+        """
+        ...
+
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return the device nodes that this process sees now, of these. A star at the end stands for any ending.
+
+        Unlike `present` it takes nothing for present unseen.
         """
         ...
 

@@ -56,7 +56,7 @@ class NvmlBackend:
         self._proc = proc
         self._pace = pace
         self.decision_time = 5.0
-        self.files_wanted: FilesWanted | None = None
+        self._files_wanted: FilesWanted | None = None
         self._kernel_log = kernel_log
         self._mig_strategy = mig_strategy
         self._kernel: KernelEvidence | None = None
@@ -83,6 +83,10 @@ class NvmlBackend:
         thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         thread.start()
         self._thread = thread  # one that has not started cannot be joined
+
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Have the thread find the driver's files. It notices it after its present wait."""
+        self._files_wanted = wanted
 
     def stop(self) -> None:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""
@@ -147,7 +151,7 @@ class NvmlBackend:
                     decision_time=lambda: self.decision_time,
                     mig_strategy=self._mig_strategy,
                     driver_root=self._driver_root,
-                    files_wanted=lambda: self.files_wanted,
+                    files_wanted=lambda: self._files_wanted,
                 )
             self._give_sign()
             self._watch.hold_session(library)

@@ -148,13 +148,8 @@ class SimulatedBackend:
         self._report: Report | None = None
         self._files_wanted: FilesWanted | None = None
 
-    @property
-    def files_wanted(self) -> "FilesWanted | None":
-        """Who is told that there are no files of a driver. Each simulated GPU has a variable instead."""
-        return self._files_wanted
-
-    @files_wanted.setter
-    def files_wanted(self, wanted: "FilesWanted | None") -> None:
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Say that there are no files of a driver. Each simulated GPU has a variable instead."""
         self._files_wanted = wanted
         if self._report is not None:
             self._report_files()

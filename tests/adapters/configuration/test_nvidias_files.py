@@ -58,15 +58,12 @@ def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("imex: {channelIDs: [0]}", "imex is not supported by plugin-gateway; take it out"),
-        ("imex: {channelIDs: [], required: true}", "imex is not supported by plugin-gateway; take it out"),
         ("flags: {gfd: {oneshot: false}}", "flags.gfd is not supported by plugin-gateway; take it out"),
-        ("imex: &all [*all]", "imex is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: &all [*all]}", "flags.gfd is not supported by plugin-gateway; take it out"),
         ("flags: {gfd: &all {a: *all}}", "flags.gfd is not supported by plugin-gateway; take it out"),
-        ("flags: {gdsEnabled: yes}", "flags.gdsEnabled: 'yes' is not supported by plugin-gateway, allowed is false"),
         (
-            "flags: {plugin: {cdiAnnotationPrefix: example.com/}}",
-            "cdiAnnotationPrefix: 'example.com/' is not supported by plugin-gateway, allowed is cdi.k8s.io/",
+            "flags: {useNodeFeatureAPI: yes}",
+            "flags.useNodeFeatureAPI: 'yes' is not supported by plugin-gateway, allowed is false",
         ),
     ],
 )

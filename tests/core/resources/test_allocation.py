@@ -1,5 +1,6 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from plugin_gateway.core.errors import (
     UnhealthyDeviceError,
     UnknownDeviceError,
 )
-from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, Edit, allocate, carried
+from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, Edit, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.cdi_names import carried
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 from plugin_gateway.core.resources.sharing import Sharing
 
@@ -43,6 +45,9 @@ class Host:
 
     def present(self, paths: Sequence[str]) -> Container[str]:
         return self._paths or paths
+
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return [path for each in patterns for path in self._paths if fnmatchcase(path, each)]
 
     def is_visible(self) -> bool:
         return self._visible

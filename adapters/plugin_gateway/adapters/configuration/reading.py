@@ -153,7 +153,8 @@ class _Reading:
         """
         given = self._flags.get(option.name)
         if given is not None:
-            return given.text, f"flag {given.flag}", given.flag
+            texts = [each.text for each in given.all()] if option.is_list else [given.text]
+            return ",".join(reversed(texts)), f"flag {given.flag}", given.flag
         for variable in option.variables:
             if text := self._environment.get(variable):
                 return text, f"environment {variable}", f"environment variable {variable}"

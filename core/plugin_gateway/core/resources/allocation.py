@@ -1,12 +1,12 @@
 """What a container gets for the devices that the kubelet allocates to it."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, Kind, Recipe
 from plugin_gateway.core.errors import (
@@ -17,7 +17,6 @@ from plugin_gateway.core.errors import (
 )
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.policy import (
-    CDI_STRATEGIES,
     USUAL_STRATEGIES,
     AllocationPolicy,
     DeviceIdStrategy,
@@ -81,12 +80,7 @@ class ContainerEdits(NamedTuple):
 
 
 NO_EDITS = ContainerEdits()
-CDI_EDITS: Mapping[ListStrategy, Edit] = {
-    ListStrategy.CDI_ANNOTATIONS: Edit.ANNOTATIONS,
-    ListStrategy.CDI_CRI: Edit.CDI_DEVICES,
-}
-"""How an answer carries the names that a CDI strategy gives."""
-_Group = tuple[Recipe, Sequence[Device]]
+Group: TypeAlias = tuple[Recipe, Sequence[Device]]
 """The granted devices of one kind, in order, and how a container gets them."""
 
 
@@ -103,21 +97,34 @@ def allocate(
     left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
-        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError: with the ids concerned.
+        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingExtraError: with the
+            ids concerned.
     """
     if not ids:
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
-    if policy.list_strategies != USUAL_STRATEGIES and not all(recipe.cdi_kind for recipe, _ in groups):
-        policy = carried(policy, ())
+    if policy.needs_specs:
+        policy = _for_recipes(policy, groups)
+    edits = _edits(advertised, ids, groups, policy, host)
+    if policy.needs_specs:
+        edits = _with_names(edits, groups, policy)
+    if not policy.asks_for_more:
+        return edits
+    from plugin_gateway.core.resources.extras import with_more  # noqa: PLC0415 - only where asked for
+
+    return with_more(edits, groups, ids, policy, host)
+
+
+def _edits(
+    advertised: Advertisement, ids: Sequence[str], groups: Sequence[Group], policy: AllocationPolicy, host: "HostNodes"
+) -> ContainerEdits:
+    """Return what the recipes of the devices say: variables, folders of daemons, and device nodes."""
     environment = _environment(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
     edits = ContainerEdits(environment, mounts)
-    if policy.list_strategies != USUAL_STRATEGIES:
-        edits = _with_names(edits, groups, policy)
     if not policy.lists_nodes:
         return edits
     root = policy.dev_root.rstrip("/")
@@ -131,28 +138,19 @@ def allocate(
     )
 
 
-def carried(policy: AllocationPolicy, carries: Container[Edit]) -> AllocationPolicy:
-    """Return the policy for a kubelet whose answers carry only these edits.
+def _for_recipes(policy: AllocationPolicy, groups: Sequence[Group]) -> AllocationPolicy:
+    """Return the policy for these devices, which can be in no CDI spec."""
+    if all(recipe.cdi_kind for recipe, _ in groups):
+        return policy
+    from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
 
-    Where CDI is asked for and cannot be carried in any way, a container gets the nodes and the variable. So it is where
-    devices are in no spec.
-    """
-    left = frozenset(each for each in policy.list_strategies if each not in CDI_EDITS or CDI_EDITS[each] in carries)
-    if left == policy.list_strategies or not left.isdisjoint(CDI_STRATEGIES):
-        return policy._replace(list_strategies=left)
-    return policy._replace(list_strategies=left | USUAL_STRATEGIES, pass_device_specs=True)
+    return carried(policy, ())
 
 
-def _with_names(edits: ContainerEdits, groups: Sequence[_Group], policy: AllocationPolicy) -> ContainerEdits:
-    """Return the edits with the names of the devices in their CDI specs, in the ways that are asked for."""
-    from plugin_gateway.core.cdi import annotation, qualified  # noqa: PLC0415 - only where asked for
+def _with_names(edits: ContainerEdits, groups: Sequence[Group], policy: AllocationPolicy) -> ContainerEdits:
+    from plugin_gateway.core.resources.cdi_names import with_names  # noqa: PLC0415 - only where asked for
 
-    names = [qualified(recipe.cdi_kind, policy.name_in_spec(each)) for recipe, devices in groups for each in devices]
-    if ListStrategy.CDI_ANNOTATIONS in policy.list_strategies:
-        edits = edits._replace(annotations=dict([annotation(policy.annotation_prefix, names)]))
-    if ListStrategy.CDI_CRI in policy.list_strategies:
-        edits = edits._replace(cdi_devices=tuple(names))
-    return edits
+    return with_names(edits, groups, policy)
 
 
 def _through_daemons(
@@ -166,16 +164,16 @@ def _through_daemons(
     return {**environment, **found.environment}, mounts
 
 
-def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:
+def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[Group]:
     kinds = dict.fromkeys(device.kind for device in devices)
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
-def _environment(groups: Sequence[_Group], policy: AllocationPolicy) -> Mapping[str, str]:
+def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[str, str]:
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
-    names_devices = ListStrategy.ENVVAR in policy.list_strategies
+    names_devices = policy.list_strategies == USUAL_STRATEGIES or ListStrategy.ENVVAR in policy.list_strategies
     for recipe, devices in groups:
         if recipe.environment:
             environment.update(recipe.environment)
@@ -186,7 +184,7 @@ def _environment(groups: Sequence[_Group], policy: AllocationPolicy) -> Mapping[
     return environment
 
 
-def _nodes(group: _Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
+def _nodes(group: Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
     """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
     recipe, devices = group
     own = devices[0].nodes if len(devices) == 1 else dict.fromkeys([path for each in devices for path in each.nodes])

@@ -9,6 +9,8 @@ from plugin_gateway.core.resources.policy import AllocationPolicy
 
 LOOKING = "what a container needs of its driver is being looked for"
 ANOTHER_DRIVER = "its driver is another one now, and what a container needs of it is being looked for"
+_WAIT = "wait a moment; if it stays so, the driver hangs"
+_NO_NODES = "see why the driver has not made them, and that the gateway sees the dev folder of the host"
 _BY_INDEX = "set --device-id-strategy to index, or install a newer driver"
 
 
@@ -119,7 +121,7 @@ class _Maker:
         if (recipe.cdi_kind, name) in self._names:
             return Lack(f"another device has the name {name} in its CDI spec", "set --device-id-strategy to uuid")
         if missing := [path for path in device.nodes if not self._is_there(path)]:
-            return Lack(f"its device nodes are not there: {', '.join(missing)}")
+            return Lack(f"its device nodes are not there: {', '.join(missing)}", _NO_NODES)
         self._names.add((recipe.cdi_kind, name))
         own = files.own.get(device.id, CdiEdits())
         nodes = (*device.nodes, *(node.path for node in own.nodes if node.path in self._host.nodes))
@@ -150,7 +152,7 @@ class _Maker:
 def _lack_of_files(source: Source) -> Lack | None:
     """Return why containers cannot get what they need of the driver. None if they can."""
     if source.files is None:
-        return Lack(LOOKING)
+        return Lack(LOOKING, _WAIT)
     if source.files.driver != source.driver:
-        return Lack(ANOTHER_DRIVER)
+        return Lack(ANOTHER_DRIVER, _WAIT)
     return Lack(source.files.problem, source.files.todo) if source.files.problem else None

@@ -1,9 +1,10 @@
 """The administrator's decisions about resources: what a container gets, and how a device list starts."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.core.devices import Device
+if TYPE_CHECKING:
+    from plugin_gateway.core.devices import Device
 
 
 class DeviceIdStrategy(Enum):
@@ -51,6 +52,17 @@ class AllocationPolicy(NamedTuple):
     """How a container is told its devices. Their order makes no difference."""
     annotation_prefix: str = USUAL_PREFIX
     """How the name of an annotation begins that names devices."""
+    extras: tuple[str, ...] = ()
+    """What a container gets besides its devices, in words of the backend."""
+    required_extras: tuple[str, ...] = ()
+    """Those of them without which no container is given a device."""
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether containers get more than variable and device nodes."""
+        if self.list_strategies == USUAL_STRATEGIES:  # in most gateways, and faster than to look into it
+            return bool(self.extras)
+        return bool(self.extras) or ListStrategy.VOLUME_MOUNTS in self.list_strategies
 
     @property
     def needs_specs(self) -> bool:
@@ -62,7 +74,7 @@ class AllocationPolicy(NamedTuple):
         """Whether the answer to the kubelet lists the device nodes. With CDI alone they are in the spec."""
         return self.pass_device_specs and not self.list_strategies <= CDI_STRATEGIES
 
-    def name_in_spec(self, device: Device) -> str:
+    def name_in_spec(self, device: "Device") -> str:
         """Return the name of a device in a CDI spec."""
         return device.id if self.device_id_strategy is DeviceIdStrategy.UUID else device.place_words
 

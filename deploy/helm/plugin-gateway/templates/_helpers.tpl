@@ -34,6 +34,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if ne $strategy "none" -}}yes{{- end -}}
 {{- end -}}
 
+{{/* With mounts, NVIDIA's runtime can be told to believe NVIDIA_VISIBLE_DEVICES=all only in a pod with this capability. */}}
+{{- define "plugin-gateway.needsSysAdmin" -}}
+{{- $inFile := dig "flags" "plugin" "deviceListStrategy" "" (.Values.config.file | default dict) -}}
+{{- $strategies := default $inFile .Values.deviceListStrategy | toString -}}
+{{- if or (include "plugin-gateway.needsMig" .) (contains "volume-mounts" $strategies) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* CDI specs are written to a folder of the host, and name files of the driver as the host has them. */}}
+{{- define "plugin-gateway.needsCdi" -}}
+{{- $inFile := dig "flags" "plugin" "deviceListStrategy" "" (.Values.config.file | default dict) -}}
+{{- if contains "cdi-" (default $inFile .Values.deviceListStrategy | toString) -}}yes{{- end -}}
+{{- end -}}
+
+{{- define "plugin-gateway.mountsDriverRoot" -}}
+{{- if or .Values.mountDriverRoot (include "plugin-gateway.needsCdi" .) -}}yes{{- end -}}
+{{- end -}}
+
 {{/* The folder of the MPS control daemon. That of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.mpsRoot" -}}
 {{- default (dig "flags" "mpsRoot" "" (.Values.config.file | default dict)) .Values.mpsRoot -}}
