@@ -18,7 +18,7 @@ from harness.cdi_schema import checked
 from harness.devices import device, inventory, part
 from harness.driver_root import LIBRARIES, compiled, put_graphics, put_libraries, put_others, write
 from plugin_gateway.core.cdi import FilesWanted
-from plugin_gateway.core.devices import Device, DeviceId
+from plugin_gateway.core.devices import Device, DeviceId, PhysicalId
 from plugin_gateway.core.resources.allocation import allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.cdi_specs import HostDevices, Source, describe, needed_nodes
@@ -97,7 +97,7 @@ def written(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         replace(
             each,
             id=DeviceId(named(each.id)),
-            physical=replace(each.physical, id=named(each.physical.id)),
+            physical=replace(each.physical, id=PhysicalId(named(each.physical.id))),
         )
         for each in offered(case)
     )

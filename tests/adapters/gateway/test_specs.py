@@ -1,10 +1,11 @@
 """The CDI specs of a gateway inside the process of the test."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ class Scene:
                 (self.dev / path.rpartition("/")[2]).touch()
         self.node.observations.put(InventorySeen(devices.inventory(*seen, recipe=RECIPE)))
 
-    def find(self, driver: tuple[str, str], **found: str) -> None:
+    def find(self, driver: tuple[str, str], **found: Any) -> None:
         """Let the driver answer, and its files be found."""
         self.node.observations.put(DriverSeen(*driver))
         self.box.put(DriverFiles(driver, CdiEdits({"DRIVER": driver[0]}), **found))
@@ -68,11 +69,11 @@ class Scene:
 class AllNodes:
     """All device nodes are there."""
 
-    def present(self, paths: object) -> object:
+    def present(self, paths: Sequence[str]) -> Container[str]:
         return paths
 
-    def seen(self, _patterns: object) -> list[str]:
-        return []
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return patterns
 
     def is_visible(self) -> bool:
         return True
