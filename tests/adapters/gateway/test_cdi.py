@@ -100,14 +100,6 @@ async def test_the_spec_is_there_before_the_devices_are_listed(
         assert [path.name for path in scene.folder.iterdir()] == [FILE], "no other file is left"
 
 
-async def test_the_spec_follows_the_gpus(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
-    async with running(driver, kubelet_dir, tmp_path / "cdi") as scene:
-        await scene.wait_for_health(HEALTHY, HEALTHY)
-        added = driver.add(2)
-        await scene.wait_for_health(HEALTHY, HEALTHY, HEALTHY)
-        assert added in [each["name"] for each in scene.spec()["devices"]]
-
-
 async def test_a_folder_that_cannot_be_written_is_named_and_tried_again(
     driver: Driver, kubelet_dir: Path, tmp_path: Path
 ) -> None:
