@@ -79,6 +79,9 @@ def template() -> str:
 }}}}
 {{{{- range $name, $flag := $flags }}}}
 {{{{- $value := index $.Values $name }}}}
+{{{{- if kindIs "slice" $value }}}}
+{{{{- $value = join "," $value }}}}
+{{{{- end }}}}
 {{{{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}}}
 - {{{{ printf "%s=%v" $flag $value | quote }}}}
 {{{{- end }}}}

@@ -20,6 +20,7 @@ ALWAYS = {"preferred_allocation": "partition"}
 THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 """The XIDs that NVIDIA's plugin ignores by default. Any other one makes a GPU unhealthy for ever."""
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
+EXTRAS = "See [Configure](../docs/configure.md#what-containers-get-besides-gpus)."
 MIG = "See [MIG](../docs/configure.md#mig)."
 FILE = "See [Configure](../docs/configure.md#the-file)."
 THEIR_MIG = (
@@ -32,6 +33,7 @@ THEIR_MIG = (
 MEANINGS = {
     "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
     "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
+    "nvidia_cdi_hook_path": "Where `nvidia-cdi-hook` is on the host. The gateway looks for it if it is not given.",
     "pass_device_specs": "Whether containers get device nodes from the kubelet.",
     "preferred_allocation": "Whether a pod gets the GPUs with the best links, or some that leave good ones for others.",
 }
@@ -77,6 +79,13 @@ def _xids() -> Sequence[Sequence[str]]:
             "refused",
             "whole GPUs are shared, MIG devices are not",
             CONFIGURE,
+        ),
+        ("device nodes of GDRCopy, GDS and MOFED", "only through CDI", "given if they are there", EXTRAS),
+        (
+            "a required IMEX channel that is missing",
+            "ends the plugin",
+            "every GPU is unhealthy, with the reason",
+            EXTRAS,
         ),
         ("MPS without its daemon", "no resource", "every replica is unhealthy, with the reason", CONFIGURE),
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),

@@ -31,6 +31,9 @@ class EveryNode:
     def generation(self) -> int:
         return 0
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return patterns
+
     def is_visible(self) -> bool:
         return True
 

@@ -213,7 +213,7 @@ def test_without_a_file_nothing_is_watched(tmp_path: Path) -> None:
 
 
 def test_values_of_nvidias_chart_that_ask_for_nothing_are_taken(tmp_path: Path) -> None:
-    nothing = {"gdrcopyEnabled": False, "deviceListStrategy": ["envvar"], "gdsEnabled": False, "mofedEnabled": False}
+    nothing = {"deviceDiscoveryStrategy": "auto", "imexChannelIDs": []}
     assert daemonset(tmp_path, nothing) == daemonset(tmp_path, {})
 
 
@@ -252,6 +252,28 @@ def test_the_folder_of_the_mps_daemon_is_seen_at_the_same_path(values: object, t
     assert mount in spec["containers"][0]["volumeMounts"]
     assert volume in spec["volumes"]
     assert rights(tmp_path, values) == rights(tmp_path, {}), "it needs no more rights"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"deviceListStrategy": "cdi-annotations,cdi-cri", "cdiSpecDir": "/etc/cdi"},
+        {"deviceListStrategy": ["cdi-annotations", "cdi-cri"], "cdiSpecDir": "/etc/cdi"},
+        {
+            "cdiSpecDir": "/etc/cdi",
+            "config": {"file": {"version": "v1", "flags": {"plugin": {"deviceListStrategy": ["cdi-cri"]}}}},
+        },
+    ],
+)
+def test_with_cdi_the_folder_of_specs_can_be_written_and_the_driver_is_seen(values: object, tmp_path: Path) -> None:
+    spec = daemonset(tmp_path, values)["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert {"name": "cdi-specs", "mountPath": "/etc/cdi"} in container["volumeMounts"]
+    volume = {"name": "cdi-specs", "hostPath": {"path": "/etc/cdi", "type": "DirectoryOrCreate"}}
+    assert volume in spec["volumes"]
+    assert "--driver-root-ctr-path=/driver-root" in container["args"]
+    assert "driver-root" in [each["name"] for each in spec["volumes"]]
+    assert "cdi" not in str(daemonset(tmp_path, {})), "nothing of it unless somebody asks for it"
 
 
 def test_nothing_of_mps_is_mounted_unless_somebody_asks_for_it(tmp_path: Path) -> None:

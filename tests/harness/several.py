@@ -20,7 +20,7 @@ from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.health_document import WrittenBy
-from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
 from plugin_gateway.adapters.monitoring.pages import make_pages
@@ -74,7 +74,7 @@ class Several:
         """Start the backends, as `run` does."""
         by_text = {each.text: self.drivers[each.name] for each in self.chosen}
         parts = PARTS._replace(make_backend=lambda text, *_: by_text[text])
-        started = [start_backend(each, ObservationQueue(), self.settings, parts) for each in self.chosen]
+        started = [start_backend(each, ObservationQueue(), FilesBox(), self.settings, parts) for each in self.chosen]
         self.running = {
             each.chosen.name: RunningBackend(
                 each,

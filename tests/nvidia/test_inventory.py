@@ -9,6 +9,7 @@ from plugin_gateway.core.devices import Kind, PhysicalDevice, PhysicalId, Recipe
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen
 from plugin_gateway.nvidia.evidence import xid_kind
 from plugin_gateway.nvidia.library import FOLDERS
+from plugin_gateway.nvidia.naming import EXTRAS
 
 from .conftest import MakeDriver
 from .watcher import Watcher, eventually, mapped, watch
@@ -51,6 +52,9 @@ def test_a_gpu_is_read_with_everything_the_driver_and_sysfs_tell(driver: Driver)
         visibility_variable="NVIDIA_VISIBLE_DEVICES",
         shared_nodes=("/dev/nvidiactl", "/dev/nvidia-uvm"),
         optional_nodes=("/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+        cdi_kind="k8s.device-plugin.nvidia.com/gpu",
+        mounts_folder="/var/run/nvidia-container-devices",
+        extras=EXTRAS,
     )
     assert {kind: replace(each, daemons={}) for kind, each in inventory.recipes.items()} == {
         "gpu": recipe,

@@ -217,6 +217,24 @@ RESOURCE_MARK = "{resource}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """What a container can get besides its devices, where an administrator asks for it."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The variables that every container gets for it."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The variables that name it, where a variable names the devices as well."""
+    mount: str = ""
+    """Its name below the folder in which mounts name the devices. Empty if it has none."""
+    nodes: tuple[str, ...] = ()
+    """Its device nodes. A star at the end stands for all that begin like this. Containers get those that are there."""
+    needs_nodes: bool = False
+    """Whether there is nothing to be had of it where none of its device nodes is there."""
+    todo: str = ""
+    """What to do where none of its device nodes is there, for people. Empty if the backend does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a container gets devices of one kind."""
 
@@ -230,8 +248,15 @@ class Recipe:
     """Further variables, the same for every container with one of the devices."""
     permissions: str = "rw"
     """The permissions of each device node in the container, as the device plugin API writes them."""
+    cdi_kind: str = ""
+    """Vendor and class of the devices in a CDI spec. Empty if they are in none."""
     daemons: Mapping[str, DaemonRecipe] = field(default_factory=dict)
     """The daemons through which containers can share one of the devices, by a word of the backend."""
+    mounts_folder: str = ""
+    """The folder in the container in which a mount for each device names it for the vendor's container runtime. The
+    visibility variable then has the name of this folder. Empty if that runtime does not look for mounts."""
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    """What a container can get besides one of the devices, by a word of the backend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,3 +73,11 @@ class UnhealthyDeviceError(AllocationError):
     """The devices with these ids are unhealthy at the moment."""
 
     problem = "device is unhealthy"
+
+
+class MissingExtraError(AllocationError):
+    """A container cannot be started without something besides the devices, which the node lacks."""
+
+    def __init__(self, ids: Sequence[str], nodes: Sequence[str]) -> None:
+        self.problem = f"{' and '.join(nodes)} is not there, which every container needs; not given out"
+        super().__init__(ids)

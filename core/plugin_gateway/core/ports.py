@@ -1,9 +1,12 @@
 """Interfaces to the outside: a vendor's driver (`Backend`) and the host's device nodes (`HostNodes`)."""
 
 from collections.abc import Callable, Container, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from plugin_gateway.core.health.observations import Observation
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import FilesWanted
 
 Report = Callable[[Observation], None]
 """Accepts an observation from any thread and returns at once.
@@ -36,6 +39,10 @@ class Backend(Protocol):
         """
         ...
 
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Find the files of the driver after each inventory, and for each driver. None: no longer. Returns at once."""
+        ...
+
     def stop(self) -> None:
         """Stop reporting. Returns at once, even if the driver hangs. Another call has no effect."""
         ...
@@ -63,6 +70,13 @@ class HostNodes(Protocol):
         """Return which of these paths are device nodes of the host now.
 
         The paths are those that a container sees, such as ``/dev/x0``. The result may contain other paths too.
+        """
+        ...
+
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return the device nodes that this process sees now, of these. A star at the end stands for any ending.
+
+        Unlike `present` it takes nothing for present unseen.
         """
         ...
 

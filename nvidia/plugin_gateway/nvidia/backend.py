@@ -12,6 +12,7 @@ from plugin_gateway.nvidia.pace import USUAL_PACE, Pace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.core.health.observations import DriverUnavailable, Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.kernel_evidence import KernelEvidence
@@ -55,6 +56,7 @@ class NvmlBackend:
         self._proc = proc
         self._pace = pace
         self.decision_time = 5.0
+        self._files_wanted: FilesWanted | None = None
         self._kernel_log = kernel_log
         self._mig_strategy = mig_strategy
         self._kernel: KernelEvidence | None = None
@@ -81,6 +83,10 @@ class NvmlBackend:
         thread = threading.Thread(target=self._run, name="nvml", daemon=True)
         thread.start()
         self._thread = thread  # one that has not started cannot be joined
+
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Have the thread find the driver's files. It notices it after its present wait."""
+        self._files_wanted = wanted
 
     def stop(self) -> None:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""
@@ -144,6 +150,8 @@ class NvmlBackend:
                     stopping=self._stopping,
                     decision_time=lambda: self.decision_time,
                     mig_strategy=self._mig_strategy,
+                    driver_root=self._driver_root,
+                    files_wanted=lambda: self._files_wanted,
                 )
             self._give_sign()
             self._watch.hold_session(library)

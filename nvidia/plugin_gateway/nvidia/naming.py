@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
 
-from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Kind, Recipe
+from plugin_gateway.core.devices import RESOURCE_MARK, DaemonRecipe, Extra, Kind, Recipe
 
 DOMAIN = "nvidia.com"
 """The domain of NVIDIA's resources."""
@@ -14,6 +14,8 @@ GPU = Kind("gpu")
 """The kind of a whole GPU."""
 MIG = Kind("mig")
 """The kind of a MIG device, which is a part of a GPU."""
+CDI_KIND = "k8s.device-plugin.nvidia.com/gpu"
+"""Vendor and class of GPUs and MIG devices in the CDI specs of NVIDIA's device plugin."""
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 """The environment variable that names the GPUs of a container."""
 CAPABILITIES_VARIABLE = "NVIDIA_DRIVER_CAPABILITIES"
@@ -42,11 +44,33 @@ MPS_DAEMONS: Mapping[str, DaemonRecipe] = {
 The two limits are those of a client. NVIDIA's guide to MPS says that they can only lower those of the daemon, and that
 memory is limited by UUID or by index.
 """
+MOUNTS_FOLDER = "/var/run/nvidia-container-devices"
+"""In it NVIDIA's container runtime looks for mounts that name GPUs, if its own configuration says so."""
+EXTRAS: Mapping[str, Extra] = {
+    "gdrcopy": Extra(environment={"NVIDIA_GDRCOPY": "enabled"}, nodes=("/dev/gdrdrv",)),
+    "gds": Extra(environment={"NVIDIA_GDS": "enabled"}, nodes=("/dev/nvidia-fs*",)),
+    "mofed": Extra(
+        environment={"NVIDIA_MOFED": "enabled"}, nodes=("/dev/infiniband/uverbs*", "/dev/infiniband/rdma_cm")
+    ),
+    "imex-channel": Extra(
+        names={"NVIDIA_IMEX_CHANNELS": "0"},
+        mount="imex/0",
+        nodes=("/dev/nvidia-caps-imex-channels/channel0",),
+        needs_nodes=True,
+        todo="run nvidia-modprobe -i 0 on the host, and see that the gateway's container has the node: it needs the "
+        "host's /dev, or NVIDIA_IMEX_CHANNELS=0 in its own environment",
+    ),
+}
+"""What NVIDIA's device plugin 0.20.0 gives besides GPUs, by the names of its CDI classes. The variables are those of
+NVIDIA's container runtime, which gives the nodes and files by them. The nodes are those of NVIDIA's CDI classes."""
 _GPU_RECIPE = Recipe(
     visibility_variable=VISIBILITY_VARIABLE,
     shared_nodes=SHARED_NODES,
     optional_nodes=OPTIONAL_NODES,
+    cdi_kind=CDI_KIND,
     daemons=MPS_DAEMONS,
+    mounts_folder=MOUNTS_FOLDER,
+    extras=EXTRAS,
 )
 RECIPES = {GPU: _GPU_RECIPE, MIG: replace(_GPU_RECIPE, daemons={})}
 """How a container gets GPUs and MIG devices. NVIDIA's device plugin offers no MIG device through MPS either."""

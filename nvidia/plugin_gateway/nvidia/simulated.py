@@ -26,10 +26,12 @@ from plugin_gateway.nvidia.naming import (
     OPTIONAL_NODES,
     RECIPES,
     SHARED_NODES,
+    VISIBILITY_VARIABLE,
     MigStrategy,
 )
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.core.ports import Report
     from plugin_gateway.nvidia.mig_reader import Layouts
 
@@ -144,6 +146,13 @@ class SimulatedBackend:
         self._layouts: Layouts = self._parsed(layout) if mark else {}
         self._lock = threading.Lock()
         self._report: Report | None = None
+        self._files_wanted: FilesWanted | None = None
+
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Say that there are no files of a driver. Each simulated GPU has a variable instead."""
+        self._files_wanted = wanted
+        if self._report is not None:
+            self._report_files()
 
     def start(self, report: "Report", after: Callable[[], object] = lambda: None) -> None:
         """Report the inventory, a check that finds no problem, and the links at once, after a call of ``after``."""
@@ -223,6 +232,15 @@ class SimulatedBackend:
     def _report_inventory(self) -> None:
         if self._report is not None:
             self._report(InventorySeen(self._inventory()))
+            self._report_files()
+
+    def _report_files(self) -> None:
+        if self._files_wanted is not None:
+            from plugin_gateway.core.cdi import CdiEdits, DriverFiles  # noqa: PLC0415 - only where asked for
+
+            edits = CdiEdits({VISIBILITY_VARIABLE: "void"})
+            own = {str(device.id): edits for device in self._inventory().devices}
+            self._files_wanted.report(DriverFiles((None, None), own=own, way="simulated GPUs have no libraries"))
 
     def _report_links(self) -> None:
         from plugin_gateway.nvidia.simulated_links import simulated_links  # noqa: PLC0415 - `parse_spec` needs none

@@ -22,6 +22,7 @@ from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.nvidia.history import Histories
 
 WAIT_ERROR_PAUSE = 1.0
@@ -33,6 +34,8 @@ MAX_EVENTS_AT_ONCE = 100
 NEW_SESSION = "a new session of the driver is opened"
 LINKS_PAUSE = 0.1
 """Seconds after an inventory until the links are read, so that the first registration does not wait for that."""
+FILES_RETRY = 5.0
+"""Seconds until the driver's files are looked for again, if they were not there. They can be installed later."""
 SLOW = 0.25
 """Seconds. If the calls of a rescan take longer than this, events are read between two of them."""
 
@@ -51,8 +54,13 @@ class Watch:
         stopping: threading.Event,
         decision_time: Callable[[], float],
         mig_strategy: MigStrategy,
+        driver_root: str,
+        files_wanted: "Callable[[], FilesWanted | None]",
     ) -> None:
-        """``decision_time`` returns the seconds that the driver needs to decide about an event."""
+        """``decision_time`` returns the seconds that the driver needs to decide about an event.
+
+        ``files_wanted`` returns what to find of the driver's files, and ``driver_root`` is where they are seen.
+        """
         self.inventory_is_old = True
         """Whether no inventory was reported yet, or the driver has been missing since the last one."""
         self._sysfs = Path(sysfs)
@@ -64,6 +72,12 @@ class Watch:
         self._give_sign = give_sign
         self._stopping = stopping
         self._decision_time = decision_time
+        self._driver_root = driver_root
+        self._files_wanted = files_wanted
+        self._files_told: object = None
+        """What was wanted of the driver's files and for which GPUs, when they were looked for last."""
+        self._files_due = math.inf
+        """When to look for them again. Infinite if they were found."""
         self._histories: Histories | None = None
         """What the checks have seen over time. None before the second one."""
         self._inventory: Inventory | None = None
@@ -133,6 +147,8 @@ class Watch:
         self._report(driver)
         self._report_new_session()
         self._report(checkups)
+        self._files_told = None
+        self._report_files(session)
         self._links_due = time.monotonic() + LINKS_PAUSE
         if is_first:  # an event from before the start can be one that the driver has to decide about
             self.expect_decision()
@@ -179,6 +195,7 @@ class Watch:
         waits_failed = False
         while not self._stopping.is_set() and ((left := due - time.monotonic()) > 0 or waits_failed):
             self._give_sign()
+            self._report_files(session)
             self._report_links(session)
             until_links = self._links_due - time.monotonic()
             try:
@@ -206,6 +223,22 @@ class Watch:
         if links != self._links:
             self._links = links
             self._report(LinksSeen(links))
+
+    def _report_files(self, session: Session) -> None:
+        """Find the driver's files if they are wanted, and were not found for these GPUs of this driver.
+
+        It comes after the inventory, so that a resource is registered meanwhile.
+        """
+        wanted, inventory, now = self._files_wanted(), session.snapshot.inventory, time.monotonic()
+        if wanted is None or (self._files_told == (wanted, inventory.devices) and now < self._files_due):
+            return
+        from plugin_gateway.nvidia.injection import files_of  # noqa: PLC0415 - only where asked for
+
+        found = files_of(wanted, self._driver_root, str(self._sysfs), driver_seen(self._sysfs)[:2], inventory)
+        self._files_told = wanted, inventory.devices
+        self._files_due = now + FILES_RETRY if found.problem else math.inf
+        if not self._stopping.is_set():
+            wanted.report(found)
 
     def _next_look(self, due: float) -> float:
         """Return when the next rescan is due: earlier than ``due`` if an event asks for it."""

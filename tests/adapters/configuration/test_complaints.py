@@ -221,7 +221,7 @@ def test_what_is_not_closed_is_told_where_it_begins(text: str, said: str, read: 
                 "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
             ),
         ),
-        ("gdsEnable", "it looks like flags.gdsEnabled, which is not supported by plugin-gateway, allowed is false"),
+        ("gdsEnable", "did you mean flags.gdsEnabled?"),
         ("migStrateg", "did you mean flags.migStrategy?"),
         ("logLevle", "did you mean flags.logLevel?"),
     ],

@@ -62,15 +62,12 @@ def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("imex: {channelIDs: [0]}", "imex is not supported by plugin-gateway; take it out"),
-        ("imex: {channelIDs: [], required: true}", "imex is not supported by plugin-gateway; take it out"),
         ("flags: {gfd: {oneshot: false}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
-        ("imex: &all [*all]", "imex is not supported by plugin-gateway; take it out"),
+        ("flags: {gfd: &all [*all]}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
         ("flags: {gfd: &all {a: *all}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
-        ("flags: {gdsEnabled: yes}", "flags.gdsEnabled: 'yes' is not supported by plugin-gateway, allowed is false"),
         (
-            "flags: {plugin: {cdiAnnotationPrefix: example.com/}}",
-            "cdiAnnotationPrefix: 'example.com/' is not supported by plugin-gateway, allowed is cdi.k8s.io/",
+            "flags: {useNodeFeatureAPI: yes}",
+            "flags.useNodeFeatureAPI: 'yes' is not supported by plugin-gateway, allowed is false",
         ),
     ],
 )

@@ -31,12 +31,16 @@ ODD = {
     "enabled_healthchecks": ("1,2", "2,3", "3,4"),
     "node_condition": ("A", "B", "C"),
     "node_name": ("a", "b", "c"),
+    "cdi_annotation_prefix": ("a/", "b/", "c/"),
+    "cdi_disable_hooks": ("all", "update-ldcache,chmod", "chmod"),
     "kubelet_socket": ("", "/var/lib/kubelet/device-plugins/kubelet.sock", ""),
     "kubelet_version": ("1.9", "1.36", "1.37"),
     "config_name": ("a", "b", "c"),
     "config_label": ("a/a", "b/b", "c/c"),
     "config_default": ("a", "b", "c"),
     "config_fallback_strategies": ("single", "named", "empty"),
+    "device_list_strategy": ("volume-mounts", "envvar", "envvar,volume-mounts"),
+    "imex_channel_ids": ("0", "[]", "0"),
 }
 """What the schema of an option does not show."""
 
@@ -179,11 +183,9 @@ def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None
 @pytest.mark.parametrize(
     ("flags", "environment", "message"),
     [
-        ([], {"GDS_ENABLED": "true"}, "environment variable GDS_ENABLED: 'true' is not supported"),
-        ([], {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"}, "environment variable DEVICE_LIST_STRATEGY: 'envvar,cdi-cri'"),
-        (["--gds-enabled=true"], {}, "--gds-enabled: 'true' is not supported by plugin-gateway, allowed is false"),
+        ([], {"CDI_FEATURE_FLAGS": "x"}, "environment variable CDI_FEATURE_FLAGS: 'x' is not supported"),
+        (["--cdi-feature-flags=x"], {}, "--cdi-feature-flags: 'x' is not supported by plugin-gateway, allowed is"),
         ([], {"KUBELET_SOCKET": "/x/kubelet.sock"}, "allowed are /var/lib/kubelet/device-plugins/kubelet.sock, "),
-        (["--imex-required=true"], {}, "--imex-required: 'true' is not supported by plugin-gateway, allowed is false"),
     ],
 )
 def test_what_only_nvidias_plugin_can_be_told_is_refused(

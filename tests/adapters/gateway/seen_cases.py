@@ -111,16 +111,41 @@ def answer_of(edits: ContainerEdits) -> Any:
     return {"envs": dict(edits.environment), **nodes, **({"mounts": mounts} if mounts else {})}
 
 
+def comparable(answer: Any) -> Any:
+    """Return what has to be the same. Of an error that is only that there is one, because each has its own words.
+
+    This gateway names GPUs in the order of their index, and gives each device node once. NVIDIA's plugin names them in
+    the order of the request, and gives the node of a GPU once for each of its replicas.
+    """
+    if isinstance(answer, dict) and "error" in answer:
+        return "error"
+    return [
+        (
+            {name: sorted(value.split(",")) for name, value in container["envs"].items()},
+            sorted({path for path, *_ in container.get("devices", ())}),
+            sorted(container.get("mounts", ())),
+        )
+        for container in answer
+    ]
+
+
 @asynccontextmanager
 async def playing(case: Seen, kubelet_dir: Path, tmp_path: Path) -> AsyncIterator[Player]:
     with contextlib.closing(Driver(tmp_path, gpus=0)) as driver:
         for index in range(case["gpus"]):
             driver.add(index, memory=81559 << 20)
+        for name in case.get("nodes", ()):
+            node = driver.root / "dev" / name
+            node.parent.mkdir(exist_ok=True)
+            node.touch()
         file = tmp_path / "config.yaml"
-        file.write_text(case["config"])
-        arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), "--config-file", str(file))
+        arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), *case.get("flags", ()))
+        if "config" in case:
+            file.write_text(case["config"])
+            arguments += ("--config-file", str(file))
         root = {"MPS_ROOT": str(tmp_path / "mps")} if case.get("has_root") else {}
-        environment = {"PASS_DEVICE_SPECS": "false", **driver.environment, **root, **case.get("env", {})}
+        specs = {} if "passDeviceSpecs" in case.get("config", "") else {"PASS_DEVICE_SPECS": "false"}
+        environment = {**specs, **driver.environment, **root, **case.get("env", {})}
         async with (
             FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
             started(*arguments, environment=environment) as process,
@@ -129,12 +154,15 @@ async def playing(case: Seen, kubelet_dir: Path, tmp_path: Path) -> AsyncIterato
 
 
 async def refused(case: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
-    """A start with this file ends with exit status 2, and a line that begins with the place of the mistake."""
+    """A start like this ends with exit status 2, and a line that begins with the place of the mistake."""
     file = tmp_path / "config.yaml"
-    file.write_text(case["config"])
-    arguments = ("run", "--kubelet-dir", str(kubelet_dir), "--config-file", str(file))
+    arguments = ("run", "--kubelet-dir", str(kubelet_dir), *case.get("flags", ()))
+    if "config" in case:
+        file.write_text(case["config"])
+        arguments += ("--config-file", str(file))
     status, _, errors = await run_to_end(*arguments, environment=case.get("env", {}))
     assert status == 2
     lines = errors.splitlines()
     assert lines
-    assert all(line.startswith((f"plugin-gateway: {file}:", "plugin-gateway: environment")) for line in lines)
+    places = (f"{file}:", "environment", *(flag.partition("=")[0] for flag in case.get("flags", ())))
+    assert all(line.startswith(tuple(f"plugin-gateway: {place}" for place in places)) for line in lines)

@@ -146,6 +146,38 @@ def test_below_a_root_of_the_host_every_node_is_seen(dev: Path, tmp_path: Path) 
     assert not DeviceNodes("/", mounts=str(tmp_path / "none")).present(["/dev/of-this-test/part1"])
 
 
+def test_nodes_can_be_asked_for_by_how_they_begin(dev: Path) -> None:
+    for name in ("fs1", "fs0", "fs10", "efs0"):
+        (dev / name).touch()
+    (dev / "uverbs").mkdir()
+    (dev / "uverbs" / "uverbs0").touch()
+    nodes = DeviceNodes(str(dev.parent))
+    asked = ["/dev/fs*", "/dev/uverbs/*", "/dev/nvidia0", "/dev/nvidia1", "/dev/none/*", "/dev/f*"]
+    found = ["/dev/fs0", "/dev/fs1", "/dev/fs10", "/dev/uverbs/uverbs0", "/dev/nvidia0"]
+    assert nodes.seen(asked) == found, "each once"
+    (dev / "none").mkdir()
+    (dev / "none" / "0").touch()
+    (dev / "fs0").unlink()
+    assert nodes.seen(asked) == ["/dev/fs1", "/dev/fs10", "/dev/uverbs/uverbs0", "/dev/nvidia0", "/dev/none/0"]
+
+
+def test_what_is_only_taken_for_present_is_not_seen(tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("1 2 0:3 / /dev rw - tmpfs tmpfs rw\n")
+    nodes, path = DeviceNodes(mounts=str(mounts)), "/dev/no-such-folder/channel0"
+    assert path in nodes.present([path])
+    assert nodes.seen([path]) == []
+
+
+def test_the_generation_changes_with_a_node_that_was_asked_for_by_how_it_begins(dev: Path) -> None:
+    nodes = DeviceNodes(str(dev.parent))
+    assert nodes.seen(["/dev/later/channel*"]) == []
+    before = nodes.generation()
+    (dev / "later").mkdir()
+    (dev / "later" / "channel0").touch()
+    assert nodes.generation() != before
+
+
 def test_the_generation_changes_with_the_content_of_a_folder_alone(dev: Path) -> None:
     nodes = DeviceNodes(str(dev.parent))
     nodes.present(["/dev/nvidia0", "/dev/nvidia-caps/nvidia-cap1"])

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .seen_cases import REFUSED, Difference, Seen, cases, playing, refused
+from .seen_cases import REFUSED, Difference, Seen, cases, comparable, playing, refused
 from .test_seen_time_slicing import CASES as TIME_SLICING
-from .test_seen_time_slicing import comparable
 
 CASES = cases("config.json")
 DIFFERENCES = {"config/unknown-top-key": Difference("an unknown key is a mistake", REFUSED)}

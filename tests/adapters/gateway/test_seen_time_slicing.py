@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .seen_cases import REFUSED, Difference, Seen, cases, playing, refused
+from .seen_cases import Difference, Seen, cases, comparable, playing, refused
 
 CASES = cases("time-slicing.json")
 
@@ -24,7 +24,6 @@ def shared(*indexes: int) -> list[Any]:
 
 
 DIFFERENCES = {
-    "time-slicing/volume-mounts": Difference("mounts are not supported, and that is said at the start", REFUSED),
     "time-slicing/rename-key": Difference(
         "rename is honoured, and not ignored with a warning",
         {
@@ -58,23 +57,6 @@ DIFFERENCES = {
         },
     ),
 }
-
-
-def comparable(answer: Any) -> Any:
-    """Return what has to be the same. Of an error that is only that there is one, because each has its own words.
-
-    This gateway names GPUs in the order of their index, and gives each device node once. NVIDIA's plugin names them in
-    the order of the request, and gives the node of a GPU once for each of its replicas.
-    """
-    if isinstance(answer, dict) and "error" in answer:
-        return "error"
-    return [
-        (
-            {name: sorted(value.split(",")) for name, value in container["envs"].items()},
-            sorted({path for path, *_ in container.get("devices", ())}),
-        )
-        for container in answer
-    ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

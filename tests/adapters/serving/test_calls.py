@@ -31,7 +31,7 @@ class Generous(ServedResource):
     def __init__(self) -> None:
         super().__init__(DEFAULT_RESOURCE, advertisement(), AllocationPolicy(), EveryNode())
 
-    def allocate(self, ids: Sequence[str]) -> ContainerEdits:
+    def allocate(self, ids: Sequence[str], policy: AllocationPolicy | None = None) -> ContainerEdits:  # noqa: ARG002
         return ContainerEdits(
             environment={"A": ",".join(ids)},
             device_nodes=(DeviceNode("/dev/in", "/dev/out"),),

@@ -1,5 +1,6 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.strategies import IDS, device_lists
-from harness.devices import GPU, VARIABLE, device
+from harness.devices import ALONE, GPU, VARIABLE, device
 from harness.devices import advertised as devices_in_one_resource
 from plugin_gateway.core.devices import Device, Recipe
 from plugin_gateway.core.errors import (
@@ -17,9 +18,11 @@ from plugin_gateway.core.errors import (
     UnhealthyDeviceError,
     UnknownDeviceError,
 )
-from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, allocate
+from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, Edit, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.resources.cdi_names import carried
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
+from plugin_gateway.core.resources.sharing import Sharing
 
 SHARED = ("/dev/nvidiactl", "/dev/nvidia-uvm")
 RECIPE = Recipe(visibility_variable=VARIABLE, shared_nodes=SHARED)
@@ -43,6 +46,9 @@ class Host:
     def present(self, paths: Sequence[str]) -> Container[str]:
         return self._paths or paths
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return [path for each in patterns for path in self._paths if fnmatchcase(path, each)]
+
     def is_visible(self) -> bool:
         return self._visible
 
@@ -64,6 +70,12 @@ def test_a_container_gets_the_variable_and_the_nodes() -> None:
 def test_the_variable_can_name_the_index() -> None:
     policy = AllocationPolicy(device_id_strategy=DeviceIdStrategy.INDEX)
     assert allocate(EIGHT, ["GPU-7", "GPU-1"], policy, everything).environment == {VARIABLE: "1,7"}
+
+
+def test_without_its_strategy_the_variable_is_left_out() -> None:
+    policy = AllocationPolicy(list_strategies=frozenset({ListStrategy.VOLUME_MOUNTS}))
+    edits = allocate(EIGHT, ["GPU-1"], policy, everything)
+    assert (edits.environment, edits.device_nodes[0]) == ({}, node("/dev/nvidia1"))
 
 
 def test_nodes_can_be_left_to_the_container_runtime() -> None:
@@ -175,3 +187,63 @@ def test_devices_are_granted_if_and_only_if_each_is_known_healthy_and_asked_for_
         granted = False
     known = {item.id for item in devices} - unhealthy
     assert granted == (set(ids) <= known and len(set(ids)) == len(ids))
+
+
+KIND = "k8s.example.com/card"
+BOTH = frozenset({ListStrategy.CDI_ANNOTATIONS, ListStrategy.CDI_CRI})
+ONE_NAME = (f"{KIND}=GPU-1",)
+
+
+def in_specs(*, sharing: Sharing = ALONE, **policy: Any) -> ContainerEdits:
+    """What a container gets for device 1 where devices are in CDI specs."""
+    recipe = replace(RECIPE, cdi_kind=KIND)
+    offer = devices_in_one_resource([device(number) for number in range(8)], recipe=recipe, sharing=sharing)
+    ids = [each for each in offer.by_id if each.partition("::")[0] == "GPU-1"]
+    return allocate(offer, ids, AllocationPolicy(**policy), everything)
+
+
+def test_with_cdi_alone_a_container_gets_names_and_nothing_else() -> None:
+    assert in_specs(list_strategies=frozenset({ListStrategy.CDI_CRI})) == ContainerEdits(cdi_devices=ONE_NAME)
+    both = in_specs(list_strategies=BOTH, annotation_prefix="a.b/")
+    ((key, value),) = both.annotations.items()
+    assert key.startswith("a.b/plugin-gateway_")
+    assert (value, both) == (ONE_NAME[0], ContainerEdits(annotations={key: value}, cdi_devices=ONE_NAME))
+
+
+def test_several_strategies_give_what_each_of_them_gives() -> None:
+    edits = in_specs(list_strategies=frozenset({ListStrategy.ENVVAR, ListStrategy.CDI_CRI}))
+    assert (edits.environment, edits.cdi_devices, edits.annotations) == ({VARIABLE: "GPU-1"}, ONE_NAME, {})
+    assert node("/dev/nvidia1") in edits.device_nodes
+
+
+def test_replicas_of_a_device_are_one_name_and_an_index_can_be_it() -> None:
+    edits = in_specs(
+        sharing=Sharing(replicas=3),
+        list_strategies=frozenset({ListStrategy.CDI_CRI}),
+        device_id_strategy=DeviceIdStrategy.INDEX,
+    )
+    assert edits.cdi_devices == (f"{KIND}=1",)
+
+
+@pytest.mark.parametrize(
+    ("asked", "carries", "left"),
+    [
+        ({ListStrategy.CDI_CRI}, Edit, {ListStrategy.CDI_CRI}),
+        ({ListStrategy.CDI_CRI}, {Edit.ANNOTATIONS}, {ListStrategy.ENVVAR}),
+        (BOTH, {Edit.ANNOTATIONS}, {ListStrategy.CDI_ANNOTATIONS}),
+        (BOTH, {Edit.ENVIRONMENT, Edit.DEVICE_NODES}, {ListStrategy.ENVVAR}),
+        ({ListStrategy.ENVVAR}, {Edit.ENVIRONMENT}, {ListStrategy.ENVVAR}),
+        ({ListStrategy.VOLUME_MOUNTS, *BOTH}, {Edit.MOUNTS}, {ListStrategy.VOLUME_MOUNTS, ListStrategy.ENVVAR}),
+    ],
+)
+def test_where_no_answer_carries_cdi_names_a_container_gets_nodes_and_the_variable(
+    asked: set[ListStrategy], carries: Container[Edit], left: set[ListStrategy]
+) -> None:
+    policy = carried(AllocationPolicy(pass_device_specs=False, list_strategies=frozenset(asked)), carries)
+    assert policy.list_strategies == left
+    assert policy.lists_nodes == (ListStrategy.ENVVAR in left and ListStrategy.ENVVAR not in asked)
+
+
+def test_devices_that_are_in_no_spec_are_given_by_nodes_and_variable() -> None:
+    edits = allocate(EIGHT, ["GPU-1"], AllocationPolicy(list_strategies=BOTH), everything)
+    assert edits == allocate(EIGHT, ["GPU-1"], POLICY, everything)

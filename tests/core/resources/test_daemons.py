@@ -42,6 +42,9 @@ class Host:
     def present(self, paths: Sequence[str]) -> Sequence[str]:
         return paths
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        return patterns
+
     def is_visible(self) -> bool:
         return True
 

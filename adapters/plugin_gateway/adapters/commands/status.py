@@ -12,6 +12,7 @@ from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
+from plugin_gateway.adapters.gateway.cdi_status import CdiStatus
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.gateway.state_folder import TODO, lost_words
 from plugin_gateway.adapters.gateway.status import (
@@ -172,6 +173,12 @@ def _decided(name: str, decision: Decided) -> str:
     return f"{name}{value}, by {decision.source}"
 
 
+def _cdi_lines(cdi: CdiStatus) -> list[str]:
+    lines = [f"CDI specs in {cdi.folder}: {cdi.problem or cdi.way or 'not written yet'}"]
+    foreign = ", ".join(cdi.foreign_files)
+    return [*lines, f"other files have the same CDI devices: {foreign}"] if foreign else lines
+
+
 def _head(status: Status) -> list[str]:
     """Return the lines about the driver, other plugins and the configuration."""
     file = status.configuration_file
@@ -187,6 +194,7 @@ def _head(status: Status) -> list[str]:
     lines += [f"{each.place} is left to others: {each.problem}" for each in status.set_aside]
     for conflict in status.conflicts:
         lines += [conflict.what, f"  -> {conflict.todo}"]
+    lines += _cdi_lines(status.cdi) if status.cdi is not None else []
     if status.configuration_problem:
         lines.append(f"configuration refused, an older one is in force: {status.configuration_problem}")
     if status.label_problem:
@@ -244,6 +252,8 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
         lines = [f"{name}: not registered yet, the kubelet was asked and has opened no stream"]
     else:
         lines = [f"{name}: not registered"]
+    if resource.fallback is not None:
+        lines.append(f"  containers get device nodes and the variable instead of CDI devices: {resource.fallback}")
     events = [
         (each.at, f"registered as {each.api_version}, {each.reason}, {each.took_ms:g} ms")
         for each in resource.registrations
@@ -277,7 +287,7 @@ def _explained(sick: Sequence[DeviceStatus]) -> list[str]:
 
 
 def _waiting(status: Status) -> list[str]:
-    """Return which daemons are missing through which containers share devices, and what to do."""
+    """Return what is missing without which devices are not given out, such as a daemon, and what to do."""
     lines = []
     for what, devices in status.waiting.items():
         wait = devices[0].waits_for

@@ -218,9 +218,18 @@ class _Reader:
         option = self._options[full]
         if option.is_switch:
             return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
-        written = self._document.word(node, full, _WORDS, allowed_by(option.kind.parse))
+        if option.is_list and isinstance(node, yaml.SequenceNode):
+            texts = ",".join(self._checked(each, full).text for each in node.value)
+            return self._parsed(FileValue(text=texts, place=self._document.place(node)), full)
+        return self._checked(node, full)
+
+    def _checked(self, node: yaml.Node, full: str) -> FileValue:
+        allowed = allowed_by(self._options[full].kind.parse)
+        return self._parsed(self._document.word(node, full, _WORDS, allowed), full)
+
+    def _parsed(self, written: FileValue, full: str) -> FileValue:
         try:
-            option.kind.parse(written.text)
+            self._options[full].kind.parse(written.text)
         except InvalidValueError as error:
             raise InvalidValueError(f"{written.place}: {full}: {error}") from error
         return written

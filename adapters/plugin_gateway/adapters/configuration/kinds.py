@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import parse_resource_name
+from plugin_gateway.core.resources.policy import USUAL_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +46,19 @@ KUBELETS_CONDITIONS = (
 )
 """Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
 _MAX_NUMBER_LENGTH = 16
+NO_CHANNEL, CHANNEL = "[]", "0"
+"""The two values of `CHANNELS`."""
+HOOK_NAMES = (
+    "all",
+    "create-symlinks",
+    "enable-cuda-compat",
+    "update-ldcache",
+    "disable-device-node-modification",
+    "update-application-profile",
+    "chmod",
+)
+"""The hooks of NVIDIA's container toolkit. chmod is never used."""
+_OF_DNS_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 _EVERY_HEALTHCHECK = ("all", "xids")
 """Words that stand for all XIDs in NVIDIA's plugin."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
@@ -260,6 +274,67 @@ def member_of(choices: type[E]) -> Kind[E]:
     return kind(lambda text: choices(parse(text)), "|".join(words), {"enum": words})
 
 
+class Several(frozenset[E]):
+    """Some members of an enum. As a text it is as a flag has it, in the order of the enum."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(each.value for each in type(next(iter(self))) if each in self) if self else ""
+
+
+def several_of(choices: Sequence[E]) -> Kind[Several[E]]:
+    """Return a kind of one member or more, with commas between them, or as a list in YAML."""
+    by_word = {choice.value: choice for choice in choices}
+    allowed = f"allowed are {', '.join(by_word)}"
+
+    def parse(text: str) -> Several[E]:
+        words = [word.strip(" ") for word in text.split(",")]
+        for word in words:
+            if word not in by_word:
+                raise InvalidValueError(f"{word[:80]!r}, {allowed}")
+        return Several(by_word[word] for word in words)
+
+    word = f" *({'|'.join(by_word)}) *"
+    schema = {
+        "type": ["string", "array"],
+        "pattern": f"^{word}(,{word})*$",
+        "items": {"enum": list(by_word)},
+        "minItems": 1,
+    }
+    return kind(parse, "|".join(by_word), schema)
+
+
+def parse_channels(text: str) -> str:
+    """Return ``0`` for the channel 0, and ``[]`` for none. NVIDIA's device plugin knows no other channel either."""
+    if (words := text.strip(" ")) in ("", NO_CHANNEL):
+        return NO_CHANNEL
+    if words != CHANNEL:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")
+    return words
+
+
+def parse_prefix(text: str) -> str:
+    """Return how the name of an annotation begins: a DNS name and a slash. An empty text asks for the usual one."""
+    if not text:
+        return USUAL_PREFIX
+    name = text.removesuffix("/")
+    parts = name.split(".")
+    is_name = all(part and set(part) <= _OF_DNS_NAME and part[0] != "-" and part[-1] != "-" for part in parts)
+    if name == text or not is_name or len(name) > MAX_NODE_NAME_LENGTH:
+        raise InvalidValueError(f"{text[:80]!r}, allowed is a DNS name with a slash behind it, such as cdi.k8s.io/")
+    return text
+
+
+def parse_hooks(text: str) -> str:
+    """Return the names of a list with commas, without blanks."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    for word in words:
+        if word not in HOOK_NAMES:
+            raise InvalidValueError(f"{word[:80]!r}, allowed are {', '.join(HOOK_NAMES)}")
+    return ",".join(words)
+
+
 def seconds(*, at_least: int, at_most: int = MAX_TIME) -> Kind[float]:
     """Return a kind of times in seconds."""
     limits = {"type": "number", "minimum": at_least, "maximum": at_most}
@@ -292,6 +367,19 @@ NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})
 KUBELET_VERSION = kind(parse_kubelet_version, "VERSION", {"type": "string", "pattern": r"^1\.([89]|[1-9][0-9])$"})
+CHANNELS = kind(
+    parse_channels,
+    f"{CHANNEL}|{NO_CHANNEL}",
+    {
+        "type": ["string", "integer", "array"],
+        "pattern": r"^ *(0|\[\])? *$",
+        "not": {"type": "integer", "not": {"enum": [0]}},
+        "items": {"enum": [0, CHANNEL]},
+        "maxItems": 1,
+    },
+)
+PREFIX = kind(parse_prefix, "PREFIX", {"type": "string", "pattern": "^([a-z0-9.-]+/)?$"})
+HOOKS = kind(parse_hooks, "HOOKS", {"type": "string", "pattern": "^[a-z, -]*$"})
 NODE_NAME = kind(parse_node_name, "NAME", {"type": "string"})
 CONDITION = kind(
     parse_condition,

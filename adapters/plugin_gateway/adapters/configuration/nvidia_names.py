@@ -65,7 +65,7 @@ SETTINGS = (
     ),
     NvidiaSetting(("--cdi-feature-flags",), ("CDI_FEATURE_FLAGS",), default="none"),
     NvidiaSetting(("--cdi-disable-hooks",), ("CDI_DISABLE_HOOKS",), default="none"),
-    NvidiaSetting(("--imex-channel-ids",), ("IMEX_CHANNEL_IDS",), "imex.channelIDs", "none"),
+    NvidiaSetting(("--imex-channel-ids",), ("IMEX_CHANNEL_IDS",), "imex.channelIDs", "[]"),
     NvidiaSetting(("--imex-required",), ("IMEX_REQUIRED",), "imex.required", "false"),
     NvidiaSetting(("--kubelet-socket",), ("KUBELET_SOCKET",), default="kubelet.sock in the kubelet's directory"),
     NvidiaSetting(("--config-file",), ("CONFIG_FILE",), default="none"),
@@ -133,18 +133,14 @@ _NFD = "the chart does not install node feature discovery; install it with a cha
 _MPS_DAEMON = "the chart runs no MPS control daemon; keep that of NVIDIA's chart, or see examples/mps-control-daemon"
 CHART_VALUES = (
     *_same("migStrategy", "failOnInitError", "nvidiaDriverRoot", "nvidiaDevRoot", "compatWithCPUManager"),
-    *_same("deviceIDStrategy"),
+    *_same("deviceIDStrategy", "deviceListStrategy", "gdrcopyEnabled", "gdsEnabled", "mofedEnabled"),
     ChartValue(
         "config.name", becomes="config.name", neutral=("",), why="give migStrategy too if one of its files has it"
     ),
     ChartValue("config.map", becomes="config.map", neutral=({},)),
     ChartValue("config.default", becomes="config.default", neutral=("",)),
     ChartValue("config.fallbackStrategies", becomes="config.fallbackStrategies", neutral=([], ["named", "single"])),
-    ChartValue("deviceListStrategy", neutral=("envvar", ["envvar"]), why="the gateway has no other strategy"),
     ChartValue("deviceDiscoveryStrategy", neutral=("auto", "nvml"), why="GPUs are found through NVML"),
-    ChartValue("gdrcopyEnabled", neutral=(False,), why="the gateway does not do it"),
-    ChartValue("gdsEnabled", neutral=(False,), why="the gateway does not do it"),
-    ChartValue("mofedEnabled", neutral=(False,), why="the gateway does not do it"),
     ChartValue("updateStrategy", becomes="updateStrategy", neutral=({"type": "RollingUpdate"},)),
     *_same("nameOverride", "fullnameOverride", "imagePullSecrets", "podAnnotations"),
     *_same("podSecurityContext", "securityContext", "resources", "nodeSelector", "affinity", "tolerations"),

@@ -75,12 +75,13 @@ class Option(Generic[T_co]):
         variables: Sequence[str] = (),
         example: str | None = None,
         empty_counts: bool = False,
+        word: str = "",
     ) -> None:
         """``default`` is a text like one that was given, and ``meaning`` the help. Of the variables the first counts.
 
         ``key`` is the full path of the key in the file; None if the file cannot change the setting. ``example`` shows
         what the option can do, where the default does not show it. ``empty_counts`` is true if an empty variable is a
-        value, and not the same as none.
+        value, and not the same as none. ``word`` is given where `word` is another one than follows from the key.
         """
         self.kind = kind
         self.default = default
@@ -90,6 +91,7 @@ class Option(Generic[T_co]):
         self.variables = tuple(variables)
         self.example = example
         self.empty_counts = empty_counts
+        self.own_word = word
 
     def __set_name__(self, owner: type[Values], name: str) -> None:
         self.name = name
@@ -114,8 +116,15 @@ class Option(Generic[T_co]):
         return self.kind.schema.get("type") == "boolean"
 
     @property
+    def is_list(self) -> bool:
+        """Whether it can have several values: with commas, as a flag that is given several times, as a list in YAML."""
+        return "array" in str(self.kind.schema.get("type"))
+
+    @property
     def word(self) -> str:
         """The last word of its key in the file; without a key the word that it would be. The chart has it too."""
+        if self.own_word:
+            return self.own_word
         first, *others = self.name.split("_")
         return self.key.rpartition(".")[2] if self.key else "".join((first, *(other.title() for other in others)))
 

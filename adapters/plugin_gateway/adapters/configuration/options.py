@@ -6,6 +6,8 @@ schema and flags of the chart are made from it.
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.configuration.cdi_options import CdiOptions
+from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
 from plugin_gateway.adapters.configuration.folder_options import FolderOptions
 from plugin_gateway.adapters.configuration.kinds import (
     CONDITION,
@@ -28,10 +30,17 @@ from plugin_gateway.adapters.configuration.kinds import (
     member_of,
     one_of,
     seconds,
+    several_of,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import AllocationPreference, DeviceIdStrategy, SharedPolicy, UnhealthyFirst
+from plugin_gateway.core.resources.policy import (
+    AllocationPreference,
+    DeviceIdStrategy,
+    ListStrategy,
+    SharedPolicy,
+    UnhealthyFirst,
+)
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
@@ -160,6 +169,15 @@ class ContainerOptions(Values, heading="what containers get"):
         key="flags.plugin.deviceIDStrategy",
     )
     """An index can change at a reboot."""
+    device_list_strategy = Option(
+        several_of(tuple(ListStrategy)),
+        "envvar",
+        "how containers are told their GPUs: for NVIDIA's container runtime envvar for NVIDIA_VISIBLE_DEVICES, and "
+        "volume-mounts for a mount of each GPU, which a container cannot set by itself; for any runtime with CDI "
+        "cdi-cri, from kubelet 1.29 on, and cdi-annotations; several with commas",
+        key="flags.plugin.deviceListStrategy",
+        example="cdi-annotations,cdi-cri",
+    )
     preferred_allocation = Option(
         member_of(AllocationPreference),
         "best",
@@ -343,6 +361,8 @@ class Options(
     KubeletOptions,
     GpuOptions,
     ContainerOptions,
+    CdiOptions,
+    ExtraOptions,
     PolicyOptions,
     HealthOptions,
     LookInsideOptions,
@@ -353,6 +373,11 @@ class Options(
     """All options of ``run``."""
 
     __slots__ = ()
+
+    @property
+    def needs_specs(self) -> bool:
+        """Whether containers get what a CDI spec has for their GPUs."""
+        return any(each.is_cdi for each in self.device_list_strategy)
 
     @property
     def kernel_log_path(self) -> str:

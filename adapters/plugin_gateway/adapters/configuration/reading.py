@@ -184,7 +184,8 @@ class _Reading:
         """
         given = self._flags.get(option.name)
         if given is not None:
-            return given.text, f"flag {given.flag}", given.flag
+            texts = [each.text for each in given.all()] if option.is_list else [given.text]
+            return ",".join(reversed(texts)), f"flag {given.flag}", given.flag
         for variable in option.variables:
             text = self._environment.get(variable, "")
             if text or (option.empty_counts and variable in self._environment):

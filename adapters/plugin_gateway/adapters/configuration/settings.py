@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.file_version import FileVersion
-from plugin_gateway.adapters.configuration.kinds import XID
+from plugin_gateway.adapters.configuration.kinds import CHANNEL, XID
 from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
@@ -20,6 +20,7 @@ ROOTS = ("driver_root", "container_driver_root", "dev_root")
 MIXED = "mixed"
 """The value of `--mig-strategy` with which each MIG device has the name of its profile."""
 KUBELET_SOCKET_NAME = "kubelet.sock"
+IMEX_CHANNEL = "imex-channel"
 PATHS = ("kubelet_dir", *ROOTS)
 
 
@@ -57,6 +58,22 @@ class Settings(Options):
     def daemon_root(self) -> str:
         """The folder of the host below which each daemon has its own through which containers share GPUs."""
         return self.mps_root
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What containers get besides GPUs, in the words of the backend."""
+        asked = {
+            "gdrcopy": self.gdrcopy_enabled,
+            "gds": self.gds_enabled,
+            "mofed": self.mofed_enabled,
+            IMEX_CHANNEL: self.imex_channel_ids == CHANNEL,
+        }
+        return tuple(word for word, is_asked_for in asked.items() if is_asked_for)
+
+    @property
+    def required_extras(self) -> tuple[str, ...]:
+        """Those of `extras` without which no GPU is given out."""
+        return (IMEX_CHANNEL,) if self.imex_required and IMEX_CHANNEL in self.extras else ()
 
     @property
     def visible_dev_root(self) -> str:

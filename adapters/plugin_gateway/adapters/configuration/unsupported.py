@@ -34,15 +34,16 @@ class UnsupportedSettingError(InvalidValueError):
 NOT_SUPPORTED = "is not supported by plugin-gateway"
 _OFF = ("false",)
 _NO_KEYS = ("", "{}")
-_CTK_PATH = "/usr/bin/nvidia-ctk"
-"""The default of NVIDIA's plugin, which says nothing of whether it is used."""
+_CDI_FEATURES = (
+    "disable-nvsandboxutils",
+    "disable-multiple-csv-devices",
+    "no-additional-gids-for-device-nodes",
+)
+"""What CDI specs of this gateway never have."""
 
 _NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
 
 UNSUPPORTED = (
-    Unsupported("flags.gdrcopyEnabled", "--gdrcopy-enabled", "GDRCOPY_ENABLED", _OFF),
-    Unsupported("flags.gdsEnabled", "--gds-enabled", "GDS_ENABLED", _OFF),
-    Unsupported("flags.mofedEnabled", "--mofed-enabled", "MOFED_ENABLED", _OFF),
     Unsupported("flags.useNodeFeatureAPI", neutral=_OFF, is_ignored_there=True, why=_NO_LABELS),
     Unsupported(
         "flags.deviceDiscoveryStrategy",
@@ -52,17 +53,7 @@ UNSUPPORTED = (
         why="GPUs are found through NVML",
     ),
     Unsupported("flags.gfd", silent=_NO_KEYS, is_ignored_there=True, why=_NO_LABELS),
-    Unsupported("flags.plugin.deviceListStrategy", "--device-list-strategy", "DEVICE_LIST_STRATEGY", ("envvar",)),
-    Unsupported(
-        "flags.plugin.cdiAnnotationPrefix", "--cdi-annotation-prefix", "CDI_ANNOTATION_PREFIX", ("cdi.k8s.io/",)
-    ),
-    Unsupported("flags.plugin.nvidiaCTKPath", "--nvidia-ctk-path", "NVIDIA_CTK_PATH", (_CTK_PATH,)),
-    Unsupported(flag="--nvidia-cdi-hook-path", variable="NVIDIA_CDI_HOOK_PATH", neutral=(_CTK_PATH,)),
-    Unsupported(flag="--imex-channel-ids", variable="IMEX_CHANNEL_IDS", neutral=("[]",)),
-    Unsupported(flag="--imex-required", variable="IMEX_REQUIRED", neutral=_OFF),
-    Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS"),
-    Unsupported(flag="--cdi-disable-hooks", variable="CDI_DISABLE_HOOKS"),
-    Unsupported("imex", silent=(*_NO_KEYS, "[]", "false")),
+    Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS", neutral=_CDI_FEATURES),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
 UNSUPPORTED_FLAGS = {row.flag: row for row in UNSUPPORTED if row.flag}

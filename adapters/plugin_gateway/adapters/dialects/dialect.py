@@ -3,7 +3,8 @@
 The code that registers, serves and selects dialects does not know their messages.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ KUBELET_AGENT = "grpc-go/"
 
 Kubelets use grpc-go without an own name. The user agents of grpcurl and of Python clients begin differently.
 """
+_GRPC_GO = re.compile(r"grpc-go/(\d{1,3})\.(\d{1,3})\.", re.ASCII)
 Ids = tuple[str, ...]
 """The device ids of one container."""
 Request = TypeVar("Request")
@@ -120,6 +122,17 @@ class Dialect(NamedTuple):
     """
     one_resource_at_a_time: bool = False
     """Whether a kubelet can crash if two resources register or change at the same instant."""
+
+    carried_since: Mapping[Edit, tuple[int, int]] = {}
+    """The release of grpc-go from which on kubelets know an edit. Older kubelets drop it without a word."""
+
+    def carries_to(self, user_agent: str | None) -> frozenset[Edit]:
+        """Return the edits that reach the containers of a kubelet with this user agent. None if it is not known."""
+        found = _GRPC_GO.match(user_agent or "")
+        if found is None or not self.carried_since:
+            return self.carries
+        release = int(found[1]), int(found[2])
+        return frozenset(each for each in self.carries if self.carried_since.get(each, release) <= release)
 
     @property
     def manners(self) -> Manners:

@@ -170,6 +170,7 @@ V1BETA1 = Dialect(
         _read_pre_start,
     ),
     max_list_size=4 * 1024 * 1024,
+    carried_since={Edit.CDI_DEVICES: (1, 58)},  # the grpc-go release of 1.29; 1.28 knows the field behind a gate
     forgetful_agent="grpc-go/1.7.",  # the grpc-go release of 1.10 to 1.12
 )
 

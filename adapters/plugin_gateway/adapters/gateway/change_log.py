@@ -21,6 +21,7 @@ from plugin_gateway.core.health.changes import (
     SilenceChange,
 )
 from plugin_gateway.core.health.faults import Fault, Stage
+from plugin_gateway.core.health.observations import RequirementSeen
 from plugin_gateway.core.health.policy import token_of
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def log_changes(changes: Changes, backend: str | None = None) -> None:
         _log_kernel_log(changes.kernel_log.problem, backend)
     for daemon in changes.daemons:
         _log_daemon(daemon)
+    if changes.requirement:
+        _log_requirement(changes.requirement)
 
 
 def log_recalled(faults: Mapping[FaultId, Fault]) -> None:
@@ -247,6 +250,17 @@ def _log_daemon(change: DaemonChange) -> None:
             problem=change.problem,
             todo=change.todo or None,
         )
+
+
+def _log_requirement(seen: RequirementSeen) -> None:
+    if seen.problem:
+        log.warning(
+            "devices are not given out, the node lacks what every container needs",
+            problem=seen.problem,
+            todo=seen.todo or None,
+        )
+    else:
+        log.info("the node lacks nothing that every container needs")
 
 
 def _log_kernel_log(problem: str | None, backend: str | None) -> None:

@@ -42,6 +42,19 @@ class DeviceNodes:
             return folders.pop().look()
         return frozenset().union(*[folder.look() for folder in folders])
 
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return the nodes that are seen, of these. A star at the end stands for any ending."""
+        found: dict[str, None] = {}
+        for pattern in patterns:
+            listed = self._folder(pattern[: pattern.rindex("/")]).listed()
+            beginning = pattern.removesuffix("*")
+            found |= dict.fromkeys(
+                sorted(each for each in listed if each.startswith(beginning))
+                if beginning != pattern
+                else [pattern][: pattern in listed]
+            )
+        return list(found)
+
     def generation(self) -> int:
         """Return a number that changes whenever one of the folders that were asked for has another content."""
         return sum([folder.generation() for folder in self._folders.values()])
@@ -96,6 +109,11 @@ class _Folder:
     def generation(self) -> int:
         self.look()
         return self._generation
+
+    def listed(self) -> frozenset[str]:
+        """Return what is seen, without what is only expected."""
+        self.look()
+        return self._listed
 
     def look(self) -> frozenset[str]:
         if self._changes.any():

@@ -3,11 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend, Report
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import FilesWanted
 
 POLL = 0.5
 """Seconds after which a backend that waits for an earlier one notices that it need not wait any more."""
@@ -36,6 +39,7 @@ class DriverAccess:
         self._backend = backend
         self._make = make
         self._report = report
+        self._files_wanted: FilesWanted | None = None
         self._ending: Sequence[Backend] = ()
         """Backends that were stopped, and whose last call of the driver has not returned yet."""
         self._stopped = threading.Event()
@@ -64,6 +68,11 @@ class DriverAccess:
     def decide_after(self, seconds: float) -> None:
         """Give the driver so long to decide about an event."""
         self._backend.decision_time = seconds
+
+    def want_files(self, wanted: "FilesWanted | None") -> None:
+        """Have the backend find the files of its driver, or no longer."""
+        self._files_wanted = wanted
+        self._backend.want_files(wanted)
 
     def release(self, seconds: float) -> None:
         """Close the library, and take the driver again after this time. Every device is unhealthy until then.
@@ -105,6 +114,7 @@ class DriverAccess:
         meanwhile()
         self._backend, self._stopped = self._make(), threading.Event()
         self._backend.decision_time = decision_time
+        self._backend.want_files(self._files_wanted)
         ending, stopped = self._ending, self._stopped
         try:
             self._backend.start(self._report, after=lambda: _wait_for(ending, stopped))

@@ -11,6 +11,7 @@ from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links, Recipe
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.conflict_watch import KnownConflict
     from plugin_gateway.adapters.gateway.forms import Forms
     from plugin_gateway.adapters.gateway.held_elsewhere import Answers, Withheld
+    from plugin_gateway.adapters.gateway.specs import Specs
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held, Holding
+    from plugin_gateway.core.resources.daemons import Wait
     from plugin_gateway.core.resources.side_by_side import NameTaken
 
 
@@ -84,6 +87,12 @@ class Gateway:
         """Devices that are unhealthy because a pod holds them in another form, such as another resource."""
         self.taken: Sequence[NameTaken] = ()
         """The devices that are not offered, because an earlier backend has the name of their resource."""
+        self.specs: Specs | None = None
+        """The CDI specs of the devices. None if containers do not get their devices by name."""
+        self.undescribed: Mapping[DeviceId, Wait] = {}
+        """Devices that are not given out because they are in no CDI spec."""
+        self._noted: list[DeviceId] = []
+        """The devices that a recording says are withheld."""
         self.conflicts: Sequence[KnownConflict] = ()
         """The conflicts with other device plugins, as `ConflictWatch` found them."""
 
@@ -226,7 +235,8 @@ class Gateway:
         for old, new in zip(before, self.states, strict=False):
             if old.inventory not in (None, new.inventory):
                 self._suspect_holders(old, offer.wanted)
-        wanted = self._withhold(offer.wanted)
+        wanted = self._without_specs(self._withhold(offer.wanted))
+        self._note_withheld()
         kept = kept_names(self.rules) | wanted.keys()
         for name, served in list(self._served.items()):
             served.publish(wanted.get(name) or served.advertisement.value.without_devices())
@@ -236,6 +246,8 @@ class Gateway:
             if name not in self._served:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
                 log.info("resource added", resource=name, count=len(advertisement.offered))
+                if self.specs is not None:
+                    self.specs.keep_back(self._served[name])
                 self._registrar.add(self._served[name])
         for name, served in self._served.items():
             served.links = offer.links.get(name, self.state.links)
@@ -286,6 +298,37 @@ class Gateway:
         if self.withheld and not before:
             self.forms_changed.set()
         return {name: each.withholding(self.withheld.keys()) for name, each in wanted.items()}
+
+    def _without_specs(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
+        """Make the devices unhealthy that are in no CDI spec, where containers get them by name."""
+        if self.specs is None:
+            self.undescribed = {}
+            return wanted
+        self.undescribed = self.specs.waits({backend.name: backend.state for backend in self.backends})
+        return {name: each.withholding(self.undescribed.keys()) for name, each in wanted.items()}
+
+    def _note_withheld(self) -> None:
+        """Record which devices are withheld, if they are others than before."""
+        if tap.note is None:
+            return
+        now = list(dict.fromkeys((*self.withheld, *self.undescribed)))
+        if now != self._noted:
+            self._noted = now
+            tap.note("withheld", devices=now)
+
+    def publish(self) -> None:
+        """Publish again, because it is known of other devices now whether they are in a CDI spec."""
+        self._publish()
+
+    @property
+    def fallbacks(self) -> Mapping[str, str]:
+        """Why containers with devices of a resource do not get them by CDI, although they should."""
+        return {name: each.fallback for name, each in self._served.items() if each.fallback is not None}
+
+    @property
+    def nodes(self) -> "FollowedNodes":
+        """The device nodes of the host."""
+        return self._serving_policy.nodes
 
     def _remove(self, name: ResourceName) -> None:
         """Remove a resource. The kubelet has received its empty list before."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.change_log import log_withheld
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId, Recipe
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
@@ -125,10 +124,8 @@ def withheld_now(
 
 
 def note_withheld(before: Mapping[DeviceId, Withheld], now: Mapping[DeviceId, Withheld]) -> None:
-    """Log and record which devices are withheld, if they are not the same as before."""
+    """Log which devices are withheld, if they are not the same as before."""
     log_withheld(before, now)
-    if tap.note is not None and now != before:
-        tap.note("withheld", devices=list(now))
 
 
 def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:

@@ -1,4 +1,4 @@
-"""The queue of observations between the backend's thread and the event loop."""
+"""The way from the backend's thread to the event loop: for observations, and for what it finds of files."""
 
 import threading
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.cdi import DriverFiles
     from plugin_gateway.core.health.observations import Observation
 
 
@@ -75,3 +76,25 @@ class ObservationQueue:
 
         now = self._now()
         return [aged(observation, now - came_at) for observation, came_at in taken]
+
+
+class FilesBox:
+    """What one backend found last of what containers need of the files of its driver. It needs no event loop."""
+
+    def __init__(self) -> None:
+        self.latest: DriverFiles | None = None
+        """None until the backend has found something."""
+        self._lock = threading.Lock()
+        self._wake: Callable[[], object] | None = None
+
+    def put(self, files: "DriverFiles") -> None:
+        """Take what was found. Any thread may call it; it returns at once."""
+        with self._lock:
+            self.latest = files
+            if self._wake is not None:
+                self._wake()
+
+    def attach(self, wake: Callable[[], object] | None) -> None:
+        """Call ``wake`` in any thread when something is found. None: call nobody."""
+        with self._lock:
+            self._wake = wake

@@ -7,6 +7,7 @@ descriptions in docs/status.schema.json. A field with a default can be missing i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from plugin_gateway.adapters.gateway.cdi_status import CdiStatus
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.registration.history import Failed, Registered
 from plugin_gateway.core.device_count import KnownDevice
@@ -155,6 +156,8 @@ class OfferedResource:
     """The latest registrations, the oldest first."""
     failures: tuple[Failed, ...]
     """The latest registrations that failed, the oldest first."""
+    fallback: str | None = None
+    """Why containers get device nodes and the variable, although CDI was asked for. Null if they do not."""
 
     @property
     def is_asked_for(self) -> bool:
@@ -225,7 +228,7 @@ class DeviceStatus:
     shared_through: str | None = None
     """The daemon through which containers share it. Null if there is none."""
     waits_for: Waiting | None = None
-    """The daemon through which containers share it, while it is missing. Null otherwise. The health does not say it."""
+    """What is missing for it: the daemon through which containers share it, or what every container needs. Or null."""
     health: Stage
     """Only a healthy device is given out. One on probation is watched for a time first."""
     reason: str | None = None
@@ -256,7 +259,7 @@ class DeviceStatus:
 
     @property
     def health_words(self) -> str:
-        """The health, and whether it waits for a daemon, for people."""
+        """The health, and whether it waits for something, for people."""
         return f"{self.health.value}, not given out" if self.is_healthy and self.waits_for else self.health.value
 
     @property
@@ -271,7 +274,7 @@ class DeviceStatus:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it is given out, unless it waits for a daemon."""
+        """Whether it is given out, unless it waits for something."""
         return self.health is Stage.HEALTHY
 
 
@@ -375,6 +378,8 @@ class Status(ProcessStatus):
     device_count: CountStatus = CountStatus()
     conflicts: tuple[ConflictStatus, ...] = ()
     """The conflicts with other device plugins."""
+    cdi: CdiStatus | None = None
+    """The CDI specs. Null if containers do not get their devices by CDI."""
 
     @property
     def drivers(self) -> Sequence[tuple[str | None, DriverStatus]]:
@@ -385,7 +390,7 @@ class Status(ProcessStatus):
 
     @property
     def waiting(self) -> Mapping[str, Sequence[DeviceStatus]]:
-        """The devices that wait for a daemon, by what is wrong with it, for people."""
+        """The devices that wait for something, by what is wrong with it, for people."""
         found: dict[str, list[DeviceStatus]] = {}
         for device in self.devices:
             if device.waits_for is not None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from plugin_gateway.adapters.gateway.cdi_status import CdiStatus
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
 from plugin_gateway.adapters.gateway.driver_access import Released
@@ -31,6 +32,8 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.rules import ResourceRule, named
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.gateway.specs import Specs
+    from plugin_gateway.core.resources.daemons import Wait
     from plugin_gateway.core.resources.side_by_side import NameTaken
 
 HELD_ELSEWHERE = EvidenceKind("held-elsewhere")
@@ -59,7 +62,8 @@ def make_status(
         **{field.name: getattr(process, field.name) for field in fields(process)},
         driver=_driver(gateway.state, released.get(gateway.backends[0].name)),
         backends=tuple(_backend(each, released.get(each.name)) for each in gateway.backends),
-        resources=tuple(map(_resource, gateway.registrar.status())),
+        resources=tuple(_resource(each, gateway.fallbacks) for each in gateway.registrar.status()),
+        cdi=_cdi(gateway.specs),
         devices=tuple(each for state in gateway.states for each in _shown(gateway, state, offers)),
         absent=tuple(
             health_of(gateway, device) for state in gateway.states for device in state.faults if not state.has(device)
@@ -123,7 +127,8 @@ def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
     """Return how each device is offered. One that is not is left out."""
     rules, taken = gateway.rules, {device for each in gateway.taken for device in each.devices}
     found = (each for state in gateway.states for each in named(state.devices, rules) if each[0].id not in taken)
-    waits = {device: wait for state in gateway.states for device, wait in _waiting(state, rules).items()}
+    waits = {device: _words_of(wait) for device, wait in gateway.undescribed.items()}
+    waits |= {device: wait for state in gateway.states for device, wait in _waiting(state, rules).items()}
     return {
         device.id: _Offer(name, sharing.replicas, sharing.through or None, waits.get(device.id))
         for device, name, sharing in found
@@ -131,15 +136,20 @@ def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
 
 
 def _waiting(state: State, rules: Sequence[ResourceRule]) -> Mapping[DeviceId, Waiting]:
-    """Return the devices that wait for a daemon."""
+    """Return the devices that wait for what the node lacks, or for a daemon."""
+    lacking = state.requirement
+    if lacking is not None and lacking.problem:
+        waiting_for = Waiting(reason=lacking.problem, since=lacking.since, todo=lacking.todo or None)
+        return {device.id: waiting_for for device in state.devices}
     if not any(rule.sharing.through for rule in rules):
         return {}
     from plugin_gateway.core.resources.daemons import waiting  # noqa: PLC0415 - only where asked for
 
-    return {
-        device: Waiting(reason=wait.reason, since=wait.since, todo=wait.todo or None)
-        for device, wait in waiting(state, rules).items()
-    }
+    return {device: _words_of(wait) for device, wait in waiting(state, rules).items()}
+
+
+def _words_of(wait: "Wait") -> Waiting:
+    return Waiting(reason=wait.reason, since=wait.since, todo=wait.todo or None)
 
 
 def _present(gateway: Gateway, device: Device, offer: _Offer) -> DeviceStatus:
@@ -202,13 +212,25 @@ def _driver(state: State, released: Released | None) -> DriverStatus:
     )
 
 
-def _resource(each: ResourceStatus) -> OfferedResource:
+def _cdi(specs: "Specs | None") -> CdiStatus | None:
+    if specs is None:
+        return None
+    return CdiStatus(
+        folder=str(specs.settings.folder),
+        way=specs.way or None,
+        problem=specs.problem or None,
+        foreign_files=tuple(specs.foreign),
+    )
+
+
+def _resource(each: ResourceStatus, fallbacks: Mapping[str, str]) -> OfferedResource:
     return OfferedResource(
         name=each.resource,
         api_version=each.api_version,
         endpoint=each.endpoint,
         stream_opened=each.stream_opened,
         stands_by=each.stands_by,
+        fallback=fallbacks.get(each.resource),
         registrations=tuple(each.records.registered),
         failures=tuple(each.records.failed),
     )

@@ -137,11 +137,11 @@ class _Collector:
     def _waiting(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
         metric = GaugeMetricFamily(
             "plugin_gateway_devices_waiting",
-            "Devices that are not given out because the daemon is missing through which containers share them.",
+            "Devices that are not given out because a daemon, or something else that containers need, is missing.",
             labels=("resource",),
         )
         for name, devices in offered.items():
-            if any(device.shared_through is not None for device in devices):
+            if any(device.shared_through is not None or device.waits_for is not None for device in devices):
                 metric.add_metric((name,), sum(device.waits_for is not None for device in devices))
         return metric
 

@@ -51,7 +51,7 @@ def _problems(status: Status) -> Sequence[str]:
         ("health is not kept over a restart", _lost(status.device_count)),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
         *(("another device plugin", each.what) for each in status.conflicts),
-        *(("a daemon is not there", each) for each in status.waiting),
+        *(("devices are not given out", each) for each in status.waiting),
     ]
     paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
     drivers = [

@@ -32,9 +32,12 @@ from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import (
+    USUAL_PREFIX,
+    USUAL_STRATEGIES,
     AllocationPolicy,
     AllocationPreference,
     DeviceIdStrategy,
+    ListStrategy,
     Preferences,
     SharedPolicy,
     UnhealthyFirst,
@@ -59,6 +62,10 @@ class Configuration:
     device_id_strategy: DeviceIdStrategy
     dev_root: str
     daemon_root: str = ""
+    list_strategies: frozenset[ListStrategy] = USUAL_STRATEGIES
+    annotation_prefix: str = USUAL_PREFIX
+    extras: tuple[str, ...] = ()
+    required_extras: tuple[str, ...] = ()
     preferred_allocation: AllocationPreference = AllocationPreference.BEST
     shared_devices_allocation_policy: SharedPolicy = SharedPolicy.DISTRIBUTED
     backends: tuple[str, ...] = ()
@@ -68,7 +75,16 @@ class Configuration:
     @property
     def policy(self) -> AllocationPolicy:
         """What every container with devices gets."""
-        return AllocationPolicy(self.pass_device_specs, self.device_id_strategy, self.dev_root, self.daemon_root)
+        return AllocationPolicy(
+            pass_device_specs=self.pass_device_specs,
+            device_id_strategy=self.device_id_strategy,
+            dev_root=self.dev_root,
+            daemon_root=self.daemon_root,
+            list_strategies=self.list_strategies,
+            annotation_prefix=self.annotation_prefix,
+            extras=self.extras,
+            required_extras=self.required_extras,
+        )
 
     @property
     def preferences(self) -> Preferences:

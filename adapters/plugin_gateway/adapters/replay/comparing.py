@@ -1,14 +1,15 @@
 """Compares what was recorded with what the gateway does now, and describes the difference for people."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import unified_diff
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError, RegisterRequest
-from plugin_gateway.core.devices import device_of
+from plugin_gateway.core.devices import Extra, device_of
+from plugin_gateway.core.resources.allocation import ContainerEdits
 from plugin_gateway.core.resources.id_words import grouped_ids
 
 LIST = "ListAndWatch"
@@ -102,10 +103,24 @@ def _in_hexadecimal(said: bytes | str) -> list[str]:
     return [said.hex() if isinstance(said, bytes) else said]
 
 
-def named_nodes(dialect: Dialect, answer: bytes | None) -> frozenset[str]:
-    """Return the device nodes in a recorded answer to Allocate."""
+def named_nodes(dialect: Dialect, answer: bytes | None, extras: Iterable[Extra]) -> frozenset[str]:
+    """Return the device nodes in a recorded answer to Allocate, and those without which it would not be this one.
+
+    Containers need not be given the device nodes of ``extras``, but some of them are named only if these are there.
+    """
     try:
         containers = dialect.allocation.read_answer(answer or b"")
     except MalformedMessageError:
         return frozenset()
-    return frozenset(node.container_path for edits in containers for node in edits.device_nodes)
+    named = (node.container_path for edits in containers for node in edits.device_nodes)
+    implied = (path for each in extras if _shows(containers, each) for path in each.nodes)
+    return frozenset((*named, *implied))
+
+
+def _shows(containers: Sequence[ContainerEdits], extra: Extra) -> bool:
+    """Return whether a container was told of something that is only there with its device nodes."""
+    return extra.needs_nodes and any(
+        bool(extra.names and extra.names.items() <= edits.environment.items())
+        or any(extra.mount and mount.container_path.endswith(f"/{extra.mount}") for mount in edits.mounts)
+        for edits in containers
+    )

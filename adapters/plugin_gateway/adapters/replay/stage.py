@@ -13,6 +13,7 @@ from plugin_gateway.adapters.replay.registering import Endpoint, Registrations
 from plugin_gateway.adapters.replay.streams import Stream
 from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
+from plugin_gateway.core.resources.cdi_names import carried
 from plugin_gateway.core.resources.choice import known_of, preferred
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.preference import PreferenceRequest
@@ -29,6 +30,15 @@ class RecordedNodes:
     def present(self, paths: Sequence[str]) -> frozenset[str]:
         """Return which of these device nodes are present."""
         return self._named.intersection(paths)
+
+    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
+        """Return which of these device nodes are present. A star at the end stands for any ending."""
+        return [
+            name
+            for pattern in patterns
+            for name in sorted(self._named)
+            if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1]))
+        ]
 
     def is_visible(self) -> bool:
         """Return True: what the recorded answer does not name was not given."""
@@ -215,7 +225,10 @@ class Stage:
     def _answer(self, endpoint: Endpoint, dialect: Dialect | None, fields: Fields) -> bytes | str:
         """Return the answer to a call, or its error as the recorder writes it."""
         offer, policy = endpoint.offer, self._offering.configuration.policy
-        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"]))
+        if policy.needs_specs:
+            policy = carried(policy, endpoint.dialect.carries_to(fields["agent"]))
+        extras = [extra for recipe in offer.advertisement.recipes.values() for extra in recipe.extras.values()]
+        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"], extras))
 
         def grant(containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
             granted = [allocate(offer.advertisement, ids, policy, nodes) for ids in containers]

@@ -20,6 +20,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.resources.allocation import ContainerEdits, Edit
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.policy import AllocationPolicy
 
 Unary = Callable[[bytes, Context], Awaitable[bytes]]
 """A method as gRPC calls it."""
@@ -39,15 +40,20 @@ class _KeptAnswer(NamedTuple):
 class Calls:
     """The calls of one endpoint in one dialect."""
 
-    def __init__(self, dialect: Dialect, served: ServedResource) -> None:
+    def __init__(
+        self, dialect: Dialect, served: ServedResource, agent: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """``agent`` returns the user agent of the kubelet. None as long as it is not known."""
         self._dialect = dialect
+        self._agent = agent
         self._served = served
         self._lacks = tuple(each for each in Edit if each not in dialect.carries)
         self.left_out: frozenset[Edit] = frozenset()
         """What containers should have got so far that this dialect cannot carry."""
         self._kept: dict[bytes, _KeptAnswer] = {}
         """Answers to Allocate by request, for as long as devices and device nodes are the same."""
-        self._kept_for: tuple[Advertisement, int] | None = None
+        self._kept_for: tuple[Advertisement, int, AllocationPolicy] | None = None
+        self._has_fallen_back = False
 
     def handlers(self) -> Iterator[tuple[str, Unary]]:
         """Yield the name and the handler of each method."""
@@ -71,16 +77,38 @@ class Calls:
         return answer
 
     def _allocate(self, containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
-        allocate = self._served.allocate
-        granted = [allocate(ids) for ids in containers]
+        allocate, policy = self._served.allocate, self._served.policy
+        if policy.needs_specs:
+            policy = self.carried()
+        granted = [allocate(ids, policy) for ids in containers]
         if self._lacks:
             self._note_left_out(granted)
         return granted
 
+    def carried(self) -> AllocationPolicy:
+        """Return what is left of a policy with CDI for this kubelet. If that is no CDI, say so once."""
+        from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
+
+        served, dialect, agent = self._served, self._dialect, self._agent()
+        left = carried(served.policy, dialect.carries_to(agent))
+        if left.needs_specs:
+            served.fallback = None
+        elif not self._has_fallen_back:
+            self._has_fallen_back = True
+            served.fallback = f"this kubelet ({dialect.version}, {agent or 'unknown'}) does not pass on CDI devices"
+            log.warning(
+                "containers get device nodes and the variable instead of CDI devices",
+                resource=served.resource,
+                problem=served.fallback,
+                hint="cdi-cri needs kubelet 1.29, cdi-annotations 1.10",
+            )
+        return left
+
     def _forget_outdated(self) -> None:
-        advertised, nodes = self._served.advertisement.value, self._served.nodes.generation()
-        if self._kept_for is None or self._kept_for[0] is not advertised or self._kept_for[1] != nodes:
-            self._kept_for = advertised, nodes
+        served = self._served
+        now = served.advertisement.value, served.nodes.generation(), served.policy
+        if self._kept_for is None or self._kept_for[0] is not now[0] or self._kept_for[1:] != now[1:]:
+            self._kept_for = now
             self._kept.clear()
 
     def _note_left_out(self, granted: Sequence[ContainerEdits]) -> None:

@@ -85,6 +85,8 @@ class ServedResource:
         self.may_list = asyncio.Event()
         """Not set while lists are kept back. The kubelet gets the latest one afterwards."""
         self.may_list.set()
+        self.fallback: str | None = None
+        """Why containers get device nodes and the variable, although CDI was asked for. None if they do not."""
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
         self._known: Known | None = None
@@ -121,13 +123,15 @@ class ServedResource:
         since = max(since, time.monotonic() - GRANT_GRACE)
         return frozenset(each for each, at in self._granted.items() if at > since)
 
-    def allocate(self, ids: Sequence[str]) -> ContainerEdits:
+    def allocate(self, ids: Sequence[str], policy: AllocationPolicy | None = None) -> ContainerEdits:
         """Return what one container gets for these devices, and remember the allocation.
+
+        ``policy`` is what is left of the policy for this kubelet, if that is not all of it.
 
         Raises:
             AllocationError: with the ids that cannot be allocated.
         """
-        edits = allocate(self.advertisement.value, ids, self.policy, self.nodes)
+        edits = allocate(self.advertisement.value, ids, policy or self.policy, self.nodes)
         self.note_granted(ids)
         if edits.absent_nodes:
             log.warning(

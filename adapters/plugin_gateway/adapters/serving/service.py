@@ -54,10 +54,11 @@ class Serving(grpc.GenericRpcHandler):
         return self._methods.get(handler_call_details.method)
 
     def _add(self, dialect: Dialect) -> None:
-        for name, answering in Calls(dialect, self._served).handlers():
+        calls = Calls(dialect, self._served, lambda: self._stream.agent)
+        for name, answering in calls.handlers():
             handler = self._noting_options(answering) if name == dialect.options_method else answering
             self._methods[f"/{dialect.service}/{name}"] = grpc.unary_unary_rpc_method_handler(handler)
-        listing = self._listing(dialect)
+        listing = self._listing(dialect, calls)
         if tap.note is not None:
             from plugin_gateway.adapters.serving.recorded import tapped_listing  # noqa: PLC0415 - only for a recording
 
@@ -70,12 +71,14 @@ class Serving(grpc.GenericRpcHandler):
             )
         self._methods[f"/{dialect.service}/ListAndWatch"] = grpc.unary_stream_rpc_method_handler(listing)
 
-    def _listing(self, dialect: Dialect) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+    def _listing(self, dialect: Dialect, calls: Calls) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
         """Return the ListAndWatch method of a dialect."""
 
         async def list_and_watch(_request: bytes, context: Context) -> AsyncIterator[bytes]:
             agent = user_agent(context)
             of_kubelet = self._stream.claim(agent)
+            if of_kubelet and self._served.policy.needs_specs:
+                calls.carried()  # it says if this kubelet gets something else
             try:
                 if of_kubelet and self._is_unhealthy_first(dialect, agent):
                     unhealthy = self._served.advertisement.value.with_all_unhealthy()

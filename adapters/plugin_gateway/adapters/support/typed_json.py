@@ -28,7 +28,7 @@ def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
     if is_dataclass(value) or hasattr(value, "_fields"):  # perhaps without a field
         return {name: part(getattr(value, name)) for name in field_names(type(value))}
     if isinstance(value, frozenset):
-        return sorted(value)
+        return sorted(part(each) for each in value)
     return [part(each) for each in value] if isinstance(value, tuple | list) else value
 
 

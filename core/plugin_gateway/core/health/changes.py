@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, FaultId, RejectedDevice
 from plugin_gateway.core.health.faults import Stage
-from plugin_gateway.core.health.observations import DriverSeen
+from plugin_gateway.core.health.observations import DriverSeen, RequirementSeen
 from plugin_gateway.core.health.policy import EvidenceKind
 
 
@@ -119,3 +119,5 @@ class Changes(NamedTuple):
     events: EventsChange | None = None
     kernel_log: KernelLogChange | None = None
     daemons: tuple[DaemonChange, ...] = ()
+    requirement: RequirementSeen | None = None
+    """What the node lacks without which no container may be, or that it lacks nothing any more."""

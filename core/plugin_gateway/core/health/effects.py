@@ -29,6 +29,7 @@ from plugin_gateway.core.health.observations import (
     KernelLogRead,
     LinksSeen,
     Observation,
+    RequirementSeen,
 )
 from plugin_gateway.core.health.policy import (
     DRIVER_GONE,
@@ -40,7 +41,7 @@ from plugin_gateway.core.health.policy import (
     words_of,
 )
 from plugin_gateway.core.health.repetition import Progress, count
-from plugin_gateway.core.health.state import MAX_SILENCE, DaemonState, State
+from plugin_gateway.core.health.state import MAX_SILENCE, DaemonState, RequirementState, State
 
 
 def apply(  # noqa: C901, PLR0911 - one for each kind
@@ -70,6 +71,8 @@ def apply(  # noqa: C901, PLR0911 - one for each kind
             return _await(state, problem, now)
         case DaemonsSeen():
             return _see_daemons(state, observation, now)
+        case RequirementSeen():
+            return _see_requirement(state, observation, now)
 
 
 def _see_daemons(state: State, seen: DaemonsSeen, now: Moment) -> tuple[State, Changes]:
@@ -84,6 +87,16 @@ def _see_daemons(state: State, seen: DaemonsSeen, now: Moment) -> tuple[State, C
         if before is None or before.problem != problem:
             changes.append(DaemonChange(resource, problem or None, todo))
     return replace(state, daemons=after), Changes(daemons=tuple(changes))
+
+
+def _see_requirement(state: State, seen: RequirementSeen, now: Moment) -> tuple[State, Changes]:
+    """Apply whether the node has what no container may be without. What holds before the first inventory is no news."""
+    before = state.requirement
+    was_the_same = before is not None and bool(before.problem) == bool(seen.problem)
+    since = before.since if before is not None and was_the_same else now.epoch
+    is_news = seen.problem != (before.problem if before is not None else "") and state.inventory is not None
+    after = replace(state, requirement=RequirementState(seen.problem, seen.todo, since))
+    return after, Changes(requirement=seen if is_news else None)
 
 
 def _await(state: State, problem: str | None, now: Moment) -> tuple[State, Changes]:

@@ -178,6 +178,20 @@ class DaemonsSeen(NamedTuple):
         return "daemons"
 
 
+class RequirementSeen(NamedTuple):
+    """Whether the node has what no container with one of the devices may be without."""
+
+    problem: str
+    """What it lacks, for people. Empty if it lacks nothing."""
+    todo: str = ""
+    """What to do about it, for people. Empty if the backend does not know."""
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The same for all of them: only the latest one matters."""
+        return "requirement"
+
+
 Observation = (
     InventorySeen
     | LinksSeen
@@ -190,6 +204,7 @@ Observation = (
     | EventsAwaited
     | KernelLogRead
     | DaemonsSeen
+    | RequirementSeen
 )
 
 

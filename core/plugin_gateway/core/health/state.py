@@ -17,6 +17,17 @@ It is longer than 5 s, because a backend may wait that long for an event on purp
 """
 
 
+class RequirementState(NamedTuple):
+    """Whether the node has what no container with one of the devices may be without."""
+
+    problem: str
+    """What it lacks, for people. Empty if it lacks nothing."""
+    todo: str
+    """What to do about it, for people. Empty if nothing is known."""
+    since: float
+    """Since when it is so, in seconds since the epoch."""
+
+
 class DaemonState(NamedTuple):
     """Whether the daemon of a resource is there through which containers share devices."""
 
@@ -75,6 +86,8 @@ class State:
 
     Only those that were looked for are in it.
     """
+    requirement: RequirementState | None = None
+    """Whether the node has what no container may be without. None if nothing is required, or nobody has looked."""
     unseen: frozenset[FaultId] = frozenset()
     """Devices with faults from an earlier boot that no inventory of this boot has contained yet."""
 

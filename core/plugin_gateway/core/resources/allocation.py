@@ -6,7 +6,7 @@ from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, Kind, Recipe
 from plugin_gateway.core.errors import (
@@ -16,7 +16,12 @@ from plugin_gateway.core.errors import (
     UnknownDeviceError,
 )
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
+from plugin_gateway.core.resources.policy import (
+    USUAL_STRATEGIES,
+    AllocationPolicy,
+    DeviceIdStrategy,
+    ListStrategy,
+)
 
 if TYPE_CHECKING:
     from plugin_gateway.core.ports import HostNodes
@@ -75,7 +80,7 @@ class ContainerEdits(NamedTuple):
 
 
 NO_EDITS = ContainerEdits()
-_Group = tuple[Recipe, Sequence[Device]]
+Group: TypeAlias = tuple[Recipe, Sequence[Device]]
 """The granted devices of one kind, in order, and how a container gets them."""
 
 
@@ -92,29 +97,60 @@ def allocate(
     left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
-        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError: with the ids concerned.
+        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingExtraError: with the
+            ids concerned.
     """
     if not ids:
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
-    environment = _environment(groups, by_uuid=policy.device_id_strategy is DeviceIdStrategy.UUID)
+    if policy.needs_specs:
+        policy = _for_recipes(policy, groups)
+    edits = _edits(advertised, ids, groups, policy, host)
+    if policy.needs_specs:
+        edits = _with_names(edits, groups, policy)
+    if not policy.asks_for_more:
+        return edits
+    from plugin_gateway.core.resources.extras import with_more  # noqa: PLC0415 - only where asked for
+
+    return with_more(edits, groups, ids, policy, host)
+
+
+def _edits(
+    advertised: Advertisement, ids: Sequence[str], groups: Sequence[Group], policy: AllocationPolicy, host: "HostNodes"
+) -> ContainerEdits:
+    """Return what the recipes of the devices say: variables, folders of daemons, and device nodes."""
+    environment = _environment(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
-    if not policy.pass_device_specs:
-        return ContainerEdits(environment, mounts)
+    edits = ContainerEdits(environment, mounts)
+    if not policy.lists_nodes:
+        return edits
     root = policy.dev_root.rstrip("/")
     if len(groups) == 1:
         nodes, absent = _nodes(groups[0], root, host)
-        return ContainerEdits(environment, mounts, device_nodes=tuple(nodes), absent_nodes=tuple(absent))
+        return edits._replace(device_nodes=tuple(nodes), absent_nodes=tuple(absent))
     found = [_nodes(group, root, host) for group in groups]
-    return ContainerEdits(
-        environment,
-        mounts,
+    return edits._replace(
         device_nodes=tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
         absent_nodes=tuple(dict.fromkeys(path for _, absent in found for path in absent)),
     )
+
+
+def _for_recipes(policy: AllocationPolicy, groups: Sequence[Group]) -> AllocationPolicy:
+    """Return the policy for these devices, which can be in no CDI spec."""
+    if all(recipe.cdi_kind for recipe, _ in groups):
+        return policy
+    from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
+
+    return carried(policy, ())
+
+
+def _with_names(edits: ContainerEdits, groups: Sequence[Group], policy: AllocationPolicy) -> ContainerEdits:
+    from plugin_gateway.core.resources.cdi_names import with_names  # noqa: PLC0415 - only where asked for
+
+    return with_names(edits, groups, policy)
 
 
 def _through_daemons(
@@ -128,25 +164,27 @@ def _through_daemons(
     return {**environment, **found.environment}, mounts
 
 
-def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[_Group]:
+def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[Group]:
     kinds = dict.fromkeys(device.kind for device in devices)
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
-def _environment(groups: Sequence[_Group], *, by_uuid: bool) -> Mapping[str, str]:
+def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[str, str]:
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
+    by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
+    names_devices = policy.list_strategies == USUAL_STRATEGIES or ListStrategy.ENVVAR in policy.list_strategies
     for recipe, devices in groups:
         if recipe.environment:
             environment.update(recipe.environment)
         variable = recipe.visibility_variable
-        if variable is not None:
+        if variable is not None and names_devices:
             names = ",".join([device.id if by_uuid else device.place_words for device in devices])
             environment[variable] = f"{environment[variable]},{names}" if variable in environment else names
     return environment
 
 
-def _nodes(group: _Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
+def _nodes(group: Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
     """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
     recipe, devices = group
     own = devices[0].nodes if len(devices) == 1 else dict.fromkeys([path for each in devices for path in each.nodes])

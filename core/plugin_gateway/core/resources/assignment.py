@@ -155,6 +155,8 @@ def advertise(
         )
         for name, offers in offered.items()
     }
+    if state.requirement is not None and state.requirement.problem:
+        advertisements = {name: each.with_all_unhealthy() for name, each in advertisements.items()}
     if not any(rule.sharing.through for rule in rules):
         return advertisements
     from plugin_gateway.core.resources.daemons import with_daemons  # noqa: PLC0415 - only where asked for

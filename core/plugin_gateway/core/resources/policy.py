@@ -1,7 +1,10 @@
 """The administrator's decisions about resources: what a container gets, and how a device list starts."""
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.devices import Device
 
 
 class DeviceIdStrategy(Enum):
@@ -9,6 +12,30 @@ class DeviceIdStrategy(Enum):
 
     UUID = "uuid"
     INDEX = "index"
+
+
+class ListStrategy(Enum):
+    """A way in which a container is told its devices. Several can be used at once."""
+
+    ENVVAR = "envvar"
+    """The visibility variable names them for the vendor's container runtime, and device nodes are listed."""
+    VOLUME_MOUNTS = "volume-mounts"
+    """A mount for each device names it for the vendor's container runtime."""
+    CDI_ANNOTATIONS = "cdi-annotations"
+    """Annotations name them for every container runtime that reads CDI specs."""
+    CDI_CRI = "cdi-cri"
+    """A field of the answer names them for every container runtime that reads CDI specs. From kubelet 1.28 on."""
+
+    @property
+    def is_cdi(self) -> bool:
+        """Whether the container runtime reads a CDI spec that has the devices."""
+        return self in {ListStrategy.CDI_ANNOTATIONS, ListStrategy.CDI_CRI}
+
+
+USUAL_PREFIX = "cdi.k8s.io/"
+"""How the name of an annotation begins that names CDI devices."""
+USUAL_STRATEGIES = frozenset({ListStrategy.ENVVAR})
+CDI_STRATEGIES = frozenset(each for each in ListStrategy if each.is_cdi)
 
 
 class AllocationPolicy(NamedTuple):
@@ -21,6 +48,35 @@ class AllocationPolicy(NamedTuple):
     """The folder on the host that contains the device nodes."""
     daemon_root: str = ""
     """The folder on the host below which each daemon has its own through which containers share devices."""
+    list_strategies: frozenset[ListStrategy] = USUAL_STRATEGIES
+    """How a container is told its devices. Their order makes no difference."""
+    annotation_prefix: str = USUAL_PREFIX
+    """How the name of an annotation begins that names devices."""
+    extras: tuple[str, ...] = ()
+    """What a container gets besides its devices, in words of the backend."""
+    required_extras: tuple[str, ...] = ()
+    """Those of them without which no container is given a device."""
+
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether containers get more than variable and device nodes."""
+        if self.list_strategies == USUAL_STRATEGIES:  # in most gateways, and faster than to look into it
+            return bool(self.extras)
+        return bool(self.extras) or ListStrategy.VOLUME_MOUNTS in self.list_strategies
+
+    @property
+    def needs_specs(self) -> bool:
+        """Whether a container gets what a CDI spec has for its devices."""
+        return not self.list_strategies.isdisjoint(CDI_STRATEGIES)
+
+    @property
+    def lists_nodes(self) -> bool:
+        """Whether the answer to the kubelet lists the device nodes. With CDI alone they are in the spec."""
+        return self.pass_device_specs and not self.list_strategies <= CDI_STRATEGIES
+
+    def name_in_spec(self, device: "Device") -> str:
+        """Return the name of a device in a CDI spec."""
+        return device.id if self.device_id_strategy is DeviceIdStrategy.UUID else device.place_words
 
 
 class AllocationPreference(Enum):

@@ -98,9 +98,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if without ($asked | compact) "none" -}}yes{{- end -}}
 {{- end -}}
 
+{{/* The ways in which containers are told their devices: those of all files that a node can have. */}}
+{{- define "plugin-gateway.strategies" -}}
+{{- $asked := list .Values.deviceListStrategy -}}
+{{- if not .Values.deviceListStrategy -}}
+{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
+{{- $asked = append $asked (get (get . "plugin" | default dict) "deviceListStrategy") -}}
+{{- end -}}
+{{- end -}}
+{{- toString $asked -}}
+{{- end -}}
+
+{{/* With mounts, NVIDIA's runtime can be told to believe NVIDIA_VISIBLE_DEVICES=all only in a pod with this capability. */}}
+{{- define "plugin-gateway.needsSysAdmin" -}}
+{{- if or (include "plugin-gateway.needsMig" .) (contains "volume-mounts" (include "plugin-gateway.strategies" .)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* CDI specs are written to a folder of the host, and name files of the driver as the host has them. */}}
+{{- define "plugin-gateway.needsCdi" -}}
+{{- if contains "cdi-" (include "plugin-gateway.strategies" .) -}}yes{{- end -}}
+{{- end -}}
+
 {{- define "plugin-gateway.mountsDriverRoot" -}}
 {{- $wanted := .Values.mountDriverRoot -}}
-{{- if kindIs "invalid" $wanted -}}{{- $wanted = .Values.nvidiaDriverRoot -}}{{- end -}}
+{{- if kindIs "invalid" $wanted -}}{{- $wanted = or .Values.nvidiaDriverRoot (include "plugin-gateway.needsCdi" .) -}}{{- end -}}
 {{- if $wanted -}}yes{{- end -}}
 {{- end -}}
 
@@ -150,7 +171,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $added := $capabilities.add | default list -}}
 {{- if or .Values.kernelLog .Values.privileged $security.privileged -}}
 {{- $security = omit $security "allowPrivilegeEscalation" "capabilities" | merge (dict "privileged" true) -}}
-{{- else if or (include "plugin-gateway.needsMig" .) (has "SYS_ADMIN" $added) -}}
+{{- else if or (include "plugin-gateway.needsSysAdmin" .) (has "SYS_ADMIN" $added) -}}
 {{- $added = append $added "SYS_ADMIN" | uniq -}}
 {{- $security = omit $security "allowPrivilegeEscalation" "capabilities" -}}
 {{- $security = merge (dict "capabilities" (merge (dict "add" $added) $capabilities)) $security -}}

@@ -12,10 +12,20 @@
   "failOnInitError" "--fail-on-init-error"
   "passDeviceSpecs" "--pass-device-specs"
   "deviceIDStrategy" "--device-id-strategy"
+  "deviceListStrategy" "--device-list-strategy"
   "preferredAllocation" "--preferred-allocation"
   "sharedDevicesAllocationPolicy" "--shared-devices-allocation-policy"
   "mpsRoot" "--mps-root"
   "nvidiaDevRoot" "--dev-root"
+  "cdiSpecDir" "--cdi-spec-dir"
+  "cdiAnnotationPrefix" "--cdi-annotation-prefix"
+  "nvidiaCDIHookPath" "--nvidia-cdi-hook-path"
+  "cdiDisableHooks" "--cdi-disable-hooks"
+  "gdrcopyEnabled" "--gdrcopy-enabled"
+  "gdsEnabled" "--gds-enabled"
+  "mofedEnabled" "--mofed-enabled"
+  "imexChannelIDs" "--imex-channel-ids"
+  "imexRequired" "--imex-required"
   "quietTime" "--quiet-time"
   "probation" "--probation"
   "decisionTime" "--decision-time"
@@ -35,6 +45,9 @@
 }}
 {{- range $name, $flag := $flags }}
 {{- $value := index $.Values $name }}
+{{- if kindIs "slice" $value }}
+{{- $value = join "," $value }}
+{{- end }}
 {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) }}
 - {{ printf "%s=%v" $flag $value | quote }}
 {{- end }}

@@ -3,9 +3,16 @@
 import argparse
 import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
-from plugin_gateway.adapters.commands.doctor import gateway_checks, kubelet_checks, node_checks
+from plugin_gateway.adapters.commands.doctor import (
+    cdi_checks,
+    extra_checks,
+    gateway_checks,
+    kubelet_checks,
+    node_checks,
+)
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
@@ -15,6 +22,7 @@ from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory, seen_by
 from plugin_gateway.core.health.remedies import Remedies
 from plugin_gateway.core.ports import Backend
+from plugin_gateway.core.resources.policy import ListStrategy
 from plugin_gateway.core.resources.rules import ResourceRule
 
 DESCRIPTION = """\
@@ -98,6 +106,11 @@ def _findings(
     yield from (hint(remark, "take it out, or correct the name") for remark in settings.remarks)
     for inventory in inventories:
         yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
+        yield from extra_checks.check_extras(inventory, settings)
+    if ListStrategy.VOLUME_MOUNTS in settings.device_list_strategy:
+        yield extra_checks.check_mounts(Path(node_checks.RUNTIME_FILES[0]))
+    if settings.needs_specs:
+        yield from cdi_checks.check_cdi(inventories, settings)
     if inventories and len(inventories) == len(backends):
         ids = {each for inventory in inventories for each in inventory.ids}
         names = [name for each in inventories for name in node_checks.offered_names(settings.resources, each)]

@@ -71,6 +71,7 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
     for resource in status.resources:
         yield check_resource(resource)
     yield from _check_daemons(status)
+    yield from _check_specs(status)
     if is_first:
         yield from _check_devices(status, remedies)
 
@@ -91,11 +92,27 @@ def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
 
 
 def _check_daemons(status: Status) -> Iterator[Finding]:
-    """Report devices that are not given out because the daemon is missing through which containers share them."""
+    """Report devices that are not given out because a daemon, or something that every container needs, is missing."""
     for what, devices in status.waiting.items():
         wait = devices[0].waits_for
         todo = (wait.todo if wait is not None else None) or "share other GPUs in this way, or these in another way"
         yield mend(what, todo, [f"it is about {', '.join(device.id for device in devices[:MAX_NAMES])}"])
+
+
+def _check_specs(status: Status) -> Iterator[Finding]:
+    """Report what is wrong with the CDI specs, as the gateway sees it."""
+    for resource in status.resources:
+        if resource.fallback is not None:
+            yield hint(
+                f"{resource.name}: containers get device nodes and the variable instead of CDI devices: "
+                f"{resource.fallback}",
+                "cdi-cri needs kubelet 1.29, and cdi-annotations 1.10",
+            )
+    if status.cdi is not None and status.cdi.foreign_files:
+        yield mend(
+            f"the gateway sees other files with the same CDI devices: {', '.join(status.cdi.foreign_files)}",
+            "remove what another device plugin has left, and run only one",
+        )
 
 
 def _during_release(remedies: Remedies) -> Remedies:

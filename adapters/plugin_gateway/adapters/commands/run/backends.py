@@ -1,9 +1,11 @@
 """The backends of one process. Each has its own thread, driver, state, and file with its faults."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.settings import Settings
+from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.health_memory import NAME, HealthMemory, name_of_further
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
@@ -15,6 +17,7 @@ from plugin_gateway.core.ports import Backend
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.gateway.health_document import WrittenBy
+    from plugin_gateway.adapters.gateway.required_nodes import RequiredNodes
     from plugin_gateway.adapters.recording.recorder import Recorder
 
 
@@ -48,6 +51,8 @@ class RunningBackend:
             None if is_alone else self.name,
         )
         file_name = NAME if is_first else name_of_further(self.name)
+        self.files = started.files
+        """What it found of the files of its driver."""
         self.put = started.observations.put
         """Takes an observation. Any thread may call it."""
         self.memory = HealthMemory(settings.state_dir, written_by=written_by, may_write=may_write, name=file_name)
@@ -63,12 +68,33 @@ class RunningBackend:
         )
         self._is_first = is_first
         self._told = keep
+        self._required: RequiredNodes | None = None
+        self._is_required = asyncio.Event()
+        self._require(settings)
 
     async def run(self) -> None:
         """Write the file with the faults until cancelled. Start the backend again if there was no thread for it."""
         if not self._started.has_thread:
             self.driver.try_again()
-        await self.memory.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.memory.run(), name="file with the faults")
+            tasks.create_task(self._look_again(), name="what containers need")
+
+    def _require(self, settings: Settings) -> None:
+        """Look whether the node has what these settings do not let a container be without."""
+        if self._required is None:
+            if not settings.required_extras:
+                return
+            from plugin_gateway.adapters.gateway.required_nodes import RequiredNodes  # noqa: PLC0415 - only where asked for
+
+            self._required = RequiredNodes(self.put, lambda: self.watched.state.recipes)
+            self._is_required.set()
+        self._required.require(settings.required_extras, DeviceNodes(settings.visible_dev_root))
+
+    async def _look_again(self) -> None:
+        await self._is_required.wait()
+        if self._required is not None:
+            await self._required.run()
 
     def read_again(self) -> None:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
@@ -86,10 +112,13 @@ class RunningBackend:
             self.driver.replace(meanwhile)
         else:
             meanwhile()
+        self._require(settings)
         self.driver.decide_after(settings.health.decision_time)
 
     def _keep(self, state: State, changes: Changes) -> None:
         self.memory.keep(state)
+        if self._required is not None:
+            self._required.look()
         self._told(self, state, changes)
 
 

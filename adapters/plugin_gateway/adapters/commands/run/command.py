@@ -16,7 +16,8 @@ from plugin_gateway.adapters.configuration.reading import kept_of
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
-    from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+    from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue
+    from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.core.ports import Backend
 
 DESCRIPTION = """\
@@ -35,6 +36,8 @@ class StartedBackend(NamedTuple):
     chosen: "ChosenBackend"
     backend: "Backend"
     observations: "ObservationQueue"
+    files: "FilesBox"
+    """What it finds of the files of its driver."""
     has_thread: bool = True
     """Whether it could be started."""
 
@@ -59,13 +62,15 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     _leave_at_once_on_signals()
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
     from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
-    from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue  # noqa: PLC0415
+    from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue  # noqa: PLC0415
 
     claim_limits()
     node = _node_configuration(given, parts)
     decisions = decide_all(given, parts) if node is None else node.decide(given, parts)
     decided = decisions.options
-    started = [start_backend(each, ObservationQueue(), decided, parts) for each in parts.backends(decided.backend)]
+    started = [
+        start_backend(each, ObservationQueue(), FilesBox(), decided, parts) for each in parts.backends(decided.backend)
+    ]
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     talks_to_cluster = decided.kubernetes_events or decided.node_condition or (node and node.follows_label)
@@ -105,18 +110,29 @@ def _node_configuration(given: Mapping[str, GivenFlag], parts: Parts) -> "NodeCo
 
 
 def start_backend(
-    chosen: "ChosenBackend", observations: "ObservationQueue", decided: "Options", parts: Parts
+    chosen: "ChosenBackend", observations: "ObservationQueue", files: "FilesBox", decided: "Options", parts: Parts
 ) -> StartedBackend:
     """Start one backend. What it reports waits in the queue until somebody reads it."""
     backend = parts.make_backend(
         chosen.text, decided.container_driver_root, decided.kernel_log_path, decided.mig_strategy
     )
     backend.decision_time = decided.decision_time
+    backend.want_files(files_wanted(decided, files))
     try:
         backend.start(observations.put)
     except RuntimeError:  # Python raises it if a thread cannot be started
-        return StartedBackend(chosen, backend, observations, has_thread=False)
-    return StartedBackend(chosen, backend, observations)
+        return StartedBackend(chosen, backend, observations, files, has_thread=False)
+    return StartedBackend(chosen, backend, observations, files)
+
+
+def files_wanted(decided: "Options", files: "FilesBox") -> "FilesWanted | None":
+    """Return what a backend is to find of the files of its driver. None if there are no CDI specs."""
+    if not decided.needs_specs:
+        return None
+    from plugin_gateway.core.cdi import FilesWanted  # noqa: PLC0415 - only where asked for
+
+    disabled = tuple(filter(None, decided.cdi_disable_hooks.split(",")))
+    return FilesWanted(decided.driver_root, decided.nvidia_cdi_hook_path, disabled, files.put)
 
 
 def _leave_at_once_on_signals() -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
+from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.reloading import Reloading
@@ -85,7 +86,6 @@ class Daemon:
             )
             for each in started
         ]
-        self._device_word = self._backends[0].device_word
         self._gateway = Gateway(
             backends=[each.watched for each in self._backends],
             registrar=self._registrar,
@@ -93,6 +93,7 @@ class Daemon:
         )
         self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, node)
         self._node = node
+        self._cdi = CdiWriter(self._gateway, self._backends, settings)
         self._pods = Pods(self._gateway, settings, self._may_write, self._read_again)
         self._registrar.before_register = self._pods.before_register
         self._successors: Successors | None = None
@@ -128,8 +129,7 @@ class Daemon:
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._offer_devices(), name="gateway")
-            # Import it before the first fault. Otherwise a fault could be lost if the process is killed soon after it.
-            # And before the first question which devices are preferred, which would wait for it.
+            # Before the first fault, which could be lost otherwise, and the first question what is preferred.
             tasks.create_task(
                 self._import_later(f"{_GATEWAY}.state_file", f"{_GATEWAY}.health_document", _CHOICE), name="import"
             )
@@ -152,6 +152,7 @@ class Daemon:
         """Run the gateway, and tell who stands by for it when its streams have ended and its memory is in the file."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._cdi.run(), name="CDI specs")  # before the first list
                 tasks.create_task(self._gateway.run(), name="gateway")
                 for each in self._backends:
                     tasks.create_task(each.run(), name=f"memory of health, {each.name}")
@@ -176,10 +177,7 @@ class Daemon:
         return WrittenBy(*about(self._settings.node_name), driver, self._registrar.kubelet_agent())
 
     def _keep(self, backend: RunningBackend, state: State, changes: Changes) -> None:
-        """Pass a new state on to the reports, and if all are settled to the service manager.
-
-        Only the devices of the first backend are counted.
-        """
+        """Pass a new state on to the reports, and to the counter if it is of the first backend; say when all settle."""
         self._pods.keep(backend.name, state)
         if self._counter is not None and backend is self._backends[0]:
             self._counter.keep(state)
@@ -189,9 +187,8 @@ class Daemon:
             self._service_manager.say_ready()
 
     async def _count_devices(self) -> None:
-        await self._import_later(
-            f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices", _CONTROL
-        )  # what writes asks it
+        # What writes asks the control socket.
+        await self._import_later(f"{_GATEWAY}.device_counter", f"{_GATEWAY}.known_devices", _CONTROL)
         counter = self._device_counter()
         counter.keep(self._gateway.state)
         await counter.run()
@@ -201,7 +198,7 @@ class Daemon:
         if self._counter is None:
             from plugin_gateway.adapters.gateway.device_counter import DeviceCounter  # noqa: PLC0415 - after the start
 
-            settings, word = self._settings, self._device_word
+            settings, word = self._settings, self._backends[0].device_word
             self._counter = DeviceCounter(
                 settings.state_dir, word, expected_number(settings), self._tell_missing, self._may_write
             )
@@ -234,7 +231,9 @@ class Daemon:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
-        self._reports = await make_reports(self._settings, self._device_word, self._may_write, self._remedies)
+        self._reports = await make_reports(
+            self._settings, self._backends[0].device_word, self._may_write, self._remedies
+        )
         for each in self._backends:
             self._reports.keep(each.watched.state, backend=each.name)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
@@ -282,7 +281,7 @@ class Daemon:
             self._commands.status,
             {each.name: each.driver.is_watching for each in self._backends},
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
-            device_word=self._device_word,
+            device_word=self._backends[0].device_word,
         )
         await serve(listener, pages)
 
@@ -332,6 +331,7 @@ class Daemon:
         apply = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
         for each in self._backends:
             apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
+        self._cdi.follow(settings)
         apply()
         if settings.needs_daemons:
             self._needs_daemons.set()

@@ -1,0 +1,131 @@
+"""Writes CDI specs into the folder in which container runtimes look for them, and looks for others of the same kind.
+
+Runtimes watch the folder, so a spec is written under a name that they do not read, and renamed. If two files of one
+folder have the same device, it resolves to nothing, and no container with it starts. A file of another program is never
+deleted; one with the name of ours is replaced.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from plugin_gateway.adapters.support.unix_files import explain_closed, who_may
+from plugin_gateway.core.cdi import FOLDERS, CdiSpec, file_name
+from plugin_gateway.core.resources.cdi_specs import HostNode
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Longest file of another program that is looked into."""
+_SUFFIXES = (".json", ".yaml")
+"""What runtimes read."""
+_KIND = re.compile(r"""(?:^|[{,])[ \t]*["']?kind["']?\s*:\s*["']?([A-Za-z0-9_./-]+)""", re.MULTILINE)
+"""The kind in a spec, whether JSON or YAML. No parser is needed to compare it."""
+
+
+def write_spec(folder: Path, spec: CdiSpec) -> str:
+    """Write a spec, unless the same one is there. Returns why it cannot be written, for people; empty if it was."""
+    path, data = folder / file_name(spec.kind), spec.encoded()
+    try:
+        _check_folder(folder)
+        if not _has(path, data):
+            _replace(path, data)
+    except OSError as error:
+        return f"{path} cannot be written: {_words(error, folder)}"
+    return ""
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder if it is not there.
+
+    Raises:
+        OSError: it is none, or a link. A runtime can follow a link to another place than this process does.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o755, parents=True)
+    mode = folder.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, f"{folder} is a link; give the folder itself with --cdi-spec-dir")
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is no folder")
+
+
+def _has(path: Path, data: bytes) -> bool:
+    """Whether the file has this content already, and is one that everybody may read."""
+    try:
+        there = path.lstat()
+        return stat.S_ISREG(there.st_mode) and there.st_size == len(data) and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _replace(path: Path, data: bytes) -> None:
+    half_made = path.with_name(f".{path.stem}.{os.getpid()}")
+    try:
+        descriptor = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+        half_made.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            half_made.unlink()
+        raise
+
+
+def _words(error: OSError, folder: Path) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        with contextlib.suppress(OSError):
+            return explain_closed(folder) or f"{error.strerror}; {who_may()}"
+    return error.strerror or str(error)
+
+
+def host_nodes(root: str, paths: Iterable[str]) -> Mapping[str, HostNode | None]:
+    """Return the device nodes that are below the root, as this process sees it, by their paths in a container.
+
+    A file in the place of a node has no numbers.
+    """
+    found: dict[str, HostNode | None] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            there = os.stat(f"{root.rstrip('/')}{path}")  # noqa: PTH116 - the same, without a Path
+            if stat.S_ISCHR(there.st_mode):
+                numbers = os.major(there.st_rdev), os.minor(there.st_rdev)
+                found[path] = HostNode(*numbers, stat.S_IMODE(there.st_mode), there.st_gid)
+            elif not stat.S_ISDIR(there.st_mode):
+                found[path] = None
+    return found
+
+
+def foreign_files(kinds: Iterable[str], own_folder: Path, folders: Sequence[str] = FOLDERS) -> Sequence[str]:
+    """Return the files of other programs that have devices of these kinds. What cannot be read is left out."""
+    wanted, own_folder = frozenset(kinds), _real(own_folder)
+    own = {own_folder / file_name(kind) for kind in wanted}
+    found = []
+    for folder in dict.fromkeys((own_folder, *(_real(Path(each)) for each in folders))):
+        with contextlib.suppress(OSError):
+            others = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path not in own)
+            found += [str(path) for path in others if _kind_of(path) in wanted]
+    return found
+
+
+def _real(folder: Path) -> Path:
+    """Return the folder without links: /var/run is mostly one to /run."""
+    return Path(os.path.realpath(folder))
+
+
+def _kind_of(path: Path) -> str:
+    """Return the kind of the devices in a file. Empty if it says none, or cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            data = os.read(descriptor, MAX_BYTES) if is_file else b""
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return ""
+    found = _KIND.search(data.decode("utf-8", "replace"))
+    return found[1] if found else ""

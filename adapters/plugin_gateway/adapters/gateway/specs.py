@@ -1,0 +1,256 @@
+"""Keeps the CDI specs of the offered devices true, and says which devices are in none.
+
+A container runtime resolves the names that `Allocate` gives when the container starts. So a device is listed as healthy
+only when the spec that has it is in its folder. Specs are written in a thread, because a file system can hang.
+
+The backends find the files of their drivers, each in its own thread, after their first inventory. The resources are
+registered meanwhile. Their first lists are kept back until the specs are written: a list without a healthy device
+would fail the pods that a node starts with.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
+from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.cdi import file_name
+from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.cdi_specs import (
+    ANOTHER_DRIVER,
+    LOOKING,
+    Described,
+    HostDevices,
+    Lack,
+    Source,
+    describe,
+    needed_nodes,
+)
+from plugin_gateway.core.resources.daemons import Wait
+from plugin_gateway.core.resources.policy import AllocationPolicy
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.gateway.gateway import Gateway
+    from plugin_gateway.adapters.gateway.observation_queue import FilesBox
+    from plugin_gateway.adapters.serving.resource import ServedResource
+
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks at device nodes and at the folder. Somebody may have removed or replaced a file."""
+MAX_KEPT_BACK = 10.0
+"""Seconds for which the list of a new resource waits for the specs of its devices."""
+FOLDER_TODO = "see that --cdi-spec-dir is a folder of the host that the gateway may write"
+_PENDING = (LOOKING, ANOTHER_DRIVER)
+_Driver = tuple[str | None, str | None]
+
+
+class SpecSettings(NamedTuple):
+    """What an administrator decided about the specs."""
+
+    policy: AllocationPolicy
+    folder: Path
+    """Where they are written."""
+    dev_root: str
+    """Below which folder this process sees the device nodes."""
+
+
+class _Written(NamedTuple):
+    """What a device in a written spec was described by."""
+
+    nodes: tuple[str, ...]
+    driver: _Driver
+
+
+class _Outcome(NamedTuple):
+    described: Described
+    problems: Mapping[str, str]
+    """Why the spec of a kind cannot be written."""
+    foreign: Sequence[str]
+
+
+class Specs:
+    """The CDI specs of one gateway."""
+
+    def __init__(self, settings: SpecSettings, boxes: "Mapping[str, FilesBox]") -> None:
+        """``boxes`` have what containers need of the driver of each backend."""
+        self.settings = settings
+        self.is_ready = asyncio.Event()
+        """Set while it is known of all devices whether they are in a spec."""
+        self.foreign: Sequence[str] = ()
+        """Files of other programs that have devices of the same kinds."""
+        self.problem = ""
+        """Why a spec cannot be written. Empty if each one was."""
+        self._boxes = boxes
+        self._shown: Mapping[DeviceId, _Written] = {}
+        """The devices of all backends, as they were published last."""
+        self._written: dict[DeviceId, _Written] = {}
+        self._lacking: Mapping[DeviceId, Lack] = {}
+        self._since: dict[DeviceId, float] = {}
+        self._told: Mapping[str, Sequence[DeviceId]] = {}
+        """The devices that were logged as being in no spec, by the reason."""
+        self._changed = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def way(self) -> str:
+        """How the loader of a container finds the libraries, for people. Empty if it is not known."""
+        found = (box.latest.way for box in self._boxes.values() if box.latest is not None)
+        return "; ".join(dict.fromkeys(filter(None, found)))
+
+    def follow(self, settings: SpecSettings) -> None:
+        """Follow other settings. Everything is written anew."""
+        if settings != self.settings:
+            self.settings, self._written, self._lacking = settings, {}, {}
+        self._changed.set()
+
+    def waits(self, states: Mapping[str, State]) -> Mapping[DeviceId, Wait]:
+        """Return the devices that are not given out because they are in no spec.
+
+        ``states`` are those of the backends, by their names.
+        """
+        found: dict[DeviceId, Wait] = {}
+        now, is_ready, shown = time.time(), True, dict[DeviceId, _Written]()
+        for state in states.values():
+            for device in state.devices:
+                shown[device.id] = _Written(device.nodes, _driver_of(state))
+                lack = self._lack_of(device, state)
+                if lack is not None:
+                    is_ready &= lack.reason not in _PENDING
+                    since = self._since.setdefault(device.id, now)
+                    found[device.id] = Wait(lack.reason, since, lack.todo)
+        self._since = {device: since for device, since in self._since.items() if device in found}
+        self._log_lacking(found)
+        if is_ready:
+            self.is_ready.set()
+        else:
+            self.is_ready.clear()
+        if shown != self._shown:
+            self._shown = shown
+            self._changed.set()
+        return found
+
+    def _lack_of(self, device: Device, state: State) -> Lack | None:
+        if state.inventory is None or not state.inventory.recipes[device.kind].cdi_kind:
+            return None
+        driver = _driver_of(state)
+        written = self._written.get(device.id)
+        if written == _Written(device.nodes, driver):
+            return None
+        known = self._lacking.get(device.id)
+        if known is not None:
+            return known
+        return Lack(LOOKING if written is None or written.driver == driver else ANOTHER_DRIVER)
+
+    def keep_back(self, served: "ServedResource") -> None:
+        """Send no list of a new resource until it is known which of its devices are in a spec."""
+        if self._tasks is not None and not self.is_ready.is_set():
+            self._tasks.create_task(served.keep_back(MAX_KEPT_BACK, self.is_ready), name="list before specs")
+
+    async def run(self, gateway: "Gateway") -> None:
+        """Write the specs whenever something changes, until cancelled."""
+        loop = asyncio.get_running_loop()
+        for box in self._boxes.values():
+            box.attach(lambda: loop.call_soon_threadsafe(self._changed.set))
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                while True:
+                    self._changed.clear()
+                    if gateway.specs is self:
+                        await self._write(gateway)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(LOOK_INTERVAL):
+                            await self._changed.wait()
+        finally:
+            self._tasks = None
+            for box in self._boxes.values():
+                box.attach(None)
+
+    async def _write(self, gateway: "Gateway") -> None:
+        """Write what has changed, and publish which devices are in a spec now."""
+        settings = self.settings
+        states = {backend.name: backend.state for backend in gateway.backends}
+        sources = {
+            name: Source(state.inventory, self._boxes[name].latest, _driver_of(state))
+            for name, state in states.items()
+            if state.inventory is not None
+        }
+        paths = needed_nodes(sources.values())
+        present, is_visible = gateway.nodes.present(paths), gateway.nodes.is_visible()
+        known = [path for path in paths if path in present]
+        write = partial(_describe_and_write, settings, list(sources.values()), known, is_visible=is_visible)
+        outcome = await asyncio.to_thread(write)
+        if settings is not self.settings:
+            return
+        described = outcome.described
+        self.problem = "; ".join(each for each in outcome.problems.values() if each)
+        self._note_foreign(outcome.foreign)
+        before, self._written = self._written, {}
+        lacking = dict(described.lacking)
+        for source in sources.values():
+            for device in source.inventory.devices:
+                kind = described.kind_of.get(device.id)
+                if kind is not None and outcome.problems[kind]:
+                    lacking[device.id] = Lack(outcome.problems[kind], FOLDER_TODO)
+                elif kind is not None:
+                    self._written[device.id] = _Written(device.nodes, source.driver)
+        if self._written != before and self._written:
+            self._log_written(settings, described)
+        if self._written != before or lacking != self._lacking:
+            self._lacking = lacking
+            gateway.publish()
+
+    def _log_written(self, settings: SpecSettings, described: Described) -> None:
+        for spec in described.specs:
+            log.info(
+                "CDI spec written",
+                file=str(settings.folder / file_name(spec.kind)),
+                version=spec.version,
+                count=len(spec.devices),
+                way=self.way,
+            )
+
+    def _log_lacking(self, waits: Mapping[DeviceId, Wait]) -> None:
+        """Log which devices are in no spec, and why, if that has changed. What only takes a moment is not logged."""
+        by_reason: dict[str, list[DeviceId]] = {}
+        for device, wait in waits.items():
+            if wait.reason not in _PENDING:
+                by_reason.setdefault(wait.reason, []).append(device)
+        for reason, devices in by_reason.items():
+            if self._told.get(reason) != devices:
+                log.warning(
+                    "devices are in no CDI spec, so they are not given out",
+                    count=len(devices),
+                    devices=devices[:MAX_NAMES],
+                    problem=reason,
+                    hint=waits[devices[0]].todo or None,
+                )
+        self._told = by_reason
+
+    def _note_foreign(self, foreign: Sequence[str]) -> None:
+        """Log the files of other programs, if they are others than before."""
+        if foreign and foreign != self.foreign:
+            log.warning(
+                "other files have CDI devices of this kind; a device in two files of one folder resolves to nothing",
+                files=list(foreign),
+                hint="remove what another device plugin has left, and run only one",
+            )
+        self.foreign = foreign
+
+
+def _describe_and_write(
+    settings: SpecSettings, sources: Sequence[Source], present: Sequence[str], *, is_visible: bool
+) -> _Outcome:
+    """Write the specs. It is called in a thread."""
+    numbers = host_nodes(settings.dev_root, present)
+    host = HostDevices({path: numbers.get(path) for path in present}, is_visible)
+    described = describe(sources, settings.policy, host)
+    problems = {spec.kind: write_spec(settings.folder, spec) for spec in described.specs}
+    return _Outcome(described, problems, foreign_files(problems, settings.folder))
+
+
+def _driver_of(state: State) -> _Driver:
+    return (state.driver.version, state.driver.instance) if state.driver is not None else (None, None)

@@ -1,0 +1,61 @@
+"""What doctor says of CDI specs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from driver.driver import Driver
+from harness.process import run_to_end
+from plugin_gateway.adapters.commands.doctor.cdi_checks import _runtime
+from plugin_gateway.adapters.commands.doctor.findings import Verdict
+
+KIND = "k8s.device-plugin.nvidia.com/gpu"
+FILE = "k8s.device-plugin.nvidia.com-gpu.json"
+
+
+async def shown(driver: Driver, kubelet_dir: Path, folder: Path, strategy: str = "cdi-cri") -> str:
+    flags = (f"--kubelet-dir={kubelet_dir}", f"--driver-root={driver.root}")
+    given = {**driver.environment, "DEVICE_LIST_STRATEGY": strategy, "CDI_SPEC_DIR": str(folder)}
+    return (await run_to_end("doctor", *flags, environment=given))[1]
+
+
+async def test_specs_that_are_there_and_files_of_others_are_said(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cdi"
+    assert f"there is no CDI spec {folder / FILE} here yet" in await shown(driver, kubelet_dir, folder)
+    folder.mkdir()
+    for name in (FILE, "old.json"):
+        (folder / name).write_text(json.dumps({"kind": KIND}))
+    said = await shown(driver, kubelet_dir, folder)
+    assert f"ok    the CDI spec {folder / FILE} is there" in said
+    assert f"mend  other files have CDI devices of the same kind: {folder / 'old.json'}; a device in two" in said
+    assert f"note  CDI specs are written to {folder}\n      -> let the container runtime look there as well" in said
+
+
+async def test_a_folder_that_is_a_link_is_said(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "cdi").symlink_to(tmp_path)
+    said = await shown(driver, kubelet_dir, tmp_path / "cdi")
+    assert f"mend  {tmp_path / 'cdi'} is a link\n      -> give the folder itself" in said
+
+
+async def test_without_cdi_nothing_is_said(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
+    assert str(tmp_path / "cdi") not in await shown(driver, kubelet_dir, tmp_path / "cdi", "envvar")
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (None, Verdict.HINT),
+        ("version = 3\n", Verdict.WELL),
+        ("version = 2\n", Verdict.MEND),
+        ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n', Verdict.WELL),
+        ("version = 3\nenable_cdi = false\n", Verdict.MEND),
+    ],
+)
+def test_a_runtime_that_reads_no_specs_is_said(text: str | None, verdict: Verdict, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    if text is not None:
+        file.write_text(text)
+    assert _runtime(file).verdict is verdict

@@ -1,0 +1,228 @@
+"""A gateway whose containers get their GPUs by CDI, as a process with a kubelet and the stand-in for the driver."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from driver.driver import Driver
+from harness.cdi_schema import checked
+from harness.driver_root import LIBRARIES, put_libraries
+from harness.process import Process, run_to_end, started
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.core.resources.assignment import Health
+
+V, RESOURCE, KIND = "575.57.08", "nvidia.com/gpu", "k8s.device-plugin.nvidia.com/gpu"
+FILE = "k8s.device-plugin.nvidia.com-gpu.json"
+
+
+class Scene:
+    """A gateway with CDI, and what it did."""
+
+    def __init__(self, driver: Driver, kubelet: FakeKubelet, folder: Path, process: Process) -> None:
+        self.driver = driver
+        self.kubelet = kubelet
+        self.folder = folder
+        self.process = process
+
+    @property
+    def health(self) -> list[str]:
+        return list(self.kubelet.devices(RESOURCE).values()) if RESOURCE in self.kubelet.resources else []
+
+    def spec(self) -> Any:
+        return checked((self.folder / FILE).read_bytes())
+
+    async def wait_for_health(self, *health: Health) -> None:
+        wanted = [each.value for each in health]
+        await self.kubelet.wait_for(lambda: self.health == wanted, timeout=15, what=f"{wanted}, {self.health}")
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[Driver]:
+    with contextlib.closing(Driver(tmp_path, gpus=2)) as made:
+        put_libraries(made.root, V)
+        yield made
+
+
+@asynccontextmanager
+async def running(
+    driver: Driver,
+    kubelet_dir: Path,
+    folder: Path,
+    *flags: str,
+    strategies: str = "cdi-cri",
+    kubelet: str = "1.37",
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Scene]:
+    arguments = (
+        f"--kubelet-dir={kubelet_dir}",
+        f"--driver-root={driver.root}",
+        f"--cdi-spec-dir={folder}",
+        f"--device-list-strategy={strategies}",
+        *flags,
+    )
+    given = {**driver.environment, **(environment or {})}
+    async with (
+        FakeKubelet(kubelet_dir, release(kubelet)) as played,
+        started(*arguments, environment=given) as process,
+    ):
+        yield Scene(driver, played, folder, process)
+
+
+HEALTHY, UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY
+
+
+async def test_the_spec_is_there_before_the_devices_are_listed(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    async with running(driver, kubelet_dir, tmp_path / "cdi") as scene:
+        await scene.kubelet.wait_for(lambda: bool(scene.health), timeout=15, what="a list")
+        assert scene.health == [HEALTHY.value, HEALTHY.value], "the first list is kept back until the spec is written"
+        document = scene.spec()
+        ids = sorted(scene.kubelet.devices(RESOURCE))
+        assert (document["kind"], [each["name"] for each in document["devices"]]) == (KIND, ids)
+        assert f"{driver.root}/{LIBRARIES}/libcuda.so.{V}" in [
+            each["hostPath"] for each in document["containerEdits"]["mounts"]
+        ]
+        assert "NVIDIA_VISIBLE_DEVICES=void" in document["containerEdits"]["env"]
+        container = await scene.kubelet.allocate(RESOURCE, pod="pod", ids=ids)
+        assert (container.answer.cdi_devices, container.environment, container.device_nodes) == (
+            tuple(f"{KIND}={each}" for each in ids),
+            {},
+            {},
+        )
+        assert [path.name for path in scene.folder.iterdir()] == [FILE], "no other file is left"
+
+
+async def test_a_folder_that_cannot_be_written_is_named_and_tried_again(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cdi"
+    folder.symlink_to(tmp_path)
+    async with running(driver, kubelet_dir, folder) as scene:
+        await scene.wait_for_health(UNHEALTHY, UNHEALTHY)
+        line = await scene.process.wait_for_event("devices are in no CDI spec, so they are not given out")
+        assert "is a link" in line["problem"]
+        folder.unlink()
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        assert scene.spec()
+
+
+async def test_without_libraries_devices_are_unhealthy_until_they_are_installed(
+    kubelet_dir: Path, tmp_path: Path
+) -> None:
+    with contextlib.closing(Driver(tmp_path, gpus=1)) as bare:
+        async with running(bare, kubelet_dir, tmp_path / "cdi") as scene:
+            await scene.wait_for_health(UNHEALTHY)
+            line = await scene.process.wait_for_event("devices are in no CDI spec, so they are not given out")
+            assert f"libcuda.so.{V} is in none of" in line["problem"]
+            assert not (tmp_path / "cdi" / FILE).exists()
+            put_libraries(bare.root, V)
+            await scene.wait_for_health(HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "strategies", "is_told"),
+    [
+        ("1.37", "cdi-cri", True),
+        ("1.29", "cdi-cri", True),
+        ("1.28", "cdi-cri", False),
+        ("1.28", "cdi-annotations,cdi-cri", True),
+        ("1.10.13", "cdi-annotations", True),
+        ("1.9.11", "cdi-annotations,cdi-cri", False),
+        ("1.8.15", "cdi-cri", False),
+    ],
+)
+async def test_a_kubelet_that_cannot_pass_names_on_gets_nodes_and_the_variable(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path, kubelet: str, strategies: str, is_told: bool
+) -> None:
+    async with running(driver, kubelet_dir, tmp_path / "cdi", strategies=strategies, kubelet=kubelet) as scene:
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        (first, _) = scene.kubelet.devices(RESOURCE)
+        container = await scene.kubelet.allocate(RESOURCE, pod="pod", ids=[first])
+        named = f"{KIND}={first}" in (*container.answer.cdi_devices, *container.answer.annotations.values())
+        assert named == is_told
+        assert dict(container.environment) == ({} if is_told else {"NVIDIA_VISIBLE_DEVICES": first})
+        assert bool(container.device_nodes) != is_told
+        told = [each for each in scene.process.lines if each["event"].startswith("containers get device nodes and")]
+        assert len(told) == (0 if is_told else 1)
+
+
+@pytest.mark.parametrize("kubelet", ["1.37", "1.28"])
+async def test_a_recording_plays_again_without_a_difference(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path, kubelet: str
+) -> None:
+    flags = (f"--record={tmp_path / 'recording'}",)
+    async with running(driver, kubelet_dir, tmp_path / "cdi", *flags, kubelet=kubelet) as scene:
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        await scene.kubelet.allocate(RESOURCE, 1, pod="pod")
+    status, said, _ = await run_to_end("replay", str(tmp_path / "recording"))
+    assert status == 0, said
+
+
+async def test_status_says_how_containers_find_the_driver(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
+    async with running(driver, kubelet_dir, tmp_path / "cdi", kubelet="1.28") as scene:
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        await scene.process.wait_for_control()
+        _, said, _ = await run_to_end("status")
+        assert f"CDI specs in {tmp_path / 'cdi'}: without hooks, libraries lie where the loader of a container" in said
+        assert (
+            "containers get device nodes and the variable instead of CDI devices: this kubelet (v1beta1, grpc" in said
+        )
+
+
+async def test_a_file_of_another_program_is_named_and_left_alone(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cdi"
+    folder.mkdir()
+    foreign = folder / "old plugin.yaml"
+    foreign.write_text(f"cdiVersion: 0.5.0\nkind: {KIND}\ndevices: []\n")
+    (folder / "other.json").write_text(json.dumps({"kind": "nvidia.com/gpu"}))
+    (folder / FILE).write_text("what lay here before")
+    async with running(driver, kubelet_dir, folder) as scene:
+        line = await scene.process.wait_for_event(
+            "other files have CDI devices of this kind; a device in two files of one folder resolves to nothing"
+        )
+        assert line["files"] == [str(foreign)]
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        assert scene.spec()
+        assert foreign.exists()
+
+
+async def test_the_strategy_can_change_while_the_gateway_runs(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+
+    def write(strategy: str) -> None:
+        file.write_text(f"version: v1\nflags: {{plugin: {{deviceListStrategy: {strategy}}}}}\n")
+
+    write("envvar")
+    environment = {"DEVICE_LIST_STRATEGY": ""}
+    arguments = (f"--kubelet-dir={kubelet_dir}", f"--driver-root={driver.root}", f"--cdi-spec-dir={tmp_path / 'cdi'}")
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        given = {**driver.environment, **environment}
+        async with started(*arguments, f"--config-file={file}", environment=given) as process:
+            scene = Scene(driver, kubelet, tmp_path / "cdi", process)
+            await scene.wait_for_health(HEALTHY, HEALTHY)
+            assert not scene.folder.exists()
+            write("[cdi-annotations, cdi-cri]")
+            os.kill(process.pid, signal.SIGHUP)
+            await process.wait_for_event("configuration changed")
+            await process.wait_for_event("CDI spec written")
+            await scene.wait_for_health(HEALTHY, HEALTHY)
+            (first, _) = scene.kubelet.devices(RESOURCE)
+            container = await kubelet.allocate(RESOURCE, pod="pod", ids=[first])
+            assert container.answer.cdi_devices == (f"{KIND}={first}",)
+            write("envvar")
+            os.kill(process.pid, signal.SIGHUP)
+            await process.wait_for_event("configuration changed", times=2)
+            container = await kubelet.allocate(RESOURCE, pod="other", ids=[first])
+            assert container.environment == {"NVIDIA_VISIBLE_DEVICES": first}

@@ -1,0 +1,92 @@
+"""What NVIDIA's device plugin 0.20.0 was seen to give to containers, and what this gateway gives them.
+
+seen/container.json has the cases, in the form of seen/time-slicing.json; ``nodes`` are further device nodes. The
+answers are the same, but for the differences that are listed with their reason.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .seen_cases import Difference, Player, Seen, cases, comparable, playing, refused
+
+CASES = cases("container.json")
+SEEN = {case["name"]: case["seen"] for case in CASES}
+PLAIN = SEEN["container/plain"]
+VISIBLE = "NVIDIA_VISIBLE_DEVICES"
+FOUR = [[f"<gpu{index}>", "Healthy"] for index in range(4)]
+
+DIFFERENCES = {
+    "container/plain": Difference(
+        "a container without GPUs gets nothing, and no empty variable",
+        {
+            **PLAIN,
+            "steps": [[{"envs": {}}] if answer == [{"envs": {VISIBLE: ""}}] else answer for answer in PLAIN["steps"]],
+        },
+    ),
+    "container/imex-required-missing": Difference(
+        "the GPUs are listed as unhealthy, with the reason, until the channel is there; the process does not end",
+        {
+            "outcome": "serves",
+            "resources": {"nvidia.com/gpu": [[device, "Unhealthy"] for device, _ in FOUR]},
+            "steps": [{"error": "the devices are unhealthy"}],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+async def test_the_answers_are_those_that_were_seen_or_a_listed_difference(
+    case: Seen, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    seen = DIFFERENCES[case["name"]].seen if case["name"] in DIFFERENCES else case["seen"]
+    if seen["outcome"] == "refuses":
+        await refused(case, kubelet_dir, tmp_path)
+        return
+    async with playing(case, kubelet_dir, tmp_path) as player:
+        await follows(player, case, json.loads(player.plain(json.dumps(seen))))
+
+
+async def follows(player: Player, case: Seen, expected: Seen) -> None:
+    assert await player.first_lists(list(expected["resources"])) == expected["resources"]
+    for step, answer in zip(case["steps"], expected["steps"], strict=True):
+        assert comparable(await player.play(step)) == comparable(answer), step
+
+
+EVERYTHING = {
+    "name": "everything",
+    "gpus": 2,
+    "config": """\
+version: v1
+flags:
+  gdrcopyEnabled: true
+  gdsEnabled: true
+  mofedEnabled: true
+  plugin: {passDeviceSpecs: true, deviceListStrategy: [volume-mounts, envvar]}
+imex: {channelIDs: [0], required: true}
+""",
+    "nodes": ["gdrdrv", "nvidia-fs0", "nvidia-fs1", "infiniband/uverbs0", "infiniband/rdma_cm",
+              "nvidia-caps-imex-channels/channel0"],
+}  # fmt: skip
+
+
+async def test_the_nodes_of_what_is_given_besides_are_given_where_they_are(kubelet_dir: Path, tmp_path: Path) -> None:
+    async with playing(EVERYTHING, kubelet_dir, tmp_path) as player:
+        await player.first_lists(["nvidia.com/gpu"])
+        answer: Any = (await player.play(["allocate", "nvidia.com/gpu", ["<g1>"]]))[0]
+    assert answer["envs"] == {
+        VISIBLE: "/var/run/nvidia-container-devices", "NVIDIA_GDRCOPY": "enabled", "NVIDIA_GDS": "enabled",
+        "NVIDIA_MOFED": "enabled", "NVIDIA_IMEX_CHANNELS": "0",
+    }  # fmt: skip
+    names = ["nvidia1", "nvidiactl", "nvidia-uvm", *EVERYTHING["nodes"]]  # type: ignore[misc]
+    assert {f"/dev/{name}" for name in names} <= {path for (path,) in answer["devices"]}
+    assert [mount[1].rpartition("devices/")[2] for mount in answer["mounts"]] == [player.plain("<g1>"), "imex/0"]
+
+
+def test_every_difference_is_about_a_case_and_a_real_one() -> None:
+    for name, difference in DIFFERENCES.items():
+        theirs = {each: SEEN[name].get(each) for each in difference.seen}
+        assert theirs != difference.seen, name
+        assert difference.reason

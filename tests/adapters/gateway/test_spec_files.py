@@ -1,0 +1,83 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
+from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec
+from plugin_gateway.core.resources.cdi_specs import HostNode
+
+KIND, NAME = "k8s.example.com/card", "k8s.example.com-card.json"
+SPEC = CdiSpec(KIND, (CdiDevice("one", CdiEdits(nodes=(CdiNode("/dev/one"),))),))
+
+
+def test_a_spec_replaces_what_lies_there_and_leaves_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "there yet"
+    assert write_spec(folder, SPEC) == ""
+    path = folder / NAME
+    assert (path.read_bytes(), path.stat().st_mode & 0o777, list(folder.iterdir())) == (SPEC.encoded(), 0o644, [path])
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    assert write_spec(folder, SPEC) == ""
+    assert (path.is_symlink(), (tmp_path / "elsewhere").exists()) == (False, False)
+
+
+def test_a_spec_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    write_spec(tmp_path, SPEC)
+    before = (tmp_path / NAME).stat()
+    write_spec(tmp_path, SPEC)
+    assert (tmp_path / NAME).stat().st_ino == before.st_ino
+
+
+def test_a_folder_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert "is a link" in write_spec(tmp_path / "link", SPEC)
+    (tmp_path / "file").write_text("")
+    assert "is no folder" in write_spec(tmp_path / "file", SPEC)
+    assert "Not a directory" in write_spec(tmp_path / "file" / "below", SPEC)
+    (tmp_path / NAME).mkdir()
+    assert f"{tmp_path / NAME} cannot be written: " in write_spec(tmp_path, SPEC)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_device_nodes_have_their_numbers_and_files_in_their_place_have_none(tmp_path: Path) -> None:
+    found = host_nodes("/", ["/dev/null", "/dev/none", "/dev"])
+    assert found.keys() == {"/dev/null"}
+    null = found["/dev/null"]
+    assert isinstance(null, HostNode)
+    assert (null.major, null.minor, null.mode) == (1, 3, 0o666)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/card").touch()
+    assert host_nodes(str(tmp_path), ["/dev/card"]) == {"/dev/card": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_found"),
+    [
+        ("a.json", json.dumps({"cdiVersion": "0.5.0", "kind": KIND}), True),
+        ("a.json", json.dumps({"kind": KIND}, indent=2), True),
+        ("a.yaml", f"cdiVersion: 0.5.0\nkind: {KIND}\n", True),
+        ("a.yaml", f'"kind" : "{KIND}"\n', True),
+        ("a.json", json.dumps({"kind": f"{KIND}s"}), False),
+        ("a.txt", json.dumps({"kind": KIND}), False),
+        ("a.json", "no spec", False),
+        (NAME, json.dumps({"kind": KIND}), False),
+    ],
+)
+def test_files_of_others_with_the_same_kind_are_found(tmp_path: Path, name: str, text: str, is_found: bool) -> None:
+    own, other = tmp_path / "own", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    (own / name).write_text(text)
+    os.mkfifo(own / "pipe.json")
+    (own / "folder.json").mkdir()
+    (tmp_path / "link").symlink_to(own)
+    found = foreign_files([KIND], tmp_path / "link", [str(own), str(other), str(tmp_path / "none")])
+    assert found == ([str(own / name)] if is_found else [])
+
+
+def test_a_file_with_our_name_in_the_other_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / NAME).write_bytes(SPEC.encoded())
+    assert foreign_files([KIND], tmp_path / "own", [str(tmp_path)]) == [str(tmp_path / NAME)]
