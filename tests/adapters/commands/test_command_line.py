@@ -77,7 +77,8 @@ def assert_one_line(ended: Ended, message: str) -> None:
         (["run", "--log-level=loud", "--log-level=info"],
          "--log-level: 'loud', allowed are debug, info, warning, error"),
         (["run", "--device-discovery-strategy=tegra", "--device-discovery-strategy=auto"],
-         "--device-discovery-strategy: 'tegra' is not supported by plugin-gateway, allowed is auto or nvml"),
+         ("--device-discovery-strategy: 'tegra' is not supported by plugin-gateway, allowed is auto or nvml: "
+          "GPUs are found through NVML")),
         (["run", "--gds-enabled=maybe", "--gds-enabled=false"],
          "--gds-enabled: 'maybe', allowed are true and false"),
         (["run", "--device-list-strategy=envvar", "--device-list-strategy=cdi"],

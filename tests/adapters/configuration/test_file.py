@@ -271,7 +271,7 @@ def test_a_file_that_is_not_yaml(text: str | bytes, said: str, read: Read, confi
         ("version: v1\n? {}\n: x", "2:3: a key has 100000 characters, allowed are 4096"),
         (
             "version: v1\nflags: {gfd: {}}",
-            "2:9: flags.gfd: '" + 80 * "x" + "'... is not supported by plugin-gateway; take it out",
+            "2:9: flags.gfd: '" + 80 * "x" + f"'... is not supported by plugin-gateway; take it out: {NO_LABELS}",
         ),
     ],
 )

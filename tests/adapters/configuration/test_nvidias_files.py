@@ -67,7 +67,7 @@ def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> No
         ("flags: {gfd: &all {a: *all}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
         (
             "flags: {useNodeFeatureAPI: yes}",
-            "flags.useNodeFeatureAPI: 'yes' is not supported by plugin-gateway, allowed is false",
+            f"flags.useNodeFeatureAPI: 'yes' is not supported by plugin-gateway, allowed is false: {NO_LABELS}",
         ),
     ],
 )

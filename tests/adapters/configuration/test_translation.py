@@ -66,7 +66,8 @@ def complaint(text: str) -> str:
     [
         ("", {}, ()),
         ("version: v1\nflags: {migStrategy: mixed, plugin: {passDeviceSpecs: true, deviceListStrategy: [envvar]}}",
-         {"flags": {"migStrategy": "mixed", "plugin": {"passDeviceSpecs": True}}}, ()),
+         {"flags": {"migStrategy": "mixed", "plugin": {"passDeviceSpecs": True, "deviceListStrategy": "envvar"}}},
+         ()),
         ("Flags: {migstrategy: single}", {"flags": {"migStrategy": "single"}}, ()),
         ("sharing: {timeSlicing: {renameByDefault: yes, resources: [{name: gpu, replicas: 4, rename: a, devices: 1}]}}",
          {"sharing": {"timeSlicing": {"renameByDefault": True,
@@ -120,6 +121,7 @@ USER-SUPPLIED VALUES:
 migStrategy: mixed
 compatWithCPUManager: true
 deviceListStrategy: volume-mounts
+deviceDiscoveryStrategy: tegra
 nodeSelector: {gpu: "yes"}
 devicePlugin: {enableHostNetwork: true}
 gfd: {enabled: true, noTimestamp: true}
@@ -130,7 +132,7 @@ config:
     shared: |
       version: v1
       sharing: {mps: {resources: [{name: gpu, replicas: 4, rename: a}]}}
-      flags: {gdsEnabled: true}
+      flags: {deviceDiscoveryStrategy: tegra}
     other: "version: v1"
 surprise: 1
 """
@@ -141,6 +143,7 @@ def test_values_of_nvidias_chart_become_values_of_this_one_or_are_named() -> Non
     assert found.document == {
         "migStrategy": "mixed",
         "compatWithCPUManager": True,
+        "deviceListStrategy": "volume-mounts",
         "nodeSelector": {"gpu": "yes"},
         "hostNetwork": True,
         "config": {
@@ -157,14 +160,14 @@ def test_values_of_nvidias_chart_become_values_of_this_one_or_are_named() -> Non
     }
     jsonschema.validate(found.document, SCHEMA)
     assert [each.partition(": ")[0] + ": " + each.split(": ")[1].split(" ")[0] for each in found.left_out] == [
-        "f:17:1: surprise",
+        "f:18:1: surprise",
         "f, config.map.shared:2:29: sharing.mps.resources.rename",
     ]
     assert [each.partition(" is ")[0] for each in found.lost] == [
-        "f:4:1: deviceListStrategy: 'volume-mounts'",
-        "f:7:7: gfd.enabled: 'true'",
-        "f:8:9: image.tag: 'v0.14.5'",
-        "f, config.map.shared:3:9: flags.gdsEnabled: 'true'",
+        "f:5:1: deviceDiscoveryStrategy: 'tegra'",
+        "f:8:7: gfd.enabled: 'true'",
+        "f:9:9: image.tag: 'v0.14.5'",
+        "f, config.map.shared:3:9: flags.deviceDiscoveryStrategy: 'tegra'",
     ]
 
 
@@ -182,7 +185,7 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "n"},
-        "data": {"a": "flags: {migStrategy: mixed, gdsEnabled: true}", "b": "surprise: 1"},
+        "data": {"a": "flags: {migStrategy: mixed, useNodeFeatureAPI: true}", "b": "surprise: 1"},
     }
     found = translated(yaml.safe_dump(manifest))
     written = yaml.safe_load(text_of(found.document))

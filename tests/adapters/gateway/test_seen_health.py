@@ -62,9 +62,6 @@ DIFFERENCES = {
     "node/driver-not-loaded": Difference(
         "the gateway waits for the driver, and says so; with --fail-on-init-error it ends", outcome="idle"
     ),
-    "config/no-version": Difference(
-        "the version of a file says what its keys mean, so it may not be missing", "refuses"
-    ),
 }
 
 

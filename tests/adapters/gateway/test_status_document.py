@@ -79,7 +79,9 @@ def test_a_status_without_a_version_is_read_and_written_in_the_form_of_today() -
     rules = [{**rule, "rule": None} for rule in OLDER["in_force"]["resources"]]
     assert document["in_force"] == {**OLDER["in_force"], "resources": rules}
     assert document["device_count"] == {**OLDER["device_count"], "lost_with": None}
-    same = OLDER.keys() - {"devices", "absent", "gateway", "driver", "device_count", "in_force", "rejected"}
+    assert document["resources"] == [{**each, "fallback": None} for each in OLDER["resources"]]
+    changed = {"devices", "absent", "gateway", "driver", "device_count", "in_force", "rejected", "resources"}
+    same = OLDER.keys() - changed
     assert {name: document[name] for name in same} == {name: OLDER[name] for name in same}
 
 
