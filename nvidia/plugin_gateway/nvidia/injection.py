@@ -19,14 +19,6 @@ from plugin_gateway.nvidia.driver_root import DriverRoot, Found
 from plugin_gateway.nvidia.naming import GPU, VISIBILITY_VARIABLE
 
 EVERY_HOOK = "all"
-HOOKS = (
-    "create-symlinks",
-    "enable-cuda-compat",
-    "update-ldcache",
-    "disable-device-node-modification",
-    "update-application-profile",
-)
-"""The hooks that are used, as NVIDIA's programs name them."""
 _NEEDED_HOOKS = {"create-symlinks", "update-ldcache"}
 """Without these, the loader of the container finds no library."""
 CTK = "nvidia-ctk"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
@@ -11,7 +12,7 @@ def test_nothing_is_asked_for_by_default(read: Read) -> None:
     settings = read()
     assert not settings.needs_specs
     assert (str(settings.cdi_spec_dir), settings.cdi_annotation_prefix) == ("/var/run/cdi", "cdi.k8s.io/")
-    assert (settings.nvidia_cdi_hook_path, settings.cdi_disable_hooks) == ("", "")
+    assert (settings.nvidia_cdi_hook_path, settings.cdi_disable_hooks) == ("", ())
 
 
 def test_what_the_gpu_operator_sets_is_taken(read: Read) -> None:
@@ -33,8 +34,12 @@ def test_the_older_names_of_the_hook_are_taken(read: Read) -> None:
     assert read((), {}, "version: v1\nflags: {plugin: {nvidiaCTKPath: /c}}").nvidia_cdi_hook_path == "/c"
 
 
+def test_the_hook_is_a_file_and_no_folder() -> None:
+    assert Options.nvidia_cdi_hook_path.kind.metavar == "FILE"
+
+
 def test_hooks_are_named_with_commas(read: Read) -> None:
-    assert read(["--cdi-disable-hooks=all, chmod"]).cdi_disable_hooks == "all,chmod"
+    assert read(["--cdi-disable-hooks=all, chmod"]).cdi_disable_hooks == ("all", "chmod")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.configuration.config_folder import Chosen, choose_file, find_folder_version
+from plugin_gateway.adapters.configuration.kinds import Words
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import decide
@@ -33,10 +34,10 @@ def folder_of(folder: Path, *names: str) -> Path:
     return folder
 
 
-def options_for(folder: Path, **others: str) -> Options:
+def options_for(folder: Path, **others: object) -> Options:
     decided: dict[str, object] = {
         "config_dir": str(folder), "config_name": "", "config_label": LABEL, "config_default": "",
-        "config_fallback_strategies": "named,single", "node_name": "n1",
+        "config_fallback_strategies": Words(("named", "single")), "node_name": "n1",
     }  # fmt: skip
     return Options(decided | others)
 
@@ -51,13 +52,19 @@ def options_for(folder: Path, **others: str) -> Options:
         (["a", "b"], "", {"config_default": "a"}, "a", "--config-default"),
         (["a", "default"], None, {}, "default", "fallback strategy named"),
         (["a"], None, {}, "a", "fallback strategy single"),
-        (["a"], None, {"config_fallback_strategies": "empty,single"}, None, "fallback strategy empty"),
-        (["a", "b"], None, {"config_fallback_strategies": "named,single,empty"}, None, "fallback strategy empty"),
+        (["a"], None, {"config_fallback_strategies": Words(("empty", "single"))}, None, "fallback strategy empty"),
+        (
+            ["a", "b"],
+            None,
+            {"config_fallback_strategies": Words(("named", "single", "empty"))},
+            None,
+            "fallback strategy empty",
+        ),
         (["a"], "a", {"config_label": "example.com/c"}, "a", "label example.com/c"),
     ],
 )
 def test_name_beats_label_beats_default_beats_fallback(
-    names: Sequence[str], label: str | None, others: Mapping[str, str], name: str | None, source: str, tmp_path: Path
+    names: Sequence[str], label: str | None, others: Mapping[str, object], name: str | None, source: str, tmp_path: Path
 ) -> None:
     folder = folder_of(tmp_path / "configs", *names)
     expected = Chosen(folder / name if name else None, source)
@@ -72,15 +79,20 @@ def test_name_beats_label_beats_default_beats_fallback(
         (["a"], "../configs/a", {}, f"label {LABEL}: '../configs/a' is no file of {{}}, allowed are a"),
         (["default"], None, {"config_default": "c"}, "--config-default: 'c' is no file of {}, allowed are default"),
         (["a"], "a", {"config_name": "c"}, "--config-name: 'c' is no file of {}, allowed are a"),
-        ([], None, {"config_fallback_strategies": "empty"}, "--config-dir {}: it has no file, allowed are folders"),
+        (
+            [],
+            None,
+            {"config_fallback_strategies": Words(("empty",))},
+            "--config-dir {}: it has no file, allowed are folders",
+        ),
         (["a", "b"], None, {}, "the fallback strategies named,single do not either, of a, b"),
-        (["a"], None, {"config_fallback_strategies": ""}, "the fallback strategies (none) do not either, of a"),
+        (["a"], None, {"config_fallback_strategies": Words()}, "the fallback strategies (none) do not either, of a"),
         (["a"], None, {"node_name": ""}, "--node-name is needed with --config-dir"),
         (list("abcdefghijklmnopqrstuvwx"), "z", {}, "q, r, s, t and 4 more"),
     ],
 )
 def test_what_is_not_there_is_said_with_all_that_is(
-    names: Sequence[str], label: str | None, others: Mapping[str, str], problem: str, tmp_path: Path
+    names: Sequence[str], label: str | None, others: Mapping[str, object], problem: str, tmp_path: Path
 ) -> None:
     folder = folder_of(tmp_path / "configs", *names)
     with pytest.raises(InvalidValueError) as raised:
@@ -141,7 +153,7 @@ def test_the_variables_of_nvidias_config_manager_mean_the_same(tmp_path: Path) -
         NODE_LABEL="example.com/c",
     )  # fmt: skip
     assert (settings.mig_strategy, settings.config_label) == ("mixed", "example.com/c")
-    assert settings.config_fallback_strategies == "named,single"
+    assert settings.config_fallback_strategies == ("named", "single")
 
 
 def test_a_folder_and_a_file_are_one_too_many(tmp_path: Path, read: Read) -> None:
@@ -157,7 +169,7 @@ def test_a_folder_and_a_file_are_one_too_many(tmp_path: Path, read: Read) -> Non
         ("--config-default=..data", "'..data', allowed are names of files"),
         ("--config-label=a/", "'a/', allowed are keys of labels, such as nvidia.com/device-plugin.config"),
         ("--config-label=", "'', allowed are keys of labels"),
-        ("--fallback-strategies=named,best", "'best', allowed are named, single, empty with commas between them"),
+        ("--fallback-strategies=named,best", "'best', allowed are named, single, empty"),
     ],
 )
 def test_other_values_are_refused(flag: str, allowed: str, read: Read) -> None:

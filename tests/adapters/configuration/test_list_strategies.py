@@ -3,7 +3,8 @@
 import pytest
 
 from plugin_gateway.adapters.commands.run.settings_in_words import as_text
-from plugin_gateway.adapters.configuration.option import GivenFlag
+from plugin_gateway.adapters.configuration.option import GivenFlag, Option
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import kept_of
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.policy import ListStrategy
@@ -11,7 +12,6 @@ from plugin_gateway.core.resources.policy import ListStrategy
 from .conftest import OPTIONS, Read
 
 BOTH = frozenset({ListStrategy.ENVVAR, ListStrategy.VOLUME_MOUNTS})
-STRATEGIES = next(option for option in OPTIONS if option.name == "device_list_strategy")
 
 
 def written(section: str) -> str:
@@ -36,10 +36,22 @@ def test_the_file_can_have_a_list_of_strategies(read: Read) -> None:
     assert settings.device_list_strategy == BOTH
 
 
-def test_a_flag_that_is_given_again_adds_a_strategy_as_with_nvidias_plugin() -> None:
-    first = GivenFlag("--device-list-strategy", "envvar")
-    both = GivenFlag("--device-list-strategy", "volume-mounts", first)
-    assert kept_of(STRATEGIES, {"device_list_strategy": both}, {}) == BOTH
+@pytest.mark.parametrize(
+    ("option", "first", "second"),
+    [
+        (Options.device_list_strategy, "envvar", "volume-mounts"),
+        (Options.cdi_disable_hooks, "update-ldcache", "chmod"),
+        (Options.config_fallback_strategies, "named", "empty"),
+        (Options.disabled_healthchecks, "31", "43"),
+    ],
+    ids=lambda each: each.name if isinstance(each, Option) else each,
+)
+def test_a_flag_that_is_given_again_adds_a_value_as_with_nvidias_plugin(
+    option: Option[object], first: str, second: str
+) -> None:
+    again = GivenFlag(option.flags[0], second, GivenFlag(option.flags[0], first))
+    both = GivenFlag(option.flags[0], f"{first},{second}")
+    assert kept_of(option, {option.name: again}, {}) == kept_of(option, {option.name: both}, {})
 
 
 @pytest.mark.parametrize(

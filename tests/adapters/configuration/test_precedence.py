@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from plugin_gateway.adapters.configuration.health_options import PolicyOptions
 from plugin_gateway.adapters.configuration.kinds import ListenAddress, word_of
 from plugin_gateway.adapters.configuration.option import Option, options_of
-from plugin_gateway.adapters.configuration.options import Options, PolicyOptions, run_options
+from plugin_gateway.adapters.configuration.options import Options, run_options
 from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.core.errors import InvalidValueError

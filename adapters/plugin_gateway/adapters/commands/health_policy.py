@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Catalog, Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_all, given_flags, options
-from plugin_gateway.adapters.configuration.kinds import XID, range_name
+from plugin_gateway.adapters.configuration.health_options import XID, PolicyOptions, range_name
 from plugin_gateway.adapters.configuration.option import options_of
-from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.settings import make_settings
 from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, terminal_width
 from plugin_gateway.core.health.policy import (

@@ -115,7 +115,7 @@ def _check_is_there(name: str, source: str, folder: Path, names: Sequence[str]) 
 
 def _fall_back(folder: Path, options: Options, names: Sequence[str]) -> Chosen:
     strategies = options.config_fallback_strategies
-    for strategy in strategies.split(","):
+    for strategy in strategies:
         source = f"fallback strategy {strategy}"
         if strategy == NAMED and DEFAULT_NAME in names:
             return Chosen(folder / DEFAULT_NAME, source)
@@ -125,7 +125,7 @@ def _fall_back(folder: Path, options: Options, names: Sequence[str]) -> Chosen:
             return Chosen(None, source)
     raise InvalidValueError(
         f"no label {options.config_label} and no --config-default choose a file of {folder}, and the fallback "
-        f"strategies {strategies or '(none)'} do not either, of {_listed(names)}"
+        f"strategies {str(strategies) or '(none)'} do not either, of {_listed(names)}"
     )
 
 

@@ -1,7 +1,33 @@
-"""The options about what containers get besides GPUs. `options` has all others."""
+"""The options about what containers get besides GPUs. They are part of the table of options."""
 
-from plugin_gateway.adapters.configuration.kinds import CHANNELS, SWITCH
+from plugin_gateway.adapters.configuration.kinds import SWITCH, kind
 from plugin_gateway.adapters.configuration.option import Option, Values
+from plugin_gateway.core.errors import InvalidValueError
+
+NO_CHANNEL, CHANNEL = "[]", "0"
+"""The two values of `CHANNELS`."""
+
+
+def parse_channels(text: str) -> str:
+    """Return ``0`` for the channel 0, and ``[]`` for none. NVIDIA's device plugin knows no other channel either."""
+    if (words := text.strip(" ")) in ("", NO_CHANNEL):
+        return NO_CHANNEL
+    if words != CHANNEL:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")
+    return words
+
+
+CHANNELS = kind(
+    parse_channels,
+    f"{CHANNEL}|{NO_CHANNEL}",
+    {
+        "type": ["string", "integer", "array"],
+        "pattern": r"^ *(0|\[\])? *$",
+        "not": {"type": "integer", "not": {"enum": [0]}},
+        "items": {"enum": [0, CHANNEL]},
+        "maxItems": 1,
+    },
+)
 
 
 class ExtraOptions(Values, heading="what containers get besides GPUs"):

@@ -3,7 +3,7 @@
 The flags and variables that stand second are those of NVIDIA's config-manager, which the gateway makes needless.
 """
 
-from plugin_gateway.adapters.configuration.kinds import FOLDER, MAX_NODE_NAME_LENGTH, kind
+from plugin_gateway.adapters.configuration.kinds import FOLDER, MAX_NODE_NAME_LENGTH, kind, list_of
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -32,15 +32,6 @@ def parse_label(text: str) -> str:
     if not is_name or not is_prefix:
         raise InvalidValueError(f"{text[:80]!r}, allowed are keys of labels, such as {LABEL}")
     return text
-
-
-def parse_strategies(text: str) -> str:
-    """Return the names of fallback strategies, with commas between them; an empty text is allowed."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    wrong = [word for word in words if word not in _STRATEGIES]
-    if wrong:
-        raise InvalidValueError(f"{wrong[0][:80]!r}, allowed are {', '.join(_STRATEGIES)} with commas between them")
-    return ",".join(dict.fromkeys(words))
 
 
 FILE_NAME = kind(parse_file_name, "NAME", {"type": "string"})
@@ -78,7 +69,7 @@ class FolderOptions(Values, heading="a configuration for each node"):
         variables=("CONFIG_DEFAULT", "DEFAULT_CONFIG"),
     )
     config_fallback_strategies = Option(
-        kind(parse_strategies, "STRATEGIES", {"type": "string"}),
+        list_of(_STRATEGIES, "STRATEGIES"),
         f"{NAMED},{SINGLE}",
         "what to use without label and --config-default, the first that is there: named for the file called default, "
         "single for the only file, empty for none",

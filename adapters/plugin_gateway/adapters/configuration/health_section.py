@@ -7,7 +7,8 @@ from typing import TypeVar
 import yaml
 
 from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document, allowed_by
-from plugin_gateway.adapters.configuration.kinds import MAX_TIME, XID, Parse, parse_number, range_name
+from plugin_gateway.adapters.configuration.health_options import XID, range_name
+from plugin_gateway.adapters.configuration.kinds import MAX_TIME, Parse, parse_number
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
 from plugin_gateway.core.health.repetition import MAX_COUNT

@@ -1,21 +1,19 @@
 """The kinds of values that options have: how each is checked, used, and described to people and other programs.
 
-A parser makes a value from a text, or raises InvalidValueError with a message that says what is allowed.
+A parser makes a value from a text, or raises InvalidValueError with a message that says what is allowed. What the
+options of one module alone take is in that module.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import parse_resource_name
-from plugin_gateway.core.resources.policy import USUAL_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from plugin_gateway.core.health.policy import Probation
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -45,22 +43,8 @@ KUBELETS_CONDITIONS = (
     "ConfigOK",
 )
 """Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
-_MAX_NUMBER_LENGTH = 16
-NO_CHANNEL, CHANNEL = "[]", "0"
-"""The two values of `CHANNELS`."""
-HOOK_NAMES = (
-    "all",
-    "create-symlinks",
-    "enable-cuda-compat",
-    "update-ldcache",
-    "disable-device-node-modification",
-    "update-application-profile",
-    "chmod",
-)
-"""The hooks of NVIDIA's container toolkit. chmod is never used."""
-_OF_DNS_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_EVERY_HEALTHCHECK = ("all", "xids")
-"""Words that stand for all XIDs in NVIDIA's plugin."""
+MAX_NUMBER_LENGTH = 16
+"""Characters."""
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
@@ -100,14 +84,14 @@ def seconds_from(*, at_least: float, at_most: int) -> Parse[float]:
 def parse_number(text: str) -> float | None:
     """Return the number, or None for anything that is not a short decimal number in ASCII."""
     try:
-        return float(text) if len(text) <= _MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
+        return float(text) if len(text) <= MAX_NUMBER_LENGTH and text.isascii() and "_" not in text else None
     except ValueError:
         return None
 
 
 def parse_count(text: str) -> int:
     """Return a number of times, from 1 to 1000."""
-    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= _MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
+    if not (text.isascii() and text.isdigit() and 1 <= len(text) <= MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
         raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
     return int(text)
 
@@ -172,34 +156,6 @@ def parse_listen(text: str) -> ListenAddress:
     return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
 
 
-XID = "xid"
-"""The family of evidence that has numbers. Flags, variables and the file decide about its members by number."""
-
-
-class Healthchecks(NamedTuple):
-    """The value of DP_DISABLE_HEALTHCHECKS or DP_ENABLE_HEALTHCHECKS."""
-
-    everything: bool
-    """Whether it contains a word that stands for all of them."""
-    xids: frozenset[int]
-
-    def __str__(self) -> str:
-        everything = _EVERY_HEALTHCHECK[:1] if self.everything else ()
-        return ",".join((*everything, *map(str, sorted(self.xids))))
-
-
-def parse_healthchecks(text: str) -> Healthchecks:
-    """Return the XIDs of a list with commas; also accepts NVIDIA's words for all of them."""
-    words = [word.strip().lower() for word in text.split(",") if word.strip()]
-    numbers = [word for word in words if word not in _EVERY_HEALTHCHECK]
-    for word in numbers:
-        if not (word.isascii() and word.isdigit() and len(word) <= _MAX_NUMBER_LENGTH):
-            raise InvalidValueError(
-                f"{word[:80]!r}, allowed are XIDs with commas between them, or {' or '.join(_EVERY_HEALTHCHECK)}"
-            )
-    return Healthchecks(len(numbers) < len(words), frozenset(int(word) for word in numbers))
-
-
 def parse_path(text: str) -> str:
     """Return an absolute path without a slash at its end. Nothing is looked up in the file system."""
     if not text.startswith("/") or "\0" in text or not _can_be_named(text):
@@ -224,11 +180,6 @@ def _can_be_named(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def range_name(first: int, last: int) -> str:
-    """Return a range as people write it: ``48`` or ``126-135``."""
-    return str(first) if first == last else f"{first}-{last}"
 
 
 class Kind(Generic[T_co]):
@@ -286,53 +237,49 @@ class Several(frozenset[E]):
 def several_of(choices: Sequence[E]) -> Kind[Several[E]]:
     """Return a kind of one member or more, with commas between them, or as a list in YAML."""
     by_word = {choice.value: choice for choice in choices}
-    allowed = f"allowed are {', '.join(by_word)}"
 
     def parse(text: str) -> Several[E]:
-        words = [word.strip(" ") for word in text.split(",")]
-        for word in words:
-            if word not in by_word:
-                raise InvalidValueError(f"{word[:80]!r}, {allowed}")
-        return Several(by_word[word] for word in words)
+        return Several(by_word[word] for word in _words_in(text, by_word))
 
-    word = f" *({'|'.join(by_word)}) *"
-    schema = {
-        "type": ["string", "array"],
-        "pattern": f"^{word}(,{word})*$",
-        "items": {"enum": list(by_word)},
-        "minItems": 1,
-    }
-    return kind(parse, "|".join(by_word), schema)
+    return kind(parse, "|".join(by_word), {**_list_schema(by_word), "minItems": 1})
 
 
-def parse_channels(text: str) -> str:
-    """Return ``0`` for the channel 0, and ``[]`` for none. NVIDIA's device plugin knows no other channel either."""
-    if (words := text.strip(" ")) in ("", NO_CHANNEL):
-        return NO_CHANNEL
-    if words != CHANNEL:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")
+class Words(tuple[str, ...]):
+    """Some words. As a text they are as a flag has them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(self)
+
+
+def list_of(allowed: Sequence[str], metavar: str) -> Kind[Words]:
+    """Return a kind of words in an order, with commas between them, or as a list in YAML. There can be none."""
+
+    def parse(text: str) -> Words:
+        given = ",".join(filter(str.strip, text.split(",")))
+        return Words(dict.fromkeys(_words_in(given, allowed) if given else ()))
+
+    schema = _list_schema(allowed)
+    return kind(parse, metavar, {**schema, "pattern": f"^[ ,]*$|{schema['pattern']}"})
+
+
+def _words_in(text: str, allowed: Collection[str]) -> Sequence[str]:
+    """Return the words between commas.
+
+    Raises:
+        InvalidValueError: one of them is not allowed.
+    """
+    words = [word.strip(" ") for word in text.split(",")]
+    for word in words:
+        if word not in allowed:
+            raise InvalidValueError(f"{word[:80]!r}, allowed are {', '.join(allowed)}")
     return words
 
 
-def parse_prefix(text: str) -> str:
-    """Return how the name of an annotation begins: a DNS name and a slash. An empty text asks for the usual one."""
-    if not text:
-        return USUAL_PREFIX
-    name = text.removesuffix("/")
-    parts = name.split(".")
-    is_name = all(part and set(part) <= _OF_DNS_NAME and part[0] != "-" and part[-1] != "-" for part in parts)
-    if name == text or not is_name or len(name) > MAX_NODE_NAME_LENGTH:
-        raise InvalidValueError(f"{text[:80]!r}, allowed is a DNS name with a slash behind it, such as cdi.k8s.io/")
-    return text
-
-
-def parse_hooks(text: str) -> str:
-    """Return the names of a list with commas, without blanks."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    for word in words:
-        if word not in HOOK_NAMES:
-            raise InvalidValueError(f"{word[:80]!r}, allowed are {', '.join(HOOK_NAMES)}")
-    return ",".join(words)
+def _list_schema(allowed: Collection[str]) -> Schema:
+    word = f" *({'|'.join(allowed)}) *"
+    return {"type": ["string", "array"], "pattern": f"^{word}(,{word})*$", "items": {"enum": list(allowed)}}
 
 
 def seconds(*, at_least: int, at_most: int = MAX_TIME) -> Kind[float]:
@@ -347,12 +294,6 @@ def _path(kept: str) -> "Path":
     return Path(kept)
 
 
-def _probation(kept: str) -> "Probation":
-    from plugin_gateway.core.health.policy import Probation  # noqa: PLC0415 - likewise
-
-    return Probation(kept)
-
-
 _ABSOLUTE: Schema = {"type": "string", "pattern": "^/"}
 _ABSOLUTE_OR_NONE: Schema = {"type": "string", "pattern": "^(/|$)"}
 SWITCH = kind(parse_switch, "true|false", {"type": "boolean"})
@@ -362,24 +303,12 @@ FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_path, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
 ROOT_OR_NONE = kind(parse_path_or_none, "DIR", _ABSOLUTE_OR_NONE)
+PROGRAM_OR_NONE = kind(parse_path_or_none, "FILE", _ABSOLUTE_OR_NONE)
 KUBELET_SOCKET = kind(parse_path_or_none, "PATH", _ABSOLUTE_OR_NONE)
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
 LISTEN = kind(parse_listen, "[HOST:]PORT", {"type": ["string", "integer"]})
 KUBELET_VERSION = kind(parse_kubelet_version, "VERSION", {"type": "string", "pattern": r"^1\.([89]|[1-9][0-9])$"})
-CHANNELS = kind(
-    parse_channels,
-    f"{CHANNEL}|{NO_CHANNEL}",
-    {
-        "type": ["string", "integer", "array"],
-        "pattern": r"^ *(0|\[\])? *$",
-        "not": {"type": "integer", "not": {"enum": [0]}},
-        "items": {"enum": [0, CHANNEL]},
-        "maxItems": 1,
-    },
-)
-PREFIX = kind(parse_prefix, "PREFIX", {"type": "string", "pattern": "^([a-z0-9.-]+/)?$"})
-HOOKS = kind(parse_hooks, "HOOKS", {"type": "string", "pattern": "^[a-z, -]*$"})
 NODE_NAME = kind(parse_node_name, "NAME", {"type": "string"})
 CONDITION = kind(
     parse_condition,
@@ -390,12 +319,3 @@ CONDITION = kind(
         "not": {"enum": list(KUBELETS_CONDITIONS)},
     },
 )
-XIDS = kind(
-    parse_healthchecks,
-    "XIDS",
-    {"type": ["string", "integer"], "pattern": "^([0-9]|[Aa][Ll][Ll]|[Xx][Ii][Dd][Ss]|[^0-9A-Za-z])*$"},
-)
-PROBATION = kind_made_later(
-    word_of(("quiet-time", "external")), _probation, "WHAT", {"enum": ["quiet-time", "external"]}
-)
-"""The words are those of `Probation`, which is imported later."""

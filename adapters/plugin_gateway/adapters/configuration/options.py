@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from plugin_gateway.adapters.configuration.cdi_options import CdiOptions
 from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
 from plugin_gateway.adapters.configuration.folder_options import FolderOptions
+from plugin_gateway.adapters.configuration.health_options import KERNEL_LOG, HealthOptions, PolicyOptions
 from plugin_gateway.adapters.configuration.kinds import (
     CONDITION,
-    COUNT,
     FILE,
     FOLDER,
     KUBELET_SOCKET,
@@ -19,17 +19,14 @@ from plugin_gateway.adapters.configuration.kinds import (
     LISTEN,
     NEW_FILE,
     NODE_NAME,
-    PROBATION,
     RESOURCE,
     ROOT,
     ROOT_OR_NONE,
     SWITCH,
-    XIDS,
     Parse,
     kind,
     member_of,
     one_of,
-    seconds,
     several_of,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
@@ -44,7 +41,6 @@ from plugin_gateway.core.resources.policy import (
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
-KERNEL_LOG = "/dev/kmsg"
 STRICT, NVIDIA = "strict", "nvidia"
 """The values of ``--config-compatibility``."""
 NVIDIAS_PROGRAM = "nvidia-device-plugin"
@@ -207,83 +203,6 @@ class ContainerOptions(Values, heading="what containers get"):
         key="flags.nvidiaDevRoot",
         flags=("--dev-root", "--nvidia-dev-root"),
         variables=("NVIDIA_DEV_ROOT",),
-    )
-
-
-class PolicyOptions(Values, heading="health"):
-    """What belongs to the health policy. The file decides about single kinds of evidence, see `health_section`."""
-
-    __slots__ = ()
-
-    quiet_time = Option(
-        seconds(at_least=0),
-        "60",
-        "how long a GPU that was unhealthy has to be well before it is given out again",
-        key="health.quietTime",
-    )
-    probation = Option(
-        PROBATION,
-        "quiet-time",
-        "what ends the probation of a GPU: quiet-time, or external for plugin-gateway health clear, by an operator or "
-        "a test",
-        key="health.probation",
-    )
-    decision_time = Option(
-        seconds(at_least=1, at_most=600),
-        "5",
-        "how long after an XID the driver's answer counts that it asks for no recovery",
-        key="health.decisionTime",
-    )
-    driver_timeout = Option(
-        seconds(at_least=10),
-        "30",
-        "how long the driver may be gone or hang before every GPU is unhealthy",
-        key="health.driverTimeout",
-    )
-    flap_count = Option(
-        COUNT,
-        "3",
-        "a GPU that becomes unhealthy so many times within --flap-window stays so until it is reset",
-        key="health.flapCount",
-    )
-    flap_window = Option(seconds(at_least=1), "3600", "the time in which --flap-count counts", key="health.flapWindow")
-    disabled_healthchecks = Option(
-        XIDS,
-        "",
-        "XIDs to ignore, with commas between them, as with NVIDIA's device plugin; all ignores every XID and "
-        "everything else that speaks against a GPU",
-        flags=("--disable-healthchecks",),
-        variables=("DP_DISABLE_HEALTHCHECKS",),
-        example="31,43",
-    )
-    enabled_healthchecks = Option(
-        XIDS,
-        "",
-        "XIDs that count although they would be ignored, also where --disable-healthchecks is all",
-        flags=("--enable-healthchecks",),
-        variables=("DP_ENABLE_HEALTHCHECKS",),
-    )
-
-
-class HealthOptions(Values, heading="health"):
-    """What is known and kept about the health of the GPUs."""
-
-    __slots__ = ()
-
-    expected_gpus = Option(
-        COUNT,
-        nothing("as many as it had before, as long as --state-dir remembers it"),
-        "how many GPUs the node should have; fewer are reported as missing",
-        key="health.expectedGpus",
-        example="8",
-    )
-    state_dir = Option(
-        FOLDER,
-        "/run/plugin-gateway",
-        "where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the gateway",
-    )
-    kernel_log = Option(
-        SWITCH, "false", f"read {KERNEL_LOG}, which has the sub-codes of NVLink errors and the errors of NVSwitches"
     )
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.configuration.extra_options import CHANNEL
 from plugin_gateway.adapters.configuration.file_version import FileVersion
-from plugin_gateway.adapters.configuration.kinds import CHANNEL, XID
+from plugin_gateway.adapters.configuration.health_options import XID
 from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError

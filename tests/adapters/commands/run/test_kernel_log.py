@@ -5,7 +5,7 @@ from pathlib import Path
 
 from driver.driver import Driver
 from harness.process import started
-from plugin_gateway.adapters.configuration.options import KERNEL_LOG
+from plugin_gateway.adapters.configuration.health_options import KERNEL_LOG
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
 

@@ -131,8 +131,7 @@ def files_wanted(decided: "Options", files: "FilesBox") -> "FilesWanted | None":
         return None
     from plugin_gateway.core.cdi import FilesWanted  # noqa: PLC0415 - only where asked for
 
-    disabled = tuple(filter(None, decided.cdi_disable_hooks.split(",")))
-    return FilesWanted(decided.driver_root, decided.nvidia_cdi_hook_path, disabled, files.put)
+    return FilesWanted(decided.driver_root, decided.nvidia_cdi_hook_path, decided.cdi_disable_hooks, files.put)
 
 
 def _leave_at_once_on_signals() -> None:

@@ -2,8 +2,9 @@
 
 from enum import Enum
 
+from plugin_gateway.adapters.configuration.health_options import PolicyOptions
 from plugin_gateway.adapters.configuration.option import options_of
-from plugin_gateway.adapters.configuration.options import Options, PolicyOptions
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.support.logs import log
 
