@@ -14,7 +14,7 @@ from harness.statuses import assert_valid
 from plugin_gateway.adapters.control.handover import Successors
 from plugin_gateway.adapters.control.operator_commands import OperatorCommands, RefusedError
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
-from plugin_gateway.adapters.gateway.status import DeviceStatus
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.faults import Stage

@@ -15,10 +15,10 @@ from harness.any_values import SIMPLE, values_of
 from harness.node import Node
 from harness.pages import status_of
 from harness.statuses import assert_valid
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.status import (
     VERSION,
     CountStatus,
-    DeviceStatus,
     DriverStatus,
     GatewayIdentity,
     InForce,

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.statuses import BARE, RESOURCE
-from plugin_gateway.adapters.gateway.status import ConfigurationFile, CountStatus, DeviceStatus, DriverStatus
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
+from plugin_gateway.adapters.gateway.status import ConfigurationFile, CountStatus, DriverStatus
 from plugin_gateway.adapters.monitoring import status_page
 from plugin_gateway.adapters.registration.history import Failed, Registered
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs

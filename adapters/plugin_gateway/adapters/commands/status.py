@@ -12,13 +12,13 @@ from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
-from plugin_gateway.adapters.gateway.cdi_status import CdiStatus
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.state_folder import TODO, lost_words
 from plugin_gateway.adapters.gateway.status import (
+    CdiStatus,
     CountStatus,
     Decided,
-    DeviceStatus,
     DriverStatus,
     GatewayIdentity,
     OfferedResource,

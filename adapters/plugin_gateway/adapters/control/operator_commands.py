@@ -7,9 +7,10 @@ from plugin_gateway.adapters.control import MAX_RELEASE
 from plugin_gateway.adapters.control.control_socket import Promise
 from plugin_gateway.adapters.control.handover import Successors
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.driver_access import DriverAccess
 from plugin_gateway.adapters.gateway.gateway import Gateway
-from plugin_gateway.adapters.gateway.status import DeviceStatus, ProcessStatus, Status
+from plugin_gateway.adapters.gateway.status import ProcessStatus, Status
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.gateway.status_making import health_of, make_status
 from plugin_gateway.adapters.support.logs import log

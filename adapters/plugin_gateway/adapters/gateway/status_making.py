@@ -5,22 +5,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.gateway.cdi_status import CdiStatus
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus, RepeatedEvidence, Waiting
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.status import (
     BackendStatus,
+    CdiStatus,
     ConflictStatus,
-    DeviceStatus,
     DriverStatus,
     OfferedResource,
     PluginSocket,
     ProcessStatus,
-    RepeatedEvidence,
     Status,
-    Waiting,
 )
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.history import ResourceStatus

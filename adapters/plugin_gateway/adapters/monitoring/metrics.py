@@ -16,8 +16,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.gateway import Gateway
-from plugin_gateway.adapters.gateway.status import DeviceStatus, Status
+from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.adapters.kubelet.checkpoint import CheckpointError, Holder, read_checkpoint
 from plugin_gateway.adapters.kubelet.holders import mark_gone
 from plugin_gateway.core.devices import device_of

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.state_folder import lost_words
-from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, DriverStatus, OfferedResource, Status
+from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.support.terminal import printable
 
 _STYLE = """

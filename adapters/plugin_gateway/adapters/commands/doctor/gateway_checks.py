@@ -7,7 +7,8 @@ from pathlib import Path
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend, unseen, well
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, FormError, NoAnswerError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
-from plugin_gateway.adapters.gateway.status import CountStatus, DeviceStatus, DriverStatus, OfferedResource, Status
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
+from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
