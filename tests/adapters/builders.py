@@ -1,9 +1,8 @@
 """Devices, advertisements and offers for tests."""
 
-from collections.abc import Sequence
-
 from harness import devices
 from harness.devices import VARIABLE
+from harness.hosts import EveryNode
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.serving.resource import ServedResource
 from plugin_gateway.core.devices import Device, Recipe
@@ -20,22 +19,6 @@ def device(index: int, numa_node: int | None = None) -> Device:
 def advertisement(count: int = 4, unhealthy: tuple[int, ...] = (), numa_node: int | None = None) -> Advertisement:
     offered = [device(index, numa_node) for index in range(count)]
     return devices.advertised(offered, *(f"GPU-{index}" for index in unhealthy), recipe=NODES)
-
-
-class EveryNode:
-    """A host that has every device node."""
-
-    def present(self, paths: Sequence[str]) -> Sequence[str]:
-        return paths
-
-    def generation(self) -> int:
-        return 0
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
 
 
 def served(count: int = 4, unhealthy: tuple[int, ...] = ()) -> ServedResource:

@@ -17,6 +17,7 @@ import pytest
 from harness.cdi_schema import checked
 from harness.devices import device, inventory, part
 from harness.driver_root import LIBRARIES, compiled, put_graphics, put_libraries, put_others, write
+from harness.hosts import EveryNode
 from plugin_gateway.core.cdi import FilesWanted
 from plugin_gateway.core.devices import Device, DeviceId, PhysicalId
 from plugin_gateway.core.resources.allocation import allocate
@@ -158,17 +159,6 @@ def test_a_spec_has_what_nvidias_has(name: str, tmp_path: Path) -> None:
     assert mounts(common) == others
     assert hooks(common) == split(seen["all"]["hooks"])
     assert set(common["env"]) == set(seen["all"]["env"])
-
-
-class EveryNode:
-    def present(self, paths: Sequence[str]) -> Sequence[str]:
-        return paths
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
 
 
 ANSWERS = [(name, ids, seen) for name, case in CASES.items() for ids, seen in case["allocate"]]

@@ -1,6 +1,6 @@
 """Interfaces to the outside: a vendor's driver (`Backend`) and the host's device nodes (`HostNodes`)."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from plugin_gateway.core.health.observations import Observation
@@ -83,3 +83,11 @@ class HostNodes(Protocol):
     def is_visible(self) -> bool:
         """Whether this process sees the folder of the device nodes. If not, a node that it does not see can exist."""
         ...
+
+
+def matching(pattern: str, paths: Collection[str]) -> Sequence[str]:
+    """Return those of the paths that a pattern names. A star at its end stands for any ending without a slash."""
+    beginning = pattern.removesuffix("*")
+    if beginning == pattern:
+        return [pattern] if pattern in paths else []
+    return sorted(path for path in paths if path.startswith(beginning) and "/" not in path[len(beginning) :])

@@ -1,7 +1,7 @@
 """The CDI specs of a gateway inside the process of the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 from harness import devices
 from harness.cdi_schema import checked
+from harness.hosts import EveryNode
 from harness.node import RESOURCE, Node, device, until
 from plugin_gateway.adapters.gateway import specs as specs_module
 from plugin_gateway.adapters.gateway.observation_queue import FilesBox
@@ -36,7 +37,7 @@ class Scene:
         self.box = FilesBox()
         self.node = Node(kubelet_dir)
         self.specs = Specs(SpecSettings(POLICY, self.folder, str(folder)), {"nvml": self.box})
-        served = self.node.serving_policy._replace(policy=POLICY, nodes=AllNodes())
+        served = self.node.serving_policy._replace(policy=POLICY, nodes=EveryNode())
         self.node.gateway.specs = self.specs
         self.node.gateway.apply(served)
 
@@ -64,22 +65,6 @@ class Scene:
     def healthy(self) -> list[str]:
         offered = self.node.gateway.offered.get(RESOURCE)
         return [each.id for each in offered.offered if each.id not in offered.unhealthy] if offered else []
-
-
-class AllNodes:
-    """All device nodes are there."""
-
-    def present(self, paths: Sequence[str]) -> Container[str]:
-        return paths
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
-
-    def generation(self) -> int:
-        return 0
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from harness.devices import RECIPE, advertised, altered
 from harness.devices import inventory as inventory_of
+from harness.hosts import EveryNode
 from harness.node import RESOURCE, WELL
 from harness.recordings import (
     CALLED,
@@ -41,17 +42,11 @@ def evidence(index: int, t: float) -> Line:
     return seen(EvidenceReported(xid_kind(1000), DEVICES[index].id), t)
 
 
-class Nodes:
+class Nodes(EveryNode):
     """Those of a node without nvidia-uvm, but with nvidia-uvm-tools."""
 
     def present(self, paths: Sequence[str]) -> frozenset[str]:
         return frozenset(paths) - {"/dev/nvidia-uvm"}
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
 
 
 UNWELL = evidence(1, 5.0)

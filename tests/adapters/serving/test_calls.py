@@ -7,9 +7,10 @@ from typing import Any
 import grpc
 import pytest
 
-from adapters.builders import EveryNode, advertisement, served
+from adapters.builders import advertisement, served
 from adapters.serving.test_service import call, connected, refusal, serving
 from harness.devices import VARIABLE
+from harness.hosts import EveryNode
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import OPTIONS, Dialect

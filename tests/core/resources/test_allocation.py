@@ -1,6 +1,5 @@
 from collections.abc import Container, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from core.strategies import IDS, device_lists
 from harness.devices import ALONE, GPU, VARIABLE, device
 from harness.devices import advertised as devices_in_one_resource
+from harness.hosts import EveryNode, Host
 from plugin_gateway.core.devices import Device, Recipe
 from plugin_gateway.core.errors import (
     AllocationError,
@@ -36,24 +36,7 @@ def advertised(devices: Sequence[Device], *unhealthy: str, **others: Any) -> Adv
 EIGHT = advertised([device(number) for number in range(8)], "GPU-3", "GPU-5")
 
 
-class Host:
-    """A host with these device nodes; with all that anybody asks for, where none are given."""
-
-    def __init__(self, *paths: str, visible: bool = True) -> None:
-        self._paths = paths
-        self._visible = visible
-
-    def present(self, paths: Sequence[str]) -> Container[str]:
-        return self._paths or paths
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return [path for each in patterns for path in self._paths if fnmatchcase(path, each)]
-
-    def is_visible(self) -> bool:
-        return self._visible
-
-
-everything = Host()
+everything = EveryNode()
 
 
 def node(path: str, root: str = "") -> DeviceNode:

@@ -3,13 +3,12 @@
 The files, variables and mounts are those of NVIDIA's MPS control daemon, as its device plugin 0.20.0 has them.
 """
 
-from collections.abc import Sequence
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.devices import RECIPE, VARIABLE, device, inventory, part
+from harness.hosts import EveryNode
 from plugin_gateway.core.devices import DeviceId, Inventory, OfferedId
 from plugin_gateway.core.errors import InvalidValueError, SharedRequestError, UnhealthyDeviceError
 from plugin_gateway.core.health.changes import DaemonChange
@@ -36,19 +35,6 @@ MISSING = "/run/nvidia/mps/nvidia.com/gpu/.started is not there"
 TWO = (device(0), device(1))
 
 
-class Host:
-    """A host that has every device node."""
-
-    def present(self, paths: Sequence[str]) -> Sequence[str]:
-        return paths
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
-
-
 def machine(*devices: object) -> Inventory:
     found = inventory(*(devices or TWO))  # type: ignore[arg-type]
     return Inventory(physical=found.physical, devices=found.devices, recipes=RECIPES)
@@ -69,7 +55,7 @@ def offer(*rules: ResourceRule, problem: str | None = "", of: Inventory | None =
 
 
 def given_out(advertisement: Advertisement, *ids: str) -> ContainerEdits:
-    return allocate(advertisement, ids, POLICY, Host())
+    return allocate(advertisement, ids, POLICY, EveryNode())
 
 
 @pytest.mark.parametrize("problem", [None, MISSING], ids=["not looked for", "missing"])

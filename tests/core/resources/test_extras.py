@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 
 from harness.devices import GPU, VARIABLE, device
 from harness.devices import advertised as devices_in_one_resource
+from harness.hosts import Host
 from plugin_gateway.core.devices import Device, DeviceId, Extra, Kind, Recipe
 from plugin_gateway.core.errors import MissingExtraError
+from plugin_gateway.core.ports import matching
 from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, Mount, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.extras import missing
@@ -33,23 +34,6 @@ RECIPE = Recipe(
 ENVVAR, MOUNTS, CRI = ListStrategy.ENVVAR, ListStrategy.VOLUME_MOUNTS, ListStrategy.CDI_CRI
 NODES = ("/dev/nvidia0", "/dev/nvidia1", "/dev/ctl")
 EVERY = (*NODES, "/dev/copy", "/dev/store0", "/dev/store1", "/dev/manager", CHANNEL)
-
-
-class Host:
-    """A host with these device nodes."""
-
-    def __init__(self, *paths: str, visible: bool = True) -> None:
-        self._paths = paths
-        self._visible = visible
-
-    def present(self, paths: Sequence[str]) -> Sequence[str]:
-        return [path for path in paths if path in self._paths]
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return [path for each in patterns for path in self._paths if fnmatchcase(path, each)]
-
-    def is_visible(self) -> bool:
-        return self._visible
 
 
 def policy(*strategies: ListStrategy, extras: Sequence[str] = (), **others: Any) -> AllocationPolicy:
@@ -210,3 +194,16 @@ def test_no_container_gets_a_node_that_is_not_there_or_one_twice(
     )
     is_told = "CHANNELS" in edits.environment or f"{FOLDER}/channel/0" in named
     assert is_told == ("channel" in extras and CHANNEL in there)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("/dev/fs*", ["/dev/fs0", "/dev/fs10"]),
+        ("/dev/fs0", ["/dev/fs0"]),
+        ("/dev/f", []),
+        ("/dev/store*", []),
+    ],
+)
+def test_a_star_at_the_end_stands_for_any_name_in_the_same_folder(pattern: str, found: list[str]) -> None:
+    assert matching(pattern, ("/dev/fs10", "/dev/fs0", "/dev/fs/below", "/dev/store/0")) == found

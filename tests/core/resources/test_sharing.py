@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.devices import PART, RECIPE, VARIABLE, advertised, device, inventory, part
+from harness.hosts import EveryNode
 from plugin_gateway.core.devices import Device, DeviceId, FaultId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import (
     AllocationError,
@@ -36,32 +37,16 @@ POLICY = AllocationPolicy()
 BROKEN = add_evidence(None, Evidence("XID 79", 0.0), Needs.REBOOT, 0.0)
 
 
-class Host:
-    """A host that has every device node."""
-
-    def present(self, paths: Sequence[str]) -> Sequence[str]:
-        return paths
-
-    def generation(self) -> int:
-        return 0
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        return patterns
-
-    def is_visible(self) -> bool:
-        return True
-
-
 def shared(replicas: int, *unhealthy: str, devices: Sequence[Device] = FOUR, one: bool = False) -> Advertisement:
     return advertised(devices, *unhealthy, sharing=Sharing(replicas=replicas, one_per_request=one))
 
 
 def variable(advertisement: Advertisement, *ids: str, policy: AllocationPolicy = POLICY) -> str:
-    return allocate(advertisement, ids, policy, Host()).environment[VARIABLE]
+    return allocate(advertisement, ids, policy, EveryNode()).environment[VARIABLE]
 
 
 def nodes(advertisement: Advertisement, *ids: str) -> list[str]:
-    return [each.container_path for each in allocate(advertisement, ids, POLICY, Host()).device_nodes]
+    return [each.container_path for each in allocate(advertisement, ids, POLICY, EveryNode()).device_nodes]
 
 
 @pytest.mark.parametrize(
@@ -91,27 +76,27 @@ def test_the_index_names_a_device_once_too() -> None:
 @pytest.mark.parametrize("name", ["GPU-1", "GPU-1::5", "GPU-1::2", "GPU-1::99", "GPU-1::-1", "GPU-1::01", "GPU-1::"])
 def test_a_device_without_its_replica_and_a_replica_that_is_not_there_are_unknown(name: str) -> None:
     with pytest.raises(UnknownDeviceError) as caught:
-        allocate(shared(2), ["GPU-0::0", name], POLICY, Host())
+        allocate(shared(2), ["GPU-0::0", name], POLICY, EveryNode())
     assert caught.value.ids == (name,)
 
 
 def test_one_replica_cannot_be_had_twice() -> None:
     with pytest.raises(RepeatedDeviceError):
-        allocate(shared(2), ["GPU-1::0", "GPU-1::0"], POLICY, Host())
+        allocate(shared(2), ["GPU-1::0", "GPU-1::0"], POLICY, EveryNode())
 
 
 def test_a_request_for_more_than_one_can_be_refused_with_limit_number_and_option() -> None:
     limited = shared(4, one=True)
     assert variable(limited, "GPU-3::2") == "GPU-3"
     with pytest.raises(SharedRequestError) as caught:
-        allocate(limited, ["GPU-3::2", "GPU-3::3"], POLICY, Host())
+        allocate(limited, ["GPU-3::2", "GPU-3::3"], POLICY, EveryNode())
     assert isinstance(caught.value, AllocationError)
     assert str(caught.value) == (
         "a container can have at most 1 shared device, 2 were asked for (failRequestsGreaterThanOne): "
         "GPU-3::2, GPU-3::3"
     )
     with pytest.raises(UnknownDeviceError):
-        allocate(limited, ["GPU-3::2", "GPU-3"], POLICY, Host())
+        allocate(limited, ["GPU-3::2", "GPU-3"], POLICY, EveryNode())
 
 
 def test_devices_of_their_own_are_not_limited() -> None:
@@ -155,7 +140,7 @@ def test_each_device_is_offered_so_often_and_each_replica_has_its_health(
         ids = [each.id]
         if each.id in offered.unhealthy:
             with pytest.raises(UnhealthyDeviceError):
-                allocate(offered, ids, POLICY, Host())
+                allocate(offered, ids, POLICY, EveryNode())
         else:
             assert variable(offered, *ids) == each.device.id
 
@@ -183,7 +168,7 @@ def test_one_name_can_have_shared_devices_and_others() -> None:
     assert [each.id for each in mixed.offered] == ["GPU-0::0", "GPU-0::1", "GPU-1", "GPU-2"]
     assert variable(mixed, "GPU-1", "GPU-2") == "GPU-1,GPU-2"
     with pytest.raises(SharedRequestError):
-        allocate(mixed, ["GPU-1", "GPU-0::1"], POLICY, Host())
+        allocate(mixed, ["GPU-1", "GPU-0::1"], POLICY, EveryNode())
 
 
 def test_no_id_is_offered_twice() -> None:
@@ -224,7 +209,7 @@ def test_each_kind_has_its_own_recipe() -> None:
     nic = Recipe(environment={"NIC": "on"}, shared_nodes=("/dev/nic",), permissions="rwm")
     recipes: Mapping[Kind, Recipe] = {PART: nic, FOUR[1].kind: RECIPE}
     both = Advertisement(offered=advertised([PARTS[0], FOUR[1]]).offered, recipes=recipes)
-    edits = allocate(both, ["GPU-1", "MIG-0-0"], POLICY, Host())
+    edits = allocate(both, ["GPU-1", "MIG-0-0"], POLICY, EveryNode())
     assert edits.environment == {VARIABLE: "GPU-1", "NIC": "on"}
     assert edits.device_nodes == (
         DeviceNode("/dev/nvidia0", "/dev/nvidia0", "rwm"),

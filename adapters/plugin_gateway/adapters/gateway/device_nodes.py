@@ -12,6 +12,7 @@ import stat
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.support.unix_files import FolderChanges
+from plugin_gateway.core.ports import matching
 
 _DEPTH = 2
 """Slashes in the path of a node that lies directly in /dev."""
@@ -46,13 +47,7 @@ class DeviceNodes:
         """Return the nodes that are seen, of these. A star at the end stands for any ending."""
         found: dict[str, None] = {}
         for pattern in patterns:
-            listed = self._folder(pattern[: pattern.rindex("/")]).listed()
-            beginning = pattern.removesuffix("*")
-            found |= dict.fromkeys(
-                sorted(each for each in listed if each.startswith(beginning))
-                if beginning != pattern
-                else [pattern][: pattern in listed]
-            )
+            found |= dict.fromkeys(matching(pattern, self._folder(pattern[: pattern.rindex("/")]).listed()))
         return list(found)
 
     def generation(self) -> int:

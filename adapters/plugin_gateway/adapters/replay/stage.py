@@ -11,6 +11,7 @@ from plugin_gateway.adapters.replay.offering import Offer, Offering
 from plugin_gateway.adapters.replay.reading import Happening, Recording
 from plugin_gateway.adapters.replay.registering import Endpoint, Registrations
 from plugin_gateway.adapters.replay.streams import Stream
+from plugin_gateway.core.ports import matching
 from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.cdi_names import carried
@@ -33,12 +34,7 @@ class RecordedNodes:
 
     def seen(self, patterns: Sequence[str]) -> Sequence[str]:
         """Return which of these device nodes are present. A star at the end stands for any ending."""
-        return [
-            name
-            for pattern in patterns
-            for name in sorted(self._named)
-            if name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1]))
-        ]
+        return [path for pattern in patterns for path in matching(pattern, self._named)]
 
     def is_visible(self) -> bool:
         """Return True: what the recorded answer does not name was not given."""
