@@ -54,6 +54,8 @@ def in_chart(value: ChartValue) -> str:
     if value.becomes:
         words = "done" if value.becomes == value.path else f"is called `{value.becomes}`"
         return f"{words}; {value.why}" if value.why else words
+    if value.in_chart:
+        return value.in_chart
     neutral = ", ".join(f"`{_yaml(each)}`" for each in value.neutral)
     return f"neutral: {neutral}; else refused: {value.why}" if value.why else f"neutral: {neutral}"
 

@@ -21,6 +21,7 @@ from deployment.nvidias_values import (
     V0_20,
 )
 from deployment.schemas import RELEASES, api
+from plugin_gateway.adapters.configuration.nvidia_names import CHART_VALUES, ChartValue
 
 Values = Mapping[str, Any]
 
@@ -114,6 +115,28 @@ def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
 )
 def test_what_is_not_done_is_refused_with_the_reason(values: Values, words: str, tmp_path: Path) -> None:
     assert words in refused(tmp_path, {**V0_20, **values, **OWN_IMAGE})
+
+
+TELLING: Mapping[str, object] = {
+    "deviceDiscoveryStrategy": "tegra",
+    "image.repository": "registry.example/plugin-gateway",
+    "image.tag": "1",
+    "configManager.resources": {"limits": {"cpu": 1}},
+}
+"""Values that ask for something, where that is no switch."""
+
+
+@pytest.mark.parametrize("value", [each for each in CHART_VALUES if not each.becomes], ids=lambda value: value.path)
+def test_the_table_of_values_says_which_ones_are_refused(value: ChartValue, tmp_path: Path) -> None:
+    asking = TELLING.get(value.path, not value.neutral[0])
+    for word in reversed(value.path.split(".")):
+        asking = {word: asking}
+    assert isinstance(asking, dict)
+    values = laid_over(OWN_IMAGE, asking)
+    if value.in_chart:
+        assert rendered(tmp_path, values)
+    else:
+        assert value.path in refused(tmp_path, values)
 
 
 def test_the_default_namespace_is_refused_as_there(tmp_path: Path) -> None:

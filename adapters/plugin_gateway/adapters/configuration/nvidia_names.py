@@ -120,6 +120,8 @@ class ChartValue(NamedTuple):
     """Values that ask for nothing: they are left out. A null is one always."""
     why: str = ""
     """Why it is refused if it asks for something, or what else has to be done."""
+    in_chart: str = ""
+    """What our chart does with any value of it, where it refuses none, or only a neutral one."""
 
 
 def _same(*paths: str) -> tuple[ChartValue, ...]:
@@ -131,6 +133,7 @@ _GFD = (
 )
 _NFD = "the chart does not install node feature discovery; install it with a chart of its own"
 _MPS_DAEMON = "the chart runs no MPS control daemon; keep that of NVIDIA's chart, or see examples/mps-control-daemon"
+_NO_DAEMON = "no effect: the chart runs no MPS control daemon"
 CHART_VALUES = (
     *_same("migStrategy", "failOnInitError", "nvidiaDriverRoot", "nvidiaDevRoot", "compatWithCPUManager"),
     *_same("deviceIDStrategy", "deviceListStrategy", "gdrcopyEnabled", "gdsEnabled", "mofedEnabled"),
@@ -145,21 +148,33 @@ CHART_VALUES = (
     *_same("nameOverride", "fullnameOverride", "imagePullSecrets", "podAnnotations"),
     *_same("podSecurityContext", "securityContext", "resources", "nodeSelector", "affinity", "tolerations"),
     *_same("priorityClassName", "runtimeClassName", "image.pullPolicy"),
-    ChartValue("image.repository", neutral=("nvcr.io/nvidia/k8s-device-plugin",), why="it is that of another image"),
-    ChartValue("image.tag", neutral=("",), why="it is that of another image"),
+    ChartValue(
+        "image.repository",
+        neutral=("nvcr.io/nvidia/k8s-device-plugin",),
+        why="it is that of another image",
+        in_chart="that of the gateway's image; NVIDIA's is refused",
+    ),
+    ChartValue("image.tag", neutral=("",), why="it is that of another image", in_chart="that of the gateway's image"),
     ChartValue("namespaceOverride", becomes="namespaceOverride", neutral=("",)),
     ChartValue("selectorLabelsOverride", becomes="selectorLabelsOverride", neutral=({},)),
     ChartValue("allowDefaultNamespace", becomes="allowDefaultNamespace", neutral=(False,)),
     ChartValue("componentSelectorLabels.enabled", neutral=(False,), why="there is one DaemonSet"),
-    ChartValue("legacyDaemonsetAPI", neutral=(False, True)),
-    ChartValue("configManager.resources", neutral=({},), why="there is no such container"),
+    ChartValue(
+        "legacyDaemonsetAPI", neutral=(False, True), in_chart="no effect: the version is that which the API server has"
+    ),
+    ChartValue(
+        "configManager.resources",
+        neutral=({},),
+        why="there is no such container",
+        in_chart="no effect: there is no such container",
+    ),
     ChartValue("devicePlugin.enabled", neutral=(True,), why="it is what the chart installs"),
     ChartValue("devicePlugin.enableHostNetwork", becomes="hostNetwork", neutral=(False,)),
     ChartValue("gfd.enabled", neutral=(False,), why=_GFD),
     ChartValue("nfd.enabled", neutral=(False,), why=_NFD),
     ChartValue("mps.root", becomes="mpsRoot", neutral=("/run/nvidia/mps",)),
-    ChartValue("mps.enableHostPID", neutral=(True, False), why=_MPS_DAEMON),
-    ChartValue("mps.enableHostNetwork", neutral=(False,), why=_MPS_DAEMON),
+    ChartValue("mps.enableHostPID", neutral=(True, False), why=_MPS_DAEMON, in_chart=_NO_DAEMON),
+    ChartValue("mps.enableHostNetwork", neutral=(False,), why=_MPS_DAEMON, in_chart=_NO_DAEMON),
     ChartValue("cdi.nvidiaHookPath", becomes="cdi.nvidiaHookPath", neutral=("",)),
     ChartValue("cdi.featureFlags", becomes="cdi.featureFlags", neutral=("",)),
 )
