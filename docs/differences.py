@@ -22,7 +22,6 @@ THEIR_IGNORED = (13, 31, 43, 45, 68, 109)
 CONFIGURE = "See [Configure](../docs/configure.md#shared-gpus)."
 EXTRAS = "See [Configure](../docs/configure.md#what-containers-get-besides-gpus)."
 MIG = "See [MIG](../docs/configure.md#mig)."
-FILE = "See [Configure](../docs/configure.md#the-file)."
 THEIR_MIG = (
     ("a GPU in MIG mode with `--mig-strategy=none`", "offered whole", "not offered, because CUDA refuses it", MIG),
     ("GPUs that are not divided alike with `single`", "end the plugin", "what most GPUs have is offered", MIG),
@@ -47,7 +46,7 @@ def differences() -> str:
     pairs += [(option, ALWAYS[option.name]) for option in ours if option.name in ALWAYS]
     defaults = [_default(each, theirs) for each, theirs in pairs if each and each.default_in_words != theirs]
     lines = table(("", "NVIDIA's plugin", "plugin-gateway", ""), [*defaults, *_xids()])
-    all_names = "What becomes of each of its settings is in [the table of all names](../docs/nvidia.md)."
+    all_names = "What becomes of each setting and each key of its file is in [all names](../docs/nvidia.md#all-names)."
     return "\n".join([*lines, "", all_names])
 
 
@@ -66,14 +65,6 @@ def _xids() -> Sequence[Sequence[str]]:
     return [
         *rows,
         (f"XIDs {_numbers(milder)}", "unhealthy", "only logged, or reported", "As NVIDIA's catalog says."),
-        ("`resources.gpus`, `resources.mig`", "ignored, with a warning", "followed", CONFIGURE),
-        (
-            "`devices`, `rename` of `sharing.timeSlicing` and `sharing.mps`",
-            "ignored, with a warning",
-            "followed",
-            CONFIGURE,
-        ),
-        ("`sharing.timeSlicing` and `sharing.mps` together", "MPS, the other is ignored", "refused", CONFIGURE),
         (
             "`sharing.mps` with `--mig-strategy=mixed`",
             "refused",
@@ -91,7 +82,6 @@ def _xids() -> Sequence[Sequence[str]]:
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
         *THEIR_MIG,
-        ("an unknown key in the file", "ignored", "refused", FILE),
     ]
 
 
