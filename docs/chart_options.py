@@ -35,9 +35,13 @@ BY_HAND = (
     Options.config_file,
     Options.watch_config,
     *options_of(FolderOptions),
+    Options.nvidia_cdi_hook_path,
     Options.node_name,
 )
-"""Options that follow from what the chart mounts, serves or asks Kubernetes for. The chart is written for them."""
+"""Options that follow from what the chart mounts, serves or asks Kubernetes for, or that have a value in a section.
+
+The chart is written for them.
+"""
 BEGIN, END = "# made by make generate", "# end of what make generate made"
 MADE = "made by make generate"
 """Marks what is made in the schema."""

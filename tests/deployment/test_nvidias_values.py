@@ -109,6 +109,14 @@ def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
         ),
         ({"config": {"map": {"a": "{"}}}, "config.map.a is not YAML"),
         ({"config": {"map": {"a": MPS}}}, "config.map.a has sharing.mps: this chart runs no MPS control daemon"),
+        (
+            {"config": {"file": yaml.safe_load(MPS)}},
+            "config.file has sharing.mps: this chart runs no MPS control daemon",
+        ),
+        (
+            {"config": {"map": {"default": "flags: {mpsRoot: /a}", "b": "flags: {mpsRoot: /b}"}}},
+            "config.map has several mpsRoot, and one is mounted: /b, /a",
+        ),
         ({"config": {"map": {"a": SHARED}, "fallbackStrategies": ["first"]}}, "fallbackStrategies"),
         ({"namespace": "gpus"}, "namespace"),
     ],

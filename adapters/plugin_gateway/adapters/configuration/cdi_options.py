@@ -62,7 +62,6 @@ class CdiOptions(Values, heading="CDI specs"):
         flags=("--nvidia-cdi-hook-path", "--nvidia-ctk-path"),
         variables=("NVIDIA_CDI_HOOK_PATH", "NVIDIA_CTK_PATH"),
         example="/usr/local/nvidia/toolkit/nvidia-cdi-hook",
-        word="nvidiaCDIHookPath",
     )
     cdi_disable_hooks = Option(
         list_of(HOOK_NAMES, "HOOKS"),

@@ -30,7 +30,6 @@
  "nvidiaDevRoot": "",
  "cdiSpecDir": "",
  "cdiAnnotationPrefix": "",
- "nvidiaCDIHookPath": "",
  "cdiDisableHooks": "",
  "gdrcopyEnabled": null,
  "gdsEnabled": null,

@@ -56,15 +56,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (include "plugin-gateway.hasFolder" .) (not .Values.config.use) -}}yes{{- end -}}
 {{- end -}}
 
-{{/* The key `flags` of all configuration files that the values have, as JSON. */}}
-{{- define "plugin-gateway.flagsOfFiles" -}}
-{{- $all := list (get (.Values.config.file | default dict) "flags" | default dict) -}}
+{{/* All configuration files that the values have, by the paths of their values, as JSON. */}}
+{{- define "plugin-gateway.files" -}}
+{{- $all := dict "config.file" (.Values.config.file | default dict) -}}
 {{- range $name, $file := .Values.config.map -}}
 {{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
 {{- if hasKey $content "Error" -}}
 {{- fail (printf "config.map.%s is not YAML: %s" $name (get $content "Error")) -}}
 {{- end -}}
-{{- $all = append $all (get $content "flags" | default dict) -}}
+{{- $_ := set $all (printf "config.map.%s" $name) $content -}}
 {{- end -}}
 {{- toJson $all -}}
 {{- end -}}
@@ -91,8 +91,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "plugin-gateway.needsMig" -}}
 {{- $asked := list .Values.migStrategy -}}
 {{- if not .Values.migStrategy -}}
-{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
-{{- $asked = append $asked (get . "migStrategy") -}}
+{{- range include "plugin-gateway.files" . | fromJson -}}
+{{- $asked = append $asked ((.flags).migStrategy) -}}
 {{- end -}}
 {{- end -}}
 {{- if without ($asked | compact) "none" -}}yes{{- end -}}
@@ -102,8 +102,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "plugin-gateway.strategies" -}}
 {{- $asked := list .Values.deviceListStrategy -}}
 {{- if not .Values.deviceListStrategy -}}
-{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
-{{- $asked = append $asked (get (get . "plugin" | default dict) "deviceListStrategy") -}}
+{{- range include "plugin-gateway.files" . | fromJson -}}
+{{- $asked = append $asked (((.flags).plugin).deviceListStrategy) -}}
 {{- end -}}
 {{- end -}}
 {{- toString $asked -}}
@@ -181,11 +181,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The folder of the MPS control daemon. That of a ConfigMap that exists already has to be given as a value, too. */}}
 {{- define "plugin-gateway.mpsRoot" -}}
-{{- $roots := list .Values.mpsRoot -}}
-{{- range include "plugin-gateway.flagsOfFiles" . | fromJsonArray -}}
-{{- $roots = append $roots (get . "mpsRoot") -}}
+{{- $roots := list -}}
+{{- range include "plugin-gateway.files" . | fromJson -}}
+{{- $roots = append $roots ((.flags).mpsRoot) -}}
 {{- end -}}
-{{- first (append ($roots | compact) "") -}}
+{{- $roots = $roots | compact | uniq -}}
+{{- if and (not .Values.mpsRoot) (gt (len $roots) 1) -}}
+{{- fail (printf "config.map has several mpsRoot, and one is mounted: %s" (join ", " $roots)) -}}
+{{- end -}}
+{{- .Values.mpsRoot | default (first (append $roots "")) -}}
 {{- end -}}
 
 {{/* Kubelets have it by default from 1.15 on. Without the folder the pod would not start. */}}

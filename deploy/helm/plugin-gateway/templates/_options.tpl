@@ -19,7 +19,6 @@
   "nvidiaDevRoot" "--dev-root"
   "cdiSpecDir" "--cdi-spec-dir"
   "cdiAnnotationPrefix" "--cdi-annotation-prefix"
-  "nvidiaCDIHookPath" "--nvidia-cdi-hook-path"
   "cdiDisableHooks" "--cdi-disable-hooks"
   "gdrcopyEnabled" "--gdrcopy-enabled"
   "gdsEnabled" "--gds-enabled"

@@ -52,10 +52,9 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 
 {{- define "plugin-gateway.refuseConfig" -}}
 {{- $files := .Values.config.map -}}
-{{- range $name, $file := $files -}}
-{{- $content := ternary (toString $file | fromYaml) $file (kindIs "string" $file) -}}
-{{- if and (($content.sharing).mps) (not (include "plugin-gateway.mpsRoot" $)) -}}
-{{- fail (printf "config.map.%s has sharing.mps: this chart runs no MPS control daemon, and an upgrade from NVIDIA's chart removes the one that runs. Run it by deploy/examples/mps-control-daemon with NVIDIA's image, and set mpsRoot" $name) -}}
+{{- range $name, $file := include "plugin-gateway.files" . | fromJson -}}
+{{- if and (($file.sharing).mps) (not (include "plugin-gateway.mpsRoot" $)) -}}
+{{- fail (printf "%s has sharing.mps: this chart runs no MPS control daemon, and an upgrade from NVIDIA's chart removes the one that runs. Run it by deploy/examples/mps-control-daemon with NVIDIA's image, and set mpsRoot" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and $files (not .Values.config.default) (not .Values.config.use) -}}
