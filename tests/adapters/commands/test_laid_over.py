@@ -93,6 +93,22 @@ async def test_rules_are_those_of_the_gateway_also_where_its_file_is_broken(
         assert [each["taken_by"] for each in told["explained"]] == [0, 1, *[2] * 6]
 
 
+async def test_what_containers_get_is_that_of_the_gateway_also_where_its_file_is_broken(
+    kubelet_dir: Path, driver: Driver, config: Path
+) -> None:
+    config.write_text(
+        "version: v1\nflags: {gdsEnabled: true, plugin: {deviceListStrategy: [volume-mounts, envvar]}}\n"
+        "imex: {channelIDs: [0], required: true}\n"
+    )
+    async with gateway(kubelet_dir, driver, config):
+        config.write_text(BROKEN)
+        _, output, _ = await run_to_end("doctor", environment=driver.environment)
+        assert "note  gds: /dev/nvidia-fs* is not seen below " in output
+        assert "mend  imex-channel: " in output
+        assert "containers are told their GPUs by mounts" in output
+        assert "gdrcopy" not in output
+
+
 async def test_a_file_that_the_gateway_refused_is_told_once(kubelet_dir: Path, driver: Driver, config: Path) -> None:
     async with gateway(kubelet_dir, driver, config):
         config.write_text(BROKEN)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag, given_flags, options
+from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
+from plugin_gateway.adapters.configuration.option import Option, options_of
 from plugin_gateway.adapters.configuration.options import Options, is_nvidias
 from plugin_gateway.adapters.configuration.reading import decide, kept_of
 from plugin_gateway.adapters.configuration.settings import (
@@ -24,6 +26,13 @@ from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.control.running_gateway import Start, find_start
 from plugin_gateway.adapters.gateway.status import OPTIONS_IN_FORCE, Status
 from plugin_gateway.core.errors import InvalidValueError
+
+_DECIDED: Sequence[Option[object]] = (
+    Options.mig_strategy,
+    Options.device_list_strategy,
+    *options_of(ExtraOptions),
+)
+"""Options that a file can decide, and that the gateway only tells if somebody decided them."""
 
 
 class View(NamedTuple):
@@ -81,23 +90,27 @@ def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:
 def _in_force(settings: Settings, status: Status, own: Mapping[str, object], *, sees_its_paths: bool) -> Settings:
     """Return the settings with what the gateway told. Its paths mean something else in another mount namespace.
 
-    The MIG strategy is that of every gateway that does not say that somebody decided another one. The rules are those
-    of the settings where a flag of this command decides about them.
+    The rules are those of the settings where a flag of this command decides about them.
     """
-    told, strategy = status.in_force, status.configuration.get(Options.mig_strategy.name)
+    told, told_decided = status.in_force, {each.name: _decided(each, settings, status) for each in _DECIDED}
+    strategy = told_decided[Options.mig_strategy.name]
     names = [name for name in OPTIONS_IN_FORCE if sees_its_paths or name not in PATHS]
     known = {name: value for name in names if (value := getattr(told, name)) is not None}
     rules = tuple(each.whole for each in told.resources or ())
-    strategy_known = kept_of(Options.mig_strategy, {}, {}) if strategy is None else strategy.value
-    values = {**settings.values, **known, Options.mig_strategy.name: strategy_known}
+    values = {**settings.values, **known, **told_decided}
     names_backends = any(rule.selector.backends for rule in (*rules, *settings.resources))
     is_other = Options.backend.name in own and names_backends
-    decides = (
-        is_other
-        or Options.resource_name.name in own
-        or own.get(Options.mig_strategy.name, strategy_known) != strategy_known
-    )
+    decides = is_other or Options.resource_name.name in own or own.get(Options.mig_strategy.name, strategy) != strategy
     return replace(settings, values=values, resources=settings.resources if decides else rules or settings.resources)
+
+
+def _decided(option: Option[object], settings: Settings, status: Status) -> object:
+    """Return what the gateway has of an option: the default, unless it says that somebody decided something else."""
+    decided = status.configuration.get(option.name)
+    try:
+        return kept_of(option, {}, {}) if decided is None else option.kind.parse(decided.value)
+    except InvalidValueError:  # a newer gateway can have more values
+        return settings.values[option.name]
 
 
 def _laid_over(settings: Settings, own: Mapping[str, object]) -> Settings:
