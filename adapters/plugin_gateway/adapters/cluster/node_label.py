@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi, Watcher
-from plugin_gateway.adapters.cluster.problem import Problem
+from plugin_gateway.adapters.support.problem import Problem
 
 START_JITTER = 10.0
 """Seconds at most before the first call of `follow`."""

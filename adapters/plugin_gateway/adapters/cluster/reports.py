@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
-from plugin_gateway.adapters.cluster.problem import Problem
 from plugin_gateway.adapters.cluster.told_states import Told, ToldStates
+from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.adapters.support.strict_json import plain
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.changes import Note, Significance

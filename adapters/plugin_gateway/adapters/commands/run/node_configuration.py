@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plugin_gateway.adapters.cluster.problem import Problem
 from plugin_gateway.adapters.commands.flags import decide_all
 from plugin_gateway.adapters.commands.run.config_watch import watch_file
 from plugin_gateway.adapters.configuration.config_folder import (
@@ -29,6 +28,7 @@ from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.core.errors import CannotCheckError, InvalidValueError
 

@@ -1,4 +1,4 @@
-"""A problem with the API server, which is logged once while it lasts."""
+"""A problem of one task, which is logged once while it lasts."""
 
 from plugin_gateway.adapters.support.logs import log
 
