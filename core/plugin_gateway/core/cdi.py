@@ -86,13 +86,14 @@ class CdiEdits(NamedTuple):
 
 
 NOTHING = CdiEdits()
+DriverId = tuple[str | None, str | None]
+"""The version and the instance of a driver, as `DriverSeen` has them."""
 
 
 class DriverFiles(NamedTuple):
     """What containers need of the files of a driver, and how they get it."""
 
-    driver: tuple[str | None, str | None]
-    """The version and the instance of the driver, as `DriverSeen` has them."""
+    driver: DriverId
     common: CdiEdits = NOTHING
     """What a container with any device needs. It has no device nodes."""
     own: Mapping[str, CdiEdits] = {}

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from plugin_gateway.core.cdi import CdiEdits, CdiHook, CdiMount, CdiNode, DriverFiles, FilesWanted
+from plugin_gateway.core.cdi import CdiEdits, CdiHook, CdiMount, CdiNode, DriverFiles, DriverId, FilesWanted
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.nvidia.driver_files import CUDA, FOLDERS, FoundFiles, Library, find_files
 from plugin_gateway.nvidia.driver_root import DriverRoot, Found
@@ -38,9 +38,7 @@ _DRM_LINKS = {"card": "card", "renderD": "render"}
 """The end of the link to a node, by the beginning of its name."""
 
 
-def files_of(
-    wanted: FilesWanted, seen_root: str, sysfs: str, driver: tuple[str | None, str | None], inventory: Inventory
-) -> DriverFiles:
+def files_of(wanted: FilesWanted, seen_root: str, sysfs: str, driver: DriverId, inventory: Inventory) -> DriverFiles:
     """Return what a container needs of the files of a driver. ``seen_root`` is where this process sees its root."""
     version, _ = driver
     if not version:

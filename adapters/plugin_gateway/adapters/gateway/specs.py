@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.cdi import file_name
+from plugin_gateway.core.cdi import DriverId, file_name
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.cdi_specs import (
@@ -45,7 +45,6 @@ MAX_KEPT_BACK = 10.0
 """Seconds for which the list of a new resource waits for the specs of its devices."""
 FOLDER_TODO = "see that --cdi-spec-dir is a folder of the host that the gateway may write"
 _PENDING = (LOOKING, ANOTHER_DRIVER)
-_Driver = tuple[str | None, str | None]
 
 
 class SpecSettings(NamedTuple):
@@ -62,7 +61,7 @@ class _Written(NamedTuple):
     """What a device in a written spec was described by."""
 
     nodes: tuple[str, ...]
-    driver: _Driver
+    driver: DriverId
 
 
 class _Outcome(NamedTuple):
@@ -252,5 +251,5 @@ def _describe_and_write(
     return _Outcome(described, problems, foreign_files(problems, settings.folder))
 
 
-def _driver_of(state: State) -> _Driver:
+def _driver_of(state: State) -> DriverId:
     return (state.driver.version, state.driver.instance) if state.driver is not None else (None, None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec, DriverFiles, name_problem
+from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec, DriverFiles, DriverId, name_problem
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, Recipe
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
@@ -20,8 +20,8 @@ class Source(NamedTuple):
     inventory: Inventory
     files: DriverFiles | None
     """What containers need of its driver. None if it was not found yet."""
-    driver: tuple[str | None, str | None]
-    """The version and the instance of the driver that answered last."""
+    driver: DriverId
+    """The driver that answered last."""
 
 
 class HostNode(NamedTuple):
