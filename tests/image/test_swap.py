@@ -11,6 +11,7 @@ import pytest
 
 from driver.driver import Driver, built
 from harness.api_server import api_server
+from harness.gpu_operator import ENVIRONMENT
 from harness.node import RESOURCE
 from harness.process import Process
 from image.build import OPERATOR_ROOTFS, ROOTFS
@@ -39,17 +40,6 @@ fi
 exec nvidia-device-plugin
 """
 """In own words; only what it calls is that of the operator."""
-OPERATOR = {
-    **POD,
-    "PASS_DEVICE_SPECS": "true",
-    "FAIL_ON_INIT_ERROR": "true",
-    "DEVICE_LIST_STRATEGY": "envvar",
-    "DEVICE_ID_STRATEGY": "uuid",
-    "NVIDIA_VISIBLE_DEVICES": "all",
-    "NVIDIA_DRIVER_CAPABILITIES": "all",
-    "MIG_STRATEGY": "single",
-    "NVIDIA_MIG_MONITOR_DEVICES": "all",
-}
 _numbers = count()
 
 
@@ -122,7 +112,7 @@ async def test_the_operators_script_starts_it_to_ready(kubelet_dir: Path, driver
         FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
         swapped(
             kubelet_dir, driver, tmp_path,
-            command=command, mounts=mounts, environment=OPERATOR, rootfs=OPERATOR_ROOTFS,
+            command=command, mounts=mounts, environment={**POD, **ENVIRONMENT}, rootfs=OPERATOR_ROOTFS,
         ) as process,
     ):  # fmt: skip
         await asyncio.sleep(2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.gpu_operator import ENVIRONMENT
 from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
@@ -87,19 +88,6 @@ def test_a_variable_with_the_default_of_nvidias_plugin_asks_for_nothing(read: Re
 
 
 def test_what_the_operator_always_gives_is_taken_and_changes_no_name(read: Read) -> None:
-    """The environment of its container without CDI."""
-    environment = {
-        "PASS_DEVICE_SPECS": "true",
-        "FAIL_ON_INIT_ERROR": "true",
-        "DEVICE_LIST_STRATEGY": "envvar",
-        "DEVICE_ID_STRATEGY": "uuid",
-        "NVIDIA_VISIBLE_DEVICES": "all",
-        "NVIDIA_DRIVER_CAPABILITIES": "all",
-        "MPS_ROOT": "/run/nvidia/mps",
-        "MIG_STRATEGY": "single",
-        "NVIDIA_MIG_MONITOR_DEVICES": "all",
-        "CONFIG_FILE": "",
-    }
-    found = read((), environment)
+    found = read((), ENVIRONMENT)
     assert [rule.name for rule in found.resources] == ["nvidia.com/gpu"]
     assert (found.fail_on_init_error, found.needs_daemons) == (True, False)
