@@ -55,12 +55,6 @@ def test_the_variable_can_name_the_index() -> None:
     assert allocate(EIGHT, ["GPU-7", "GPU-1"], policy, everything).environment == {VARIABLE: "1,7"}
 
 
-def test_without_its_strategy_the_variable_is_left_out() -> None:
-    policy = AllocationPolicy(list_strategies=frozenset({ListStrategy.VOLUME_MOUNTS}))
-    edits = allocate(EIGHT, ["GPU-1"], policy, everything)
-    assert (edits.environment, edits.device_nodes[0]) == ({}, node("/dev/nvidia1"))
-
-
 def test_nodes_can_be_left_to_the_container_runtime() -> None:
     edits = allocate(EIGHT, ["GPU-1"], AllocationPolicy(pass_device_specs=False), everything)
     assert (edits.environment, edits.device_nodes) == ({VARIABLE: "GPU-1"}, ())

@@ -93,6 +93,14 @@ def test_a_runtime_that_looks_for_no_mounts_gets_none() -> None:
     assert (edits.environment, edits.mounts) == ({}, ())
 
 
+def test_devices_of_a_runtime_that_looks_for_no_mounts_are_named_by_the_variable_alone() -> None:
+    """Otherwise a container would have devices that nothing names."""
+    plain = offer([device(0), device(1)], recipe=Recipe(visibility_variable=VARIABLE))
+    for asked in (policy(MOUNTS), policy(MOUNTS, CRI), policy(MOUNTS, ENVVAR)):
+        edits = got(asked, "GPU-0", "GPU-1", of=plain)
+        assert (edits.environment, edits.mounts) == ({VARIABLE: "GPU-0,GPU-1"}, ())
+
+
 def test_an_extra_comes_with_its_variable_and_the_nodes_that_are_there() -> None:
     edits = got(policy(ENVVAR, extras=["copy", "store"]))
     assert edits.environment == {VARIABLE: "GPU-1", "COPY": "enabled", "STORE": "enabled"}

@@ -51,11 +51,18 @@ def with_more(
 def _name_by_mounts(
     groups: Sequence[Group], policy: AllocationPolicy, environment: dict[str, str], mounts: list[Mount]
 ) -> None:
-    """Add a mount for each device, and name the folder of the mounts in the variable instead of the devices."""
+    """Add a mount for each device, and name the folder of the mounts in the variable instead of the devices.
+
+    Where the runtime looks for no mounts, the variable has to name the devices.
+    """
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
     for recipe, devices in groups:
-        if recipe.mounts_folder and recipe.visibility_variable is not None:
-            environment[recipe.visibility_variable] = recipe.mounts_folder
+        if (variable := recipe.visibility_variable) is None:
+            continue
+        if not recipe.mounts_folder:
+            environment.setdefault(variable, ",".join(map(policy.name_in_spec, devices)))
+        else:
+            environment[variable] = recipe.mounts_folder
             mounts += [_mount(recipe, _name(device, by_uuid=by_uuid)) for device in devices]
 
 

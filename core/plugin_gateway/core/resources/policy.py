@@ -75,7 +75,7 @@ class AllocationPolicy(NamedTuple):
         return self.pass_device_specs and not self.list_strategies <= CDI_STRATEGIES
 
     def name_in_spec(self, device: "Device") -> str:
-        """Return the name of a device in a CDI spec."""
+        """Return the name of a device in the variable and in a CDI spec."""
         return device.id if self.device_id_strategy is DeviceIdStrategy.UUID else device.place_words
 
 
