@@ -1,4 +1,4 @@
-"""Called by the name of NVIDIA's executable, the driver is where NVIDIA's manifests mount it, unless somebody says."""
+"""Called by the name of NVIDIA's executable, driver and MPS daemon are where NVIDIA's manifests mount them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import options
 from plugin_gateway.adapters.configuration import nvidias_defaults
-from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias
+from plugin_gateway.adapters.configuration.nvidias_defaults import visible_daemon_root, with_nvidias
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.reading import decide
@@ -56,3 +56,10 @@ def test_what_is_given_takes_precedence_as_always(mounted: Path, tmp_path: Path)
     file = tmp_path / "config.yaml"
     file.write_text("version: v1\nflags:\n  plugin:\n    containerDriverRoot: /own\n")
     assert decided(mounted, {"CONFIG_FILE": str(file)}) == "/own"
+
+
+def test_an_mps_daemon_is_seen_where_nvidias_manifests_mount_its_folder(mounted: Path) -> None:
+    on_host = "/run/nvidia/mps"
+    assert visible_daemon_root(on_host, "/usr/bin/nvidia-device-plugin", str(mounted)) == str(mounted)
+    assert visible_daemon_root(on_host, "/usr/bin/plugin-gateway", str(mounted)) == on_host
+    assert visible_daemon_root(on_host, "nvidia-device-plugin", str(mounted / "none")) == on_host

@@ -1,13 +1,16 @@
-"""The defaults of NVIDIA's plugin that its own manifests rely on. They hold where the program is called by its name."""
+"""What NVIDIA's manifests rely on without saying it. It holds where the program is called by the name of its plugin."""
 
 import os
 from collections.abc import Sequence
 
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.options import Options, is_nvidias
 
 DRIVER_ROOT = "/driver-root"
 """Where NVIDIA's manifests mount the driver's root, if they do. They do not say so, because it is the default there."""
+
+MPS_ROOT = "/mps"
+"""Where NVIDIA's manifests mount the folder of the MPS control daemon. Their MPS_ROOT is its path on the host."""
 
 
 def with_nvidias(options: Sequence[Option[object]], driver_root: str = DRIVER_ROOT) -> tuple[Option[object], ...]:
@@ -20,6 +23,14 @@ def with_nvidias(options: Sequence[Option[object]], driver_root: str = DRIVER_RO
         return tuple(options)
     name = Options.container_driver_root.name
     return tuple(each.with_default(driver_root) if each.name == name else each for each in options)
+
+
+def visible_daemon_root(root: str, program: str, mounted: str = MPS_ROOT) -> str:
+    """Return where this process sees ``root``, the folder of the MPS control daemon on the host.
+
+    ``program`` is the name or the path with which the program was called.
+    """
+    return mounted if is_nvidias(program) and os.path.isdir(mounted) else root  # noqa: PTH112 - raises nothing
 
 
 def _has_content(folder: str) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from importlib import import_module
@@ -266,10 +267,14 @@ class Daemon:
         if not self._settings.needs_daemons:
             await self._needs_daemons.wait()
         await self._import_later(f"{_GATEWAY}.daemon_watch")
-        from plugin_gateway.adapters.gateway.daemon_watch import watch_daemons  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.configuration.nvidias_defaults import visible_daemon_root  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.gateway.daemon_watch import watch_daemons  # noqa: PLC0415 - the same
+
+        def root() -> str:
+            return visible_daemon_root(self._settings.daemon_root, sys.argv[0])
 
         puts = {each.name: each.put for each in self._backends}
-        await watch_daemons(self._gateway, lambda: self._settings.daemon_root, lambda name, seen: puts[name](seen))
+        await watch_daemons(self._gateway, root, lambda name, seen: puts[name](seen))
 
     async def _serve_http(self, listener: socket.socket) -> None:
         await self._import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
