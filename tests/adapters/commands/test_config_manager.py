@@ -10,7 +10,10 @@ from harness.api_server import ApiServer, api_server
 from plugin_gateway.adapters.commands import config_manager
 from plugin_gateway.adapters.commands.config_manager import NotLinkedError, run
 from plugin_gateway.adapters.configuration.folder_options import LABEL
+from plugin_gateway.adapters.configuration.options import run_options
+from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
 NODE = "node-1"
 
@@ -70,6 +73,13 @@ def test_without_a_configuration_it_links_an_empty_file(pod: Pod) -> None:
     assert pod.run(FALLBACK_STRATEGIES="empty") == 0
     assert str(pod.target.readlink()) == os.devnull
     assert pod.target.read_text() == ""
+
+
+def test_the_plugin_starts_with_all_defaults_where_an_empty_file_is_linked(pod: Pod) -> None:
+    assert pod.run(FALLBACK_STRATEGIES="empty") == 0
+    decisions = decide(run_options(("auto",), str), {}, {"CONFIG_FILE": str(pod.target)}, lambda: HEALTH_POLICY)
+    assert decisions.options.config_file == pod.target
+    assert set(decisions.sources.values()) == {"environment CONFIG_FILE", "default"}
 
 
 def test_a_label_that_leads_out_of_the_folder_is_refused(pod: Pod) -> None:

@@ -75,8 +75,9 @@ def read_bytes(path: Path) -> tuple[bytes, FileVersion]:
         InvalidValueError: the file cannot be read, or is too large.
     """
     try:
-        # Reading a pipe or a device could block for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
+        # Reading a pipe or a device could block for ever, but that of no content never does.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not os.path.samestat(status, Path(os.devnull).stat()):
             raise InvalidValueError(f"configuration file {path}: it is no regular file")
         with path.open("rb") as file:
             version = version_of(os.fstat(file.fileno()))
