@@ -100,6 +100,7 @@ def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
         ({"devicePlugin": {"enabled": False}}, "devicePlugin.enabled is false"),
         ({"componentSelectorLabels": {"enabled": True}}, "componentSelectorLabels.enabled"),
         ({"deviceDiscoveryStrategy": "tegra"}, "deviceDiscoveryStrategy is tegra"),
+        ({"cdi": {"featureFlags": "disable-nvsandboxutils, enable-x"}}, "cdi.featureFlags has enable-x"),
         ({"config": {"name": "a", "map": {"b": SHARED}}}, "config.file, config.map and config.name: one of the three"),
         ({"config": {"map": {"a": SHARED, "b": MIXED}}}, "a node without the label gets none of a, b"),
         ({"config": {"map": {"a": SHARED}, "fallbackStrategies": ["named"]}}, "gets none of a"),
@@ -211,7 +212,7 @@ def test_nvidias_names_for_the_network_and_the_resources_mean_the_same(tmp_path:
 
 
 def test_what_concerns_cdi_arrives_in_the_environment(tmp_path: Path) -> None:
-    given = {"nvidiaHookPath": "/usr/bin/nvidia-cdi-hook", "featureFlags": "enable-x"}
+    given = {"nvidiaHookPath": "/usr/bin/nvidia-cdi-hook", "featureFlags": "disable-nvsandboxutils"}
     found = variables(tmp_path, {**V0_20, "cdi": given})
     assert (found["NVIDIA_CDI_HOOK_PATH"], found["CDI_FEATURE_FLAGS"]) == tuple(given.values())
     assert not {"NVIDIA_CDI_HOOK_PATH", "CDI_FEATURE_FLAGS"} & variables(tmp_path, V0_20).keys()

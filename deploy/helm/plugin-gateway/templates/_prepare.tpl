@@ -47,6 +47,12 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- if not (has (toString (.Values.deviceDiscoveryStrategy | default "auto")) (list "auto" "nvml")) -}}
 {{- fail (printf "deviceDiscoveryStrategy is %s: plugin-gateway finds GPUs through NVML alone, allowed are auto and nvml" .Values.deviceDiscoveryStrategy) -}}
 {{- end -}}
+{{- $features := list "" "disable-nvsandboxutils" "disable-multiple-csv-devices" "no-additional-gids-for-device-nodes" -}}
+{{- range .Values.cdi.featureFlags | default "" | splitList "," -}}
+{{- if not (has (trim .) $features) -}}
+{{- fail (printf "cdi.featureFlags has %s, which plugin-gateway does not do, allowed are %s" (trim .) (rest $features | join ", ")) -}}
+{{- end -}}
+{{- end -}}
 {{- include "plugin-gateway.refuseConfig" . -}}
 {{- end -}}
 
