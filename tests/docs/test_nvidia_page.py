@@ -24,7 +24,7 @@ def test_the_page_has_what_the_code_says() -> None:
         "| `--mps-root` | `MPS_ROOT` | `flags.mpsRoot` | none | done |",
         "| `--kubelet-socket` | `KUBELET_SOCKET` |",
         "| auto | neutral: `auto`, `nvml`; else refused: GPUs are found through NVML |",
-        "| `mps.root` | is called `mpsRoot` |",
+        "| `mps.root` | is called `mpsRoot`; the chart runs no MPS control daemon",
         "| `image.repository` | that of the gateway's image; NVIDIA's is refused |",
         "| `configManager.resources` | no effect: there is no such container |",
         "| `sharing.*.resources[].rename` | ignored, with a warning | followed; ignored with",

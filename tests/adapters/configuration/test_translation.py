@@ -163,12 +163,37 @@ def test_values_of_nvidias_chart_become_values_of_this_one_or_are_named() -> Non
         "f:18:1: surprise",
         "f, config.map.shared:2:29: sharing.mps.resources.rename",
     ]
-    assert [each.partition(" is ")[0] for each in found.lost] == [
+    *lost, mps = [each.partition(" is ")[0] for each in found.lost]
+    assert mps.startswith(
+        "f, config.map.shared: sharing.mps needs more: the chart runs no MPS control daemon, and removes"
+    )
+    assert lost == [
         "f:5:1: deviceDiscoveryStrategy: 'tegra'",
         "f:8:7: gfd.enabled: 'true'",
         "f:9:9: image.tag: 'v0.14.5'",
         "f, config.map.shared:3:9: flags.deviceDiscoveryStrategy: 'tegra'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("failOnInitError: 'false'", "f:1:1: failOnInitError is the text 'false' and ignored"),
+        ("deviceListStrategy: [envvar, cdi-cri]", "f:1:1: deviceListStrategy is a list and ignored"),
+        ("migStrategy: 1", "f:1:1: migStrategy is '1' and ignored"),
+    ],
+)
+def test_what_nvidias_chart_does_not_hand_over_is_left_out_and_named(text: str, said: str) -> None:
+    found = translated(text)
+    assert (found.document, found.lost) == ({}, ())
+    assert found.left_out[0].startswith(f"{said}, as by NVIDIA's chart, which takes")
+
+
+def test_features_of_cdi_specs_are_lost_unless_they_ask_for_nothing() -> None:
+    assert translated("cdi: {featureFlags: 'disable-nvsandboxutils, disable-multiple-csv-devices'}") == Translation({})
+    found = translated("cdi: {featureFlags: 'disable-nvsandboxutils,enable-x'}")
+    assert (found.document, len(found.lost)) == ({}, 1)
+    assert "is lost: the gateway does not do it" in found.lost[0]
 
 
 @pytest.mark.parametrize("names", [(), ("a",), ("a", "default"), ("a.b", "c")])
@@ -209,6 +234,10 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
         ("image: &a [*a]", "f:1: found unconstructable recursive node"),
         ("image: !secret x", "f:1: could not determine a constructor"),
         ("image: 2001-99-99", "f:1: month must be in 1..12"),
+        ("migStrategy: mixd\ncdi: {nvidiaHookPath: a}", "f:1:14: migStrategy: 'mixd', allowed are none, single, mixed"),
+        ("deviceListStrategy: envvar,cdi", "f:1:21: deviceListStrategy: 'cdi', allowed are envvar"),
+        ("gfd: true", "f:1:6: gfd is 'true', allowed are keys with values"),
+        ("config: a", "f:1:9: config is 'a', allowed are keys with values"),
         ("config: {map: [a]}", "f: config.map is no mapping of texts"),
         ("config: {map: {a: 1}}", "f: config.map is no mapping of texts"),
         ("config: {map: {a: 'flags: 1'}}", "f, config.map.a:1:8: flags is '1'"),

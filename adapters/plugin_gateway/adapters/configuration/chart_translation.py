@@ -8,6 +8,8 @@ import yaml
 
 from plugin_gateway.adapters.configuration.document import Document, compose, described
 from plugin_gateway.adapters.configuration.nvidia_names import CHART_VALUES, ONLY_IF_ENABLED, ChartValue
+from plugin_gateway.adapters.configuration.option import options_of
+from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.translation import Translate, Translation, put
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -17,6 +19,11 @@ MPS_ROOT = "/run/nvidia/mps"
 _TAKEN_LATER = {CONFIGURATIONS, "mps.root"}
 """Values that say nothing by themselves."""
 _VALUES = {each.path: each for each in CHART_VALUES}
+_OPTIONS = {each.word: each for each in options_of(Options)} | {
+    "compatWithCPUManager": Options.pass_device_specs,
+    "cdi.nvidiaHookPath": Options.nvidia_cdi_hook_path,
+}
+"""The settings that values are, by their path. NVIDIA's chart hands over a value of the right type, and no other."""
 _SECTIONS = {each.path.partition(".")[0] for each in CHART_VALUES if "." in each.path}
 _TOP = {each.path.partition(".")[0] for each in CHART_VALUES} - {"resources"}
 _OF_LIMITS = {"limits", "requests", "claims"}
@@ -112,7 +119,7 @@ class _Values:
                 continue
             if full in _VALUES:
                 self._take(_VALUES[full], found, key, value)
-            elif full in _SECTIONS and isinstance(value, yaml.MappingNode):
+            elif full in _SECTIONS:
                 self._walk(value, full)
             elif path not in ONLY_IF_ENABLED:
                 self._left_out.append(f"{self._document.place(key)}: {full} is no value of NVIDIA's chart")
@@ -120,7 +127,7 @@ class _Values:
     def _take(self, value: ChartValue, found: object, key: yaml.Node, node: yaml.Node) -> None:
         """Take one value. A neutral one is left out: what is the default there is no wish."""
         self._given[value.path] = found
-        if any(found == each and type(found) is type(each) for each in value.neutral):
+        if _is_neutral(found, value) or not self._is_handed_over(value.path, found, key, node):
             return
         if value.becomes and value.path not in _TAKEN_LATER:
             put(self._out, value.becomes, found)
@@ -128,12 +135,32 @@ class _Values:
             verb = "needs more" if value.becomes else "is lost"
             self._lost.append(f"{self._document.place(key)}: {value.path}: {described(node)} {verb}: {value.why}")
 
+    def _is_handed_over(self, path: str, found: object, key: yaml.Node, node: yaml.Node) -> bool:
+        """Return whether NVIDIA's chart hands a value over to the plugin, and collect what the plugin would refuse."""
+        option = _OPTIONS.get(path)
+        if option is not None and not isinstance(found, bool if option.is_switch else str):
+            what = "true or false" if option.is_switch else "a text"
+            self._left_out.append(
+                f"{self._document.place(key)}: {path} is {described(node)} and ignored, as by NVIDIA's chart, which "
+                f"takes {what}"
+            )
+            return False
+        if option is not None and isinstance(found, str) and found:
+            with self._document.collecting():
+                try:
+                    option.kind.parse(found)
+                except InvalidValueError as error:
+                    raise InvalidValueError(f"{self._document.place(node)}: {path}: {error}") from error
+        return True
+
     def _take_configurations(self) -> None:
         """Translate each of the configurations, of which the label of a node chooses one, as there."""
         texts = self._given.get(CONFIGURATIONS) or {}
-        if not isinstance(texts, dict) or not all(isinstance(each, str) for each in texts.values()):
+        if not isinstance(texts, dict) or not all(isinstance(each, str | None) for each in texts.values()):
             raise InvalidValueError(f"{self._name}: {CONFIGURATIONS} is no mapping of texts")
         for key, text in texts.items():
+            if text is None:
+                continue
             done = self._translate(f"{self._name}, {CONFIGURATIONS}.{key}", _encoded(text))
             self._left_out += done.left_out
             self._lost += done.lost
@@ -142,9 +169,18 @@ class _Values:
     def _take_mps_root(self) -> None:
         """Name the folder of MPS where it is used, or where somebody named another one than the chart."""
         root = self._given.get("mps.root", MPS_ROOT)
-        files = self._out.get("config", {}).get("map", {}).values()
-        if root != MPS_ROOT or any("mps" in each.get("sharing", {}) for each in files):
-            put(self._out, _VALUES["mps.root"].becomes, root)
+        value = _VALUES["mps.root"]
+        files = self._out.get("config", {}).get("map", {}).items()
+        shared = [name for name, each in files if "mps" in each.get("sharing", {})]
+        if root != MPS_ROOT or shared:
+            put(self._out, value.becomes, root)
+        self._lost += [f"{self._name}, {CONFIGURATIONS}.{name}: sharing.mps needs more: {value.why}" for name in shared]
+
+
+def _is_neutral(found: object, value: ChartValue) -> bool:
+    """Return whether a value asks for nothing. A text with commas does not if none of its words does."""
+    words = [word.strip() for word in found.split(",")] if isinstance(found, str) else [found]
+    return all(any(word == each and type(word) is type(each) for each in value.neutral) for word in words)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.option import Option
-from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED, Unsupported
+from plugin_gateway.adapters.configuration.unsupported import CDI_FEATURES, UNSUPPORTED, Unsupported
 
 
 class NvidiaSetting(NamedTuple):
@@ -132,7 +132,7 @@ _GFD = (
     "the chart does not run NVIDIA's GPU feature discovery; install it with NVIDIA's chart (devicePlugin.enabled=false)"
 )
 _NFD = "the chart does not install node feature discovery; install it with a chart of its own"
-_MPS_DAEMON = "the chart runs no MPS control daemon; keep that of NVIDIA's chart, or see examples/mps-control-daemon"
+_MPS_DAEMON = "the chart runs no MPS control daemon, and removes NVIDIA's; see examples/mps-control-daemon"
 _NO_DAEMON = "no effect: the chart runs no MPS control daemon"
 CHART_VALUES = (
     *_same("migStrategy", "failOnInitError", "nvidiaDriverRoot", "nvidiaDevRoot", "compatWithCPUManager"),
@@ -172,11 +172,11 @@ CHART_VALUES = (
     ChartValue("devicePlugin.enableHostNetwork", becomes="hostNetwork", neutral=(False,)),
     ChartValue("gfd.enabled", neutral=(False,), why=_GFD),
     ChartValue("nfd.enabled", neutral=(False,), why=_NFD),
-    ChartValue("mps.root", becomes="mpsRoot", neutral=("/run/nvidia/mps",)),
+    ChartValue("mps.root", becomes="mpsRoot", neutral=("/run/nvidia/mps",), why=_MPS_DAEMON),
     ChartValue("mps.enableHostPID", neutral=(True, False), why=_MPS_DAEMON, in_chart=_NO_DAEMON),
     ChartValue("mps.enableHostNetwork", neutral=(False,), why=_MPS_DAEMON, in_chart=_NO_DAEMON),
     ChartValue("cdi.nvidiaHookPath", becomes="cdi.nvidiaHookPath", neutral=("",)),
-    ChartValue("cdi.featureFlags", becomes="cdi.featureFlags", neutral=("",)),
+    ChartValue("cdi.featureFlags", neutral=("", *CDI_FEATURES), why="the gateway does not do it"),
 )
 """The values of the chart. Whatever else is below `gfd` and `nfd` says something only where those are enabled."""
 ONLY_IF_ENABLED = ("gfd", "nfd")

@@ -34,7 +34,7 @@ class UnsupportedSettingError(InvalidValueError):
 NOT_SUPPORTED = "is not supported by plugin-gateway"
 _OFF = ("false",)
 _NO_KEYS = ("", "{}")
-_CDI_FEATURES = (
+CDI_FEATURES = (
     "disable-nvsandboxutils",
     "disable-multiple-csv-devices",
     "no-additional-gids-for-device-nodes",
@@ -53,7 +53,7 @@ UNSUPPORTED = (
         why="GPUs are found through NVML",
     ),
     Unsupported("flags.gfd", silent=_NO_KEYS, is_ignored_there=True, why=_NO_LABELS),
-    Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS", neutral=_CDI_FEATURES),
+    Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS", neutral=CDI_FEATURES),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}
 UNSUPPORTED_FLAGS = {row.flag: row for row in UNSUPPORTED if row.flag}
