@@ -189,6 +189,17 @@ def test_what_nvidias_chart_does_not_hand_over_is_left_out_and_named(text: str, 
     assert found.left_out[0].startswith(f"{said}, as by NVIDIA's chart, which takes")
 
 
+def test_values_that_nvidias_chart_got_later_are_taken_too() -> None:
+    main = {"env": [{"name": "LOG_LEVEL", "value": "debug"}]}
+    later = {
+        "nvidiaDriverCapabilities": "all",
+        "devicePlugin": {"resources": {"limits": {"cpu": "1"}}, "containers": {"main": main}},
+    }
+    found = translated(yaml.safe_dump(later))
+    assert found == Translation(later)
+    jsonschema.validate(found.document, SCHEMA)
+
+
 def test_features_of_cdi_specs_are_lost_unless_they_ask_for_nothing() -> None:
     assert translated("cdi: {featureFlags: 'disable-nvsandboxutils, disable-multiple-csv-devices'}") == Translation({})
     found = translated("cdi: {featureFlags: 'disable-nvsandboxutils,enable-x'}")

@@ -170,6 +170,9 @@ CHART_VALUES = (
     ),
     ChartValue("devicePlugin.enabled", neutral=(True,), why="it is what the chart installs"),
     ChartValue("devicePlugin.enableHostNetwork", becomes="hostNetwork", neutral=(False,)),
+    ChartValue("devicePlugin.resources", becomes="devicePlugin.resources", neutral=({},)),
+    ChartValue("devicePlugin.containers", becomes="devicePlugin.containers", neutral=({},)),
+    *_same("nvidiaDriverCapabilities"),
     ChartValue("gfd.enabled", neutral=(False,), why=_GFD),
     ChartValue("nfd.enabled", neutral=(False,), why=_NFD),
     ChartValue("mps.root", becomes="mpsRoot", neutral=("/run/nvidia/mps",), why=_MPS_DAEMON),
@@ -178,7 +181,9 @@ CHART_VALUES = (
     ChartValue("cdi.nvidiaHookPath", becomes="cdi.nvidiaHookPath", neutral=("",)),
     ChartValue("cdi.featureFlags", neutral=("", *CDI_FEATURES), why="the gateway does not do it"),
 )
-"""The values of the chart. Whatever else is below `gfd` and `nfd` says something only where those are enabled."""
+"""The values of the chart, also those that it got after release 0.20.
+
+Whatever else is below `gfd` and `nfd` says something only where those are enabled."""
 ONLY_IF_ENABLED = ("gfd", "nfd")
 """The sections of which everything else says nothing unless `enabled` is true."""
 
