@@ -138,7 +138,10 @@ CHART_VALUES = (
     *_same("migStrategy", "failOnInitError", "nvidiaDriverRoot", "nvidiaDevRoot", "compatWithCPUManager"),
     *_same("deviceIDStrategy", "deviceListStrategy", "gdrcopyEnabled", "gdsEnabled", "mofedEnabled"),
     ChartValue(
-        "config.name", becomes="config.name", neutral=("",), why="give migStrategy too if one of its files has it"
+        "config.name",
+        becomes="config.name",
+        neutral=("",),
+        why="give migStrategy, deviceListStrategy or mpsRoot too if one of its files has it",
     ),
     ChartValue("config.map", becomes="config.map", neutral=({},)),
     ChartValue("config.default", becomes="config.default", neutral=("",)),
