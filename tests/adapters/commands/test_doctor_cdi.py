@@ -40,6 +40,19 @@ async def test_a_folder_that_is_a_link_is_said(driver: Driver, kubelet_dir: Path
     assert f"mend  {tmp_path / 'cdi'} is a link\n      -> give the folder itself" in said
 
 
+async def test_a_file_in_place_of_the_folder_is_said(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "cdi").touch()
+    said = await shown(driver, kubelet_dir, tmp_path / "cdi")
+    todo = "put a folder in place of the file that is there, or give another --cdi-spec-dir"
+    assert f"{tmp_path / 'cdi'}, for CDI specs, cannot be written: Not a directory\n      -> {todo}" in said
+
+
+def test_a_drop_in_of_containerd_can_say_what_its_file_does_not(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n')
+    assert _runtime(file).what.endswith("start without a GPU, unless a file that it imports says so")
+
+
 async def test_without_cdi_nothing_is_said(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "cdi") not in await shown(driver, kubelet_dir, tmp_path / "cdi", "envvar")
 
@@ -49,7 +62,8 @@ async def test_without_cdi_nothing_is_said(driver: Driver, kubelet_dir: Path, tm
     [
         (None, Verdict.HINT),
         ("version = 3\n", Verdict.WELL),
-        ("version = 2\n", Verdict.MEND),
+        ("version = 2\n", Verdict.HINT),
+        ("version = 2\n# enable_cdi = true\n", Verdict.HINT),
         ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n', Verdict.WELL),
         ("version = 3\nenable_cdi = false\n", Verdict.MEND),
     ],

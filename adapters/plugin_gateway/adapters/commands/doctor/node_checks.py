@@ -8,10 +8,10 @@ from pathlib import Path
 
 from inotify_simple import INotify
 
-from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, well
+from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unseen, unwritable, well
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.state_folder import TODO, lost_with, lost_words
-from plugin_gateway.adapters.support.unix_files import explain_unwritable, who_may
+from plugin_gateway.adapters.support.unix_files import explain_unwritable
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.health.state import State
@@ -46,13 +46,6 @@ _SYS_ADMIN = 21
 """The number of this capability in the kernel."""
 _GPU_NODE = re.compile(r"/dev/nvidia\d+")
 """The device node of one GPU."""
-_FREE = "free space on its file system, or give another --state-dir"
-_CURES = {
-    errno.ENOSPC: _FREE,
-    errno.EDQUOT: _FREE,
-    errno.EROFS: "mount it without readOnly, or give another --state-dir",
-}
-"""What to do about a folder that cannot be written, by the number of the error."""
 
 
 def check_inventory(inventory: Inventory | DriverUnavailable, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
@@ -238,14 +231,9 @@ def check_state_directory(directory: Path) -> Iterator[Finding]:
         yield mend(lost_words(str(directory), lost), TODO.format(directory))
     if error is None:
         yield well(f"{directory} can be written")
-    elif isinstance(error, PermissionError) and os.geteuid() != 0:
-        yield unseen(f"{directory} cannot be written by this user", "a gateway that runs as another may be able to")
     else:
-        yield mend(
-            f"{directory} cannot be written: {error.strerror}; a restart of the gateway forgets which devices are "
-            "unhealthy",
-            _CURES.get(error.errno or 0, who_may()),
-        )
+        so = "; a restart of the gateway forgets which devices are unhealthy"
+        yield unwritable(str(directory), error, "--state-dir", so)
 
 
 def check_runtime(*, pass_device_specs: bool) -> Iterator[Finding]:
