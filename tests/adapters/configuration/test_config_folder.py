@@ -156,6 +156,17 @@ def test_the_variables_of_nvidias_config_manager_mean_the_same(tmp_path: Path) -
     assert settings.config_fallback_strategies == ("named", "single")
 
 
+def test_a_name_without_a_folder_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match=r"^--config-dir is needed with --config-name \[CONFIG_DIR\]$"):
+        settings_of({"config_name": "a"})
+
+
+def test_a_name_as_a_flag_beats_the_variable(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "configs", "a", "b")
+    settings = settings_of({"config_dir": str(folder), "config_name": "a"}, CONFIG_NAME="b")
+    assert (settings.config_file, settings.sources["config_name"]) == (folder / "a", "flag --config-name")
+
+
 def test_a_folder_and_a_file_are_one_too_many(tmp_path: Path, read: Read) -> None:
     folder = folder_of(tmp_path / "configs", "a")
     with pytest.raises(InvalidValueError, match="--config-dir and --config-file: one of the two; the first is from"):

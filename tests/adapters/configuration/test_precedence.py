@@ -65,7 +65,9 @@ def samples(option: Option[object]) -> tuple[str, str, str]:
 
 NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
 """What some options need beside them."""
-ORDINARY = [option for option in OPTIONS if option.name not in {"config_file", "config_dir", "resource_name"}]
+ORDINARY = [
+    option for option in OPTIONS if option.name not in {"config_file", "config_dir", "config_name", "resource_name"}
+]
 IN_FILE = [option for option in OPTIONS if option.key]
 
 

@@ -112,6 +112,8 @@ def make_settings(decisions: Decisions) -> Settings:
     _check_kubelet_socket(options)
     if (options.kubernetes_events or options.node_condition) and not options.node_name:
         raise InvalidValueError("--node-name is needed with --kubernetes-events and --node-condition [NODE_NAME]")
+    if options.config_name and options.config_dir is None:
+        raise InvalidValueError("--config-dir is needed with --config-name [CONFIG_DIR]")
     if options.missing_in_condition and not options.node_condition:
         raise InvalidValueError("--node-condition is needed with --missing-in-condition [NODE_CONDITION]")
     return Settings(
