@@ -172,7 +172,7 @@ def test_it_says_on_which_terms_its_parts_are_given() -> None:
 def test_it_says_what_it_is_and_what_it_wants_of_nvidias_runtime() -> None:
     told = settings()
     assert {"NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"} <= set(told["Env"])
-    assert (told["User"], told["Cmd"]) == ("0:0", ["run"])
+    assert (told["User"], told["Cmd"]) == ("0:0", ["run", "--config-compatibility=nvidia"])
     labels = {name.removeprefix("org.opencontainers.image."): value for name, value in told["Labels"].items()}
     assert labels["title"] == "plugin-gateway"
     assert re.fullmatch("[0-9a-f]{40}", labels["revision"])
