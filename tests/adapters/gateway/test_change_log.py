@@ -4,6 +4,7 @@ from typing import Any
 
 from harness.devices import device, inventory
 from plugin_gateway.adapters.gateway.change_log import log_changes, log_recalled
+from plugin_gateway.adapters.gateway.required_nodes import NOT_LOOKED_FOR
 from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
@@ -13,6 +14,7 @@ from plugin_gateway.core.health.observations import (
     EvidenceReported,
     InventorySeen,
     Observation,
+    RequirementSeen,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING
 from plugin_gateway.core.health.state import State
@@ -41,6 +43,11 @@ def test_devices_that_are_added_together_are_one_line(told: Lines) -> None:
     (line,) = told
     assert (line["event"], line["count"], len(line["devices"])) == ("device added", 8, 8)
     assert len(line["pci_addresses"]) == 8
+
+
+def test_before_the_first_look_nobody_says_that_the_node_lacks_something(told: Lines) -> None:
+    after(seen(1), NOT_LOOKED_FOR, RequirementSeen("a channel is not there"))
+    assert [line["problem"] for line in told if "problem" in line] == ["a channel is not there"]
 
 
 def test_a_driver_that_is_gone_is_one_line_for_eight_devices_with_its_words_once(told: Lines) -> None:

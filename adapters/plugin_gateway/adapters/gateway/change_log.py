@@ -253,6 +253,10 @@ def _log_daemon(change: DaemonChange) -> None:
 
 
 def _log_requirement(seen: RequirementSeen) -> None:
+    from plugin_gateway.adapters.gateway.required_nodes import NOT_LOOKED_FOR  # noqa: PLC0415 - only where asked for
+
+    if seen == NOT_LOOKED_FOR:
+        return  # The look follows at once.
     if seen.problem:
         log.warning(
             "devices are not given out, the node lacks what every container needs",
