@@ -71,7 +71,12 @@ def _xids() -> Sequence[Sequence[str]]:
             "whole GPUs are shared, MIG devices are not",
             CONFIGURE,
         ),
-        ("device nodes of GDRCopy, GDS and MOFED", "only through CDI", "given if they are there", EXTRAS),
+        (
+            "device nodes of GDRCopy, GDS and MOFED",
+            "only through CDI",
+            "given if they are there, and through CDI",
+            EXTRAS,
+        ),
         (
             "a required IMEX channel that is missing",
             "ends the plugin",

@@ -136,6 +136,22 @@ def test_each_gpu_has_its_nodes_for_graphics_and_their_links(machine: Machine) -
     assert machine.files(gpu, disabled_hooks=("all",)).own[gpu.id].hooks == ()
 
 
+def test_storage_needs_two_files_besides_its_nodes(machine: Machine) -> None:
+    put_libraries(machine.root, V)
+    assert (
+        machine.files().extras["gds"] == machine.files().extras["mofed"] == CdiEdits({"NVIDIA_VISIBLE_DEVICES": "void"})
+    )
+    (machine.root / "run/udev").mkdir(parents=True)
+    write(machine.root / "usr/share/cufile.json", "{}")
+    write(machine.root / "etc/other", "").with_name("cufile.json").symlink_to("/usr/share/cufile.json")
+    found = {each.container_path: each for each in machine.files(driver_root="/run/driver").extras["gds"].mounts}
+    read_only = ("ro", "nosuid", "nodev", "rbind", "rprivate")
+    assert found == {
+        "/run/udev": CdiMount("/run/driver/run/udev", "/run/udev", read_only),
+        "/etc/cufile.json": CdiMount("/run/driver/usr/share/cufile.json", "/etc/cufile.json", read_only),
+    }
+
+
 def test_without_its_version_or_its_libraries_a_driver_has_a_problem(machine: Machine) -> None:
     assert "version" in machine.files(version=None).problem
     assert f"libcuda.so.{V} is in none of" in machine.files().problem

@@ -9,6 +9,7 @@ the same, but for the differences that are listed here.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from harness.cdi_schema import checked
 from harness.devices import device, inventory, part
 from harness.driver_root import LIBRARIES, compiled, put_graphics, put_libraries, put_others, write
 from harness.hosts import EveryNode
-from plugin_gateway.core.cdi import FilesWanted
+from plugin_gateway.core.cdi import FilesWanted, file_name
 from plugin_gateway.core.devices import Device, DeviceId, PhysicalId
 from plugin_gateway.core.resources.allocation import allocate
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.cdi_specs import HostDevices, Source, describe, needed_nodes
+from plugin_gateway.core.resources.cdi_specs import HostDevices, Source, describe, needed_nodes, nodes_of_extras
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia.injection import files_of
@@ -42,6 +43,11 @@ DIFFERENCES = {
     "no libraries": "the gateway does not end: the GPUs are unhealthy until the libraries are there",
 }
 """What differs on purpose, and why."""
+
+
+EXTRAS = {
+    "gdrcopy-enabled": "gdrcopy", "gds-enabled": "gds", "mofed-enabled": "mofed", "imex-channel-ids": "imex-channel",
+}  # fmt: skip
 
 
 def gpus() -> tuple[Device, ...]:
@@ -75,6 +81,8 @@ def policy_of(case: Mapping[str, Any]) -> AllocationPolicy:
         list_strategies=frozenset(map(ListStrategy, given["device-list-strategy"].split(","))),
         annotation_prefix=given.get("cdi-annotation-prefix", "cdi.k8s.io/"),
         dev_root=given.get("nvidia-driver-root", "/"),
+        extras=tuple(word for flag, word in EXTRAS.items() if flag in given),
+        described_extras=frozenset(case.get("extras", {}) and (word for flag, word in EXTRAS.items() if flag in given)),
     )
 
 
@@ -84,7 +92,7 @@ def named(text: str) -> str:
 
 
 def written(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The spec of this gateway on the node of a case."""
+    """The specs of this gateway on the node of a case, by the names of their files."""
     root, sysfs = folder / "root", folder / "sys"
     put_libraries(root, V)
     write(root / LIBRARIES / f"libnvidia-ml.so.{V}", compiled("libnvidia-ml.so.1"))
@@ -105,10 +113,13 @@ def written(case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     known = replace(inventory(*devices), recipes=RECIPES)
     files = files_of(wanted, str(root), str(sysfs), (V, "1"), known)
     source = Source(known, files, (V, "1"))
-    host = HostDevices(dict.fromkeys(needed_nodes([source])), is_visible=True)
-    (spec,) = describe([source], policy_of(case), host).specs
-    document: dict[str, Any] = checked(spec.encoded())
-    return document
+    policy, there = policy_of(case), case.get("nodes", ())
+    extras = {
+        word: [path for path in there if any(fnmatchcase(path, each) for each in patterns)]
+        for word, patterns in nodes_of_extras([source], policy).items()
+    }
+    host = HostDevices(dict.fromkeys((*needed_nodes([source]), *there)), is_visible=True, of_extras=extras)
+    return {file_name(spec.kind): checked(spec.encoded()) for spec in describe([source], policy, host).specs}
 
 
 def nodes(edits: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -138,7 +149,10 @@ def split(found: Sequence[Sequence[str]]) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "spec" in case])
 def test_a_spec_has_what_nvidias_has(name: str, tmp_path: Path) -> None:
     case = CASES[name]
-    seen, found = case["spec"], written(case, tmp_path)
+    seen = case["spec"]
+    specs = written(case, tmp_path)
+    assert specs.keys() == {seen["file"]}
+    found = specs[seen["file"]]
     assert found["kind"] == seen["kind"]
     assert found["cdiVersion"] == ("0.5.0" if name in {"host-root", "index"} else "0.3.0")
     own = {each["name"]: each["containerEdits"] for each in found["devices"]}
@@ -161,6 +175,24 @@ def test_a_spec_has_what_nvidias_has(name: str, tmp_path: Path) -> None:
     assert set(common["env"]) == set(seen["all"]["env"])
 
 
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if "extras" in case])
+def test_each_class_besides_gpus_has_a_file_of_its_own_with_the_nodes_that_are_there(name: str, tmp_path: Path) -> None:
+    seen, specs = CASES[name]["extras"], written(CASES[name], tmp_path)
+    assert specs.keys() == {each["file"] for each in seen.values()} | {"k8s.device-plugin.nvidia.com-gpu.json"}
+    for kind, each in seen.items():
+        found = specs[each["file"]]
+        assert found["kind"] == kind
+        assert found["cdiVersion"] == ("0.5.0" if "0" in each["devices"] else "0.3.0")
+        assert found.get("containerEdits", {}).get("env") == each["all"].get("env")
+        own = {device["name"]: device["containerEdits"] for device in found["devices"]}
+        assert own.keys() == each["devices"].keys()
+        for name_there, edits in each["devices"].items():
+            assert own[name_there].keys() == {"deviceNodes"}
+            assert nodes(own[name_there]) == set(map(tuple, edits["nodes"]))
+    without = written({**CASES[name], "nodes": []}, tmp_path / "without")
+    assert without.keys() == {"k8s.device-plugin.nvidia.com-gpu.json"}
+
+
 ANSWERS = [(name, ids, seen) for name, case in CASES.items() for ids, seen in case["allocate"]]
 
 
@@ -176,7 +208,7 @@ def test_allocate_names_the_devices_as_nvidias_plugin_does(name: str, ids: Any, 
     given = [marks[each.partition("::")[0]] + "".join(each.partition("::")[1:]) for each in asked]
     edits = allocate(advertised, given, policy_of(case), EveryNode())
     assert sorted(edits.cdi_devices) == sorted(answer.get("cdi", ()))
-    assert (edits.environment, edits.device_nodes, edits.mounts) == ({}, (), ())
+    assert (edits.environment, edits.device_nodes, edits.mounts) == (answer.get("envs", {}), (), ())
     assert list(edits.annotations.values()) == list(answer.get("annotations", {}).values())
     prefixes = [key.partition("/")[0] for key in answer.get("annotations", {})]
     assert [key.partition("/")[0] for key in edits.annotations] == prefixes

@@ -101,6 +101,9 @@ class DriverFiles(NamedTuple):
 
     The nodes in it are given if they exist. They have only their path.
     """
+    extras: Mapping[str, CdiEdits] = {}
+    """What a container needs of the driver's files for an extra, by the word of the backend. Variables stand for the
+    whole spec, and the rest for its device."""
     way: str = ""
     """How the loader of the container finds the libraries, for people."""
     problem: str = ""

@@ -232,6 +232,10 @@ class Extra:
     """Whether there is nothing to be had of it where none of its device nodes is there."""
     todo: str = ""
     """What to do where none of its device nodes is there, for people. Empty if the backend does not know."""
+    cdi_kind: str = ""
+    """Vendor and class of it in a CDI spec of its own. Empty if it is in none."""
+    cdi_name: str = "all"
+    """The name of its only device there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from plugin_gateway.core.cdi import CdiEdits, CdiHook, CdiMount, CdiNode, Driver
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.nvidia.driver_files import CUDA, FOLDERS, FoundFiles, Library, find_files
 from plugin_gateway.nvidia.driver_root import DriverRoot, Found
-from plugin_gateway.nvidia.naming import GPU, VISIBILITY_VARIABLE
+from plugin_gateway.nvidia.naming import EXTRAS, GDS, GPU, IMEX_CHANNEL, VISIBILITY_VARIABLE
 
 EVERY_HOOK = "all"
 _NEEDED_HOOKS = {"create-symlinks", "update-ldcache"}
@@ -33,6 +33,8 @@ _LOADER_FOLDERS = {
     "aarch64": ("/usr/lib/aarch64-linux-gnu", "/usr/lib64"),
 }
 """Where the loader of a container looks without a cache: that of Debian and Ubuntu, and that of Red Hat and SUSE."""
+_STORAGE_FILES = (("/run/udev", stat.S_ISDIR), ("/etc/cufile.json", stat.S_ISREG))
+"""What GPUDirect Storage needs besides its device nodes: NVIDIA's container toolkit 1.20, internal/discover/gds.go."""
 _DRM = "/dev/dri"
 _DRM_LINKS = {"card": "card", "renderD": "render"}
 """The end of the link to a node, by the beginning of its name."""
@@ -60,7 +62,17 @@ def files_of(wanted: FilesWanted, seen_root: str, sysfs: str, driver: DriverId, 
     else:
         common, runs, way = _with_hooks(root, found, _Hooks(hook, disabled)), _Hooks(hook, disabled), f"hooks of {hook}"
     void = CdiEdits({VISIBILITY_VARIABLE: NOTHING_VISIBLE})
-    return DriverFiles(driver, void.joined(common), _own(inventory, sysfs, runs), way)
+    return DriverFiles(driver, void.joined(common), _own(inventory, sysfs, runs), extras_of(root), way)
+
+
+def extras_of(root: DriverRoot | None) -> Mapping[str, CdiEdits]:
+    """Return what a container needs besides the device nodes of each extra. None: there is no root with files."""
+    void = CdiEdits({VISIBILITY_VARIABLE: NOTHING_VISIBLE})
+    found = {word: void for word in EXTRAS if word != IMEX_CHANNEL}
+    if root is not None:
+        files = [root.find(path, is_wanted) for path, is_wanted in _STORAGE_FILES]
+        found[GDS] = void._replace(mounts=_mounts(root, [each for each in files if each is not None]))
+    return found
 
 
 class _Hooks:

@@ -14,7 +14,8 @@ GPU = Kind("gpu")
 """The kind of a whole GPU."""
 MIG = Kind("mig")
 """The kind of a MIG device, which is a part of a GPU."""
-CDI_KIND = "k8s.device-plugin.nvidia.com/gpu"
+_CDI_VENDOR = "k8s.device-plugin.nvidia.com"
+CDI_KIND = f"{_CDI_VENDOR}/gpu"
 """Vendor and class of GPUs and MIG devices in the CDI specs of NVIDIA's device plugin."""
 VISIBILITY_VARIABLE = "NVIDIA_VISIBLE_DEVICES"
 """The environment variable that names the GPUs of a container."""
@@ -46,19 +47,26 @@ memory is limited by UUID or by index.
 """
 MOUNTS_FOLDER = "/var/run/nvidia-container-devices"
 """In it NVIDIA's container runtime looks for mounts that name GPUs, if its own configuration says so."""
+GDS, IMEX_CHANNEL = "gds", "imex-channel"
 EXTRAS: Mapping[str, Extra] = {
-    "gdrcopy": Extra(environment={"NVIDIA_GDRCOPY": "enabled"}, nodes=("/dev/gdrdrv",)),
-    "gds": Extra(environment={"NVIDIA_GDS": "enabled"}, nodes=("/dev/nvidia-fs*",)),
-    "mofed": Extra(
-        environment={"NVIDIA_MOFED": "enabled"}, nodes=("/dev/infiniband/uverbs*", "/dev/infiniband/rdma_cm")
+    "gdrcopy": Extra(
+        environment={"NVIDIA_GDRCOPY": "enabled"}, nodes=("/dev/gdrdrv",), cdi_kind=f"{_CDI_VENDOR}/gdrcopy"
     ),
-    "imex-channel": Extra(
+    GDS: Extra(environment={"NVIDIA_GDS": "enabled"}, nodes=("/dev/nvidia-fs*",), cdi_kind=f"{_CDI_VENDOR}/{GDS}"),
+    "mofed": Extra(
+        environment={"NVIDIA_MOFED": "enabled"},
+        nodes=("/dev/infiniband/uverbs*", "/dev/infiniband/rdma_cm"),
+        cdi_kind=f"{_CDI_VENDOR}/mofed",
+    ),
+    IMEX_CHANNEL: Extra(
         names={"NVIDIA_IMEX_CHANNELS": "0"},
         mount="imex/0",
         nodes=("/dev/nvidia-caps-imex-channels/channel0",),
         needs_nodes=True,
         todo="run nvidia-modprobe -i 0 on the host, and see that the gateway's container has the node: it needs the "
         "host's /dev, or NVIDIA_IMEX_CHANNELS=0 in its own environment",
+        cdi_kind=f"{_CDI_VENDOR}/{IMEX_CHANNEL}",
+        cdi_name="0",
     ),
 }
 """What NVIDIA's device plugin 0.20.0 gives besides GPUs, by the names of its CDI classes. The variables are those of

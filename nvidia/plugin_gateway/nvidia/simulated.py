@@ -237,10 +237,13 @@ class SimulatedBackend:
     def _report_files(self) -> None:
         if self._files_wanted is not None:
             from plugin_gateway.core.cdi import CdiEdits, DriverFiles  # noqa: PLC0415 - only where asked for
+            from plugin_gateway.nvidia.injection import extras_of  # noqa: PLC0415 - only where asked for
 
-            edits = CdiEdits({VISIBILITY_VARIABLE: "void"})
+            edits, extras = CdiEdits({VISIBILITY_VARIABLE: "void"}), extras_of(None)
             own = {str(device.id): edits for device in self._inventory().devices}
-            self._files_wanted.report(DriverFiles((None, None), own=own, way="simulated GPUs have no libraries"))
+            self._files_wanted.report(
+                DriverFiles((None, None), own=own, extras=extras, way="simulated GPUs have no libraries")
+            )
 
     def _report_links(self) -> None:
         from plugin_gateway.nvidia.simulated_links import simulated_links  # noqa: PLC0415 - `parse_spec` needs none

@@ -168,6 +168,54 @@ async def test_a_recording_plays_again_without_a_difference(
     assert status == 0, said
 
 
+CHANNEL = "/dev/nvidia-caps-imex-channels/channel0"
+
+
+async def test_what_containers_get_besides_has_specs_of_its_own_and_is_named_once_they_are_there(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    flags = ("--gdrcopy-enabled", "--gds-enabled", f"--record={tmp_path / 'recording'}")
+    (driver.root / "dev/nvidia-fs0").touch()
+    async with running(driver, kubelet_dir, tmp_path / "cdi", *flags) as scene:
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        (first, second) = scene.kubelet.devices(RESOURCE)
+        container = await scene.kubelet.allocate(RESOURCE, pod="pod", ids=[first])
+        gds, gdrcopy = "k8s.device-plugin.nvidia.com/gds", "k8s.device-plugin.nvidia.com/gdrcopy"
+        assert container.answer.cdi_devices == (f"{KIND}={first}", f"{gds}=all")
+        assert container.environment == {"NVIDIA_GDRCOPY": "enabled", "NVIDIA_GDS": "enabled"}
+        document = checked((scene.folder / "k8s.device-plugin.nvidia.com-gds.json").read_bytes())
+        assert [each["path"] for each in document["devices"][0]["containerEdits"]["deviceNodes"]] == ["/dev/nvidia-fs0"]
+        (driver.root / "dev/gdrdrv").touch()
+        file = scene.folder / "k8s.device-plugin.nvidia.com-gdrcopy.json"
+        await scene.process.wait_for_event("CDI spec written", times=3, limit=20)
+        assert checked(file.read_bytes())["kind"] == gdrcopy
+        container = await scene.kubelet.allocate(RESOURCE, pod="other", ids=[second])
+        assert container.answer.cdi_devices == (f"{KIND}={second}", f"{gdrcopy}=all", f"{gds}=all")
+    status, said, _ = await run_to_end("replay", str(tmp_path / "recording"))
+    assert status == 0, said
+
+
+async def test_a_channel_that_every_container_needs_is_named_before_a_device_is_given_out(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("version: v1\nimex: {channelIDs: [0], required: true}\n")
+    flags = (f"--config-file={config}", f"--record={tmp_path / 'recording'}")
+    async with running(driver, kubelet_dir, tmp_path / "cdi", *flags) as scene:
+        await scene.wait_for_health(UNHEALTHY, UNHEALTHY)
+        channel = driver.root / CHANNEL.lstrip("/")
+        channel.parent.mkdir()
+        channel.touch()
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        (first, _) = scene.kubelet.devices(RESOURCE)
+        container = await scene.kubelet.allocate(RESOURCE, pod="pod", ids=[first])
+        name = "k8s.device-plugin.nvidia.com/imex-channel=0"
+        assert (container.answer.cdi_devices, container.environment) == ((f"{KIND}={first}", name), {})
+        assert checked((scene.folder / "k8s.device-plugin.nvidia.com-imex-channel.json").read_bytes())
+    status, said, _ = await run_to_end("replay", str(tmp_path / "recording"))
+    assert status == 0, said
+
+
 async def test_status_says_how_containers_find_the_driver(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
     async with running(driver, kubelet_dir, tmp_path / "cdi", kubelet="1.28") as scene:
         await scene.wait_for_health(HEALTHY, HEALTHY)

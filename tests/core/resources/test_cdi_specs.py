@@ -5,8 +5,8 @@ import pytest
 
 from harness.cdi_schema import checked
 from harness.devices import device, inventory, part
-from plugin_gateway.core.cdi import CdiEdits, CdiMount, CdiNode, DriverFiles
-from plugin_gateway.core.devices import Device, Recipe
+from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiMount, CdiNode, CdiSpec, DriverFiles
+from plugin_gateway.core.devices import Device, Extra, Recipe
 from plugin_gateway.core.resources.cdi_specs import (
     ANOTHER_DRIVER,
     LOOKING,
@@ -17,6 +17,7 @@ from plugin_gateway.core.resources.cdi_specs import (
     Source,
     describe,
     needed_nodes,
+    nodes_of_extras,
 )
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy
 
@@ -125,6 +126,52 @@ def test_a_name_is_given_once() -> None:
     by_index = AllocationPolicy(device_id_strategy=DeviceIdStrategy.INDEX)
     found = described(source(ONE), source(device(0, name="GPU-9")), policy=by_index)
     assert "another device has the name 0" in found.lacking[device(0, name="GPU-9").id].reason
+
+
+STORE = Extra(nodes=("/dev/store*",), cdi_kind="k8s.example.com/store")
+CHANNEL = Extra(
+    nodes=("/dev/channel0",), cdi_kind="k8s.example.com/channel", cdi_name="0", needs_nodes=True, todo="make it"
+)
+MORE = {"store": STORE, "channel": CHANNEL, "nameless": Extra(nodes=("/dev/x",))}
+EVERY = AllocationPolicy(extras=("store", "channel", "nameless"))
+
+
+def with_extras(**seen: tuple[str, ...]) -> HostDevices:
+    nodes = dict.fromkeys((*BARE.nodes, *(path for each in seen.values() for path in each)))
+    return HostDevices(nodes, is_visible=True, of_extras=seen)
+
+
+def test_an_extra_has_a_spec_of_its_own_where_its_nodes_are_seen() -> None:
+    needed = CdiEdits({"C": "d"}, mounts=(CdiMount("/run/store", "/run/store"),))
+    known = source(ONE, files=FILES._replace(extras={"store": needed}), extras=MORE)
+    assert nodes_of_extras([known], EVERY) == {"store": STORE.nodes, "channel": CHANNEL.nodes}
+    found = described(known, policy=EVERY, host=with_extras(store=("/dev/store0", "/dev/store1"), channel=()))
+    assert found.extras == {"store": "k8s.example.com/store"}
+    (_, spec) = found.specs
+    node = CdiNode("/dev/store0", "/dev/store0", permissions="rw")
+    edits = CdiEdits({}, (node, node._replace(path="/dev/store1", host_path="/dev/store1")), needed.mounts)
+    assert spec == CdiSpec("k8s.example.com/store", (CdiDevice("all", edits),), CdiEdits({"C": "d"}))
+
+
+def test_an_extra_that_is_not_asked_for_or_of_which_no_driver_answers_is_in_no_spec() -> None:
+    host, known = with_extras(store=("/dev/store0",)), source(ONE, extras=MORE)
+    assert described(known, host=host).extras == {}
+    assert described(known._replace(files=None), policy=EVERY, host=host).specs == ()
+
+
+def test_two_backends_with_the_same_extra_have_one_spec_for_it() -> None:
+    found = described(
+        source(ONE, extras=MORE), source(TWO, extras=MORE), policy=EVERY, host=with_extras(channel=("/dev/channel0",))
+    )
+    assert [(spec.kind, spec.devices[0].name) for spec in found.specs] == [(KIND, "GPU-0"), (CHANNEL.cdi_kind, "0")]
+
+
+def test_a_device_is_in_no_spec_while_the_extra_is_not_there_that_each_container_needs() -> None:
+    required = EVERY._replace(required_extras=("channel",))
+    found = described(source(ONE, extras=MORE), policy=required, host=with_extras(channel=()))
+    assert found.lacking == {ONE.id: Lack("/dev/channel0, which every container needs, is not there", "make it")}
+    found = described(source(ONE, extras=MORE), policy=required, host=with_extras(channel=("/dev/channel0",)))
+    assert (found.lacking, found.kind_of) == ({}, {ONE.id: KIND})
 
 
 def test_a_kind_that_is_in_no_spec_lacks_nothing() -> None:

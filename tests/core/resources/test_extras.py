@@ -129,6 +129,24 @@ def test_a_channel_is_named_as_the_devices_are() -> None:
     assert (both.environment, both.mounts) == ({VARIABLE: FOLDER, "CHANNELS": "0"}, by_mount.mounts)
 
 
+@pytest.mark.parametrize("strategy", [ListStrategy.CDI_ANNOTATIONS, CRI])
+def test_what_is_in_a_cdi_spec_is_named_and_only_that(strategy: ListStrategy) -> None:
+    vendor = "k8s.example.com"
+    named = {
+        "copy": replace(EXTRAS["copy"], cdi_kind=f"{vendor}/copy"),
+        "store": replace(EXTRAS["store"], cdi_kind=f"{vendor}/store"),
+        "channel": replace(EXTRAS["channel"], cdi_kind=f"{vendor}/channel", cdi_name="0"),
+    }
+    recipe = replace(RECIPE, cdi_kind=f"{vendor}/card", extras=named)
+    asked = policy(
+        strategy, extras=["copy", "store", "channel"], described_extras=frozenset({"copy", "channel", "odd"})
+    )
+    edits = got(asked, "GPU-0", "GPU-1", of=offer([device(0), device(1)], recipe))
+    names = [name for value in edits.annotations.values() for name in value.split(",")] or list(edits.cdi_devices)
+    assert names == [f"{vendor}/{each}" for each in ("card=GPU-0", "card=GPU-1", "copy=all", "channel=0")]
+    assert (edits.environment, edits.device_nodes) == ({"COPY": "enabled", "STORE": "enabled"}, ())
+
+
 @pytest.mark.parametrize("strategies", [(ENVVAR,), (MOUNTS,), (ENVVAR, MOUNTS)])
 def test_a_channel_that_is_not_there_changes_nothing(strategies: tuple[ListStrategy, ...]) -> None:
     host = Host(*NODES)

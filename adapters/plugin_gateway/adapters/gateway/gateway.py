@@ -124,11 +124,21 @@ class Gateway:
                 self.forms.see(state, self.offered)
             self._overruled.clear()
             self._held = {**just_granted(self._served.values(), self._held), **self._held}
+        written = self._serving_policy.policy.described_extras
         self._serving_policy = serving_policy
+        self.tell_extras(written)
         for served in self._served.values():
-            served.policy, served.nodes = serving_policy.policy, serving_policy.nodes
+            served.nodes = serving_policy.nodes
             served.unhealthy_first, served.preferences = serving_policy.unhealthy_first, serving_policy.preferences
         self._publish()
+
+    def tell_extras(self, described: frozenset[str]) -> None:
+        """Name these extras to containers that get their devices by CDI, in the words of the backends."""
+        policy = self._serving_policy.policy._replace(described_extras=described)
+        if policy != self._serving_policy.policy:
+            self._serving_policy = self._serving_policy._replace(policy=policy)
+        for served in self._served.values():
+            served.policy = self._serving_policy.policy
 
     async def _publish_again(self) -> None:
         """Publish again when a vanished device that was allocated a moment ago may leave its list."""

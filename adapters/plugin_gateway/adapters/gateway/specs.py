@@ -12,13 +12,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.cdi import DriverId, file_name
+from plugin_gateway.core.cdi import CdiSpec, DriverId, file_name
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.cdi_specs import (
@@ -30,6 +30,7 @@ from plugin_gateway.core.resources.cdi_specs import (
     Source,
     describe,
     needed_nodes,
+    nodes_of_extras,
 )
 from plugin_gateway.core.resources.daemons import Wait
 from plugin_gateway.core.resources.policy import AllocationPolicy
@@ -87,6 +88,8 @@ class Specs:
         self._shown: Mapping[DeviceId, _Written] = {}
         """The devices of all backends, as they were published last."""
         self._written: dict[DeviceId, _Written] = {}
+        self._logged: Mapping[str, CdiSpec] = {}
+        """The specs that were logged as written, by their kind."""
         self._lacking: Mapping[DeviceId, Lack] = {}
         self._since: dict[DeviceId, float] = {}
         self._told: Mapping[str, Sequence[DeviceId]] = {}
@@ -103,7 +106,7 @@ class Specs:
     def follow(self, settings: SpecSettings) -> None:
         """Follow other settings. Everything is written anew."""
         if settings != self.settings:
-            self.settings, self._written, self._lacking = settings, {}, {}
+            self.settings, self._written, self._lacking, self._logged = settings, {}, {}, {}
         self._changed.set()
 
     def waits(self, states: Mapping[str, State]) -> Mapping[DeviceId, Wait]:
@@ -177,14 +180,17 @@ class Specs:
             for name, state in states.items()
             if state.inventory is not None
         }
+        wanted = nodes_of_extras(sources.values(), settings.policy)
+        extras = {word: gateway.nodes.seen(patterns) for word, patterns in wanted.items()}
         paths = needed_nodes(sources.values())
-        present, is_visible = gateway.nodes.present(paths), gateway.nodes.is_visible()
-        known = [path for path in paths if path in present]
-        write = partial(_describe_and_write, settings, list(sources.values()), known, is_visible=is_visible)
-        outcome = await asyncio.to_thread(write)
+        present = gateway.nodes.present(paths)
+        known = [*(path for path in paths if path in present), *chain.from_iterable(extras.values())]
+        host = HostDevices(dict.fromkeys(known), gateway.nodes.is_visible(), extras)
+        outcome = await asyncio.to_thread(_describe_and_write, settings, list(sources.values()), host)
         if settings is not self.settings:
             return
         described = outcome.described
+        gateway.tell_extras(frozenset(word for word, kind in described.extras.items() if not outcome.problems[kind]))
         self.problem = "; ".join(each for each in outcome.problems.values() if each)
         self._note_foreign(outcome.foreign)
         before, self._written = self._written, {}
@@ -192,18 +198,21 @@ class Specs:
         for source in sources.values():
             for device in source.inventory.devices:
                 kind = described.kind_of.get(device.id)
-                if kind is not None and outcome.problems[kind]:
-                    lacking[device.id] = Lack(outcome.problems[kind], FOLDER_TODO)
+                needed = (described.extras.get(word) for word in settings.policy.required_extras)
+                unwritten = [outcome.problems[each] for each in (kind, *needed) if each and outcome.problems[each]]
+                if kind is not None and unwritten:
+                    lacking[device.id] = Lack(unwritten[0], FOLDER_TODO)
                 elif kind is not None:
                     self._written[device.id] = _Written(device.nodes, source.driver)
-        if self._written != before and self._written:
-            self._log_written(settings, described)
+        self._log_written(settings, [spec for spec in described.specs if not outcome.problems[spec.kind]])
         if self._written != before or lacking != self._lacking:
             self._lacking = lacking
             gateway.publish()
 
-    def _log_written(self, settings: SpecSettings, described: Described) -> None:
-        for spec in described.specs:
+    def _log_written(self, settings: SpecSettings, specs: Sequence[CdiSpec]) -> None:
+        """Log the specs that are written now, and are others than before."""
+        before, self._logged = self._logged, {spec.kind: spec for spec in specs}
+        for spec in (each for each in specs if before.get(each.kind) != each):
             log.info(
                 "CDI spec written",
                 file=str(settings.folder / file_name(spec.kind)),
@@ -240,13 +249,11 @@ class Specs:
         self.foreign = foreign
 
 
-def _describe_and_write(
-    settings: SpecSettings, sources: Sequence[Source], present: Sequence[str], *, is_visible: bool
-) -> _Outcome:
-    """Write the specs. It is called in a thread."""
-    numbers = host_nodes(settings.dev_root, present)
-    host = HostDevices({path: numbers.get(path) for path in present}, is_visible)
-    described = describe(sources, settings.policy, host)
+def _describe_and_write(settings: SpecSettings, sources: Sequence[Source], host: HostDevices) -> _Outcome:
+    """Write the specs. It is called in a thread. The numbers of the device nodes are read first."""
+    numbers = host_nodes(settings.dev_root, host.nodes)
+    nodes = {path: numbers.get(path) for path in host.nodes}
+    described = describe(sources, settings.policy, host._replace(nodes=nodes))
     problems = {spec.kind: write_spec(settings.folder, spec) for spec in described.specs}
     return _Outcome(described, problems, foreign_files(problems, settings.folder))
 

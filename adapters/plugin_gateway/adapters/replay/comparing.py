@@ -1,13 +1,14 @@
 """Compares what was recorded with what the gateway does now, and describes the difference for people."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import unified_diff
 
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError, Message
 
 from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError, RegisterRequest
+from plugin_gateway.core.cdi import qualified
 from plugin_gateway.core.devices import Extra, device_of
 from plugin_gateway.core.resources.allocation import ContainerEdits
 from plugin_gateway.core.resources.id_words import grouped_ids
@@ -117,10 +118,26 @@ def named_nodes(dialect: Dialect, answer: bytes | None, extras: Iterable[Extra])
     return frozenset((*named, *implied))
 
 
+def described_extras(dialect: Dialect, answer: bytes | None, extras: Mapping[str, Extra]) -> frozenset[str]:
+    """Return the words of those ``extras`` that a recorded answer to Allocate names in a CDI spec."""
+    try:
+        containers = dialect.allocation.read_answer(answer or b"")
+    except MalformedMessageError:
+        return frozenset()
+    return frozenset(word for word, each in extras.items() if any(_is_named(each, edits) for edits in containers))
+
+
+def _is_named(extra: Extra, edits: ContainerEdits) -> bool:
+    """Return whether a container was told the name of something in a CDI spec."""
+    by_annotations = (name for value in edits.annotations.values() for name in value.split(","))
+    return bool(extra.cdi_kind) and qualified(extra.cdi_kind, extra.cdi_name) in (*edits.cdi_devices, *by_annotations)
+
+
 def _shows(containers: Sequence[ContainerEdits], extra: Extra) -> bool:
     """Return whether a container was told of something that is only there with its device nodes."""
     return extra.needs_nodes and any(
         bool(extra.names and extra.names.items() <= edits.environment.items())
         or any(extra.mount and mount.container_path.endswith(f"/{extra.mount}") for mount in edits.mounts)
+        or _is_named(extra, edits)
         for edits in containers
     )

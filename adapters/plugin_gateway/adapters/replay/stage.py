@@ -6,7 +6,13 @@ from typing import Any
 from plugin_gateway.adapters.dialects import dialects_for, load_dialects
 from plugin_gateway.adapters.dialects.dialect import KUBELET_AGENT, Dialect, Ids
 from plugin_gateway.adapters.dialects.refusals import status_of
-from plugin_gateway.adapters.replay.comparing import LeftOutError, compare, compare_registers, named_nodes
+from plugin_gateway.adapters.replay.comparing import (
+    LeftOutError,
+    compare,
+    compare_registers,
+    described_extras,
+    named_nodes,
+)
 from plugin_gateway.adapters.replay.offering import Offer, Offering
 from plugin_gateway.adapters.replay.reading import Happening, Recording
 from plugin_gateway.adapters.replay.registering import Endpoint, Registrations
@@ -223,8 +229,12 @@ class Stage:
         offer, policy = endpoint.offer, self._offering.configuration.policy
         if policy.needs_specs:
             policy = carried(policy, endpoint.dialect.carries_to(fields["agent"]))
-        extras = [extra for recipe in offer.advertisement.recipes.values() for extra in recipe.extras.values()]
-        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"], extras))
+        recipes = offer.advertisement.recipes.values()
+        extras = {word: extra for recipe in recipes for word, extra in recipe.extras.items()}
+        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"], extras.values()))
+        if policy.needs_specs:
+            described = described_extras(endpoint.dialect, fields["answer"], extras)
+            policy = policy._replace(described_extras=described)
 
         def grant(containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
             granted = [allocate(offer.advertisement, ids, policy, nodes) for ids in containers]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec, DriverFiles, DriverId, name_problem
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, Recipe
+from plugin_gateway.core.devices import Device, DeviceId, Extra, Inventory, Recipe
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
 LOOKING = "what a container needs of its driver is being looked for"
@@ -41,6 +41,8 @@ class HostDevices(NamedTuple):
     """Those that are there, by their path in a container. None if the numbers of one are not known."""
     is_visible: bool
     """Whether the folder of the device nodes is seen. If not, one that is not seen can exist."""
+    of_extras: Mapping[str, Sequence[str]] = {}
+    """The device nodes of each extra that are seen, by its word."""
 
 
 class Lack(NamedTuple):
@@ -61,6 +63,8 @@ class Described(NamedTuple):
     """The kind of each device that is in a spec."""
     lacking: Mapping[DeviceId, Lack]
     """The devices that are in none, although their recipe says so."""
+    extras: Mapping[str, str] = {}
+    """The kind of each extra that is in a spec, by its word."""
 
 
 def needed_nodes(sources: Iterable[Source]) -> Sequence[str]:
@@ -74,8 +78,20 @@ def needed_nodes(sources: Iterable[Source]) -> Sequence[str]:
     return list(found)
 
 
+def nodes_of_extras(sources: Iterable[Source], policy: AllocationPolicy) -> Mapping[str, Sequence[str]]:
+    """Return the device nodes of each extra that is asked for and can be in a spec, by its word. As `Extra.nodes`."""
+    return {word: extra.nodes for source in sources for word, extra, _ in _extras_of(source, policy)}
+
+
+def _extras_of(source: Source, policy: AllocationPolicy) -> Iterator[tuple[str, Extra, Recipe]]:
+    for recipe in source.inventory.recipes.values():
+        for word, extra in recipe.extras.items():
+            if word in policy.extras and extra.cdi_kind:
+                yield word, extra, recipe
+
+
 def describe(sources: Sequence[Source], policy: AllocationPolicy, host: HostDevices) -> Described:
-    """Return the specs of the devices of all backends.
+    """Return the specs of the devices of all backends, and those of the extras of which the host has device nodes.
 
     If one kind has devices of several backends, each device has all of its edits, because their drivers differ.
     """
@@ -101,7 +117,8 @@ def describe(sources: Sequence[Source], policy: AllocationPolicy, host: HostDevi
             joined = (made._replace(edits=common[number].joined(made.edits)) for number, made in made_all)
             specs.append(CdiSpec(kind, tuple(joined)))
     kind_of = {device.id: kind for kind, each in by_kind.items() for devices in each.values() for device, _ in devices}
-    return Described(tuple(specs), kind_of, lacking)
+    extras = maker.extras(sources)
+    return Described((*specs, *extras.values()), kind_of, lacking, {word: spec.kind for word, spec in extras.items()})
 
 
 class _Maker:
@@ -122,6 +139,9 @@ class _Maker:
             return Lack(f"another device has the name {name} in its CDI spec", "set --device-id-strategy to uuid")
         if missing := [path for path in device.nodes if not self._is_there(path)]:
             return Lack(f"its device nodes are not there: {', '.join(missing)}", _NO_NODES)
+        for word, extra in recipe.extras.items():
+            if word in self._policy.required_extras and extra.needs_nodes and not self._host.of_extras.get(word):
+                return Lack(f"{', '.join(extra.nodes)}, which every container needs, is not there", extra.todo)
         self._names.add((recipe.cdi_kind, name))
         own = files.own.get(device.id, CdiEdits())
         nodes = (*device.nodes, *(node.path for node in own.nodes if node.path in self._host.nodes))
@@ -136,6 +156,19 @@ class _Maker:
             paths += [path for path in recipe.optional_nodes if path in self._host.nodes]
             nodes |= {node.path: node for node in self._nodes(paths, recipe)}
         return (files.common if files else CdiEdits())._replace(nodes=tuple(nodes.values()))
+
+    def extras(self, sources: Sequence[Source]) -> Mapping[str, CdiSpec]:
+        """Return the spec of each extra of which the host has device nodes, by its word. Backends can have the same."""
+        made: dict[str, CdiSpec] = {}
+        for source in sources:
+            for word, extra, recipe in _extras_of(source, self._policy):
+                paths = [path for path in self._host.of_extras.get(word, ()) if path.isprintable()]
+                if word in made or not paths or source.files is None or _lack_of_files(source) is not None:
+                    continue
+                found = source.files.extras.get(word, CdiEdits())
+                own = found._replace(environment={}, nodes=tuple(self._nodes(paths, recipe)))
+                made[word] = CdiSpec(extra.cdi_kind, (CdiDevice(extra.cdi_name, own),), CdiEdits(found.environment))
+        return made
 
     def _is_there(self, path: str) -> bool:
         return path in self._host.nodes or not self._host.is_visible

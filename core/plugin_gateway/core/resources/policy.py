@@ -56,6 +56,8 @@ class AllocationPolicy(NamedTuple):
     """What a container gets besides its devices, in words of the backend."""
     required_extras: tuple[str, ...] = ()
     """Those of them without which no container is given a device."""
+    described_extras: frozenset[str] = frozenset()
+    """Those of them that are in a CDI spec now. It is no decision: it is so while the spec is written."""
 
     @property
     def asks_for_more(self) -> bool:

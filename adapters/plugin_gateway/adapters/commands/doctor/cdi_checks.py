@@ -28,13 +28,19 @@ def check_cdi(inventories: Sequence[Inventory], settings: Settings) -> Iterator[
             yield well(f"the CDI spec {path} is there")
         else:
             yield hint(f"there is no CDI spec {path} here yet", "a running gateway writes it, where it sees the folder")
-    if foreign := foreign_files(kinds, folder):
+    if foreign := foreign_files([*kinds, *_kinds_of_extras(inventories, settings)], folder):
         yield mend(
             f"other files have CDI devices of the same kind: {', '.join(foreign)}; a device in two files of one folder "
             "resolves to nothing",
             "remove what another device plugin has left, and run only one",
         )
     yield _runtime(CONTAINERD)
+
+
+def _kinds_of_extras(inventories: Sequence[Inventory], settings: Settings) -> Sequence[str]:
+    recipes = [recipe for each in inventories for recipe in each.recipes.values()]
+    found = {recipe.extras[word].cdi_kind for recipe in recipes for word in settings.extras if word in recipe.extras}
+    return sorted(found - {""})
 
 
 def _folder(folder: Path) -> Finding:

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
-from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
 from plugin_gateway.adapters.commands.run.reloading import Reloading
@@ -31,6 +30,7 @@ from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
+    from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter
     from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
     from plugin_gateway.adapters.control.handover import Successors
@@ -94,7 +94,9 @@ class Daemon:
         )
         self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, node)
         self._node = node
-        self._cdi = CdiWriter(self._gateway, self._backends, settings)
+        self._cdi: CdiWriter | None = None
+        self._needs_specs = asyncio.Event()
+        self._follow_specs(settings)
         self._pods = Pods(self._gateway, settings, self._may_write, self._read_again)
         self._registrar.before_register = self._pods.before_register
         self._successors: Successors | None = None
@@ -153,7 +155,7 @@ class Daemon:
         """Run the gateway, and tell who stands by for it when its streams have ended and its memory is in the file."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._cdi.run(), name="CDI specs")  # before the first list
+                tasks.create_task(self._write_specs(), name="CDI specs")  # before the first list
                 tasks.create_task(self._gateway.run(), name="gateway")
                 for each in self._backends:
                     tasks.create_task(each.run(), name=f"memory of health, {each.name}")
@@ -276,6 +278,21 @@ class Daemon:
         puts = {each.name: each.put for each in self._backends}
         await watch_daemons(self._gateway, root, lambda name, seen: puts[name](seen))
 
+    def _follow_specs(self, settings: Settings) -> None:
+        """Have CDI specs written while the settings ask for them."""
+        if self._cdi is None and settings.needs_specs:
+            from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter  # noqa: PLC0415 - only where asked for
+
+            self._cdi = CdiWriter(self._gateway, self._backends, settings)
+            self._needs_specs.set()
+        if self._cdi is not None:
+            self._cdi.follow(settings)
+
+    async def _write_specs(self) -> None:
+        await self._needs_specs.wait()
+        if self._cdi is not None:
+            await self._cdi.run()
+
     async def _serve_http(self, listener: socket.socket) -> None:
         await self._import_later("plugin_gateway.adapters.monitoring.pages", *_COMMANDS)
         from plugin_gateway.adapters.monitoring.http_listener import serve  # noqa: PLC0415 - only where asked for
@@ -336,7 +353,7 @@ class Daemon:
         apply = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
         for each in self._backends:
             apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
-        self._cdi.follow(settings)
+        self._follow_specs(settings)
         apply()
         if settings.needs_daemons:
             self._needs_daemons.set()
