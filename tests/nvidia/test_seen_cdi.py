@@ -19,7 +19,7 @@ from harness.cdi_schema import checked
 from harness.devices import device, inventory, part
 from harness.driver_root import LIBRARIES, compiled, put_graphics, put_libraries, put_others, write
 from harness.hosts import EveryNode
-from plugin_gateway.core.cdi import FilesWanted, file_name
+from plugin_gateway.core.cdi import FilesWanted, file_name, qualified
 from plugin_gateway.core.devices import Device, DeviceId, PhysicalId
 from plugin_gateway.core.resources.allocation import allocate
 from plugin_gateway.core.resources.assignment import Advertisement
@@ -27,7 +27,7 @@ from plugin_gateway.core.resources.cdi_specs import HostDevices, Source, describ
 from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia.injection import files_of
-from plugin_gateway.nvidia.naming import RECIPES
+from plugin_gateway.nvidia.naming import GPU, RECIPES
 
 V = "580.95.05"
 ADDRESSES = ("0000:18:00.0", "0000:2a:00.0")
@@ -82,7 +82,11 @@ def policy_of(case: Mapping[str, Any]) -> AllocationPolicy:
         annotation_prefix=given.get("cdi-annotation-prefix", "cdi.k8s.io/"),
         dev_root=given.get("nvidia-driver-root", "/"),
         extras=tuple(word for flag, word in EXTRAS.items() if flag in given),
-        described_extras=frozenset(case.get("extras", {}) and (word for flag, word in EXTRAS.items() if flag in given)),
+        described_extras={
+            word: qualified(RECIPES[GPU].extras[word].cdi_kind, RECIPES[GPU].extras[word].cdi_name)
+            for flag, word in EXTRAS.items()
+            if flag in given
+        },
     )
 
 

@@ -203,6 +203,11 @@ def qualified(kind: str, name: str) -> str:
     return f"{kind}={name}"
 
 
+def kind_of(name: str) -> str:
+    """Return the kind of a device by its qualified name."""
+    return name.partition("=")[0]
+
+
 def annotation(prefix: str, names: Sequence[str]) -> tuple[str, str]:
     """Return the annotation that names devices, with their qualified names: its own name, and its value.
 

@@ -146,7 +146,7 @@ def test_an_extra_has_a_spec_of_its_own_where_its_nodes_are_seen() -> None:
     known = source(ONE, files=FILES._replace(extras={"store": needed}), extras=MORE)
     assert nodes_of_extras([known], EVERY) == {"store": STORE.nodes, "channel": CHANNEL.nodes}
     found = described(known, policy=EVERY, host=with_extras(store=("/dev/store0", "/dev/store1"), channel=()))
-    assert found.extras == {"store": "k8s.example.com/store"}
+    assert found.extras == {"store": "k8s.example.com/store=all"}
     (_, spec) = found.specs
     node = CdiNode("/dev/store0", "/dev/store0", permissions="rw")
     edits = CdiEdits({}, (node, node._replace(path="/dev/store1", host_path="/dev/store1")), needed.mounts)

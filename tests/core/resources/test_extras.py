@@ -139,7 +139,13 @@ def test_what_is_in_a_cdi_spec_is_named_and_only_that(strategy: ListStrategy) ->
     }
     recipe = replace(RECIPE, cdi_kind=f"{vendor}/card", extras=named)
     asked = policy(
-        strategy, extras=["copy", "store", "channel"], described_extras=frozenset({"copy", "channel", "odd"})
+        strategy,
+        extras=["copy", "store", "channel"],
+        described_extras={
+            "copy": f"{vendor}/copy=all",
+            "channel": f"{vendor}/channel=0",
+            "not asked for": f"{vendor}/odd=all",
+        },
     )
     edits = got(asked, "GPU-0", "GPU-1", of=offer([device(0), device(1)], recipe))
     names = [name for value in edits.annotations.values() for name in value.split(",")] or list(edits.cdi_devices)

@@ -132,8 +132,8 @@ class Gateway:
             served.unhealthy_first, served.preferences = serving_policy.unhealthy_first, serving_policy.preferences
         self._publish()
 
-    def tell_extras(self, described: frozenset[str]) -> None:
-        """Name these extras to containers that get their devices by CDI, in the words of the backends."""
+    def tell_extras(self, described: Mapping[str, str]) -> None:
+        """Name these extras to containers that get their devices by CDI. Their names, by the words of the backends."""
         policy = self._serving_policy.policy._replace(described_extras=described)
         if policy != self._serving_policy.policy:
             self._serving_policy = self._serving_policy._replace(policy=policy)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.logs import log
-from plugin_gateway.core.cdi import CdiSpec, DriverId, file_name
+from plugin_gateway.core.cdi import CdiSpec, DriverId, file_name, kind_of
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.cdi_specs import (
@@ -190,7 +190,9 @@ class Specs:
         if settings is not self.settings:
             return
         described = outcome.described
-        gateway.tell_extras(frozenset(word for word, kind in described.extras.items() if not outcome.problems[kind]))
+        gateway.tell_extras(
+            {word: name for word, name in described.extras.items() if not outcome.problems[kind_of(name)]}
+        )
         self.problem = "; ".join(each for each in outcome.problems.values() if each)
         self._note_foreign(outcome.foreign)
         before, self._written = self._written, {}
@@ -198,8 +200,9 @@ class Specs:
         for source in sources.values():
             for device in source.inventory.devices:
                 kind = described.kind_of.get(device.id)
-                needed = (described.extras.get(word) for word in settings.policy.required_extras)
-                unwritten = [outcome.problems[each] for each in (kind, *needed) if each and outcome.problems[each]]
+                names = (described.extras.get(word) for word in settings.policy.required_extras)
+                kinds = [kind, *(kind_of(name) for name in names if name is not None)]
+                unwritten = [outcome.problems[each] for each in kinds if each and outcome.problems[each]]
                 if kind is not None and unwritten:
                     lacking[device.id] = Lack(unwritten[0], FOLDER_TODO)
                 elif kind is not None:

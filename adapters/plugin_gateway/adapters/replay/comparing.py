@@ -118,13 +118,17 @@ def named_nodes(dialect: Dialect, answer: bytes | None, extras: Iterable[Extra])
     return frozenset((*named, *implied))
 
 
-def described_extras(dialect: Dialect, answer: bytes | None, extras: Mapping[str, Extra]) -> frozenset[str]:
-    """Return the words of those ``extras`` that a recorded answer to Allocate names in a CDI spec."""
+def described_extras(dialect: Dialect, answer: bytes | None, extras: Mapping[str, Extra]) -> Mapping[str, str]:
+    """Return the names of those ``extras`` that a recorded answer to Allocate names in a CDI spec, by their words."""
     try:
         containers = dialect.allocation.read_answer(answer or b"")
     except MalformedMessageError:
-        return frozenset()
-    return frozenset(word for word, each in extras.items() if any(_is_named(each, edits) for edits in containers))
+        return {}
+    return {
+        word: qualified(each.cdi_kind, each.cdi_name)
+        for word, each in extras.items()
+        if any(_is_named(each, edits) for edits in containers)
+    }
 
 
 def _is_named(extra: Extra, edits: ContainerEdits) -> bool:

@@ -53,6 +53,9 @@ class Calls:
         self._kept: dict[bytes, _KeptAnswer] = {}
         """Answers to Allocate by request, for as long as devices and device nodes are the same."""
         self._kept_for: tuple[Advertisement, int, AllocationPolicy] | None = None
+        self._left_of: tuple[AllocationPolicy, str | None] | None = None
+        """The policy and the user agent of the kubelet for which `_left` was found."""
+        self._left = served.policy
         self._has_fallen_back = False
 
     def handlers(self) -> Iterator[tuple[str, Unary]]:
@@ -78,7 +81,7 @@ class Calls:
 
     def _allocate(self, containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
         allocate, policy = self._served.allocate, self._served.policy
-        if policy.needs_specs:
+        if not policy.is_usual and policy.needs_specs:
             policy = self.carried()
         granted = [allocate(ids, policy) for ids in containers]
         if self._lacks:
@@ -87,10 +90,17 @@ class Calls:
 
     def carried(self) -> AllocationPolicy:
         """Return what is left of a policy with CDI for this kubelet. If that is no CDI, say so once."""
+        policy, agent = self._served.policy, self._agent()
+        if self._left_of is None or self._left_of[0] is not policy or self._left_of[1] != agent:
+            self._left_of = policy, agent
+            self._left = self._find_carried(policy, agent)
+        return self._left
+
+    def _find_carried(self, policy: AllocationPolicy, agent: str | None) -> AllocationPolicy:
         from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
 
-        served, dialect, agent = self._served, self._dialect, self._agent()
-        left = carried(served.policy, dialect.carries_to(agent))
+        served, dialect = self._served, self._dialect
+        left = carried(policy, dialect.carries_to(agent))
         if left.needs_specs:
             served.fallback = None
         elif not self._has_fallen_back:
@@ -105,10 +115,14 @@ class Calls:
         return left
 
     def _forget_outdated(self) -> None:
-        served = self._served
-        now = served.advertisement.value, served.nodes.generation(), served.policy
-        if self._kept_for is None or self._kept_for[0] is not now[0] or self._kept_for[1:] != now[1:]:
-            self._kept_for = now
+        advertised, nodes, policy = (
+            self._served.advertisement.value,
+            self._served.nodes.generation(),
+            self._served.policy,
+        )
+        known = self._kept_for
+        if known is None or known[0] is not advertised or known[1] != nodes or known[2] is not policy:
+            self._kept_for = advertised, nodes, policy
             self._kept.clear()
 
     def _note_left_out(self, granted: Sequence[ContainerEdits]) -> None:

@@ -104,6 +104,8 @@ def allocate(
         return NO_EDITS
     devices, recipe = _granted(advertised, ids), advertised.only_recipe
     groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
+    if policy.is_usual:
+        return _edits(advertised, ids, groups, policy, host)
     if policy.needs_specs:
         policy = _for_recipes(policy, groups)
     edits = _edits(advertised, ids, groups, policy, host)
@@ -124,16 +126,17 @@ def _edits(
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
-    edits = ContainerEdits(environment, mounts)
     if not policy.lists_nodes:
-        return edits
+        return ContainerEdits(environment, mounts)
     root = policy.dev_root.rstrip("/")
     if len(groups) == 1:
         nodes, absent = _nodes(groups[0], root, host)
-        return edits._replace(device_nodes=tuple(nodes), absent_nodes=tuple(absent))
+        return ContainerEdits(environment, mounts, tuple(nodes), absent_nodes=tuple(absent))
     found = [_nodes(group, root, host) for group in groups]
-    return edits._replace(
-        device_nodes=tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
+    return ContainerEdits(
+        environment,
+        mounts,
+        tuple({node.container_path: node for nodes, _ in found for node in nodes}.values()),
         absent_nodes=tuple(dict.fromkeys(path for _, absent in found for path in absent)),
     )
 

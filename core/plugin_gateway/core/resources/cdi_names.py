@@ -1,9 +1,8 @@
 """How a container is told the names that its devices have in CDI specs. Only where an administrator asks for it."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from plugin_gateway.core.cdi import annotation, qualified
-from plugin_gateway.core.devices import Recipe
 from plugin_gateway.core.resources.allocation import ContainerEdits, Edit, Group
 from plugin_gateway.core.resources.policy import CDI_STRATEGIES, USUAL_STRATEGIES, AllocationPolicy, ListStrategy
 
@@ -15,22 +14,19 @@ _EDITS: Mapping[ListStrategy, Edit] = {
 
 
 def with_names(edits: ContainerEdits, groups: Sequence[Group], policy: AllocationPolicy) -> ContainerEdits:
-    """Return the edits with the names of the devices in their specs, in the ways that are asked for."""
+    """Return the edits with the names of the devices in their specs, in the ways that are asked for.
+
+    The names of what the container gets besides follow, as far as it is in a spec.
+    """
     names = [qualified(recipe.cdi_kind, policy.name_in_spec(each)) for recipe, devices in groups for each in devices]
-    if policy.described_extras:
-        names += extra_names((recipe for recipe, _ in groups), policy)
+    if described := policy.described_extras:
+        known = [word for word in policy.extras if any(word in recipe.extras for recipe, _ in groups)]
+        names += [described[word] for word in known if word in described]
     if ListStrategy.CDI_ANNOTATIONS in policy.list_strategies:
         edits = edits._replace(annotations=dict([annotation(policy.annotation_prefix, names)]))
     if ListStrategy.CDI_CRI in policy.list_strategies:
         edits = edits._replace(cdi_devices=tuple(names))
     return edits
-
-
-def extra_names(recipes: Iterable[Recipe], policy: AllocationPolicy) -> Sequence[str]:
-    """Return the names of what a container gets besides its devices, as far as it is in a spec. Each is there once."""
-    given = [word for word in policy.extras if word in policy.described_extras]
-    found = (recipe.extras[word] for recipe in recipes for word in given if word in recipe.extras)
-    return list(dict.fromkeys(qualified(extra.cdi_kind, extra.cdi_name) for extra in found))
 
 
 def carried(policy: AllocationPolicy, carries: Container[Edit]) -> AllocationPolicy:

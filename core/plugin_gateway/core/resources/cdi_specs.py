@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec, DriverFiles, DriverId, name_problem
+from plugin_gateway.core.cdi import (
+    CdiDevice,
+    CdiEdits,
+    CdiNode,
+    CdiSpec,
+    DriverFiles,
+    DriverId,
+    name_problem,
+    qualified,
+)
 from plugin_gateway.core.devices import Device, DeviceId, Extra, Inventory, Recipe
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
@@ -64,7 +73,7 @@ class Described(NamedTuple):
     lacking: Mapping[DeviceId, Lack]
     """The devices that are in none, although their recipe says so."""
     extras: Mapping[str, str] = {}
-    """The kind of each extra that is in a spec, by its word."""
+    """The qualified name of each extra that is in a spec, by its word."""
 
 
 def needed_nodes(sources: Iterable[Source]) -> Sequence[str]:
@@ -118,7 +127,8 @@ def describe(sources: Sequence[Source], policy: AllocationPolicy, host: HostDevi
             specs.append(CdiSpec(kind, tuple(joined)))
     kind_of = {device.id: kind for kind, each in by_kind.items() for devices in each.values() for device, _ in devices}
     extras = maker.extras(sources)
-    return Described((*specs, *extras.values()), kind_of, lacking, {word: spec.kind for word, spec in extras.items()})
+    names = {word: qualified(spec.kind, spec.devices[0].name) for word, spec in extras.items()}
+    return Described((*specs, *extras.values()), kind_of, lacking, names)
 
 
 class _Maker:

@@ -1,9 +1,12 @@
 """The administrator's decisions about resources: what a container gets, and how a device list starts."""
 
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from plugin_gateway.core.devices import Device
 
 
@@ -56,14 +59,17 @@ class AllocationPolicy(NamedTuple):
     """What a container gets besides its devices, in words of the backend."""
     required_extras: tuple[str, ...] = ()
     """Those of them without which no container is given a device."""
-    described_extras: frozenset[str] = frozenset()
-    """Those of them that are in a CDI spec now. It is no decision: it is so while the spec is written."""
+    described_extras: "Mapping[str, str]" = MappingProxyType({})
+    """The names in CDI specs of those of them that are in one now. It is no decision: it is so while it is written."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether containers get the variable and device nodes only, as with most gateways. It is known at once."""
+        return self.list_strategies == USUAL_STRATEGIES and not self.extras
 
     @property
     def asks_for_more(self) -> bool:
         """Whether containers get more than variable and device nodes."""
-        if self.list_strategies == USUAL_STRATEGIES:  # in most gateways, and faster than to look into it
-            return bool(self.extras)
         return bool(self.extras) or ListStrategy.VOLUME_MOUNTS in self.list_strategies
 
     @property
@@ -74,7 +80,9 @@ class AllocationPolicy(NamedTuple):
     @property
     def lists_nodes(self) -> bool:
         """Whether the answer to the kubelet lists the device nodes. With CDI alone they are in the spec."""
-        return self.pass_device_specs and not self.list_strategies <= CDI_STRATEGIES
+        return self.pass_device_specs and (
+            self.list_strategies == USUAL_STRATEGIES or not self.list_strategies <= CDI_STRATEGIES
+        )
 
     def name_in_spec(self, device: "Device") -> str:
         """Return the name of a device in the variable and in a CDI spec."""
