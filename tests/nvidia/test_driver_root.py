@@ -78,6 +78,18 @@ def test_what_is_found_is_what_a_process_with_this_root_would_find(
         assert (folder / real.lstrip("/")).exists()
 
 
+def test_a_cache_of_the_loader_that_is_no_file_is_not_read(root: DriverRoot, tmp_path: Path) -> None:
+    """A pipe would be waited for."""
+    (tmp_path / "root/etc").mkdir()
+    assert root.cached("libcuda.so.1") == ()
+    os.mkfifo(tmp_path / "root/etc/ld.so.cache")
+    assert root.cached("libcuda.so.1") == ()
+    (tmp_path / "root/etc/ld.so.cache").unlink()
+    (tmp_path / "outside.cache").write_bytes(b"\0/usr/lib64/libcuda.so.1\0")
+    (tmp_path / "root/etc/ld.so.cache").symlink_to(tmp_path / "outside.cache")
+    assert root.cached("libcuda.so.1") == ()
+
+
 def test_an_elf_file_tells_its_name_and_its_machine(tmp_path: Path) -> None:
     named = write(tmp_path / "named.so", compiled("libcuda.so.1"))
     found = read_elf(str(named))

@@ -107,9 +107,9 @@ def find_files(root: DriverRoot, version: str, sysfs: str) -> FoundFiles | None:
 
 def _library_folders(root: DriverRoot, version: str) -> Sequence[str]:
     """Return the folders with the CUDA library of this version, each once. The loader's cache knows unusual ones."""
-    usual = _with_library(root, FOLDERS, version)
-    cached = (path.rpartition("/")[0] for path in root.cached(f"{CUDA}.1"))
-    return usual or _with_library(root, cached, version)
+    if usual := _with_library(root, FOLDERS, version):
+        return usual
+    return _with_library(root, (path.rpartition("/")[0] for path in root.cached(f"{CUDA}.1")), version)
 
 
 def _with_library(root: DriverRoot, folders: Iterable[str], version: str) -> Sequence[str]:

@@ -4,43 +4,18 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from driver.driver import Driver
 from harness.cdi_schema import checked
 from harness.driver_root import LIBRARIES, put_libraries
-from harness.process import Process, run_to_end, started
+from harness.process import run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
-from plugin_gateway.core.resources.assignment import Health
 
-V, RESOURCE, KIND = "575.57.08", "nvidia.com/gpu", "k8s.device-plugin.nvidia.com/gpu"
-FILE = "k8s.device-plugin.nvidia.com-gpu.json"
-
-
-class Scene:
-    """A gateway with CDI, and what it did."""
-
-    def __init__(self, driver: Driver, kubelet: FakeKubelet, folder: Path, process: Process) -> None:
-        self.driver = driver
-        self.kubelet = kubelet
-        self.folder = folder
-        self.process = process
-
-    @property
-    def health(self) -> list[str]:
-        return list(self.kubelet.devices(RESOURCE).values()) if RESOURCE in self.kubelet.resources else []
-
-    def spec(self) -> Any:
-        return checked((self.folder / FILE).read_bytes())
-
-    async def wait_for_health(self, *health: Health) -> None:
-        wanted = [each.value for each in health]
-        await self.kubelet.wait_for(lambda: self.health == wanted, timeout=15, what=f"{wanted}, {self.health}")
+from .cdi_scene import FILE, HEALTHY, KIND, RESOURCE, UNHEALTHY, Scene, V, running
 
 
 @pytest.fixture
@@ -50,33 +25,7 @@ def driver(tmp_path: Path) -> Iterator[Driver]:
         yield made
 
 
-@asynccontextmanager
-async def running(
-    driver: Driver,
-    kubelet_dir: Path,
-    folder: Path,
-    *flags: str,
-    strategies: str = "cdi-cri",
-    kubelet: str = "1.37",
-    environment: Mapping[str, str] | None = None,
-) -> AsyncIterator[Scene]:
-    arguments = (
-        f"--kubelet-dir={kubelet_dir}",
-        f"--driver-root={driver.root}",
-        f"--cdi-spec-dir={folder}",
-        f"--device-list-strategy={strategies}",
-        *flags,
-    )
-    given = {**driver.environment, **(environment or {})}
-    async with (
-        FakeKubelet(kubelet_dir, release(kubelet)) as played,
-        started(*arguments, environment=given) as process,
-    ):
-        yield Scene(driver, played, folder, process)
-
-
 FALLBACK = "containers get device nodes and the variable instead of CDI devices"
-HEALTHY, UNHEALTHY = Health.HEALTHY, Health.UNHEALTHY
 
 
 async def test_the_spec_is_there_before_the_devices_are_listed(
