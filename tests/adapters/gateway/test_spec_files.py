@@ -1,10 +1,13 @@
 import json
 import os
+import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
+from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec
 from plugin_gateway.core.resources.cdi_specs import HostNode
 
@@ -39,6 +42,29 @@ def test_a_folder_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     assert f"{tmp_path / NAME} cannot be written: " in write_spec(tmp_path, SPEC)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_nobody_may_write_is_said_with_who_may() -> None:
+    """Sysfs takes no folders: it is read-only in a container, and refuses them elsewhere."""
+    said = write_spec(Path("/sys/cdi"), SPEC)
+    assert said.startswith(f"/sys/cdi/{NAME} cannot be written: ")
+    assert any(words in said for words in ("read-only", "for user", who_may()))
+
+
+def test_a_file_system_that_takes_no_more_keeps_the_spec_that_was_there(tmp_path: Path) -> None:
+    """The limit of a file's size stands for a file system that is full: a part of the file is written."""
+    assert write_spec(tmp_path, SPEC) == ""
+    before, limits = (tmp_path / NAME).read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    larger = replace(SPEC, edits=CdiEdits({"A": 2**16 * "b"}))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**12, limits[1]))
+    try:
+        said = write_spec(tmp_path, larger)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said == f"{tmp_path / NAME} cannot be written: File too large"
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(NAME, before)]
+    assert write_spec(tmp_path, larger) == ""
+    assert (tmp_path / NAME).read_bytes() == larger.encoded()
 
 
 def test_device_nodes_have_their_numbers_and_files_in_their_place_have_none(tmp_path: Path) -> None:

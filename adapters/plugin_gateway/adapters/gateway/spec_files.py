@@ -77,8 +77,9 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _words(error: OSError, folder: Path) -> str:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110 - raises nothing
         with contextlib.suppress(OSError):
-            return explain_closed(folder) or f"{error.strerror}; {who_may()}"
+            return explain_closed(nearest) or f"{error.strerror}; {who_may()}"
     return error.strerror or str(error)
 
 
