@@ -6,7 +6,7 @@ READY := .venv/ready
 # Installs a Debian package that a target needs, as CI does. On other systems, install the package yourself.
 debian = apt-get install --yes --no-install-recommends $(1) || { apt-get update && apt-get install --yes --no-install-recommends $(1); }
 
-.PHONY: demo test kubelets test-kubelets test-browser test-deployment image test-image cluster cluster-down e2e e2e-roll-outs soak check generate bench lock clean
+.PHONY: demo test kubelets test-kubelets test-ways test-browser test-deployment image test-image cluster cluster-down e2e e2e-roll-outs soak check generate bench lock clean
 
 demo: $(READY)
 	$(BIN)/plugin-gateway demo
@@ -22,9 +22,13 @@ test: $(READY)
 kubelets: $(READY)
 	$(BIN)/python tests/kubelets/build.py
 
-# Shared GPUs and MIG devices are tested with three of them. KUBELETS=all takes all, KUBELETS=v1.9.7,v1.36.3 these two.
+# Shared GPUs, MIG devices and the ways into a container are tested with three of them. KUBELETS=all takes all, KUBELETS=v1.9.7,v1.36.3 these two.
 test-kubelets: kubelets
 	KUBELETS=$(KUBELETS) $(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
+
+# How containers are told their GPUs, with all releases. `make test-kubelets` takes three, and 1.9 for its dialect.
+test-ways: kubelets
+	KUBELETS=all $(BIN)/python -m pytest --numprocesses 4 tests/kubelets/test_ways.py $(PYTEST_ARGS)
 
 # Checks the manifests, the chart and the examples against the API of six releases. The API documents are in Go modules.
 HELM := build/helm/helm

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from kubelets import calls, contract
+from kubelets import calls, contract, ways
 from kubelets.build import BUILT
 from kubelets.combinations import COMBINATIONS, IN_CI
 from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
 from kubelets.scene import Kubelet
-from kubelets.table import COMBINED, COMPARED, EVERY_RELEASE, GATEWAY, UPGRADE, Cell, Column, Table
+from kubelets.table import COMBINED, COMPARED, EVERY_RELEASE, GATEWAY, TOLD, UPGRADE, Cell, Column, Table
 
 KINDS: Mapping[str, type[Kubelet]] = {"genuine": GenuineKubelet, "fake": FakeAsGenuine}
 NoteCell = Callable[[Cell], None]
@@ -22,6 +22,12 @@ EXPECTED = (
         for combination in COMBINATIONS
         for scenario in combination.scenarios
         for release in IN_CI
+        for kind in KINDS
+    ),
+    *(
+        Cell(TOLD, release, column.value, kind)
+        for column in ways.Column
+        for release in column.releases
         for kind in KINDS
     ),
     *(Cell(COMPARED, release, name, "") for name in (*contract.SCENARIOS, *calls.SCENARIOS) for release in GENUINE),
@@ -51,5 +57,5 @@ def make(request: pytest.FixtureRequest, cell: NoteCell) -> type[Kubelet]:
     release = request.node.callspec.params.get("release", EVERY_RELEASE)
     marker = request.node.get_closest_marker("column")
     (column,), table = marker.args, marker.kwargs.get("table", GATEWAY)
-    cell(Cell(table, release, column.value if isinstance(column, Column) else column, kind))
+    cell(Cell(table, release, column if isinstance(column, str) else column.value, kind))
     return KINDS[kind]

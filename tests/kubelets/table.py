@@ -10,6 +10,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 GATEWAY = "The gateway with each kubelet"
 COMBINED = "Shared GPUs and MIG devices with each kubelet"
+TOLD = "How containers are told their GPUs with each kubelet"
 COMPARED = "The fake kubelet beside the genuine one"
 EVERY_RELEASE = "all"
 UPGRADE = "upgrade through all and back"
@@ -60,12 +61,16 @@ _EXPLAINED = {
     "the fake kubelet of each release.",
     COMBINED: "The same, with devices that several containers share, and with MIG devices. These releases are in CI. "
     "`make test-kubelets KUBELETS=all` takes all eight.",
+    TOLD: "The same, with each list of `--device-list-strategy`. A kubelet drops what its release does not know of an "
+    "answer: annotations up to 1.9, the names of CDI devices up to 1.28. These releases are in CI. "
+    "`make test-ways` takes all eight.",
     COMPARED: "A test plugin, separate from the gateway, played each scenario to both kubelets of a release. "
     "Their answers, error texts, device counts, containers and calls were compared.",
 }
 _CLAIMS = {
     GATEWAY: "Every scenario passed with both kubelets of every release.",
     COMBINED: "Every scenario passed with both kubelets of every release.",
+    TOLD: "Every scenario passed with both kubelets of every release. 1.9.11 has one of them, for its dialect.",
     COMPARED: "In every scenario and release both kubelets behaved the same.",
 }
 _LEGEND = "✓ passed, ✗ failed, ○ not run completely."

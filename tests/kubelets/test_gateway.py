@@ -49,10 +49,10 @@ async def available(kubelet: Kubelet, count: int, limit: float = 10) -> None:
     )
 
 
-async def settled(kubelet: Kubelet, count: int) -> None:
+async def settled(kubelet: Kubelet, count: int, limit: float = 10) -> None:
     """Wait until the count stays the same. A stream can begin with a list in which all devices are unhealthy."""
     while True:
-        await available(kubelet, count)
+        await available(kubelet, count, limit)
         try:
             await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) != count, timeout=SETTLED, what="change")
         except TimeoutError:
