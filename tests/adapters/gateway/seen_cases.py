@@ -39,6 +39,7 @@ class Player:
     def __init__(self, case: Seen, driver: Driver, kubelet: FakeKubelet, process: Process, file: Path) -> None:
         self._ids = {f"<g{index}>": driver.uuid(index) for index in range(case["gpus"])}
         self._root = str(file.parent / "mps")
+        self._driver_root = str(driver.root)
         self._kubelet = kubelet
         self.process = process
         self._file = file
@@ -92,7 +93,7 @@ class Player:
             except InspectionError as error:
                 return {"error": str(error)}
         assert answers is not None
-        return [answer_of(each) for each in answers]
+        return [answer_of(each, self._driver_root) for each in answers]
 
     async def is_listed(self, expected: Mapping[str, Sequence[str]], *, health: str = Health.HEALTHY.value) -> None:
         """Wait until the lists have these ids, all with this health. What was granted a moment ago may take 10 s."""
@@ -104,9 +105,10 @@ class Player:
             )  # fmt: skip
 
 
-def answer_of(edits: ContainerEdits) -> Any:
-    """Return what a container gets, as the cases have it."""
-    nodes = {"devices": [[each.container_path] for each in edits.device_nodes]} if edits.device_nodes else {}
+def answer_of(edits: ContainerEdits, driver_root: str) -> Any:
+    """Return what a container gets, as the cases have it. The root of their driver is that of the host."""
+    devices = [[each.host_path.removeprefix(driver_root), *each[::2]] for each in edits.device_nodes]
+    nodes = {"devices": devices} if devices else {}
     mounts = [[each.host_path, each.container_path, "ro" if each.read_only else "rw"] for each in edits.mounts]
     return {"envs": dict(edits.environment), **nodes, **({"mounts": mounts} if mounts else {})}
 
@@ -122,7 +124,7 @@ def comparable(answer: Any) -> Any:
     return [
         (
             {name: sorted(value.split(",")) for name, value in container["envs"].items()},
-            sorted({path for path, *_ in container.get("devices", ())}),
+            sorted(set(map(tuple, container.get("devices", ())))),
             sorted(container.get("mounts", ())),
         )
         for container in answer
@@ -139,7 +141,10 @@ async def playing(case: Seen, kubelet_dir: Path, tmp_path: Path) -> AsyncIterato
             node.parent.mkdir(exist_ok=True)
             node.touch()
         file = tmp_path / "config.yaml"
-        arguments = ("--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root), *case.get("flags", ()))
+        flags = case.get("flags", ())
+        has_root = any(flag.startswith("--nvidia-driver-root=") for flag in flags)
+        root_flag = "--driver-root-ctr-path" if has_root else "--driver-root"
+        arguments = ("--kubelet-dir", str(kubelet_dir), root_flag, str(driver.root), *flags)
         if "config" in case:
             file.write_text(case["config"])
             arguments += ("--config-file", str(file))
@@ -164,5 +169,7 @@ async def refused(case: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
     assert status == 2
     lines = errors.splitlines()
     assert lines
-    places = (f"{file}:", "environment", *(flag.partition("=")[0] for flag in case.get("flags", ())))
+    places = [f"{file}:", "environment"]
+    for name, _, value in (flag.partition("=") for flag in case.get("flags", ())):
+        places += [name, f"unknown flag {name}", f"configuration file {value}:"]
     assert all(line.startswith(tuple(f"plugin-gateway: {place}" for place in places)) for line in lines)

@@ -1,7 +1,7 @@
-"""Files whose keys NVIDIA's device plugin 0.20.0 was seen to ignore, and what this gateway makes of them.
+"""What NVIDIA's device plugin 0.20.0 was seen to make of its configuration, and what this gateway makes of it.
 
-With --config-compatibility=nvidia the answers are those that were seen. seen/config.json has cases of files, and those
-of seen/time-slicing.json that have a listed difference are played again.
+seen/config.json has cases of files, flags and variables. With --config-compatibility=nvidia all answers are those that
+were seen, also where a key is ignored: the cases of seen/time-slicing.json with such a difference are played again.
 """
 
 import json
@@ -19,8 +19,10 @@ AS_NVIDIA = [*CASES, *(case for case in TIME_SLICING if case["name"] in IGNORED)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-async def test_a_file_that_says_nothing_is_no_mistake(case: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
-    if case["name"] in DIFFERENCES:
+async def test_the_answers_are_those_that_were_seen_or_a_listed_difference(
+    case: Seen, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    if (DIFFERENCES[case["name"]].seen if case["name"] in DIFFERENCES else case["seen"])["outcome"] == "refuses":
         await refused(case, kubelet_dir, tmp_path)
     else:
         await plays(case, kubelet_dir, tmp_path)
@@ -30,8 +32,12 @@ async def test_a_file_that_says_nothing_is_no_mistake(case: Seen, kubelet_dir: P
 async def test_what_was_ignored_there_is_ignored_and_named_where_that_is_asked_for(
     case: Seen, kubelet_dir: Path, tmp_path: Path
 ) -> None:
+    case = {**case, "env": {**case.get("env", {}), "CONFIG_COMPATIBILITY": "nvidia"}}
+    if case["seen"]["outcome"] == "refuses":
+        await refused(case, kubelet_dir, tmp_path)
+        return
     says_nothing = {each["name"] for each in CASES} - DIFFERENCES.keys()
-    warnings = await plays({**case, "env": {"CONFIG_COMPATIBILITY": "nvidia"}}, kubelet_dir, tmp_path)
+    warnings = await plays(case, kubelet_dir, tmp_path)
     assert warnings == (0 if case["name"] in says_nothing else 1)
 
 

@@ -4,19 +4,32 @@ seen/container.json has the cases, in the form of seen/time-slicing.json; ``node
 answers are the same, but for the differences that are listed with their reason.
 """
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from driver.driver import Driver
+from harness.driven import DrivenNode
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+
 from .seen_cases import Difference, Player, Seen, cases, comparable, playing, refused
+from .test_mig_cases import GPU, numa_nodes
 
 CASES = cases("container.json")
 SEEN = {case["name"]: case["seen"] for case in CASES}
-PLAIN = SEEN["container/plain"]
+PLAIN, SIXTEEN = SEEN["container/plain"], SEEN["container/sixteen-gpus"]
+DEV_ROOT = SEEN["container/device-specs-dev-root"]
 VISIBLE = "NVIDIA_VISIBLE_DEVICES"
 FOUR = [[f"<gpu{index}>", "Healthy"] for index in range(4)]
+
+
+def without_tools(container: Any) -> Any:
+    return {**container, "devices": [each for each in container["devices"] if each[1] != "/dev/nvidia-uvm-tools"]}
+
 
 DIFFERENCES = {
     "container/plain": Difference(
@@ -32,6 +45,17 @@ DIFFERENCES = {
             "outcome": "serves",
             "resources": {"nvidia.com/gpu": [[device, "Unhealthy"] for device, _ in FOUR]},
             "steps": [{"error": "the devices are unhealthy"}],
+        },
+    ),
+    "container/device-specs-dev-root": Difference(
+        "what is not needed is given where it is seen below the dev root, and not where the own /dev has it",
+        {**DEV_ROOT, "steps": [[without_tools(each) for each in answer] for answer in DEV_ROOT["steps"]]},
+    ),
+    "container/sixteen-gpus": Difference(
+        "the list is in the order of the GPUs, and not in that of their names",
+        {
+            **SIXTEEN,
+            "resources": {"nvidia.com/gpu": [[f"<gpu{index}>", "Healthy"] for index in range(16)]},
         },
     ),
 }
@@ -53,6 +77,20 @@ async def follows(player: Player, case: Seen, expected: Seen) -> None:
     assert await player.first_lists(list(expected["resources"])) == expected["resources"]
     for step, answer in zip(case["steps"], expected["steps"], strict=True):
         assert comparable(await player.play(step)) == comparable(answer), step
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "numa" in case], ids=lambda case: case["name"])
+async def test_a_machine_without_numa_nodes_has_none_in_its_list(case: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
+    """The process of a case sees the NUMA nodes of the machine of the test, so this one is none."""
+    with contextlib.closing(Driver(tmp_path, gpus=0)) as driver:
+        for index in range(case["gpus"]):
+            driver.add(index, numa_node=case["numa"])
+        if case["numa"] is None:
+            shutil.rmtree(driver.sysfs / "bus")
+        node = DrivenNode(kubelet_dir, driver, "none")
+        async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, node.running():
+            await kubelet.wait_for(lambda: kubelet.allocatable(GPU) == case["gpus"], what="the GPUs")
+            assert numa_nodes(node) == {driver.uuid(index): [] for index in range(case["gpus"])}
 
 
 EVERYTHING = {
@@ -81,7 +119,7 @@ async def test_the_nodes_of_what_is_given_besides_are_given_where_they_are(kubel
         "NVIDIA_MOFED": "enabled", "NVIDIA_IMEX_CHANNELS": "0",
     }  # fmt: skip
     names = ["nvidia1", "nvidiactl", "nvidia-uvm", *EVERYTHING["nodes"]]  # type: ignore[misc]
-    assert {f"/dev/{name}" for name in names} <= {path for (path,) in answer["devices"]}
+    assert {f"/dev/{name}" for name in names} <= {path for path, *_ in answer["devices"]}
     assert [mount[1].rpartition("devices/")[2] for mount in answer["mounts"]] == [player.plain("<g1>"), "imex/0"]
 
 
