@@ -33,6 +33,25 @@ def test_a_spec_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     assert (tmp_path / NAME).stat().st_ino == before.st_ino
 
 
+def test_two_gateways_with_the_same_process_id_do_not_spoil_each_others_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a roll-out both are process 1 of their container, and write at the same moment."""
+    other = CdiSpec(KIND, (CdiDevice("two", CdiEdits(nodes=(CdiNode("/dev/two"),))),))
+    replace, problems = Path.replace, list[str]()
+
+    def replace_after_the_other(half_made: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        problems.append(write_spec(tmp_path, other))
+        return replace(half_made, target)
+
+    monkeypatch.setattr(Path, "replace", replace_after_the_other)
+    problems.append(write_spec(tmp_path, SPEC))
+    assert problems == ["", ""]
+    assert (tmp_path / NAME).read_bytes() == SPEC.encoded()
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
 def test_a_folder_that_cannot_be_used_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     assert "is a link" in write_spec(tmp_path / "link", SPEC)

@@ -62,9 +62,9 @@ def _has(path: Path, data: bytes) -> bool:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    half_made = path.with_name(f".{path.stem}.{os.getpid()}")
+    half_made = path.with_name(f".{path.stem}.{os.urandom(4).hex()}")  # two gateways can have the same process id
     try:
-        descriptor = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
             os.fchmod(file.fileno(), 0o644)
             file.write(data)
