@@ -50,6 +50,21 @@ def test_links_that_go_round_are_nothing(root: DriverRoot, tmp_path: Path) -> No
     assert root.real("/one/a") is None
 
 
+@pytest.mark.parametrize("target", ["{tmp}/outside", "../../outside", "/nowhere", "ld.so.cache"])
+def test_a_cache_that_leads_out_of_the_root_or_nowhere_is_none(root: DriverRoot, tmp_path: Path, target: str) -> None:
+    write(tmp_path / "outside", b"\0/secret/libcuda.so.1\0")
+    (tmp_path / "root/etc").mkdir()
+    (tmp_path / "root/etc/ld.so.cache").symlink_to(target.format(tmp=tmp_path))
+    assert root.cached("libcuda.so.1") == ()
+
+
+@pytest.mark.timeout(10)
+def test_a_cache_that_is_no_file_is_none_and_nobody_waits_for_it(root: DriverRoot, tmp_path: Path) -> None:
+    (tmp_path / "root/etc").mkdir()
+    os.mkfifo(tmp_path / "root/etc/ld.so.cache")
+    assert root.cached("libcuda.so.1") == ()
+
+
 def test_only_what_is_asked_for_is_found_and_names_that_can_be_written(root: DriverRoot, tmp_path: Path) -> None:
     (tmp_path / "root/folder.so").mkdir()
     os.mkfifo(tmp_path / "root/pipe.so")

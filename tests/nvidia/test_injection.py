@@ -167,6 +167,20 @@ def test_of_two_versions_only_that_of_the_driver_counts(machine: Machine) -> Non
     assert machine.libraries() == sorted(f"/{LIBRARIES}/{name}.so.{V}" for name in NAMES)
 
 
+def test_of_two_versions_of_a_library_with_its_own_number_the_newer_has_the_name_that_programs_ask_for(
+    machine: Machine,
+) -> None:
+    put_libraries(machine.root, V)
+    for number in ("1.1.9", "1.1.13", "1.1.2"):
+        write(machine.root / LIBRARIES / f"libnvidia-egl-gbm.so.{number}", compiled("libnvidia-egl-gbm.so.1"))
+    for folder in LOADERS:
+        assert machine.mounts()[f"{folder}/libnvidia-egl-gbm.so.1"] == f"/{LIBRARIES}/libnvidia-egl-gbm.so.1.1.13"
+    write(machine.root / HOOK.lstrip("/"), "hook", 0o755)
+    links = arguments(machine.files().common)["create-symlinks"]
+    assert f"libnvidia-egl-gbm.so.1.1.13::/{LIBRARIES}/libnvidia-egl-gbm.so.1" in links
+    assert sum("libnvidia-egl-gbm.so.1" in link.rpartition("/")[2] for link in links) == 1
+
+
 def test_libraries_of_32_bits_are_left_out_wherever_they_lie(machine: Machine) -> None:
     put_libraries(machine.root, V, is_real=True)
     small = bytearray(compiled("libcuda.so.1"))

@@ -76,6 +76,11 @@ class Library(NamedTuple):
         """The name of its file."""
         return self.file.path.rpartition("/")[2]
 
+    @property
+    def stem(self) -> str:
+        """The name without the version."""
+        return self.name.partition(".so.")[0]
+
 
 class FoundFiles(NamedTuple):
     """What was found of one version of the driver."""
@@ -130,10 +135,16 @@ def _libraries(root: DriverRoot, folders: Iterable[str], version: str) -> Iterat
             *root.matching(f"{folder}/xorg/modules/drivers", "nvidia_drv.so"),
             *root.matching(f"{folder}/xorg/modules/extensions", f"libglxserver_nvidia.so.{version}"),
         ]
-        for library in (_read(root, file) for file in files):
-            if library is not None and (key := (library.folder.removeprefix(folder), library.name)) not in names:
+        for library in (_read(root, file) for file in sorted(files, key=_newest_first)):
+            if library is not None and (key := (library.folder.removeprefix(folder), library.stem)) not in names:
                 names.add(key)
                 yield library
+
+
+def _newest_first(file: Found) -> tuple[str, list[int]]:
+    """Order versions of one library by their numbers. Programs can ask for one of them only."""
+    stem, _, version = file.path.partition(".so.")
+    return stem, [*(-int(each) for each in version.split(".") if each.isdecimal()), 1]
 
 
 def _read(root: DriverRoot, file: Found) -> Library | None:

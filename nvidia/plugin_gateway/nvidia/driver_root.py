@@ -91,11 +91,11 @@ class DriverRoot:
 
     def cached(self, library: str) -> Sequence[str]:
         """Return the paths of a library in the dynamic loader's cache, which are texts that end with a zero byte."""
-        cache = self.find(CACHE)
-        if cache is None:
+        found = self.find(CACHE)
+        if found is None:
             return ()
         try:
-            with open(self.here(cache.real), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
+            with open(self.here(found.real), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
                 texts = file.read().split(b"\0")
         except OSError:
             return ()
