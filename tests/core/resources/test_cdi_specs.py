@@ -106,6 +106,15 @@ def test_a_device_without_its_node_is_in_no_spec_and_the_others_are() -> None:
     }
 
 
+def test_a_device_with_nothing_for_a_container_is_in_no_spec_and_the_others_are() -> None:
+    """A driver need not tell the minor number of a GPU. A runtime refuses a whole file with such a device."""
+    found = described(source(ONE, replace(TWO, nodes=())))
+    assert found.kind_of == {ONE.id: KIND}
+    assert "not even a device node" in found.lacking[TWO.id].reason
+    assert found.lacking[TWO.id].todo
+    assert not described(source(replace(ONE, nodes=()))).specs
+
+
 def test_a_device_is_named_by_its_index_where_this_is_asked_for() -> None:
     by_index, odd = AllocationPolicy(device_id_strategy=DeviceIdStrategy.INDEX), device(1, name="MIG-GPU-1/1/0")
     host = HostDevices({}, is_visible=False)

@@ -20,6 +20,7 @@ LOOKING = "what a container needs of its driver is being looked for"
 ANOTHER_DRIVER = "its driver is another one now, and what a container needs of it is being looked for"
 _WAIT = "wait a moment; if it stays so, the driver hangs"
 _NO_NODES = "see why the driver has not made them, and that the gateway sees the dev folder of the host"
+_NO_MINOR = "see why the driver does not tell its minor number, or set --device-list-strategy to envvar"
 _BY_INDEX = "set --device-id-strategy to index, or install a newer driver"
 
 
@@ -152,10 +153,13 @@ class _Maker:
         for word, extra in recipe.extras.items():
             if word in self._policy.required_extras and extra.needs_nodes and not self._host.of_extras.get(word):
                 return Lack(f"{', '.join(extra.nodes)}, which every container needs, is not there", extra.todo)
-        self._names.add((recipe.cdi_kind, name))
         own = files.own.get(device.id, CdiEdits())
         nodes = (*device.nodes, *(node.path for node in own.nodes if node.path in self._host.nodes))
-        return CdiDevice(name, own._replace(nodes=tuple(self._nodes(nodes, recipe))))
+        edits = own._replace(nodes=tuple(self._nodes(nodes, recipe)))
+        if edits == CdiEdits():
+            return Lack("nothing is known of it that a container could be given, not even a device node", _NO_MINOR)
+        self._names.add((recipe.cdi_kind, name))
+        return CdiDevice(name, edits)
 
     def common(self, kind: str, source: Source) -> CdiEdits:
         """Return what a container with any device of a kind gets."""
