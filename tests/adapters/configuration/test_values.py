@@ -49,6 +49,14 @@ def test_a_path_ends_without_a_slash(text: str, path: str, read: Read) -> None:
         ("--kubelet-dir=", "--kubelet-dir: '', allowed are absolute paths"),
         ("--dev-root=./here", "--dev-root: './here', allowed are absolute paths"),
         ("--driver-root=/nul\0", r"--driver-root: '/nul\x00', allowed are absolute paths"),
+        (
+            "--driver-root=/new\nline",
+            r"--driver-root: '/new\nline', allowed are absolute paths without control characters",
+        ),
+        (
+            "--nvidia-cdi-hook-path=/tab\t",
+            r"--nvidia-cdi-hook-path: '/tab\t', allowed are absolute paths without control characters",
+        ),
         ("--nvidia-driver-root=x", "--nvidia-driver-root: 'x', allowed are absolute paths"),
         ("--config-file=here.yaml", "--config-file: 'here.yaml', allowed are absolute paths"),
         ("--resource-name=gpu", "--resource-name: resource name 'gpu': it must have the form DOMAIN/NAME"),

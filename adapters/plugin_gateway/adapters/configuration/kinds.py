@@ -168,6 +168,19 @@ def parse_path_or_none(text: str) -> str:
     return parse_path(text) if text else ""
 
 
+def parse_root(text: str) -> str:
+    """Return an absolute path that a container runtime can be told, so one that can be printed."""
+    path = parse_path(text)
+    if not path.isprintable():
+        raise InvalidValueError(f"{text!r}, allowed are absolute paths without control characters")
+    return path
+
+
+def parse_root_or_none(text: str) -> str:
+    """Return such a path. Empty for none."""
+    return parse_root(text) if text else ""
+
+
 def parse_new_file(text: str) -> str:
     """Return the absolute path of a file; a relative one begins at the working directory. Empty for none."""
     return parse_path(os.path.abspath(text)) if text else ""  # noqa: PTH100 - resolve() would follow symbolic links
@@ -300,9 +313,9 @@ SWITCH = kind(parse_switch, "true|false", {"type": "boolean"})
 COUNT = kind(parse_count, "COUNT", {"type": "integer", "minimum": 1, "maximum": MAX_TIMES})
 FOLDER = kind_made_later(parse_path, _path, "DIR", _ABSOLUTE)
 FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
-ROOT = kind(parse_path, "DIR", _ABSOLUTE)
+ROOT = kind(parse_root, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
-ROOT_OR_NONE = kind(parse_path_or_none, "DIR", _ABSOLUTE_OR_NONE)
+ROOT_OR_NONE = kind(parse_root_or_none, "DIR", _ABSOLUTE_OR_NONE)
 PROGRAM_OR_NONE = kind(parse_path_or_none, "FILE", _ABSOLUTE_OR_NONE)
 KUBELET_SOCKET = kind(parse_path_or_none, "PATH", _ABSOLUTE_OR_NONE)
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
