@@ -58,6 +58,16 @@ def full(folder: Path) -> tuple[str, ...]:
     return _mounting(f"mount -t tmpfs -o size=4k tmpfs {folder} && head -c 4096 /dev/zero > {folder}/all")
 
 
+def with_folder(content: Path, place: Path) -> tuple[str, ...]:
+    """Put a copy of a folder at a place that need not exist, below an empty file system in place of its parent."""
+    return _mounting(f"mount -t tmpfs tmpfs {place.parent} && cp -r {content} {place}")
+
+
+def within_mounts(pid: int, *command: str) -> None:
+    """Run a command with the mounts of a process."""
+    subprocess.run(("nsenter", f"--mount=/proc/{pid}/ns/mnt", *command), check=True, timeout=10)
+
+
 def showing(folders: Mapping[Path, Path]) -> tuple[str, ...]:
     """Put another folder in place of each of these, so that the program sees another machine."""
     return _mounting(" && ".join(f"mount --bind {shown} {folder}" for folder, shown in folders.items()))

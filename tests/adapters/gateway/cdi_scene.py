@@ -1,6 +1,6 @@
 """A gateway whose containers get their GPUs by CDI, as a process with a kubelet and the stand-in for the driver."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ async def running(
     strategies: str = "cdi-cri",
     kubelet: str = "1.37",
     environment: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> AsyncIterator[Scene]:
     arguments = (
         f"--kubelet-dir={kubelet_dir}",
@@ -56,7 +57,7 @@ async def running(
     given = {**driver.environment, **(environment or {})}
     async with (
         FakeKubelet(kubelet_dir, release(kubelet)) as played,
-        started(*arguments, environment=given) as process,
+        started(*arguments, environment=given, within=within) as process,
     ):
         yield Scene(driver, played, folder, process)
 

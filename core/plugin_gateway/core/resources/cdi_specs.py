@@ -141,18 +141,10 @@ class _Maker:
 
     def make(self, device: Device, recipe: Recipe, source: Source) -> CdiDevice | Lack:
         """Return the device as it stands in a spec, or why it cannot."""
-        if (lack := _lack_of_files(source)) is not None:
-            return lack
         files, name = source.files or DriverFiles(source.driver), self._policy.name_in_spec(device)
-        if (problem := name_problem(name)) is not None:
-            return Lack(problem, _BY_INDEX)
-        if (recipe.cdi_kind, name) in self._names:
-            return Lack(f"another device has the name {name} in its CDI spec", "set --device-id-strategy to uuid")
-        if missing := [path for path in device.nodes if not self._is_there(path)]:
-            return Lack(f"its device nodes are not there: {', '.join(missing)}", _NO_NODES)
-        for word, extra in recipe.extras.items():
-            if word in self._policy.required_extras and extra.needs_nodes and not self._host.of_extras.get(word):
-                return Lack(f"{', '.join(extra.nodes)}, which every container needs, is not there", extra.todo)
+        lack = _lack_of_files(source) or self._lack_of_name(name, recipe) or self._lack_of_nodes(device, recipe)
+        if lack is not None:
+            return lack
         own = files.own.get(device.id, CdiEdits())
         nodes = (*device.nodes, *(node.path for node in own.nodes if node.path in self._host.nodes))
         edits = own._replace(nodes=tuple(self._nodes(nodes, recipe)))
@@ -160,6 +152,21 @@ class _Maker:
             return Lack("nothing is known of it that a container could be given, not even a device node", _NO_MINOR)
         self._names.add((recipe.cdi_kind, name))
         return CdiDevice(name, edits)
+
+    def _lack_of_name(self, name: str, recipe: Recipe) -> Lack | None:
+        if (problem := name_problem(name)) is not None:
+            return Lack(problem, _BY_INDEX)
+        if (recipe.cdi_kind, name) in self._names:
+            return Lack(f"another device has the name {name} in its CDI spec", "set --device-id-strategy to uuid")
+        return None
+
+    def _lack_of_nodes(self, device: Device, recipe: Recipe) -> Lack | None:
+        if missing := [path for path in device.nodes if not self._is_there(path)]:
+            return Lack(f"its device nodes are not there: {', '.join(missing)}", _NO_NODES)
+        for word, extra in recipe.extras.items():
+            if word in self._policy.required_extras and extra.needs_nodes and not self._host.of_extras.get(word):
+                return Lack(f"{', '.join(extra.nodes)}, which every container needs, is not there", extra.todo)
+        return None
 
     def common(self, kind: str, source: Source) -> CdiEdits:
         """Return what a container with any device of a kind gets."""
