@@ -18,6 +18,11 @@ COMMANDS = {
     RELEASE: ("kubectl", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"),
     YEAR_BEFORE: ("kubelet",),
 }
+CONTAINERD = "v2.2.9"
+"""The release of the container runtime. It reads CDI specs; those of Debian before 13 do not."""
+CONTAINERD_COMMANDS = ("containerd", "containerd-shim-runc-v2", "ctr")
+_LEFT_OUT = "no_btrfs,no_devmapper,no_zfs"
+"""Parts of containerd that need headers of C libraries, or that nothing here uses."""
 WANTED = {"cluster": (RELEASE,), "e2e": (RELEASE, YEAR_BEFORE)}
 """The releases that each target of make needs."""
 LIMIT = 2400
@@ -29,7 +34,7 @@ class CannotBuildError(Exception):
 
 
 def build(releases: Sequence[str]) -> None:
-    """Build the programs of these releases, and etcd.
+    """Build the programs of these releases, etcd and containerd.
 
     Raises:
         CannotBuildError: there is no Go, or a build failed.
@@ -41,13 +46,16 @@ def build(releases: Sequence[str]) -> None:
         packages = [f"k8s.io/kubernetes/cmd/{command}" for command in COMMANDS[release]]
         _go_build(release, packages, f"-s -w {_says_its_version(release)}")
     _go_build("etcd", ["go.etcd.io/etcd/server/v3"], "-s -w")
+    module = "github.com/containerd/containerd/v2"
+    packages = [f"{module}/cmd/{command}" for command in CONTAINERD_COMMANDS]
+    _go_build("containerd", packages, f"-s -w -X {module}/version.Version={CONTAINERD}", f"-tags={_LEFT_OUT}")
 
 
-def _go_build(folder: str, packages: list[str], linked: str) -> None:
+def _go_build(folder: str, packages: list[str], linked: str, *flags: str) -> None:
     began = time.monotonic()
     target = BUILT / folder
     target.mkdir(parents=True, exist_ok=True)
-    command = ("go", "build", "-mod=readonly", "-trimpath", f"-ldflags={linked}", "-o", f"{target}/", *packages)
+    command = ("go", "build", "-mod=readonly", "-trimpath", f"-ldflags={linked}", *flags, "-o", f"{target}/", *packages)
     try:
         subprocess.run(command, cwd=PROGRAMS / folder, check=True, timeout=LIMIT)
     except subprocess.CalledProcessError as error:

@@ -12,7 +12,16 @@ import yaml
 
 from cluster import images
 from cluster.build import BUILT, RELEASE
-from cluster.configuration import CONF, KUBECONFIG, NODE, PODS, SERVICES, VOLUME_PLUGINS, Configuration
+from cluster.configuration import (
+    CONF,
+    CONTAINERD_CONF,
+    KUBECONFIG,
+    NODE,
+    PODS,
+    SERVICES,
+    VOLUME_PLUGINS,
+    Configuration,
+)
 from cluster.machine import ADDRESS, TIMEOUT, Machine, MachineError, Service, run, wait_until
 from cluster.nvidia_runtime import CAPS, DRIVER_ROOT
 from cluster.stand_in import StandIn
@@ -77,9 +86,14 @@ class Cluster:
 
     # --- parts of the cluster ---
 
-    def start_containerd(self) -> None:
-        """Start containerd, and wait until it answers kubelets."""
-        self._start("containerd", "containerd", "--config", f"{CONF}/containerd.toml")
+    def start_containerd(self, *, reads_cdi: bool = True) -> None:
+        """Start containerd, or restart it with another answer to the question whether it reads CDI specs.
+
+        Containers run on. It returns when containerd answers kubelets.
+        """
+        self.stop("containerd")
+        self._configuration.write_containerd(reads_cdi=reads_cdi)
+        self._start("containerd", str(BUILT / "containerd" / "containerd"), "--config", CONTAINERD_CONF)
         self._wait_for("containerd", self._answers_kubelets)
 
     def _answers_kubelets(self) -> bool:
@@ -213,7 +227,7 @@ class Cluster:
 
     def ctr(self, *arguments: str) -> str:
         """Run containerd's client on the images and containers of Kubernetes, and return its output."""
-        return self.machine.run("ctr", "--namespace=k8s.io", *arguments)
+        return self.machine.run(str(BUILT / "containerd" / "ctr"), "--namespace=k8s.io", *arguments)
 
     def _start(self, name: str, *command: str) -> None:
         self._services[name] = self.machine.start(name, *command)

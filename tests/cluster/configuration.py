@@ -5,6 +5,7 @@ import secrets
 import shlex
 import shutil
 import sys
+from pathlib import Path
 
 import trustme
 import yaml
@@ -19,6 +20,7 @@ API = f"https://{ADDRESS}:6443"
 PODS, SERVICES, FIRST_SERVICE = "198.18.1.0/24", "198.18.2.0/24", "198.18.2.1"
 CONF = "/var/lib/cluster"
 """The folder of the configuration, as a path of the machine."""
+CONTAINERD_CONF = f"{CONF}/containerd.toml"
 VOLUME_PLUGINS = "/var/lib/kubelet/volume-plugins"
 """The default is below /usr, which belongs to the real machine."""
 RUNTIME = "nvidia"
@@ -53,11 +55,15 @@ class Configuration:
         """Write all files that do not change while the cluster runs. Keys are kept if there are any."""
         if not self._machine.disk(f"{CONF}/tokens.csv").exists():
             self._make_keys()
-        self.write("containerd.toml", _CONTAINERD.format(snapshotter=self._snapshotter()))
         self._write_runtime()
         self.write("net/10-bridge.conflist", json.dumps(_NETWORK))
         self.write("audit.yaml", yaml.safe_dump(_AUDIT))
         self.write("kubelet.yaml", yaml.safe_dump(_KUBELET))
+
+    def write_containerd(self, *, reads_cdi: bool) -> None:
+        """Write the configuration of containerd."""
+        told = {"snapshotter": self._snapshotter(), "reads_cdi": "true" if reads_cdi else "false"}
+        self.write(Path(CONTAINERD_CONF).name, _CONTAINERD.format(**told))
 
     def _write_runtime(self) -> None:
         """Write the program that is NVIDIA's container runtime for containerd."""
@@ -108,29 +114,34 @@ def _kubeconfig(authority: str, token: str) -> str:
     )
 
 
+_SHIM = BUILT / "containerd" / "containerd-shim-runc-v2"
+"""Which one is said: another containerd on this machine can have one of its own."""
 _CONTAINERD = f"""\
-version = 2
+version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs"]
 [grpc]
 address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
 path = "/var/lib/containerd/opt"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{PAUSE}"
+[plugins."io.containerd.cri.v1.images"]
+snapshotter = "{{snapshotter}}"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{PAUSE}"
+[plugins."io.containerd.cri.v1.runtime"]
+enable_cdi = {{reads_cdi}}
 # A container may not have CAP_SYS_RESOURCE, which it takes to lower the score.
 restrict_oom_score_adj = true
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "/usr/lib/cni"
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["/usr/lib/cni"]
 conf_dir = "{CONF}/net"
-[plugins."io.containerd.grpc.v1.cri".containerd]
-snapshotter = "{{snapshotter}}"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{RUNTIME}]
+runtime_path = "{_SHIM}"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{RUNTIME}]
 runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{RUNTIME}.options]
+runtime_path = "{_SHIM}"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{RUNTIME}.options]
 BinaryName = "{_RUNTIME_PROGRAM}"
 """
 _NETWORK = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.build import RELEASE, YEAR_BEFORE
+from cluster.build import CONTAINERD, RELEASE, YEAR_BEFORE
 
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 Note = Callable[[str, float], None]
@@ -20,8 +20,8 @@ _ABOUT = f"""\
 # Tests in a real cluster
 
 `make e2e` writes this page when all tests have passed. The tests run in Kubernetes {RELEASE}: etcd, API server,
-controllers, scheduler, kube-proxy and kubelet. One test also uses a kubelet {YEAR_BEFORE}. Debian provides
-containerd, runc and the network plugins. The image is built as for a release.
+controllers, scheduler, kube-proxy and kubelet, with containerd {CONTAINERD}. One test also uses a kubelet
+{YEAR_BEFORE}. Debian provides runc and the network plugins. The image is built as for a release.
 
 Three things are not real:
 

@@ -12,7 +12,6 @@ _PACKAGES = {
     "busybox": "busybox-static",
     "cc": "build-essential",
     "conntrack": "conntrack",
-    "containerd": "containerd",
     "ip": "iproute2",
     "iptables": "iptables",
     "runc": "runc",

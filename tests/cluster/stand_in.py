@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from cluster.nvidia_runtime import CAPS, DRIVER_ROOT, LIBRARY, MACHINE, MIG_DEVICES, cap_node
-from driver.driver import Driver, build
+from driver.driver import VERSION, Driver, build, build_cuda
 from driver.mig import MONITOR
 
 SYSFS = f"{MACHINE}/machine/sys"
@@ -53,7 +53,8 @@ class StandIn:
         self._driver = Driver(self._folder, gpus=8)
         library = self._driver.root / LIBRARY
         library.unlink()
-        build(library.parent)
+        for made in (build(library.parent), build_cuda(library.parent)):
+            made.symlink_to(made.rename(made.with_suffix(f".{VERSION}")).name)  # as a driver is installed
         dev = self._driver.root / "dev"
         for name in {*_OTHERS, *(node.name for node in dev.iterdir())}:
             node = dev / name

@@ -89,6 +89,7 @@ int enter_mig_device(enum call which, struct mig_device *device);
 /* Return the MIG device of a handle. NULL if it is the handle of something else. */
 struct mig_device *mig_device_of(const void *handle);
 int copy(char *to, unsigned room, const char *from);
+int may_use(const char *name); /* whether this process may use a device node of the driver, where the test asks */
 void write_pci(struct pci_info *pci, unsigned domain, unsigned bus, unsigned device);
 #pragma GCC visibility pop
 #endif

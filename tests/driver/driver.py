@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from driver.control import MAX_EVENTS as MAX_EVENTS  # noqa: PLC0414 - tests use it as one of the driver
@@ -37,7 +37,10 @@ STRANGER = -1
 """The index for an event of a device that is in no list."""
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("nvml.c", "mig.c", "topology.c"))
-LIBRARY = "libnvidia-ml.so.1"
+CUDA_SOURCE = Path(__file__).with_name("cuda.c")
+LIBRARY, CUDA = "libnvidia-ml.so.1", "libcuda.so.1"
+VERSION = "575.57.08"
+"""The version of the driver until another is loaded."""
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAKE = 1
 _libc = ctypes.CDLL(None)
@@ -45,24 +48,17 @@ _libc = ctypes.CDLL(None)
 
 def build(folder: Path, *, old: bool = False) -> Path:
     """Compile the library into a folder. ``old`` gives it the function names that drivers before 2018 had."""
-    target = folder / LIBRARY
-    options = ["-DOLD_DRIVER"] if old else []
-    subprocess.run(
-        [
-            "cc",
-            "-shared",
-            "-fPIC",
-            "-O1",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            *options,
-            "-o",
-            str(target),
-            *map(str, SOURCES),
-        ],
-        check=True,
-    )
+    return _compile(folder / LIBRARY, SOURCES, *(["-DOLD_DRIVER"] if old else ()))
+
+
+def build_cuda(folder: Path) -> Path:
+    """Compile the library by which programs compute into a folder. It lists the same GPUs."""
+    return _compile(folder / CUDA, (*SOURCES, CUDA_SOURCE))
+
+
+def _compile(target: Path, sources: Sequence[Path], *options: str) -> Path:
+    strict = ("-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", f"-Wl,-soname,{target.name}")
+    subprocess.run(["cc", *strict, *options, "-o", str(target), *map(str, sources)], check=True)
     return target
 
 
@@ -94,7 +90,7 @@ class Driver:
         (self.root / "dev").mkdir(parents=True)
         for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
             (self.root / "dev" / name).touch()
-        self.load_module("575.57.08")
+        self.load_module(VERSION)
         self.know_fabric(3)
         self.install()
         for index in range(gpus):

@@ -36,13 +36,33 @@ static void note_thread(void) {
     }
 }
 
-/* Whether this process may see all MIG instances. A node that may be opened, but has no driver behind it, will do. */
-static int may_monitor(void) {
-    if (!control->monitor_node[0]) return 1;
-    int file = open(control->monitor_node, O_RDONLY | O_CLOEXEC);
+/* Whether this process may open a device node. One that has no driver behind it will do. */
+static int may_open(const char *node, int access) {
+    int file = open(node, access | O_CLOEXEC);
     if (file < 0) return errno == ENXIO;
     close(file);
     return 1;
+}
+
+/* Whether this process may see all MIG instances. */
+static int may_monitor(void) {
+    return !control->monitor_node[0] || may_open(control->monitor_node, O_RDONLY);
+}
+
+/* Whether this process may use a device node of the driver. The real library never lists a GPU whose node it cannot
+ * open; this one asks only where NVML_STAND_IN_NODES names the folder of the nodes. */
+int may_use(const char *name) {
+    const char *folder = getenv("NVML_STAND_IN_NODES");
+    char node[256];
+    if (!folder) return 1;
+    snprintf(node, sizeof node, "%s/%s", folder, name);
+    return may_open(node, O_RDWR);
+}
+
+static int may_use_gpu(const struct gpu *gpu) {
+    char name[32];
+    snprintf(name, sizeof name, "nvidia%u", gpu->minor);
+    return may_use(name);
 }
 
 /* Hang where the test says so, and tell the error that it asked for. */
@@ -99,12 +119,13 @@ int nvmlInit_v2(void) {
     if (initialised) { initialised++; return SUCCESS; }
     map_control();
     if (!control) return DRIVER_NOT_LOADED;
+    if (!may_use("nvidiactl")) { unmap_control(); return DRIVER_NOT_LOADED; }
     int result = enter(INIT);
     usleep(control->init_delay_ms * 1000);
     if (result) { unmap_control(); return result; }
     visible = 0;
     for (int slot = 0; slot < MAX_GPUS; slot++)
-        if (control->gpus[slot].present) slots[visible++] = slot;
+        if (control->gpus[slot].present && may_use_gpu(&control->gpus[slot])) slots[visible++] = slot;
     control->sessions++;
     control->read = control->written;
     initialised = 1;
