@@ -4,7 +4,7 @@ import datetime as dt
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -23,6 +23,7 @@ _TOLD = (
 _SOCKET = "/var/lib/kubelet/pod-resources/kubelet.sock"
 _LOOK = 0.05
 """Seconds between two questions to the kubelet, which answers 100 in a second."""
+_OPTIONS = (("grpc.default_authority", "localhost"),)
 _ANSWER_LIMIT = 5.0
 """Seconds."""
 
@@ -124,8 +125,7 @@ class KubeletWatch:
         self.changes.append((time.monotonic(), self.changes[-1][1]))
 
     def _look(self) -> None:
-        options = (("grpc.default_authority", "localhost"),)
-        with grpc.insecure_channel(f"unix:{self._socket}", options=options) as channel:
+        with grpc.insecure_channel(f"unix:{self._socket}", options=_OPTIONS) as channel:
             ask: grpc.UnaryUnaryMultiCallable[bytes, bytes]
             ask = channel.unary_unary("/v1.PodResourcesLister/GetAllocatableResources")
             while True:
@@ -143,6 +143,19 @@ class KubeletWatch:
                 longest = max(longest, at - began)
             began = None if found == count else began if began is not None else at
         return longest
+
+
+def held_devices(cluster: Cluster) -> Mapping[str, frozenset[str]]:
+    """Return the ids of the devices that each pod of the namespace default was given, by the kubelet's word."""
+    path = cluster.machine.inside(_SOCKET)
+    with grpc.insecure_channel(f"unix:{path}", options=_OPTIONS) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/v1.PodResourcesLister/List")
+        answer = wire.ListPodResourcesResponse.FromString(ask(b"", timeout=_ANSWER_LIMIT))
+    return {
+        pod.name: frozenset(each for main in pod.containers for device in main.devices for each in device.device_ids)
+        for pod in answer.pod_resources
+        if pod.namespace == "default"
+    }
 
 
 def _count(ask: "grpc.UnaryUnaryMultiCallable[bytes, bytes]") -> int:
