@@ -43,8 +43,7 @@ def _require(library: str, error: int) -> None:
 
 if __name__ == "__main__":
     try:
-        told = {CUDA: list(by_cuda()), NVML: list(by_nvml())}
+        print(json.dumps({CUDA: list(by_cuda()), NVML: list(by_nvml())}), flush=True)
     except OSError as problem:
-        told = {"error": str(problem)}
-    print(json.dumps(told), flush=True)
+        print(json.dumps({"error": str(problem)}), flush=True)
     time.sleep(100_000)

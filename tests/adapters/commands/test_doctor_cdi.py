@@ -57,19 +57,33 @@ async def test_without_cdi_nothing_is_said(driver: Driver, kubelet_dir: Path, tm
     assert str(tmp_path / "cdi") not in await shown(driver, kubelet_dir, tmp_path / "cdi", "envvar")
 
 
+SECTION = '[plugins."io.containerd.{}"]\n  {}\n'
+
+
 @pytest.mark.parametrize(
-    ("text", "verdict"),
+    ("text", "verdict", "words"),
     [
-        (None, Verdict.HINT),
-        ("version = 3\n", Verdict.WELL),
-        ("version = 2\n", Verdict.HINT),
-        ("version = 2\n# enable_cdi = true\n", Verdict.HINT),
-        ('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  enable_cdi = true\n', Verdict.WELL),
-        ("version = 3\nenable_cdi = false\n", Verdict.MEND),
+        (None, Verdict.HINT, "its settings are not seen here"),
+        ("version = [\n", Verdict.HINT, "its settings are no TOML"),
+        ("version = 3\n", Verdict.WELL, ""),
+        ("version = 2\n", Verdict.HINT, "containerd 1.7 reads no CDI specs with"),
+        ('version = 2\nimports = ["/etc/a"]\n', Verdict.HINT, "unless a file that it imports says so"),
+        ("", Verdict.HINT, "containerd 1.7 reads no CDI specs with"),
+        ("version = 2\n" + SECTION.format("grpc.v1.cri", "enable_cdi = true"), Verdict.WELL, ""),
+        ("version = 2\n" + SECTION.format("grpc.v1.cri", "# enable_cdi = true"), Verdict.HINT, "containerd 1.7"),
+        ("version = 2\n" + SECTION.format("grpc.v1.cri", "enable_cdi = false"), Verdict.MEND, "containerd reads no"),
+        (
+            "version = 3\n" + SECTION.format("cri.v1.runtime", "enable_cdi\t= false"),
+            Verdict.MEND,
+            "containerd reads no",
+        ),
+        ("version = 3\n" + SECTION.format("cri.v1.runtime", "# enable_cdi = false"), Verdict.WELL, ""),
+        ("version = 3\nplugins = 1\n", Verdict.WELL, ""),
     ],
 )
-def test_a_runtime_that_reads_no_specs_is_said(text: str | None, verdict: Verdict, tmp_path: Path) -> None:
+def test_a_runtime_that_reads_no_specs_is_said(text: str | None, verdict: Verdict, words: str, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     if text is not None:
         file.write_text(text)
-    assert _runtime(file).verdict is verdict
+    found = _runtime(file)
+    assert (found.verdict, words in found.what) == (verdict, True)

@@ -1,9 +1,10 @@
 """Checks of the CDI specs through which containers get their GPUs."""
 
 import os
-import re
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from plugin_gateway.adapters.commands.doctor.findings import Finding, hint, mend, unwritable, well
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -13,8 +14,11 @@ from plugin_gateway.core.cdi import FOLDERS, file_name
 from plugin_gateway.core.devices import Inventory
 
 CONTAINERD = Path("/etc/containerd/config.toml")
+_FORM_OF_CONTAINERD_2 = 3
+"""The version of the form of settings that containerd 2 brought."""
+_CRI_SECTIONS = ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri")
+"""Where containerd says whether it reads CDI specs: in that form, and in the one before."""
 _ENABLE = "enable_cdi = true in its CRI section, and restart containerd"
-_COMMENT = re.compile("#.*")
 
 
 def check_cdi(inventories: Sequence[Inventory], settings: Settings) -> Iterator[Finding]:
@@ -57,21 +61,36 @@ def _folder(folder: Path) -> Finding:
 def _runtime(configuration: Path) -> Finding:
     """Say whether containerd reads CDI specs. Containers start without a GPU where it does not."""
     try:
-        text = configuration.read_text(errors="replace")
+        said = tomllib.loads(configuration.read_text(errors="replace"))
     except OSError:
-        return hint(
-            "containers start without a GPU where the container runtime reads no CDI; its settings are not seen here",
-            f"containerd 1.7 needs {_ENABLE}; containerd 2 and CRI-O 1.28 read them by themselves",
-        )
-    words = _COMMENT.sub("", text).replace(" ", "")
-    if "enable_cdi=false" in words:
+        return _unknown_runtime("its settings are not seen here")
+    except tomllib.TOMLDecodeError as error:
+        return _unknown_runtime(f"its settings are no TOML: {configuration}: {error}")
+    enabled = _enabled(said)
+    if enabled is False:
         problem = f"containerd reads no CDI specs, so containers start without a GPU: {configuration}"
         return mend(problem, f"set {_ENABLE}")
-    if "version=2" in words and "enable_cdi=true" not in words:
-        imports = ", unless a file that it imports says so" if "imports=" in words else ""
-        return hint(
-            f"{configuration} does not have enable_cdi: containerd 2 reads CDI specs all the same, with 1.7 containers "
-            f"start without a GPU{imports}",
-            f"where containerd is 1.7, set {_ENABLE}",
-        )
+    if enabled is None and said.get("version") != _FORM_OF_CONTAINERD_2:  # containerd 2 takes the older forms as well
+        problem = f"containerd 1.7 reads no CDI specs with {configuration}, and containers start without a GPU then"
+        if said.get("imports"):
+            problem += ", unless a file that it imports says so"
+        return hint(problem, f"with containerd 1.7, set {_ENABLE}; containerd 2 reads them by itself")
     return well(f"nothing in {configuration} keeps containerd from reading CDI specs")
+
+
+def _unknown_runtime(reason: str) -> Finding:
+    return hint(
+        f"containers start without a GPU where the container runtime reads no CDI; {reason}",
+        f"containerd 1.7 needs {_ENABLE}; containerd 2 and CRI-O 1.28 read them by themselves",
+    )
+
+
+def _enabled(said: Mapping[str, Any]) -> bool | None:
+    """Return what the settings of containerd say about CDI. None if nothing."""
+    plugins = said.get("plugins")
+    if isinstance(plugins, Mapping):
+        for section in _CRI_SECTIONS:
+            found = plugins.get(section)
+            if isinstance(found, Mapping) and isinstance(found.get("enable_cdi"), bool):
+                return bool(found["enable_cdi"])
+    return None
