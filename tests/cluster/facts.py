@@ -20,7 +20,7 @@ _ABOUT = f"""\
 # Tests in a real cluster
 
 `make e2e` writes this page when all tests have passed. The tests run in Kubernetes {RELEASE}: etcd, API server,
-controllers, scheduler, kube-proxy and kubelet, with containerd {CONTAINERD}. One test also uses a kubelet
+controllers, scheduler, kube-proxy and kubelet, with containerd {CONTAINERD}. Two tests also use a kubelet
 {YEAR_BEFORE}. Debian provides runc and the network plugins. The image is built as for a release.
 
 Three things are not real:

@@ -18,7 +18,7 @@ from cluster.nvidia_runtime import MACHINE
 from cluster.pods import COMPUTE_NODES, Pods, gpu_pod
 from cluster.watch import held_devices
 
-SPECS = "/var/run/cdi"
+SPECS, SPEC = "/var/run/cdi", "k8s.device-plugin.nvidia.com-gpu.json"
 Restart = Callable[[bool], None]
 """Restarts containerd, which then reads CDI specs or not."""
 
@@ -84,6 +84,8 @@ def test_a_program_finds_the_driver_and_its_own_gpus(
         minors = {int(gpu[-12:], 16) for gpu in held[name]}
         assert _nodes(cluster, name) - {"nvidia-modeset"} == {*COMPUTE_NODES, *(f"nvidia{minor}" for minor in minors)}
         assert pods.usable(name) == minors
+    bare.remove()
+    assert cluster.machine.run("ls", SPECS).split() == [SPEC], "the guide says that it stays"
 
 
 def test_without_cdi_a_container_starts_without_a_gpu(
