@@ -6,7 +6,7 @@ import pytest
 
 from cluster.cluster import Cluster
 from cluster.facts import PAGE, Facts, Note
-from cluster.gateway import Gateway
+from cluster.gateway import SPECS, Gateway
 from cluster.needs import NeedsError, require
 from cluster.pods import Pods, forget
 from cluster.watch import Watch
@@ -64,6 +64,14 @@ def bare(cluster: Cluster) -> Gateway:
     made = Gateway(cluster)
     made.remove()
     return made
+
+
+@pytest.fixture
+def no_spec_is_left(cluster: Cluster, bare: Gateway) -> Iterator[None]:
+    """The CDI specs go with the test."""
+    yield
+    bare.remove()
+    cluster.machine.run("rm", "--recursive", "--force", SPECS)
 
 
 @pytest.fixture

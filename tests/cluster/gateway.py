@@ -28,6 +28,8 @@ HELM = PROJECT / "build" / "helm" / "helm"
 MANIFEST = BUILT / "plugin-gateway.yaml"
 CONDITION = "GpuProblem"
 """The node condition, in tests in which the gateway reports one."""
+SPECS = "/var/run/cdi"
+"""The folder of the node with the CDI specs."""
 _OURS = "--selector=app.kubernetes.io/name=plugin-gateway"
 
 

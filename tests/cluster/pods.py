@@ -32,6 +32,8 @@ RUNTIME_CLASS = {
 """The RuntimeClass, as NVIDIA's guides create it."""
 COMPUTE_NODES = frozenset({"nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"})
 """The device nodes that are not GPUs, of a container that computes."""
+SPEC_NODES = COMPUTE_NODES | {"nvidia-modeset"}
+"""The same of a container that has them from a CDI spec, which is for graphics as well."""
 _TRY = """
 for number in {minors}; do
   mknod /tmp/{major}-$number c {major} $number

@@ -10,25 +10,19 @@ import pytest
 from cluster import gpu_program
 from cluster.cluster import Cluster
 from cluster.configuration import CONTAINERD_CONF
-from cluster.gateway import Gateway
+from cluster.gateway import SPECS, Gateway
 from cluster.gpu_program import CUDA, NVML
 from cluster.images import PYTHON
 from cluster.machine import wait_until
 from cluster.nvidia_runtime import MACHINE
-from cluster.pods import COMPUTE_NODES, Pods, gpu_pod
+from cluster.pods import SPEC_NODES, Pods, gpu_pod
 from cluster.watch import held_devices
 
-SPECS, SPEC = "/var/run/cdi", "k8s.device-plugin.nvidia.com-gpu.json"
+pytestmark = pytest.mark.usefixtures("no_spec_is_left")
+
+SPEC = "k8s.device-plugin.nvidia.com-gpu.json"
 Restart = Callable[[bool], None]
 """Restarts containerd, which then reads CDI specs or not."""
-
-
-@pytest.fixture(autouse=True)
-def no_spec_is_left(cluster: Cluster, bare: Gateway) -> Iterator[None]:
-    """The specs go with the test."""
-    yield
-    bare.remove()
-    cluster.machine.run("rm", "--recursive", "--force", SPECS)
 
 
 @pytest.fixture
@@ -82,7 +76,7 @@ def test_a_program_finds_the_driver_and_its_own_gpus(
         assert told.keys() == {CUDA, NVML}
         assert set(told[CUDA]) == set(told[NVML]) == held[name]
         minors = {int(gpu[-12:], 16) for gpu in held[name]}
-        assert _nodes(cluster, name) - {"nvidia-modeset"} == {*COMPUTE_NODES, *(f"nvidia{minor}" for minor in minors)}
+        assert _nodes(cluster, name) == {*SPEC_NODES, *(f"nvidia{minor}" for minor in minors)}
         assert pods.usable(name) == minors
     bare.remove()
     assert cluster.machine.run("ls", SPECS).split() == [SPEC], "the guide says that it stays"

@@ -12,7 +12,9 @@ from cluster.configuration import RUNTIME
 from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
-from cluster.pods import COMPUTE_NODES, RUNTIME_CLASS, Pods, gpu_pod
+from cluster.nvidia_runtime import DRIVER_ROOT
+from cluster.pods import COMPUTE_NODES, RUNTIME_CLASS, SPEC_NODES, Pods, gpu_pod
+from cluster.watch import held_devices
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
@@ -44,14 +46,21 @@ def _mig(profile: str) -> str:
 
 def _assert_has(cluster: Cluster, pods: Pods, name: str, uuid: str) -> None:
     """Check that a pod has one MIG device: its UUID, its device nodes, and those of no other instance."""
-    given, listed = pods.given(name), cluster.gpus.driver.mig.nodes()
-    gpu, *instances = listed[uuid]
-    assert given.uuids == {uuid}
-    assert given.nodes - COMPUTE_NODES == {
+    listed = cluster.gpus.driver.mig.nodes()
+    assert pods.given(name).uuids == {uuid}
+    _assert_has_nodes(pods, name, listed[uuid], _all_caps(listed))
+
+
+def _assert_has_nodes(
+    pods: Pods, name: str, own: tuple[int, int, int], every: set[int], shared: frozenset[str] = COMPUTE_NODES
+) -> None:
+    """Check that a pod has the nodes of these minor numbers, of a GPU and of its instances, and of no others."""
+    gpu, *instances = own
+    assert pods.given(name).nodes - shared == {
         f"nvidia{gpu}", *(f"nvidia-caps/nvidia-cap{minor}" for minor in instances),
     }  # fmt: skip
     assert pods.usable(name) == {gpu}
-    assert pods.usable_caps(name, _all_caps(listed)) == set(instances)
+    assert pods.usable_caps(name, every) == set(instances)
 
 
 def _all_caps(listed: Mapping[str, tuple[int, int, int]]) -> set[int]:
@@ -83,6 +92,19 @@ def test_pods_get_mig_devices_and_shared_ones(cluster: Cluster, bare: Gateway, p
     assert minor > 1
     assert pods.given("whole").nodes == {f"nvidia{minor}", *COMPUTE_NODES}
     assert not pods.usable_caps("whole", _all_caps(mig.nodes()))
+
+
+@pytest.mark.usefixtures("lay_out", "no_spec_is_left")
+def test_pods_get_mig_devices_from_cdi_specs(cluster: Cluster, bare: Gateway, pods: Pods) -> None:
+    """By CDI, two pods with MIG devices of one GPU see its node and those of their own instances alone."""
+    _install(bare, migStrategy="mixed", deviceListStrategy="cdi-cri", nvidiaDriverRoot=DRIVER_ROOT)
+    bare.wait_offered_as({"gpu": 6, "mig-3g.40gb": 1, "mig-1g.10gb": 2, "mig-7g.80gb": 1})
+    asked = {"part": "3g.40gb", "small": "1g.10gb"}
+    pods.start(*(gpu_pod(name, resource=_mig(profile)) for name, profile in asked.items()))
+    listed = cluster.gpus.driver.mig.nodes()
+    for name in asked:
+        (uuid,) = held_devices(cluster)[name]
+        _assert_has_nodes(pods, name, listed[uuid], _all_caps(listed), SPEC_NODES)
 
 
 def test_a_layout_changes_while_pods_run(cluster: Cluster, bare: Gateway, pods: Pods, lay_out: Lay, note: Note) -> None:
