@@ -47,12 +47,6 @@ async def test_a_file_in_place_of_the_folder_is_said(driver: Driver, kubelet_dir
     assert f"{tmp_path / 'cdi'}, for CDI specs, cannot be written: Not a directory\n      -> {todo}" in said
 
 
-def test_a_drop_in_of_containerd_can_say_what_its_file_does_not(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text('version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n')
-    assert _runtime(file).what.endswith("start without a GPU, unless a file that it imports says so")
-
-
 async def test_without_cdi_nothing_is_said(driver: Driver, kubelet_dir: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "cdi") not in await shown(driver, kubelet_dir, tmp_path / "cdi", "envvar")
 
