@@ -23,8 +23,9 @@ _DIGEST = 16
 """Bytes. With `_ANNOTATION` the name has 47 characters, of 63 that Kubernetes allows after the slash."""
 
 _WORD = "[A-Za-z](?:[A-Za-z0-9_{}-]*[A-Za-z0-9])?"
-_KIND = re.compile(f"{_WORD.format('.')}/{_WORD.format('')}", re.ASCII)
-_NAME = re.compile("[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?", re.ASCII)
+_KIND = f"{_WORD.format('.')}/{_WORD.format('')}"
+_NAME = "[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?"
+"""Patterns. They are compiled when the first spec is made, which is after the first registration."""
 
 _FIRST, _FIFTH = "0.3.0", "0.5.0"
 """The first version, and the one that has host paths of device nodes, and names that begin with a digit."""
@@ -148,7 +149,7 @@ class CdiSpec:
         Raises:
             InvalidValueError: the message names the value.
         """
-        if not _KIND.fullmatch(self.kind):
+        if not re.fullmatch(_KIND, self.kind, re.ASCII):
             raise InvalidValueError(f"{self.kind!r} is no kind of CDI devices, which is VENDOR/CLASS")
         if not self.devices:
             raise InvalidValueError(f"a CDI spec of the kind {self.kind} without a device")
@@ -188,7 +189,7 @@ class CdiSpec:
 
 def name_problem(name: str) -> str | None:
     """Return why this cannot be the name of a device in a spec. None if it can."""
-    if _NAME.fullmatch(name):
+    if re.fullmatch(_NAME, name, re.ASCII):
         return None
     return f"{name!r} cannot be the name of a CDI device, which has letters, digits and _ . : - only, and no / in it"
 

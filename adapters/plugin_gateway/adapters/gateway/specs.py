@@ -16,7 +16,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.cdi import CdiSpec, DriverId, file_name, kind_of
 from plugin_gateway.core.devices import MAX_NAMES, Device, DeviceId
@@ -254,6 +253,9 @@ class Specs:
 
 def _describe_and_write(settings: SpecSettings, sources: Sequence[Source], host: HostDevices) -> _Outcome:
     """Write the specs. It is called in a thread. The numbers of the device nodes are read first."""
+    # In this thread, because nothing before the first registration needs it.
+    from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec  # noqa: PLC0415
+
     numbers = host_nodes(settings.dev_root, host.nodes)
     nodes = {path: numbers.get(path) for path in host.nodes}
     described = describe(sources, settings.policy, host._replace(nodes=nodes))
