@@ -11,6 +11,7 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, N
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
+from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
@@ -75,6 +76,20 @@ class Settings(Options):
     def required_extras(self) -> tuple[str, ...]:
         """Those of `extras` without which no GPU is given out."""
         return (IMEX_CHANNEL,) if self.imex_required and IMEX_CHANNEL in self.extras else ()
+
+    @property
+    def policy(self) -> AllocationPolicy:
+        """What every container with GPUs gets."""
+        return AllocationPolicy(
+            pass_device_specs=self.pass_device_specs,
+            device_id_strategy=self.device_id_strategy,
+            dev_root=self.dev_root,
+            daemon_root=self.daemon_root,
+            list_strategies=self.device_list_strategy,
+            annotation_prefix=self.cdi_annotation_prefix,
+            extras=self.extras,
+            required_extras=self.required_extras,
+        )
 
     @property
     def visible_dev_root(self) -> str:

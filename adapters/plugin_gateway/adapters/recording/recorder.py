@@ -17,6 +17,7 @@ from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.memory import remember
 from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.policy import DECIDED
 
 MAX_WAITING = 10_000
 """Lines that wait for the file. If the disk is slower than that, lines are lost; the log and the recording say so."""
@@ -83,14 +84,7 @@ def configuration_of(settings: Settings) -> Configuration:
         rules=settings.resources,
         unhealthy_first=settings.unhealthy_first,
         numa_hints=settings.numa_hints,
-        pass_device_specs=settings.pass_device_specs,
-        device_id_strategy=settings.device_id_strategy,
-        dev_root=settings.dev_root,
-        daemon_root=settings.daemon_root,
-        list_strategies=settings.device_list_strategy,
-        annotation_prefix=settings.cdi_annotation_prefix,
-        extras=settings.extras,
-        required_extras=settings.required_extras,
+        **{name: getattr(settings.policy, name) for name in DECIDED},
         preferred_allocation=settings.preferred_allocation,
         shared_devices_allocation_policy=settings.shared_devices_allocation_policy,
         backends=settings.backends,

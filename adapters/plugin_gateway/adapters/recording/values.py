@@ -32,6 +32,7 @@ from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import (
+    DECIDED,
     USUAL_PREFIX,
     USUAL_STRATEGIES,
     AllocationPolicy,
@@ -75,16 +76,7 @@ class Configuration:
     @property
     def policy(self) -> AllocationPolicy:
         """What every container with devices gets."""
-        return AllocationPolicy(
-            pass_device_specs=self.pass_device_specs,
-            device_id_strategy=self.device_id_strategy,
-            dev_root=self.dev_root,
-            daemon_root=self.daemon_root,
-            list_strategies=self.list_strategies,
-            annotation_prefix=self.annotation_prefix,
-            extras=self.extras,
-            required_extras=self.required_extras,
-        )
+        return AllocationPolicy(**{name: getattr(self, name) for name in DECIDED})
 
     @property
     def preferences(self) -> Preferences:

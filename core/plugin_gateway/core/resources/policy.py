@@ -89,6 +89,10 @@ class AllocationPolicy(NamedTuple):
         return device.id if self.device_id_strategy is DeviceIdStrategy.UUID else device.place_words
 
 
+DECIDED = tuple(name for name in AllocationPolicy._fields if name != "described_extras")
+"""The fields of `AllocationPolicy` that an administrator decides."""
+
+
 class AllocationPreference(Enum):
     """Which set of whole devices is preferred."""
 

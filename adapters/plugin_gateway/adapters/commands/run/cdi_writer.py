@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.command import files_wanted
-from plugin_gateway.adapters.commands.run.serving_policy import serving_policy
 from plugin_gateway.adapters.gateway.specs import Specs, SpecSettings
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class CdiWriter:
 
 def _spec_settings(settings: "Settings") -> SpecSettings:
     return SpecSettings(
-        policy=serving_policy(settings).policy,
+        policy=settings.policy,
         folder=settings.cdi_spec_dir,
         dev_root=settings.visible_dev_root,
     )

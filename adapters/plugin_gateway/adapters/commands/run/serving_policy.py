@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.gateway.gateway import ServingPolicy
-from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences
+from plugin_gateway.core.resources.policy import Preferences
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.device_counter import Given
@@ -15,16 +15,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
     """Return the administrator's decisions about resources and containers."""
     return ServingPolicy(
         rules=settings.resources,
-        policy=AllocationPolicy(
-            pass_device_specs=settings.pass_device_specs,
-            device_id_strategy=settings.device_id_strategy,
-            dev_root=settings.dev_root,
-            daemon_root=settings.daemon_root,
-            list_strategies=settings.device_list_strategy,
-            annotation_prefix=settings.cdi_annotation_prefix,
-            extras=settings.extras,
-            required_extras=settings.required_extras,
-        ),
+        policy=settings.policy,
         nodes=DeviceNodes(settings.visible_dev_root),
         unhealthy_first=settings.unhealthy_first,
         numa_hints=settings.numa_hints,
