@@ -15,12 +15,7 @@ HERE = Path(__file__).parent
 NAMES: Mapping[str, Sequence[str]] = json.loads((HERE / "seen/names.json").read_text())
 CDI = HERE.parents[1] / "nvidia/seen-cdi.json"
 _LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
-_CLASSES = "there is no CDI spec yet for what containers get besides GPUs"
-WITHOUT_COPY = {
-    **{f"labels/{name}": _LABELS for name in NAMES["labels"]},
-    "cdi/gds-mofed-gdrcopy": _CLASSES,
-    "cdi/imex": _CLASSES,
-}
+WITHOUT_COPY = {f"labels/{name}": _LABELS for name in NAMES["labels"]}
 """The cases that are not played, and why."""
 PREFERRED = {
     "preferred/cube": ("whole", "machine", "cube"),
