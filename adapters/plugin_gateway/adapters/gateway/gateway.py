@@ -326,6 +326,11 @@ class Gateway:
             self._noted = now
             tap.note("withheld", devices=now)
 
+    def before_register(self) -> None:
+        """Have the CDI specs written if another gateway had its own until now. Called before each registration."""
+        if self.specs is not None:
+            self.specs.take_over(self._served.values())
+
     def publish(self) -> None:
         """Publish again, because it is known of other devices now whether they are in a CDI spec."""
         self._publish()

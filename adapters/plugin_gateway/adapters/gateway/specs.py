@@ -6,12 +6,15 @@ only when the spec that has it is in its folder. Specs are written in a thread, 
 The backends find the files of their drivers, each in its own thread, after their first inventory. The resources are
 registered meanwhile. Their first lists are kept back until the specs are written: a list without a healthy device
 would fail the pods that a node starts with.
+
+Of several gateways on a node only the one that serves the kubelet writes. One that stands by can have other settings,
+and so other names. It makes its specs without writing them, and writes them before the first list that it sends.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -94,6 +97,10 @@ class Specs:
         self._told: Mapping[str, Sequence[DeviceId]] = {}
         """The devices that were logged as being in no spec, by the reason."""
         self._changed = asyncio.Event()
+        self._stands_by = False
+        """Whether the specs of now were made and not written, because another gateway serves the kubelet."""
+        self._is_due = False
+        """Whether the next look has to write them, because this gateway is about to serve the kubelet."""
         self._tasks: asyncio.TaskGroup | None = None
 
     @property
@@ -114,7 +121,7 @@ class Specs:
         ``states`` are those of the backends, by their names.
         """
         found: dict[DeviceId, Wait] = {}
-        now, is_ready, shown = time.time(), True, dict[DeviceId, _Written]()
+        now, is_ready, shown = time.time(), not self._is_due, dict[DeviceId, _Written]()
         for state in states.values():
             for device in state.devices:
                 shown[device.id] = _Written(device.nodes, _driver_of(state))
@@ -151,6 +158,15 @@ class Specs:
         if self._tasks is not None and not self.is_ready.is_set():
             self._tasks.create_task(served.keep_back(MAX_KEPT_BACK, self.is_ready), name="list before specs")
 
+    def take_over(self, served: "Iterable[ServedResource]") -> None:
+        """Write the specs before the next list of these resources, if another gateway had its own there until now."""
+        if self._stands_by:
+            self._stands_by, self._is_due = False, True
+            self.is_ready.clear()
+            for each in served:
+                self.keep_back(each)
+            self._changed.set()
+
     async def run(self, gateway: "Gateway") -> None:
         """Write the specs whenever something changes, until cancelled."""
         loop = asyncio.get_running_loop()
@@ -172,7 +188,8 @@ class Specs:
 
     async def _write(self, gateway: "Gateway") -> None:
         """Write what has changed, and publish which devices are in a spec now."""
-        settings = self.settings
+        settings, was_due = self.settings, self._is_due
+        writes = was_due or gateway.registrar.leads()
         states = {backend.name: backend.state for backend in gateway.backends}
         sources = {
             name: Source(state.inventory, self._boxes[name].latest, _driver_of(state))
@@ -185,7 +202,7 @@ class Specs:
         present = gateway.nodes.present(paths)
         known = [*(path for path in paths if path in present), *chain.from_iterable(extras.values())]
         host = HostDevices(dict.fromkeys(known), gateway.nodes.is_visible(), extras)
-        outcome = await asyncio.to_thread(_describe_and_write, settings, list(sources.values()), host)
+        outcome = await asyncio.to_thread(_describe_and_write, settings, list(sources.values()), host, writes=writes)
         if settings is not self.settings:
             return
         described = outcome.described
@@ -206,8 +223,10 @@ class Specs:
                     lacking[device.id] = Lack(unwritten[0], FOLDER_TODO)
                 elif kind is not None:
                     self._written[device.id] = _Written(device.nodes, source.driver)
-        self._log_written(settings, [spec for spec in described.specs if not outcome.problems[spec.kind]])
-        if self._written != before or lacking != self._lacking:
+        self._stands_by, self._is_due = not writes, self._is_due and not was_due
+        if writes:
+            self._log_written(settings, [spec for spec in described.specs if not outcome.problems[spec.kind]])
+        if self._written != before or lacking != self._lacking or was_due:
             self._lacking = lacking
             gateway.publish()
 
@@ -251,15 +270,17 @@ class Specs:
         self.foreign = foreign
 
 
-def _describe_and_write(settings: SpecSettings, sources: Sequence[Source], host: HostDevices) -> _Outcome:
-    """Write the specs. It is called in a thread. The numbers of the device nodes are read first."""
+def _describe_and_write(
+    settings: SpecSettings, sources: Sequence[Source], host: HostDevices, *, writes: bool
+) -> _Outcome:
+    """Make the specs, and write them if ``writes``. It is called in a thread, and reads the device nodes first."""
     # In this thread, because nothing before the first registration needs it.
     from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec  # noqa: PLC0415
 
     numbers = host_nodes(settings.dev_root, host.nodes)
     nodes = {path: numbers.get(path) for path in host.nodes}
     described = describe(sources, settings.policy, host._replace(nodes=nodes))
-    problems = {spec.kind: write_spec(settings.folder, spec) for spec in described.specs}
+    problems = {spec.kind: write_spec(settings.folder, spec) if writes else "" for spec in described.specs}
     return _Outcome(described, problems, foreign_files(problems, settings.folder))
 
 

@@ -33,6 +33,7 @@ class Pods:
 
     def before_register(self, reason: Reason) -> None:
         """Take over what a gateway knew that served the kubelet until now, and look into the checkpoint."""
+        self._gateway.before_register()
         self._read_again()
         self._checkpoint.before_register(reason)
 
