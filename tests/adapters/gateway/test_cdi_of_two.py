@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,11 +15,23 @@ from driver.driver import Driver
 from harness.driver_root import put_libraries
 from harness.node import RESOURCE
 from harness.process import Process, started
-from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
 from plugin_gateway.adapters.fake_kubelet.events import Event, EventKind
 
 V, KIND = "575.57.08", "k8s.device-plugin.nvidia.com/gpu"
 FILE = "k8s.device-plugin.nvidia.com-gpu.json"
+SLOW_SEARCH = (
+    "import sys, time\n"
+    "from plugin_gateway.nvidia import injection\n"
+    "find_files = injection.find_files\n"
+    "def slowly(*arguments):\n"
+    "    time.sleep(2)\n"
+    "    return find_files(*arguments)\n"
+    "injection.find_files = slowly\n"
+    "from plugin_gateway.__main__ import main\n"
+    "sys.exit(main(sys.argv[2:]))\n"
+)
+"""Runs a gateway that takes 2 s to find the files of its driver, as on a slow disk."""
 
 
 @pytest.fixture
@@ -34,7 +47,9 @@ def drivers(tmp_path: Path) -> Iterator[Sequence[Driver]]:
         yield found
 
 
-def gateway(kubelet_dir: Path, driver: Driver, folder: Path, *more: str) -> AbstractAsyncContextManager[Process]:
+def gateway(
+    kubelet_dir: Path, driver: Driver, folder: Path, *more: str, within: Sequence[str] = ()
+) -> AbstractAsyncContextManager[Process]:
     return started(
         f"--kubelet-dir={kubelet_dir}",
         f"--driver-root={driver.root}",
@@ -42,6 +57,7 @@ def gateway(kubelet_dir: Path, driver: Driver, folder: Path, *more: str) -> Abst
         "--device-list-strategy=cdi-cri",
         *more,
         environment=driver.environment,
+        within=within,
     )
 
 
@@ -86,3 +102,30 @@ async def test_one_that_stands_by_writes_its_spec_when_it_takes_over_and_before_
             assert container.answer.cdi_devices[0].removeprefix(f"{KIND}=") in {"0", "1"}
             await younger.wait_for_event("CDI spec written")
             assert kubelet.allocatable(RESOURCE) == 2
+
+
+async def test_one_that_has_no_spec_yet_replaces_no_other_one(
+    kubelet_dir: Path, drivers: Sequence[Driver], tmp_path: Path
+) -> None:
+    folder, flag = tmp_path / "cdi", "--kubelet-version=1.37"
+    first, second = drivers
+    within = (sys.executable, "-c", SLOW_SEARCH)
+    async with (
+        FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
+        gateway(kubelet_dir, first, folder, flag) as older,
+    ):
+        await two(kubelet)
+        await older.wait_for_control()
+        async with gateway(kubelet_dir, second, folder, flag, within=within) as younger:
+            registered = asyncio.create_task(younger.wait_for_event("registered"))
+            refused, number = list[str](), 0
+            while not registered.done() or number < 20:
+                number += 1
+                try:
+                    await kubelet.allocate(RESOURCE, pod=f"pod-{number}")
+                except AdmissionError as error:
+                    refused.append(str(error))
+                await kubelet.remove(f"pod-{number}")
+                await asyncio.sleep(0.02)
+            await registered
+            assert refused == []

@@ -20,7 +20,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -143,16 +143,19 @@ class OtherGateways:
         *,
         can_share: bool = False,
         registered: Registered | None = None,
+        until_ready: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         """``directory`` is the state directory, which has to be that of the other gateways.
 
         ``can_share`` says whether it is certain that the kubelet holds several endpoints of one resource.
-        ``registered`` returns the ids that the kubelet has, by resource.
+        ``registered`` returns the ids that the kubelet has, by resource. ``until_ready`` waits until this gateway can
+        give out its devices, which it has to as soon as it has replaced another one.
         """
         self._registered = registered
         self._directory = directory
         self._handover = handover
         self._can_share = can_share
+        self._until_ready = until_ready
 
     async def run(self) -> None:
         """Wait for the word of each of them until cancelled."""
@@ -239,11 +242,27 @@ class OtherGateways:
                 )
                 return False
             log.info("the other gateway will say when it leaves", instance=instance, resources=sorted(resources))
-            if self._can_share and instance < self._handover.instance:
-                await self._share(instance, resources)
-            left = _names(await reader.line(), "left")
+            word = asyncio.create_task(reader.line())
+            try:
+                if self._can_share and instance < self._handover.instance and await self._is_ready_before(word):
+                    await self._share(instance, resources)
+                left = _names(await word, "left")
+            finally:
+                word.cancel()
+                await asyncio.wait({word})
         self._handover.note_left(instance, [each for each in resources if names[each] <= left])
         return True
+
+    async def _is_ready_before(self, word: asyncio.Task[Any]) -> bool:
+        """Wait until this gateway can give out its devices. Return False if the word comes before."""
+        if self._until_ready is None:
+            return True
+        ready = asyncio.create_task(self._until_ready())
+        try:
+            await asyncio.wait({ready, word}, return_when=asyncio.FIRST_COMPLETED)
+            return ready.done()
+        finally:
+            ready.cancel()
 
     async def _share(self, instance: str, resources: frozenset[ResourceName]) -> None:
         """Ask an older gateway whether this one may replace it. It may if both offer the same devices."""

@@ -29,6 +29,11 @@ class CdiWriter:
         for each in self._backends:
             each.driver.want_files(files_wanted(settings, each.files))
 
+    async def until_ready(self) -> None:
+        """Wait until it is known which devices are in a spec, if the settings ask for specs."""
+        if self._gateway.specs is not None:
+            await self._gateway.specs.is_ready.wait()
+
     async def run(self) -> None:
         """Write the specs until cancelled, while the settings ask for them."""
         await self._specs.run(self._gateway)

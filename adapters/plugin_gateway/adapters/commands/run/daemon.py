@@ -257,7 +257,8 @@ class Daemon:
 
         can_share = tuple(self._settings.kubelet_version or ()) >= HOLDS_SEVERAL
         registered, folder = self._pods.registered, self._settings.state_dir
-        await OtherGateways(folder, handover, can_share=can_share, registered=registered).run()
+        ready = self._cdi.until_ready if self._cdi is not None else None
+        await OtherGateways(folder, handover, can_share=can_share, registered=registered, until_ready=ready).run()
 
     async def _watch_for_conflicts(self) -> None:
         await self._import_later("plugin_gateway.adapters.gateway.conflict_watch")
