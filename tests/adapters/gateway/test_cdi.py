@@ -225,3 +225,5 @@ async def test_the_strategy_can_change_while_the_gateway_runs(
             await process.wait_for_event("configuration changed", times=2)
             container = await kubelet.allocate(RESOURCE, pod="other", ids=[first])
             assert container.environment == {"NVIDIA_VISIBLE_DEVICES": first}
+            sent = [health for each in kubelet.lists for _, health in each.devices]
+            assert set(sent) == {HEALTHY.value}, "no pod is refused meanwhile"

@@ -42,8 +42,8 @@ def drivers(tmp_path: Path) -> Iterator[Sequence[Driver]]:
         for each in folders:
             each.mkdir()
         found = [made.enter_context(contextlib.closing(Driver(each, gpus=2))) for each in folders]
-        for each in found:
-            put_libraries(each.root, V)
+        for driver in found:
+            put_libraries(Path(driver.root), V)
         yield found
 
 

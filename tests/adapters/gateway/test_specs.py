@@ -19,7 +19,7 @@ from plugin_gateway.adapters.gateway.specs import Specs, SpecSettings
 from plugin_gateway.core.cdi import CdiEdits, DriverFiles
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.health.observations import DriverSeen, InventorySeen
-from plugin_gateway.core.resources.policy import AllocationPolicy, ListStrategy
+from plugin_gateway.core.resources.policy import AllocationPolicy, DeviceIdStrategy, ListStrategy
 
 KIND = "k8s.example.com/card"
 RECIPE = replace(devices.RECIPE, cdi_kind=KIND)
@@ -177,3 +177,20 @@ async def test_without_cdi_nothing_is_withheld_and_nothing_is_written(scene: Sce
         scene.see(ONE)
         await until(lambda: scene.healthy == [ONE.id], "the device")
         assert not scene.folder.exists()
+
+
+async def test_another_way_to_tell_the_names_takes_no_device_away(scene: Scene) -> None:
+    both = frozenset({ListStrategy.CDI_CRI, ListStrategy.CDI_ANNOTATIONS})
+    async with running(scene):
+        scene.see(ONE)
+        scene.find(OLD)
+        await until(lambda: scene.healthy == [ONE.id], "the device")
+        scene.specs.follow(scene.specs.settings._replace(policy=POLICY._replace(list_strategies=both)))
+        scene.node.gateway.publish()
+        assert scene.healthy == [ONE.id]
+        by_index = POLICY._replace(device_id_strategy=DeviceIdStrategy.INDEX)
+        scene.specs.follow(scene.specs.settings._replace(policy=by_index))
+        scene.node.gateway.publish()
+        assert scene.healthy == [], "its name is in no file yet"
+        await until(lambda: scene.healthy == [ONE.id], "the device by its other name")
+        assert scene.written == ["DRIVER=570.1", "0"]

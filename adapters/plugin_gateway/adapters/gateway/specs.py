@@ -80,6 +80,8 @@ class Specs:
     def __init__(self, settings: SpecSettings, boxes: "Mapping[str, FilesBox]") -> None:
         """``boxes`` have what containers need of the driver of each backend."""
         self.settings = settings
+        self.is_wanted = True
+        """Whether specs are written. So they are a moment before the gateway uses them, too."""
         self.is_ready = asyncio.Event()
         """Set while it is known of all devices whether they are in a spec."""
         self.foreign: Sequence[str] = ()
@@ -110,9 +112,11 @@ class Specs:
         return "; ".join(dict.fromkeys(filter(None, found)))
 
     def follow(self, settings: SpecSettings) -> None:
-        """Follow other settings. Everything is written anew."""
-        if settings != self.settings:
-            self.settings, self._written, self._lacking, self._logged = settings, {}, {}, {}
+        """Follow other settings. If other specs follow from them, everything is written anew."""
+        before, self.settings = self.settings, settings if settings != self.settings else self.settings
+        if _for_specs(before) != _for_specs(settings):
+            self._written, self._lacking, self._logged = {}, {}, {}
+            self.is_ready.clear()
         self._changed.set()
 
     def waits(self, states: Mapping[str, State]) -> Mapping[DeviceId, Wait]:
@@ -176,7 +180,7 @@ class Specs:
             async with asyncio.TaskGroup() as self._tasks:
                 while True:
                     self._changed.clear()
-                    if gateway.specs is self:
+                    if self.is_wanted:
                         await self._write(gateway)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_INTERVAL):
@@ -229,6 +233,8 @@ class Specs:
         if self._written != before or lacking != self._lacking or was_due:
             self._lacking = lacking
             gateway.publish()
+        if gateway.specs is not self:
+            self.waits({backend.name: backend.state for backend in gateway.backends})
 
     def _log_written(self, settings: SpecSettings, specs: Sequence[CdiSpec]) -> None:
         """Log the specs that are written now, and are others than before."""
@@ -282,6 +288,18 @@ def _describe_and_write(
     described = describe(sources, settings.policy, host._replace(nodes=nodes))
     problems = {spec.kind: write_spec(settings.folder, spec) if writes else "" for spec in described.specs}
     return _Outcome(described, problems, foreign_files(problems, settings.folder))
+
+
+def _for_specs(settings: SpecSettings) -> SpecSettings:
+    """Return the settings without what makes no difference to a spec: how a container is told the names in it."""
+    usual, policy = AllocationPolicy(), settings.policy
+    same = policy._replace(
+        pass_device_specs=usual.pass_device_specs,
+        daemon_root=usual.daemon_root,
+        list_strategies=usual.list_strategies,
+        annotation_prefix=usual.annotation_prefix,
+    )
+    return settings._replace(policy=same)
 
 
 def _driver_of(state: State) -> DriverId:

@@ -1,5 +1,7 @@
 """Has CDI specs written while the settings ask for them."""
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,9 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.backends import RunningBackend
     from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.adapters.gateway.gateway import Gateway
+
+PREPARED_WITHIN = 10.0
+"""Seconds after which settings count although it is not known yet which devices are in a spec."""
 
 
 class CdiWriter:
@@ -23,9 +28,26 @@ class CdiWriter:
 
     def follow(self, settings: "Settings") -> None:
         """Follow these settings, which may ask for no specs any more."""
+        self._write_by(settings)
+        self._gateway.specs = self._specs if settings.needs_specs else None
+
+    async def prepare(self, settings: "Settings") -> None:
+        """Have specs written that these settings ask for, and those in force do not.
+
+        A backend can wait for an event before it finds the files of its driver. Containers get their devices as before
+        until then: without specs no device would be healthy, and the kubelet would refuse every pod.
+        """
+        if settings.needs_specs and self._gateway.specs is None:
+            self._write_by(settings)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PREPARED_WITHIN):
+                    await self._specs.is_ready.wait()
+
+    def _write_by(self, settings: "Settings") -> None:
+        """Have specs written by these settings, if they ask for any."""
+        self._specs.is_wanted = settings.needs_specs
         if settings.needs_specs:
             self._specs.follow(_spec_settings(settings))
-        self._gateway.specs = self._specs if settings.needs_specs else None
         for each in self._backends:
             each.driver.want_files(files_wanted(settings, each.files))
 

@@ -92,7 +92,7 @@ class Daemon:
             registrar=self._registrar,
             serving_policy=serving_policy(settings),
         )
-        self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, node)
+        self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, self._prepare, node)
         self._node = node
         self._cdi: CdiWriter | None = None
         self._needs_specs = asyncio.Event()
@@ -257,7 +257,7 @@ class Daemon:
 
         can_share = tuple(self._settings.kubelet_version or ()) >= HOLDS_SEVERAL
         registered, folder = self._pods.registered, self._settings.state_dir
-        ready = self._cdi.until_ready if self._cdi is not None else None
+        ready = self._until_ready
         await OtherGateways(folder, handover, can_share=can_share, registered=registered, until_ready=ready).run()
 
     async def _watch_for_conflicts(self) -> None:
@@ -279,15 +279,28 @@ class Daemon:
         puts = {each.name: each.put for each in self._backends}
         await watch_daemons(self._gateway, root, lambda name, seen: puts[name](seen))
 
-    def _follow_specs(self, settings: Settings) -> None:
-        """Have CDI specs written while the settings ask for them."""
+    def _cdi_for(self, settings: Settings) -> "CdiWriter | None":
+        """Return what writes CDI specs. None if no settings have asked for any yet."""
         if self._cdi is None and settings.needs_specs:
             from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter  # noqa: PLC0415 - only where asked for
 
             self._cdi = CdiWriter(self._gateway, self._backends, settings)
             self._needs_specs.set()
+        return self._cdi
+
+    def _follow_specs(self, settings: Settings) -> None:
+        """Have CDI specs written while the settings ask for them."""
+        if (cdi := self._cdi_for(settings)) is not None:
+            cdi.follow(settings)
+
+    async def _prepare(self, settings: Settings) -> None:
+        if (cdi := self._cdi_for(settings)) is not None:
+            await cdi.prepare(settings)
+
+    async def _until_ready(self) -> None:
+        """Wait until it is known which devices can be given out."""
         if self._cdi is not None:
-            self._cdi.follow(settings)
+            await self._cdi.until_ready()
 
     async def _write_specs(self) -> None:
         await self._needs_specs.wait()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.settings_in_words import differences, log_remarks
@@ -25,16 +25,19 @@ class Reloading:
         read_settings: Callable[[], Settings],
         gateway: "Gateway",
         apply: Callable[[Settings, Settings], None],
+        prepare: Callable[[Settings], Awaitable[None]],
         node: "NodeConfiguration | None" = None,
     ) -> None:
         """``apply`` is called with the settings before and those of now, which are in force already.
 
+        ``prepare`` waits for what they need, while those of before are in force.
         ``node`` chooses the file, if there is a folder of files.
         """
         self.settings = settings
         self._gateway = gateway
         self._read_settings = read_settings
         self._apply = apply
+        self._prepare = prepare
         self._node = node
         if node is not None and node.refused is None:
             node.accept(settings)
@@ -105,6 +108,7 @@ class Reloading:
                 self.tried = self.find()
             try:
                 settings = await asyncio.to_thread(self._read_settings)
+                await self._prepare(settings)
                 is_recut = settings.mig_strategy != self.settings.mig_strategy
                 await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir, is_recut=is_recut)
             except InvalidValueError as error:
