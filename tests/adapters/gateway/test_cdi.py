@@ -227,3 +227,44 @@ async def test_the_strategy_can_change_while_the_gateway_runs(
             assert container.environment == {"NVIDIA_VISIBLE_DEVICES": first}
             sent = [health for each in kubelet.lists for _, health in each.devices]
             assert set(sent) == {HEALTHY.value}, "no pod is refused meanwhile"
+
+
+async def test_where_the_kubelet_passes_no_names_on_devices_need_no_spec(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cdi"
+    folder.symlink_to(tmp_path)
+    async with running(driver, kubelet_dir, folder, kubelet="1.28") as scene:
+        await scene.wait_for_health(HEALTHY, HEALTHY)
+        container = await scene.kubelet.allocate(RESOURCE, pod="pod")
+        assert container.environment == {"NVIDIA_VISIBLE_DEVICES": container.ids[0]}
+        await scene.kubelet.stop()
+        async with FakeKubelet(kubelet_dir, release("1.29")) as newer:
+            await newer.wait_for(lambda: len(newer.lists) > 0, timeout=15, what="a list")
+            assert {health for each in newer.lists for _, health in each.devices} == {UNHEALTHY.value}
+
+
+async def test_what_status_says_of_the_kubelet_follows_the_configuration(
+    driver: Driver, kubelet_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.yaml"
+
+    async def says_it(strategies: str) -> bool:
+        file.write_text(f"version: v1\nflags: {{plugin: {{deviceListStrategy: {strategies}}}}}\n")
+        assert (await run_to_end("reload"))[0] == 0
+        return FALLBACK in (await run_to_end("status"))[1]
+
+    file.write_text("version: v1\nflags: {plugin: {deviceListStrategy: cdi-cri}}\n")
+    flags, environment = (f"--config-file={file}",), {"DEVICE_LIST_STRATEGY": ""}
+    given = (f"--kubelet-dir={kubelet_dir}", f"--driver-root={driver.root}", f"--cdi-spec-dir={tmp_path / 'cdi'}")
+    async with (
+        FakeKubelet(kubelet_dir, release("1.28")) as kubelet,
+        started(*given, *flags, environment={**driver.environment, **environment}) as process,
+    ):
+        await kubelet.wait_for(lambda: RESOURCE in kubelet.resources, timeout=15, what="a list")
+        await process.wait_for_control()
+        assert await says_it("cdi-cri")
+        assert not await says_it("'cdi-cri,cdi-annotations'")
+        assert await says_it("cdi-cri")
+        assert not await says_it("envvar")
+        assert process.events().count(FALLBACK) == 1

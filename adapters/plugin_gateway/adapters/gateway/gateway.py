@@ -130,6 +130,7 @@ class Gateway:
         for served in self._served.values():
             served.nodes = serving_policy.nodes
             served.unhealthy_first, served.preferences = serving_policy.unhealthy_first, serving_policy.preferences
+            served.look_at_kubelet()
         self._publish()
 
     def tell_extras(self, described: Mapping[str, str]) -> None:
@@ -255,6 +256,7 @@ class Gateway:
         for name, advertisement in wanted.items():
             if name not in self._served:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
+                self._served[name].fallback_changed = self._publish
                 log.info("resource added", resource=name, count=len(advertisement.offered))
                 if self.specs is not None:
                     self.specs.keep_back(self._served[name])
@@ -314,7 +316,9 @@ class Gateway:
         if self.specs is None:
             self.undescribed = {}
             return wanted
-        self.undescribed = self.specs.waits({backend.name: backend.state for backend in self.backends})
+        by_nodes = {name for name, each in self._served.items() if each.fallback is not None}
+        unneeded = {device.id for name in by_nodes & wanted.keys() for device in wanted[name].devices}
+        self.undescribed = self.specs.waits({backend.name: backend.state for backend in self.backends}, unneeded)
         return {name: each.withholding(self.undescribed.keys()) for name, each in wanted.items()}
 
     def _note_withheld(self) -> None:

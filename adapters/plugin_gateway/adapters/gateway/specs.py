@@ -14,7 +14,7 @@ and so other names. It makes its specs without writing them, and writes them bef
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,17 +119,20 @@ class Specs:
             self.is_ready.clear()
         self._changed.set()
 
-    def waits(self, states: Mapping[str, State]) -> Mapping[DeviceId, Wait]:
+    def waits(
+        self, states: Mapping[str, State], unneeded: Collection[DeviceId] = frozenset()
+    ) -> Mapping[DeviceId, Wait]:
         """Return the devices that are not given out because they are in no spec.
 
-        ``states`` are those of the backends, by their names.
+        ``states`` are those of the backends, by their names. ``unneeded`` are devices that need no spec, because their
+        kubelet does not pass on their names.
         """
         found: dict[DeviceId, Wait] = {}
         now, is_ready, shown = time.time(), not self._is_due, dict[DeviceId, _Written]()
         for state in states.values():
             for device in state.devices:
                 shown[device.id] = _Written(device.nodes, _driver_of(state))
-                lack = self._lack_of(device, state)
+                lack = self._lack_of(device, state) if device.id not in unneeded else None
                 if lack is not None:
                     is_ready &= lack.reason not in _PENDING
                     since = self._since.setdefault(device.id, now)

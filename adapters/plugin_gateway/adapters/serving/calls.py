@@ -89,30 +89,31 @@ class Calls:
         return granted
 
     def carried(self) -> AllocationPolicy:
-        """Return what is left of a policy with CDI for this kubelet. If that is no CDI, say so once."""
+        """Return what is left of a policy with CDI for this kubelet."""
         policy, agent = self._served.policy, self._agent()
         if self._left_of is None or self._left_of[0] is not policy or self._left_of[1] != agent:
+            from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
+
             self._left_of = policy, agent
-            self._left = self._find_carried(policy, agent)
+            self._left = carried(policy, self._dialect.carries_to(agent))
         return self._left
 
-    def _find_carried(self, policy: AllocationPolicy, agent: str | None) -> AllocationPolicy:
-        from plugin_gateway.core.resources.cdi_names import carried  # noqa: PLC0415 - only where asked for
-
+    def look(self) -> None:
+        """Find out whether the kubelet of the stream passes on what the policy asks for. If not, say so once."""
         served, dialect = self._served, self._dialect
-        left = carried(policy, dialect.carries_to(agent))
-        if left.needs_specs:
-            served.fallback = None
-        elif not self._has_fallen_back:
+        if not served.policy.needs_specs or self.carried().needs_specs:
+            served.note_fallback(None)
+            return
+        agent = self._agent() or "unknown"
+        served.note_fallback(f"this kubelet ({dialect.version}, {agent}) does not pass on CDI devices")
+        if not self._has_fallen_back:
             self._has_fallen_back = True
-            served.fallback = f"this kubelet ({dialect.version}, {agent or 'unknown'}) does not pass on CDI devices"
             log.warning(
                 "containers get device nodes and the variable instead of CDI devices",
                 resource=served.resource,
                 problem=served.fallback,
                 hint="cdi-cri needs kubelet 1.29, cdi-annotations 1.10",
             )
-        return left
 
     def _forget_outdated(self) -> None:
         advertised, nodes, policy = (

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.support.logs import log
@@ -87,6 +87,10 @@ class ServedResource:
         self.may_list.set()
         self.fallback: str | None = None
         """Why containers get device nodes and the variable, although CDI was asked for. None if they do not."""
+        self.fallback_changed: Callable[[], None] = lambda: None
+        """Called when there is a fallback now, or none any more, before a list is sent."""
+        self.look_at_kubelet: Callable[[], None] = lambda: None
+        """Finds out whether the kubelet of the latest stream needs a fallback, after a change of the policy."""
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
         self._known: Known | None = None
@@ -117,6 +121,13 @@ class ServedResource:
             self.advertisement.repeat()
         finally:
             self.may_list.set()
+
+    def note_fallback(self, fallback: str | None) -> None:
+        """Take note of a fallback, or that there is none."""
+        has_changed = (fallback is None) is not (self.fallback is None)
+        self.fallback = fallback
+        if has_changed:
+            self.fallback_changed()
 
     def granted(self, since: float = 0.0) -> frozenset[str]:
         """Return the devices that were allocated within the last `GRANT_GRACE` seconds, and not before ``since``."""

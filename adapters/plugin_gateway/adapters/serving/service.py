@@ -77,8 +77,9 @@ class Serving(grpc.GenericRpcHandler):
         async def list_and_watch(_request: bytes, context: Context) -> AsyncIterator[bytes]:
             agent = user_agent(context)
             of_kubelet = self._stream.claim(agent)
-            if of_kubelet and self._served.policy.needs_specs:
-                calls.carried()  # it says if this kubelet gets something else
+            if of_kubelet:
+                self._served.look_at_kubelet = calls.look
+                calls.look()  # it says if this kubelet gets something else
             try:
                 if of_kubelet and self._is_unhealthy_first(dialect, agent):
                     unhealthy = self._served.advertisement.value.with_all_unhealthy()
