@@ -183,3 +183,29 @@ async def test_outside_a_pod_there_is_nobody_to_ask(tmp_path: Path) -> None:
     label = NodeLabel(Target("node-1", LABEL), KubernetesApi({}, tmp_path))
     assert await label.ask_within(0.05) is None
     assert label.problem == "no API server is known: KUBERNETES_SERVICE_HOST is not set, so this is no pod"
+
+
+def has_pauses(pauses: list[float], number: int) -> bool:
+    return len(pauses) >= number
+
+
+async def test_a_watch_that_breaks_late_is_followed_by_a_short_pause(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def no_pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(node_label, "START_JITTER", 0.0)
+    monkeypatch.setattr(node_label, "SHORT_WATCH", 0.05)
+    monkeypatch.setattr(node_label, "_pause", no_pause)
+    async with following(of(server)):
+        for number in range(1, 4):
+            await until(partial(has_watches, server, number), "a watch")
+            await asyncio.sleep(0.1)
+            server.node.error = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
+            server.node.label(example_com__config=str(number))
+            await until(partial(has_pauses, pauses, number), "a pause")
+    assert pauses == [node_label.MIN_RETRY] * 3

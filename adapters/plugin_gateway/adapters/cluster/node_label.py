@@ -79,9 +79,7 @@ class NodeLabel:
                 await self._watch(seen.version, tell)
             except ApiError as error:
                 self._problem.log(str(error))
-                is_short = True
-            else:
-                is_short = time.monotonic() - began < SHORT_WATCH
+            is_short = time.monotonic() - began < SHORT_WATCH
             retry = min(2 * retry, MAX_RETRY) if is_short else MIN_RETRY
             await _pause(retry)
 
