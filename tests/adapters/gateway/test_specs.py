@@ -194,3 +194,17 @@ async def test_another_way_to_tell_the_names_takes_no_device_away(scene: Scene) 
         assert scene.healthy == [], "its name is in no file yet"
         await until(lambda: scene.healthy == [ONE.id], "the device by its other name")
         assert scene.written == ["DRIVER=570.1", "0"]
+
+
+async def test_a_path_that_no_spec_can_carry_costs_the_devices_and_not_the_gateway(scene: Scene) -> None:
+    async with running(scene):
+        scene.see(ONE)
+        scene.find(OLD)
+        await until(lambda: scene.healthy == [ONE.id], "the device")
+        scene.specs.follow(scene.specs.settings._replace(policy=POLICY._replace(dev_root="/with\ta tab")))
+        scene.node.gateway.publish()
+        await until(lambda: "cannot carry" in scene.node.gateway.undescribed[ONE.id].reason, "the reason")
+        assert scene.healthy == []
+        scene.specs.follow(scene.specs.settings._replace(policy=POLICY))
+        scene.node.gateway.publish()
+        await until(lambda: scene.healthy == [ONE.id], "the device again")

@@ -1,6 +1,7 @@
 """Makes the CDI specs of the devices that there are."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from plugin_gateway.core.cdi import (
@@ -14,6 +15,7 @@ from plugin_gateway.core.cdi import (
     qualified,
 )
 from plugin_gateway.core.devices import Device, DeviceId, Extra, Inventory, Recipe
+from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
 LOOKING = "what a container needs of its driver is being looked for"
@@ -103,6 +105,8 @@ def _extras_of(source: Source, policy: AllocationPolicy) -> Iterator[tuple[str, 
 def describe(sources: Sequence[Source], policy: AllocationPolicy, host: HostDevices) -> Described:
     """Return the specs of the devices of all backends, and those of the extras of which the host has device nodes.
 
+    A spec that a runtime would refuse is left out.
+
     If one kind has devices of several backends, each device has all of its edits, because their drivers differ.
     """
     maker, lacking = _Maker(policy, host), dict[DeviceId, Lack]()
@@ -117,16 +121,21 @@ def describe(sources: Sequence[Source], policy: AllocationPolicy, host: HostDevi
                 lacking[device.id] = made
             else:
                 by_kind.setdefault(recipe.cdi_kind, {}).setdefault(number, []).append((device, made))
-    specs = []
+    specs, refused = list[CdiSpec](), set[str]()
     for kind, of_source in by_kind.items():
         common = {number: maker.common(kind, sources[number]) for number in of_source}
         made_all = [(number, made) for number, devices in of_source.items() for _, made in devices]
-        if len(common) == 1:
-            specs.append(CdiSpec(kind, tuple(made for _, made in made_all), *common.values()))
-        else:
-            joined = (made._replace(edits=common[number].joined(made.edits)) for number, made in made_all)
-            specs.append(CdiSpec(kind, tuple(joined)))
-    kind_of = {device.id: kind for kind, each in by_kind.items() for devices in each.values() for device, _ in devices}
+        try:
+            if len(common) == 1:
+                specs.append(CdiSpec(kind, tuple(made for _, made in made_all), *common.values()))
+            else:
+                joined = (made._replace(edits=common[number].joined(made.edits)) for number, made in made_all)
+                specs.append(CdiSpec(kind, tuple(joined)))
+        except InvalidValueError as error:
+            refused.add(kind)
+            lacking |= {device.id: Lack(str(error)) for devices in of_source.values() for device, _ in devices}
+    written = {kind: of_source for kind, of_source in by_kind.items() if kind not in refused}
+    kind_of = {device.id: kind for kind, each in written.items() for devices in each.values() for device, _ in devices}
     extras = maker.extras(sources)
     names = {word: qualified(spec.kind, spec.devices[0].name) for word, spec in extras.items()}
     return Described((*specs, *extras.values()), kind_of, lacking, names)
@@ -188,7 +197,8 @@ class _Maker:
                     continue
                 found = source.files.extras.get(word, CdiEdits())
                 own = found._replace(environment={}, nodes=tuple(self._nodes(paths, recipe)))
-                made[word] = CdiSpec(extra.cdi_kind, (CdiDevice(extra.cdi_name, own),), CdiEdits(found.environment))
+                with suppress(InvalidValueError):  # that of the devices has the same root, and says why
+                    made[word] = CdiSpec(extra.cdi_kind, (CdiDevice(extra.cdi_name, own),), CdiEdits(found.environment))
         return made
 
     def _is_there(self, path: str) -> bool:
