@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.driver_root import compiled, write
@@ -123,6 +123,8 @@ def test_an_elf_file_of_32_bits_is_not_for_this_machine(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 20_000), at=st.integers(0, 4000), value=st.integers(0, 255))
+@example(cut=58, at=37, value=16)
+@example(cut=58, at=39, value=0xFF)
 def test_a_damaged_elf_file_is_no_error(
     tmp_path_factory: pytest.TempPathFactory, cut: int, at: int, value: int
 ) -> None:

@@ -45,8 +45,7 @@ def read_elf(path: str) -> Elf | None:
         _, _, machine, _, _, offset, _, _, _, size, count = _HEADER.unpack(start)
         if size != _SEGMENT.size:
             return Elf(0, "")
-        file.seek(offset)
-        table = file.read(size * count)
+        table = _read(file, offset, size * count)
         return Elf(machine, _soname(file, list(_SEGMENT.iter_unpack(table[: len(table) // size * size]))))
 
 
@@ -60,8 +59,7 @@ def _soname(file: "BinaryIO", segments: "list[tuple[int, ...]]") -> str:
     dynamic = next((each for each in segments if each[0] == _DYNAMIC), None)
     if dynamic is None:
         return ""
-    file.seek(dynamic[2])
-    data = file.read(min(dynamic[5], _MAX))
+    data = _read(file, dynamic[2], min(dynamic[5], _MAX))
     entries: dict[int, int] = {}
     for tag, value in _ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]):
         if tag == _END:
@@ -71,7 +69,18 @@ def _soname(file: "BinaryIO", segments: "list[tuple[int, ...]]") -> str:
         return ""
     for kind, _, offset, address, _, length, _, _ in segments:
         if kind == _LOAD and address <= entries[_STRINGS] < address + length:
-            file.seek(offset + entries[_STRINGS] - address + entries[_SONAME])
-            name = file.read(256).split(b"\0")[0].decode("ascii", "replace")
+            name = (
+                _read(file, offset + entries[_STRINGS] - address + entries[_SONAME], 256)
+                .split(b"\0")[0]
+                .decode("ascii", "replace")
+            )
             return name if name.isprintable() and "/" not in name else ""
     return ""
+
+
+def _read(file: "BinaryIO", offset: int, length: int) -> bytes:
+    """Return so many bytes from a place, or fewer. A place behind the end, which a damaged file names, has none."""
+    if offset > os.fstat(file.fileno()).st_size:
+        return b""
+    file.seek(offset)
+    return file.read(length)

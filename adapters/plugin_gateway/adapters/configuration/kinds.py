@@ -316,7 +316,7 @@ FILE = kind_made_later(parse_path, _path, "FILE", _ABSOLUTE)
 ROOT = kind(parse_root, "DIR", _ABSOLUTE)
 """A folder of the host, which need not be there for this process."""
 ROOT_OR_NONE = kind(parse_root_or_none, "DIR", _ABSOLUTE_OR_NONE)
-PROGRAM_OR_NONE = kind(parse_path_or_none, "FILE", _ABSOLUTE_OR_NONE)
+PROGRAM_OR_NONE = kind(parse_root_or_none, "FILE", _ABSOLUTE_OR_NONE)
 KUBELET_SOCKET = kind(parse_path_or_none, "PATH", _ABSOLUTE_OR_NONE)
 NEW_FILE = kind(parse_new_file, "FILE", {"type": "string"})
 RESOURCE = kind(parse_resource_name, "NAME", {"type": "string", "pattern": "^[^/]+/[^/]+$"})
