@@ -48,4 +48,6 @@ async def plays(case: Seen, kubelet_dir: Path, tmp_path: Path) -> int:
         assert await player.first_lists(list(expected["resources"])) == expected["resources"]
         for step, answer in zip(case["steps"], expected["steps"], strict=True):
             assert comparable(await player.play(step)) == comparable(answer), step
+        if expected["resources"]:
+            await player.process.wait_for_event("registered")  # the log begins when the kubelet has its devices
         return player.process.events().count("this has no effect")
