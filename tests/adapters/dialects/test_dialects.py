@@ -26,6 +26,7 @@ from plugin_gateway.api.v1alpha import api_pb2 as wire19
 from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
 from plugin_gateway.api.v1beta1 import api_pb2 as wire
 from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, DeviceNode, Edit, Mount
+from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 ALL = load_dialects()
@@ -36,6 +37,7 @@ EVERYTHING = ContainerEdits(
     annotations={"note": "x"},
     cdi_devices=("example.com/thing=1",),
 )
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=400)
 WORDS = st.text(st.characters(codec="utf-8"), max_size=8)
 EDITS = st.builds(
     ContainerEdits,
@@ -89,6 +91,7 @@ def test_an_unknown_version_is_read_as_the_newest_dialect() -> None:
 def test_every_method_of_the_service_has_a_codec(dialect: Dialect) -> None:
     described = dialect.file.services_by_name["DevicePlugin"].methods_by_name
     assert set(described) == {*(each.name for each in methods(dialect)), "ListAndWatch"}
+    assert dialect.package == dialect.file.package
 
 
 @pytest.mark.parametrize("dialect", ALL)
@@ -98,6 +101,17 @@ def test_register_names_version_endpoint_and_resource(dialect: Dialect) -> None:
     assert (request.version, request.endpoint, request.resource_name) == (dialect.version, "a.sock", "nvidia.com/gpu")
     options = OPTIONS if dialect.options else None
     assert dialect.read_registration(data) == RegisterRequest(dialect.version, "a.sock", DEFAULT_RESOURCE, options)
+
+
+@given(TEXTS, TEXTS)
+@pytest.mark.parametrize(("dialect", "messages"), [(V1BETA1, wire), (V1ALPHA2, wire19), (V0_1, wire18)])
+def test_register_has_the_bytes_that_protobuf_would_write(
+    dialect: Dialect, messages: Any, endpoint: str, name: str
+) -> None:
+    request = messages.RegisterRequest(version=dialect.version, endpoint=endpoint, resource_name=name)
+    if dialect.options is not None:
+        request.options.MergeFromString(dialect.options.write_answer(OPTIONS))
+    assert dialect.registration(endpoint, ResourceName(name)) == request.SerializeToString()
 
 
 def test_a_registration_without_options_is_told_from_one_with_none_set() -> None:

@@ -6,6 +6,7 @@ They have the same package, services and methods, and differ in the response to 
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.dialects.dialect import (
     Dialect,
@@ -17,12 +18,20 @@ from plugin_gateway.adapters.dialects.dialect import (
     read_edits,
     write_edits,
 )
-from plugin_gateway.api.v1alpha import api_pb2 as wire19
-from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
+from plugin_gateway.adapters.dialects.wire_format import text
+from plugin_gateway.adapters.support.lean_imports import Later
 from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, Edit
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 
+if TYPE_CHECKING:
+    from plugin_gateway.api.v1alpha import api_pb2 as wire19
+    from plugin_gateway.api.v1alpha1 import api_pb2 as wire18
+else:  # Register is sent without them
+    wire19 = Later("plugin_gateway.api.v1alpha.api_pb2")
+    wire18 = Later("plugin_gateway.api.v1alpha1.api_pb2")
+
+_PACKAGE = "deviceplugin"
 VERSION_1_9 = "v1alpha2"
 VERSION_1_8 = "0.1"
 
@@ -36,7 +45,7 @@ These kubelets dial at once and only once. If it fails, they do not report it.
 
 
 def _registration(version: str, endpoint: str, resource: ResourceName) -> bytes:
-    return wire19.RegisterRequest(version=version, endpoint=endpoint, resource_name=resource).SerializeToString()
+    return text(1, version) + text(2, endpoint) + text(3, resource)
 
 
 def _read_registration(data: bytes) -> RegisterRequest:
@@ -102,7 +111,8 @@ def _read_answer_1_8(data: bytes) -> tuple[ContainerEdits, ...]:
 V1ALPHA2 = Dialect(
     version=VERSION_1_9,
     kubernetes="1.9",
-    file=wire19.DESCRIPTOR,
+    package=_PACKAGE,
+    describe=lambda: wire19.DESCRIPTOR,
     carries=_CARRIES,
     registration=partial(_registration, VERSION_1_9),
     read_registration=_read_registration,
@@ -116,7 +126,8 @@ V1ALPHA2 = Dialect(
 V0_1 = Dialect(
     version=VERSION_1_8,
     kubernetes="1.8",
-    file=wire18.DESCRIPTOR,
+    package=_PACKAGE,
+    describe=lambda: wire18.DESCRIPTOR,
     carries=_CARRIES,
     registration=partial(_registration, VERSION_1_8),
     read_registration=_read_registration,

@@ -1,6 +1,7 @@
 """The dialect of Kubernetes 1.10 and later."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.dialects.dialect import (
     OPTIONS,
@@ -14,20 +15,25 @@ from plugin_gateway.adapters.dialects.dialect import (
     read_edits,
     write_edits,
 )
-from plugin_gateway.api.v1beta1 import api_pb2 as wire
+from plugin_gateway.adapters.dialects.wire_format import flag, message, text
+from plugin_gateway.adapters.support.lean_imports import Later
 from plugin_gateway.core.resources.allocation import NO_EDITS, ContainerEdits, Edit
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.preference import PreferenceRequest
+
+if TYPE_CHECKING:
+    from plugin_gateway.api.v1beta1 import api_pb2 as wire
+else:  # Register is sent without it
+    wire = Later("plugin_gateway.api.v1beta1.api_pb2")
 
 VERSION = "v1beta1"
 
 
 def _registration(endpoint: str, resource: ResourceName) -> bytes:
     """Return the request, with the options for 1.10 to 1.24. 1.25 and later call GetDevicePluginOptions instead."""
-    return wire.RegisterRequest(
-        version=VERSION, endpoint=endpoint, resource_name=resource, options=_options(OPTIONS)
-    ).SerializeToString()
+    options = flag(1, value=OPTIONS.pre_start_required) + flag(2, value=OPTIONS.get_preferred_allocation_available)
+    return text(1, VERSION) + text(2, endpoint) + text(3, resource) + message(4, options)
 
 
 def _read_registration(data: bytes) -> RegisterRequest:
@@ -54,11 +60,11 @@ def _read_list(data: bytes) -> tuple[ListedDevice, ...]:
     )
 
 
-def _options(options: PluginOptions) -> wire.DevicePluginOptions:
+def _options(options: PluginOptions) -> "wire.DevicePluginOptions":
     return wire.DevicePluginOptions(**options._asdict())
 
 
-def _read_options(options: wire.DevicePluginOptions) -> PluginOptions:
+def _read_options(options: "wire.DevicePluginOptions") -> PluginOptions:
     return PluginOptions(options.pre_start_required, options.get_preferred_allocation_available)
 
 
@@ -141,7 +147,8 @@ def _read_pre_start(data: bytes) -> None:
 V1BETA1 = Dialect(
     version=VERSION,
     kubernetes="1.10 and later",
-    file=wire.DESCRIPTOR,
+    package="v1beta1",
+    describe=lambda: wire.DESCRIPTOR,
     carries=frozenset(Edit),
     registration=_registration,
     read_registration=_read_registration,

@@ -1,5 +1,6 @@
 """Sends Register to a kubelet."""
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,12 +44,15 @@ class RegistrationClient:
         self, dialect: Dialect, request: bytes, deadline: float = pauses.ANSWER.seconds
     ) -> Refusal | None:
         """Send one Register. Returns None if the kubelet accepted it."""
-        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
         if tap.note is not None:
             tap.note("register", api_version=dialect.version, request=request)
         code, words = grpc.StatusCode.OK, ""
         try:
-            await call(request, timeout=deadline)
+            call = method(request, timeout=deadline)
+            await asyncio.sleep(0)  # after that gRPC connects and sends in threads of its own
+            dialect.prepare()
+            await call
         except grpc.aio.AioRpcError as error:
             code, words = error.code(), readable(error.details() or "")
         if tap.note is not None:

@@ -1,15 +1,17 @@
 """Avoids imports that a process does not need. Imports take most of the time until the first registration.
 
-Use both functions before another thread imports the same module: they change what every import in the process finds.
-Afterwards the module can be imported and used as usual.
+Use `deferred` and `left_out` before another thread imports the same module: they change what every import in the
+process finds. Afterwards the module can be imported and used as usual.
 """
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
 from types import ModuleType
+from typing import Any
 
 
 class _Deferring:
@@ -43,6 +45,21 @@ def deferred(*names: str) -> Iterator[None]:
         yield
     finally:
         sys.meta_path = [each for each in sys.meta_path if each is not finder]
+
+
+class Later:
+    """Stands for a module until an attribute of it is used. Then it is imported, as any import does it.
+
+    Any thread may use it first, and others that come meanwhile wait, which is not so for modules that are `deferred`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        module = import_module(self._name)
+        vars(self).update(vars(module))  # from now on attributes are found without this function
+        return getattr(module, attribute)
 
 
 @contextmanager

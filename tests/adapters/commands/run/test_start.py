@@ -16,7 +16,7 @@ import pytest
 
 from driver.driver import Driver
 from harness.node import RESOURCE, until
-from plugin_gateway.adapters.commands.run.command import NEVER_USED
+from plugin_gateway.adapters.dialects.dialect import NEVER_USED
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.support.lean_imports import deferred
 
@@ -153,6 +153,64 @@ async def test_what_the_drivers_thread_needs_is_imported_while_the_driver_initia
     assert set(output.decode().split()) <= {"plugin_gateway.nvidia.links"}, (
         "which is for some time after the first list"
     )
+
+
+WHILE_SENDING = (
+    "import asyncio, sys\n"
+    "from plugin_gateway.__main__ import main\n"
+    "import grpc.aio._channel as channel\n"
+    "call = channel.UnaryUnaryMultiCallable.__call__\n"
+    "def told(self, *arguments, **others):\n"
+    "    print('register', flush=True)\n"
+    "    return call(self, *arguments, **others)\n"
+    "channel.UnaryUnaryMultiCallable.__call__ = told\n"
+    "class Noticing:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    "        if name == 'google.protobuf' or name.endswith('.api_pb2'):\n"
+    "            print(name, flush=True)\n"
+    "sys.meta_path.insert(0, Noticing())\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+"""Tells when Register is sent, and when messages are imported."""
+
+
+async def test_messages_are_imported_while_register_is_sent_and_only_those_of_its_dialect(
+    kubelet_dir: Path, driver: Driver, state_dir: Path
+) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WHILE_SENDING, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
+            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+        finally:
+            child.terminate()
+            output, _ = await asyncio.wait_for(child.communicate(), 10)
+    assert output.decode().split()[:3] == ["register", "plugin_gateway.api.v1beta1.api_pb2", "google.protobuf"]
+    assert "plugin_gateway.api.v1alpha.api_pb2" not in output.decode()
+
+
+def test_a_module_for_later_is_imported_by_its_first_use_and_once_for_all_threads() -> None:
+    code = (
+        "import sys, threading\n"
+        "from plugin_gateway.adapters.support.lean_imports import Later\n"
+        "later = Later('difflib')\n"
+        "print('difflib' in sys.modules)\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "found = []\n"
+        "threads = [threading.Thread(target=lambda: found.append(later.get_close_matches)) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "print(len(found), set(found) == {sys.modules['difflib'].get_close_matches})\n"
+        "try:\n"
+        "    later.nothing\n"
+        "except AttributeError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("False\n8 True\nmodule 'difflib' has no attribute 'nothing'\n", "")
 
 
 EARLY = (

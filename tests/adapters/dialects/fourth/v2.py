@@ -70,7 +70,8 @@ DIALECTS = (
     Dialect(
         version="v2",
         kubernetes="2.0 and later",
-        file=wire.DESCRIPTOR,
+        package="devices",
+        describe=lambda: wire.DESCRIPTOR,
         carries=frozenset({Edit.ENVIRONMENT, Edit.DEVICE_NODES}),
         registration=_registration,
         read_registration=_read_registration,

@@ -6,12 +6,13 @@ imports, so their order is chosen:
 1. `command` handles signals, disables the garbage collector, checks the limits of the process, and decides the settings
    that the next steps need.
 2. The backend starts. The driver initialises in the backend's own thread.
-3. Meanwhile the main thread imports what the backend's thread needs next, then asyncio, gRPC, protobuf and the gateway.
+3. Meanwhile the main thread imports what the backend's thread needs next, then asyncio, gRPC and the gateway.
    It leaves out what they would import and `run` does not need. No other thread imports: two that do so at the same
    time give the interpreter to each other at each file, which takes longer than one after the other.
 4. `daemon` checks the kubelet's directory, opens the HTTP listener, reads the state that an earlier instance left, and
    begins a recording. An error in these ends the process with a message.
-5. The event loop runs. The gateway registers as soon as the driver has reported its devices.
+5. The event loop runs. The gateway registers as soon as the driver has reported its devices. While gRPC sends Register,
+   protobuf is imported, which the calls of the kubelet need.
 6. After 30 ms the rest is imported, in threads: structlog (log lines are kept until then), the control socket, HTTP
    pages and reports to the cluster. The garbage collector is enabled.
 
