@@ -24,7 +24,7 @@ else:  # they take a tenth of the time until Register, which is sent without the
     protobuf_message = Later("google.protobuf.message")
     message_factory = Later("google.protobuf.message_factory")
 
-NEVER_USED = ("google.protobuf.internal.python_edition_defaults", "google.protobuf.internal.python_message")
+UNUSED_PARTS = ("google.protobuf.internal.python_edition_defaults", "google.protobuf.internal.python_message")
 """What protobuf imports for a form of itself that is not compiled, and that nobody uses."""
 KUBELET_AGENT = "grpc-go/"
 """How the user agent of every kubelet begins.
@@ -166,7 +166,7 @@ class Dialect(NamedTuple):
 
     def prepare(self) -> None:
         """Import what the calls of the kubelet need, which do not have to wait for it then."""
-        with deferred(*NEVER_USED):
+        with deferred(*UNUSED_PARTS):
             self.describe()
 
     @property

@@ -26,6 +26,9 @@ Offers this node's GPUs to its kubelet, of whatever release that is, and keeps o
 Every flag can be set by the environment variable in brackets; a flag beats the
 environment, the environment beats the configuration file."""
 
+NEVER_USED = ("ipaddress",)
+"""What pathlib imports for addresses in URLs. Nobody here reads URLs."""
+
 
 class StartedBackend(NamedTuple):
     """A backend that was started before anybody reads what it reports."""
@@ -68,24 +71,25 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     started = [
         start_backend(each, ObservationQueue(), FilesBox(), decided, parts) for each in parts.backends(decided.backend)
     ]
-    from plugin_gateway.adapters.support.lean_imports import left_out  # noqa: PLC0415
+    from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
     talks_to_cluster = decided.kubernetes_events or decided.node_condition or (node and node.follows_label)
-    for each in started:
-        parts.import_rest(each.chosen.text)
-    with nullcontext() if talks_to_cluster else left_out("ssl"):
-        import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
-    from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
-    from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
+    with deferred(*NEVER_USED):
+        for each in started:
+            parts.import_rest(each.chosen.text)
+        with nullcontext() if talks_to_cluster else left_out("ssl"):
+            import asyncio  # noqa: F401, PLC0415 - it imports ssl if it can, which takes 5 % of the start
+        from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
+        from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
 
-    daemon = Daemon(
-        settings=make_settings(decisions),
-        read_settings=lambda: make_settings(decide_all(given, parts, node.choose if node is not None else None)),
-        started=started,
-        make_backend=parts.make_backend,
-        remedies=parts.remedies,
-        node=node,
-    )
+        daemon = Daemon(
+            settings=make_settings(decisions),
+            read_settings=lambda: make_settings(decide_all(given, parts, node.choose if node is not None else None)),
+            started=started,
+            make_backend=parts.make_backend,
+            remedies=parts.remedies,
+            node=node,
+        )
     return daemon.run()
 
 
