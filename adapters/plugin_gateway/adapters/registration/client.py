@@ -1,7 +1,7 @@
 """Sends Register to a kubelet."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import grpc
@@ -41,9 +41,13 @@ class RegistrationClient:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL_OPTIONS)
 
     async def register(
-        self, dialect: Dialect, request: bytes, deadline: float = pauses.ANSWER.seconds
+        self,
+        dialect: Dialect,
+        request: bytes,
+        deadline: float = pauses.ANSWER.seconds,
+        sent: Callable[[], None] = lambda: None,
     ) -> Refusal | None:
-        """Send one Register. Returns None if the kubelet accepted it."""
+        """Send one Register, and call ``sent`` meanwhile. Returns None if the kubelet accepted it."""
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(dialect.register_method)
         if tap.note is not None:
             tap.note("register", api_version=dialect.version, request=request)
@@ -52,6 +56,7 @@ class RegistrationClient:
             call = method(request, timeout=deadline)
             await asyncio.sleep(0)  # after that gRPC connects and sends in threads of its own
             dialect.prepare()
+            sent()
             await call
         except grpc.aio.AioRpcError as error:
             code, words = error.code(), readable(error.details() or "")

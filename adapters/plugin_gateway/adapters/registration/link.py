@@ -34,6 +34,8 @@ class KubeletLink:
         self.last: str | None = None
         """The version of the dialect that a kubelet accepted last."""
         self.pacing = Pacing()
+        self.has_sent = asyncio.Event()
+        """Whether a Register was sent."""
         self._socket = socket
         self._prepare_endpoints = prepare_endpoints
         self._client: RegistrationClient | None = None
@@ -81,7 +83,8 @@ class KubeletLink:
         dialect = endpoint.dialect
         if dialect.one_resource_at_a_time:
             await self.pacing.take(resource)
-        return await client.register(dialect, dialect.registration(endpoint.path.name, resource))
+        request = dialect.registration(endpoint.path.name, resource)
+        return await client.register(dialect, request, sent=self.has_sent.set)
 
     async def close(self) -> None:
         """Close the prepared connection, and prepare none."""

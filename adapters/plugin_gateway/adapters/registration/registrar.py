@@ -74,6 +74,8 @@ class Registrar:
             allowed=allowed,
             prepare_endpoints=self._prepare_endpoints,
         )
+        self.has_sent = self._link.has_sent
+        """Whether a Register was sent since the start."""
         self._wake = asyncio.Event()
         self._resources: dict[ResourceName, ResourceRegistration] = {}
         """Every resource that was ever offered."""

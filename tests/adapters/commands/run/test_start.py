@@ -16,6 +16,7 @@ import pytest
 
 from driver.driver import Driver
 from harness.node import RESOURCE, until
+from plugin_gateway.adapters.commands.run import process
 from plugin_gateway.adapters.commands.run.command import NEVER_USED
 from plugin_gateway.adapters.dialects.dialect import UNUSED_PARTS
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
@@ -213,6 +214,57 @@ def test_a_module_for_later_is_imported_by_its_first_use_and_once_for_all_thread
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("False\n8 True\nmodule 'difflib' has no attribute 'nothing'\n", "")
+
+
+SLOWLY = (
+    "import sys, time\n"
+    "from plugin_gateway.__main__ import main\n"
+    "from plugin_gateway.adapters.registration.client import RegistrationClient\n"
+    "register = RegistrationClient.register\n"
+    "async def late(*arguments, **others):\n"
+    "    time.sleep(0.2)\n"
+    "    print('structlog' in sys.modules, flush=True)\n"
+    "    return await register(*arguments, **others)\n"
+    "RegistrationClient.register = late\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+"""Takes long until Register, as on a busy machine, and tells whether something was imported meanwhile."""
+
+
+async def test_on_a_busy_machine_register_does_not_wait_for_what_is_imported_after_it(
+    kubelet_dir: Path, driver: Driver, state_dir: Path
+) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SLOWLY, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
+            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+            await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
+        finally:
+            child.terminate()
+            output, errors = await asyncio.wait_for(child.communicate(), 10)
+    assert output.decode().split()[0] == "False"
+    assert b"registered" in errors
+
+
+async def test_what_comes_after_the_start_does_not_wait_for_a_kubelet_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "START_TIME", 0.05)
+    await asyncio.wait_for(process.start_is_over(asyncio.Event()), 5)
+
+
+async def test_what_comes_after_the_start_begins_soon_after_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "START_TIME", 60)
+    has_sent = asyncio.Event()
+    over = asyncio.create_task(process.start_is_over(has_sent))
+    await asyncio.sleep(2 * process.LIST_TIME)
+    assert not over.done()
+    has_sent.set()
+    await asyncio.wait_for(over, 5)
 
 
 EARLY = (

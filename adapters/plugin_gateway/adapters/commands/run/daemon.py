@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
 from plugin_gateway.adapters.commands.run.pods import Pods
-from plugin_gateway.adapters.commands.run.process import START_TIME, ServiceManager, run_process
+from plugin_gateway.adapters.commands.run.process import ServiceManager, run_process, start_is_over
 from plugin_gateway.adapters.commands.run.reloading import Reloading
 from plugin_gateway.adapters.commands.run.serving_policy import expected_number, serving_policy
 from plugin_gateway.adapters.commands.run.settings_in_words import decided_words, log_remarks
@@ -120,7 +120,9 @@ class Daemon:
         """Run until a signal or an error ends the process, and return the exit status."""
         log.info("started", version=installed_version, **decided_words(self._settings))
         log_remarks(self._settings)
-        return run_process(self._work, self._reloading.reload_logged, self._finish_start, self._let_go)
+        return run_process(
+            self._work, self._reloading.reload_logged, self._registrar.has_sent, self._finish_start, self._let_go
+        )
 
     def _let_go(self) -> None:
         self._set_up_logs()
@@ -166,7 +168,7 @@ class Daemon:
 
     async def _import_later(self, *modules: str) -> None:
         """Import modules in a thread, when the first registration is under way. One thread does it for all tasks."""
-        await asyncio.sleep(START_TIME)
+        await start_is_over(self._registrar.has_sent)
         async with self._importing:
             for module in modules:
                 await asyncio.to_thread(import_module, module)

@@ -1,6 +1,7 @@
 """Runs the gateway until it ends: signals, reload, exit status, and messages to the service manager."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -15,9 +16,11 @@ from plugin_gateway.core.errors import GatewayError
 STOP_DEADLINE = 1.8
 """Seconds for an orderly end. After that the process exits anyway."""
 
-START_TIME = 0.03
-"""Seconds after the start of the event loop. The first registration is under way by then, if kubelet and driver are
-there."""
+START_TIME = 0.3
+"""Seconds that are left to the first registration. Register is sent much earlier if kubelet and driver are there and
+the machine is not busy."""
+LIST_TIME = 0.03
+"""Seconds from the first Register until imports of other modules begin. The kubelet has its first list by then."""
 
 Reload = Callable[[], Awaitable[object]]
 """Reads the configuration again, and applies it."""
@@ -26,26 +29,45 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def run_process(
-    work: Work, reload: Reload, finish_start: Callable[[], None], let_go: Callable[[], None] = lambda: None
+    work: Work,
+    reload: Reload,
+    has_sent: asyncio.Event,
+    finish_start: Callable[[], None],
+    let_go: Callable[[], None] = lambda: None,
 ) -> int:
     """Run until a signal or an error ends it, and return the exit status.
 
-    ``finish_start`` is called after START_TIME in a thread of its own. It imports modules, and nothing waits for it.
-    ``let_go`` is called when the work has ended.
+    ``finish_start`` is called in a thread of its own when the start is over: see there about ``has_sent``. It imports
+    modules, and nothing waits for it. ``let_go`` is called when the work has ended.
     """
-    return asyncio.run(_Life(work, reload, finish_start, let_go).run())
+    return asyncio.run(_Life(work, reload, has_sent, finish_start, let_go).run())
+
+
+async def start_is_over(has_sent: asyncio.Event) -> None:
+    """Wait until imports in other threads hold up no registration, from which they would take the interpreter.
+
+    ``has_sent`` says that a Register was sent.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(has_sent.wait(), START_TIME)
+    await asyncio.sleep(LIST_TIME)
 
 
 class _Life:
     def __init__(
-        self, work: Work, reload: Reload, finish_start: Callable[[], None], let_go: Callable[[], None]
+        self,
+        work: Work,
+        reload: Reload,
+        has_sent: asyncio.Event,
+        finish_start: Callable[[], None],
+        let_go: Callable[[], None],
     ) -> None:
         self._work = work
         self._reload = reload
+        self._has_sent = has_sent
         self._finish_start = finish_start
         self._let_go = let_go
-        self._finishing = threading.Timer(START_TIME, finish_start)
-        self._finishing.daemon = True
+        self._finishing: threading.Thread | None = None
         self._stopping = False
         self._has_stopped = False
         self._hangup = asyncio.Event()
@@ -58,11 +80,11 @@ class _Life:
             loop.add_signal_handler(number, self._stop, main, number)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came during the start is handled now
-        self._finishing.start()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._work(), name="work")
                 tasks.create_task(self._reload_on_hangup(), name="reload")
+                tasks.create_task(self._finish(), name="end of the start")
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
@@ -72,10 +94,15 @@ class _Life:
         except BaseExceptionGroup as group:
             _log_end(group)
         finally:
-            self._finishing.cancel()
-            self._finishing.join(STOP_DEADLINE)
+            if self._finishing is not None:
+                self._finishing.join(STOP_DEADLINE)
             self._let_go()
         return 1
+
+    async def _finish(self) -> None:
+        await start_is_over(self._has_sent)
+        self._finishing = threading.Thread(target=self._finish_start, daemon=True)
+        self._finishing.start()
 
     def _stop(self, main: asyncio.Task[int], number: int) -> None:
         """Handle a signal: end in order at the first one, and at once at the second."""
