@@ -197,19 +197,13 @@ class Specs:
         """Write what has changed, and publish which devices are in a spec now."""
         settings, was_due = self.settings, self._is_due
         writes = was_due or gateway.registrar.leads()
-        states = {backend.name: backend.state for backend in gateway.backends}
-        sources = {
-            name: Source(state.inventory, self._boxes[name].latest, _driver_of(state))
-            for name, state in states.items()
-            if state.inventory is not None
-        }
-        wanted = nodes_of_extras(sources.values(), settings.policy)
-        extras = {word: gateway.nodes.seen(patterns) for word, patterns in wanted.items()}
-        paths = needed_nodes(sources.values())
-        present = gateway.nodes.present(paths)
-        known = [*(path for path in paths if path in present), *chain.from_iterable(extras.values())]
-        host = HostDevices(dict.fromkeys(known), gateway.nodes.is_visible(), extras)
-        outcome = await asyncio.to_thread(_describe_and_write, settings, list(sources.values()), host, writes=writes)
+        sources = [
+            Source(backend.state.inventory, self._boxes[backend.name].latest, _driver_of(backend.state))
+            for backend in gateway.backends
+            if backend.state.inventory is not None
+        ]
+        host = _host_of(sources, settings, gateway)
+        outcome = await asyncio.to_thread(_describe_and_write, settings, sources, host, writes=writes)
         if settings is not self.settings:
             return
         described = outcome.described
@@ -218,18 +212,8 @@ class Specs:
         )
         self.problem = "; ".join(each for each in outcome.problems.values() if each)
         self._note_foreign(outcome.foreign)
-        before, self._written = self._written, {}
-        lacking = dict(described.lacking)
-        for source in sources.values():
-            for device in source.inventory.devices:
-                kind = described.kind_of.get(device.id)
-                names = (described.extras.get(word) for word in settings.policy.required_extras)
-                kinds = [kind, *(kind_of(name) for name in names if name is not None)]
-                unwritten = [outcome.problems[each] for each in kinds if each and outcome.problems[each]]
-                if kind is not None and unwritten:
-                    lacking[device.id] = Lack(unwritten[0], FOLDER_TODO)
-                elif kind is not None:
-                    self._written[device.id] = _Written(device.nodes, source.driver)
+        before = self._written
+        self._written, lacking = _written_and_lacking(sources, settings, outcome)
         self._stands_by, self._is_due = not writes, self._is_due and not was_due
         if writes:
             self._log_written(settings, [spec for spec in described.specs if not outcome.problems[spec.kind]])
@@ -277,6 +261,36 @@ class Specs:
                 hint="remove what another device plugin has left, and run only one",
             )
         self.foreign = foreign
+
+
+def _host_of(sources: Sequence[Source], settings: SpecSettings, gateway: "Gateway") -> HostDevices:
+    """Return which device nodes the host has, of those that can be in the specs. Their numbers are read later."""
+    wanted = nodes_of_extras(sources, settings.policy)
+    extras = {word: gateway.nodes.seen(patterns) for word, patterns in wanted.items()}
+    paths = needed_nodes(sources)
+    present = gateway.nodes.present(paths)
+    known = [*(path for path in paths if path in present), *chain.from_iterable(extras.values())]
+    return HostDevices(dict.fromkeys(known), gateway.nodes.is_visible(), extras)
+
+
+def _written_and_lacking(
+    sources: Sequence[Source], settings: SpecSettings, outcome: _Outcome
+) -> tuple[dict[DeviceId, _Written], Mapping[DeviceId, Lack]]:
+    """Return the devices that containers can get by a written spec, and why the others lack one."""
+    described, written = outcome.described, dict[DeviceId, _Written]()
+    lacking = dict(described.lacking)
+    names = (described.extras.get(word) for word in settings.policy.required_extras)
+    required = [outcome.problems[kind_of(name)] for name in names if name is not None]
+    for source in sources:
+        for device in source.inventory.devices:
+            kind = described.kind_of.get(device.id)
+            if kind is None:
+                continue
+            if problem := next(filter(None, (outcome.problems[kind], *required)), None):
+                lacking[device.id] = Lack(problem, FOLDER_TODO)
+            else:
+                written[device.id] = _Written(device.nodes, source.driver)
+    return written, lacking
 
 
 def _describe_and_write(
