@@ -1,5 +1,6 @@
 import ctypes
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,17 @@ def test_a_cache_of_the_loader_that_is_no_file_is_not_read(root: DriverRoot, tmp
     (tmp_path / "outside.cache").write_bytes(b"\0/usr/lib64/libcuda.so.1\0")
     (tmp_path / "root/etc/ld.so.cache").symlink_to(tmp_path / "outside.cache")
     assert root.cached("libcuda.so.1") == ()
+
+
+def test_of_a_cache_that_is_too_large_to_be_one_no_more_than_a_part_is_read(root: DriverRoot, tmp_path: Path) -> None:
+    cache = write(tmp_path / "root/etc/ld.so.cache", b"\0/usr/lib64/libcuda.so.1\0")
+    os.truncate(cache, 2**40)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**36, limits[1]))
+    try:
+        assert root.cached("libcuda.so.1") == ["/usr/lib64/libcuda.so.1"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def test_an_elf_file_tells_its_name_and_its_machine(tmp_path: Path) -> None:

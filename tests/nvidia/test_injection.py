@@ -225,3 +225,12 @@ def test_what_was_found_can_be_written_whatever_is_in_the_folders(machine: Machi
     write(machine.root / LIBRARIES / f"a\nb.so.{V}", "")
     (machine.root / LIBRARIES / f"folder.so.{V}").mkdir()
     assert machine.libraries() == sorted(f"/{LIBRARIES}/{name}.so.{V}" for name in NAMES)
+
+
+@pytest.mark.parametrize("path", [b"/lib/\xff", b"/lib/a\0b", b"\xff\xfe", b"/" + 2**16 * b"a"])
+def test_a_folder_of_firmware_that_nobody_can_write_in_a_spec_is_left_out(machine: Machine, path: bytes) -> None:
+    put_libraries(machine.root, V)
+    write(machine.root / f"lib/firmware/nvidia/{V}/gsp_ga10x.bin", "firmware")
+    write(machine.sysfs / "module/firmware_class/parameters/path", path)
+    firmware = f"/lib/firmware/nvidia/{V}/gsp_ga10x.bin"
+    assert machine.mounts()[firmware] == firmware

@@ -57,6 +57,8 @@ _SETTINGS = (
 _SETTING_FOLDERS = ("/etc", "/usr/local/share", "/usr/share")
 _SOCKETS = ("/run/nvidia-persistenced/socket", "/run/nvidia-fabricmanager/socket", "/tmp/nvidia-mps")  # noqa: S108 - MPS's own
 _FIRMWARE = ("/lib/firmware/updates", "/lib/firmware")
+_MAX_PATH = 4096
+"""Bytes of a path."""
 
 
 class Library(NamedTuple):
@@ -174,9 +176,9 @@ def _firmware(root: DriverRoot, version: str, sysfs: str) -> Iterator[Found]:
 def _own_firmware(sysfs: str) -> Iterator[str]:
     """Yield the folder that the kernel was told to look into first, if there is one."""
     with suppress(OSError):
-        with open(f"{sysfs}/module/firmware_class/parameters/path", encoding="utf-8") as file:  # noqa: PTH123 - the same
-            path = os.path.normpath(file.read().strip() or "/")
-        if path.startswith("/") and path not in {"/", *_FIRMWARE}:
+        with open(f"{sysfs}/module/firmware_class/parameters/path", "rb") as file:  # noqa: PTH123 - the same
+            path = os.path.normpath(os.fsdecode(file.read(_MAX_PATH).strip()) or "/")
+        if path.startswith("/") and path.isprintable() and path not in {"/", *_FIRMWARE}:
             yield path
 
 

@@ -6,6 +6,7 @@ it. A runtime that makes a mount follows links from the root of the host, so a p
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -15,6 +16,8 @@ MAX_LINKS = 40
 """Links in one path, as the kernel has it."""
 CACHE = "/etc/ld.so.cache"
 """The dynamic loader's list of libraries below the root."""
+_MAX_CACHE = 16 * 1024 * 1024
+"""Bytes of it that are read at most. That of a large installation has less than 1 MiB."""
 
 
 class Found(NamedTuple):
@@ -96,10 +99,10 @@ class DriverRoot:
             return ()
         try:
             with open(self.here(found.real), "rb") as file:  # noqa: PTH123 - pathlib is slow to import
-                texts = file.read().split(b"\0")
+                data = file.read(_MAX_CACHE)
         except OSError:
             return ()
-        return [os.fsdecode(text) for text in texts if text.startswith(b"/") and text.endswith(f"/{library}".encode())]
+        return [os.fsdecode(text) for text in re.findall(rb"\0(/[^\0]*/%b)(?=\0)" % re.escape(library.encode()), data)]
 
 
 def _link_at(path: str) -> str | None:
