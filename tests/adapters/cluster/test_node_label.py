@@ -160,13 +160,40 @@ async def test_the_pauses_after_errors_grow_to_a_minute(server: ApiServer, monke
     assert pauses[:8] == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
-@pytest.mark.parametrize("words", [b"", b"{", b"[]", b'{"metadata": 1}', b'{"metadata": {"labels": {}}}'])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"metadata": 1}',
+        b'{"metadata": {"labels": {}}}',
+        b'{"metadata": {"resourceVersion": "\\ud800"}}',
+    ],
+)
 async def test_an_answer_that_is_no_node_changes_nothing(words: bytes, server: ApiServer) -> None:
     server.node.words = words
     label = of(server)
     async with following(label) as values:
         await until(lambda: label.problem is not None, "a problem")
     assert values == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": [], "object": {}},
+        {"type": {}, "object": {}},
+        {"type": "MODIFIED", "object": {"metadata": {"resourceVersion": "\ud800"}}},
+        {"type": "ERROR", "object": []},
+    ],
+)
+async def test_an_event_that_is_none_does_not_end_anything(server: ApiServer, event: dict[str, Any]) -> None:
+    async with following(of(server)) as values:
+        await until(lambda: len(server.node.watches) == 1, "a watch")
+        server.node.error = event
+        server.node.label(example_com__config="b")
+        await until(lambda: values[-1] == "b", "the new value")
 
 
 async def test_before_the_start_it_is_asked_for_so_long_and_no_longer(server: ApiServer) -> None:

@@ -124,22 +124,25 @@ def _seen(node: Any, label: str) -> _Seen:
         ApiError: it is neither.
     """
     metadata = node.get("metadata") if isinstance(node, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("resourceVersion"), str):
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(version, str) or not version.isprintable():
         raise ApiError("the API server answered with something that is no node")
     labels = metadata.get("labels")
     value = labels.get(label) if isinstance(labels, dict) else None
-    return _Seen(value if isinstance(value, str) else "", metadata["resourceVersion"])
+    return _Seen(value if isinstance(value, str) else "", version)
 
 
 def _event(event: Any, label: str) -> str | None:
     """Return the label after an event of a watch. None if it says nothing of it: a node that is deleted is told so.
 
     Raises:
-        ApiError: the API server ends the watch with an error, such as a version that is too old.
+        ApiError: the API server ends the watch with an error, such as a version that is too old, or it is no event.
     """
     kind = event.get("type") if isinstance(event, dict) else None
     if kind == "ERROR":
         status = event.get("object")
         words = status.get("message") if isinstance(status, dict) else None
         raise ApiError(f"the watch of the node ended: {str(words)[:200]}")
+    if not isinstance(kind, str):
+        raise ApiError("the watch of the node has something that is no event")
     return _seen(event.get("object"), label).value if kind in {"ADDED", "MODIFIED"} else None
