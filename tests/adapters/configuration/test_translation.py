@@ -49,6 +49,8 @@ cdi: {nvidiaHookPath: null, featureFlags: ""}
 devicePlugin: {enabled: true, enableHostNetwork: false}
 """
 """NVIDIA's values as they are by default, in own words."""
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{each + 1}: &a{each + 1} [{', '.join([f'*a{each}'] * 9)}]\n" for each in range(9))
+"""A few words with which a list is a hundred million lists long, if somebody writes it out."""
 
 
 def translated(text: str) -> Translation:
@@ -245,6 +247,10 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
         ("image: &a [*a]", "f:1: found unconstructable recursive node"),
         ("image: !secret x", "f:1: could not determine a constructor"),
         ("image: 2001-99-99", "f:1: month must be in 1..12"),
+        ("image: !!bool x", "f:1: a value does not have the type it names"),
+        ("image: !!int ''", "f:1: a value does not have the type it names"),
+        ("image: !!timestamp x", "f:1: a value does not have the type it names"),
+        (f"{BOMB}apiVersion: v1\nkind: *a9", "f: this is a list, allowed are a ConfigMap"),
         ("migStrategy: mixd\ncdi: {nvidiaHookPath: a}", "f:1:14: migStrategy: 'mixd', allowed are none, single, mixed"),
         ("deviceListStrategy: envvar,cdi", "f:1:21: deviceListStrategy: 'cdi', allowed are envvar"),
         ("gfd: true", "f:1:6: gfd is 'true', allowed are keys with values"),
@@ -258,6 +264,11 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
 )
 def test_what_cannot_be_translated_is_named_with_its_place(text: str, said: str) -> None:
     assert complaint(text).startswith(said)
+
+
+def test_a_number_that_cannot_be_written_is_no_traceback() -> None:
+    with pytest.raises(InvalidValueError, match="too long to be written"):
+        text_of(translated(f"tolerations: 1{':59' * 3000}").document)
 
 
 WORDS: st.SearchStrategy[object] = (

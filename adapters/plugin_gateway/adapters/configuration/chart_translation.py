@@ -67,6 +67,10 @@ def _constructed(name: str, node: yaml.Node) -> Any:
         raise InvalidValueError(f"{name}:{node.start_mark.line + 1}: {problem}") from error
     except RecursionError as error:
         raise InvalidValueError(f"{name}: nested too deeply") from error
+    except (LookupError, AttributeError) as error:  # the parser's own, for !!bool x, !!int "" and !!timestamp x
+        raise InvalidValueError(
+            f"{name}:{node.start_mark.line + 1}: a value does not have the type it names"
+        ) from error
 
 
 def _encoded(text: str) -> bytes:
@@ -77,8 +81,9 @@ def _encoded(text: str) -> bytes:
 def _config_map(name: str, manifest: Mapping[str, Any], translate: Translate) -> Translation:
     kind, data = manifest["kind"], manifest.get("data")
     if kind != "ConfigMap" or not isinstance(data, dict) or not all(isinstance(each, str) for each in data.values()):
+        word = kind[:80] if isinstance(kind, str) else type(kind).__name__  # a list can be written in too many words
         raise InvalidValueError(
-            f"{name}: this is a {str(kind)[:80]}, allowed are a ConfigMap whose data are texts, values of NVIDIA's "
+            f"{name}: this is a {word}, allowed are a ConfigMap whose data are texts, values of NVIDIA's "
             "chart, and a configuration file"
         )
     done = {key: translate(f"{name}, data.{key}", _encoded(text)) for key, text in data.items()}
@@ -195,6 +200,13 @@ _Dumper.add_representer(str, _text)
 
 
 def text_of(document: Mapping[str, Any]) -> str:
-    """Return a document as YAML, in its own order, in ASCII."""
-    text: str = yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, width=118)
+    """Return a document as YAML, in its own order, in ASCII.
+
+    Raises:
+        InvalidValueError: it has a number with more digits than Python writes.
+    """
+    try:
+        text: str = yaml.dump(dict(document), Dumper=_Dumper, sort_keys=False, width=118)
+    except ValueError as error:
+        raise InvalidValueError("a number is too long to be written") from error
     return text
