@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.limits import no_descriptor_left
 from plugin_gateway.adapters.gateway import device_nodes
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
 from plugin_gateway.adapters.support.unix_files import SETTLED_NS
@@ -48,6 +49,17 @@ def test_a_node_that_comes_or_goes_is_seen_at_the_next_look(dev: Path) -> None:
             settle(dev)
         assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidia-uvm"}
         (dev / "nvidia-uvm").unlink()
+
+
+def test_nodes_are_not_lost_while_no_descriptor_is_left_and_followed_afterwards(dev: Path) -> None:
+    nodes = DeviceNodes(str(dev.parent))
+    assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
+    (dev / "nvidia1").touch()
+    settle(dev)
+    with no_descriptor_left():
+        assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0"}
+        assert nodes.is_visible()
+    assert nodes.present(["/dev/nvidia0"]) == {"/dev/nvidia0", "/dev/nvidia1"}
 
 
 def test_a_change_within_the_same_tick_of_the_clock_is_seen(dev: Path) -> None:

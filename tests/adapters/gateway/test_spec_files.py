@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.limits import no_descriptor_left
 from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec
@@ -31,6 +32,21 @@ def test_a_spec_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     before = (tmp_path / NAME).stat()
     write_spec(tmp_path, SPEC)
     assert (tmp_path / NAME).stat().st_ino == before.st_ino
+
+
+def test_a_spec_that_is_there_counts_while_no_descriptor_is_left(tmp_path: Path) -> None:
+    with no_descriptor_left():
+        assert "Too many open files" in write_spec(tmp_path, SPEC)
+    assert write_spec(tmp_path, SPEC) == ""
+    with no_descriptor_left():
+        assert write_spec(tmp_path, SPEC) == ""
+
+
+def test_a_spec_that_somebody_closed_to_others_is_written_anew(tmp_path: Path) -> None:
+    write_spec(tmp_path, SPEC)
+    (tmp_path / NAME).chmod(0o600)
+    write_spec(tmp_path, SPEC)
+    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o644
 
 
 def test_two_gateways_with_the_same_process_id_do_not_spoil_each_others_file(

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from plugin_gateway.adapters.support.unix_files import FolderChanges
+from plugin_gateway.adapters.support.unix_files import NONE_LEFT, FolderChanges
 from plugin_gateway.core.ports import matching
 
 _DEPTH = 2
@@ -122,12 +122,18 @@ class _Folder:
             self._generation += 1
 
     def _list(self) -> frozenset[str]:
-        """Return all entries except folders and broken links. Empty if the folder does not exist."""
+        """Return all entries except folders and broken links. Empty if the folder does not exist.
+
+        Those of before, for now, where it cannot be looked into because the process has no descriptor left.
+        """
         try:
             with os.scandir(self._place) as entries:
                 return frozenset(f"{self._folder}/{entry.name}" for entry in entries if _is_node(entry))
-        except OSError:
-            return frozenset()
+        except OSError as error:
+            if error.errno not in NONE_LEFT:
+                return frozenset()
+            self._changes.forget()
+            return self._listed
 
 
 def _is_own_dev(mounts: str) -> bool:

@@ -13,12 +13,14 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from plugin_gateway.adapters.support.unix_files import explain_closed, who_may
+from plugin_gateway.adapters.support.unix_files import NONE_LEFT, explain_closed, who_may
 from plugin_gateway.core.cdi import FOLDERS, CdiSpec, file_name
 from plugin_gateway.core.resources.cdi_specs import HostNode
 
 MAX_BYTES = 16 * 1024 * 1024
 """Longest file of another program that is looked into."""
+_FOR_ALL = 0o444
+"""Permission bits of a file that everybody may read."""
 _SUFFIXES = (".json", ".yaml")
 """What runtimes read."""
 _KIND = re.compile(r"""(?:^|[{,])[ \t]*["']?kind["']?\s*:\s*["']?([A-Za-z0-9_./-]+)""", re.MULTILINE)
@@ -53,12 +55,16 @@ def _check_folder(folder: Path) -> None:
 
 
 def _has(path: Path, data: bytes) -> bool:
-    """Whether the file has this content already, and is one that everybody may read."""
+    """Whether the file has this content already, and is one that everybody may read.
+
+    One of the same length is taken for the same, until the next look, while the process has no descriptor left.
+    """
     try:
         there = path.lstat()
-        return stat.S_ISREG(there.st_mode) and there.st_size == len(data) and path.read_bytes() == data
-    except OSError:
-        return False
+        is_alike = stat.S_ISREG(there.st_mode) and there.st_size == len(data) and there.st_mode & _FOR_ALL == _FOR_ALL
+        return is_alike and path.read_bytes() == data
+    except OSError as error:
+        return error.errno in NONE_LEFT
 
 
 def _replace(path: Path, data: bytes) -> None:

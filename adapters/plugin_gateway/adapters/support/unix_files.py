@@ -166,6 +166,10 @@ SETTLED_NS = 1_000_000_000
 ticks."""
 
 
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say something of this process or the node, and nothing of the file that was asked for."""
+
+
 class FolderChanges:
     """Finds out whether a folder changed between two questions."""
 
@@ -187,6 +191,10 @@ class FolderChanges:
         changed = state != self._seen
         self._seen = state if time.time_ns() - found.st_mtime_ns > SETTLED_NS else None
         return changed
+
+    def forget(self) -> None:
+        """Answer the next question with yes: what was seen could not be used."""
+        self._seen = None
 
 
 MOUNTS = "/proc/self/mountinfo"
