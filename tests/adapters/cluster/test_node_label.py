@@ -41,6 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_label, "START_JITTER", 0.0)
     monkeypatch.setattr(node_label, "MIN_RETRY", 0.01)
     monkeypatch.setattr(node_label, "MAX_RETRY", 0.05)
+    monkeypatch.setattr(node_label, "STEADY", 0.3)
 
 
 def of(server: ApiServer, label: str = LABEL) -> NodeLabel:
@@ -124,6 +125,23 @@ async def test_a_version_that_is_too_old_begins_anew(server: ApiServer, told: li
         await until(lambda: len(told) == 2, "two lines")
     assert told[0]["problem"] == "the watch of the node ended: too old"
     assert told[1]["event"] == "the label of the node is read again"
+
+
+async def test_a_watch_that_breaks_whenever_it_is_opened_is_said_once(
+    server: ApiServer, told: list[dict[str, Any]]
+) -> None:
+    label = of(server)
+
+    def breaks_again() -> bool:
+        server.node.error = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "message": "too old"}}
+        server.node.label(example_com__config="a")
+        return has_watches(server, 6)
+
+    async with following(label):
+        await until(breaks_again, "six watches")
+        server.node.error = None
+        assert [line["event"] for line in told] == ["the label of the node cannot be read"]
+        await until(lambda: label.problem is None, "a watch that lasts")
 
 
 async def test_what_is_refused_is_said_once_and_tried_again_and_again(

@@ -6,6 +6,7 @@ for `ask_within` before it starts.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ MIN_RETRY, MAX_RETRY = 1.0, 60.0
 """Seconds between two attempts; the pause doubles after each error."""
 SHORT_WATCH = 30.0
 """Seconds. A watch that ends earlier counts as an error, so that the node is not read over and over."""
+STEADY = 5.0
+"""Seconds that a watch lasts until a problem counts as over. One that breaks at once would be logged each time."""
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """Asks for the metadata alone. API servers before 1.15 do not know this form, and send the whole node."""
 
@@ -98,12 +101,19 @@ class NodeLabel:
             f"&resourceVersion={quote(version)}&timeoutSeconds={seconds:.0f}"
         )
 
-        def take(event: Any) -> None:
-            value = _event(event, self._target.label)
-            if value is not None:
-                tell(value)
+        with contextlib.ExitStack() as at_end:
 
-        await self._api.watch(path, METADATA, Watcher(lambda: self._problem.log(None), take), seconds)
+            def opened() -> None:
+                timer = asyncio.get_running_loop().call_later(STEADY, self._problem.log, None)
+                at_end.callback(timer.cancel)
+
+            def take(event: Any) -> None:
+                value = _event(event, self._target.label)
+                if value is not None:
+                    tell(value)
+
+            await self._api.watch(path, METADATA, Watcher(opened, take), seconds)
+        self._problem.log(None)
 
 
 class _Seen(NamedTuple):
