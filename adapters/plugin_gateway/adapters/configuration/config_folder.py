@@ -53,12 +53,17 @@ def choose_as_kept(folder: Path, options: Options) -> Chosen:
 def kept_label(options: Options) -> str | None:
     """Return the value that the label of the node had when it was read last. None if that is not known."""
     try:
-        with (options.state_dir / LABEL_FILE).open("rb") as file:
+        with open(options.state_dir / LABEL_FILE, "rb", opener=open_at_once) as file:
             kept = json.loads(file.read(_MAX_LABEL_FILE))
         value = kept["value"] if kept["label"] == options.config_label else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else None
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file of the state directory. A pipe in its place is not waited for: nothing is read of it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def choose_file(folder: Path, options: Options, label: str | None) -> Chosen:

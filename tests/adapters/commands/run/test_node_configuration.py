@@ -1,6 +1,7 @@
 """`--config-dir`: each node uses one file of a folder, and goes on with the last good one, whatever happens."""
 
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -233,6 +234,18 @@ async def test_the_files_of_the_state_directory_may_say_anything(
             await until(lambda: kept_value(state_dir) == "", "the label of the node", 10)
     assert kept(state_dir) == {"version": 1, "label": LABEL, "value": ""}
     assert (state_dir / "last-good-configuration.yaml").read_text() == PLAIN
+
+
+async def test_pipes_in_the_state_directory_are_not_waited_for(
+    kubelet_dir: Path, folder: Folder, server: ApiServer, state_dir: Path
+) -> None:
+    state_dir.mkdir(exist_ok=True)
+    places = [state_dir / name for name in ("node-label.json", "last-good-configuration.yaml")]
+    for place in places:
+        os.mkfifo(place)
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server):
+        await offers(kubelet, RESOURCE, 2)
+        await until(lambda: all(place.is_file() for place in places), "files in place of the pipes")
 
 
 async def test_what_another_label_said_is_not_taken_for_this_one(

@@ -21,6 +21,7 @@ from plugin_gateway.adapters.configuration.config_folder import (
     choose_file,
     find_folder_version,
     kept_label,
+    open_at_once,
 )
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.option import GivenFlag
@@ -223,6 +224,7 @@ def _in_order(decisions: Decisions) -> Decisions:
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        with open(path, "rb", opener=open_at_once) as file:
+            return file.read()
     except OSError:
         return None
