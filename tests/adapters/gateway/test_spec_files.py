@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.limits import no_descriptor_left
-from plugin_gateway.adapters.gateway.spec_files import foreign_files, host_nodes, write_spec
+from plugin_gateway.adapters.gateway import spec_files
+from plugin_gateway.adapters.gateway.spec_files import KnownKinds, foreign_files, host_nodes, write_spec
 from plugin_gateway.adapters.support.unix_files import who_may
 from plugin_gateway.core.cdi import CdiDevice, CdiEdits, CdiNode, CdiSpec
 from plugin_gateway.core.resources.cdi_specs import HostNode
@@ -142,3 +143,27 @@ def test_a_file_with_our_name_in_the_other_folder_is_found(tmp_path: Path) -> No
     (tmp_path / "own").mkdir()
     (tmp_path / NAME).write_bytes(SPEC.encoded())
     assert foreign_files([KIND], tmp_path / "own", [str(tmp_path)]) == [str(tmp_path / NAME)]
+
+
+def test_a_file_of_another_program_is_read_again_only_if_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There can be thousands of them, and the folder is looked at every few seconds."""
+    read, opened = spec_files._read, list[str]()
+
+    def noted(path: str) -> bytes:
+        opened.append(Path(path).name)
+        return read(path)
+
+    monkeypatch.setattr(spec_files, "_read", noted)
+    for number in range(3):
+        (tmp_path / f"{number}.json").write_text(json.dumps({"kind": "example.com/other"}))
+    known: KnownKinds = {}
+    assert foreign_files([KIND], tmp_path, [], known) == []
+    assert opened == ["0.json", "1.json", "2.json"]
+    (tmp_path / "1.json").write_text(json.dumps({"kind": KIND}))
+    (tmp_path / "2.json").unlink()
+    assert foreign_files([KIND], tmp_path, [], known) == [str(tmp_path / "1.json")]
+    assert foreign_files([KIND], tmp_path, [], known) == [str(tmp_path / "1.json")]
+    assert opened[3:] == ["1.json"]
+    assert len(known) == 2

@@ -106,16 +106,28 @@ def host_nodes(root: str, paths: Iterable[str]) -> Mapping[str, HostNode | None]
     return found
 
 
-def foreign_files(kinds: Iterable[str], own_folder: Path, folders: Sequence[str] = FOLDERS) -> Sequence[str]:
-    """Return the files of other programs that have devices of these kinds. What cannot be read is left out."""
-    wanted, own_folder = frozenset(kinds), _real(own_folder)
-    own = {own_folder / file_name(kind) for kind in wanted}
-    found = []
-    for folder in dict.fromkeys((own_folder, *(_real(Path(each)) for each in folders))):
-        with contextlib.suppress(OSError):
-            others = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path not in own)
-            found += [str(path) for path in others if _kind_of(path) in wanted]
-    return found
+KnownKinds = dict[str, tuple[tuple[int, ...], str]]
+"""The kind of the devices in a file, by its path, and which version of the file has said so."""
+
+
+def foreign_files(
+    kinds: Iterable[str], own_folder: Path, folders: Sequence[str] = FOLDERS, known: KnownKinds | None = None
+) -> Sequence[str]:
+    """Return the files of other programs that have devices of these kinds. What cannot be read is left out.
+
+    ``known`` keeps what was read for the next look, so that a file is only read again if it has changed.
+    """
+    wanted, real = frozenset(kinds), str(_real(own_folder))
+    own = {os.path.join(real, file_name(kind)) for kind in wanted}  # noqa: PTH118 - there can be thousands of files
+    read: KnownKinds = {}
+    for folder in dict.fromkeys((real, *(str(_real(Path(each))) for each in folders))):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            others = sorted(each.path for each in entries if each.name.endswith(_SUFFIXES) and each.path not in own)
+            read |= {path: _kind_of(path, (known or {}).get(path)) for path in others}
+    if known is not None:
+        known.clear()
+        known.update(read)
+    return [path for path, (_, kind) in read.items() if kind in wanted]
 
 
 def _real(folder: Path) -> Path:
@@ -123,16 +135,23 @@ def _real(folder: Path) -> Path:
     return Path(os.path.realpath(folder))
 
 
-def _kind_of(path: Path) -> str:
-    """Return the kind of the devices in a file. Empty if it says none, or cannot be read."""
+def _kind_of(path: str, known: tuple[tuple[int, ...], str] | None) -> tuple[tuple[int, ...], str]:
+    """Return the version of a file, and the kind of the devices in it: empty if it says none, or cannot be read."""
+    version: tuple[int, ...] = ()
+    with contextlib.suppress(OSError):
+        there = os.stat(path)  # noqa: PTH116 - there can be thousands of files
+        version = there.st_dev, there.st_ino, there.st_mtime_ns, there.st_size
+        if known is not None and known[0] == version:
+            return known
+        found = _KIND.search(_read(path).decode("utf-8", "replace"))
+        return version, found[1] if found else ""
+    return (), ""
+
+
+def _read(path: str) -> bytes:
+    """Return what is in a file, as far as it is looked into. Nothing for a pipe, or anything else that is no file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            data = os.read(descriptor, MAX_BYTES) if is_file else b""
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return ""
-    found = _KIND.search(data.decode("utf-8", "replace"))
-    return found[1] if found else ""
+        return os.read(descriptor, MAX_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)

@@ -40,6 +40,7 @@ from plugin_gateway.core.resources.policy import AllocationPolicy
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.gateway.observation_queue import FilesBox
+    from plugin_gateway.adapters.gateway.spec_files import KnownKinds
     from plugin_gateway.adapters.serving.resource import ServedResource
 
 LOOK_INTERVAL = 5.0
@@ -98,6 +99,8 @@ class Specs:
         self._since: dict[DeviceId, float] = {}
         self._told: Mapping[str, Sequence[DeviceId]] = {}
         """The devices that were logged as being in no spec, by the reason."""
+        self._kinds: KnownKinds = {}
+        """What the files of other programs were found to be."""
         self._changed = asyncio.Event()
         self._stands_by = False
         """Whether the specs of now were made and not written, because another gateway serves the kubelet."""
@@ -203,7 +206,7 @@ class Specs:
             if backend.state.inventory is not None
         ]
         host = _host_of(sources, settings, gateway)
-        outcome = await asyncio.to_thread(_describe_and_write, settings, sources, host, writes=writes)
+        outcome = await asyncio.to_thread(_describe_and_write, settings, sources, host, self._kinds, writes=writes)
         if settings is not self.settings:
             return
         described = outcome.described
@@ -294,7 +297,7 @@ def _written_and_lacking(
 
 
 def _describe_and_write(
-    settings: SpecSettings, sources: Sequence[Source], host: HostDevices, *, writes: bool
+    settings: SpecSettings, sources: Sequence[Source], host: HostDevices, kinds: "KnownKinds", *, writes: bool
 ) -> _Outcome:
     """Make the specs, and write them if ``writes``. It is called in a thread, and reads the device nodes first."""
     # In this thread, because nothing before the first registration needs it.
@@ -304,7 +307,7 @@ def _describe_and_write(
     nodes = {path: numbers.get(path) for path in host.nodes}
     described = describe(sources, settings.policy, host._replace(nodes=nodes))
     problems = {spec.kind: write_spec(settings.folder, spec) if writes else "" for spec in described.specs}
-    return _Outcome(described, problems, foreign_files(problems, settings.folder))
+    return _Outcome(described, problems, foreign_files(problems, settings.folder, known=kinds))
 
 
 def _for_specs(settings: SpecSettings) -> SpecSettings:
