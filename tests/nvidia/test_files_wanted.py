@@ -1,12 +1,13 @@
 """When a backend looks for the files of its driver, and whom it tells."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
 from driver.driver import Driver
-from harness.driver_root import put_libraries
+from harness.driver_root import LIBRARIES, NAMES, put_libraries
 from plugin_gateway.core.cdi import DriverFiles, FilesWanted
 from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen
 from plugin_gateway.nvidia import watch as watch_module
@@ -74,6 +75,24 @@ def test_files_that_are_installed_later_are_found_then(driver: Driver, monkeypat
         found(asked, lambda files: "libcuda.so" in files.problem)
         put_libraries(driver.root, V)
         found(asked, lambda files: not files.problem)
+
+
+def test_files_that_go_or_are_replaced_in_the_same_session_are_noticed(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that, the CDI spec would name files that are not there, and no container would start."""
+    monkeypatch.setattr(watch_module, "FILES_RETRY", 0.05)
+    monkeypatch.setattr(watch_module, "FILES_LOOK", 0.05)
+    put_libraries(driver.root, V, names=NAMES[:2])
+    watcher, asked = asking(driver)
+    with watcher:
+        found(asked, lambda files: not files.problem)
+        put_libraries(driver.root, V)
+        found(asked, lambda files: f"/{NAMES[2]}.so" in str(files.common))
+        time.sleep(0.5)
+        assert len(asked.files) == 2, "what is still the same is not told again"
+        (driver.root / LIBRARIES / f"libcuda.so.{V}").unlink()
+        found(asked, lambda files: "libcuda.so" in files.problem)
 
 
 def test_files_can_be_wanted_while_the_driver_is_watched(driver: Driver) -> None:

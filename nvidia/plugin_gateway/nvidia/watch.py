@@ -22,7 +22,7 @@ from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 
 if TYPE_CHECKING:
-    from plugin_gateway.core.cdi import FilesWanted
+    from plugin_gateway.core.cdi import DriverFiles, FilesWanted
     from plugin_gateway.nvidia.history import Histories
 
 WAIT_ERROR_PAUSE = 1.0
@@ -36,6 +36,8 @@ LINKS_PAUSE = 0.1
 """Seconds after an inventory until the links are read, so that the first registration does not wait for that."""
 FILES_RETRY = 5.0
 """Seconds until the driver's files are looked for again, if they were not there. They can be installed later."""
+FILES_LOOK = 60.0
+"""The same, if they were there. They can be replaced or removed, or the rest of them installed, in the same session."""
 SLOW = 0.25
 """Seconds. If the calls of a rescan take longer than this, events are read between two of them."""
 
@@ -76,8 +78,10 @@ class Watch:
         self._files_wanted = files_wanted
         self._files_told: object = None
         """What was wanted of the driver's files and for which GPUs, when they were looked for last."""
+        self._files: tuple[DriverFiles, ...] = ()
+        """What was reported of them last, and what has been found since then, if it differs."""
         self._files_due = math.inf
-        """When to look for them again. Infinite if they were found."""
+        """When to look for them again."""
         self._histories: Histories | None = None
         """What the checks have seen over time. None before the second one."""
         self._inventory: Inventory | None = None
@@ -225,7 +229,7 @@ class Watch:
             self._report(LinksSeen(links))
 
     def _report_files(self, session: Session) -> None:
-        """Find the driver's files if they are wanted, and were not found for these GPUs of this driver.
+        """Find the driver's files if they are wanted, and look now and then whether they are still these.
 
         It comes after the inventory, so that a resource is registered meanwhile.
         """
@@ -235,9 +239,14 @@ class Watch:
         from plugin_gateway.nvidia.injection import files_of  # noqa: PLC0415 - only where asked for
 
         found = files_of(wanted, self._driver_root, str(self._sysfs), driver_seen(self._sysfs)[:2], inventory)
-        self._files_told = wanted, inventory.devices
-        self._files_due = now + FILES_RETRY if found.problem else math.inf
-        if not self._stopping.is_set():
+        is_known = self._files_told == (wanted, inventory.devices) and not self._files[0].problem
+        if is_known and found not in self._files:
+            self._files, self._files_due = (self._files[0], found), now + FILES_RETRY  # somebody may be at it just now
+            return
+        is_news = not is_known or found != self._files[0]
+        self._files, self._files_told = (found,), (wanted, inventory.devices)
+        self._files_due = now + (FILES_RETRY if found.problem else FILES_LOOK)
+        if is_news and not self._stopping.is_set():
             wanted.report(found)
 
     def _next_look(self, due: float) -> float:
