@@ -255,6 +255,7 @@ def test_a_resource_rule_that_is_not_one(text: str, said: str, read: Read, confi
         (b"version: \xff\n", "1:10: not YAML: invalid start byte"),
         (b"version: v1\n\0", "2:1: not YAML: special characters are not allowed"),
         ("[" * 5_000, " nested too deeply"),
+        (f"version: [{'1,' * 50_000}]", " more than the 50000 keys and values allowed"),
         ('version: "\\U00110000"\n', " not YAML: an escape stands for no character"),
         ('version: "\\Uffffffff"\n', " not YAML: an escape stands for no character"),
     ],

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1024 * 1024
 """The largest file that is read. A ConfigMap cannot be larger either."""
+MAX_NODES = 50_000
+"""Keys and values that are read of a file. Each takes half a kilobyte, and the gateway may have little memory."""
 MAX_WORD = 4096
 """Characters of a key or a value; the same limit as for a path on Linux."""
 _SHOWN = 80
@@ -89,16 +91,32 @@ def read_bytes(path: Path) -> tuple[bytes, FileVersion]:
     return data, version
 
 
+class _TooManyError(Exception):
+    """The text has too many keys and values. They are counted, so that the rest is not read."""
+
+
+class _Loader(yaml.SafeLoader):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_NODES
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooManyError
+        return super().compose_node(parent, index)
+
+
 def compose(path: Path, data: bytes) -> yaml.Node:
     """Parse the bytes into nodes, and return the root node. A text that says nothing is a mapping without keys.
 
     ``path`` is what complaints call it.
 
     Raises:
-        InvalidValueError: the bytes are not YAML.
+        InvalidValueError: the bytes are not YAML, or have too many keys and values.
     """
     try:
-        root = yaml.compose(data, Loader=yaml.SafeLoader)
+        root = yaml.compose(data, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark, problem = explain(data, error)
         raise InvalidValueError(f"{Place(file=path, mark=mark) if mark else path}: not YAML: {problem}") from error
@@ -107,6 +125,8 @@ def compose(path: Path, data: bytes) -> yaml.Node:
         raise InvalidValueError(f"{path}:{len(before)}:{len(before[-1]) + 1}: not YAML: {error.reason}") from error
     except RecursionError as error:
         raise InvalidValueError(f"{path}: nested too deeply") from error
+    except _TooManyError as error:
+        raise InvalidValueError(f"{path}: more than the {MAX_NODES} keys and values allowed") from error
     except (ValueError, OverflowError) as error:
         raise InvalidValueError(f"{path}: not YAML: an escape stands for no character") from error
     if root is None or root.tag == NULL:
