@@ -13,7 +13,7 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses 2 --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment --ignore=tests/image --ignore=tests/cluster $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest --numprocesses 4 --ignore=tests/kubelets --ignore=tests/browser --ignore=tests/deployment --ignore=tests/image --ignore=tests/cluster $(PYTEST_ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	@echo "left out: what needs Go (make test-kubelets, make test-deployment) or a browser (make test-browser), runc (make test-image) or a whole Kubernetes (make e2e)"
