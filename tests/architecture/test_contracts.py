@@ -15,6 +15,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NO_VENDORS = {"adapters", "api", "core"}
 PURE = {
     "collections",
+    "contextlib",
     "dataclasses",
     "enum",
     "fnmatch",

@@ -70,8 +70,10 @@ class ApiNode:
         return {"kind": "PartialObjectMetadata", "metadata": metadata}
 
     def events(self, query: str) -> Iterator[bytes]:
-        """Yield the lines of a watch, and nothing now and then, until it ends."""
-        known, ends = int(parse_qs(query)["resourceVersion"][0]), self._ends
+        """Return the lines of a watch that begins now, and nothing now and then, until it ends."""
+        return self._events(int(parse_qs(query)["resourceVersion"][0]), self._ends)
+
+    def _events(self, known: int, ends: int) -> Iterator[bytes]:
         while True:
             with self._changed:
                 if self._version == known and self._ends == ends and not self._closed:

@@ -104,13 +104,14 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
                 self.end_headers()
                 self.wfile.write(server.words)
                 return
-            server.node.asked.append((self.path, self.headers["Accept"]))
+            lines = server.node.events(query) if query else iter([server.node.answer()])
+            server.node.asked.append((self.path, self.headers["Accept"]))  # from now on a test can end this watch
             self.protocol_version = "HTTP/1.1"
             self.close_connection = True
             self.send_response(status)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for line in server.node.events(query) if query else iter([server.node.answer()]):
+            for line in lines:
                 data = line or b"\n"  # a blank line, so that it is noticed when the client has left
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
                 self.wfile.flush()
