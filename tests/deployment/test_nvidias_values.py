@@ -131,6 +131,7 @@ TELLING: Mapping[str, object] = {
     "image.repository": "registry.example/plugin-gateway",
     "image.tag": "1",
     "configManager.resources": {"limits": {"cpu": 1}},
+    "cdi.featureFlags": "something-else",
 }
 """Values that ask for something, where that is no switch."""
 

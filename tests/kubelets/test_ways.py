@@ -67,8 +67,6 @@ class Setup:
         configure(self._folder, strategies, more)
         self.process.send(signal.SIGHUP)
         await self.process.wait_for_event("configuration changed", events.count("configuration changed") + 1)
-        if "cdi" in strategies:
-            await self.process.wait_for_event("CDI spec written", events.count("CDI spec written") + 1)
         await settled(self.kubelet, GPUS, LIMIT)
 
     async def container(self) -> Container:
