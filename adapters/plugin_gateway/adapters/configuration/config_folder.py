@@ -13,6 +13,7 @@ from typing import NamedTuple
 from plugin_gateway.adapters.configuration.file_version import FileVersion, find_version
 from plugin_gateway.adapters.configuration.folder_options import EMPTY, NAMED, SINGLE
 from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.support.unix_files import open_at_once
 from plugin_gateway.core.errors import CannotCheckError, InvalidValueError
 
 DEFAULT_NAME = "default"
@@ -59,11 +60,6 @@ def kept_label(options: Options) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, str) else None
-
-
-def open_at_once(path: str, flags: int) -> int:
-    """Open a file of the state directory. A pipe in its place is not waited for: nothing is read of it."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def choose_file(folder: Path, options: Options, label: str | None) -> Chosen:

@@ -318,7 +318,7 @@ class Gateway:
             return wanted
         by_nodes = {name for name, each in self._served.items() if each.fallback is not None}
         unneeded = {device.id for name in by_nodes & wanted.keys() for device in wanted[name].devices}
-        self.undescribed = self.specs.waits({backend.name: backend.state for backend in self.backends}, unneeded)
+        self.undescribed = self.specs.waits([backend.state for backend in self.backends], unneeded)
         return {name: each.withholding(self.undescribed.keys()) for name, each in wanted.items()}
 
     def _note_withheld(self) -> None:

@@ -122,17 +122,15 @@ class Specs:
             self.is_ready.clear()
         self._changed.set()
 
-    def waits(
-        self, states: Mapping[str, State], unneeded: Collection[DeviceId] = frozenset()
-    ) -> Mapping[DeviceId, Wait]:
+    def waits(self, states: Iterable[State], unneeded: Collection[DeviceId] = frozenset()) -> Mapping[DeviceId, Wait]:
         """Return the devices that are not given out because they are in no spec.
 
-        ``states`` are those of the backends, by their names. ``unneeded`` are devices that need no spec, because their
+        ``states`` are those of the backends. ``unneeded`` are devices that need no spec, because their
         kubelet does not pass on their names.
         """
         found: dict[DeviceId, Wait] = {}
         now, is_ready, shown = time.time(), not self._is_due, dict[DeviceId, _Written]()
-        for state in states.values():
+        for state in states:
             for device in state.devices:
                 shown[device.id] = _Written(device.nodes, _driver_of(state))
                 lack = self._lack_of(device, state) if device.id not in unneeded else None
@@ -224,7 +222,7 @@ class Specs:
             self._lacking = lacking
             gateway.publish()
         if gateway.specs is not self:
-            self.waits({backend.name: backend.state for backend in gateway.backends})
+            self.waits([backend.state for backend in gateway.backends])
 
     def _log_written(self, settings: SpecSettings, specs: Sequence[CdiSpec]) -> None:
         """Log the specs that are written now, and are others than before."""

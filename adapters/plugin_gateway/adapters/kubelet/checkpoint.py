@@ -12,11 +12,11 @@ The file has had five layouts:
 import binascii
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from plugin_gateway.adapters.support.unix_files import open_at_once
 from plugin_gateway.core.errors import GatewayError
 
 NAME = "kubelet_internal_checkpoint"
@@ -65,7 +65,7 @@ def read_checkpoint(directory: Path) -> Checkpoint | None:
     """
     path = directory / NAME
     try:
-        with open(path, "rb", opener=_open_now) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             data = file.read(MAX_BYTES)
     except FileNotFoundError:
         return None
@@ -87,11 +87,6 @@ def _explain(data: bytes, error: Exception) -> str:
         error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
     )
     return "it is cut: its JSON has no end" if is_cut else f"it is not JSON: {error}"
-
-
-def _open_now(path: str, flags: int) -> int:
-    """Open the file without blocking. Otherwise a named pipe in its place would block until somebody writes."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _decode(value: Any) -> Checkpoint:

@@ -21,7 +21,6 @@ from plugin_gateway.adapters.configuration.config_folder import (
     choose_file,
     find_folder_version,
     kept_label,
-    open_at_once,
 )
 from plugin_gateway.adapters.configuration.file_version import find_version
 from plugin_gateway.adapters.configuration.option import GivenFlag
@@ -31,6 +30,7 @@ from plugin_gateway.adapters.configuration.settings import Settings, make_settin
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.adapters.support.tasks import to_its_end
+from plugin_gateway.adapters.support.unix_files import open_at_once
 from plugin_gateway.core.errors import CannotCheckError, InvalidValueError
 
 if TYPE_CHECKING:
