@@ -82,6 +82,17 @@ class Player:
         await self.process.wait_for_event("configuration changed", before + 1)
         return None
 
+    async def follows(self, case: Seen, seen: Seen) -> None:
+        """Play the steps of a case. The first lists and each answer have to be those that were seen."""
+        expected = json.loads(self.plain(json.dumps(seen)))
+        assert await self.first_lists(list(expected["resources"])) == expected["resources"]
+        for step, answer in zip(case["steps"], expected["steps"], strict=True):
+            played = await self.play(step)
+            if step[0] == "config":
+                await self.is_listed(answer)
+            else:
+                assert comparable(played) == comparable(answer), step
+
     def _allocate(self, name: str, containers: Sequence[tuple[str, ...]]) -> Any:
         if name not in self._kubelet.resources:
             return {"error": "the resource is not there"}
@@ -173,3 +184,12 @@ async def refused(case: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
     for name, _, value in (flag.partition("=") for flag in case.get("flags", ())):
         places += [name, f"unknown flag {name}", f"configuration file {value}:"]
     assert all(line.startswith(tuple(f"plugin-gateway: {place}" for place in places)) for line in lines)
+
+
+async def plays_as_seen(case: Seen, seen: Seen, kubelet_dir: Path, tmp_path: Path) -> None:
+    """Play a case, which has to end, or to be answered, as ``seen`` has it."""
+    if seen["outcome"] == "refuses":
+        await refused(case, kubelet_dir, tmp_path)
+        return
+    async with playing(case, kubelet_dir, tmp_path) as player:
+        await player.follows(case, seen)

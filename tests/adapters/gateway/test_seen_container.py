@@ -5,7 +5,6 @@ answers are the same, but for the differences that are listed with their reason.
 """
 
 import contextlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from driver.driver import Driver
 from harness.driven import DrivenNode
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 
-from .seen_cases import Difference, Player, Seen, cases, comparable, playing, refused
+from .seen_cases import Difference, Seen, cases, playing, plays_as_seen
 from .test_mig_cases import GPU, numa_nodes
 
 CASES = cases("container.json")
@@ -66,17 +65,7 @@ async def test_the_answers_are_those_that_were_seen_or_a_listed_difference(
     case: Seen, kubelet_dir: Path, tmp_path: Path
 ) -> None:
     seen = DIFFERENCES[case["name"]].seen if case["name"] in DIFFERENCES else case["seen"]
-    if seen["outcome"] == "refuses":
-        await refused(case, kubelet_dir, tmp_path)
-        return
-    async with playing(case, kubelet_dir, tmp_path) as player:
-        await follows(player, case, json.loads(player.plain(json.dumps(seen))))
-
-
-async def follows(player: Player, case: Seen, expected: Seen) -> None:
-    assert await player.first_lists(list(expected["resources"])) == expected["resources"]
-    for step, answer in zip(case["steps"], expected["steps"], strict=True):
-        assert comparable(await player.play(step)) == comparable(answer), step
+    await plays_as_seen(case, seen, kubelet_dir, tmp_path)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "numa" in case], ids=lambda case: case["name"])

@@ -5,13 +5,12 @@ seen/time-slicing.json has the cases: what went in, and what came out. ``<gpu1>`
 are the same, but for the differences that are listed here with their reason.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .seen_cases import Difference, Seen, cases, comparable, playing, refused
+from .seen_cases import Difference, Seen, cases, plays_as_seen
 
 CASES = cases("time-slicing.json")
 
@@ -64,18 +63,7 @@ async def test_the_answers_are_those_that_were_seen_or_a_listed_difference(
     case: Seen, kubelet_dir: Path, tmp_path: Path
 ) -> None:
     seen = DIFFERENCES[case["name"]].seen if case["name"] in DIFFERENCES else case["seen"]
-    if seen["outcome"] == "refuses":
-        await refused(case, kubelet_dir, tmp_path)
-        return
-    async with playing(case, kubelet_dir, tmp_path) as player:
-        expected = json.loads(player.plain(json.dumps(seen)))
-        assert await player.first_lists(list(expected["resources"])) == expected["resources"]
-        for step, answer in zip(case["steps"], expected["steps"], strict=True):
-            if step[0] == "config":
-                await player.play(step)
-                await player.is_listed(answer)
-            else:
-                assert comparable(await player.play(step)) == comparable(answer), step
+    await plays_as_seen(case, seen, kubelet_dir, tmp_path)
 
 
 def test_every_difference_is_about_a_case_and_a_real_one() -> None:

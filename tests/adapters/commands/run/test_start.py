@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,18 +62,37 @@ RUN = (
 """Tells at its end what it imported and looked into."""
 
 
-async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
+class Told:
+    """What a gateway has told at its end."""
+
+    output = ""
+    errors = ""
+
+
+@asynccontextmanager
+async def telling(code: str, kubelet_dir: Path, driver: Driver, state_dir: Path, *flags: str) -> AsyncIterator[Told]:
+    """Run a gateway by this code until the kubelet knows its devices and the block has ended, and have it end well."""
+    told = Told()
     async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", RUN, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root),
-            env={**driver.environment, "STATE_DIR": str(state_dir)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            sys.executable, "-c", code, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root", str(driver.root),
+            *flags, env={**driver.environment, "STATE_DIR": str(state_dir)},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-        child.terminate()
-        output, _ = await asyncio.wait_for(child.communicate(), 10)
+        try:
+            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
+            yield told
+        finally:
+            child.terminate()
+            output, errors = await asyncio.wait_for(child.communicate(), 10)
+            told.output, told.errors = output.decode(), errors.decode()
         assert child.returncode == 0
-    imported = set(output.decode().split())
+
+
+async def test_run_imports_nothing_that_it_does_not_use(kubelet_dir: Path, driver: Driver, state_dir: Path) -> None:
+    async with telling(RUN, kubelet_dir, driver, state_dir) as told:
+        pass
+    imported = set(told.output.split())
     assert {"pynvml", "grpc", "plugin_gateway.api.v1beta1.api_pb2"} <= imported
     about_mig = {name for name in imported if name.startswith("plugin_gateway.nvidia.mig")}
     assert about_mig == {"plugin_gateway.nvidia.mig_reader"}, "no GPU is in MIG mode"
@@ -107,22 +128,12 @@ async def test_what_is_imported_after_the_start_is_imported_beside_the_event_loo
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ON_THE_LOOP, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
-            str(driver.root), f"--listen={port}", "--kubernetes-events", "--node-name=n",
-            env={**driver.environment, "STATE_DIR": str(state_dir)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-            await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
-            await asyncio.sleep(1)
-        finally:
-            child.terminate()
-            output, _ = await asyncio.wait_for(child.communicate(), 10)
-        assert child.returncode == 0
-    assert [name for name in output.decode().split() if name.startswith(LATER)] == []
+    async with telling(
+        ON_THE_LOOP, kubelet_dir, driver, state_dir, f"--listen={port}", "--kubernetes-events", "--node-name=n"
+    ) as told:
+        await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
+        await asyncio.sleep(1)
+    assert [name for name in told.output.split() if name.startswith(LATER)] == []
 
 
 IN_THE_DRIVERS_THREAD = (
@@ -142,20 +153,9 @@ async def test_what_the_drivers_thread_needs_is_imported_while_the_driver_initia
     kubelet_dir: Path, driver: Driver, state_dir: Path
 ) -> None:
     driver.init_delay(1000)
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", IN_THE_DRIVERS_THREAD, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
-            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-        finally:
-            child.terminate()
-            output, _ = await asyncio.wait_for(child.communicate(), 10)
-    assert set(output.decode().split()) <= {"plugin_gateway.nvidia.links"}, (
-        "which is for some time after the first list"
-    )
+    async with telling(IN_THE_DRIVERS_THREAD, kubelet_dir, driver, state_dir) as told:
+        pass
+    assert set(told.output.split()) <= {"plugin_gateway.nvidia.links"}, "which is for some time after the first list"
 
 
 WHILE_SENDING = (
@@ -180,19 +180,10 @@ WHILE_SENDING = (
 async def test_messages_are_imported_while_register_is_sent_and_only_those_of_its_dialect(
     kubelet_dir: Path, driver: Driver, state_dir: Path
 ) -> None:
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WHILE_SENDING, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
-            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-        finally:
-            child.terminate()
-            output, _ = await asyncio.wait_for(child.communicate(), 10)
-    assert output.decode().split()[:3] == ["register", "plugin_gateway.api.v1beta1.api_pb2", "google.protobuf"]
-    assert "plugin_gateway.api.v1alpha.api_pb2" not in output.decode()
+    async with telling(WHILE_SENDING, kubelet_dir, driver, state_dir) as told:
+        pass
+    assert told.output.split()[:3] == ["register", "plugin_gateway.api.v1beta1.api_pb2", "google.protobuf"]
+    assert "plugin_gateway.api.v1alpha.api_pb2" not in told.output
 
 
 def test_a_module_for_later_is_imported_by_its_first_use_and_once_for_all_threads() -> None:
@@ -234,20 +225,10 @@ SLOWLY = (
 async def test_on_a_busy_machine_register_does_not_wait_for_what_is_imported_after_it(
     kubelet_dir: Path, driver: Driver, state_dir: Path
 ) -> None:
-    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SLOWLY, "run", "--kubelet-dir", str(kubelet_dir), "--driver-root",
-            str(driver.root), env={**driver.environment, "STATE_DIR": str(state_dir)},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        try:
-            await kubelet.wait_for(lambda: kubelet.allocatable(RESOURCE) == 8, timeout=10, what="8 devices")
-            await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
-        finally:
-            child.terminate()
-            output, errors = await asyncio.wait_for(child.communicate(), 10)
-    assert output.decode().split()[0] == "False"
-    assert b"registered" in errors
+    async with telling(SLOWLY, kubelet_dir, driver, state_dir) as told:
+        await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
+    assert told.output.split()[0] == "False"
+    assert "registered" in told.errors
 
 
 async def test_what_comes_after_the_start_does_not_wait_for_a_kubelet_that_is_not_there(
