@@ -9,7 +9,15 @@ import grimp
 from generated import put
 
 PAGE = Path(__file__).with_name("architecture.md")
-PARTS = ("plugin_gateway.api", "plugin_gateway.core", "plugin_gateway.nvidia", "plugin_gateway.adapters")
+PARTS = (
+    "plugin_gateway.api",
+    "plugin_gateway.core",
+    "plugin_gateway.linux",
+    "plugin_gateway.nvidia",
+    "plugin_gateway.rdma",
+    "plugin_gateway.solarflare",
+    "plugin_gateway.adapters",
+)
 ADAPTERS = "plugin_gateway.adapters"
 """The package whose sub-packages are shown one by one."""
 

@@ -10,7 +10,7 @@ import packages
 ROOT = Path(__file__).parents[2]
 MAX_PACKAGES, MAX_LAYERS, MAX_IMPORTS = 25, 10, 65
 MAX_LINES, MAX_TEST_LINES = 400, 450
-SOURCES = ("api", "core", "nvidia", "adapters")
+SOURCES = ("api", "core", "linux", "nvidia", "rdma", "solarflare", "adapters")
 
 
 def test_there_are_few_packages_in_few_layers_and_no_circle() -> None:

@@ -43,7 +43,7 @@ def main() -> int:
     unknown = [name for name in options.scenarios if name not in SCENARIOS]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    for room in ("api", "adapters", "core", "nvidia"):
+    for room in ("api", "adapters", "core", "linux", "nvidia", "rdma", "solarflare"):
         compileall.compile_dir(ROOT / room, quiet=1)
     print(f"{os.cpu_count()} processors, Python {sys.version.split()[0]}, {options.rounds} rounds", flush=True)
     figures: list[Figure] = []

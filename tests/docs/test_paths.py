@@ -15,7 +15,16 @@ PAGES = sorted(
     )
 )
 FOLDERS = tuple(
-    ROOT / folder for folder in ("", "adapters/plugin_gateway/adapters", "core/plugin_gateway", "nvidia/plugin_gateway")
+    ROOT / folder
+    for folder in (
+        "",
+        "adapters/plugin_gateway/adapters",
+        "core/plugin_gateway",
+        "linux/plugin_gateway",
+        "nvidia/plugin_gateway",
+        "rdma/plugin_gateway",
+        "solarflare/plugin_gateway",
+    )
 )
 """The folders that the pages leave out of a path. Paths below the page's own folder are allowed too."""
 _PATH = re.compile(r"`([\w.-]+/[\w./-]+\.(?:py|md|yaml|toml|json))`")

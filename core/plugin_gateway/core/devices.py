@@ -98,6 +98,13 @@ class PhysicalDevice:
     """The generation of the product, in a word of the backend. Empty if it is not known."""
     backend: str = ""
     """The name of the backend that sees the device. Empty if the node has only one backend."""
+    pci_path: tuple[str, ...] = ()
+    """The host bridge, then the bridges above the device, as sysfs names them. Empty if it is not known.
+
+    For example ``("pci0000:3a", "0000:3a:00.0")``. Two devices with the same path are on one switch or root port.
+    """
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What else selectors can ask of the device, by a word of the backend, such as ``{"driver": ("x_core",)}``."""
 
     def __post_init__(self) -> None:
         """Reject an invalid id and negative numbers. A missing number has to be None."""
@@ -126,6 +133,17 @@ class Device:
     nodes: tuple[str, ...]
     """The device nodes that a container needs for it, as absolute paths. A part has that of its physical device too."""
     memory_bytes: int
+    node_folder: str = ""
+    """The folder of the host whose entries are the names of its device nodes at each moment, such as ``uverbs2``.
+
+    The nodes lie beside each other, so only the names can change. Empty if the nodes stay the same.
+    """
+    requested_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Device nodes that a container gets only where an administrator asks for them, by a word of the backend."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """How a variable of a container can name the device, by a word of the backend. Its id needs no word."""
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What a program in the container can be told of the device: sections with keys and values."""
 
     def __post_init__(self) -> None:
         """Reject an invalid id, relative paths, negative numbers, and a place in another physical device."""
@@ -174,6 +192,13 @@ class Offered(NamedTuple):
     device: Device
     replica: int | None = None
     """The number of the replica, from 0. None if only one container at a time gets the device."""
+    pool: tuple[Device, ...] = ()
+    """The devices that a container gets with this id, if it gets all of the resource. ``device`` is the first one."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that a container gets with this id."""
+        return self.pool or (self.device,)
 
 
 class RejectedDevice(NamedTuple):
@@ -261,6 +286,11 @@ class Recipe:
     visibility variable then has the name of this folder. Empty if that runtime does not look for mounts."""
     extras: Mapping[str, Extra] = field(default_factory=dict)
     """What a container can get besides one of the devices, by a word of the backend."""
+    is_complete: bool = False
+    """Whether a device without one of its nodes is of no use: an allocation is refused then.
+
+    The nodes are those of the host's own /dev, and every container gets them, whatever the policy says of others.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,6 +391,23 @@ class Links:
 
 NO_LINKS = Links()
 """Where nothing is known."""
+
+
+class PortOfDevice(NamedTuple):
+    """A port through which a physical device is connected to a network."""
+
+    device: PhysicalId
+    number: int
+    """From 1."""
+    layer: str
+    """What it connects to, in a word of the backend."""
+    is_up: bool
+    words: str
+    """Its state in words of the driver, for people."""
+    rate_gbps: float | None
+    """None if it is not known, as without a link."""
+    changes: int
+    """How often it lost its connection or got one, as far as it was seen."""
 
 
 class Difference(NamedTuple):

@@ -81,3 +81,11 @@ class MissingExtraError(AllocationError):
     def __init__(self, ids: Sequence[str], nodes: Sequence[str]) -> None:
         self.problem = f"{' and '.join(nodes)} is not there, which every container needs; not given out"
         super().__init__(ids)
+
+
+class MissingNodeError(AllocationError):
+    """A device needs nodes, or a container needs files, that the host does not have at the moment."""
+
+    def __init__(self, ids: Sequence[str], missing: Sequence[str]) -> None:
+        self.problem = f"{' and '.join(missing)} is not there; not given out"
+        super().__init__(ids)

@@ -80,6 +80,10 @@ class HostNodes(Protocol):
         """
         ...
 
+    def names_in(self, folder: str) -> Sequence[str] | None:
+        """Return the names in a folder of the host now, in order. None if it is not there or cannot be read."""
+        ...
+
     def is_visible(self) -> bool:
         """Whether this process sees the folder of the device nodes. If not, a node that it does not see can exist."""
         ...

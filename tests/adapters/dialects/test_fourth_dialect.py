@@ -32,7 +32,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program with a fourth dialect. The path is that of its package."""
     root = tmp_path_factory.mktemp("copy")
     package = root / "plugin_gateway"
-    for part in ("api", "adapters", "core", "nvidia"):
+    for part in ("api", "adapters", "core", "linux", "nvidia", "rdma", "solarflare"):
         shutil.copytree(
             ROOT / part / "plugin_gateway", package, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -21,10 +21,14 @@ _ROOT, _POINT = 3, 4
 
 
 class DeviceNodes:
-    """The device nodes below a root folder, as this process sees it. ``mounts`` has the mounts of this process."""
+    """The device nodes below a root folder, as this process sees it. ``mounts`` has the mounts of this process.
 
-    def __init__(self, root: str = "/", *, mounts: str = "/proc/self/mountinfo") -> None:
+    ``host_root`` is where it sees the host's root, of which `names_in` is about.
+    """
+
+    def __init__(self, root: str = "/", *, host_root: str = "/", mounts: str = "/proc/self/mountinfo") -> None:
         self._root = root.rstrip("/")
+        self._host_root = host_root.rstrip("/")
         self._mounts = mounts
         self._is_own: bool | None = None
         """Whether /dev is one of this container's own. None if it was not asked yet."""
@@ -49,6 +53,13 @@ class DeviceNodes:
         for pattern in patterns:
             found |= dict.fromkeys(matching(pattern, self._folder(pattern[: pattern.rindex("/")]).listed()))
         return list(found)
+
+    def names_in(self, folder: str) -> Sequence[str] | None:
+        """Return the names in a folder now, in order. None if it is not there or cannot be read."""
+        try:
+            return sorted(os.listdir(f"{self._host_root}{folder}"))  # noqa: PTH208 - pathlib is slow to import
+        except OSError:
+            return None
 
     def generation(self) -> int:
         """Return a number that changes whenever one of the folders that were asked for has another content."""

@@ -29,6 +29,7 @@ from plugin_gateway.core.health.observations import (
     KernelLogRead,
     LinksSeen,
     Observation,
+    PortsSeen,
     RequirementSeen,
 )
 from plugin_gateway.core.health.policy import (
@@ -44,7 +45,7 @@ from plugin_gateway.core.health.repetition import Progress, count
 from plugin_gateway.core.health.state import MAX_SILENCE, DaemonState, RequirementState, State
 
 
-def apply(  # noqa: C901, PLR0911 - one for each kind
+def apply(  # noqa: C901, PLR0911, PLR0912 - one for each kind
     state: State, observation: Observation, now: Moment, policy: HealthPolicy
 ) -> tuple[State, Changes]:
     """Return the state with the observation applied, and what changed. The rules for all observations come later."""
@@ -53,6 +54,8 @@ def apply(  # noqa: C901, PLR0911 - one for each kind
             return _see(state, inventory)
         case LinksSeen(links):
             return replace(state, links=links), Changes()
+        case PortsSeen(ports):
+            return replace(state, ports=ports), Changes()
         case EvidenceReported():
             return _report(state, observation, now, policy)
         case EvidenceRefined():

@@ -7,7 +7,7 @@ repeats the earlier one. An observation whose topic is None is always kept, in i
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import FaultId, Inventory, Links
+from plugin_gateway.core.devices import FaultId, Inventory, Links, PortOfDevice
 from plugin_gateway.core.health.faults import Checkup, Source
 from plugin_gateway.core.health.policy import Action, EvidenceKind
 
@@ -32,6 +32,17 @@ class LinksSeen(NamedTuple):
     def topic(self) -> Hashable | None:
         """The same for all of them: only the latest one matters."""
         return "links"
+
+
+class PortsSeen(NamedTuple):
+    """The state of all ports of the devices that have some. It comes after their inventory, and if it has changed."""
+
+    ports: tuple[PortOfDevice, ...]
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The same for all of them: only the latest one matters."""
+        return "ports"
 
 
 class EvidenceReported(NamedTuple):
@@ -195,6 +206,7 @@ class RequirementSeen(NamedTuple):
 Observation = (
     InventorySeen
     | LinksSeen
+    | PortsSeen
     | EvidenceReported
     | EvidenceRefined
     | DevicesChecked

@@ -181,6 +181,9 @@ class HealthPolicy:
     flap_count: int = 3
     """A device that becomes unhealthy this many times within ``flap_window`` needs a reset."""
     flap_window: float = 3600.0
+    longest_quiet_time: float | None = None
+    """If given, a device that flaps needs no reset. Its quiet time doubles with each fault in the flap window, up to
+    this."""
 
     def __post_init__(self) -> None:
         """Reject negative and infinite numbers. Only the quiet time may be 0.

@@ -4,7 +4,16 @@ from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import NO_LINKS, Device, FaultId, Inventory, Links, PhysicalDevice, Recipe
+from plugin_gateway.core.devices import (
+    NO_LINKS,
+    Device,
+    FaultId,
+    Inventory,
+    Links,
+    PhysicalDevice,
+    PortOfDevice,
+    Recipe,
+)
 from plugin_gateway.core.health.faults import Fault, Stage
 from plugin_gateway.core.health.observations import DriverSeen, KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -47,6 +56,8 @@ class State:
     """The latest inventory. None until the driver was read for the first time."""
     links: Links = NO_LINKS
     """How the physical devices are connected, as far as the driver has said it. It can name others than there are."""
+    ports: tuple[PortOfDevice, ...] = ()
+    """The ports to networks, as they were seen last."""
     faults: Mapping[FaultId, Fault] = field(default_factory=dict)
     """The fault of each physical device, or part of one, that is not healthy. A device is out if either has one.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
+from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, named
 
@@ -48,6 +49,7 @@ class Advertisement:
     """Whether a container may get only one of the devices that are shared."""
     through: Mapping[DeviceId, "Shared"] = field(default_factory=dict)
     """The devices that containers share through a daemon."""
+    options: ContainerOptions = NO_OPTIONS
     by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
     """What is offered, by its id."""
     only_recipe: Recipe | None = field(init=False, repr=False, compare=False)

@@ -51,7 +51,10 @@ def missed(selector: Selector, device: Device) -> Missed | None:
     name = selector.unfulfilled(device)
     if name is None:
         return None
-    condition = CONDITIONS[name]
+    condition = CONDITIONS.get(name)
+    if condition is None:
+        has = device.physical.attributes.get(name, ())
+        return Missed(name, tuple(selector.attributes[name]), ", ".join(has))
     found = [words_of(each) for each in condition.has(device)]
     return Missed(condition.words, tuple(map(words_of, getattr(selector, name))), found[0] if found else "")
 

@@ -5,13 +5,14 @@ other rules do not take a device, and which rules may be a mistake.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from plugin_gateway.core.devices import Device, DevicePlace, FaultId, Kind, place_words
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
 
@@ -30,7 +31,11 @@ class Condition(NamedTuple):
         """Whether a device has one of what is allowed."""
         if not self.is_pattern:
             return any(each in allowed for each in self.has(device))
-        return any(fnmatchcase(str(each), str(pattern)) for each in self.has(device) for pattern in allowed)
+        return _matches(self.has(device), allowed)
+
+
+def _matches(values: Iterable[str | DevicePlace], patterns: Collection[str | DevicePlace]) -> bool:
+    return any(fnmatchcase(str(each), str(pattern)) for each in values for pattern in patterns)
 
 
 CONDITIONS: Mapping[str, Condition] = {
@@ -66,19 +71,28 @@ class Selector:
     kinds: tuple[Kind, ...] = ()
     backends: tuple[str, ...] = ()
     """Names of backends. With only one backend on the node, none of its devices has a name to match."""
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Shell patterns for `PhysicalDevice.attributes`, by the word of each. Case matters."""
 
     def __post_init__(self) -> None:
         """Reject an empty text, because it matches nothing."""
-        for name in CONDITIONS:
-            if "" in getattr(self, name):
+        listed = {name: getattr(self, name) for name in CONDITIONS} | dict(self.attributes)
+        for name, allowed in listed.items():
+            if "" in allowed:
                 raise InvalidValueError(f"selector: '' in {name} matches no device; '*' is the pattern for every one")
 
     def unfulfilled(self, device: Device) -> str | None:
-        """Return the first condition that a device does not fulfil, which is a field. None if the selector matches."""
+        """Return the first condition that a device does not fulfil. None if the selector matches.
+
+        It is the name of a field, or the word of an attribute.
+        """
         for name, condition in CONDITIONS.items():
             allowed = getattr(self, name)
             if allowed and not condition.is_fulfilled(device, allowed):
                 return name
+        for word, patterns in self.attributes.items():
+            if patterns and not _matches(device.physical.attributes.get(word, ()), patterns):
+                return word
         return None
 
     def __str__(self) -> str:
@@ -87,6 +101,7 @@ class Selector:
             for name, condition in CONDITIONS.items()
             if (allowed := getattr(self, name))
         ]
+        told += [f"{word} {' or '.join(patterns)}" for word, patterns in self.attributes.items() if patterns]
         return " and ".join(told) or EVERY_PRODUCT
 
 
@@ -110,6 +125,9 @@ class ResourceRule:
     has_profile: bool = False
     """Whether the profile of a part is a part of the name: ``NAME-PROFILE``. What no name may have becomes a dot."""
     sharing: Sharing = ALONE
+    options: ContainerOptions = NO_OPTIONS
+    is_always_there: bool = False
+    """Whether the resource is offered with no device where the rule takes none."""
     at_most: int | None = None
     """How many devices the rule takes, in the order of their place. None: all that match."""
     origin: str = field(default="", compare=False)

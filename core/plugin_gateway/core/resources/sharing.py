@@ -25,6 +25,8 @@ class Sharing:
     """Whether a container may get only one of the replicas."""
     through: str = ""
     """The daemon through which containers share the device, in a word of the backend. Empty if there is none."""
+    is_pool: bool = False
+    """Whether each of the ids stands for all devices of the resource, and ``replicas`` is the number of ids."""
 
     def __post_init__(self) -> None:
         """Reject a number of replicas that is out of range."""

@@ -1,0 +1,1 @@
+"""The backend for RDMA devices: HCAs and their virtual functions."""

@@ -1,0 +1,1 @@
+"""The backend for Onload on Solarflare network cards."""
