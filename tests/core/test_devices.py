@@ -12,7 +12,6 @@ from plugin_gateway.core.devices import (
     MAX_ID_LENGTH,
     Device,
     DeviceId,
-    Difference,
     Inventory,
     Kind,
     Links,
@@ -21,13 +20,13 @@ from plugin_gateway.core.devices import (
     PhysicalId,
     Recipe,
     device_of,
-    diff,
-    id_order,
     is_replica,
     offered_id,
     parse_device_id,
 )
 from plugin_gateway.core.errors import InvalidValueError
+from plugin_gateway.core.health.difference import Difference, diff
+from plugin_gateway.core.resources.id_words import id_order
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,6 @@ MAX_ID_LENGTH = 63
 """Characters. The device plugin API asks for ids of at most 63 characters, but no kubelet checks the length."""
 REPLICA_MARK = "::"
 """Stands between the id of a device and the number of a replica. Other device plugins write replicas in this form."""
-_MAX_DIGITS = 9
-"""Of the number of a replica. What another device plugin writes can have more, and is no number then."""
 MAX_NAMES = 32
 """Devices that one line names."""
 
@@ -69,13 +67,6 @@ def is_replica(offered: str) -> bool:
     return REPLICA_MARK in offered
 
 
-def id_order(offered: str) -> tuple[str, int, str]:
-    """Return the key by which ids are ordered for people: replica 10 of a device comes after its replica 9."""
-    device, _, replica = offered.partition(REPLICA_MARK)
-    is_number = replica.isascii() and replica.isdigit() and len(replica) <= _MAX_DIGITS
-    return device, int(replica) if is_number else -1, replica
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhysicalDevice:
     """A device of the machine, as its driver describes it."""
@@ -99,11 +90,9 @@ class PhysicalDevice:
     backend: str = ""
     """The name of the backend that sees the device. Empty if the node has only one backend."""
     pci_path: tuple[str, ...] = ()
-    """The host bridge, then the bridges above the device, as sysfs names them. Empty if it is not known.
-
-    For example ``("pci0000:3a", "0000:3a:00.0")``. Two devices with the same path are on one switch or root port.
-    """
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The host bridge, then the bridges above the device, such as ``("pci0000:3a", "0000:3a:00.0")``. Two devices with
+    the same path are on one switch or root port. Empty if it is not known."""
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """What else selectors can ask of the device, by a word of the backend, such as ``{"driver": ("x_core",)}``."""
 
     def __post_init__(self) -> None:
@@ -138,11 +127,11 @@ class Device:
 
     The nodes lie beside each other, so only the names can change. Empty if the nodes stay the same.
     """
-    requested_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    requested_nodes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """Device nodes that a container gets only where an administrator asks for them, by a word of the backend."""
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
     """How a variable of a container can name the device, by a word of the backend. Its id needs no word."""
-    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
     """What a program in the container can be told of the device: sections with keys and values."""
 
     def __post_init__(self) -> None:
@@ -408,23 +397,3 @@ class PortOfDevice(NamedTuple):
     """None if it is not known, as without a link."""
     changes: int
     """How often it lost its connection or got one, as far as it was seen."""
-
-
-class Difference(NamedTuple):
-    """The difference between two lists of devices. Each field keeps the order of its list."""
-
-    added: tuple[Device, ...]
-    removed: tuple[Device, ...]
-    altered: tuple[Device, ...]
-    """Devices with the same id but other attributes, as they are in the new list."""
-
-
-def diff(before: Sequence[Device], after: Sequence[Device]) -> Difference:
-    """Return which devices were added, removed or altered. Devices are compared by id."""
-    old = {device.id: device for device in before}
-    new = {device.id for device in after}
-    return Difference(
-        added=tuple(device for device in after if device.id not in old),
-        removed=tuple(device for device in before if device.id not in new),
-        altered=tuple(device for device in after if device.id in old and device != old[device.id]),
-    )

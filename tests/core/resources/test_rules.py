@@ -107,7 +107,7 @@ def test_a_rule_takes_no_more_than_it_may() -> None:
 
 
 def test_each_field_of_a_selector_is_a_condition() -> None:
-    assert {each.name for each in fields(Selector)} == CONDITIONS.keys()
+    assert {each.name for each in fields(Selector)} == {*CONDITIONS, "attributes"}
 
 
 def test_a_device_that_a_rule_excludes_is_not_offered_and_is_not_one_that_no_rule_matches() -> None:

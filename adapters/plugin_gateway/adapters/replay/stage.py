@@ -42,6 +42,10 @@ class RecordedNodes:
         """Return which of these device nodes are present. A star at the end stands for any ending."""
         return [path for pattern in patterns for path in matching(pattern, self._named)]
 
+    def names_in(self, folder: str) -> Sequence[str] | None:  # noqa: ARG002 - a recording has no folders
+        """Return None: what the folders of the host had in them was not recorded."""
+        return None
+
     def is_visible(self) -> bool:
         """Return True: what the recorded answer does not name was not given."""
         return True

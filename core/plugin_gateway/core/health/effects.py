@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from plugin_gateway.core.devices import FaultId, Inventory, diff
+from plugin_gateway.core.devices import FaultId, Inventory
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import (
     Changes,
@@ -15,6 +15,7 @@ from plugin_gateway.core.health.changes import (
     Significance,
     SilenceChange,
 )
+from plugin_gateway.core.health.difference import diff
 from plugin_gateway.core.health.faults import Evidence, Fault, Moment, Source, Stage
 from plugin_gateway.core.health.observations import (
     DaemonsSeen,

@@ -28,7 +28,7 @@ def known_of(advertised: Advertisement, links: Links) -> Known:
     """Return what is known of the ids of a resource."""
     devices: dict[DeviceId, Place] = {}
     physical: dict[PhysicalId, int] = {each: row for row, each in enumerate(links.ids)}
-    for _, device, _ in advertised.offered:
+    for device in (each.device for each in advertised.offered):
         if device.id not in devices:
             number = physical.setdefault(device.physical.id, len(physical))
             devices[device.id] = Place(len(devices), number)

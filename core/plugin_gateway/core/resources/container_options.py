@@ -33,7 +33,7 @@ class ContainerOptions:
     variables: tuple[DeviceVariable, ...] = ()
     details_variable: str = ""
     """The variable with the details of the devices, as a JSON object by their ids. Empty if there is none."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
     files: tuple[FileMounts, ...] = ()
 
 

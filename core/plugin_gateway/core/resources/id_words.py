@@ -6,6 +6,15 @@ from plugin_gateway.core.devices import REPLICA_MARK
 
 MAX_RANGES = 4
 """Ranges of numbers that are named for one device."""
+_MAX_DIGITS = 9
+"""Of the number of a replica. What another device plugin writes can have more, and is no number then."""
+
+
+def id_order(offered: str) -> tuple[str, int, str]:
+    """Return the key by which ids are ordered for people: replica 10 of a device comes after its replica 9."""
+    device, _, replica = offered.partition(REPLICA_MARK)
+    is_number = replica.isascii() and replica.isdigit() and len(replica) <= _MAX_DIGITS
+    return device, int(replica) if is_number else -1, replica
 
 
 def grouped_ids(ids: Iterable[str]) -> tuple[str, ...]:

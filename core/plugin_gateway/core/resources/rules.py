@@ -71,7 +71,7 @@ class Selector:
     kinds: tuple[Kind, ...] = ()
     backends: tuple[str, ...] = ()
     """Names of backends. With only one backend on the node, none of its devices has a name to match."""
-    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """Shell patterns for `PhysicalDevice.attributes`, by the word of each. Case matters."""
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ from rich.text import Text
 from plugin_gateway.adapters.fake_kubelet.events import Answer, Event, EventKind
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import device_of, id_order
+from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.resources.assignment import Health
-from plugin_gateway.core.resources.id_words import grouped_ids
+from plugin_gateway.core.resources.id_words import grouped_ids, id_order
 
 _FRAME_LINES = 8
 """Lines without rows and events: title, head and borders of the table, help, prompt, and the line below it."""

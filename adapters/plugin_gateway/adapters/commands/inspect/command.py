@@ -21,10 +21,10 @@ from plugin_gateway.adapters.dialects.dialect import ListedDevice
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.adapters.support.unix_files import who_may
-from plugin_gateway.core.devices import device_of, id_order
+from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import Health
-from plugin_gateway.core.resources.id_words import grouped_ids
+from plugin_gateway.core.resources.id_words import grouped_ids, id_order
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 DESCRIPTION = (
