@@ -9,8 +9,9 @@ import pytest
 
 from adapters.builders import advertisement, served
 from adapters.serving.test_service import call, connected, refusal, serving
+from core.resources.cards import COMMON, NAME, address, card, folder, offer
 from harness.devices import VARIABLE
-from harness.hosts import EveryNode
+from harness.hosts import EveryNode, Host
 from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import OPTIONS, Dialect
@@ -173,3 +174,20 @@ async def test_a_kept_answer_counts_as_an_allocation(kubelet_dir: Path) -> None:
         of._granted.clear()
         assert await call(channel, path, request) == first
     assert of.granted() == {"GPU-1", "GPU-2"}
+
+
+async def test_nodes_that_were_made_anew_are_in_the_next_answer_to_the_same_request(kubelet_dir: Path) -> None:
+    nodes, method = {"/dev/net": ["common", "verbs1"], folder(1): ["verbs1"]}, V1BETA1.allocation
+    of = ServedResource(NAME, offer([card(0), card(1)]), AllocationPolicy(), Host(folders=nodes))
+    request, path = method.write_request([(address(1),)]), path_of(V1BETA1, method.name)
+    async with serving(kubelet_dir, of, V1BETA1) as endpoint, connected(endpoint) as channel:
+        for name in ("verbs1", "verbs5", "verbs1"):
+            nodes["/dev/net"], nodes[folder(1)] = ["common", name], [name]
+            (edits,) = method.read_answer(await call(channel, path, request))
+            assert [node.host_path for node in edits.device_nodes] == [f"/dev/net/{name}", COMMON]
+        nodes[folder(1)] = []
+        code, problem = await refusal(channel, path, request)
+        assert (code, problem) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"{folder(1)} is not there; not given out: {address(1)}",
+        )

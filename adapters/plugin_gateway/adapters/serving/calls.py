@@ -75,7 +75,9 @@ class Calls:
         containers = self._dialect.allocation.read_request(request)
         granted = self._allocate(containers)
         answer = self._dialect.allocation.write_answer(granted)
-        if len(self._kept) < _MAX_KEPT and not any(edits.absent_nodes for edits in granted):  # absent ones are logged
+        is_changeable = self._served.advertisement.value.asks_for_more  # nodes can have other names at any time
+        is_kept = not is_changeable and not any(edits.absent_nodes for edits in granted)  # absent ones are logged
+        if len(self._kept) < _MAX_KEPT and is_kept:
             self._kept[request] = _KeptAnswer(tuple(chain.from_iterable(containers)), answer)
         return answer
 
@@ -101,7 +103,8 @@ class Calls:
     def look(self) -> None:
         """Find out whether the kubelet of the stream passes on what the policy asks for. If not, say so once."""
         served, dialect = self._served, self._dialect
-        if not served.policy.needs_specs or self.carried().needs_specs:
+        is_in_none = served.advertisement.value.asks_for_more  # its devices are in no CDI spec with any kubelet
+        if is_in_none or not served.policy.needs_specs or self.carried().needs_specs:
             served.note_fallback(None)
             return
         agent = self._agent() or "unknown"

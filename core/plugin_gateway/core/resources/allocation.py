@@ -97,13 +97,17 @@ def allocate(
     left out, because a device node that the host lacks keeps the container from starting.
 
     Raises:
-        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingExtraError: with the
-            ids concerned.
+        UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingExtraError,
+            MissingNodeError: with the ids concerned.
     """
     if not ids:
         return NO_EDITS
-    devices, recipe = _granted(advertised, ids), advertised.only_recipe
-    groups = [(recipe, devices)] if recipe is not None else _by_kind(advertised.recipes, devices)
+    if advertised.asks_for_more:
+        from plugin_gateway.core.resources.complete import allocate_all  # noqa: PLC0415 - only where asked for
+
+        return allocate_all(advertised, ids, policy, host)
+    devices, recipe = granted(advertised, ids), advertised.only_recipe
+    groups = [(recipe, devices)] if recipe is not None else by_kind(advertised.recipes, devices)
     if policy.is_usual:
         return _edits(advertised, ids, groups, policy, host)
     if policy.needs_specs:
@@ -122,7 +126,7 @@ def _edits(
     advertised: Advertisement, ids: Sequence[str], groups: Sequence[Group], policy: AllocationPolicy, host: "HostNodes"
 ) -> ContainerEdits:
     """Return what the recipes of the devices say: variables, folders of daemons, and device nodes."""
-    environment = _environment(groups, policy)
+    environment = environment_of(groups, policy)
     mounts: tuple[Mount, ...] = ()
     if advertised.through:
         environment, mounts = _through_daemons(advertised, ids, environment, policy.daemon_root)
@@ -130,9 +134,9 @@ def _edits(
         return ContainerEdits(environment, mounts)
     root = policy.dev_root.rstrip("/")
     if len(groups) == 1:
-        nodes, absent = _nodes(groups[0], root, host)
+        nodes, absent = nodes_of(groups[0], root, host)
         return ContainerEdits(environment, mounts, tuple(nodes), absent_nodes=tuple(absent))
-    found = [_nodes(group, root, host) for group in groups]
+    found = [nodes_of(group, root, host) for group in groups]
     return ContainerEdits(
         environment,
         mounts,
@@ -167,12 +171,13 @@ def _through_daemons(
     return {**environment, **found.environment}, mounts
 
 
-def _by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[Group]:
+def by_kind(recipes: Mapping[Kind, Recipe], devices: Sequence[Device]) -> Sequence[Group]:
+    """Return the devices of each kind, with their recipe."""
     kinds = dict.fromkeys(device.kind for device in devices)
     return [(recipes[kind], [device for device in devices if device.kind == kind]) for kind in kinds]
 
 
-def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[str, str]:
+def environment_of(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[str, str]:
     """Return the variables of the recipes, and those that name the devices. Two kinds can have the same variable."""
     environment: dict[str, str] = {}
     by_uuid = policy.device_id_strategy is DeviceIdStrategy.UUID
@@ -187,7 +192,7 @@ def _environment(groups: Sequence[Group], policy: AllocationPolicy) -> Mapping[s
     return environment
 
 
-def _nodes(group: Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
+def nodes_of(group: Group, root: str, host: "HostNodes") -> tuple[Sequence[DeviceNode], Sequence[str]]:
     """Return the device nodes that are given, each once, and the paths of those that are needed and absent."""
     recipe, devices = group
     own = devices[0].nodes if len(devices) == 1 else dict.fromkeys([path for each in devices for path in each.nodes])
@@ -206,7 +211,7 @@ def _node(path: str, root: str, permissions: str) -> DeviceNode:
     return DeviceNode(path, root + path, permissions)
 
 
-def _granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
+def granted(advertised: Advertisement, ids: Sequence[str]) -> list[Device]:
     """Return the devices with these ids, each once, ordered by place, because kubelets send ids in random order."""
     by_id = advertised.by_id
     try:

@@ -11,6 +11,7 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, named
+from plugin_gateway.core.resources.sharing import Sharing
 
 if TYPE_CHECKING:
     from plugin_gateway.core.resources.daemons import Shared
@@ -50,12 +51,18 @@ class Advertisement:
     through: Mapping[DeviceId, "Shared"] = field(default_factory=dict)
     """The devices that containers share through a daemon."""
     options: ContainerOptions = NO_OPTIONS
+    out: frozenset[DeviceId] = frozenset()
+    """The devices of a pool that no container gets, because they are unhealthy. The others are given all the same."""
     by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
     """What is offered, by its id."""
     only_recipe: Recipe | None = field(init=False, repr=False, compare=False)
     """The recipe of all that is offered. None if there are several kinds, or none."""
     is_shared: bool = field(init=False, repr=False, compare=False)
     """Whether there are replicas."""
+    is_pool: bool = field(init=False, repr=False, compare=False)
+    """Whether an id stands for all devices."""
+    asks_for_more: bool = field(init=False, repr=False, compare=False)
+    """Whether containers get more than a variable and the device nodes that are there, or need all of these."""
 
     def __post_init__(self) -> None:
         """Find out once what would make each allocation slower.
@@ -67,14 +74,22 @@ class Advertisement:
         if len(by_id) != len(self.offered):
             raise InvalidValueError(f"an id is offered twice: {', '.join(each.id for each in self.offered)}")
         kinds = {each.device.kind for each in self.offered}
+        is_complete = any(self.recipes[kind].is_complete for kind in kinds if kind in self.recipes)
+        is_shared = any(each.replica is not None for each in self.offered)
+        is_pool = is_shared and any(each.pool for each in self.offered)
+        object.__setattr__(self, "is_pool", is_pool)
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "only_recipe", self.recipes.get(kinds.pop()) if len(kinds) == 1 else None)
-        object.__setattr__(self, "is_shared", any(each.replica is not None for each in self.offered))
+        object.__setattr__(self, "is_shared", is_shared)
+        object.__setattr__(self, "asks_for_more", is_complete or is_pool or self.options != NO_OPTIONS)
 
     @property
     def devices(self) -> tuple[Device, ...]:
         """The devices, each once."""
-        return tuple({each.device.id: each.device for each in self.offered}.values())
+        if not self.is_pool:
+            return tuple({each.device.id: each.device for each in self.offered}.values())
+        pools = {id(each.pool or each.device): each.devices for each in self.offered}
+        return tuple({device.id: device for devices in pools.values() for device in devices}.values())
 
     def word_of(self, device: Device) -> str:
         """Return the daemon through which containers share a device, in a word of the backend. Empty if none."""
@@ -86,6 +101,10 @@ class Advertisement:
 
     def withholding(self, devices: Collection[DeviceId]) -> "Advertisement":
         """Return the same offer, with these devices, and all their replicas, unhealthy as well."""
+        if self.is_pool:
+            from plugin_gateway.core.resources.pools import withholding  # noqa: PLC0415 - only with pools
+
+            return withholding(self, devices)
         withheld = frozenset(each.id for each in self.offered if each.device.id in devices)
         return replace(self, unhealthy=self.unhealthy | withheld) if withheld else self
 
@@ -134,20 +153,25 @@ def kept_names(rules: Sequence[ResourceRule]) -> frozenset[ResourceName]:
 
 
 def advertise(
-    state: State, rules: Sequence[ResourceRule], *, numa_hints: bool = True
+    state: State, rules: Sequence[ResourceRule], *, numa_hints: bool = True, backend: str = ""
 ) -> Mapping[ResourceName, Advertisement]:
     """Return the advertisement of each resource. The first matching rule decides the resource of a device.
 
-    A device that no rule matches is not offered. A resource without devices is left out.
+    A device that no rule matches is not offered. A resource without devices is left out, unless its rule says that it
+    is always there. ``backend`` is the name of the backend whose devices these are, if there are several.
     """
     if state.inventory is None:
-        return {}
+        return _always_there(state, rules, backend, numa_hints=numa_hints) if state.driver_problem is not None else {}
     offered: dict[ResourceName, list[Offered]] = {}
+    pools: dict[ResourceName, tuple[Sharing, list[Device]]] = {}
     limited: set[ResourceName] = set()
     for device, name, sharing in named(state.devices, rules):
+        if sharing.is_pool:
+            pools.setdefault(name, (sharing, []))[1].append(device)
+            continue
         offered.setdefault(name, []).extend(sharing.offers(device))
         limited.update((name,) if sharing.one_per_request else ())
-    advertisements = {
+    advertisements: Mapping[ResourceName, Advertisement] = {
         name: Advertisement(
             offered=tuple(offers),
             unhealthy=frozenset(each.id for each in offers if state.is_out(each.device)) if state.faults else HEALTHY,
@@ -157,6 +181,13 @@ def advertise(
         )
         for name, offers in offered.items()
     }
+    if pools:
+        from plugin_gateway.core.resources.pools import with_pools  # noqa: PLC0415 - only where asked for
+
+        advertisements = with_pools(advertisements, pools, state, numa_hints=numa_hints)
+    advertisements = _with_options(advertisements, rules)
+    if absent := _always_there(state, rules, backend, numa_hints=numa_hints):
+        advertisements = {**advertisements, **{name: absent[name] for name in absent if name not in advertisements}}
     if state.requirement is not None and state.requirement.problem:
         advertisements = {name: each.with_all_unhealthy() for name, each in advertisements.items()}
     if not any(rule.sharing.through for rule in rules):
@@ -164,3 +195,25 @@ def advertise(
     from plugin_gateway.core.resources.daemons import with_daemons  # noqa: PLC0415 - only where asked for
 
     return with_daemons(advertisements, state, rules)
+
+
+def _always_there(
+    state: State, rules: Sequence[ResourceRule], backend: str, *, numa_hints: bool
+) -> Mapping[ResourceName, Advertisement]:
+    """Return the resources of a backend that are offered without a device, as if there were none."""
+    recipes = state.inventory.recipes if state.inventory is not None else {}
+    return {
+        rule.name: Advertisement(offered=(), recipes=recipes, numa_hints=numa_hints)
+        for rule in rules
+        if rule.is_always_there and rule.name is not None and rule.is_about(backend)
+    }
+
+
+def _with_options(
+    wanted: Mapping[ResourceName, Advertisement], rules: Sequence[ResourceRule]
+) -> Mapping[ResourceName, Advertisement]:
+    """Return the advertisements with what an administrator gives to their containers. The first rule decides."""
+    options = {rule.name: rule.options for rule in reversed(rules) if rule.options is not NO_OPTIONS}
+    if not options:
+        return wanted
+    return {name: replace(each, options=options.get(name, NO_OPTIONS)) for name, each in wanted.items()}

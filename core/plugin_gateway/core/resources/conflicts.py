@@ -191,10 +191,11 @@ def _replaces(device: Device, former: FormerPart) -> bool:
 def forms_of(wanted: Mapping[ResourceName, Advertisement]) -> Mapping[DeviceId, Holding]:
     """Return in which form each device is offered."""
     return {
-        each.device.id: Holding(each.device.id, name, each.replica is not None, advertisement.word_of(each.device))
+        device.id: Holding(device.id, name, each.replica is not None, advertisement.word_of(device))
         for name, advertisement in wanted.items()
         for each in advertisement.offered
         if not each.replica  # the further replicas have the same form
+        for device in each.devices
     }
 
 

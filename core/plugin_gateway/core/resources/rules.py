@@ -144,6 +144,10 @@ class ResourceRule:
             return self.name
         return ResourceName(f"{self.name}-{device.profile.replace('+', '.')}")
 
+    def is_about(self, backend: str) -> bool:
+        """Whether the rule can take devices of a backend. The only one of a node has no name."""
+        return not self.selector.backends or backend in self.selector.backends
+
     @property
     def words(self) -> str:
         """The rule as people read it in one line, such as ``*80GB*=example.com/device x4``."""

@@ -1,7 +1,8 @@
 """How many containers may have one device at the same time.
 
 Each replica of a device is an id of its own for the kubelet. All of them give the same device. Nothing limits how much
-of the device a container uses, unless the containers share it through a daemon (`daemons`).
+of the device a container uses, unless the containers share it through a daemon (`daemons`). In a pool, each id gives
+all devices of the resource (`pools`).
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ class Sharing:
         """Reject a number of replicas that is out of range."""
         if not 1 <= self.replicas <= MAX_REPLICAS:
             raise InvalidValueError(f"{self.replicas} replicas of a device, allowed are 1 to {MAX_REPLICAS}")
+        if self.through and self.is_pool:
+            raise InvalidValueError(f"a pool of devices cannot be shared through {self.through}")
         if self.through and self.replicas == 1:
             raise InvalidValueError(
                 f"1 replica of a device that is shared through {self.through}, allowed are 2 and more"
@@ -39,13 +42,18 @@ class Sharing:
 
     @property
     def words(self) -> str:
-        """What people read behind a name: `` x4`` or `` x4 through`` and the daemon. Empty if nothing is shared."""
+        """What people read behind a name: `` x4``, `` x4 through`` and the daemon, or `` as a pool of 4``.
+
+        Empty if nothing is shared.
+        """
+        if self.is_pool:
+            return f" as a pool of {self.replicas}"
         if self.replicas == 1:
             return ""
         return f" x{self.replicas}" + (f" through {self.through}" if self.through else "")
 
     def offers(self, device: Device) -> Sequence[Offered]:
-        """Return the device as it is offered: itself, or each of its replicas."""
+        """Return the device as it is offered: itself, or each of its replicas. `pools` has those of a pool."""
         if self.replicas == 1:
             return (Offered(OfferedId(device.id), device),)
         return [Offered(offered_id(device.id, number), device, number) for number in range(self.replicas)]

@@ -50,7 +50,7 @@ def advertise_side_by_side(
     owners: dict[ResourceName, str] = {}
     taken: list[NameTaken] = []
     for backend, state in states.items():
-        for name, advertisement in advertise(state, rules, numa_hints=numa_hints).items():
+        for name, advertisement in advertise(state, rules, numa_hints=numa_hints, backend=backend).items():
             owner = owners.setdefault(name, backend)
             if owner == backend:
                 wanted[name] = advertisement
