@@ -75,10 +75,16 @@ def _withhold(
     from plugin_gateway.adapters.gateway.forms import with_suspected  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.gateway.held_elsewhere import STORED_WITHIN, held_devices  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
-    from plugin_gateway.core.resources.conflicts import holding_of, in_the_way  # noqa: PLC0415 - seldom
+    from plugin_gateway.core.resources.conflicts import holdings_of, in_the_way  # noqa: PLC0415 - seldom
 
-    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, gateway.recipes)
-    registered = {holding_of(each, name) for name, ids in checkpoint.registered.items() for each in ids}
+    pools = gateway.pools
+    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, gateway.recipes, pools)
+    registered = {
+        holding
+        for name, ids in checkpoint.registered.items()
+        for each in ids
+        for holding in holdings_of(each, name, pools=pools)
+    }
     forms = gateway.forms
     forms.parts = {**former_parts, **forms.parts}
     found = in_the_way(gateway.offered, [*held, *registered], forms.parts)

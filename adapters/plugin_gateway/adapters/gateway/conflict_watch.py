@@ -141,6 +141,7 @@ class ConflictWatch:
             Sockets(
                 [each.name for each in others if not each.is_gateway], [each.name for each in others if each.is_gateway]
             ),
+            self._gateway.pools,
         )
         now = time.time()
         conflicts = [

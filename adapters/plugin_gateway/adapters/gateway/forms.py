@@ -30,6 +30,8 @@ class Forms:
     def __init__(self) -> None:
         self.parts: dict[str, FormerPart] = {}
         """The parts that there were, the one that was seen last at the end."""
+        self.pools: dict[str, frozenset[DeviceId]] = {}
+        """The devices of each resource of which an id stood for all of them."""
         self.outgoing: Sequence[Inventory] = ()
         """The inventories of backends that are exchanged for such that give out other parts."""
         self.is_unknown = False
@@ -67,12 +69,21 @@ class Forms:
         for part in (device for device in state.devices if not device.is_whole):
             self.parts.pop(part.id, None)
             self.parts[part.id] = FormerPart(part.physical.id, part.nodes)
+        self.pools.update(self.pools_with(offered))
         replaced = self.outdated(offered)
         kept = {device: form for device, form in self._last.items() if form not in replaced}
         self._last = {**kept, **forms_of(offered)}
         for gone in list(self.parts)[:-MAX_PARTS]:
             del self.parts[gone]
             self._last.pop(DeviceId(gone), None)
+
+    def pools_with(self, offered: Mapping[ResourceName, Advertisement]) -> Mapping[str, frozenset[DeviceId]]:
+        """Return the devices of each resource of which an id stood for all of them, or does so now."""
+        found = dict(self.pools)
+        for name, each in offered.items():
+            if each.is_pool:
+                found[name] = self.pools.get(name, frozenset()).union(device.id for device in each.devices)
+        return found
 
     def outdated(self, wanted: Mapping[ResourceName, Advertisement]) -> Held:
         """Return the forms that stand in the way of what is wanted, as held by somebody who is not known."""

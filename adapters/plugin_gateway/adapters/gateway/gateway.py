@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.specs import Specs
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import FollowedNodes
-    from plugin_gateway.core.resources.conflicts import Held, Holding
+    from plugin_gateway.core.resources.conflicts import Held, Holding, Pools
     from plugin_gateway.core.resources.daemons import Wait
     from plugin_gateway.core.resources.side_by_side import NameTaken
 
@@ -162,7 +162,7 @@ class Gateway:
         """
         from plugin_gateway.adapters.gateway.held_elsewhere import held_at, held_devices  # noqa: PLC0415 - not at the start
 
-        held = held_devices(holders, answers, self.recipes)
+        held = held_devices(holders, answers, self.recipes, self.pools)
         self._held = held_at(looked or time.monotonic(), held, self._served.values(), self.forms)
         self._publish()
 
@@ -297,6 +297,11 @@ class Gateway:
         if self._forms is None:
             self._forms = Forms()
         return self._forms
+
+    @property
+    def pools(self) -> "Pools":
+        """The devices of each resource of which an id stands for all of them, or stood."""
+        return self.forms.pools_with(self.offered)
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
         """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""

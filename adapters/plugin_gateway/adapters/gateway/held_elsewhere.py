@@ -17,7 +17,7 @@ from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId, Recipe
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holding_of
+from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holdings_of
 from plugin_gateway.core.resources.daemons import through_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import ServedResource
     from plugin_gateway.core.health.state import State
+    from plugin_gateway.core.resources.conflicts import Pools
 
 LOOK_INTERVAL = 2.0
 """Seconds between two looks at who holds the devices that are withheld."""
@@ -54,20 +55,28 @@ Answers = Mapping[tuple[str, str], bytes]
 """What the kubelet was answered for each id of a resource."""
 
 
-def held_devices(holders: "Iterable[Holder]", answers: Answers | None = None, recipes: Iterable[Recipe] = ()) -> Held:
+def held_devices(
+    holders: "Iterable[Holder]",
+    answers: Answers | None = None,
+    recipes: Iterable[Recipe] = (),
+    pools: "Pools | None" = None,
+) -> Held:
     """Return who holds which device, and in which form. Holders whose pod is gone do not count.
 
-    ``answers`` say through which daemon of the ``recipes`` a container shares a device.
+    ``answers`` say through which daemon of the ``recipes`` a container shares a device. Who holds an id of one of the
+    ``pools`` holds all devices of it.
     """
     from plugin_gateway.adapters.kubelet.holders import listed  # noqa: PLC0415 - not needed at the start
 
-    def form(offered: str, resource: str) -> Holding:
-        return holding_of(offered, resource, through_of((answers or {}).get((resource, offered), b""), recipes))
+    def forms_of_id(offered: str, resource: str) -> Iterable[Holding]:
+        through = through_of((answers or {}).get((resource, offered), b""), recipes)
+        return holdings_of(offered, resource, through, pools or {})
 
     held: dict[Holding, list[str]] = {}
     for holder in holders:
         container = printable(f"{holder.pod} {holder.container}")
-        forms = {form(each, holder.resource) for each in (() if holder.is_gone else holder.devices)}
+        ids = () if holder.is_gone else holder.devices
+        forms = {form for each in ids for form in forms_of_id(each, holder.resource)}
         for holding in forms:
             held.setdefault(holding, []).append(container)
     return {holding: listed(containers) for holding, containers in held.items()}
@@ -82,10 +91,12 @@ def just_granted(resources: "Iterable[ServedResource]", known: Held, since: floa
     found: dict[Holding, str] = {}
     for served in resources:
         offered, by_id = served.advertisement.value, served.advertisement.value.by_id
+        pools: Pools = {served.resource: [device.id for device in offered.devices]} if offered.is_pool else {}
         for each in served.granted(since):
             through = offered.word_of(by_id[each].device) if each in by_id else None
-            if holding_of(each, served.resource) not in told:
-                found[holding_of(each, served.resource, through)] = "a new pod"
+            for holding in holdings_of(each, served.resource, through, pools):
+                if holding._replace(through=None) not in told:
+                    found[holding] = "a new pod"
     return found
 
 

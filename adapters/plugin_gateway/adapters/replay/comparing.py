@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError, Message
 
 from plugin_gateway.adapters.dialects.dialect import Dialect, MalformedMessageError, RegisterRequest
 from plugin_gateway.core.cdi import qualified
-from plugin_gateway.core.devices import Extra, device_of
+from plugin_gateway.core.devices import Extra
 from plugin_gateway.core.resources.allocation import ContainerEdits
-from plugin_gateway.core.resources.id_words import grouped_ids
+from plugin_gateway.core.resources.id_words import group_of, grouped_ids
 
 LIST = "ListAndWatch"
 """The method whose answers are lists of devices."""
@@ -90,7 +90,7 @@ def _device_lines(dialect: Dialect, said: bytes | str) -> list[str]:
     alike: dict[tuple[str, str, tuple[int, ...]], list[str]] = {}
     try:
         for each in dialect.read_list(said):
-            alike.setdefault((device_of(each.id), each.health, tuple(each.numa_nodes)), []).append(each.id)
+            alike.setdefault((group_of(each.id), each.health, tuple(each.numa_nodes)), []).append(each.id)
     except MalformedMessageError:
         return _in_hexadecimal(said)
     return [

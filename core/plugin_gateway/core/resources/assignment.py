@@ -11,7 +11,6 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, named
-from plugin_gateway.core.resources.sharing import Sharing
 
 if TYPE_CHECKING:
     from plugin_gateway.core.resources.daemons import Shared
@@ -163,11 +162,11 @@ def advertise(
     if state.inventory is None:
         return _always_there(state, rules, backend, numa_hints=numa_hints) if state.driver_problem is not None else {}
     offered: dict[ResourceName, list[Offered]] = {}
-    pools: dict[ResourceName, tuple[Sharing, list[Device]]] = {}
+    pools: dict[ResourceName, list[Device]] = {}
     limited: set[ResourceName] = set()
     for device, name, sharing in named(state.devices, rules):
         if sharing.is_pool:
-            pools.setdefault(name, (sharing, []))[1].append(device)
+            pools.setdefault(name, []).append(device)
             continue
         offered.setdefault(name, []).extend(sharing.offers(device))
         limited.update((name,) if sharing.one_per_request else ())
@@ -184,10 +183,10 @@ def advertise(
     if pools:
         from plugin_gateway.core.resources.pools import with_pools  # noqa: PLC0415 - only where asked for
 
-        advertisements = with_pools(advertisements, pools, state, numa_hints=numa_hints)
-    advertisements = _with_options(advertisements, rules)
+        advertisements = with_pools(advertisements, pools, state, rules, numa_hints=numa_hints)
     if absent := _always_there(state, rules, backend, numa_hints=numa_hints):
         advertisements = {**advertisements, **{name: absent[name] for name in absent if name not in advertisements}}
+    advertisements = _with_options(advertisements, rules)
     if state.requirement is not None and state.requirement.problem:
         advertisements = {name: each.with_all_unhealthy() for name, each in advertisements.items()}
     if not any(rule.sharing.through for rule in rules):

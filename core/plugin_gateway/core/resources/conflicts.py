@@ -10,15 +10,19 @@ which means that it is unhealthy for the kubelet, until the pods that hold it in
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, DeviceId, PhysicalId, device_of, is_replica
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.id_words import is_number
 from plugin_gateway.core.resources.names import ResourceName
 
 MAX_FORMS = 8
 """Forms that are named for one device. A layout that changes without end has more, until somebody looks at the pods."""
+Pools: TypeAlias = Mapping[str, Collection[DeviceId]]
+"""The devices of each resource of which an id stands, or stood, for all of them."""
 _NO_PARTS: "Mapping[str, FormerPart]" = {}
+_NO_POOLS: Pools = {}
 
 
 class Cause(Enum):
@@ -61,11 +65,13 @@ def find_conflicts(
     serving: Collection[ResourceName],
     registered: Mapping[str, Collection[str]],
     sockets: Sockets,
+    pools: Pools = _NO_POOLS,
 ) -> tuple[Conflict, ...]:
     """Return all conflicts.
 
     ``offered`` has the ids that this gateway offers now, or offered before, each with its physical device. ``serving``
     are the resources whose list the kubelet has from this gateway. ``registered`` are the devices that the kubelet has.
+    The ids of ``pools`` say nothing about devices: another plugin counts its own with the same numbers.
     """
     found: list[Conflict] = []
     for resource, ids in offered.items():
@@ -76,7 +82,8 @@ def find_conflicts(
             found.append(Conflict(resource, Cause.FOREIGN_DEVICES, foreign, sockets=suspects))
         elif named:
             found.append(Conflict(resource, Cause.SOCKET_NAME, sockets=named))
-        devices, others = {*map(device_of, ids), *ids.values()}, registered.keys() - offered.keys()
+        of_ids = pools[resource] if resource in pools else map(device_of, ids)
+        devices, others = {*of_ids, *ids.values()}, registered.keys() - offered.keys()
         found += _with_the_same_devices(resource, devices, others, registered, sockets)
     return tuple(found)
 
@@ -124,6 +131,15 @@ Held = Mapping[Holding, str]
 def holding_of(offered: str, resource: str, through: str | None = None) -> Holding:
     """Return the form in which a container holds an id of a resource. ``through`` is as in `Holding`."""
     return Holding(device_of(offered), resource, is_replica(offered), through)
+
+
+def holdings_of(
+    offered: str, resource: str, through: str | None = None, pools: Pools = _NO_POOLS
+) -> tuple[Holding, ...]:
+    """Return the forms in which a container holds what an id of a resource stands for: one for each device."""
+    devices = pools.get(resource, ()) if is_number(offered) else ()
+    held = tuple(Holding(device, resource, is_shared=True, through=through) for device in devices)
+    return held or (holding_of(offered, resource, through),)
 
 
 class FormerPart(NamedTuple):

@@ -11,10 +11,8 @@ from plugin_gateway.core.devices import Device, DeviceId, Offered, OfferedId
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.rules import ResourceRule
 from plugin_gateway.core.resources.sharing import Sharing
-
-Pools = Mapping[ResourceName, tuple[Sharing, Sequence[Device]]]
-"""The devices of each resource that is a pool, in the order of their place."""
 
 
 def pool_offers(devices: Sequence[Device], sharing: Sharing) -> tuple[Offered, ...]:
@@ -24,12 +22,21 @@ def pool_offers(devices: Sequence[Device], sharing: Sharing) -> tuple[Offered, .
 
 
 def with_pools(
-    wanted: Mapping[ResourceName, Advertisement], pools: Pools, state: State, *, numa_hints: bool
+    wanted: Mapping[ResourceName, Advertisement],
+    pools: Mapping[ResourceName, Sequence[Device]],
+    state: State,
+    rules: Sequence[ResourceRule],
+    *,
+    numa_hints: bool,
 ) -> Mapping[ResourceName, Advertisement]:
-    """Return the advertisements with those of the pools. Devices that others have under the same name stay beside."""
+    """Return the advertisements with those of the pools, whose devices are given in the order of their place.
+
+    The first rule with the name says how many ids there are. What it offers in another way stays beside.
+    """
     recipes = state.inventory.recipes if state.inventory is not None else {}
     found = dict(wanted)
-    for name, (sharing, devices) in pools.items():
+    for name, devices in pools.items():
+        sharing = next(rule.sharing for rule in rules if rule.sharing.is_pool and _can_be_named(rule, name))
         beside = found.get(name) or Advertisement(offered=(), recipes=recipes, numa_hints=numa_hints)
         nodes = {device.physical.numa_node for device in devices}
         found[name] = withholding(
@@ -42,6 +49,11 @@ def with_pools(
             {device.id for device in devices if state.is_out(device)},
         )
     return found
+
+
+def _can_be_named(rule: ResourceRule, name: ResourceName) -> bool:
+    """Whether a rule can give a device this name, which can have the profile of a part at its end."""
+    return rule.name is not None and (name == rule.name or (rule.has_profile and name.startswith(f"{rule.name}-")))
 
 
 def withholding(advertised: Advertisement, devices: Collection[DeviceId]) -> Advertisement:

@@ -51,10 +51,10 @@ def advertise_side_by_side(
     taken: list[NameTaken] = []
     for backend, state in states.items():
         for name, advertisement in advertise(state, rules, numa_hints=numa_hints, backend=backend).items():
-            owner = owners.setdefault(name, backend)
-            if owner == backend:
-                wanted[name] = advertisement
-            else:
+            owner = owners.get(name)
+            if owner is None or not wanted[name].offered:  # a name without devices is nobody's
+                owners[name], wanted[name] = backend, advertisement
+            elif advertisement.offered:
                 taken.append(NameTaken(name, backend, owner, tuple(device.id for device in advertisement.devices)))
     return SideBySide(wanted, owners, tuple(taken))
 
@@ -93,5 +93,6 @@ def _surely_named(rule: ResourceRule, backends: Sequence[str]) -> Sequence[str]:
 
 def _takes_every_device(rule: ResourceRule) -> bool:
     """Whether a rule leaves no device of its backends for later ones."""
-    everywhere = replace(rule.selector, backends=())
+    asked = {word: patterns for word, patterns in rule.selector.attributes.items() if patterns}
+    everywhere = replace(rule.selector, backends=(), attributes=asked)
     return rule.at_most is None and everywhere in (Selector(), Selector(products=(EVERY_PRODUCT,)))

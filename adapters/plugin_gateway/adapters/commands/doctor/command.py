@@ -114,7 +114,9 @@ def _findings(
     if inventories and len(inventories) == len(backends):
         ids = {each for inventory in inventories for each in inventory.ids}
         names = [name for each in inventories for name in node_checks.offered_names(settings.resources, each)]
-        yield from kubelet_checks.check_checkpoint(settings.kubelet_dir, list(dict.fromkeys(names)), ids)
+        pools = {rule.name for rule in settings.resources if rule.sharing.is_pool}  # their ids are no devices
+        by_devices = [name for name in dict.fromkeys(names) if name not in pools]
+        yield from kubelet_checks.check_checkpoint(settings.kubelet_dir, by_devices, ids)
         yield from kubelet_checks.check_holders(settings.kubelet_dir, ids)
     for inventory in inventories if settings.numa_hints else ():
         yield from node_checks.check_numa(inventory)

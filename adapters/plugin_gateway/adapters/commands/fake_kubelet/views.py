@@ -15,9 +15,8 @@ from rich.text import Text
 from plugin_gateway.adapters.fake_kubelet.events import Answer, Event, EventKind
 from plugin_gateway.adapters.fake_kubelet.kubelet import FakeKubelet
 from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.resources.assignment import Health
-from plugin_gateway.core.resources.id_words import grouped_ids, id_order
+from plugin_gateway.core.resources.id_words import group_of, grouped_ids, id_order
 
 _FRAME_LINES = 8
 """Lines without rows and events: title, head and borders of the table, help, prompt, and the line below it."""
@@ -39,7 +38,7 @@ def shown_devices(devices: Mapping[str, str]) -> Sequence[tuple[str, str]]:
     """Return the devices with their health, in the order of their ids. Replicas with the same health are one entry."""
     alike: dict[tuple[str, str], list[str]] = {}
     for name in sorted(devices, key=id_order):
-        alike.setdefault((device_of(name), devices[name]), []).append(name)
+        alike.setdefault((group_of(name), devices[name]), []).append(name)
     return [(words, health) for (_, health), names in alike.items() for words in grouped_ids(names)]
 
 

@@ -21,10 +21,9 @@ from plugin_gateway.adapters.dialects.dialect import ListedDevice
 from plugin_gateway.adapters.kubelet.directory import KUBELET_SOCKET
 from plugin_gateway.adapters.support.terminal import print_json, print_lines, table
 from plugin_gateway.adapters.support.unix_files import who_may
-from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.assignment import Health
-from plugin_gateway.core.resources.id_words import grouped_ids, id_order
+from plugin_gateway.core.resources.id_words import group_of, grouped_ids, id_order
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 DESCRIPTION = (
@@ -280,11 +279,12 @@ def _device_lines(devices: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not devices:
         yield "no devices"
         return
-    alike: dict[tuple[str, str], list[str]] = {}
+    alike: dict[tuple[str, str], dict[str, list[str]]] = {}
     for each in devices:
         numa = ",".join(map(str, each["numa_nodes"])) or "-"
-        alike.setdefault((each["health"], numa), []).append(each["id"])
-    first = {device_of(each["id"]): number for number, each in reversed(tuple(enumerate(devices)))}
-    rows = [(words, *others) for others, ids in alike.items() for words in grouped_ids(ids)]
-    rows.sort(key=lambda row: first[device_of(row[0])])
+        alike.setdefault((each["health"], numa), {}).setdefault(group_of(each["id"]), []).append(each["id"])
+    first = {group_of(each["id"]): number for number, each in reversed(tuple(enumerate(devices)))}
+    groups = [(first[group], ids, others) for others, of in alike.items() for group, ids in of.items()]
+    groups.sort(key=lambda each: each[0])
+    rows = [(words, *others) for _, ids, others in groups for words in grouped_ids(ids)]
     yield from table([("DEVICE", "HEALTH", "NUMA"), *rows])
