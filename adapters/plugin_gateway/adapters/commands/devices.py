@@ -298,8 +298,10 @@ def _print_rows(title: str, rows: Sequence[Sequence[str]]) -> None:
 
 def _title(name: ResourceName, mine: Sequence[tuple[ResourceRule, Device]]) -> str:
     """Return what stands above a table: how many devices there are, and how many a kubelet counts."""
-    counted = sum(rule.sharing.replicas for rule, _ in mine)
     words = "1 device" if len(mine) == 1 else f"{len(mine)} devices"
+    if mine[0][0].sharing.is_pool:
+        return f"{name}: {words}{mine[0][0].sharing.words}"
+    counted = sum(rule.sharing.replicas for rule, _ in mine)
     return f"{name}: {words}" + (f", {counted} with their replicas" if counted > len(mine) else "")
 
 

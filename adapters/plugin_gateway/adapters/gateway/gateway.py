@@ -194,6 +194,11 @@ class Gateway:
         return [backend.state for backend in self.backends]
 
     @property
+    def _names(self) -> Sequence[str]:
+        """The name of each backend, as rules can have it. The only one has none."""
+        return [backend.name for backend in self.backends] if len(self.backends) > 1 else [""]
+
+    @property
     def recipes(self) -> Sequence[Recipe]:
         """How containers get the devices of all backends."""
         return [recipe for state in self.states for recipe in state.recipes]
@@ -240,7 +245,7 @@ class Gateway:
         """
         before, self._published = self._published, self.states
         self._is_published.set()
-        self._rule_log.look(self.states, self.rules)
+        self._rule_log.look(self.states, self.rules, self._names)
         offer = self.offer(self.rules)
         self._note_taken(offer.taken)
         for old, new in zip(before, self.states, strict=False):
@@ -301,6 +306,8 @@ class Gateway:
     @property
     def pools(self) -> "Pools":
         """The devices of each resource of which an id stands for all of them, or stood."""
+        if self._forms is None and not any(each.is_pool for each in self.offered.values()):
+            return {}
         return self.forms.pools_with(self.offered)
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:

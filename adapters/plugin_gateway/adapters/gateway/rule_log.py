@@ -1,6 +1,6 @@
 """Logs what the rules for resources do not offer, and which of them may be a mistake: once while it lasts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from plugin_gateway.adapters.support.logs import log
@@ -16,10 +16,11 @@ class RuleLog:
         self._unmatched: tuple[Device, ...] = ()
         self._excluded: tuple[Device, ...] = ()
         self._doubts: tuple[str, ...] = ()
+        self._without: tuple[ResourceRule, ...] = ()
         self._seen: Sequence[object] = ()
 
-    def look(self, states: Sequence[State], rules: Sequence[ResourceRule]) -> None:
-        """Log what is not the same as before. ``states`` are those of all backends.
+    def look(self, states: Sequence[State], rules: Sequence[ResourceRule], backends: Sequence[str] = ("",)) -> None:
+        """Log what is not the same as before. ``states`` are those of all backends, in the order of their names.
 
         A rule can be about a backend that has not answered. So rules are doubted when all have.
         """
@@ -36,6 +37,13 @@ class RuleLog:
             if doubt not in self._doubts:
                 log.warning("a rule for resources may be a mistake", problem=doubt)
         self._doubts = doubts
+        if any(rule.is_always_there for rule in rules):
+            known = {
+                name: state.inventory
+                for name, state in zip(backends, states, strict=True)
+                if state.inventory is not None
+            }
+            self._log_without(_without_devices(known, rules))
 
     def _log_unmatched(self, devices: tuple[Device, ...]) -> None:
         before, self._unmatched = self._unmatched, devices
@@ -47,6 +55,12 @@ class RuleLog:
                 products=sorted({device.physical.product for device in devices}),
             )
 
+    def _log_without(self, rules: tuple[ResourceRule, ...]) -> None:
+        before, self._without = self._without, rules
+        for rule in (each for each in rules if each not in before):
+            where = {"where": rule.origin} if rule.origin else {}
+            log.warning("no device matches a rule for resources", resource=rule.name, rule=rule.words, **where)
+
     def _log_excluded(self, devices: tuple[Device, ...]) -> None:
         before, self._excluded = self._excluded, devices
         if devices != before:
@@ -54,7 +68,17 @@ class RuleLog:
             log.info("devices that a rule excludes are not offered", count=len(devices), devices=named)
 
 
-def _doubts(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> tuple[str, ...]:
-    from plugin_gateway.core.resources.rule_reasons import doubtful_in_all  # noqa: PLC0415 - where somebody wrote rules
+def _without_devices(inventories: Mapping[str, Inventory], rules: Sequence[ResourceRule]) -> tuple[ResourceRule, ...]:
+    from plugin_gateway.core.resources.rule_reasons import without_devices  # noqa: PLC0415 - only with such rules
 
-    return tuple(each.words(rules) for each in doubtful_in_all(inventories, rules))
+    return without_devices(inventories, rules)
+
+
+def _doubts(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> tuple[str, ...]:
+    from plugin_gateway.core.resources.rule_reasons import Doubt, doubtful_in_all  # noqa: PLC0415 - with such rules
+
+    return tuple(
+        each.words(rules)
+        for each in doubtful_in_all(inventories, rules)
+        if each.doubt is not Doubt.MATCHES_NOTHING or not rules[each.number].is_always_there  # said by itself
+    )

@@ -159,8 +159,10 @@ def advertise(
     A device that no rule matches is not offered. A resource without devices is left out, unless its rule says that it
     is always there. ``backend`` is the name of the backend whose devices these are, if there are several.
     """
+    if state.inventory is None and state.driver_problem is None:
+        return {}
     if state.inventory is None:
-        return _always_there(state, rules, backend, numa_hints=numa_hints) if state.driver_problem is not None else {}
+        return _with_options(_always_there(state, rules, backend, numa_hints=numa_hints), rules, backend)
     offered: dict[ResourceName, list[Offered]] = {}
     pools: dict[ResourceName, list[Device]] = {}
     limited: set[ResourceName] = set()
@@ -186,7 +188,7 @@ def advertise(
         advertisements = with_pools(advertisements, pools, state, rules, numa_hints=numa_hints)
     if absent := _always_there(state, rules, backend, numa_hints=numa_hints):
         advertisements = {**advertisements, **{name: absent[name] for name in absent if name not in advertisements}}
-    advertisements = _with_options(advertisements, rules)
+    advertisements = _with_options(advertisements, rules, backend)
     if state.requirement is not None and state.requirement.problem:
         advertisements = {name: each.with_all_unhealthy() for name, each in advertisements.items()}
     if not any(rule.sharing.through for rule in rules):
@@ -209,10 +211,12 @@ def _always_there(
 
 
 def _with_options(
-    wanted: Mapping[ResourceName, Advertisement], rules: Sequence[ResourceRule]
+    wanted: Mapping[ResourceName, Advertisement], rules: Sequence[ResourceRule], backend: str
 ) -> Mapping[ResourceName, Advertisement]:
     """Return the advertisements with what an administrator gives to their containers. The first rule decides."""
-    options = {rule.name: rule.options for rule in reversed(rules) if rule.options is not NO_OPTIONS}
+    options = {
+        rule.name: rule.options for rule in reversed(rules) if rule.options is not NO_OPTIONS and rule.is_about(backend)
+    }
     if not options:
         return wanted
-    return {name: replace(each, options=options.get(name, NO_OPTIONS)) for name, each in wanted.items()}
+    return {name: replace(each, options=options[name]) if name in options else each for name, each in wanted.items()}

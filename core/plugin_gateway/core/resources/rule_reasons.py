@@ -118,7 +118,7 @@ class DoubtfulRule(NamedTuple):
     def words(self, rules: Sequence[ResourceRule]) -> str:
         """Return it as people read it. ``rules`` are those that its numbers count."""
         rule = rules[self.number]
-        told = f"the rule {rule.words} ({rule.origin})"
+        told = f"the rule {rule.words}" + (f" ({rule.origin})" if rule.origin else "")
         match self.doubt:
             case Doubt.NAMES_ABSENT:
                 return f"{told} names what this machine does not have: {', '.join(self.absent)}"
@@ -141,7 +141,7 @@ def absent_from(inventory: Inventory, selector: Selector) -> tuple[str, ...]:
 
 
 def doubtful(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[DoubtfulRule, ...]:
-    """Return the rules that may be a mistake, of those that an administrator wrote.
+    """Return the rules that may be a mistake, of those that an administrator wrote or asked for.
 
     A machine without any device says nothing about them.
     """
@@ -149,14 +149,34 @@ def doubtful(inventory: Inventory, rules: Sequence[ResourceRule]) -> tuple[Doubt
         return ()
     chosen = takers(inventory.devices, rules)
     return tuple(
-        each for number, rule in enumerate(rules) if rule.origin for each in _doubts(number, rule, inventory, chosen)
+        each
+        for number, rule in enumerate(rules)
+        if rule.origin or rule.is_always_there
+        for each in _doubts(number, rule, inventory, chosen)
     )
 
 
 def doubtful_in_all(inventories: Sequence[Inventory], rules: Sequence[ResourceRule]) -> tuple[DoubtfulRule, ...]:
-    """Return the rules that may be a mistake by each of these inventories, which are those of all backends."""
-    found = [doubtful(each, rules) for each in inventories]
+    """Return the rules that may be a mistake by each of these inventories, which are those of all backends.
+
+    One without any device says nothing about them.
+    """
+    found = [doubtful(each, rules) for each in inventories if each.physical]
     return tuple(each for each in found[0] if all(each in others for others in found[1:])) if found else ()
+
+
+def without_devices(inventories: Mapping[str, Inventory], rules: Sequence[ResourceRule]) -> tuple[ResourceRule, ...]:
+    """Return the rules that take no device and whose resource is offered all the same, without any.
+
+    ``inventories`` has those that are known, by the names of their backends. The only one of a node has no name.
+    """
+    chosen = [takers(each.devices, rules) for each in inventories.values()]
+    return tuple(
+        rule
+        for number, rule in enumerate(rules)
+        if rule.is_always_there and rule.name is not None and any(map(rule.is_about, inventories))
+        if not any(number in each for each in chosen)
+    )
 
 
 def _doubts(
