@@ -87,5 +87,14 @@ class MissingNodeError(AllocationError):
     """A device needs nodes, or a container needs files, that the host does not have at the moment."""
 
     def __init__(self, ids: Sequence[str], missing: Sequence[str]) -> None:
-        self.problem = f"{' and '.join(missing)} is not there; not given out"
+        self.problem = f"{_AND.join(missing)}{_NOT_THERE}"
         super().__init__(ids)
+
+    @staticmethod
+    def missing_in(message: str) -> tuple[str, ...]:
+        """Return what was missing by the message of such an error, which can have words before it."""
+        missing, is_one, _ = message.partition(_NOT_THERE)
+        return tuple(missing[missing.index("/") :].split(_AND)) if is_one and "/" in missing else ()
+
+
+_AND, _NOT_THERE = " and ", " is not there; not given out"

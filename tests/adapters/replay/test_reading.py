@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.resources import cards
 from core.strategies import IDS, INVENTORIES, ONE_RULE, machine_links
 from harness.any_values import SIMPLE, values_of
 from harness.devices import device, inventory, part
@@ -20,8 +21,10 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.observations import LinksSeen, Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.values import OnNode
+from plugin_gateway.core.resources.container_options import ContainerOptions, DeviceVariable, FileMounts
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
+from plugin_gateway.core.resources.sharing import Sharing
 
 PARTS = inventory(
     part(device(0), 1),
@@ -29,6 +32,18 @@ PARTS = inventory(
     device(1),
     physical=[device(2).physical],
     recipe=Recipe(shared_nodes=("/dev/x",), optional_nodes=("/dev/y",), environment={"A": "b"}, permissions="r"),
+)
+CARDS = cards.inventory(cards.card(0), cards.card(1))
+RULE = cards.rule(
+    Sharing(replicas=63, is_pool=True),
+    ContainerOptions(
+        requested_nodes=("fabric",),
+        variables=(DeviceVariable("NAMES", "name", "=="),),
+        details_variable="INFO",
+        environment={"MODE": "fast"},
+        files=(FileMounts("/opt/x", ("libx.so*",), "/usr/lib64"),),
+    ),
+    selector=Selector(attributes={"driver": ("x_core", "y*")}),
 )
 SOME = {
     **SIMPLE,
@@ -40,8 +55,8 @@ SOME = {
     ResourceName: st.sampled_from(("a/b", "a/c")),
     PhysicalId: st.sampled_from(IDS).map(PhysicalId),
     Links: machine_links(),
-    Inventory: INVENTORIES | st.just(PARTS),
-    ResourceRule: ONE_RULE,
+    Inventory: INVENTORIES | st.sampled_from((PARTS, CARDS)),
+    ResourceRule: ONE_RULE | st.just(RULE),
 }
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

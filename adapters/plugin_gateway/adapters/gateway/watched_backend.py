@@ -14,7 +14,7 @@ from plugin_gateway.core.devices import FaultId, seen_by
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.changes import Changes
 from plugin_gateway.core.health.faults import Fault, Moment
-from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, InventorySeen, Observation
+from plugin_gateway.core.health.observations import DriverSilence, EventsAwaited, InventorySeen, Observation, PortsSeen
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.health.repetition import Progress, progress
 from plugin_gateway.core.health.state import State
@@ -207,7 +207,7 @@ class WatchedBackend:
         """Apply an observation. Returns whether the health of a device changed."""
         if self._label and isinstance(observation, InventorySeen):
             observation = InventorySeen(seen_by(self.name, observation.inventory))
-        if tap.note is not None:
+        if tap.note is not None and not isinstance(observation, PortsSeen):  # nothing follows from them
             tap.note("seen", observation=observation, **self._label)
         changes = self._conclude(*advance(self.state, observation, self._now(), self.health))
         if self.fails_without_devices and self.state.inventory is None:

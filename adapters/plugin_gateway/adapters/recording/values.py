@@ -5,7 +5,7 @@ fields that are not known are ignored, and a kind of evidence is any word.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args
 
 from plugin_gateway.adapters.recording import older_forms
@@ -72,6 +72,13 @@ class Configuration:
     backends: tuple[str, ...] = ()
     """The names of the backends in their order, if there are several. Lines say then which of them they are about."""
     health: HealthPolicy
+    card_health: Mapping[str, HealthPolicy] = field(default_factory=dict)
+    """The decisions about health of each backend for which they are others than in ``health``."""
+
+    def health_of(self, backend: str) -> HealthPolicy:
+        """Return the decisions about the health of the devices of a backend. The only one of a node has no name."""
+        only = self.card_health.values() if not self.backends else ()
+        return next(iter(only), self.health) if not backend else self.card_health.get(backend, self.health)
 
     @property
     def policy(self) -> AllocationPolicy:

@@ -78,27 +78,28 @@ class Offering:
         again = [each.publish_again_at for each in self.offers.values() if each.publish_again_at is not None]
         if again and min(again) - EARLY <= at:
             self._publish(max(at, min(again)))
-        for watched in self._watched.values():
+        for backend, watched in self._watched.items():
             if not self._signs_are_written and not is_seen:
                 # Version 1 does not say when the driver gave a sign, so it is taken to answer all the time.
                 watched.sign_at = at
-            self._wait(watched, at)
+            self._wait(backend, at)
 
     def see(self, observation: Observation, at: float, backend: str) -> None:
         """Take an observation."""
         watched = self._hear(backend, at - (observation.seconds if isinstance(observation, DriverSilence) else 0.0))
-        watched.state, _ = advance(watched.state, observation, self._moment(at), self.configuration.health)
-        self._wait(watched, at)
+        watched.state, _ = advance(watched.state, observation, self._moment(at), self.configuration.health_of(backend))
+        self._wait(backend, at)
 
     def wait(self, silence: float, at: float, backend: str) -> None:
         """Conclude what was concluded then because time had passed, with this silence of the driver."""
-        self._wait(self._hear(backend, at - silence), at)
+        self._hear(backend, at - silence)
+        self._wait(backend, at)
 
     def clear(self, device: DeviceId, at: float, backend: str) -> None:
         """Take an operator's `health clear`."""
         watched = self._of(backend)
-        watched.state, _ = clear(watched.state, device, self._moment(at), self.configuration.health)
-        self._wait(watched, at)
+        watched.state, _ = clear(watched.state, device, self._moment(at), self.configuration.health_of(backend))
+        self._wait(backend, at)
 
     def withhold(self, devices: Sequence[DeviceId], at: float) -> None:
         """Withhold these devices, and no others, from now on."""
@@ -121,9 +122,10 @@ class Offering:
     def _moment(self, at: float) -> Moment:
         return Moment(uptime=self._uptime + at, epoch=self._began + at)
 
-    def _wait(self, watched: _Watched, at: float) -> None:
+    def _wait(self, backend: str, at: float) -> None:
+        watched = self._of(backend)
         silence = max(at - watched.sign_at, 0.0)
-        watched.state, _ = wait(watched.state, self._moment(at), self.configuration.health, silence)
+        watched.state, _ = wait(watched.state, self._moment(at), self.configuration.health_of(backend), silence)
         if any(new is not old for new, old in zip_longest(self._states(), self._published)):
             self._publish(at)
 

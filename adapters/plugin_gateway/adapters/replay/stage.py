@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.adapters.dialects import dialects_for, load_dialects
-from plugin_gateway.adapters.dialects.dialect import KUBELET_AGENT, Dialect, Ids
+from plugin_gateway.adapters.dialects.dialect import KUBELET_AGENT, Dialect, Ids, MalformedMessageError
 from plugin_gateway.adapters.dialects.refusals import status_of
 from plugin_gateway.adapters.replay.comparing import (
     LeftOutError,
@@ -15,40 +15,18 @@ from plugin_gateway.adapters.replay.comparing import (
 )
 from plugin_gateway.adapters.replay.offering import Offer, Offering
 from plugin_gateway.adapters.replay.reading import Happening, Recording
+from plugin_gateway.adapters.replay.recorded_nodes import RecordedNodes, folders_at
 from plugin_gateway.adapters.replay.registering import Endpoint, Registrations
 from plugin_gateway.adapters.replay.streams import Stream
-from plugin_gateway.core.ports import matching
 from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded, StreamOpened
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
+from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.cdi_names import carried
 from plugin_gateway.core.resources.choice import known_of, preferred
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 Fields = Mapping[str, Any]
-
-
-class RecordedNodes:
-    """Device nodes. Present are those that the recorded answer names; they were there at that time."""
-
-    def __init__(self, named: frozenset[str]) -> None:
-        self._named = named
-
-    def present(self, paths: Sequence[str]) -> frozenset[str]:
-        """Return which of these device nodes are present."""
-        return self._named.intersection(paths)
-
-    def seen(self, patterns: Sequence[str]) -> Sequence[str]:
-        """Return which of these device nodes are present. A star at the end stands for any ending."""
-        return [path for pattern in patterns for path in matching(pattern, self._named)]
-
-    def names_in(self, folder: str) -> Sequence[str] | None:  # noqa: ARG002 - a recording has no folders
-        """Return None: what the folders of the host had in them was not recorded."""
-        return None
-
-    def is_visible(self) -> bool:
-        """Return True: what the recorded answer does not name was not given."""
-        return True
 
 
 class Stage:
@@ -235,7 +213,8 @@ class Stage:
             policy = carried(policy, endpoint.dialect.carries_to(fields["agent"]))
         recipes = offer.advertisement.recipes.values()
         extras = {word: extra for recipe in recipes for word, extra in recipe.extras.items()}
-        nodes = RecordedNodes(named_nodes(endpoint.dialect, fields["answer"], extras.values()))
+        named = named_nodes(endpoint.dialect, fields["answer"], extras.values())
+        nodes = RecordedNodes(named, _folders(offer.advertisement, endpoint.dialect, fields))
         if policy.needs_specs:
             described = described_extras(endpoint.dialect, fields["answer"], extras)
             policy = policy._replace(described_extras=described)
@@ -256,6 +235,18 @@ class Stage:
             return methods[fields["method"]](fields["request"])
         except Exception as error:  # noqa: BLE001 - it is what the kubelet would be told
             return ": ".join(status_of(error))
+
+
+def _folders(advertised: Advertisement, dialect: Dialect, fields: Fields) -> Mapping[str, Sequence[str]]:
+    """Return the names in the folders of the host at the time of an allocation, for devices that need them."""
+    if not advertised.asks_for_more or fields["method"] != dialect.allocation.name:
+        return {}
+    try:
+        containers = dialect.allocation.read_request(fields["request"])
+        answer = None if fields["answer"] is None else dialect.allocation.read_answer(fields["answer"])
+    except MalformedMessageError:
+        return {}
+    return folders_at(advertised, containers, answer, fields["error"] or "")
 
 
 def _served(dialect: Dialect, service: str) -> Dialect | None:
