@@ -37,6 +37,7 @@ FAULTS = st.builds(
     problems=st.dictionaries(st.sampled_from((NOT_ANSWERING, DRIVER_GONE, EvidenceKind("link-down"))), WORDS),
     was_reset=st.booleans(),
     is_flapping=st.booleans(),
+    quiet_time=st.none() | st.floats(0, 1e4),
 )
 FAULTS |= FAULTS.map(lambda fault: replace(fault, is_drivers_to_decide=fault.needs <= Needs.DRIVER))
 MEMORIES = st.builds(
@@ -121,6 +122,20 @@ def fault(name: str, value: object) -> Callable[[Path], object]:
 
 
 KEPT_FAULT = KEPT.faults[GPU]
+QUIET = KEPT._replace(faults={GPU: replace(KEPT_FAULT, quiet_time=40.0)})
+
+
+def test_the_quiet_time_of_a_device_that_comes_and_goes_is_read_again_and_a_file_without_it_has_none(
+    path: Path,
+) -> None:
+    write(path, QUIET)
+    assert read(path) == (QUIET, ())
+    fault("quiet_time", "long")(path)
+    assert read(path) == (KEPT, ("quiet_time: 'long'",))
+    changed(lambda kept: kept["faults"][GPU].pop("quiet_time"))(path)
+    assert read(path) == (KEPT, ())
+
+
 UNREADABLE_FAULT = replace(KEPT_FAULT, evidence=(Evidence(UNREADABLE, 5.0),), needs=Needs.RESET)
 
 

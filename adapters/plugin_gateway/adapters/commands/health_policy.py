@@ -103,11 +103,16 @@ def _explained(policy: HealthPolicy) -> Sequence[str]:
     if policy.probation is Probation.EXTERNAL:
         well = "an operator or a test has said that it is well, with plugin-gateway health clear"
     gone = f"A driver that is gone for {policy.driver_timeout:g} s takes every device out."
-    flapping = f"{policy.flap_count} times within {policy.flap_window:g} s"
+    flapping = (
+        f"One that is taken out {policy.flap_count} times within {policy.flap_window:g} s needs a reset, a reboot, or "
+        "plugin-gateway health clear."
+    )
+    if (longest := policy.longest_quiet_time) is not None:
+        flapping = f"Each further time within {policy.flap_window:g} s doubles this time, up to {longest:g} s."
     return (
         f"One is given out again once it has what it NEEDS and {well}.",
         f"The driver's answer counts from {policy.decision_time:g} s after the evidence on, and is enough.",
-        f"One that is taken out {flapping} needs a reset, a reboot, or plugin-gateway health clear.",
+        flapping,
         *([gone] if policy.about(DRIVER_GONE).action.needs is not None else []),
     )
 

@@ -85,6 +85,7 @@ def _encode_fault(fault: Fault) -> Mapping[str, object]:
         "asked_for_recovery": fault.asked_for_recovery,
         "was_reset": fault.was_reset,
         "is_damped": fault.is_flapping,
+        "quiet_time": fault.quiet_time,
         "is_drivers_to_decide": fault.is_drivers_to_decide,
     }
 
@@ -208,6 +209,7 @@ class _Reader:
             asked_for_recovery=self._get(found, "asked_for_recovery", truth, default=False),
             was_reset=self._get(found, "was_reset", truth, default=False),
             is_flapping=self._get(found, "is_damped", truth, default=False),
+            quiet_time=self._get(found, "quiet_time", null_or(number), None),
             is_drivers_to_decide=is_drivers and needs <= Needs.DRIVER,
         )
 

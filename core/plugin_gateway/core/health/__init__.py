@@ -35,10 +35,10 @@ another check, and the quiet time starts again.
 The policy can also ask for somebody's word instead of the quiet time: an operator's, or that of an external test. A
 question that the driver alone decides does not need it.
 
-Flapping: a device that becomes unhealthy too often within a window needs a reset in addition. Three cases do not count
-as flapping: a driver that is gone, a question that the driver decides, and a fault of several devices at the same
-moment, for the same reason, that left no device healthy. In these cases it is not known that the single device has a
-fault.
+Flapping: a device that becomes unhealthy too often within a window needs a reset in addition. Where the policy has a
+longest quiet time, no reset is needed: the quiet time doubles with each time. Three cases do not count as flapping: a
+driver that is gone, a question that the driver decides, and a fault of several devices at the same moment, for the same
+reason, that left no device healthy. In these cases it is not known that the single device has a fault.
 
 After a restart of the gateway, all faults are still there. A device on probation has to be checked again, and its quiet
 time starts again, because it was not watched in between. A question that the driver decides stays open; the answer

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from plugin_gateway.core.devices import FaultId, Inventory
+from plugin_gateway.core.devices import FaultId, Inventory, PortOfDevice
 from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import (
     Changes,
@@ -56,7 +56,7 @@ def apply(  # noqa: C901, PLR0911, PLR0912 - one for each kind
         case LinksSeen(links):
             return replace(state, links=links), Changes()
         case PortsSeen(ports):
-            return replace(state, ports=ports), Changes()
+            return _with_ports(state, ports), Changes()
         case EvidenceReported():
             return _report(state, observation, now, policy)
         case EvidenceRefined():
@@ -131,6 +131,7 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         state,
         unseen=state.unseen - inventory.ids,
         inventory=inventory,
+        ports=_present(state.ports, inventory),
         driver_problem=None,
         driver_todo="",
         restart_may_help=False,
@@ -139,6 +140,16 @@ def _see(state: State, inventory: Inventory) -> tuple[State, Changes]:
         driver_is_gone=False,
     )
     return after, changes
+
+
+def _with_ports(state: State, ports: tuple[PortOfDevice, ...]) -> State:
+    """Return the state with these ports, as far as their devices are in the inventory. The same if nothing changes."""
+    present = _present(ports, state.inventory) if state.inventory is not None else ports
+    return replace(state, ports=present) if present != state.ports else state
+
+
+def _present(ports: tuple[PortOfDevice, ...], inventory: Inventory) -> tuple[PortOfDevice, ...]:
+    return tuple(port for port in ports if port.device in inventory.physical_by_id) if ports else ports
 
 
 def _report(state: State, evidence: EvidenceReported, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:

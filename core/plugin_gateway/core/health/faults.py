@@ -111,6 +111,8 @@ class Fault:
     """Whether a check after the last evidence found no problem."""
     is_flapping: bool = False
     """Whether the device became unhealthy so often that it needs a reset."""
+    quiet_time: float | None = None
+    """Seconds that the device has to be quiet, if it became unhealthy so often that they are more than usual."""
     quiet_from: float | None = None
     """Since when the device is on probation, on the uptime clock. None if it is not on probation."""
     told_at: float | None = None
@@ -170,7 +172,11 @@ class Fault:
             return "the driver's answer that it asks for no recovery"
         if not self.was_checked:
             return "a check that finds nothing"
-        return "an operator's word, or that of a test" if self.awaits_word else "a quiet time"
+        if self.awaits_word:
+            return "an operator's word, or that of a test"
+        return (
+            "a quiet time" if self.quiet_time is None else f"a quiet time of {self.quiet_time:g} s (it comes and goes)"
+        )
 
     def _one_of(self, *ways: str) -> str:
         """Return the ways in words, with an operator's word where it helps."""
@@ -206,7 +212,10 @@ class Fault:
 
     def quiet_until(self, policy: HealthPolicy) -> float | None:
         """Return when the quiet time ends, on the uptime clock. None as above."""
-        return None if self.quiet_from is None or self.awaits_word else self.quiet_from + policy.quiet_time
+        return None if self.quiet_from is None or self.awaits_word else self.quiet_from + self._quiet_time(policy)
+
+    def _quiet_time(self, policy: HealthPolicy) -> float:
+        return policy.quiet_time if self.quiet_time is None else self.quiet_time
 
     @property
     def may_be_on_probation(self) -> bool:
@@ -216,8 +225,8 @@ class Fault:
 
     def is_over(self, policy: HealthPolicy, uptime: float) -> bool:
         """Whether the device had been quiet for the quiet time at this time of the uptime clock."""
-        quiet_time = 0.0 if self.is_drivers_to_decide else policy.quiet_time
-        return self.quiet_from is not None and not self.awaits_word and uptime - self.quiet_from >= quiet_time
+        quiet_time = 0.0 if self.is_drivers_to_decide else self._quiet_time(policy)
+        return self.quiet_from is not None and not self.awaits_word and uptime >= self.quiet_from + quiet_time
 
 
 def add_evidence(
@@ -359,6 +368,7 @@ def reboot(fault: Fault) -> Fault:
         was_reset=True,
         was_checked=False,
         is_flapping=False,
+        quiet_time=None,
         quiet_from=None,
         is_drivers_to_decide=False,
         open_kinds=None,
@@ -387,14 +397,4 @@ def clear(fault: Fault) -> Fault | None:
     if not fault.problems:
         return None
     lasting = tuple(each for each in fault.evidence if each.what in fault.problems.values())
-    return replace(fault, evidence=lasting or fault.evidence, needs=Needs.CHECK, is_flapping=False)
-
-
-def is_new(before: Fault | None, after: Fault) -> bool:
-    """Whether the device has just become unhealthy, or has its first evidence that the driver does not decide about."""
-    return before is None or (before.is_drivers_to_decide and not after.is_drivers_to_decide and not after.was_reset)
-
-
-def require_reset(fault: Fault) -> Fault:
-    """Return the fault of a flapping device. It needs a reset in addition."""
-    return replace(fault, needs=max(fault.needs, Needs.RESET), is_flapping=True, quiet_from=None)
+    return replace(fault, evidence=lasting or fault.evidence, needs=Needs.CHECK, is_flapping=False, quiet_time=None)

@@ -191,11 +191,13 @@ class HealthPolicy:
         Raises:
             InvalidValueError: one of the numbers is not allowed.
         """
-        times = (self.decision_time, self.driver_timeout, self.flap_window, self.flap_count)
+        longest = 1.0 if self.longest_quiet_time is None else self.longest_quiet_time
+        times = (self.decision_time, self.driver_timeout, self.flap_window, self.flap_count, longest)
         if not (0 <= self.quiet_time < math.inf and all(0 < each < math.inf for each in times)):
             raise InvalidValueError(
                 f"health: quiet time {self.quiet_time}, decision time {self.decision_time}, "
-                f"driver timeout {self.driver_timeout}, {self.flap_count} times in {self.flap_window}; "
+                f"driver timeout {self.driver_timeout}, {self.flap_count} times in {self.flap_window}, "
+                f"longest quiet time {self.longest_quiet_time}; "
                 "all must be positive"
             )
 

@@ -4,7 +4,7 @@ It has the form (state, observation, now, policy) -> (state, changes).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,8 +13,9 @@ from plugin_gateway.core.health import faults
 from plugin_gateway.core.health.changes import Changes, HealthChange
 from plugin_gateway.core.health.effects import apply, miss_driver
 from plugin_gateway.core.health.faults import Moment, Stage
+from plugin_gateway.core.health.flapping import heed_flapping
 from plugin_gateway.core.health.observations import DriverSilence, Observation
-from plugin_gateway.core.health.policy import DRIVER_GONE, HealthPolicy, Needs
+from plugin_gateway.core.health.policy import HealthPolicy, Needs
 from plugin_gateway.core.health.repetition import forget
 from plugin_gateway.core.health.state import State
 
@@ -99,7 +100,7 @@ def _conclude(
 ) -> tuple[State, Changes]:
     """Apply the rules that are the same for every observation: flapping, end of probation, end of quiet time."""
     after = _hold_decisions(before, _count_anew(before, after), now)
-    after = _interrupt(_require_reset_of_flapping(before, after, now, policy))
+    after = _interrupt(heed_flapping(before, after, now, policy))
     after = _release(_await_word(after, policy), now.uptime - silence, policy)
     return after, changes._replace(health=_compare(before, after))
 
@@ -144,33 +145,6 @@ def _await_word(state: State, policy: HealthPolicy) -> State:
     noted = {device: faults.await_word(fault, policy) for device, fault in state.faults.items()}
     changed = {device: fault for device, fault in noted.items() if fault is not state.faults[device]}
     return state.with_faults(changed)
-
-
-def _require_reset_of_flapping(before: State, after: State, now: Moment, policy: HealthPolicy) -> State:
-    """Count the devices that have just become unhealthy. Require a reset for those that flap."""
-    new = [device for device, fault in after.faults.items() if faults.is_new(before.faults.get(device), fault)]
-    if not new or _affects_all_devices(before, after, new):
-        return after
-    taken_out, held = dict(after.taken_out), {}
-    for device in new:
-        if DRIVER_GONE in after.faults[device].problems:
-            continue  # the cause is the driver, not the device
-        if after.faults[device].is_drivers_to_decide:
-            continue  # the driver decides whether it is a fault at all
-        recent = (time for time in taken_out.get(device, ()) if now.uptime - time < policy.flap_window)
-        taken_out[device] = (*recent, now.uptime)
-        if len(taken_out[device]) >= policy.flap_count:
-            held[device] = faults.require_reset(after.faults[device])
-    return replace(after.with_faults(held), taken_out=taken_out)
-
-
-def _affects_all_devices(before: State, after: State, new: Sequence[FaultId]) -> bool:
-    """Return whether several devices became unhealthy at once, for one reason, and none stayed healthy.
-
-    Then the cause is not a single device.
-    """
-    is_one_reason = len(new) > 1 and len({after.faults[device].reason for device in new}) == 1
-    return is_one_reason and all(before.is_out(device) or after.is_out(device) for device in after.devices)
 
 
 def _release(state: State, last_sign: float, policy: HealthPolicy) -> State:
