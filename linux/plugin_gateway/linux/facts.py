@@ -10,13 +10,16 @@ class Interface(NamedTuple):
 
     name: str
     type: int
-    """The kernel's number of the hardware type: 1 Ethernet, 32 InfiniBand."""
+    """The kernel's number of the hardware type: 1 Ethernet, 32 InfiniBand. -1 if it cannot be read."""
     is_switched_on: bool
     """Bit 0 of its flags."""
     carrier: bool | None
-    """Whether it has a link. None if the kernel does not say, as while it is switched off (EINVAL)."""
+    """Whether it has a link. None if the kernel does not say, as while it is switched off (EINVAL).
+
+    A scan does not ask, because the answer can take a minute: this and the speed are among the signs.
+    """
     speed: int | None = None
-    """Mbit/s. None if it is not known, as without a link."""
+    """Mbit/s. None if it is not known, as without a link, and after a scan."""
     carrier_changes: int = 0
     """How often it lost its link or got one since it exists."""
 
