@@ -1,6 +1,7 @@
 """What a backend for network cards has to say of the facts. `card_backend` reads them, in threads of its own."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from plugin_gateway.core.devices import FaultId, Inventory, PortOfDevice
@@ -51,11 +52,13 @@ class PortId(NamedTuple):
 
 
 class Signs(NamedTuple):
-    """What is read each second, and after each event of a link."""
+    """What is read each second, and after each event of a link, of the devices of the last scan and their parents."""
 
     ports: Mapping[PortId, PortState | Unread]
     interfaces: Mapping[str, tuple[Interface, ...]]
     """The interfaces of each function, by its address. A function that has none is not in it."""
+    unanswered: Mapping[str, Unread] = MappingProxyType({})
+    """The functions whose interfaces could not be read, by address. What was read of them last is still there."""
 
 
 class Seen(NamedTuple):

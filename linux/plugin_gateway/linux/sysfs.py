@@ -7,7 +7,7 @@ wait for as long as the kernel has no answer.
 import errno
 import os
 import time
-from itertools import islice
+from itertools import count, islice
 
 from plugin_gateway.linux.card_model import Unread
 
@@ -22,8 +22,8 @@ KNOWN_FOR = 0.05
 _PART = 4096
 """Bytes that sysfs gives at once, at most."""
 _READ = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
-_LOOKS = 16
-"""Reads of a kept file after which it is looked at whether another file has its name."""
+_READS = 16
+"""Reads of a kept file after which it is opened anew, because another one can have its name."""
 
 
 def unread(error: Exception) -> Unread:
@@ -155,6 +155,10 @@ class HostTree:
         return known
 
 
+_FIRST = count()
+"""Where each kept file begins to count its reads, so that not all are opened anew at once."""
+
+
 class KeptFile:
     """A small file whose descriptor is kept, which is ten times as fast as to open it for each read."""
 
@@ -162,7 +166,9 @@ class KeptFile:
         self._tree = tree
         self._path = path
         self._file: int | None = None
-        self._reads = 0
+        self._reads = next(_FIRST) % _READS
+        self._latest: tuple[bytes, str] = (b"", "")
+        """What was read last, and its text."""
 
     def read(self) -> str | Unread:
         """Return the content, without the newline at its end."""
@@ -181,21 +187,19 @@ class KeptFile:
     def _attempt(self) -> str | Unread:
         """Read the file, and open it if need be. It stays open if what it has is merely not valid now (EINVAL)."""
         try:
-            if self._was_replaced():
+            self._reads = (self._reads + 1) % _READS
+            if self._file is None or not self._reads:
                 self.close()
-            if self._file is None:
                 self._file = self._tree.open(self._path)
-            return decoded(os.pread(self._file, _PART, 0))
+            content = os.pread(self._file, _PART, 0)
+            if content != self._latest[0]:
+                self._latest = content, decoded(content)
+            return self._latest[1]
         except (OSError, ValueError) as error:
             why = unread(error)
         if why.errno != errno.EINVAL:
             self.close()
         return why
-
-    def _was_replaced(self) -> bool:
-        """Whether the name is that of another file now. In sysfs a read fails then; elsewhere it reads the old one."""
-        self._reads = (self._reads + 1) % _LOOKS
-        return self._file is not None and self._reads == 0 and os.fstat(self._file).st_nlink == 0
 
 
 def decoded(content: bytes) -> str:

@@ -1,0 +1,236 @@
+"""Decides when to scan and when to read signs, and reports what a model makes of both."""
+
+import errno
+import time
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from plugin_gateway.core.devices import Inventory
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    DriverUnavailable,
+    EventsAwaited,
+    InventorySeen,
+    Observation,
+    PortsSeen,
+)
+from plugin_gateway.linux.card_model import CardModel, Judged, Signs, Unread
+from plugin_gateway.linux.facts import PciFunctions
+from plugin_gateway.linux.kernel_events import Heard, KernelEvents
+from plugin_gateway.linux.pci_scan import BUS, Managers, NoBusError, scan
+from plugin_gateway.linux.signs import FunctionPlan, KeepingTree, SignReader, plans_of
+
+_LISTED = (
+    BUS,
+    "/sys/bus/auxiliary/devices",
+    "/sys/class/infiniband",
+    "/sys/class/infiniband_mad",
+    "/sys/class/infiniband_verbs",
+    "/sys/class/misc",
+    "/sys/class/net",
+    "/sys/module",
+)
+"""Folders whose names say that something came or went, where the kernel does not tell it."""
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
+
+
+class CardPace(NamedTuple):
+    """Intervals in seconds."""
+
+    poll: float = 1.0
+    """Between two looks at all signs."""
+    scan: float = 30.0
+    """Between two scans, while nothing asks for one."""
+    check: float = 5.0
+    """Between two reports of a check that finds the same."""
+    retry: float = 3.0
+    """After a scan that failed."""
+    settling: float = 0.05
+    """After the last of several devices that come or go together, until the scan."""
+    longest_settling: float = 1.0
+    """After the first of them, until the scan."""
+    patience: float = 0.02
+    """Without any answer, until the signs that are left are no longer waited for."""
+    first_patience: float = 0.15
+    """The same for devices that have not answered before."""
+
+
+class CardWatch:
+    """Watches the cards for one thread, which alone calls it."""
+
+    def __init__(
+        self,
+        model: CardModel,
+        tree: KeepingTree,
+        reader: SignReader,
+        events: KernelEvents,
+        pace: CardPace,
+        report: Callable[[Observation], object],
+        give_sign: Callable[[], object],
+        is_stopping: Callable[[], bool],
+        rest: Callable[[], object],
+    ) -> None:
+        """``give_sign`` is called while it works, and ``rest`` before it waits for something to do."""
+        self._model = model
+        self._tree = tree
+        self._reader = reader
+        self._events = events
+        self._pace = pace
+        self._report = report
+        self._give_sign = give_sign
+        self._is_stopping = is_stopping
+        self._rest = rest
+        self._managers: Managers = {}
+        self._inventory: Inventory | None = None
+        """The latest one that was reported. None if the cards could not be seen since then."""
+        self._judged: Judged | None = None
+        """What was reported last of the cards of this inventory."""
+        self._problem: str | None = None
+        self._has_told_events = False
+        self._plans: tuple[FunctionPlan, ...] = ()
+        self._functions: dict[str, str] = {}
+        """The address of the function of each interface that is followed."""
+        self._missing: frozenset[object] = frozenset()
+        """What was to be read at the last look and was not there any more."""
+        self._listing: tuple[object, ...] | None = None
+        self._asked_since: float | None = None
+        """Since when a scan is asked for."""
+        self._scan_due = 0.0
+        self._poll_due = 0.0
+        self._check_due = 0.0
+
+    def watch(self) -> None:
+        """Watch the cards until it has to end. No error ends it before."""
+        while not self._is_stopping():
+            try:
+                self._step()
+            except NoBusError as error:
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - the cards have to be watched after any error
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                continue
+            self._say_problem(problem)
+            self._scan_due = time.monotonic() + self._pace.retry
+            self._wait()
+
+    def _say_problem(self, problem: str) -> None:
+        """Report why the cards cannot be seen. The same problem is reported again only after an inventory."""
+        self._inventory, self._judged = None, None
+        if problem != self._problem:
+            self._problem = problem
+            self._report(DriverUnavailable(problem))
+
+    def _step(self) -> None:
+        """Do what is due, then wait for what is next.
+
+        Raises:
+            NoBusError: the bus cannot be read.
+        """
+        now = time.monotonic()
+        if now >= self._scan_due:
+            self._scan()
+        elif now >= self._poll_due and self._inventory is not None:
+            self._look(None)
+            self._look_for_changes()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait until something is due or told, and heed that."""
+        due = self._scan_due if self._inventory is None else min(self._scan_due, self._poll_due)
+        self._rest()
+        heard = self._events.wait(due - time.monotonic(), self._functions)
+        self._give_sign()
+        self._heed(heard)
+
+    def _heed(self, heard: Heard) -> None:
+        if heard.asks_for_scan:
+            self._ask_for_scan()
+        if heard.asks_for_look:
+            self._poll_due = 0.0
+        elif heard.interfaces and self._inventory is not None:
+            self._look({self._functions[name] for name in heard.interfaces})
+
+    def _ask_for_scan(self) -> None:
+        """Scan when nothing more has come for a moment, but not too late."""
+        now = time.monotonic()
+        if self._asked_since is None:
+            self._asked_since = now
+        latest = self._asked_since + self._pace.longest_settling
+        self._scan_due = min(now + self._pace.settling, latest)
+
+    def _scan(self) -> None:
+        """Find the cards, and report them with what they show.
+
+        The signs are read first, so that no card is offered before its health is known.
+
+        Raises:
+            NoBusError: the bus cannot be read.
+        """
+        began = time.monotonic()
+        self._asked_since, self._scan_due = None, began + self._pace.scan
+        bus = scan(self._tree, give_sign=self._give_sign, managers=self._managers)
+        seen = self._model.see(bus, self._tree)
+        self._give_sign()
+        plans = plans_of(self._tree, bus, seen.ports, _addresses(seen.inventory, bus))
+        is_new = bool({plan.address for plan in plans} - {plan.address for plan in self._plans})
+        self._plans = plans
+        self._functions = {each.name: plan.address for plan in plans for each in plan.interfaces}
+        self._reader.follow(plans)
+        signs = self._read(None, self._pace.first_patience if is_new else self._pace.patience)
+        judged = self._model.judge(signs)
+        if seen.inventory != self._inventory:
+            self._inventory, self._problem, self._judged = seen.inventory, None, None
+            self._report(InventorySeen(seen.inventory))
+        self._tell(judged, began)
+        if not self._has_told_events:
+            self._has_told_events = True
+            self._report(EventsAwaited(self._events.problem))
+
+    def _look(self, only: Collection[str] | None) -> None:
+        """Read the signs of all functions, or of these, and report what differs."""
+        began = time.monotonic()
+        self._tell(self._model.judge(self._read(only, self._pace.patience)), began)
+
+    def _read(self, only: Collection[str] | None, patience: float) -> Signs:
+        if only is None:
+            self._poll_due = time.monotonic() + self._pace.poll
+        signs = self._reader.look(only, patience=patience)
+        self._give_sign()
+        missing = _missing(signs, self._plans)
+        if missing - self._missing:
+            self._ask_for_scan()
+        self._missing = missing
+        return signs
+
+    def _tell(self, judged: Judged, began: float) -> None:
+        """Report what differs from the last report, and a check now and then."""
+        before, self._judged, now = self._judged, judged, time.monotonic()
+        if before is None or before.ports != judged.ports:
+            self._report(PortsSeen(judged.ports))
+        if before is None or before.checkups != judged.checkups or now >= self._check_due:
+            self._check_due = now + self._pace.check
+            self._report(DevicesChecked(judged.checkups, age=now - began))
+
+    def _look_for_changes(self) -> None:
+        """Notice that something came or went, if the kernel does not tell it."""
+        if self._events.hears_devices:
+            return
+        before, self._listing = self._listing, tuple(self._tree.names(folder) for folder in _LISTED)
+        if before is not None and before != self._listing:
+            self._ask_for_scan()
+
+
+def _addresses(inventory: Inventory, bus: PciFunctions) -> set[str]:
+    """Return the functions whose interfaces matter: those of the devices, and their parents."""
+    own = {each.pci_address for each in inventory.physical}
+    return own | {each.parent for each in bus.functions if each.address in own and each.parent is not None}
+
+
+def _missing(signs: Signs, plans: Collection[FunctionPlan]) -> frozenset[object]:
+    """Return what was to be read and is not there any more."""
+    ports = {port for port, state in signs.ports.items() if isinstance(state, Unread) and state.errno in _GONE}
+    there = {(address, each.name) for address, found in signs.interfaces.items() for each in found}
+    unknown = signs.unanswered.keys()
+    planned = {(plan.address, each.name) for plan in plans if plan.address not in unknown for each in plan.interfaces}
+    return frozenset(ports | (planned - there))

@@ -1,0 +1,139 @@
+"""Waits for what the kernel tells of links and devices, and for other threads of this process."""
+
+import os
+import select
+import threading
+from collections.abc import Collection
+from enum import Enum
+from typing import NamedTuple
+
+from plugin_gateway.linux.netlink import LinkEvents, Uevent, Uevents
+
+SUBSYSTEMS = frozenset(
+    {"auxiliary", "infiniband", "infiniband_mad", "infiniband_verbs", "misc", "module", "net", "pci"}
+)
+"""Where a card shows that it came, went, or got another driver."""
+_VIRTUAL_INTERFACE = "/devices/virtual/net/"
+"""Where interfaces are that belong to no card. On a node they come and go with each pod."""
+
+
+class LinkSource(Enum):
+    """How a lost or found link is noticed before the next look at all of them."""
+
+    AUTO = "auto"
+    """By netlink if it can be had."""
+    NETLINK = "netlink"
+    """By netlink. That it cannot be had is a problem."""
+    POLL = "poll"
+    """Not at all."""
+
+
+class Heard(NamedTuple):
+    """What was told while somebody waited."""
+
+    interfaces: frozenset[str] = frozenset()
+    """Those whose link may have changed."""
+    asks_for_scan: bool = False
+    """Whether a device came, went or changed, or messages were lost."""
+    asks_for_look: bool = False
+    """Whether another thread of this process asks for a look at all links."""
+
+
+class KernelEvents:
+    """The sockets of one thread, which alone reads them. Any thread may wake it."""
+
+    def __init__(self, source: LinkSource = LinkSource.AUTO, *, is_real: bool = True) -> None:
+        """Open the sockets that can be had. None of them unless the devices are real."""
+        self.problem: str | None = None
+        """Why links are not told, although they are asked for."""
+        self._links: LinkEvents | None = None
+        self._uevents: Uevents | None = None
+        self._waking = threading.Lock()
+        self._asks_for_scan = self._asks_for_look = self._is_closed = False
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        if is_real:
+            self._open(source)
+
+    def _open(self, source: LinkSource) -> None:
+        try:
+            self._uevents = Uevents()
+        except OSError:
+            self._uevents = None
+        if source is LinkSource.POLL:
+            return
+        try:
+            self._links = LinkEvents()
+        except OSError as error:
+            self._say_problem(source, error)
+
+    def _say_problem(self, source: LinkSource, error: OSError) -> None:
+        if source is LinkSource.NETLINK:
+            self.problem = f"netlink: {error.strerror}"
+
+    @property
+    def hears_devices(self) -> bool:
+        """Whether devices that come and go are told."""
+        return self._uevents is not None
+
+    def wake(self, *, for_scan: bool = False) -> None:
+        """End the present or next wait, from any thread. Another call before that has no effect."""
+        with self._waking:
+            if not self._is_closed:
+                self._asks_for_scan |= for_scan
+                self._asks_for_look = True
+                os.eventfd_write(self._wake, 1)
+
+    def wait(self, seconds: float, interfaces: Collection[str]) -> Heard:
+        """Wait until something is told, at most so long. ``interfaces`` are those that belong to cards."""
+        poll = select.poll()
+        for source in (self._wake, self._links, self._uevents):
+            if source is not None:
+                poll.register(source, select.POLLIN)
+        poll.poll(max(seconds, 0.0) * 1000)
+        names, has_gap = self._read_links(interfaces)
+        asks_for_scan = self._read_uevents(interfaces)
+        with self._waking:
+            heard = Heard(names, asks_for_scan or has_gap or self._asks_for_scan, self._asks_for_look)
+            if self._asks_for_look:
+                os.eventfd_read(self._wake)
+            self._asks_for_scan = self._asks_for_look = False
+        return heard
+
+    def _read_links(self, interfaces: Collection[str]) -> tuple[frozenset[str], bool]:
+        """Return the interfaces of cards of which something was told, and whether something was missed."""
+        if self._links is None:
+            return frozenset(), False
+        try:
+            batch = self._links.read()
+        except OSError:
+            self._links.close()
+            self._links = None  # the looks at all links go on
+            return frozenset(), True
+        return frozenset(each.name for each in batch.events if each.name in interfaces), batch.has_gap
+
+    def _read_uevents(self, interfaces: Collection[str]) -> bool:
+        """Return whether something may have changed that a scan shows."""
+        if self._uevents is None:
+            return False
+        try:
+            batch = self._uevents.read()
+        except OSError:
+            self._uevents.close()
+            self._uevents = None
+            return True
+        return batch.has_gap or any(_is_of_cards(each, interfaces) for each in batch.events)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        with self._waking:
+            self._is_closed = True
+            os.close(self._wake)
+        for source in (self._links, self._uevents):
+            if source is not None:
+                source.close()
+
+
+def _is_of_cards(event: Uevent, interfaces: Collection[str]) -> bool:
+    is_virtual = event.path.startswith(_VIRTUAL_INTERFACE)
+    name = event.path.removeprefix(_VIRTUAL_INTERFACE)
+    return event.subsystem in SUBSYSTEMS and (not is_virtual or name in interfaces)
