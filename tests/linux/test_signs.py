@@ -204,6 +204,22 @@ def test_a_function_that_hangs_takes_no_other_one_with_it(two_cards: Readers) ->
     assert two_cards.states() == {PF: "ACTIVE", SECOND: "no answer for 0.3 s", VF: "ACTIVE", OTHER: "DOWN"}
 
 
+def test_an_interface_that_hangs_is_told_with_what_it_showed_last(two_cards: Readers) -> None:
+    carrier = f"{DEVICES}/{PF}/net/a/carrier"
+    (shown,) = two_cards.readers.look(patience=1).interfaces[PF]
+    hang(two_cards.root, carrier)
+    for _ in range(17):
+        two_cards.states()
+    time.sleep(0.35)
+    signs = two_cards.readers.look(patience=0.03)
+    assert signs.unanswered == {PF: Unread(None, "no answer for 0.3 s")}
+    assert signs.interfaces == {PF: (shown,)}
+    unhang(two_cards.root, carrier, "0\n")
+    assert two_cards.late.wait(LIMIT)
+    two_cards.states()
+    assert not two_cards.readers.look(patience=1).interfaces[PF][0].carrier
+
+
 def test_what_was_known_holds_until_the_answer_is_overdue(two_cards: Readers) -> None:
     assert two_cards.states()[SECOND] == "ACTIVE"
     two_cards.hang(SECOND)

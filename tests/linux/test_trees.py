@@ -93,6 +93,12 @@ def test_something_exists_unless_it_is_a_link_into_nowhere(make: Make) -> None:
     assert tree.exists("/dev")
 
 
+def test_on_this_machine_a_link_into_nowhere_is_nothing_too(tmp_path: Path) -> None:
+    (tmp_path / "lost").symlink_to("nowhere")
+    assert not HostTree().exists(str(tmp_path / "lost"))
+    assert HostTree().exists(str(tmp_path))
+
+
 def test_a_path_that_no_file_can_have_is_an_invalid_argument(tmp_path: Path) -> None:
     tree = HostTree(str(tmp_path))
     for path in ("/sys/\0", "/sys/\ud800", "/\0/file"):

@@ -43,7 +43,8 @@ class KernelEvents:
     """The sockets of one thread, which alone reads them. Any thread may wake it."""
 
     def __init__(self, source: LinkSource = LinkSource.AUTO, *, is_real: bool = True) -> None:
-        """Open the sockets that can be had. None of them unless the devices are real."""
+        """Open the sockets that can be had. If the devices are not real, others have to `wake` who waits."""
+        self._is_real = is_real
         self.problem: str | None = None
         """Why links are not told, although they are asked for."""
         self._links: LinkEvents | None = None
@@ -73,7 +74,7 @@ class KernelEvents:
     @property
     def hears_devices(self) -> bool:
         """Whether devices that come and go are told."""
-        return self._uevents is not None
+        return self._uevents is not None or not self._is_real
 
     def wake(self, *, for_scan: bool = False) -> None:
         """End the present or next wait, from any thread. Another call before that has no effect."""

@@ -86,7 +86,7 @@ class HostTree:
     def exists(self, path: str) -> bool:
         """Whether there is something at this path. A link into nowhere is nothing."""
         try:
-            return os.path.lexists(f"{self._root}{self._real(path)}")
+            return os.path.exists(f"{self._root}{self._real(path)}")  # noqa: PTH110 - pathlib is slow to import
         except (OSError, ValueError):
             return False
 
