@@ -41,6 +41,9 @@ class PortState(NamedTuple):
     """The word, such as ``LinkUp`` or ``Polling``."""
     rate_gbps: float | None = None
     """None if it is not known."""
+    link_downed: int | None = None
+    """How often the port lost its link since its driver was loaded. None if it was not asked, as ``symbol_errors``."""
+    symbol_errors: int | None = None
 
 
 class RdmaDevice(NamedTuple):
