@@ -37,7 +37,9 @@ def port_ids(card: Card) -> tuple[PortId, ...]:
 
 def port_words(state: PortState | Unread) -> str:
     """Return the state of a port in the words of the kernel."""
-    return state.words if isinstance(state, Unread) else f"{state.state} ({state.phys_state})"
+    if isinstance(state, Unread):
+        return state.words
+    return f"{state.state} ({state.phys_state})" if state.phys_state else state.state
 
 
 def judge_card(card: Card, signs: Signs, parent: Link | None) -> Checkup:

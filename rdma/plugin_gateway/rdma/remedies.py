@@ -18,8 +18,8 @@ from plugin_gateway.rdma.evidence import (
 )
 
 _TODO: Mapping[EvidenceKind, str] = {
-    PORT_DOWN: "check the cable, the transceiver and the port of the switch; where there is no subnet manager, start one "
-    "in the fabric",
+    PORT_DOWN: "check the cable, the transceiver and the port of the switch; where the fabric has no subnet manager, "
+    "start one",
     LINK_DOWN: "check the cable, the transceiver and the port of the switch",
     SWITCHED_OFF: "switch the interface on with ip link set NAME up, and see what switched it off",
     PARENT_DOWN: "check the cable and the interface of the physical function",
@@ -28,8 +28,8 @@ _TODO: Mapping[EvidenceKind, str] = {
     "is loaded, see in the kernel's log why it refused the function",
     NO_NODE: "load the module that is named with modprobe; if it is loaded, see that the gateway's container has the "
     "host's /dev",
-    NOT_ANSWERING: "see what the driver says in the kernel's log; the firmware may need a reset with mlxfwreset, or the "
-    "node a reboot",
+    NOT_ANSWERING: "see what the driver says in the kernel's log; the firmware may need a reset with mlxfwreset, or "
+    "the node a reboot",
     LINK_ERRORS: "clean or replace the cable and the transceiver",
     PCIE_DEGRADED: "check the card's seat and the slot; a slot with fewer lanes than the card has is slower for good",
     DRIVER_GONE: "see what the driver says in the kernel's log, and reboot the node if it stays silent",
