@@ -14,6 +14,7 @@ from cards.faults import Faults
 from cards.files import HostFiles
 from cards.onload import Onload
 from cards.writing import (
+    is_loaded,
     remove_rdma_cm,
     uevent,
     write_char_devices,
@@ -65,7 +66,7 @@ class Cards(Faults, Onload):
     def add(self, functions: Iterable[Function]) -> Self:
         """Add functions. Those with RDMA bring its modules."""
         for function in functions:
-            if function.rdma is not None and not self.files.at("/sys/module/ib_core").exists():
+            if function.rdma is not None and not is_loaded(self.files, "ib_core"):
                 write_rdma_modules(self.files)
             write_function(self.files, function)
             self.functions[function.address] = function
@@ -138,7 +139,7 @@ class Cards(Faults, Onload):
             self.functions[address] = function
         if function.net is not None:
             write_interface(self.files, function, function.net)
-        if function.rdma is not None:
+        if function.rdma is not None and is_loaded(self.files, "mlx5_ib"):
             write_rdma(self.files, function, function.rdma)
 
     def no_driver(self, address: str) -> None:

@@ -153,8 +153,13 @@ def write_driver(files: HostFiles, function: Function) -> None:
         files.link(f"/sys/bus/auxiliary/devices/{part}", f"{function.folder}/{part}")
     if function.net is not None:
         write_interface(files, function, function.net)
-    if function.rdma is not None:
+    if function.rdma is not None and is_loaded(files, "mlx5_ib"):
         write_rdma(files, function, function.rdma)
+
+
+def is_loaded(files: HostFiles, module: str) -> bool:
+    """Whether a module of the kernel is loaded."""
+    return files.at(f"/sys/module/{module}").exists()
 
 
 def write_interface(files: HostFiles, function: Function, net: Net) -> None:

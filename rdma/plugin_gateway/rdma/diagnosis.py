@@ -43,26 +43,33 @@ def port_words(state: PortState | Unread) -> str:
 
 
 def judge_card(card: Card, signs: Signs, parent: Link | None) -> Checkup:
-    """Return what is wrong with a card. ``parent`` is the link of its physical function, if it is a virtual one."""
+    """Return what is wrong with a card.
+
+    ``parent`` is the link of its physical function, if it is a virtual one. None if that is not seen.
+    """
     if card.problems:
         return Checkup(card.problems)
-    problems: dict[EvidenceKind, str] = {}
-    if silent := _silent_ports(card, signs):
-        problems[NOT_ANSWERING] = "; ".join(silent)
+    silence = _silence(card, signs)
+    own = {NOT_ANSWERING: silence} if silence else {}
+    link = _through_parent(card, parent) if card.is_virtual else link_of(card.function, port_ids(card), signs)
+    return Checkup({**own, **link.problems}, unanswered=link.unanswered)
+
+
+def _through_parent(card: Card, parent: Link | None) -> Link:
     if parent is None:
-        own = link_of(card.function, port_ids(card), signs)
-        return Checkup({**problems, **own.problems}, unanswered=own.unanswered)
+        return Link({})
     if parent.problems:
         words = ", ".join(parent.problems.values())
-        problems[PARENT_DOWN] = f"its physical function {card.function.parent} has no link: {words}"
-    is_unanswered = parent.unanswered and not parent.problems
-    return Checkup(problems, unanswered=frozenset({PARENT_DOWN} if is_unanswered else ()))
+        return Link({PARENT_DOWN: f"its physical function {card.function.parent} has no link: {words}"})
+    return Link({}, frozenset({PARENT_DOWN} if parent.unanswered else ()))
 
 
-def _silent_ports(card: Card, signs: Signs) -> list[str]:
-    """Return the ports that gave no answer, for people. One that has gone is not among them."""
-    silent = [(each, state) for each in port_ids(card) if isinstance(state := signs.ports.get(each), Unread)]
-    return [f"{_named(each, card)}: {state.words}" for each, state in silent if state.errno not in _GONE]
+def _silence(card: Card, signs: Signs) -> str:
+    """Return what gave no answer, for people. What has gone is not among it. Empty if everything answers."""
+    read = [(_named(each, card), signs.ports.get(each)) for each in port_ids(card)]
+    read.append(("its interface", signs.unanswered.get(card.address)))
+    silent = [(name, found) for name, found in read if isinstance(found, Unread)]
+    return "; ".join(f"{name}: {found.words}" for name, found in silent if found.errno not in _GONE)
 
 
 def _named(port: PortId, card: Card) -> str:

@@ -28,11 +28,18 @@ class Card:
     """What is seen of it now, and else what was seen last."""
     problems: Mapping[EvidenceKind, str]
     """What keeps it from being used, for people. Empty if nothing does, or if a pod has it."""
+    is_elsewhere: bool
+    """Whether its RDMA device or its interface is in another network namespace, such as that of a pod."""
 
     @property
     def address(self) -> str:
         """Its PCI address."""
         return self.function.address
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is a virtual function, even if it cannot be read of which physical one."""
+        return self.function.parent is not None or "physfn" in self.function.unread
 
     @property
     def usable(self) -> tuple[RdmaDevice, ...]:
@@ -72,9 +79,12 @@ class _Host:
         module = rdma_module(driver)
         return module if module is not None and driver not in self._makers and not self.has_module(module) else None
 
-    def has_emptied_folder(self, function: PciFunction) -> bool:
-        """Whether the function has the folder of its RDMA device. It goes with the last of them in any namespace."""
-        return self._tree.exists(f"{function_folder(function.address)}/{_RDMA_FOLDERS}")
+    def has_emptied(self, function: PciFunction, folder: str) -> bool:
+        """Whether the function has the folder for devices of this kind, of which none is seen.
+
+        The folder goes with the last of them in any namespace.
+        """
+        return self._tree.exists(f"{function_folder(function.address)}/{folder}")
 
     def missing_nodes(self, devices: tuple[RdmaDevice, ...]) -> list[str]:
         """Return the nodes that the kernel has and /dev lacks, for as long as it takes to make them.
@@ -92,17 +102,13 @@ def find_cards(bus: PciFunctions, tree: Tree, memory: Memory, *, needs_nodes: bo
     """
     host = _Host(bus, tree, needs_nodes=needs_nodes)
     known = {each.address: memory[each.address] for each in bus.functions if _is_known(each, memory)}
-    cards = [
-        Card(function=each, known=latest(each, known.get(each.address)), problems=_problems(each, known, host))
-        for each in bus.functions
-        if _is_card(each, known, host)
-    ]
+    cards = [_card(each, known.get(each.address), host) for each in bus.functions if _is_card(each, known, host)]
     unreadable = {address: problem for address, problem in bus.unreadable.items() if address in memory}
     kept = {address: memory[address] for address in unreadable} if bus.functions or unreadable else memory
     return Found(
         tuple(cards),
-        tuple(RejectedDevice(f"RDMA device at {address}", problem) for address, problem in sorted(unreadable.items())),
-        tuple(RejectedDevice(f"{each.address}", why) for each in bus.functions if (why := _why_not(each))),
+        tuple(RejectedDevice(f"card at {address}", problem) for address, problem in sorted(unreadable.items())),
+        tuple(RejectedDevice(f"card at {each.address}", why) for each in bus.functions if (why := _why_not(each))),
         {**kept, **{card.address: card.known for card in cards}},
     )
 
@@ -135,28 +141,42 @@ def _is_card(function: PciFunction, known: Memory, host: _Host) -> bool:
     return not host.has_rdma_drivers and host.missing_module(function.driver) is not None
 
 
-def _problems(function: PciFunction, known: Memory, host: _Host) -> Mapping[EvidenceKind, str]:
-    """Return what keeps a function from being used."""
+def _card(function: PciFunction, before: Known | None, host: _Host) -> Card:
+    is_given_away = _is_given_away(function, before, host)
+    known = latest(function, before)
+    has_lost_interface = bool(known.interfaces) and not function.interfaces and host.has_emptied(function, "net")
+    return Card(
+        function=function,
+        known=known,
+        problems={} if is_given_away else _problems(function, host),
+        is_elsewhere=is_given_away or has_lost_interface,
+    )
+
+
+def _problems(function: PciFunction, host: _Host) -> Mapping[EvidenceKind, str]:
+    """Return what keeps a function from being used that no pod has."""
     if function.driver is None:
         return {NO_DRIVER: "no kernel driver has it"}
     if usable := usable_devices(function):
         return _missing_nodes(usable, host)
-    if _is_given_away(function, known.get(function.address), host):
-        return {}
     return _without_device(function, function.driver, host)
 
 
 def _without_device(function: PciFunction, driver: str, host: _Host) -> Mapping[EvidenceKind, str]:
     """Return why a function that this driver has cannot be used: it has no RDMA device, or one without uverbs."""
-    unread = [f"{path}: {error}" for path, error in function.unread.items() if path.startswith(_RDMA_FOLDERS)]
-    if unread:
-        return {NOT_ANSWERING: f"its RDMA device cannot be read: {unread[0]}"}
+    if unread := _unread(function):
+        return {NOT_ANSWERING: f"its RDMA device cannot be read: {unread}"}
     if function.rdma_devices:
         return {NO_NODE: _no_uverbs(function, host)}
     module = host.missing_module(driver)
     if module is not None:
         return {NO_RDMA_DEVICE: f"the module {module} is not loaded"}
     return {NO_RDMA_DEVICE: f"its driver {driver} has made no RDMA device"}
+
+
+def _unread(function: PciFunction) -> str:
+    """Return what of its RDMA devices cannot be read first, and why. Empty if everything can."""
+    return next((f"{path}: {why}" for path, why in function.unread.items() if path.startswith(_RDMA_FOLDERS)), "")
 
 
 def _missing_nodes(usable: tuple[RdmaDevice, ...], host: _Host) -> Mapping[EvidenceKind, str]:
@@ -178,8 +198,9 @@ def _is_given_away(function: PciFunction, known: Known | None, host: _Host) -> b
     The kernel then still has the folder of it, which is empty here. Without the module there is no such folder.
     """
     names = {each.name for each in known.rdma_devices} if known is not None else set()
-    if names & {each.name for each in function.rdma_devices}:
+    seen = {each.name for each in function.rdma_devices}
+    if usable_devices(function) or names & seen or (seen and not names):
         return False
     can_rdma = bool(function.rdma_drivers) or (bool(names) and known is not None and not known.has_rdma_driver)
     is_made = function.driver is not None and host.missing_module(function.driver) is None
-    return can_rdma and is_made and host.has_emptied_folder(function)
+    return can_rdma and is_made and not _unread(function) and host.has_emptied(function, _RDMA_FOLDERS)

@@ -59,7 +59,7 @@ class RdmaModel:
         ports = tuple(port for card in self._cards for port in port_ids(card))
         self._history.keep_only(set(ports))
         self._parents = _parents(self._cards, bus)
-        physical_functions = [card.address for card in self._cards if card.function.parent is None]
+        physical_functions = [card.address for card in self._cards if not card.is_virtual]
         self._degraded = {each: words for each in physical_functions if (words := degraded(tree, each))}
         physical = [physical_device(card, self._indexes[card.address], self._memory) for card in self._cards]
         inventory = Inventory(
@@ -86,11 +86,9 @@ class RdmaModel:
         return Judged(checkups, tuple(ports))
 
     def _checkup(self, card: Card, signs: Signs, parent: Link | None, now: float) -> Checkup:
-        if card.function.parent is not None and parent is None:
-            parent = Link({})  # it left the bus, and its virtual functions follow
         checkup = judge_card(card, signs, parent)
         further: dict[EvidenceKind, str] = {}
-        if card.function.parent is None and not card.problems:
+        if not card.is_virtual and not card.problems:
             errors = [words for port in port_ids(card) if (words := self._history.errors(port, now))]
             if errors:
                 further[LINK_ERRORS] = ", ".join(errors)

@@ -33,6 +33,8 @@ FUNCTION, PARENT, RDMA_DEVICE = "function", "parent", "rdmaDevice"
 """The attributes that selectors can ask for."""
 PHYSICAL, VIRTUAL = "pf", "vf"
 """The values of the attribute ``function``."""
+HOLDER, HOST, ELSEWHERE = "holder", "host", "elsewhere"
+"""An attribute for people: in which network namespace a device is. Of another one, nothing else is seen."""
 
 _RECIPE = Recipe(shared_nodes=(f"{NODES_FOLDER}/{CONNECTION_MANAGER}",), is_complete=True)
 RECIPES: Mapping[Kind, Recipe] = {RDMA: _RECIPE}

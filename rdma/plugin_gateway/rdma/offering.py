@@ -10,9 +10,12 @@ from plugin_gateway.rdma.naming import (
     CONNECTION_MANAGER,
     DEVICE,
     DRIVER,
+    ELSEWHERE,
     ETHERNET,
     FUNCTION,
     HARDWARE_TYPES,
+    HOLDER,
+    HOST,
     INFINIBAND,
     INTERFACE,
     ISSM,
@@ -61,9 +64,10 @@ def _attributes(card: Card, parents: Memory) -> Mapping[str, tuple[str, ...]]:
         DRIVER: (known.driver,) if known.driver else (),
         INTERFACE: known.interfaces,
         LINK_TYPE: (link_type(card),),
-        FUNCTION: (PHYSICAL if function.parent is None else VIRTUAL,),
+        FUNCTION: (VIRTUAL if card.is_virtual else PHYSICAL,),
         PARENT: _parents(card, parents),
         RDMA_DEVICE: tuple(each.name for each in known.rdma_devices),
+        HOLDER: (ELSEWHERE if card.is_elsewhere else HOST,),
     }
 
 
