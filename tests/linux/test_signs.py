@@ -14,7 +14,7 @@ from plugin_gateway.linux.facts import Interface, PortState
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.pci_scan import scan
 from plugin_gateway.linux.port_readers import NO_ANSWER_YET, PortReaders
-from plugin_gateway.linux.signs import FunctionPlan, plans_of, signs_of
+from plugin_gateway.linux.signs import FunctionFiles, FunctionPlan, plans_of, signs_of
 from plugin_gateway.linux.sysfs import HostTree
 
 from .made_up import DEVICES, Files, function, many, virtual, write
@@ -71,6 +71,17 @@ def test_a_port_is_read_as_far_as_it_can_be_understood(
 ) -> None:
     card.write(f"{PORT_FOLDER}/{name}", f"{text}\n")
     assert port(card) == expected
+
+
+def test_the_counters_of_a_port_are_read_from_the_second_look_at_everything_on(card: MadeUpTree) -> None:
+    (plan,) = plans_of(card, scan(card), [PORT], [PF])
+    files = FunctionFiles(card, plan)
+    for name, text in (("link_downed", "3\n"), ("symbol_error", "no number\n")):
+        card.write(f"{PORT_FOLDER}/counters/{name}", text)
+    looks = [files.read(afresh=afresh).ports[PORT] for afresh in (True, False, True)]
+    assert looks == [ACTIVE, ACTIVE, ACTIVE._replace(link_downed=3)]
+    card.remove(f"{PORT_FOLDER}/counters")
+    assert files.read(afresh=True).ports[PORT] == ACTIVE
 
 
 def test_a_port_that_fails_says_why(card: MadeUpTree) -> None:

@@ -16,6 +16,7 @@ from plugin_gateway.linux.pci_scan import folder_of
 _WORD = re.compile(r"[0-9]{1,2}: ([A-Za-z_ ]{1,40})", re.ASCII)
 """How the driver tells the state of a port, such as ``4: ACTIVE``."""
 _RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) Gb/sec.{0,100}", re.ASCII)
+_COUNTERS = ("link_downed", "symbol_error")
 _MAX_SPEED = 100_000_000
 """Mbit/s. Some drivers say 4294967295 for a speed that they do not know."""
 _REPLACED = "\ufffd"
@@ -178,7 +179,11 @@ class _PortFiles:
         if not state:
             return Unread(errno.EBADMSG, f"its state cannot be {text[:40]!a}")
         phys_state, rate = (self._tree.text(f"{self._folder}/{name}") for name in ("phys_state", "rate"))
-        return PortState(state, _word(phys_state) if isinstance(phys_state, str) else "", _rate(rate))
+        found = PortState(state, _word(phys_state) if isinstance(phys_state, str) else "", _rate(rate))
+        if self._known is None:
+            return found  # a counter says something only beside an earlier one, and the first list waits for this
+        link_downed, symbol_errors = (self._tree.text(f"{self._folder}/counters/{name}") for name in _COUNTERS)
+        return found._replace(link_downed=_number(link_downed), symbol_errors=_number(symbol_errors))
 
 
 class _InterfaceFiles:
