@@ -1,0 +1,255 @@
+"""What the facts about Solarflare's cards and Onload mean: devices, their health, and their ports."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from plugin_gateway.core.devices import (
+    FaultId,
+    Inventory,
+    Kind,
+    PhysicalDevice,
+    PhysicalId,
+    PortOfDevice,
+    Recipe,
+    RejectedDevice,
+    whole,
+)
+from plugin_gateway.core.health.faults import Checkup
+from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
+from plugin_gateway.linux.card_model import Judged, Seen, Signs, Tree
+from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions
+from plugin_gateway.solarflare.cards import driver_for, is_card, is_held, is_too_old, product_of
+from plugin_gateway.solarflare.evidence import (
+    ACCELERATION_OFF,
+    LINK_DOWN,
+    NO_DRIVER,
+    ONLOAD_MISMATCH,
+    ONLOAD_MISSING,
+    PCIE_DEGRADED,
+    SWITCHED_OFF,
+)
+from plugin_gateway.solarflare.library import Mismatch
+from plugin_gateway.solarflare.onload import HOST_PATH, NODES, acceleration_off, missing, version_of_kernel
+from plugin_gateway.solarflare.pcie import degraded_link
+
+ONLOAD = Kind("onload")
+DEVICE_WORD = "Onload interface"
+RECIPE = Recipe(shared_nodes=NODES, is_complete=True)
+"""A container gets the nodes of Onload. None of them belongs to a card."""
+LINK_TYPE = "ethernet"
+_MBIT = 1000
+"""Mbit/s in a Gbit/s."""
+_Problems = Mapping[EvidenceKind, str]
+
+
+def _unknown(host_path: str, kernel: object) -> str:  # noqa: ARG001 - as Mismatch
+    return ""
+
+
+class OnloadModel:
+    """The opinion about Solarflare's cards. A card is listed whether Onload is there or not, and is unhealthy if not.
+
+    What can change without an event, such as a module or a file, is read at each look.
+    """
+
+    device_word = DEVICE_WORD
+
+    def __init__(
+        self,
+        host_paths: Sequence[str] = (HOST_PATH,),
+        *,
+        proc: Tree | None = None,
+        mismatch: Mismatch = _unknown,
+        recipe: Recipe = RECIPE,
+    ) -> None:
+        """Create a model.
+
+        ``host_paths`` are the folders of the host with Onload's files for containers; with none, no library is needed.
+        ``proc`` is the tree whose /proc is read; None is the tree of the scan. A pod sees these files of /proc as the
+        host does. ``mismatch`` compares a library with the kernel module.
+        """
+        self.host_paths = tuple(host_paths)
+        self._proc = proc
+        self._mismatch = mismatch
+        self._recipe = recipe
+        self._tree: Tree | None = None
+        self._indexes: dict[str, int] = {}
+        self._functions: dict[str, PciFunction] = {}
+        """Each card of the last scan, in the order of the indexes. What it has no more is as it was seen last."""
+        self._drivers: dict[str, str] = {}
+        """The driver that each function has, or had."""
+        self._lasting: dict[str, _Problems] = {}
+        """What the last scan says against each card."""
+
+    def see(self, bus: PciFunctions, tree: Tree) -> Seen:
+        """Return the cards that can be given out. One that is unreadable for the moment stays as it was."""
+        self._tree = tree
+        cards = [function for function in bus.functions if is_card(function)]
+        aside = [function for function in cards if is_too_old(function) or is_held(function)]
+        unreadable = {address: words for address, words in bus.unreadable.items() if address in self._functions}
+        here = [self._remembering(function) for function in cards if function not in aside]
+        here += [self._functions[address] for address in unreadable]
+        for function in sorted(here, key=lambda each: each.address):
+            self._indexes.setdefault(function.address, len(self._indexes))
+        self._functions = {each.address: each for each in sorted(here, key=lambda each: self._indexes[each.address])}
+        self._lasting = {
+            address: {NOT_ANSWERING: f"it cannot be read: {unreadable[address]}"}
+            if address in unreadable
+            else _lasting(function, tree)
+            for address, function in self._functions.items()
+        }
+        return Seen(self._inventory(bus, aside), ())
+
+    def judge(self, signs: Signs) -> Judged:
+        """Return what these signs mean, with what the node has of Onload now."""
+        onload = self._onload_problems()
+        checkups: dict[FaultId, Checkup] = {}
+        for address, function in self._functions.items():
+            problems = {**self._lasting[address], **_of_link(function, signs.interfaces.get(address, ()))}
+            if onload is not None:
+                problems |= onload if ONLOAD_MISSING in onload else {**onload, **self._acceleration(address)}
+            checkups[PhysicalId(address)] = Checkup(problems)
+        return Judged(checkups, tuple(self._ports(signs)))
+
+    def _remembering(self, function: PciFunction) -> PciFunction:
+        """Return a function with the interfaces that it had, while a pod has them, or no driver."""
+        known = self._functions.get(function.address)
+        if function.driver is not None:
+            self._drivers[function.address] = function.driver
+        if function.interfaces or known is None:
+            return function
+        return replace(function, interfaces=known.interfaces)
+
+    def _inventory(self, bus: PciFunctions, aside: Iterable[PciFunction]) -> Inventory:
+        by_address = {each.address: each for each in bus.functions}
+        physical = tuple(
+            _physical(
+                function, by_address.get(function.parent or ""), self._drivers.get(address), self._indexes[address]
+            )
+            for address, function in self._functions.items()
+        )
+        return Inventory(
+            physical=physical,
+            devices=tuple(replace(whole(each, ONLOAD), details=_details(each)) for each in physical),
+            rejected=tuple(
+                RejectedDevice(each.address, f"Onload does not support {product_of(each)} {each.device} any more")
+                for each in aside
+                if is_too_old(each)
+            ),
+            set_aside=tuple(
+                RejectedDevice(each.address, f"the driver {each.driver} has it")
+                for each in aside
+                if not is_too_old(each)
+            ),
+            recipes={ONLOAD: self._recipe},
+        )
+
+    def _onload_problems(self) -> _Problems | None:
+        """Return what is wrong with Onload on the node. None if nothing was seen of the node yet."""
+        if self._tree is None:
+            return None
+        proc = self._proc if self._proc is not None else self._tree
+        if lacking := next(missing(self._tree, proc, self.host_paths), ""):
+            return {ONLOAD_MISSING: lacking}
+        kernel = version_of_kernel(proc)
+        found = [self._mismatch(each, kernel) for each in self.host_paths] if kernel is not None else []
+        words = "; ".join(filter(None, found))
+        return {ONLOAD_MISMATCH: words} if words else {}
+
+    def _acceleration(self, address: str) -> _Problems:
+        path = acceleration_off(self._tree, address) if self._tree is not None else ""
+        return {ACCELERATION_OFF: f"Onload may not use it: {path} is 0"} if path else {}
+
+    def _ports(self, signs: Signs) -> Iterable[PortOfDevice]:
+        for address in self._functions:
+            for number, interface in enumerate(signs.interfaces.get(address, ()), 1):
+                is_up = interface.is_switched_on and bool(interface.carrier)
+                yield PortOfDevice(
+                    PhysicalId(address),
+                    number,
+                    LINK_TYPE,
+                    is_up,
+                    _state_of(interface),
+                    interface.speed / _MBIT if is_up and interface.speed is not None else None,
+                    interface.carrier_changes,
+                )
+
+
+def _lasting(function: PciFunction, tree: Tree) -> _Problems:
+    """Return what a scan says against a function that could be read."""
+    if function.driver is None:
+        driver = driver_for(function)
+        reason = "" if tree.exists(f"/sys/module/{driver}") else f": the module {driver} is not loaded"
+        return {NO_DRIVER: f"no kernel driver has it{reason}"}
+    problems: dict[EvidenceKind, str] = {}
+    if function.unread:
+        problems[NOT_ANSWERING] = "; ".join(f"{path}: {words}" for path, words in function.unread.items())
+    if degraded := degraded_link(tree, function.address):
+        problems[PCIE_DEGRADED] = degraded
+    return problems
+
+
+def _of_link(function: PciFunction, interfaces: Sequence[Interface]) -> _Problems:
+    """Return what is wrong with all interfaces of a function. Without any, a pod has them, and nothing is known.
+
+    An idle virtual function is switched off. That is no problem.
+    """
+    if not interfaces or any(each.is_switched_on and each.carrier is not False for each in interfaces):
+        return {}
+    unlinked = [each.name for each in interfaces if each.is_switched_on]
+    if unlinked:
+        return {LINK_DOWN: f"{' and '.join(unlinked)} has no link"}
+    if function.parent is not None:
+        return {}
+    return {SWITCHED_OFF: f"{' and '.join(each.name for each in interfaces)} is switched off"}
+
+
+def _state_of(interface: Interface) -> str:
+    if not interface.is_switched_on:
+        return "switched off"
+    return "no link" if interface.carrier is False else "up" if interface.carrier else "unknown"
+
+
+def _physical(function: PciFunction, parent: PciFunction | None, driver: str | None, index: int) -> PhysicalDevice:
+    return PhysicalDevice(
+        id=PhysicalId(function.address),
+        index=index,
+        minor=None,
+        pci_address=function.address,
+        product=product_of(function),
+        memory_bytes=0,
+        numa_node=function.numa_node,
+        reports_faults=False,
+        pci_path=function.pci_path,
+        attributes=_attributes(function, parent, driver),
+    )
+
+
+def _attributes(function: PciFunction, parent: PciFunction | None, driver: str | None) -> Mapping[str, tuple[str, ...]]:
+    """Return what selectors can ask of a function. A driver that is reloaded takes it out of no resource."""
+    found = {
+        "vendor": (function.vendor,),
+        "device": (function.device,),
+        "driver": (driver,) if driver is not None else (),
+        "interface": tuple(each.name for each in function.interfaces),
+        "linkType": (LINK_TYPE,),
+        "function": ("pf",) if function.parent is None else ("vf",),
+        "parent": _parent_words(function, parent),
+        "rdmaDevice": tuple(each.name for each in function.rdma_devices),
+    }
+    return {word: values for word, values in found.items() if values}
+
+
+def _parent_words(function: PciFunction, parent: PciFunction | None) -> tuple[str, ...]:
+    """Return how people name the physical function of a virtual one: alone, and with the number of the virtual one."""
+    if function.parent is None:
+        return ()
+    names = [each.name for each in parent.interfaces] if parent is not None else []
+    names.append(function.parent)
+    number = function.vf_number
+    return tuple(word for name in names for word in ((name,) if number is None else (name, f"{name}#{number}")))
+
+
+def _details(physical: PhysicalDevice) -> Mapping[str, Mapping[str, str]]:
+    """Return what a program in a container is told of a device, in the words of the SR-IOV device plugin."""
+    return {"generic": {"deviceID": physical.id}}
