@@ -21,7 +21,8 @@ MAX_SIZE = 64 << 20
 """Bytes. A file that is larger is not read. Onload's library has one or two MiB."""
 _ELF = b"\x7fELF"
 _PIECE = 8
-_LIKE_A_VERSION = re.compile(rb"\0(\d{1,6}(?:\.\d{1,5}){2,3}(?:[-.][a-z]\w{0,15})?)\0", re.ASCII)
+_LIKE_A_VERSION = re.compile(rb"(?<=\0)([1-9]\d?(?:\.\d{1,4}){3}|20\d{4}(?:-u\d{1,2})?)(?=\0)", re.ASCII)
+"""A version of Onload as a text of its own, such as ``9.0.2.140`` or ``201811-u1``."""
 _MAX_LINKS = 8
 
 
