@@ -39,6 +39,10 @@ RECIPE = Recipe(shared_nodes=NODES, is_complete=True)
 LINK_TYPE = "ethernet"
 _MBIT = 1000
 """Mbit/s in a Gbit/s."""
+_FAILED = "EIO"
+"""How the kernel says that a device does not answer. Other errors say that something has no value, or is just going."""
+_MAX_NAMED = 3
+"""Files that are named in words."""
 _Problems = Mapping[EvidenceKind, str]
 
 
@@ -182,8 +186,8 @@ def _lasting(function: PciFunction, tree: Tree) -> _Problems:
         reason = "" if tree.exists(f"/sys/module/{driver}") else f": the module {driver} is not loaded"
         return {NO_DRIVER: f"no kernel driver has it{reason}"}
     problems: dict[EvidenceKind, str] = {}
-    if function.unread:
-        problems[NOT_ANSWERING] = "; ".join(f"{path}: {words}" for path, words in function.unread.items())
+    if failed := [path for path, words in function.unread.items() if words == _FAILED]:
+        problems[NOT_ANSWERING] = f"it answers with an error: {_FAILED} from {' and '.join(failed[:_MAX_NAMED])}"
     if degraded := degraded_link(tree, function.address):
         problems[PCIE_DEGRADED] = degraded
     return problems

@@ -1,0 +1,73 @@
+"""Looks at a host as a backend does: a scan of the bus, then the signs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cards.builder import Cards
+from plugin_gateway.core.devices import Inventory, PortOfDevice
+from plugin_gateway.core.health.policy import EvidenceKind
+from plugin_gateway.linux.card_model import Signs, Tree
+from plugin_gateway.linux.facts import Interface, PciFunction
+from plugin_gateway.linux.pci_scan import scan
+from plugin_gateway.linux.sysfs import HostTree
+from plugin_gateway.solarflare.library import LibraryCheck
+from plugin_gateway.solarflare.model import OnloadModel
+
+FIRST, SECOND = "0000:5e:00.0", "0000:5e:00.1"
+UP, DOWN = "enp94s0f0np0", "enp94s0f1np1"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a model makes of a host at one moment."""
+
+    inventory: Inventory
+    problems: Mapping[str, Mapping[EvidenceKind, str]]
+    ports: tuple[PortOfDevice, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the devices."""
+        return [str(device.id) for device in self.inventory.devices]
+
+
+class Looker:
+    """Looks at a host again and again, with the same model."""
+
+    def __init__(self, tree: Tree, model: OnloadModel) -> None:
+        self.tree = tree
+        self.model = model
+
+    def look(self) -> Look:
+        """Scan, and judge the signs."""
+        bus = scan(self.tree)
+        seen = self.model.see(bus, self.tree)
+        judged = self.model.judge(Signs({}, {each.address: asked(self.tree, each) for each in bus.functions}))
+        assert [str(each) for each in judged.checkups] == [str(each.id) for each in seen.inventory.physical]
+        assert all(checkup.asks_for_recovery is None for checkup in judged.checkups.values())
+        problems = {str(device): dict(checkup.problems) for device, checkup in judged.checkups.items()}
+        return Look(seen.inventory, problems, judged.ports)
+
+
+def at(cards: Cards) -> Looker:
+    """Return what looks at made-up cards on disk, with all that a genuine host has."""
+    root = str(cards.root)
+    return Looker(HostTree(root), OnloadModel(mismatch=LibraryCheck(root).mismatch))
+
+
+def host(root: Path, *, loaded: bool = True) -> Cards:
+    """Return a host with an X2522."""
+    return Cards(root).solarflare(loaded=loaded)
+
+
+def asked(tree: Tree, function: PciFunction) -> tuple[Interface, ...]:
+    """Return the interfaces of a function with their carrier and speed, for which the driver is asked."""
+    folder = f"/sys/bus/pci/devices/{function.address}/net"
+    return tuple(
+        each._replace(
+            carrier={"1": True, "0": False}.get(str(tree.text(f"{folder}/{each.name}/carrier"))),
+            speed=int(speed) if (speed := str(tree.text(f"{folder}/{each.name}/speed"))).isdigit() else None,
+        )
+        for each in function.interfaces
+    )
