@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cards.builder import Cards
-from plugin_gateway.core.devices import Inventory, PortOfDevice
+from plugin_gateway.core.devices import FaultId, Inventory, PortOfDevice
+from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.card_model import Signs, Tree
 from plugin_gateway.linux.facts import Interface, PciFunction
@@ -23,8 +24,13 @@ class Look:
     """What a model makes of a host at one moment."""
 
     inventory: Inventory
-    problems: Mapping[str, Mapping[EvidenceKind, str]]
+    checkups: Mapping[FaultId, Checkup]
     ports: tuple[PortOfDevice, ...]
+
+    @property
+    def problems(self) -> Mapping[str, Mapping[EvidenceKind, str]]:
+        """What is wrong with each device."""
+        return {str(device): dict(checkup.problems) for device, checkup in self.checkups.items()}
 
     @property
     def ids(self) -> list[str]:
@@ -46,8 +52,7 @@ class Looker:
         judged = self.model.judge(Signs({}, {each.address: asked(self.tree, each) for each in bus.functions}))
         assert [str(each) for each in judged.checkups] == [str(each.id) for each in seen.inventory.physical]
         assert all(checkup.asks_for_recovery is None for checkup in judged.checkups.values())
-        problems = {str(device): dict(checkup.problems) for device, checkup in judged.checkups.items()}
-        return Look(seen.inventory, problems, judged.ports)
+        return Look(seen.inventory, judged.checkups, judged.ports)
 
 
 def at(cards: Cards) -> Looker:
