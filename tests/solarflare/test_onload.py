@@ -14,7 +14,8 @@ from plugin_gateway.solarflare.evidence import (
     ONLOAD_MISMATCH,
     ONLOAD_MISSING,
 )
-from plugin_gateway.solarflare.model import OnloadModel
+from plugin_gateway.solarflare.library import LibraryCheck
+from plugin_gateway.solarflare.model import OnloadModel, onload_model
 from plugin_gateway.solarflare.onload import KernelOnload, missing, version_of_kernel
 
 from .looking import DOWN, FIRST, SECOND, Looker, at, host
@@ -25,7 +26,7 @@ INTERFACE = "0123456789abcdef" * 2
 
 @pytest.fixture
 def cards(tmp_path: Path) -> Cards:
-    return host(tmp_path)
+    return host(tmp_path / "host")
 
 
 def install(cards: Cards, version: str, interface: str = INTERFACE) -> None:
@@ -107,17 +108,33 @@ def test_devices_of_the_kernel_that_cannot_be_read_are_no_evidence(cards: Cards,
     assert at(cards).look().problems[FIRST] == {}
 
 
-def test_a_pod_reads_proc_where_it_is_its_own(cards: Cards, tmp_path: Path) -> None:
-    cards.files.at("/proc").rename(tmp_path / "kernel")
-    (tmp_path / "own").mkdir()
-    (tmp_path / "kernel").rename(tmp_path / "own" / "proc")
+def test_a_pod_that_sees_no_proc_of_the_host_reads_its_own(cards: Cards) -> None:
+    cards.files.at("/proc").rename(cards.root.with_name("aside"))
+    own = HostTree().text("/proc/devices")
+    assert isinstance(own, str)
+    assert "onload" not in own
+    root = str(cards.root)
+    words = Looker(HostTree(root), onload_model(root)).look().problems[FIRST][ONLOAD_MISSING]
+    assert words == "the module onload is loaded, but the kernel has no device onload (/proc/devices)"
+
+
+def test_the_genuine_model_reads_everything_below_the_root_of_the_host(cards: Cards) -> None:
     install(cards, "9.1.0.24")
+    root = str(cards.root)
+    looker = Looker(HostTree(root), onload_model(root, ("/opt/onload",)))
     words = f"{LIBRARY} seems to be of version 9.1.0.24, the kernel module onload is of version 9.0.2.140"
-    looker = at(cards)
-    assert looker.look().problems[FIRST] == {}
-    proc = HostTree(str(tmp_path / "own"))
-    model = OnloadModel(proc=proc, mismatch=looker.model._mismatch)
-    assert Looker(looker.tree, model).look().problems[FIRST] == {ONLOAD_MISMATCH: words}
+    assert looker.look().problems[FIRST] == {ONLOAD_MISMATCH: words}
+
+
+def test_proc_can_be_read_elsewhere_than_the_rest(cards: Cards, tmp_path: Path) -> None:
+    aside = tmp_path / "own"
+    aside.mkdir()
+    cards.files.at("/proc").rename(aside / "proc")
+    install(cards, "9.1.0.24")
+    root = str(cards.root)
+    model = OnloadModel(proc=HostTree(str(aside)), mismatch=LibraryCheck(root).mismatch)
+    words = f"{LIBRARY} seems to be of version 9.1.0.24, the kernel module onload is of version 9.0.2.140"
+    assert Looker(HostTree(root), model).look().problems[FIRST] == {ONLOAD_MISMATCH: words}
 
 
 def test_the_library_that_is_missing_is_told_with_its_folder_and_its_coming_seen(cards: Cards) -> None:

@@ -18,6 +18,7 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.linux.card_model import Judged, Seen, Signs, Tree
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions
+from plugin_gateway.linux.sysfs import HostTree
 from plugin_gateway.solarflare.cards import driver_for, is_card, is_held, is_too_old, product_of
 from plugin_gateway.solarflare.evidence import (
     ACCELERATION_OFF,
@@ -28,7 +29,7 @@ from plugin_gateway.solarflare.evidence import (
     PCIE_DEGRADED,
     SWITCHED_OFF,
 )
-from plugin_gateway.solarflare.library import Mismatch
+from plugin_gateway.solarflare.library import LibraryCheck, Mismatch
 from plugin_gateway.solarflare.onload import HOST_PATH, NODES, acceleration_off, missing, version_of_kernel
 from plugin_gateway.solarflare.pcie import degraded_link
 
@@ -177,6 +178,16 @@ class OnloadModel:
                     interface.speed / _MBIT if is_up and interface.speed is not None else None,
                     interface.carrier_changes,
                 )
+
+
+def onload_model(host_root: str = "/", host_paths: Sequence[str] = (HOST_PATH,)) -> OnloadModel:
+    """Return the model for genuine cards. ``host_root`` is where the host's files are seen.
+
+    /proc is read there if it is there. A pod has what is read of it in its own /proc.
+    """
+    host = HostTree(host_root)
+    proc = host if host.exists("/proc/devices") else HostTree()
+    return OnloadModel(host_paths, proc=proc, mismatch=LibraryCheck(host_root).mismatch)
 
 
 def _lasting(function: PciFunction, tree: Tree) -> _Problems:
