@@ -23,6 +23,7 @@ _ELF = b"\x7fELF"
 _PIECE = 8
 _LIKE_A_VERSION = re.compile(rb"(?<=\0)([1-9]\d?(?:\.\d{1,4}){3}|20\d{4}(?:-u\d{1,2})?)(?=\0)", re.ASCII)
 """A version of Onload as a text of its own, such as ``9.0.2.140`` or ``201811-u1``."""
+_IN_A_VERSION = re.compile(rb"[\w.]")
 _MAX_LINKS = 8
 
 
@@ -85,7 +86,8 @@ def difference(library: bytes, kernel: KernelOnload) -> str:
 
 def _has_version(library: bytes, version: str) -> bool:
     """Whether the version is in the library, and not only as a part of a longer one."""
-    return re.search(rb"(?<![\w.])" + re.escape(os.fsencode(version)) + rb"(?![\w.-])", library) is not None
+    found = re.finditer(re.escape(os.fsencode(version)) + rb"(?![\w.-])", library)
+    return any(not _IN_A_VERSION.match(library, match.start() - 1) for match in found)
 
 
 def _has_checksum(library: bytes, checksum: str) -> bool:
