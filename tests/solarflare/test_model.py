@@ -158,6 +158,16 @@ def test_a_driver_that_is_reloaded_takes_a_card_out_of_no_resource(cards: Cards)
     assert (after.inventory, after.problems) == (before.inventory, before.problems)
 
 
+def test_another_card_in_the_same_slot_has_nothing_of_the_one_before(cards: Cards) -> None:
+    looker = at(cards)
+    looker.look()
+    cards.unplug(FIRST)
+    cards.add([replace(SOLARFLARE[0], vendor="10ee", device="5084", driver=None, net=None)])
+    look = looker.look()
+    assert look.inventory.physical[0].product == "Solarflare X3522"
+    assert not attributes(look, FIRST).keys() & {"interface", "driver"}
+
+
 def test_a_card_whose_interface_a_pod_has_is_healthy_and_stays_what_it_was(cards: Cards) -> None:
     looker = at(cards)
     before = looker.look()
@@ -222,11 +232,11 @@ def test_the_ports_are_told_with_rate_and_changes(cards: Cards) -> None:
 def test_a_pcie_link_that_is_slower_or_narrower_is_told(cards: Cards) -> None:
     folder = cards.functions[FIRST].folder
     cards.files.write(f"{folder}/current_link_speed", "8.0 GT/s PCIe")
-    words = "its PCIe link is 8 GT/s x16, it could be 16 GT/s x16"
+    words = "its PCIe link has 16 lanes of 8 GT/s, it could have 16 lanes of 16 GT/s"
     assert at(cards).look().problems[FIRST] == {PCIE_DEGRADED: words}
     cards.files.write(f"{folder}/current_link_speed", "16.0 GT/s PCIe")
     cards.files.write(f"{folder}/current_link_width", "4")
-    words = "its PCIe link is 16 GT/s x4, it could be 16 GT/s x16"
+    words = "its PCIe link has 4 lanes of 16 GT/s, it could have 16 lanes of 16 GT/s"
     assert at(cards).look().problems[FIRST] == {PCIE_DEGRADED: words}
 
 

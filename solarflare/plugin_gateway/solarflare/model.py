@@ -119,9 +119,12 @@ class OnloadModel:
     def _remembering(self, function: PciFunction) -> PciFunction:
         """Return a function with the interfaces that it had, while a pod has them, or no driver."""
         known = self._functions.get(function.address)
+        is_same = known is not None and (known.vendor, known.device) == (function.vendor, function.device)
         if function.driver is not None:
             self._drivers[function.address] = function.driver
-        if function.interfaces or known is None:
+        elif not is_same:
+            self._drivers.pop(function.address, None)
+        if function.interfaces or known is None or not is_same:
             return function
         return replace(function, interfaces=known.interfaces)
 

@@ -17,7 +17,7 @@ def degraded_link(tree: Tree, address: str) -> str:
     is_narrow = 0 < width < widest < _NO_WIDTH
     if not is_slow and not is_narrow:
         return ""
-    return f"its PCIe link is {speed:g} GT/s x{width:g}, it could be {fastest:g} GT/s x{widest:g}"
+    return f"its PCIe link has {width:g} lanes of {speed:g} GT/s, it could have {widest:g} lanes of {fastest:g} GT/s"
 
 
 def _number(tree: Tree, address: str, name: str) -> float:
