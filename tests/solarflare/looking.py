@@ -8,9 +8,8 @@ from cards.builder import Cards
 from plugin_gateway.core.devices import FaultId, Inventory, PortOfDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
-from plugin_gateway.linux.card_model import Signs, Tree
-from plugin_gateway.linux.facts import Interface, PciFunction
 from plugin_gateway.linux.pci_scan import scan
+from plugin_gateway.linux.signs import KeepingTree, signs_of
 from plugin_gateway.linux.sysfs import HostTree
 from plugin_gateway.solarflare.library import LibraryCheck
 from plugin_gateway.solarflare.model import OnloadModel
@@ -41,7 +40,7 @@ class Look:
 class Looker:
     """Looks at a host again and again, with the same model."""
 
-    def __init__(self, tree: Tree, model: OnloadModel) -> None:
+    def __init__(self, tree: KeepingTree, model: OnloadModel) -> None:
         self.tree = tree
         self.model = model
 
@@ -49,7 +48,7 @@ class Looker:
         """Scan, and judge the signs."""
         bus = scan(self.tree)
         seen = self.model.see(bus, self.tree)
-        judged = self.model.judge(Signs({}, {each.address: asked(self.tree, each) for each in bus.functions}))
+        judged = self.model.judge(signs_of(self.tree, bus, seen.ports))
         assert [str(each) for each in judged.checkups] == [str(each.id) for each in seen.inventory.physical]
         assert all(checkup.asks_for_recovery is None for checkup in judged.checkups.values())
         return Look(seen.inventory, judged.checkups, judged.ports)
@@ -64,15 +63,3 @@ def at(cards: Cards) -> Looker:
 def host(root: Path, *, loaded: bool = True) -> Cards:
     """Return a host with an X2522."""
     return Cards(root).solarflare(loaded=loaded)
-
-
-def asked(tree: Tree, function: PciFunction) -> tuple[Interface, ...]:
-    """Return the interfaces of a function with their carrier and speed, for which the driver is asked."""
-    folder = f"/sys/bus/pci/devices/{function.address}/net"
-    return tuple(
-        each._replace(
-            carrier={"1": True, "0": False}.get(str(tree.text(f"{folder}/{each.name}/carrier"))),
-            speed=int(speed) if (speed := str(tree.text(f"{folder}/{each.name}/speed"))).isdigit() else None,
-        )
-        for each in function.interfaces
-    )

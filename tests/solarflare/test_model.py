@@ -266,6 +266,28 @@ def test_a_card_that_answers_with_an_error_is_unhealthy_alone() -> None:
     assert look.problems["0001:5e:00.1"] == {}
 
 
+def test_an_interface_that_does_not_answer_is_told_alone(cards: Cards) -> None:
+    looker = at(cards)
+    looker.look()
+    interface = Interface(UP, 1, is_switched_on=True, carrier=True)
+    no_answer = Unread(None, "no answer for 3 s")
+    judged = looker.model.judge(Signs({}, {FIRST: (interface,), SECOND: (interface,)}, {FIRST: no_answer}))
+    assert judged.checkups[PhysicalId(FIRST)].problems == {
+        NOT_ANSWERING: "its interface does not answer: no answer for 3 s"
+    }
+    assert judged.checkups[PhysicalId(SECOND)].problems == {}
+
+
+def test_an_interface_that_fails_to_answer_is_told_until_it_answers() -> None:
+    tree = parse_spec("1xX2522")
+    looker = Looker(tree, OnloadModel(()))
+    carrier = "/sys/bus/pci/devices/0001:5e:00.0/net/enP1p94s0f0np0/carrier"
+    tree.fail(carrier, errno.EIO)
+    assert looker.look().problems["0001:5e:00.0"] == {NOT_ANSWERING: "its interface does not answer: EIO"}
+    tree.write(carrier, "1")
+    assert looker.look().problems["0001:5e:00.0"] == {}
+
+
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV, errno.EINVAL])
 def test_a_value_that_is_not_there_is_no_error_of_the_card(number: int) -> None:
     tree = parse_spec("1xX2522")

@@ -110,7 +110,7 @@ class OnloadModel:
         onload = self._onload_problems()
         checkups: dict[FaultId, Checkup] = {}
         for address, function in self._functions.items():
-            problems = {**self._lasting[address], **_of_link(function, signs.interfaces.get(address, ()))}
+            problems = {**self._lasting[address], **_of_link(function, signs)}
             if onload is not None:
                 problems |= onload if ONLOAD_MISSING in onload else {**onload, **self._acceleration(address)}
             checkups[PhysicalId(address)] = Checkup(problems)
@@ -207,11 +207,15 @@ def _lasting(function: PciFunction, tree: Tree) -> _Problems:
     return problems
 
 
-def _of_link(function: PciFunction, interfaces: Sequence[Interface]) -> _Problems:
+def _of_link(function: PciFunction, signs: Signs) -> _Problems:
     """Return what is wrong with all interfaces of a function. Without any, a pod has them, and nothing is known.
 
     An idle virtual function is switched off. That is no problem.
     """
+    unanswered = signs.unanswered.get(function.address)
+    if unanswered is not None:
+        return {NOT_ANSWERING: f"its interface does not answer: {unanswered.words}"}
+    interfaces = signs.interfaces.get(function.address, ())
     if not interfaces or any(each.is_switched_on and each.carrier is not False for each in interfaces):
         return {}
     unlinked = [each.name for each in interfaces if each.is_switched_on]
