@@ -178,6 +178,11 @@ def test_a_module_of_another_version_than_the_library_is_told(cards: Cards) -> N
     assert looker.look().problems[FIRST] == {}
 
 
+def test_a_library_that_nobody_compares_is_no_problem(cards: Cards) -> None:
+    install(cards, "9.1.0.24")
+    assert Looker(HostTree(str(cards.root)), OnloadModel()).look().problems[FIRST] == {}
+
+
 def test_a_library_that_is_no_library_is_not_judged(cards: Cards) -> None:
     cards.onload_version("9.1.0.24")
     assert at(cards).look().problems[FIRST] == {}

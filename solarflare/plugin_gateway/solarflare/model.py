@@ -107,12 +107,14 @@ class OnloadModel:
 
     def judge(self, signs: Signs) -> Judged:
         """Return what these signs mean, with what the node has of Onload now."""
-        onload = self._onload_problems()
+        if self._tree is None:
+            return Judged({}, ())
+        onload = self._onload_problems(self._tree)
         checkups: dict[FaultId, Checkup] = {}
         for address, function in self._functions.items():
-            problems = {**self._lasting[address], **_of_link(function, signs)}
-            if onload is not None:
-                problems |= onload if ONLOAD_MISSING in onload else {**onload, **self._acceleration(address)}
+            problems = {**self._lasting[address], **_of_link(function, signs), **onload}
+            if ONLOAD_MISSING not in onload and (path := acceleration_off(self._tree, address)):
+                problems[ACCELERATION_OFF] = f"Onload may not use it: {path} is 0"
             checkups[PhysicalId(address)] = Checkup(problems)
         return Judged(checkups, tuple(self._ports(signs)))
 
@@ -152,21 +154,15 @@ class OnloadModel:
             recipes={ONLOAD: self._recipe},
         )
 
-    def _onload_problems(self) -> _Problems | None:
-        """Return what is wrong with Onload on the node. None if nothing was seen of the node yet."""
-        if self._tree is None:
-            return None
-        proc = self._proc if self._proc is not None else self._tree
-        if lacking := next(missing(self._tree, proc, self.host_paths), ""):
+    def _onload_problems(self, tree: Tree) -> _Problems:
+        """Return what is wrong with Onload on the node: the first thing that is missing, or else what does not fit."""
+        proc = self._proc if self._proc is not None else tree
+        if lacking := next(missing(tree, proc, self.host_paths), ""):
             return {ONLOAD_MISSING: lacking}
         kernel = version_of_kernel(proc)
         found = [self._mismatch(each, kernel) for each in self.host_paths] if kernel is not None else []
         words = "; ".join(filter(None, found))
         return {ONLOAD_MISMATCH: words} if words else {}
-
-    def _acceleration(self, address: str) -> _Problems:
-        path = acceleration_off(self._tree, address) if self._tree is not None else ""
-        return {ACCELERATION_OFF: f"Onload may not use it: {path} is 0"} if path else {}
 
     def _ports(self, signs: Signs) -> Iterable[PortOfDevice]:
         for address in self._functions:
