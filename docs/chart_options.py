@@ -37,6 +37,10 @@ BY_HAND = (
     *options_of(FolderOptions),
     Options.nvidia_cdi_hook_path,
     Options.node_name,
+    Options.host_root,
+    Options.link_events,
+    Options.device_info_dir,
+    Options.onload_host_path,
 )
 """Options that follow from what the chart mounts, serves or asks Kubernetes for, or that have a value in a section.
 

@@ -16,7 +16,7 @@ if os.getpid() == _PID_OF_A_CONTAINER:
         signal.signal(_number, lambda number, _: os._exit(128 + number))
 
 try:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from importlib import import_module
     from typing import TYPE_CHECKING
 
@@ -27,44 +27,63 @@ except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
+    from plugin_gateway.adapters.configuration.options import Options
+    from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
+AUTO = "auto"
 SIMULATED = "simulated"
-NVML = "nvml"
-KINDS = (NVML, SIMULATED)
+NVML, RDMA, ONLOAD = "nvml", "rdma", "onload"
+SIMULATED_RDMA, SIMULATED_ONLOAD = "simulated-rdma", "simulated-onload"
+KINDS = (NVML, SIMULATED, RDMA, ONLOAD, SIMULATED_RDMA, SIMULATED_ONLOAD)
+CARDS = {RDMA: RDMA, SIMULATED_RDMA: RDMA, ONLOAD: ONLOAD, SIMULATED_ONLOAD: ONLOAD}
+"""The name of the backend for each kind that has network cards."""
+ROOMS = {RDMA: "rdma", ONLOAD: "solarflare"}
+"""The source root that knows the cards of a backend."""
+WORDS = {RDMA: "RDMA device", ONLOAD: "card with Onload"}
 DEFAULT_SIMULATION = "8xH100"
+DEFAULT_CARDS = {RDMA: "2xCX6+4", ONLOAD: "1xX2522"}
+"""What is simulated where nobody says it, by the name of the backend."""
+ALLOWED = (
+    f"{AUTO} alone, {NVML}, {RDMA}, {ONLOAD}, {SIMULATED}:COUNTxMODEL, {SIMULATED_RDMA}:COUNTxMODEL+VFS and "
+    f"{SIMULATED_ONLOAD}:COUNTxMODEL"
+)
 
 
 def parse_backend(text: str) -> str:
-    """Return the text if it names a backend, or several, and GPUs that can be simulated.
+    """Return the text if it names a backend, or several, and devices that can be simulated.
 
     Raises:
-        InvalidValueError: there is no such backend, or its GPUs cannot be simulated, or two have one name.
+        InvalidValueError: there is no such backend, or its devices cannot be simulated, or two have one name.
     """
-    for _, each, _ in backends(text):
-        kind, _, spec = each.partition(":")
+    for each in backends(text):
+        kind, _, spec = each.text.partition(":")
         if kind == SIMULATED:
             from plugin_gateway.nvidia.simulated import parse_spec
 
             parse_spec(spec or DEFAULT_SIMULATION)
-        elif each != NVML:
-            raise InvalidValueError(f"{each!r}, allowed are {NVML} and {SIMULATED}:COUNTxMODEL")
+        elif each.has_cards and kind.startswith(SIMULATED):
+            _room(each.name, "simulated").parse_spec(spec or DEFAULT_CARDS[each.name])
+        elif each.text not in (NVML, RDMA, ONLOAD):
+            raise InvalidValueError(f"{each.text!r}, allowed are {ALLOWED}")
     return text
 
 
 def backends(text: str) -> "Sequence[ChosenBackend]":
-    """Return the backends that a value of `--backend` chooses, in its order.
+    """Return the backends that a value of `--backend` chooses, in its order, those with network cards last.
 
     Raises:
         InvalidValueError: two have one name, or a name is not allowed.
     """
-    from plugin_gateway.adapters.configuration.chosen_backends import check_distinct, split
+    from plugin_gateway.adapters.configuration.chosen_backends import check_distinct, resolved, split
 
-    return check_distinct([_chosen(each) for each in split(text, KINDS)])
+    return check_distinct([_chosen(each) for each in split(resolved(text, ()), KINDS)])
 
 
 def _chosen(text: str) -> "ChosenBackend":
@@ -75,36 +94,81 @@ def _chosen(text: str) -> "ChosenBackend":
         from plugin_gateway.nvidia.simulated import name_of
 
         if (name := name_of(spec)) is not None:
+            if name in CARDS:
+                raise InvalidValueError(f"backend {name!r} has network cards, allowed for GPUs are other names")
             from plugin_gateway.core.resources.names import ResourceName
             from plugin_gateway.nvidia.naming import DOMAIN
 
             return ChosenBackend(name, text, ResourceName(f"{DOMAIN}/{name}"))
-    return ChosenBackend(kind, text)
+    return ChosenBackend(CARDS.get(kind, kind), text)
 
 
-def make_backend(backend: str, driver_root: str, kernel_log: str, mig_strategy: str) -> "Backend":
-    """Return the backend of this name. It does not open the driver before it is started."""
+def make_backend(backend: str, options: "Options", is_for_good: bool) -> "Backend":  # noqa: FBT001 - it has one caller each
+    """Return the backend of GPUs of this name. It does not open the driver before it is started."""
     from plugin_gateway.nvidia.naming import MigStrategy
 
     kind, _, spec = backend.partition(":")
-    strategy = MigStrategy(mig_strategy)
+    kernel_log = options.kernel_log_path if is_for_good else ""
+    strategy = MigStrategy(options.mig_strategy)
     if kind == SIMULATED:
         from plugin_gateway.nvidia.simulated import SimulatedBackend
 
         return SimulatedBackend(spec or DEFAULT_SIMULATION, reads_kernel_log=bool(kernel_log), mig_strategy=strategy)
     from plugin_gateway.nvidia.backend import NvmlBackend
 
-    return NvmlBackend(driver_root=driver_root, kernel_log=kernel_log, mig_strategy=strategy)
+    return NvmlBackend(driver_root=options.container_driver_root, kernel_log=kernel_log, mig_strategy=strategy)
+
+
+def make_cards(backend: str, settings: "Settings", is_for_good: bool) -> "Backend":  # noqa: FBT001 - as above
+    """Return the backend of network cards of this name. It opens nothing before it is started."""
+    kind, _, spec = backend.partition(":")
+    name = CARDS[kind]
+    linux = import_module("plugin_gateway.linux.card_backend")
+    pace = linux.CardPace(poll=settings.poll_interval)
+    if kind.startswith(SIMULATED):
+        tree = _room(name, "simulated").parse_spec(spec or DEFAULT_CARDS[name])
+        simulated: Backend = linux.CardBackend(_simulated_model(name), name=name, pace=pace, made_up=tree)
+        return simulated
+    model = _onload_model(settings) if name == ONLOAD else _rdma_model(settings, is_for_good=is_for_good)
+    made: Backend = linux.CardBackend(
+        model,
+        name=name,
+        host_root=settings.host_root,
+        link_events=linux.LinkSource(settings.link_events),
+        pace=pace,
+    )
+    return made
+
+
+def _simulated_model(name: str) -> "Any":
+    if name == ONLOAD:
+        return _room(ONLOAD, "simulated").simulated_model()
+    return _room(RDMA, "model").RdmaModel(is_simulated=True)
+
+
+def _onload_model(settings: "Settings") -> "Any":
+    return _room(ONLOAD, "model").onload_model(settings.host_root, settings.onload_paths)
+
+
+def _rdma_model(settings: "Settings", *, is_for_good: bool) -> "Any":
+    """Return the model that remembers what was seen of the cards before."""
+    from plugin_gateway.adapters.gateway.card_memory import CardMemory
+
+    memory, kept = _room(RDMA, "memory"), CardMemory(settings.state_dir, may_write=is_for_good)
+    recalled = kept.recall(memory.parse) or memory.NOTHING
+    return _room(RDMA, "model").RdmaModel(recalled, lambda now: kept.keep(memory.as_text(now)))
 
 
 def import_rest(backend: str) -> None:
     """Import what the thread of this backend needs when the driver has initialised."""
-    if not backend.startswith(SIMULATED):
+    if backend == NVML:
         import plugin_gateway.nvidia.watch  # noqa: F401 - only imported
 
 
 def kernel_log_problem(backend: str, kernel_log: str) -> str | None:
     """Return why this backend cannot read the kernel's log at this path. None if it can."""
+    if backend.partition(":")[0] in CARDS:
+        return "it is read for GPUs, and no backend has any"
     if backend.startswith(SIMULATED):
         from plugin_gateway.nvidia.simulated import KERNEL_LOG_PROBLEM
 
@@ -121,11 +185,30 @@ def default_health() -> "HealthPolicy":
     return HEALTH_POLICY
 
 
-def remedies() -> "Remedies":
-    """Return what NVIDIA says to do about evidence."""
-    from plugin_gateway.nvidia.remedies import remedy_for
+def card_health(backend: str) -> "HealthPolicy":
+    """Return the health policy of the network cards of the backend with this name."""
+    policy: HealthPolicy = _room(backend, "evidence").HEALTH_POLICY
+    return policy
 
-    return remedy_for
+
+def remedies(backends: "Collection[str]") -> "Remedies":
+    """Return what the vendors of the devices of these backends say to do about evidence."""
+    from plugin_gateway.core.health.remedies import of_several
+
+    found: dict[str, Remedies] = {}
+    if any(each not in CARDS for each in backends):
+        from plugin_gateway.nvidia.remedies import remedy_for
+
+        found["GPU"] = remedy_for
+    for each in backends:
+        if each in CARDS:
+            found[WORDS[each]] = _room(each, "remedies").remedy_for
+    return of_several(found)
+
+
+def _room(backend: str, module: str) -> "Any":
+    """Return a module of the vendor of these network cards. It is imported here."""
+    return import_module(f"plugin_gateway.{ROOMS[backend]}.{module}")
 
 
 def catalog() -> Catalog:
@@ -146,8 +229,10 @@ PARTS = Parts(
     parse_backend=parse_backend,
     backends=backends,
     make_backend=make_backend,
+    make_cards=make_cards,
     import_rest=import_rest,
     default_health=default_health,
+    card_health=card_health,
     remedies=remedies,
     catalog=catalog,
     kernel_log_problem=kernel_log_problem,

@@ -12,8 +12,9 @@ from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
 from plugin_gateway.adapters.dialects import load_dialects
 from plugin_gateway.adapters.dialects.dialect import Dialect
 from plugin_gateway.adapters.gateway.device_nodes import DeviceNodes
-from plugin_gateway.adapters.gateway.gateway import Gateway, ServingPolicy
+from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
+from plugin_gateway.adapters.gateway.serving_policy import ServingPolicy
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.kubelet.directory import KubeletDirectory
 from plugin_gateway.adapters.registration.registrar import Registrar

@@ -22,7 +22,7 @@ from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.core.errors import InvalidValueError
 
-OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))
+OPTIONS = run_options(("auto", "v1beta1"), word_of(("auto", "nvml")))
 NAMES = (
     "run, devices, doctor, inspect, status, health, reload, driver, health-policy, translate-config, replay, "
     "fake-kubelet, demo, config-manager, mps-control-daemon"

@@ -14,7 +14,7 @@ from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import run_options
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 
-OPTIONS = run_options(("auto", "v1beta1"), word_of(("nvml",)))
+OPTIONS = run_options(("auto", "v1beta1"), word_of(("auto", "nvml")))
 FLAGS = [flag for option in OPTIONS for flag in option.flags]
 VALUES = ("", "x", "true", "false", "/a b", "-5", "--", "-", "a=b", "=", "--backend", "--watch-config")
 WORDS = (*FLAGS, *VALUES, *UNSUPPORTED_FLAGS, "--help", "-h", "--unknown", "--back", "run")

@@ -13,7 +13,7 @@ from plugin_gateway.adapters.configuration.reading import decide
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 
-OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), word_of(("nvml", "simulated:8xH100")))
+OPTIONS = run_options(("auto", "v1beta1", "v1alpha", "v1alpha2", "0.1"), word_of(("auto", "nvml", "simulated:8xH100")))
 
 
 class Read(Protocol):

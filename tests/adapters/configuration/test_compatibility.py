@@ -145,7 +145,7 @@ def test_a_key_that_occurs_often_is_named_once_and_not_every_key_of_a_long_list(
     ],
 )
 def test_the_name_of_the_program_decides_where_nobody_else_does(program: str, expected: str) -> None:
-    options = run_options(("auto",), word_of(("nvml",)), program)
+    options = run_options(("auto",), word_of(("auto", "nvml")), program)
     assert decide(options, {}, {}, lambda: HEALTH_POLICY).options.config_compatibility == expected
     given = decide(options, {}, {"CONFIG_COMPATIBILITY": "strict"}, lambda: HEALTH_POLICY)
     assert (given.options.config_compatibility, Options.config_compatibility.default) == ("strict", "strict")

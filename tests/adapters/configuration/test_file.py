@@ -149,7 +149,10 @@ def test_a_key_that_is_unknown_or_misplaced_or_there_twice(text: str, said: str,
 def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path) -> None:
     said = complaint(read, "version: v1\nxyzzy: 1\n", config_file)
     assert said.startswith("2:1: unknown key xyzzy, known are flags.failOnInitError, flags.gdrcopyEnabled, ")
-    assert said.endswith(", resources.gpus, resources.mig, resources.rules, sharing.mps, sharing.timeSlicing, version")
+    assert said.endswith(
+        ", resources.gpus, resources.mig, resources.onload, resources.rdma, resources.rules, sharing.mps, "
+        "sharing.timeSlicing, version"
+    )
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,14 @@ def test_every_option_is_an_attribute_and_an_ordinary_one_needs_no_word_here() -
     assert {option.name for option in options_of(PolicyOptions)} - {
         "disabled_healthchecks",
         "enabled_healthchecks",
-    } == {field.name for field in fields(HealthPolicy)} - {"kinds", "families", "others", "by_generation", "events"}
+    } == {field.name for field in fields(HealthPolicy)} - {
+        "kinds",
+        "families",
+        "others",
+        "by_generation",
+        "events",
+        "longest_quiet_time",
+    }
 
 
 @pytest.mark.parametrize("option", ORDINARY, ids=lambda option: option.name)
@@ -180,7 +187,7 @@ def test_where_a_value_came_from_makes_no_settings_different(read: Read) -> None
 
 def test_a_default_that_is_not_allowed_is_refused_like_any_other_value() -> None:
     with pytest.raises(InvalidValueError, match="'auto', allowed are v9"):
-        decide(run_options(("v9",), word_of(("nvml",))), {}, {}, HealthPolicy)
+        decide(run_options(("v9",), word_of(("auto", "nvml"))), {}, {}, HealthPolicy)
 
 
 @pytest.mark.parametrize(

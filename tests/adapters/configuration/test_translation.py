@@ -238,7 +238,10 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version: v1\nhealth: {quietTime: 1}\nresources: {rules: [{name: a}]}", "f: it has health or resources.rules"),
+        (
+            "version: v1\nhealth: {quietTime: 1}\nresources: {rules: [{name: a}]}",
+            "f: it has health, resources.rules, ",
+        ),
         ("{apiVersion: v1, kind: Secret, data: {}}", "f: this is a Secret, allowed are a ConfigMap"),
         ("{apiVersion: v1, kind: ConfigMap}", "f: this is a ConfigMap, allowed are a ConfigMap whose data are texts"),
         ("{apiVersion: v1, kind: ConfigMap, data: {a: 1}}", "f: this is a ConfigMap, allowed"),

@@ -38,7 +38,7 @@ def test_a_path_ends_without_a_slash(text: str, path: str, read: Read) -> None:
             "--kubelet-version=1.08",
             "--kubelet-version: '1.08', allowed are 1.8 and later without a patch, such as 1.37",
         ),
-        ("--backend=cuda", "--backend: 'cuda', allowed are nvml, simulated:8xH100"),
+        ("--backend=cuda", "--backend: 'cuda', allowed are auto, nvml, simulated:8xH100"),
         ("--log-level=loud", "--log-level: 'loud', allowed are debug, info, warning, error"),
         ("--log-level=", "--log-level: '', allowed are debug, info, warning, error"),
         ("--log-format=xml", "--log-format: 'xml', allowed are auto, json, json-gcp, text"),

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.support.standard_streams import open_missing_streams
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.configuration.kinds import Parse
+    from plugin_gateway.adapters.configuration.options import Options
+    from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
@@ -69,16 +71,21 @@ class Parts(NamedTuple):
     """Checks the value of ``--backend``."""
     backends: "Callable[[str], Sequence[ChosenBackend]]"
     """Returns the backends that a value of ``--backend`` chooses, in its order."""
-    make_backend: "Callable[[str, str, str, str], Backend]"
-    """Returns the backend with this name, for the driver below this folder. It does not open the driver before it is
-    started. The third argument is the path of the kernel's log, and empty if it is not to be read. The fourth is the
-    value of ``--mig-strategy``."""
+    make_backend: "Callable[[str, Options, bool], Backend]"
+    """Returns the backend of GPUs with this name, as these options say. It does not open the driver before it is
+    started.
+
+    The third argument says whether it is for good. One that is made for a single look reads no kernel log."""
+    make_cards: "Callable[[str, Settings, bool], Backend]"
+    """Returns the backend of network cards with this name. One that is made for a single look writes no file."""
     import_rest: Callable[[str], None]
     """Imports what the thread of the backend with this name needs when the driver has initialised."""
     default_health: "Callable[[], HealthPolicy]"
-    """Returns the health policy that holds unless an administrator decides otherwise."""
-    remedies: "Callable[[], Remedies]"
-    """Returns what the vendor says to do about evidence."""
+    """Returns the health policy of GPUs that holds unless an administrator decides otherwise."""
+    card_health: "Callable[[str], HealthPolicy]"
+    """Returns that of the network cards of a backend, by its name."""
+    remedies: "Callable[[Collection[str]], Remedies]"
+    """Returns what the vendors of the devices of these backends say to do about evidence."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
     kernel_log_problem: "Callable[[str, str], str | None]"
@@ -86,6 +93,14 @@ class Parts(NamedTuple):
     can."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
+
+
+def make_for_a_look(parts: Parts, settings: "Settings") -> "Mapping[str, Backend]":
+    """Return all backends of these settings, by their names, each for a single look."""
+    return {
+        each.name: (parts.make_cards if each.has_cards else parts.make_backend)(each.text, settings, False)  # noqa: FBT003 - callables have no names
+        for each in settings.chosen
+    }
 
 
 class SubCommand(NamedTuple):

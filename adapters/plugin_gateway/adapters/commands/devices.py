@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain, make_for_a_look
 from plugin_gateway.adapters.commands.device_links import links_as_json, links_as_table
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
@@ -131,10 +131,7 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     if hasattr(parsed, "config_file") and view.problems:
         raise InvalidValuesError(view.problems)
     settings = view.settings
-    backends = {
-        each.name: parts.make_backend(each.text, settings.container_driver_root, "", settings.mig_strategy)
-        for each in parts.backends(settings.backend)
-    }
+    backends = make_for_a_look(parts, settings)
     return show_devices(backends, view, as_json=parsed.json, with_reasons=parsed.explain, with_links=parsed.links)
 
 

@@ -118,7 +118,9 @@ def add_json_flag(parser: Any) -> None:
 
 def decide_all(given: Mapping[str, GivenFlag], parts: "Parts", choose: "Choose | None" = None) -> Decisions:
     """Return the decisions of flags, environment and file. ``choose`` is for `decide`."""
-    decisions = decide(options(parts), given, os.environ, parts.default_health, choose=choose)
+    decisions = decide(
+        options(parts), given, os.environ, parts.default_health, choose=choose, card_health=parts.card_health
+    )
     return decisions._replace(backends=parts.backends)
 
 

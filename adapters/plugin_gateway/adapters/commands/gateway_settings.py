@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from plugin_gateway.adapters.commands.command_line import Parts
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag, given_flags, options
+from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
 from plugin_gateway.adapters.configuration.option import Option, options_of
 from plugin_gateway.adapters.configuration.options import Options, is_nvidias
@@ -59,7 +60,9 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
     problems: list[str] = []
     flags = {**_flags_of(start, parts), **given}
     environment = {**start.environment, **os.environ}
-    decisions = decide(table, flags, environment, parts.default_health, problems)._replace(backends=parts.backends)
+    decisions = decide(
+        table, flags, environment, parts.default_health, problems, card_health=parts.card_health
+    )._replace(backends=parts.backends)
     try:
         settings = make_settings(decisions)
     except InvalidValueError as error:
@@ -75,8 +78,17 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         status = None
     if status is None:
         return View(_laid_over(settings, own), problems)
+    chosen = settings.chosen if Options.backend.name in own else _chosen(status, settings, parts)
     settings = _in_force(settings, status, own, sees_its_paths=start.is_beside)
-    return View(_laid_over(settings, own), problems, status.configuration_problem)
+    return View(_laid_over(replace(settings, chosen=chosen), own), problems, status.configuration_problem)
+
+
+def _chosen(status: Status, settings: Settings, parts: Parts) -> tuple[ChosenBackend, ...]:
+    """Return the backends that the gateway has: those that it was started with, and those of its file."""
+    try:
+        return tuple(parts.backends(status.in_force.backend)) if status.in_force.backend else settings.chosen
+    except InvalidValueError:  # a gateway of another version can have others
+        return settings.chosen
 
 
 def _flags_of(start: Start, parts: Parts) -> Mapping[str, Any]:

@@ -3,12 +3,16 @@
 It is read before the driver is started. So nothing is imported here that is not needed until then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.adapters.configuration.options import DEFAULT_RESOURCE
+from plugin_gateway.adapters.configuration.card_options import CARDS
+from plugin_gateway.adapters.configuration.options import AUTO, DEFAULT_RESOURCE
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
+
+GPUS = "nvml"
+"""The backend that ``auto`` always stands for."""
 
 
 class ChosenBackend(NamedTuple):
@@ -19,7 +23,17 @@ class ChosenBackend(NamedTuple):
     text: str
     """The backend as it was written, such as ``simulated:8xH100``."""
     default_resource: ResourceName = DEFAULT_RESOURCE
-    """The resource of its devices where no rule gives them another one."""
+    """The resource of its devices where no rule gives them another one. Network cards have none without a rule."""
+
+    @property
+    def has_cards(self) -> bool:
+        """Whether its devices are network cards."""
+        return self.name in CARDS
+
+
+def resolved(text: str, sections: Collection[str]) -> str:
+    """Return a value of `--backend` with what ``auto`` stands for. ``sections`` has the backends with a section."""
+    return ",".join((GPUS, *(each for each in CARDS if each in sections))) if text == AUTO else text
 
 
 def split(text: str, kinds: Sequence[str]) -> Sequence[str]:
@@ -37,7 +51,7 @@ def split(text: str, kinds: Sequence[str]) -> Sequence[str]:
 
 
 def check_distinct(chosen: Sequence[ChosenBackend]) -> Sequence[ChosenBackend]:
-    """Return these backends.
+    """Return these backends, those with network cards last: what is about the first one is about GPUs.
 
     Raises:
         InvalidValueError: two have one name.
@@ -48,7 +62,7 @@ def check_distinct(chosen: Sequence[ChosenBackend]) -> Sequence[ChosenBackend]:
             f"backend {twice!r} occurs twice, allowed is each once; simulated ones can have a name each, such as "
             "simulated:8xH100/name=other"
         )
-    return chosen
+    return sorted(chosen, key=lambda each: each.has_cards)
 
 
 def alone(text: str) -> Sequence[ChosenBackend]:

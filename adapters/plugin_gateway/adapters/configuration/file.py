@@ -1,11 +1,12 @@
 """Reads the configuration file, which has the keys of NVIDIA's device plugin and some more. Unknown keys are errors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
+from plugin_gateway.adapters.configuration.card_options import CARDS
 from plugin_gateway.adapters.configuration.document import (
     FRACTION,
     NULL,
@@ -34,6 +35,9 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import HealthPolicy
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.configuration.card_rules import FileCards
+    from plugin_gateway.adapters.configuration.cards_section import CardSections
+    from plugin_gateway.adapters.configuration.reading import CardHealth
     from plugin_gateway.adapters.configuration.resource_rules import FileResources
     from plugin_gateway.adapters.configuration.resources_section import ResourceSections
 
@@ -41,6 +45,7 @@ VERSION = "v1"
 PATTERN_KEYS = ("resources.gpus", "resources.mig")
 """NVIDIA's plugin knows these keys, and ignores what they say."""
 SHARING_KEYS = ("sharing.timeSlicing", "sharing.mps")
+CARD_KEYS = tuple(f"resources.{backend}" for backend in CARDS)
 RESOURCE_KEYS = (*PATTERN_KEYS, "resources.rules", *SHARING_KEYS)
 _SHARING = tuple(
     f"sharing.timeSlicing.{word}" for word in ("renameByDefault", "failRequestsGreaterThanOne", "resources")
@@ -57,7 +62,9 @@ class FileContent(NamedTuple):
     values: Mapping[str, FileValue]
     """Values by the full path of their key, such as ``flags.plugin.apiVersion``."""
     resources: "FileResources | None"
-    """None where the file says nothing about resources."""
+    """None where the file says nothing about resources of GPUs."""
+    cards: "FileCards | None"
+    """None where the file says nothing about network cards."""
     health: FileHealth
     ignored: tuple[str, ...]
     """What NVIDIA's device plugin ignores in it, a sentence for each key."""
@@ -66,9 +73,16 @@ class FileContent(NamedTuple):
 
 
 def read_file(
-    path: str, options: Sequence[Option[object]], health: HealthPolicy, *, as_nvidia: bool = False
+    path: str,
+    options: Sequence[Option[object]],
+    health: HealthPolicy,
+    *,
+    as_nvidia: bool = False,
+    card_health: "CardHealth | None" = None,
 ) -> FileContent:
     """Read a configuration file. The section `health` may name the kinds of evidence of the policy ``health``.
+
+    ``card_health`` returns those of backends with network cards, which it may name as well.
 
     With ``as_nvidia``, what NVIDIA's device plugin ignores is ignored here, too.
 
@@ -77,34 +91,48 @@ def read_file(
         line and column.
     """
     root, version = load(Path(path))
-    return read_document(Document(Path(path)), root, options, health, as_nvidia=as_nvidia)._replace(version=version)
+    document = Document(Path(path))
+    content = read_document(document, root, options, health, as_nvidia=as_nvidia, card_health=card_health)
+    return content._replace(version=version)
 
 
 def read_document(
-    document: Document, root: yaml.Node, options: Sequence[Option[object]], health: HealthPolicy, *, as_nvidia: bool
+    document: Document,
+    root: yaml.Node,
+    options: Sequence[Option[object]],
+    health: HealthPolicy,
+    *,
+    as_nvidia: bool,
+    card_health: "CardHealth | None" = None,
 ) -> FileContent:
     """Read a configuration as `read_file`, from its root node. ``document`` collects what is wrong with it.
 
     Raises:
         InvalidValueError: it has a key or value that is not allowed.
     """
-    return _Reader(document, options, health, IgnoredKeys(are_ignored=as_nvidia)).read(root)
+    policies = health, lambda: [card_health(each) for each in CARDS] if card_health is not None else []
+    return _Reader(document, options, policies, IgnoredKeys(are_ignored=as_nvidia)).read(root)
 
 
 class _Reader:
     def __init__(
-        self, document: Document, options: Sequence[Option[object]], health: HealthPolicy, ignored: IgnoredKeys
+        self,
+        document: Document,
+        options: Sequence[Option[object]],
+        policies: tuple[HealthPolicy, Callable[[], Sequence[HealthPolicy]]],
+        ignored: IgnoredKeys,
     ) -> None:
         self._document = document
         self._ignored = ignored
         self._options = {option.key: option for option in options if option.key}
         self._without_key = {option.word: option for option in options if not option.key}
-        self._default_health = health
+        self._default_health, self._card_health = policies
         self._groups = {"flags"} | {key.rpartition(".")[0] for key in (*self._options, *RESOURCE_KEYS)}
-        known = (*self._options, *RESOURCE_KEYS, *UNSUPPORTED_KEYS, *self._groups, "version", HEALTH)
+        known = (*self._options, *RESOURCE_KEYS, *CARD_KEYS, *UNSUPPORTED_KEYS, *self._groups, "version", HEALTH)
         self._in_lower_case = {key.lower(): key for key in known}
         self._values: dict[str, FileValue] = {}
         self._resources: ResourceSections | None = None
+        self._cards: CardSections | None = None
         self._health = NO_HEALTH
 
     def read(self, root: yaml.Node) -> FileContent:
@@ -116,6 +144,7 @@ class _Reader:
         return FileContent(
             values=self._values,
             resources=resources,
+            cards=self._cards.whole() if self._cards is not None else None,
             health=self._health,
             ignored=self._ignored.told(),
         )
@@ -153,7 +182,7 @@ class _Reader:
             return
         elif full in self._options:
             self._values[full] = self._value(value, full)
-        elif full in RESOURCE_KEYS:
+        elif full in RESOURCE_KEYS or full in CARD_KEYS:
             if full not in PATTERN_KEYS or not self._ignored.note(full, self._document.place(key)):
                 self._read_resources(full, key, value)
         elif full == HEALTH:
@@ -171,11 +200,21 @@ class _Reader:
         self._ignored.note(full, place)
 
     def _read_resources(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
+        if full in CARD_KEYS:
+            self._read_cards(full, value)
+            return
         from plugin_gateway.adapters.configuration.resources_section import ResourceSections  # noqa: PLC0415 - where used
 
         if self._resources is None:
             self._resources = ResourceSections(self._document, self._document.place(key), self._ignored)
         self._resources.read(value, full)
+
+    def _read_cards(self, full: str, value: yaml.Node) -> None:
+        from plugin_gateway.adapters.configuration.cards_section import CardSections  # noqa: PLC0415 - where used
+
+        if self._cards is None:
+            self._cards = CardSections(self._document)
+        self._cards.read(value, full)
 
     def _health_and_times(self, node: yaml.Node) -> FileHealth:
         """Read the section `health`. Its times and counts are options like others; the rest goes to `read_health`."""
@@ -184,7 +223,7 @@ class _Reader:
         for full, key, value in self._document.entries(node, HEALTH):
             (own if full in HEALTH_KEYS else rest).value.append((key, value))
         self._mapping(rest, HEALTH)
-        return read_health(self._document, own, self._default_health)
+        return read_health(self._document, own, self._default_health, self._card_health)
 
     def _known(self, full: str) -> str:
         """Return a hint for an unknown key: where it can be given, the key that was probably meant, or all keys."""
@@ -193,7 +232,7 @@ class _Reader:
         word = full.rpartition(".")[2].strip("'")
         if option := self._without_key.get(word):
             return f"it can only be given by {option.flags[0]} or {option.variables[0]}"
-        keys = (*self._options, *RESOURCE_KEYS, *HEALTH_KEYS, "version")
+        keys = (*self._options, *RESOURCE_KEYS, *CARD_KEYS, *HEALTH_KEYS, "version")
         known = [*keys, *UNSUPPORTED_KEYS, *self._groups, *_SHARING]
         same_word = [key for key in known if key.rpartition(".")[2] == word]
         same_word.sort(key=lambda key: not key.startswith(full.rpartition(".")[0]))  # what is below the same key first

@@ -1,6 +1,6 @@
 """Reads the section `health` of the configuration file: which action follows from which evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,8 +37,16 @@ class FileHealth:
 NO_HEALTH = FileHealth(kinds={}, families={})
 
 
-def read_health(document: Document, node: yaml.Node, by_default: HealthPolicy) -> FileHealth:
-    """Read the keys of the section that are not options. ``by_default`` has the kinds of evidence of the backend.
+CardPolicies = Callable[[], Sequence[HealthPolicy]]
+"""Returns the policies of the backends with network cards. It imports them."""
+
+
+def read_health(
+    document: Document, node: yaml.Node, by_default: HealthPolicy, of_cards: CardPolicies = lambda: ()
+) -> FileHealth:
+    """Read the keys of the section that are not options. ``by_default`` has the kinds of evidence of GPUs.
+
+    ``of_cards`` is asked for those of network cards where a key is none of them.
 
     The document collects a complaint for each key and value that is not allowed.
     """
@@ -52,7 +60,7 @@ def read_health(document: Document, node: yaml.Node, by_default: HealthPolicy) -
             elif full == UNKNOWN_XID:
                 families = {XID: _decision(document, value, full)}
             else:
-                others = _read_evidence(document, value, by_default)
+                others = _read_evidence(document, value, by_default, of_cards)
     return FileHealth(kinds={**xids, **others}, families=families)
 
 
@@ -98,12 +106,18 @@ def _is_xid(word: str) -> bool:
     return is_number and 1 <= int(word) <= MAX_XID
 
 
-def _read_evidence(document: Document, node: yaml.Node, by_default: HealthPolicy) -> Mapping[EvidenceKind, Decision]:
+def _read_evidence(
+    document: Document, node: yaml.Node, by_default: HealthPolicy, of_cards: CardPolicies
+) -> Mapping[EvidenceKind, Decision]:
     names = [kind for kind in by_default.kinds if family_of(kind) is None]
+    cards: list[EvidenceKind] | None = None
     decisions: dict[EvidenceKind, Decision] = {}
     for full, key, value in document.entries(node, EVIDENCE):
         kind = EvidenceKind(full.removeprefix(f"{EVIDENCE}."))
         with document.collecting():
+            if kind not in names and cards is None:
+                cards = [each for policy in of_cards() for each in policy.kinds if each not in names]
+                names += dict.fromkeys(cards)
             if kind not in names:
                 raise InvalidValueError(f"{document.place(key)}: unknown key {full}, known are {', '.join(names)}")
             if isinstance(value, yaml.MappingNode) and kind not in by_default.events:

@@ -6,6 +6,7 @@ schema and flags of the chart are made from it.
 
 from collections.abc import Sequence
 
+from plugin_gateway.adapters.configuration.card_options import CardOptions
 from plugin_gateway.adapters.configuration.cdi_options import CdiOptions
 from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
 from plugin_gateway.adapters.configuration.folder_options import FolderOptions
@@ -41,6 +42,8 @@ from plugin_gateway.core.resources.policy import (
 
 DEFAULT_RESOURCE = ResourceName("nvidia.com/gpu")
 DEFAULT_KUBELET_DIR = "/var/lib/kubelet/device-plugins"
+AUTO = "auto"
+"""The value of ``--backend`` that is `chosen_backends.auto`."""
 STRICT, NVIDIA = "strict", "nvidia"
 """The values of ``--config-compatibility``."""
 NVIDIAS_PROGRAM = "nvidia-device-plugin"
@@ -105,9 +108,10 @@ class GpuOptions(Values, heading="GPUs and driver"):
 
     backend = Option(
         one_of((), "BACKEND"),
-        "nvml",
-        "where the GPUs come from: nvml, or simulated:COUNTxMODEL such as simulated:8xH100; several with commas are "
-        "side by side, each with its own resource",
+        AUTO,
+        "where the devices come from: auto for nvml, and for rdma and onload where the configuration file has "
+        "resources.rdma or resources.onload; several with commas are side by side, each with its own resources, of "
+        "nvml, rdma, onload, simulated:COUNTxMODEL, simulated-rdma:COUNTxMODEL+VFS and simulated-onload:COUNTxMODEL",
         example="simulated:8xH100",
     )
     driver_root = Option(
@@ -282,6 +286,7 @@ class Options(
     ContainerOptions,
     CdiOptions,
     ExtraOptions,
+    CardOptions,
     PolicyOptions,
     HealthOptions,
     LookInsideOptions,

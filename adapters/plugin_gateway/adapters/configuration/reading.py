@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend, alone
+from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend, alone, resolved
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
 from plugin_gateway.adapters.configuration.options import NVIDIA, Options
@@ -14,6 +14,7 @@ from plugin_gateway.core.errors import InvalidValueError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from plugin_gateway.adapters.configuration.card_rules import FileCards
     from plugin_gateway.adapters.configuration.config_folder import Choose
     from plugin_gateway.adapters.configuration.file import FileContent
     from plugin_gateway.adapters.configuration.health_section import FileHealth
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.policy import HealthPolicy
 
     DefaultHealth = Callable[[], HealthPolicy]
+    CardHealth = Callable[[str], HealthPolicy]
 
 COMPATIBILITY = Options.config_compatibility.name
 DEFAULT = "default"
@@ -41,9 +43,17 @@ class Decisions(NamedTuple):
     file_ignored: Sequence[str]
     """What NVIDIA's device plugin ignores in the file, a sentence for each key."""
     default_health: "DefaultHealth"
-    """Returns the policy of the backend, which holds where nothing else was decided."""
+    """Returns the policy of the GPUs, which holds where nothing else was decided."""
+    card_health: "CardHealth | None" = None
+    """Returns that of the network cards of a backend."""
     backends: "Callable[[str], Sequence[ChosenBackend]]" = alone
     """Returns the backends that a value of ``--backend`` chooses."""
+    file_cards: "FileCards | None" = None
+
+    @property
+    def chosen(self) -> "Sequence[ChosenBackend]":
+        """The backends, with those that the sections of the file add to ``auto``."""
+        return self.backends(resolved(self.options.backend, self.file_cards.sections if self.file_cards else ()))
 
 
 def decide(
@@ -53,8 +63,11 @@ def decide(
     default_health: "DefaultHealth",
     problems: list[str] | None = None,
     choose: "Choose | None" = None,
+    card_health: "CardHealth | None" = None,
 ) -> Decisions:
     """Decide every option. ``default_health`` returns the health policy that holds by default.
+
+    ``card_health`` returns that of a backend with network cards.
 
     ``choose`` chooses a file from the folder of ``--config-dir``; without it, the label of the node counts that
     the last gateway has kept.
@@ -71,7 +84,7 @@ def decide(
     reading = _Reading(options, flags, environment, problems)
     with reading.tolerating():
         refuse_unsupported(flags, environment)
-    return reading.decide(default_health, choose)
+    return reading.decide(default_health, choose, card_health)
 
 
 def kept_of(option: Option[object], flags: Mapping[str, GivenFlag], environment: Mapping[str, str]) -> object:
@@ -109,7 +122,9 @@ class _Reading:
                 raise
             self._problems.extend(error.problems)
 
-    def decide(self, default_health: "DefaultHealth", choose: "Choose | None") -> Decisions:
+    def decide(
+        self, default_health: "DefaultHealth", choose: "Choose | None", card_health: "CardHealth | None"
+    ) -> Decisions:
         """Decide all options. How the file is read and its path come first, because it has values for others."""
         as_nvidia = any(self.read(each) == NVIDIA for each in self._options if each.name == COMPATIBILITY)
         config_file = self.read(Options.config_file)
@@ -121,7 +136,9 @@ class _Reading:
             from plugin_gateway.adapters.configuration.file import read_file  # noqa: PLC0415 - YAML only where asked for
 
             with self.tolerating():
-                self._content = read_file(str(config_file), self._options, default_health(), as_nvidia=as_nvidia)
+                self._content = read_file(
+                    str(config_file), self._options, default_health(), as_nvidia=as_nvidia, card_health=card_health
+                )
         for option in self._options:
             self.read(option)
         return Decisions(
@@ -132,6 +149,8 @@ class _Reading:
             file_version=self._content.version if self._content else None,
             file_ignored=self._content.ignored if self._content else (),
             default_health=default_health,
+            card_health=card_health,
+            file_cards=self._content.cards if self._content else None,
         )
 
     def _choose_file(self, folder: "Path", choose: "Choose | None") -> object:

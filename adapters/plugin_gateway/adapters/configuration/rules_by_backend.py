@@ -2,6 +2,8 @@
 
 What NVIDIA's keys and `--resource-name` say is about the first backend. Each further one offers its devices under its
 own default name. `resources.rules` is about all of them, or about those that an entry names.
+
+Backends with network cards have rules of their own, see `card_rules`. All that does not name one of them is about GPUs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,24 +44,42 @@ def decide_rules(
     file: "FileResources | None",
     resource_name: ResourceName | None,
     by_profile: Sequence[ResourceRule],
+    of_cards: Sequence[ResourceRule] = (),
 ) -> tuple[tuple[ResourceRule, ...], tuple[str, ...]]:
-    """Return the rules for these backends, and what the file says to no effect.
+    """Return the rules for these backends, and what is said to no effect. ``of_cards`` are those for network cards.
 
     Raises:
         InvalidValueError: two backends get one name, or what the file says does not go together.
     """
-    beside = side_by_side(chosen)
+    gpus = [each for each in chosen if not each.has_cards]
+    remarks: tuple[str, ...] = ()
+    if not gpus:
+        own = [rule for rule, _ in file.own if rule.selector.backends] if file is not None else []
+        remarks = (f"--resource-name is {resource_name}, and no backend has GPUs",) if resource_name else ()
+        return for_backends((*own, *of_cards), chosen), remarks
+    beside = side_by_side(gpus, has_cards=len(gpus) < len(chosen))
     if file is not None:
         rules, remarks = file.rules(resource_name, by_profile, beside)
-        return for_backends(rules, chosen), remarks
-    of_first = beside.of_first((*by_profile, ResourceRule(name=resource_name or beside.default)))
-    return for_backends((*of_first, *beside.further), chosen), ()
+    else:
+        of_first = beside.of_first((*by_profile, ResourceRule(name=resource_name or beside.default)))
+        rules = (*of_first, *beside.further)
+    if len(gpus) < len(chosen):
+        rules = _about(rules, tuple(each.name for each in gpus))
+    return for_backends((*rules, *of_cards), chosen), remarks
 
 
-def side_by_side(chosen: Sequence[ChosenBackend]) -> Beside:
-    """Return what these backends mean for the rules."""
+def _about(rules: Sequence[ResourceRule], gpus: tuple[str, ...]) -> tuple[ResourceRule, ...]:
+    """Return the rules, those that name no backend for these only. A rule about every device takes no network card."""
+    return tuple(
+        each if each.selector.backends else replace(each, selector=replace(each.selector, backends=gpus))
+        for each in rules
+    )
+
+
+def side_by_side(chosen: Sequence[ChosenBackend], *, has_cards: bool = False) -> Beside:
+    """Return what these backends mean for the rules. ``has_cards`` says that there are others with network cards."""
     first, *others = chosen
-    if not others:
+    if not others and not has_cards:
         return Beside(first.default_resource)
     further = (ResourceRule(selector=Selector(backends=(each.name,)), name=each.default_resource) for each in others)
     return Beside(first.default_resource, (first.name,), tuple(further))

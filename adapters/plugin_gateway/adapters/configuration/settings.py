@@ -1,16 +1,18 @@
 """The settings of `plugin-gateway run`: the options, and what is made of several of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.extra_options import CHANNEL
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_options import XID
 from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, family_of, numbered
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
+from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy
 from plugin_gateway.core.resources.rules import ResourceRule
 
@@ -23,7 +25,7 @@ MIXED = "mixed"
 """The value of `--mig-strategy` with which each MIG device has the name of its profile."""
 KUBELET_SOCKET_NAME = "kubelet.sock"
 IMEX_CHANNEL = "imex-channel"
-PATHS = ("kubelet_dir", *ROOTS)
+PATHS = ("kubelet_dir", *ROOTS, "host_root")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,18 +35,41 @@ class Settings(Options):
     values: Mapping[str, object]
     resources: tuple[ResourceRule, ...]
     """Which GPUs are offered under which name, and how they are shared. The first rule that matches decides."""
-    backends: tuple[str, ...] = ()
-    """The names of the backends, if there are several."""
+    chosen: tuple[ChosenBackend, ...]
+    """The backends in their order, those with network cards last."""
     remarks: tuple[str, ...] = field(compare=False, default=())
     """What the file says to no effect, for people."""
     unlike_nvidia: tuple[str, ...] = field(compare=False, default=())
     """What the file says to an effect, and NVIDIA's device plugin ignores, for people."""
     health: HealthPolicy
     """Which action follows from which evidence, and when an unhealthy GPU is given out again."""
+    card_health: Mapping[str, HealthPolicy] = field(default_factory=dict)
+    """The same for network cards, by the name of the backend that has them."""
     file_version: FileVersion | None = field(compare=False, default=None)
     """Which version of the configuration file was read. None without one."""
     sources: Mapping[str, str] = field(compare=False)
     """The source of each value, for the log: ``flag --x``, ``environment X``, ``file F:LINE`` or ``default``."""
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The names of the backends, if there are several."""
+        return tuple(each.name for each in self.chosen) if len(self.chosen) > 1 else ()
+
+    def health_of(self, backend: str) -> HealthPolicy:
+        """Return the decisions about the health of the devices of this backend."""
+        return self.card_health.get(backend, self.health)
+
+    @property
+    def card_resources(self) -> frozenset[ResourceName]:
+        """The resources of network cards. Their device nodes are those of the host's own /dev."""
+        return frozenset(rule.name for rule in self.resources if rule.is_always_there and rule.name is not None)
+
+    @property
+    def onload_paths(self) -> tuple[str, ...]:
+        """The folders of the host with the user space of Onload that containers get."""
+        from plugin_gateway.adapters.configuration.card_rules import onload_paths  # noqa: PLC0415 - only with cards
+
+        return onload_paths(self.resources)
 
     @property
     def registers(self) -> bool:
@@ -109,14 +134,15 @@ def make_settings(decisions: Decisions) -> Settings:
     options, sources = decisions.options, dict(decisions.sources)
     source = sources.pop("resource_name")
     by_profile = _by_profile(options.mig_strategy)
-    chosen = decisions.backends(options.backend)
-    remarks: tuple[str, ...] = ()
-    if decisions.file_resources is None and len(chosen) == 1:
+    chosen = tuple(decisions.chosen)
+    of_cards, remarks = _for_cards(decisions, chosen)
+    if decisions.file_resources is None and len(chosen) == 1 and not of_cards:
         rules = (*by_profile, ResourceRule(name=options.resource_name or chosen[0].default_resource))
     else:
         from plugin_gateway.adapters.configuration.rules_by_backend import decide_rules  # noqa: PLC0415 - only where asked for
 
-        rules, remarks = decide_rules(chosen, decisions.file_resources, options.resource_name, by_profile)
+        rules, more = decide_rules(chosen, decisions.file_resources, options.resource_name, by_profile, of_cards)
+        remarks = (*more, *remarks)
     if (file := decisions.file_resources) is not None and options.resource_name is None:
         source = f"file {file.place.line}"
     ignored, as_nvidia = tuple(decisions.file_ignored), options.config_compatibility == NVIDIA
@@ -134,13 +160,71 @@ def make_settings(decisions: Decisions) -> Settings:
     return Settings(
         values=options.values,
         resources=rules,
-        backends=tuple(each.name for each in chosen) if len(chosen) > 1 else (),
+        chosen=chosen,
         remarks=(*remarks, *ignored) if as_nvidia else remarks,
         unlike_nvidia=() if as_nvidia else ignored,
         health=_health(options, sources, decisions.file_health, decisions.default_health()),
+        card_health=_card_health(decisions, chosen) if any(each.has_cards for each in chosen) else {},
         file_version=decisions.file_version,
         sources=sources | {"resources": source},
     )
+
+
+def _for_cards(
+    decisions: Decisions, chosen: Sequence[ChosenBackend]
+) -> tuple[tuple[ResourceRule, ...], tuple[str, ...]]:
+    """Return the rules for network cards, and what is said about them to no effect. Most nodes have none.
+
+    Raises:
+        InvalidValueError: containers with GPUs would get cards that are to be exclusive.
+    """
+    if decisions.file_cards is None and not any(each.has_cards for each in chosen):
+        return (), ()
+    from plugin_gateway.adapters.configuration.card_rules import exclusive_rdma, rules_for_cards  # noqa: PLC0415 - only with cards
+
+    rules, remarks = rules_for_cards(decisions.file_cards, [each.name for each in chosen], decisions.options)
+    has_gpus = any(not each.has_cards for each in chosen)
+    if decisions.options.mofed_enabled and has_gpus and (rule := exclusive_rdma(rules)) is not None:
+        raise InvalidValueError(
+            f"{rule.origin.removeprefix('file ')}: {rule.name} is exclusive, and --mofed-enabled gives every container "
+            "with a GPU all InfiniBand devices of the node, allowed is one of them [MOFED_ENABLED]"
+        )
+    return rules, remarks
+
+
+def _card_health(decisions: Decisions, chosen: Sequence[ChosenBackend]) -> Mapping[str, HealthPolicy]:
+    """Return the health policy of each backend with network cards: its defaults, then what was decided.
+
+    Raises:
+        InvalidValueError: the quiet time is longer than it may become.
+    """
+    options, file = decisions.options, decisions.file_health
+    if options.longest_link_quiet_time < options.link_quiet_time:
+        raise InvalidValueError(
+            f"--longest-link-quiet-time: {options.longest_link_quiet_time:g}, allowed are {options.link_quiet_time:g} "
+            "seconds and more, which is --link-quiet-time [LONGEST_LINK_QUIET_TIME]"
+        )
+    found: dict[str, HealthPolicy] = {}
+    for name in [each.name for each in chosen if each.has_cards]:
+        by_default = decisions.card_health(name) if decisions.card_health is not None else HealthPolicy()
+        found[name] = replace(
+            by_default.with_decisions(_about(file.kinds if file is not None else {}, by_default)),
+            quiet_time=options.link_quiet_time,
+            longest_quiet_time=options.longest_link_quiet_time,
+            driver_timeout=options.driver_timeout,
+            flap_count=options.flap_count,
+            flap_window=options.flap_window,
+        )
+    return found
+
+
+def _about(decided: Mapping[EvidenceKind, Decision], by_default: HealthPolicy) -> Mapping[EvidenceKind, Decision]:
+    """Return those decisions that are about evidence which a backend with this policy finds."""
+    return {
+        kind: decision
+        for kind, decision in decided.items()
+        if kind in by_default.kinds or family_of(kind) in by_default.families
+    }
 
 
 def _check_kubelet_socket(options: Options) -> None:
@@ -176,7 +260,8 @@ def _health(
         flap_window=options.flap_window,
     )
     if file is not None:
-        policy = replace(policy.with_decisions(file.kinds), families={**policy.families, **file.families})
+        kinds = _about(file.kinds, by_default)
+        policy = replace(policy.with_decisions(kinds), families={**policy.families, **file.families})
     disabled, enabled = options.disabled_healthchecks, options.enabled_healthchecks
     if disabled.everything:
         policy = policy.without_checks(sources["disabled_healthchecks"])

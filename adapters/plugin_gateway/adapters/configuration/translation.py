@@ -69,10 +69,10 @@ def _written(name: str, content: FileContent, options: Sequence[Option[object]])
         InvalidValueError: it has keys of the gateway's own.
     """
     resources = content.resources
-    if content.health != NO_HEALTH or (resources is not None and resources.own):
+    if content.health != NO_HEALTH or content.cards is not None or (resources is not None and resources.own):
         raise InvalidValueError(
-            f"{name}: it has health or resources.rules, which NVIDIA's device plugin does not know; a configuration of "
-            "the gateway needs no translation"
+            f"{name}: it has health, resources.rules, resources.rdma or resources.onload, which NVIDIA's device plugin "
+            "does not know; a configuration of the gateway needs no translation"
         )
     switches = {option.key for option in options if option.is_switch}
     document: dict[str, Any] = {"version": VERSION}

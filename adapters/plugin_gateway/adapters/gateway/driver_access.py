@@ -33,9 +33,10 @@ class DriverAccess:
     def __init__(self, backend: Backend, make: Callable[[], Backend], report: Report, name: str | None = None) -> None:
         """Take over a backend that was started. ``make`` makes another one with the settings of that moment.
 
-        ``name`` is that of the backend, for the log, if there are several.
+        ``name`` is that of the backend, if there are several.
         """
-        self._name = name
+        self.name = name
+        """Stands in the log. None if it is the only backend."""
         self._backend = backend
         self._make = make
         self._report = report
@@ -84,14 +85,14 @@ class DriverAccess:
         problem = f"an operator has released the driver for {seconds:g} s"
         self._report(DriverUnavailable(problem, is_released=True))
         self._taking = asyncio.get_running_loop().call_later(seconds, self.take)
-        log.warning("driver released", seconds=seconds, backend=self._name)
+        log.warning("driver released", seconds=seconds, backend=self.name)
 
     def take(self) -> bool:
         """Take the driver again. Returns False if it was not released."""
         if self._taking is None:
             return False
         self._forget_timers()
-        log.info("driver taken again", backend=self._name)
+        log.info("driver taken again", backend=self.name)
         self.replace()
         return True
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.rule_log import RuleLog
+from plugin_gateway.adapters.gateway.serving_policy import ServingPolicy
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.registrar import Registrar
 from plugin_gateway.adapters.serving.resource import ServedResource, Timings
@@ -16,7 +17,6 @@ from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId, Links, Rec
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, kept_names
 from plugin_gateway.core.resources.names import ResourceName
-from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPolicy, Preferences, UnhealthyFirst
 from plugin_gateway.core.resources.rules import ResourceRule
 
 if TYPE_CHECKING:
@@ -29,21 +29,6 @@ if TYPE_CHECKING:
     from plugin_gateway.core.resources.conflicts import Held, Holding, Pools
     from plugin_gateway.core.resources.daemons import Wait
     from plugin_gateway.core.resources.side_by_side import NameTaken
-
-
-class ServingPolicy(NamedTuple):
-    """The administrator's decisions about resources and containers. They can change while the gateway runs."""
-
-    rules: tuple[ResourceRule, ...]
-    policy: AllocationPolicy
-    nodes: "FollowedNodes"
-    unhealthy_first: UnhealthyFirst = UnhealthyFirst.AUTO
-    numa_hints: bool = True
-    preferences: Preferences = USUAL_PREFERENCES
-
-    def serve(self, resource: ResourceName, advertisement: Advertisement) -> ServedResource:
-        """Return a resource with this advertisement that follows the policy."""
-        return ServedResource(resource, advertisement, self.policy, self.nodes, self.unhealthy_first, self.preferences)
 
 
 class Offer(NamedTuple):
@@ -72,6 +57,9 @@ class Gateway:
         self._serving_policy = serving_policy
         self._published: Sequence[State] = ()
         """The state of each backend that was published last."""
+        self._tasks: asyncio.TaskGroup | None = None
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        """The tasks that follow the backends, by their names."""
         self._is_published = asyncio.Event()
         self._served: dict[ResourceName, ServedResource] = {}
         self._rule_log = RuleLog()
@@ -102,11 +90,36 @@ class Gateway:
         Raises:
             DriverUnavailableError: the first look of a backend that has to have devices found no driver or no device.
         """
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._registrar.run(), name="registrar")
-            for backend in self.backends:
-                tasks.create_task(backend.run(self._publish_changes), name=f"backend {backend.name}")
-            tasks.create_task(self._publish_again(), name="vanished devices")
+        self._clean()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._tasks.create_task(self._registrar.run(), name="registrar")
+                for backend in self.backends:
+                    self._watch(self._tasks, backend)
+                self._tasks.create_task(self._publish_again(), name="vanished devices")
+        finally:
+            self._clean()
+
+    def _clean(self) -> None:
+        """Remove the files about devices that were given out before."""
+        if self._serving_policy.device_info is not None:
+            self._serving_policy.device_info.clean()
+
+    def _watch(self, tasks: asyncio.TaskGroup, backend: WatchedBackend) -> None:
+        name = f"backend {backend.name}"
+        self._watching[backend.name] = tasks.create_task(backend.run(self._publish_changes), name=name)
+
+    def exchange(self, backends: Sequence[WatchedBackend]) -> None:
+        """Have these backends from now on, of which some can be new. `apply` has to follow, with rules for them."""
+        left = [each for each in self.backends if each not in backends]
+        new = [each for each in backends if each not in self.backends]
+        self.backends, self._published = tuple(backends), ()
+        for backend in left:
+            if (task := self._watching.pop(backend.name, None)) is not None:
+                task.cancel()
+        if self._tasks is not None:
+            for backend in new:
+                self._watch(self._tasks, backend)
 
     def apply(self, serving_policy: ServingPolicy, *, is_recut: bool = False) -> None:
         """Apply a new policy. Resources that stay the same are not registered again.
@@ -128,9 +141,7 @@ class Gateway:
         self._serving_policy = serving_policy
         self.tell_extras(written)
         for served in self._served.values():
-            served.nodes = serving_policy.nodes
-            served.unhealthy_first, served.preferences = serving_policy.unhealthy_first, serving_policy.preferences
-            served.look_at_kubelet()
+            serving_policy.followed_by(served).look_at_kubelet()
         self._publish()
 
     def tell_extras(self, described: Mapping[str, str]) -> None:
@@ -269,14 +280,17 @@ class Gateway:
         for name, served in self._served.items():
             served.links = offer.links.get(name, self.state.links)
 
-    def offer(self, rules: Sequence[ResourceRule]) -> Offer:
-        """Return what all backends offer with these rules."""
+    def offer(self, rules: Sequence[ResourceRule], names: Sequence[str] = ()) -> Offer:
+        """Return what all backends offer with these rules, as far as they are among ``names``, if there are any."""
         numa_hints = self._serving_policy.numa_hints
-        if len(self.backends) == 1:
-            return Offer(advertise(self.state, rules, numa_hints=numa_hints))
+        states = {backend.name: backend.state for backend in self.backends}
+        if names and [*names] != [*states]:
+            is_alone = len(names) == 1
+            states = {each.name: each.state_if(is_alone=is_alone) for each in self.backends if each.name in names}
+        if len(states) == 1:
+            return Offer(advertise(next(iter(states.values())), rules, numa_hints=numa_hints))
         from plugin_gateway.core.resources.side_by_side import advertise_side_by_side  # noqa: PLC0415 - with several
 
-        states = {backend.name: backend.state for backend in self.backends}
         found = advertise_side_by_side(states, rules, numa_hints=numa_hints)
         return Offer(found.wanted, {name: states[owner].links for name, owner in found.owners.items()}, found.taken)
 

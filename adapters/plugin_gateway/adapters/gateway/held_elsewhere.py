@@ -139,12 +139,13 @@ def note_withheld(before: Mapping[DeviceId, Withheld], now: Mapping[DeviceId, Wi
     log_withheld(before, now)
 
 
-def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule]) -> bool:
+def changes_form(gateway: "Gateway", rules: Sequence[ResourceRule], backends: Sequence[str] = ()) -> bool:
     """Whether these rules offer a device under another name than now, shared or not, or one that is not offered now.
 
-    Such a device can be held from a time when it was offered in a third form.
+    Such a device can be held from a time when it was offered in a third form. ``backends`` are those that there will
+    be, if they are not those of now.
     """
-    before, after = (forms_of(gateway.offer(each).wanted) for each in (gateway.rules, rules))
+    before, after = forms_of(gateway.offer(gateway.rules).wanted), forms_of(gateway.offer(rules, backends).wanted)
     return any(before.get(device) != form for device, form in after.items())
 
 
@@ -182,16 +183,22 @@ async def _wait(gateway: "Gateway", before: float) -> None:
 
 
 async def see_holders_before(
-    gateway: "Gateway", rules: Sequence[ResourceRule], kubelet_dir: Path, *, is_recut: bool = False
+    gateway: "Gateway",
+    rules: Sequence[ResourceRule],
+    kubelet_dir: Path,
+    *,
+    is_recut: bool = False,
+    backends: Sequence[str] = (),
 ) -> None:
     """Tell the gateway who holds which device, if these rules offer a device in another form than now.
 
-    ``is_recut`` says that the backend will give out devices in another form, too.
+    ``is_recut`` says that the backend will give out devices in another form, too. ``backends`` are as for
+    `changes_form`.
 
     Raises:
         CannotCheckError: it cannot be seen, so a device that a pod holds could be given to another pod.
     """
-    if not is_recut and not changes_form(gateway, rules):
+    if not is_recut and not changes_form(gateway, rules, backends):
         return
     began = time.monotonic()
     try:

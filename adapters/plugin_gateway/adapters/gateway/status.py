@@ -126,6 +126,7 @@ class InForce:
     driver_root: str | None = None
     container_driver_root: str | None = None
     dev_root: str | None = None
+    host_root: str | None = None
     backend: str | None = None
     pass_device_specs: bool | None = None
     numa_hints: bool | None = None

@@ -5,6 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from plugin_gateway.adapters.gateway.change_log import log_changes
 from plugin_gateway.adapters.gateway.health_counters import HealthCounters
@@ -104,6 +105,17 @@ class WatchedBackend:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._observe(), name="inventory")
             tasks.create_task(self._listen(), name="silence of the driver")
+
+    def stand_alone(self, *, is_alone: bool) -> None:
+        """Be the only backend from now on, or one of several. What is known of the devices stays the same."""
+        self._label = {} if is_alone else {"backend": self.name}
+        self._conclude(self.state_if(is_alone=is_alone), Changes())
+
+    def state_if(self, *, is_alone: bool) -> State:
+        """Return the current state as it would be with no other backend, or with others."""
+        if self.state.inventory is None:
+            return self.state
+        return replace(self.state, inventory=seen_by("" if is_alone else self.name, self.state.inventory))
 
     def follow(self, health: HealthPolicy, *, fails_without_devices: bool) -> None:
         """Follow other decisions. With them, changes may be due at another time."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import Latest
-from plugin_gateway.core.devices import NO_LINKS, Links
+from plugin_gateway.core.devices import NO_LINKS, Device, Links
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, keep_granted
@@ -91,6 +91,8 @@ class ServedResource:
         """Called when there is a fallback now, or none any more, before a list is sent."""
         self.look_at_kubelet: Callable[[], None] = lambda: None
         """Finds out whether the kubelet of the latest stream needs a fallback, after a change of the policy."""
+        self.tell_granted: Callable[[ResourceName, Sequence[Device]], None] | None = None
+        """Called with the devices of each allocation, before it is answered. None if nobody wants to know."""
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
         self._known: Known | None = None
@@ -155,6 +157,8 @@ class ServedResource:
         now = time.monotonic()
         for each in ids:
             self._granted[each] = now
+        if self.tell_granted is not None:
+            self.tell_granted(self.resource, [self.advertisement.value.by_id[each].device for each in ids])
 
     def prefer(self, request: "PreferenceRequest") -> tuple[str, ...]:
         """Return which of the available devices the kubelet should choose for a container. Never fails."""

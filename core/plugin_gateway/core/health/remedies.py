@@ -25,6 +25,24 @@ Remedies = Callable[[Evidence], Remedy]
 """Returns what the vendor says to do about a piece of evidence."""
 
 
+def of_several(remedies: Mapping[str, Remedies]) -> Remedies:
+    """Return what several vendors say, by the words for their devices.
+
+    Where more than one knows the evidence, what to do has these words before it: nothing else says which device it is.
+    """
+    if len(remedies) == 1:
+        return next(iter(remedies.values()))
+
+    def of_all(evidence: Evidence) -> Remedy:
+        found = {words: remedy for words, each in remedies.items() if (remedy := each(evidence)) != Remedy()}
+        if len(found) <= 1:
+            return next(iter(found.values()), Remedy())
+        first = next(iter(found.values()))
+        return first._replace(todo="; ".join(f"{words}: {remedy.todo}" for words, remedy in found.items()))
+
+    return of_all
+
+
 class Cause(NamedTuple):
     """Everything that was reported in the same words."""
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, make_for_a_look
 from plugin_gateway.adapters.commands.doctor import (
     cdi_checks,
     extra_checks,
@@ -60,13 +60,13 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Run the checks with the settings of the gateway that runs on this node."""
     view = view_as_the_gateway(parsed, parts)
     settings = view.settings
-    chosen = parts.backends(settings.backend)
-    backends = {
-        each.name: parts.make_backend(each.text, settings.container_driver_root, "", settings.mig_strategy)
-        for each in chosen
-    }
-    log_problem = parts.kernel_log_problem(chosen[0].text, settings.kernel_log_path) if settings.kernel_log else None
-    return diagnose(view, backends, parts.remedies(), log_problem, as_json=parsed.json)
+    backends = make_for_a_look(parts, settings)
+    log_problem = (
+        parts.kernel_log_problem(settings.chosen[0].text, settings.kernel_log_path) if settings.kernel_log else None
+    )
+    return diagnose(
+        view, backends, parts.remedies([each.name for each in settings.chosen]), log_problem, as_json=parsed.json
+    )
 
 
 def diagnose(

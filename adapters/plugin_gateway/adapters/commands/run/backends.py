@@ -1,7 +1,7 @@
 """The backends of one process. Each has its own thread, driver, state, and file with its faults."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -41,6 +41,7 @@ class RunningBackend:
         the ``is_first`` one has the name that it has where there is one backend only.
         """
         self.name = started.chosen.name
+        self.has_cards = started.chosen.has_cards
         self.device_word = started.backend.device_word
         self._started = started
         is_alone = not settings.backends
@@ -60,7 +61,7 @@ class RunningBackend:
             name=self.name,
             observations=started.observations,
             silent_for=self.driver.silent_for,
-            health=settings.health,
+            health=settings.health_of(self.name),
             fails_without_devices=is_first and settings.fail_on_init_error,
             state=self.memory.recall(),
             keep=self._keep,
@@ -80,10 +81,15 @@ class RunningBackend:
             tasks.create_task(self.memory.run(), name="file with the faults")
             tasks.create_task(self._look_again(), name="what containers need")
 
+    def stand_alone(self, *, is_alone: bool) -> None:
+        """Be the only backend of the process from now on, or one of several."""
+        self.watched.stand_alone(is_alone=is_alone)
+        self.driver.name = None if is_alone else self.name
+
     def _require(self, settings: Settings) -> None:
-        """Look whether the node has what these settings do not let a container be without."""
+        """Look whether the node has what these settings do not let a container with a GPU be without."""
         if self._required is None:
-            if not settings.required_extras:
+            if self.has_cards or not settings.required_extras:
                 return
             from plugin_gateway.adapters.gateway.required_nodes import RequiredNodes  # noqa: PLC0415 - only where asked for
 
@@ -107,13 +113,14 @@ class RunningBackend:
 
         ``meanwhile`` is called when the old backend has reported its last, and the new one has not begun.
         """
-        self.watched.follow(settings.health, fails_without_devices=self._is_first and settings.fail_on_init_error)
+        health = settings.health_of(self.name)
+        self.watched.follow(health, fails_without_devices=self._is_first and settings.fail_on_init_error)
         if is_new:
             self.driver.replace(meanwhile)
         else:
             meanwhile()
         self._require(settings)
-        self.driver.decide_after(settings.health.decision_time)
+        self.driver.decide_after(health.decision_time)
 
     def _keep(self, state: State, changes: Changes) -> None:
         self.memory.keep(state)
@@ -122,7 +129,7 @@ class RunningBackend:
         self._told(self, state, changes)
 
 
-def record(settings: Settings, backends: Sequence[RunningBackend]) -> "Recorder | None":
+def record(settings: Settings, backends: Iterable[RunningBackend]) -> "Recorder | None":
     """Begin the recording that the settings ask for."""
     from plugin_gateway.adapters.recording.recorder import begin_recording  # noqa: PLC0415 - only where asked for
 

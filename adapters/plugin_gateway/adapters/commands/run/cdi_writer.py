@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.command import files_wanted
 from plugin_gateway.adapters.gateway.specs import Specs, SpecSettings
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.commands.run.backends import RunningBackend
+    from plugin_gateway.adapters.commands.run.backend_set import BackendSet
     from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.adapters.gateway.gateway import Gateway
 
@@ -20,11 +19,11 @@ PREPARED_WITHIN = 10.0
 class CdiWriter:
     """Connects the gateway, its CDI specs, and the backends that find what is to be in them."""
 
-    def __init__(self, gateway: "Gateway", backends: "Sequence[RunningBackend]", settings: "Settings") -> None:
+    def __init__(self, gateway: "Gateway", backends: "BackendSet", settings: "Settings") -> None:
         """Begin with the first settings that ask for specs. `run` writes them."""
         self._gateway = gateway
         self._backends = backends
-        self._specs = Specs(_spec_settings(settings), {each.name: each.files for each in backends})
+        self._specs = Specs(_spec_settings(settings), backends.files)
 
     def follow(self, settings: "Settings") -> None:
         """Follow these settings, which may ask for no specs any more."""

@@ -16,6 +16,7 @@ from plugin_gateway.adapters.configuration.reading import kept_of
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
+    from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue
     from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.core.ports import Backend
@@ -69,7 +70,9 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     decisions = decide_all(given, parts) if node is None else node.decide(given, parts)
     decided = decisions.options
     started = [
-        start_backend(each, ObservationQueue(), FilesBox(), decided, parts) for each in parts.backends(decided.backend)
+        start_backend(each, ObservationQueue(), FilesBox(), decided, parts)
+        for each in decisions.chosen
+        if not each.has_cards
     ]
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
@@ -82,12 +85,13 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
         from plugin_gateway.adapters.commands.run.daemon import Daemon  # noqa: PLC0415
         from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
 
+        settings = make_settings(decisions)
+        started += [start_cards(each, settings, parts) for each in settings.chosen if each.has_cards]
         daemon = Daemon(
-            settings=make_settings(decisions),
+            settings=settings,
             read_settings=lambda: make_settings(decide_all(given, parts, node.choose if node is not None else None)),
             started=started,
-            make_backend=parts.make_backend,
-            remedies=parts.remedies,
+            parts=parts,
             node=node,
         )
     return daemon.run()
@@ -112,17 +116,28 @@ def _node_configuration(given: Mapping[str, GivenFlag], parts: Parts) -> "NodeCo
 def start_backend(
     chosen: "ChosenBackend", observations: "ObservationQueue", files: "FilesBox", decided: "Options", parts: Parts
 ) -> StartedBackend:
-    """Start one backend. What it reports waits in the queue until somebody reads it."""
-    backend = parts.make_backend(
-        chosen.text, decided.container_driver_root, decided.kernel_log_path, decided.mig_strategy
-    )
+    """Start one backend of GPUs. What it reports waits in the queue until somebody reads it."""
+    backend = parts.make_backend(chosen.text, decided, True)  # noqa: FBT003 - a callable has no names
+    return _begin(StartedBackend(chosen, backend, observations, files), decided)
+
+
+def start_cards(chosen: "ChosenBackend", settings: "Settings", parts: Parts) -> StartedBackend:
+    """Start one backend of network cards. It comes after those of GPUs, which it delays by nothing."""
+    from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue  # noqa: PLC0415 - see `run`
+
+    backend = parts.make_cards(chosen.text, settings, True)  # noqa: FBT003 - a callable has no names
+    return _begin(StartedBackend(chosen, backend, ObservationQueue(), FilesBox()), settings)
+
+
+def _begin(started: StartedBackend, decided: "Options") -> StartedBackend:
+    backend, files = started.backend, started.files
     backend.decision_time = decided.decision_time
     backend.want_files(files_wanted(decided, files))
     try:
-        backend.start(observations.put)
+        backend.start(started.observations.put)
     except RuntimeError:  # Python raises it if a thread cannot be started
-        return StartedBackend(chosen, backend, observations, files, has_thread=False)
-    return StartedBackend(chosen, backend, observations, files)
+        return started._replace(has_thread=False)
+    return started
 
 
 def files_wanted(decided: "Options", files: "FilesBox") -> "FilesWanted | None":

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from plugin_gateway.adapters.commands.run.backend_set import BackendSet
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import ServiceManager, run_process, start_is_over
@@ -30,9 +31,11 @@ from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
+    from plugin_gateway.adapters.commands.command_line import Parts
     from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter
     from plugin_gateway.adapters.commands.run.command import StartedBackend
     from plugin_gateway.adapters.commands.run.node_configuration import NodeConfiguration
+    from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.control.handover import Successors
     from plugin_gateway.adapters.control.operator_commands import OperatorCommands
     from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
@@ -62,31 +65,18 @@ class Daemon:
         settings: Settings,
         read_settings: Callable[[], Settings],
         started: "Sequence[StartedBackend]",
-        make_backend: Callable[[str, str, str, str], Backend],
-        remedies: Callable[[], "Remedies"],
+        parts: "Parts",
         node: "NodeConfiguration | None" = None,
     ) -> None:
         check_directory(settings.kubelet_dir)
         self._listener = _listen(settings) if settings.listen.port else None
-        self._make_backend = make_backend
-        self._remedies = remedies
+        self._parts = parts
         self._registrar = Registrar(
             directory=KubeletDirectory(settings.kubelet_dir, registers=settings.registers),
             dialects=load_dialects(),
             allowed=dialects_for(settings.api_version),
         )
-        self._backends = [
-            RunningBackend(
-                each,
-                settings,
-                make=self._new_backend,
-                written_by=self._written_by,
-                may_write=self._may_write,
-                keep=self._keep,
-                is_first=each is started[0],
-            )
-            for each in started
-        ]
+        self._backends = BackendSet(started, settings, self._start_cards, self._running)
         self._gateway = Gateway(
             backends=[each.watched for each in self._backends],
             registrar=self._registrar,
@@ -111,6 +101,17 @@ class Daemon:
         self._needs_daemons = asyncio.Event()
         # Last, so that a start that fails leaves no file behind.
         self._recorder = record(settings, self._backends) if settings.record else None
+
+    def _running(self, started: "StartedBackend", settings: Settings, is_first: bool) -> RunningBackend:  # noqa: FBT001 - called by the set of backends alone
+        return RunningBackend(
+            started,
+            settings,
+            make=self._new_cards if started.chosen.has_cards else self._new_backend,
+            written_by=self._written_by,
+            may_write=self._may_write,
+            keep=self._keep,
+            is_first=is_first,
+        )
 
     @property
     def _settings(self) -> Settings:
@@ -159,8 +160,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write_specs(), name="CDI specs")  # before the first list
                 tasks.create_task(self._gateway.run(), name="gateway")
-                for each in self._backends:
-                    tasks.create_task(each.run(), name=f"memory of health, {each.name}")
+                tasks.create_task(self._backends.run(), name="memory of health")
                 tasks.create_task(self._pods.keep_parts(), name="memory of parts")
         finally:
             if self._successors is not None:
@@ -184,7 +184,7 @@ class Daemon:
     def _keep(self, backend: RunningBackend, state: State, changes: Changes) -> None:
         """Pass a new state on to the reports, and to the counter if it is of the first backend; say when all settle."""
         self._pods.keep(backend.name, state)
-        if self._counter is not None and backend is self._backends[0]:
+        if self._counter is not None and backend is self._backends.first:
             self._counter.keep(state)
         if self._reports is not None:
             self._reports.keep(state, changes.notes, backend.name)
@@ -203,7 +203,7 @@ class Daemon:
         if self._counter is None:
             from plugin_gateway.adapters.gateway.device_counter import DeviceCounter  # noqa: PLC0415 - after the start
 
-            settings, word = self._settings, self._backends[0].device_word
+            settings, word = self._settings, self._backends.first.device_word
             self._counter = DeviceCounter(
                 settings.state_dir, word, expected_number(settings), self._tell_missing, self._may_write
             )
@@ -237,7 +237,7 @@ class Daemon:
         from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
         self._reports = await make_reports(
-            self._settings, self._backends[0].device_word, self._may_write, self._remedies
+            self._settings, self._backends.first.device_word, self._may_write, self._remedies
         )
         for each in self._backends:
             self._reports.keep(each.watched.state, backend=each.name)
@@ -278,7 +278,7 @@ class Daemon:
         def root() -> str:
             return visible_daemon_root(self._settings.daemon_root, sys.argv[0])
 
-        puts = {each.name: each.put for each in self._backends}
+        puts = {each.name: each.put for each in self._backends}  # those with network cards have no daemons
         await watch_daemons(self._gateway, root, lambda name, seen: puts[name](seen))
 
     def _cdi_for(self, settings: Settings) -> "CdiWriter | None":
@@ -298,6 +298,7 @@ class Daemon:
     async def _prepare(self, settings: Settings) -> None:
         if (cdi := self._cdi_for(settings)) is not None:
             await cdi.prepare(settings)
+        await self._backends.prepare(settings, lambda each: self._parts.make_cards(each.text, settings, False))  # noqa: FBT003 - a callable has no names
 
     async def _until_ready(self) -> None:
         """Wait until it is known which devices can be given out."""
@@ -317,9 +318,9 @@ class Daemon:
         pages = make_pages(
             self._gateway,
             self._commands.status,
-            {each.name: each.driver.is_watching for each in self._backends},
+            self._backends.is_watching,
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
-            device_word=self._backends[0].device_word,
+            device_word=self._backends.first.device_word,
         )
         await serve(listener, pages)
 
@@ -329,7 +330,7 @@ class Daemon:
         from plugin_gateway.adapters.control.operator_commands import OperatorCommands  # noqa: PLC0415 - after the start
 
         counter, self._successors = self._device_counter(), Successors(self._registrar.handover)
-        drivers = {each.name: each.driver for each in self._backends}
+        drivers = self._backends.drivers
         return OperatorCommands(
             self._gateway, counter, self._status, self._reloading.for_operator, drivers, self._successors
         )
@@ -364,11 +365,12 @@ class Daemon:
         if settings.container_driver_root != before.container_driver_root:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         self._registrar.allow(dialects_for(settings.api_version))
+        for name in self._backends.exchange(settings, self._gateway):
+            if self._reports is not None:
+                self._reports.keep(State(), backend=name)
         is_recut = settings.mig_strategy != before.mig_strategy
-        is_new = is_recut or settings.container_driver_root != before.container_driver_root
-        apply = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
-        for each in self._backends:
-            apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
+        offer = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
+        apply = self._backends.following(before, settings, offer)
         self._follow_specs(settings)
         apply()
         if settings.needs_daemons:
@@ -377,8 +379,19 @@ class Daemon:
             self._counter.expect(expected_number(settings))
 
     def _new_backend(self, text: str) -> Backend:
-        settings = self._settings
-        return self._make_backend(text, settings.container_driver_root, settings.kernel_log_path, settings.mig_strategy)
+        return self._parts.make_backend(text, self._settings, True)  # noqa: FBT003 - a callable has no names
+
+    def _new_cards(self, text: str) -> Backend:
+        return self._parts.make_cards(text, self._settings, True)  # noqa: FBT003 - a callable has no names
+
+    def _start_cards(self, chosen: "ChosenBackend", settings: Settings) -> "StartedBackend":
+        from plugin_gateway.adapters.commands.run.command import start_cards  # noqa: PLC0415 - it imports this module
+
+        return start_cards(chosen, settings, self._parts)
+
+    def _remedies(self) -> "Remedies":
+        """Return what the vendors of the devices say. It imports them."""
+        return self._backends.remedies(self._parts.remedies)
 
 
 def _listen(settings: Settings) -> socket.socket:

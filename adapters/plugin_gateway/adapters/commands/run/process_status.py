@@ -36,4 +36,5 @@ def process_status(reloading: Reloading, instance: str) -> ProcessStatus:
 
 def _in_force(settings: Settings) -> InForce:
     options: dict[str, Any] = {name: settings.values[name] for name in OPTIONS_IN_FORCE}
+    options["backend"] = ",".join(each.text for each in settings.chosen)  # auto depends on the file
     return InForce(resources=tuple(map(naming_rule, settings.resources)), **options)

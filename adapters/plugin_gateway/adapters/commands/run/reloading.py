@@ -110,7 +110,13 @@ class Reloading:
                 settings = await asyncio.to_thread(self._read_settings)
                 await self._prepare(settings)
                 is_recut = settings.mig_strategy != self.settings.mig_strategy
-                await see_holders_before(self._gateway, settings.resources, settings.kubelet_dir, is_recut=is_recut)
+                await see_holders_before(
+                    self._gateway,
+                    settings.resources,
+                    settings.kubelet_dir,
+                    is_recut=is_recut,
+                    backends=[each.name for each in settings.chosen],
+                )
             except InvalidValueError as error:
                 self._refuse(error)
                 raise
