@@ -51,7 +51,7 @@ DEFAULT_SIMULATION = "8xH100"
 DEFAULT_CARDS = {RDMA: "2xCX6+4", ONLOAD: "1xX2522"}
 """What is simulated where nobody says it, by the name of the backend."""
 ALLOWED = (
-    f"{AUTO} alone, {NVML}, {RDMA}, {ONLOAD}, {SIMULATED}:COUNTxMODEL, {SIMULATED_RDMA}:COUNTxMODEL+VFS and "
+    f"{AUTO}, {NVML}, {RDMA}, {ONLOAD}, {SIMULATED}:COUNTxMODEL, {SIMULATED_RDMA}:COUNTxMODEL+VFS and "
     f"{SIMULATED_ONLOAD}:COUNTxMODEL"
 )
 

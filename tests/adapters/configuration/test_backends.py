@@ -6,7 +6,7 @@ import pytest
 
 from harness.several import FIRST, OTHER, TWO, settings_of
 from plugin_gateway.__main__ import PARTS, parse_backend
-from plugin_gateway.adapters.configuration.chosen_backends import split
+from plugin_gateway.adapters.configuration.chosen_backends import resolved, split
 from plugin_gateway.core.errors import InvalidValueError
 
 MIG = "simulated:2xH100/mig=0:3g.40gb,1g.10gb;1:7g.80gb"
@@ -37,9 +37,9 @@ def test_a_list_is_split_where_a_backend_begins(text: str, names: list[str]) -> 
         ("simulated:1xH100,simulated:2xA100", "simulated:8xH100/name=other"),
         (f"{NAMED},{NAMED}", "backend 'other' occurs twice"),
         ("simulated:1xH100,simulated:2xA100/name=nvml,nvml", "backend 'nvml' occurs twice"),
-        ("nvml,cuda", "'nvml,cuda', allowed are auto alone, nvml, rdma, onload, simulated:COUNTxMODEL, "),
-        ("nvml,", "'nvml,', allowed are auto alone"),
-        ("", "'', allowed are auto alone"),
+        ("nvml,cuda", "'nvml,cuda', allowed are auto, nvml, rdma, onload, simulated:COUNTxMODEL, "),
+        ("nvml,", "'nvml,', allowed are auto"),
+        ("", "'', allowed are auto"),
         ("nvml,simulated:2xK80/name=a", "allowed are COUNTxMODEL such as 8xH100"),
         ("simulated:1xH100/name=", "allowed as name are 1 to 20 small letters"),
         ("simulated:1xH100/name=a/b", "allowed as name are 1 to 20 small letters"),
@@ -51,6 +51,29 @@ def test_a_mistake_in_a_list_is_told(text: str, said: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         parse_backend(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "sections", "stands_for"),
+    [
+        ("auto", (), "nvml"),
+        ("auto", ("onload", "rdma"), "nvml,rdma,onload"),
+        (f"{MIG},auto", ("rdma",), f"{MIG},rdma"),
+        ("auto,simulated-rdma:1xCX6", ("rdma", "onload"), "nvml,simulated-rdma:1xCX6,onload"),
+        ("rdma,auto", ("rdma",), "nvml,rdma"),
+        ("nvml,auto", (), "nvml"),
+        ("nvml", ("rdma",), "nvml"),
+    ],
+)
+def test_auto_stands_for_gpus_and_for_the_cards_with_a_section(
+    text: str, sections: tuple[str, ...], stands_for: str
+) -> None:
+    assert resolved(text, sections) == stands_for
+
+
+def test_a_simulated_gpu_is_no_network_card() -> None:
+    with pytest.raises(InvalidValueError, match="backend 'rdma' has network cards, allowed for GPUs are other names"):
+        parse_backend("simulated:1xH100/name=rdma")
 
 
 def test_a_list_of_parts_is_not_split() -> None:

@@ -12,7 +12,9 @@ from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName
 
 GPUS = "nvml"
-"""The backend that ``auto`` always stands for."""
+"""The backend that ``auto`` stands for where no other one has GPUs."""
+_SIMULATED = "simulated-"
+"""How the name of a backend begins that simulates network cards."""
 
 
 class ChosenBackend(NamedTuple):
@@ -32,8 +34,17 @@ class ChosenBackend(NamedTuple):
 
 
 def resolved(text: str, sections: Collection[str]) -> str:
-    """Return a value of `--backend` with what ``auto`` stands for. ``sections`` has the backends with a section."""
-    return ",".join((GPUS, *(each for each in CARDS if each in sections))) if text == AUTO else text
+    """Return a value of `--backend` with what ``auto`` stands for. ``sections`` has the backends with a section.
+
+    It stands for those with network cards that have a section, and for NVML unless GPUs come from another backend.
+    """
+    words = text.split(",")
+    if AUTO not in words:
+        return text
+    others = [each for each in words if each != AUTO]
+    named = {each.partition(":")[0].removeprefix(_SIMULATED) for each in others}
+    gpus = () if named - {*CARDS} else (GPUS,)
+    return ",".join((*gpus, *others, *(each for each in CARDS if each in sections and each not in named)))
 
 
 def split(text: str, kinds: Sequence[str]) -> Sequence[str]:
