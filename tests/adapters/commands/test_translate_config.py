@@ -79,3 +79,16 @@ def test_control_characters_of_the_file_reach_no_terminal() -> None:
     assert status == 0
     assert "\x1b" not in output + errors
     assert "is no value of NVIDIA's chart" in errors
+
+
+def test_the_configuration_of_another_plugin_is_recognised_by_its_content() -> None:
+    given = b'{"configList": [{"resourceName": "hca", "rdmaHcaMax": 63, "devices": ["ib0"], "rdmaHcaMx": 1}]}'
+    status, output, errors = translate("-", given=given)
+    assert status == 1
+    assert yaml.safe_load(output)["resources"]["rdma"] == [
+        {"name": "rdma/hca", "sharing": "pool", "replicas": 63, "select": {"interfaces": ["ib0"]}}
+    ]
+    assert errors.splitlines()[-1] == (
+        "plugin-gateway: standard input:1:79: configList.rdmaHcaMx is ignored by the RDMA shared device plugin, and "
+        "left out; did you mean rdmaHcaMax?"
+    )

@@ -1,4 +1,4 @@
-"""`plugin-gateway translate-config`: translates a configuration of NVIDIA's plugin or the values of its chart."""
+"""`plugin-gateway translate-config`: translates what configures another device plugin."""
 
 import argparse
 import sys
@@ -10,6 +10,8 @@ from plugin_gateway.core.errors import InvalidValueError
 
 DESCRIPTION = """\
 Translates a configuration file of NVIDIA's device plugin, a ConfigMap with some, or the values of its chart.
+Or of a plugin for network cards: the JSON of the SR-IOV, the RDMA shared and the RDMA SR-IOV device plugin, a
+NicClusterPolicy with some, and an Onload of the operator for Onload.
 
 Prints the same for the gateway, which reads it strictly. What is lost goes to standard error, a line for each.
 

@@ -1,4 +1,7 @@
-"""Translates the values of NVIDIA's chart into those of the gateway's chart, and a ConfigMap with configurations."""
+"""Translates the values of NVIDIA's chart into those of the gateway's chart, and a ConfigMap with configurations.
+
+A configuration can also be that of a plugin for network cards (`other_plugins`).
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +13,7 @@ from plugin_gateway.adapters.configuration.document import Document, compose, de
 from plugin_gateway.adapters.configuration.nvidia_names import CHART_VALUES, ONLY_IF_ENABLED, ChartValue
 from plugin_gateway.adapters.configuration.option import options_of
 from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.other_plugins import by_content, of_manifest, without_tabs
 from plugin_gateway.adapters.configuration.translation import Translate, Translation, put
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -33,15 +37,18 @@ _OF_FILES = {"version", "flags", "sharing", "imex"}
 
 
 def translate_any(name: str, data: bytes, translate: Translate) -> Translation:
-    """Translate values, a ConfigMap or a configuration file. ``name`` is what complaints call it.
+    """Translate values, a ConfigMap or a configuration file, of NVIDIA's plugin or of one for network cards.
+
+    ``name`` is what complaints call it.
 
     Raises:
         InvalidValueError: it is none of them, or something in it is wrong.
     """
-    root = compose(Path(name), data)
+    translate = by_content(translate)
+    root = compose(Path(name), without_tabs(data))
     keys = _keys_of(root)
     if {"apiVersion", "kind"} <= keys.keys():
-        return _config_map(name, _constructed(name, root), translate)
+        return of_manifest(name, root, keys["kind"]) or _config_map(name, _constructed(name, root), translate)
     is_limits = "resources" in keys and bool(_keys_of(keys["resources"]).keys() & _OF_LIMITS)
     if not keys.keys() & _OF_FILES and (is_limits or keys.keys() & _TOP):
         return _Values(name, root, translate).translate()
@@ -84,7 +91,7 @@ def _config_map(name: str, manifest: Mapping[str, Any], translate: Translate) ->
         word = kind[:80] if isinstance(kind, str) else type(kind).__name__  # a list can be written in too many words
         raise InvalidValueError(
             f"{name}: this is a {word}, allowed are a ConfigMap whose data are texts, values of NVIDIA's "
-            "chart, and a configuration file"
+            "chart, a configuration file, and manifests of the kinds Onload and NicClusterPolicy"
         )
     done = {key: translate(f"{name}, data.{key}", _encoded(text)) for key, text in data.items()}
     texts = {key: text_of(each.document) for key, each in done.items()}
