@@ -74,6 +74,16 @@
  "mountDriverRoot": null,
  "privileged": false,
  "mountPodResources": null,
+ "rdma": {
+  "enabled": null,
+  "linkEvents": "",
+  "hostNetwork": false,
+  "deviceInfoDir": ""
+ },
+ "onload": {
+  "enabled": null,
+  "hostPath": "/opt/onload"
+ },
  "nvidiaDriverCapabilities": "compute,utility",
  "cdi": {
   "nvidiaHookPath": "",

@@ -84,7 +84,54 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "plugin-gateway.hostNetwork" -}}
-{{- if or .Values.hostNetwork .Values.devicePlugin.enableHostNetwork -}}yes{{- end -}}
+{{- if or .Values.hostNetwork .Values.devicePlugin.enableHostNetwork .Values.rdma.hostNetwork -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The files of the values that have a section of `resources`, by their paths, as JSON. Called with the name of it. */}}
+{{- define "plugin-gateway.filesWith" -}}
+{{- $section := index . 1 -}}
+{{- $found := dict -}}
+{{- range $path, $file := include "plugin-gateway.files" (index . 0) | fromJson -}}
+{{- if kindIs "map" $file.resources -}}
+{{- $value := index $file.resources $section -}}
+{{- if not (kindIs "invalid" $value) -}}{{- $_ := set $found $path $value -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{/* Whether network cards are offered: rdma or onload. A ConfigMap that exists already has to be told by the value. */}}
+{{- define "plugin-gateway.offers" -}}
+{{- $enabled := index (index . 0).Values (index . 1) "enabled" -}}
+{{- if kindIs "invalid" $enabled -}}{{- $enabled = include "plugin-gateway.filesWith" . | fromJson -}}{{- end -}}
+{{- if $enabled -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The host's folders are seen below /host. */}}
+{{- define "plugin-gateway.needsHost" -}}
+{{- if or (include "plugin-gateway.offers" (list . "rdma")) (include "plugin-gateway.offers" (list . "onload")) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The folders of the host with Onload's user space, as JSON. */}}
+{{- define "plugin-gateway.onloadFolders" -}}
+{{- $folders := list -}}
+{{- if include "plugin-gateway.offers" (list . "onload") -}}
+{{- $folder := .Values.onload.hostPath | default "/opt/onload" -}}
+{{- range include "plugin-gateway.filesWith" (list . "onload") | fromJson -}}
+{{- if kindIs "slice" . -}}
+{{- range . -}}{{- $folders = append $folders (.hostPath | default $folder) -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not $folders -}}{{- $folders = list $folder -}}{{- end -}}
+{{- end -}}
+{{- dict "folders" (uniq $folders | sortAlpha) | toJson -}}
+{{- end -}}
+
+{{/* What is mounted below is read-only, too. Before 1.31 the API server does not know it. */}}
+{{- define "plugin-gateway.recursiveReadOnly" -}}
+{{- if semverCompare ">=1.31.0-0" .Capabilities.KubeVersion.Version -}}
+recursiveReadOnly: IfPossible
+{{- end -}}
 {{- end -}}
 
 {{/* The rights to see MIG devices. The strategy of a ConfigMap that exists already has to be given as a value, too. */}}

@@ -7,7 +7,7 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- if not (hasKey .Values "kubeletDevicePluginsDir") -}}
 {{- include "plugin-gateway.fill" (dict "to" .Values "from" $defaults) -}}
 {{- end -}}
-{{- range $name := list "image" "config" "cdi" "mps" "gfd" "nfd" "devicePlugin" "podMonitor" "serviceAccount" -}}
+{{- range $name := list "image" "config" "cdi" "mps" "gfd" "nfd" "devicePlugin" "podMonitor" "serviceAccount" "rdma" "onload" -}}
 {{- if not (index $.Values $name) -}}{{- $_ := set $.Values $name dict -}}{{- end -}}
 {{- end -}}
 {{- include "plugin-gateway.refuse" . -}}
@@ -62,6 +62,15 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- if and (($file.sharing).mps) (not (include "plugin-gateway.mpsRoot" $)) -}}
 {{- fail (printf "%s has sharing.mps: this chart runs no MPS control daemon, and an upgrade from NVIDIA's chart removes the one that runs. Run it by deploy/examples/mps-control-daemon with NVIDIA's image, and set mpsRoot" $name) -}}
 {{- end -}}
+{{- end -}}
+{{- range $section := list "rdma" "onload" -}}
+{{- $with := include "plugin-gateway.filesWith" (list $ $section) | fromJson -}}
+{{- if and $with (not (include "plugin-gateway.offers" (list $ $section))) -}}
+{{- fail (printf "%s has resources.%s, and %s.enabled is false: the gateway would see none of the host's devices. Set it to true, or to null" (keys $with | sortAlpha | join " and ") $section $section) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq (.Values.rdma.linkEvents | default "") "netlink") (not (include "plugin-gateway.hostNetwork" .)) -}}
+{{- fail "rdma.linkEvents is netlink, which tells of the host's links only with rdma.hostNetwork: set it, or linkEvents to auto or poll" -}}
 {{- end -}}
 {{- if and $files (not .Values.config.default) (not .Values.config.use) -}}
 {{- $strategies := .Values.config.fallbackStrategies | default (list "named" "single") -}}
