@@ -7,6 +7,7 @@ import pytest
 
 from deployment.chart import daemonset, refused
 from deployment.schemas import RELEASES, api
+from plugin_gateway.adapters.configuration.options import run_options
 
 RDMA = {"config": {"file": {"version": "v1", "resources": {"rdma": [{"name": "rdma/hca"}]}}}}
 HOST = {"host-sys": "/sys", "host-dev": "/dev"}
@@ -121,3 +122,11 @@ def test_cards_that_a_file_offers_are_not_switched_off_silently(
 )
 def test_a_value_that_is_wrong_is_refused_by_its_name(values: object, said: str, tmp_path: Path) -> None:
     assert said in refused(tmp_path, values)
+
+
+def test_its_flags_are_those_that_the_gateway_knows(tmp_path: Path) -> None:
+    values = {**RDMA, "rdma": {"linkEvents": "poll", "deviceInfoDir": "/a"}, "onload": {"enabled": True}}
+    _, *flags = args(pod(tmp_path, values))
+    known = {flag for option in run_options(("auto",), str) for flag in option.flags}
+    assert {flag.partition("=")[0] for flag in flags} <= known
+    assert {"--host-root", "--link-events", "--device-info-dir", "--onload-host-path"} <= known
