@@ -65,6 +65,15 @@ class PciBus:
             return None
         return node if node >= 0 else None
 
+    def path(self, address: str) -> tuple[str, ...]:
+        """Return the host bridge and the bridges above a function, as its link names them. Empty if it is unknown."""
+        try:
+            *above, _ = os.readlink(f"{self._folder}/{address}").split("/")  # noqa: PTH115 - pathlib is slow to import
+        except (OSError, ValueError):
+            return ()
+        root = next((place for place, name in enumerate(above) if name.startswith("pci")), len(above))
+        return tuple(name for name in above[root:] if name.isascii())
+
     def gpus(self) -> Functions | None:
         """Return all GPUs in the order of their addresses. None if the bus cannot be seen."""
         try:

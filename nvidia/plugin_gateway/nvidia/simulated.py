@@ -39,6 +39,8 @@ MAX_GPUS = 50_000
 """Largest number of simulated GPUs."""
 NUMA_NODES = 2
 """The simulated GPUs are spread over this many NUMA nodes."""
+_BRIDGES = 127
+"""Each simulated GPU has a bus and a bridge of its own. Of each PCI domain, this many bridges have one."""
 _GIB = 2**30
 _WELL = Checkup({}, asks_for_recovery=False)
 _ASKING = Checkup({RECOVERY_ACTION: words_of_recovery("GPU reset")}, asks_for_recovery=True)
@@ -117,15 +119,18 @@ def _is_count(text: str) -> bool:
 
 def _gpu(index: int, count: int, model: str, name: str = "") -> PhysicalDevice:
     product, memory, capability = MODELS[model]
+    domain, place = divmod(index, _BRIDGES)
+    bridge, bus = (f"{domain:04x}:{2 * place + number:02x}" for number in (1, 2))
     return PhysicalDevice(
         id=PhysicalId(f"GPU-{uuid.uuid5(_NAMESPACE, f'{name}/{model}/{index}' if name else f'{model}/{index}')}"),
         index=index,
         minor=index,
-        pci_address=f"{index >> 13:04x}:{index >> 5 & 0xFF:02x}:{index & 0x1F:02x}.0",
+        pci_address=f"{bus}:00.0",
         product=product,
         memory_bytes=memory,
         numa_node=index * NUMA_NODES // count,
         generation=generation_of(capability, product),
+        pci_path=(f"pci{bridge}", f"{bridge}:00.0"),
     )
 
 

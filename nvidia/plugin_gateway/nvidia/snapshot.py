@@ -275,6 +275,7 @@ class _Reading:
             product=product,
             memory_bytes=self._fact(lambda: nvml.memory_bytes(handle), [each.memory_bytes for each in known] or [0]),
             numa_node=self._bus.numa_node(pci_address),
+            pci_path=self._bus.path(pci_address),
             reports_faults=reports_faults,
             generation=self._fact(
                 lambda: generation_of(nvml.compute_capability(handle), product),

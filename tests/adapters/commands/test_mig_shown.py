@@ -82,7 +82,7 @@ async def test_doctor_does_not_look_for_a_gpu_that_the_driver_shows(
 ) -> None:
     flags = (f"--kubelet-dir={kubelet_dir}", f"--state-dir={tmp_path}", f"--mig-strategy={strategy}")
     _, output, _ = await run_to_end("doctor", "--backend=simulated:1xH100/mig=0:", *flags)
-    assert "mend  GPU 0 at 0000:00:00.0 cannot be offered: it is in MIG mode" in output
+    assert "mend  GPU 0 at 0000:02:00.0 cannot be offered: it is in MIG mode" in output
     assert "shows no device" not in output
 
 

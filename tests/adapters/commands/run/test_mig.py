@@ -36,7 +36,7 @@ async def test_the_strategy_changes_at_sighup_and_what_a_pod_holds_is_withheld(
         await process.wait_for_control()
         _, output, _ = await run_to_end("devices")
         assert "nvidia.com/gpu: 3 devices" in output
-        assert "GPU 2 at 0000:00:02.0: it is a whole GPU, and --mig-strategy=single offers one kind" in output
+        assert "GPU 2 at 0000:06:00.0: it is a whole GPU, and --mig-strategy=single offers one kind" in output
     status, output, errors = await run_to_end("replay", str(recording))
     assert (status, errors) == (0, ""), output
 
