@@ -4,16 +4,18 @@ Each pair of devices has a score, and the score of a set is the sum over its pai
 in the table of scores.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 from math import comb
 from operator import add
+from types import MappingProxyType
 from typing import NamedTuple
 
 Scores = tuple[tuple[int, ...], ...]
 """The score of each pair of devices, the same in both directions. The diagonal is not used."""
 
 _LINK, _FARTHEST = 100, 10
+_NOTHING_NEAR: Mapping[int, int] = MappingProxyType({})
 MAX_STEPS = 8 * comb(16, 8)
 """The most devices in all sets that are compared: enough for every request among 16 devices. About 10 ms."""
 
@@ -45,28 +47,37 @@ def all_alike(scores: Scores, devices: Sequence[int]) -> bool:
     return all(scores[one][other] == expected for one, other in combinations(devices, 2))
 
 
-def best_set(scores: Scores, available: Collection[int], must_include: Collection[int], size: int) -> tuple[int, ...]:
+def best_set(
+    scores: Scores,
+    available: Collection[int],
+    must_include: Collection[int],
+    size: int,
+    near: Mapping[int, int] = _NOTHING_NEAR,
+) -> tuple[int, ...]:
     """Return the set of ``size`` devices with the highest score that contains ``must_include``, in ascending order.
 
-    Of equal sets it is the one whose rest of the available devices has the highest score, then the one with the lowest
-    numbers. If all pairs are alike, the lowest numbers are taken. If comparing every set takes more than `MAX_STEPS`,
-    sets are grown instead: from one device, by the one that adds most each time. The best set that was grown is taken.
+    Of equal sets it is the one whose devices have most in ``near``, then the one whose rest of the available devices
+    has the highest score, then the one with the lowest numbers. If all pairs are alike, the lowest numbers are taken.
+    If comparing every set takes more than `MAX_STEPS`, sets are grown instead: from one device, by the one that adds
+    most each time. The best set that was grown is taken.
 
     Fewer devices are returned only if there are fewer, and more only if ``must_include`` has more.
     """
     held = frozenset(must_include)
     free = sorted(frozenset(available) - held)
     count = min(max(size - len(held), 0), len(free))
-    if count in (0, len(free)) or all_alike(scores, [*held, *free]):
+    if count in (0, len(free)) or (not near and all_alike(scores, [*held, *free])):
         return tuple(sorted([*held, *free[:count]]))
-    problem = _as_weights(scores, held, free, count)
+    problem = _as_weights(scores, held, free, count, near)
     exact = count * comb(len(free), count) <= MAX_STEPS
     chosen = _heaviest(problem.weights, _tails(problem.pairs), count)[1] if exact else _grown(problem)
     return tuple(sorted([*held, *(free[place] for place in chosen)]))
 
 
-def _as_weights(scores: Scores, held: Collection[int], free: Sequence[int], count: int) -> _Problem:
-    """Return the three rules as one sum: the score, then what the rest keeps, then the order.
+def _as_weights(
+    scores: Scores, held: Collection[int], free: Sequence[int], count: int, near: Mapping[int, int]
+) -> _Problem:
+    """Return the four rules as one sum: the score, then the nearness, then what the rest keeps, then the order.
 
     Among sets of the same score, the rest keeps most if the pairs of the chosen devices with all others have the lowest
     sum. Among sets of the same size, the one with the lowest numbers has the highest sum of these powers of two.
@@ -74,9 +85,13 @@ def _as_weights(scores: Scores, held: Collection[int], free: Sequence[int], coun
     everything = [*held, *free]
     reach = [sum(scores[one][other] for other in everything if other != one) for one in free]
     rest = 1 << len(free)
-    unit = rest * (1 + sum(map(abs, reach)))
+    nearer = rest * (1 + sum(map(abs, reach)))
+    unit = nearer * (1 + sum(near.get(one, 0) for one in free))
     weights = [
-        unit * sum(scores[one][other] for other in held) - rest * reach[place] + (rest >> (place + 1))
+        unit * sum(scores[one][other] for other in held)
+        + nearer * near.get(one, 0)
+        - rest * reach[place]
+        + (rest >> (place + 1))
         for place, one in enumerate(free)
     ]
     return _Problem(weights, [[unit * scores[one][other] for other in free] for one in free], count)

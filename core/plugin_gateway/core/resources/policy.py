@@ -118,6 +118,8 @@ class Preferences(NamedTuple):
 
     whole: AllocationPreference = AllocationPreference.BEST
     shared: SharedPolicy = SharedPolicy.DISTRIBUTED
+    pairs: bool = True
+    """Whether devices of several backends that one container gets should be near each other."""
 
 
 USUAL_PREFERENCES = Preferences()
