@@ -192,6 +192,13 @@ class ContainerOptions(Values, heading="what containers get"):
         "away, packed for those of the one with the most, or spread for one of each GPU first; from kubelet 1.19 on",
         key="flags.plugin.sharedDevicesAllocationPolicy",
     )
+    pair_devices = Option(
+        SWITCH,
+        "true",
+        "prefer devices of different backends for a container that are near each other, such as a GPU and a network "
+        "card on one PCIe switch; from kubelet 1.19 on",
+        key="flags.plugin.pairDevices",
+    )
     mps_root = Option(
         ROOT_OR_NONE,
         "",

@@ -1,5 +1,6 @@
 """A kubelet of any release, as far as a device plugin can tell: for tests, demonstrations and trying a plugin out."""
 
+from plugin_gateway.adapters.fake_kubelet.admission import Freedom
 from plugin_gateway.adapters.fake_kubelet.events import (
     AdmissionError,
     Container,
@@ -19,6 +20,7 @@ __all__ = [
     "Event",
     "EventKind",
     "FakeKubelet",
+    "Freedom",
     "RegisterCall",
     "Release",
     "release",

@@ -1,8 +1,9 @@
 """How the fake kubelet admits pods, chooses devices and starts containers."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from plugin_gateway.adapters.fake_kubelet.endpoint import EndpointError, PluginEndpoint, read_answer
 from plugin_gateway.adapters.fake_kubelet.events import AdmissionError, Answer, Container, KubeletPanicError
@@ -14,6 +15,18 @@ PRE_START_DEADLINE = 30.0
 _PRE_START_FAILED = "device plugin PreStartContainer rpc failed with err: {problem}"
 STOPPED = "endpoint &{...} has been stopped"
 """A genuine kubelet shows the values of the endpoint's fields here, among them addresses in memory."""
+
+
+class Freedom(NamedTuple):
+    """What limits the kubelet's choice of devices for one container."""
+
+    reused: tuple[str, ...] = ()
+    """Devices that an init container of the pod has. The container gets them first."""
+    aligned: Collection[str] | None = None
+    """Devices on the NUMA nodes that the topology manager has chosen for the container. None if it chooses none."""
+
+
+FREE = Freedom()
 
 
 @dataclass(slots=True)
@@ -81,6 +94,7 @@ async def admit(
     ids: Sequence[str] | None,
     *,
     gone: bool,
+    freedom: Freedom = FREE,
 ) -> Container:
     """Choose devices, ask the plugin for them, and start the container.
 
@@ -101,9 +115,9 @@ async def admit(
     if kubelet.no_healthy and not held.healthy:
         raise _refused(kubelet, kubelet.no_healthy.format(resource=resource))
     pods.tried.add(resource)
-    if len(free) < wanted:
+    if len(free) + len(freedom.reused) < wanted:
         raise _refused(kubelet, UNAVAILABLE.format(resource=resource, wanted=wanted, free=len(free)))
-    chosen = tuple(ids) if ids is not None else await _choose(kubelet, held, free, wanted)
+    chosen = tuple(ids) if ids is not None else await _choose(kubelet, held, free, wanted, freedom)
     with pods.reserving(resource, chosen):
         answer = await _ask(kubelet, held.endpoint, resource, chosen) if chosen else Answer()
     if kubelet.panics_on_vanished and not held.devices.keys() >= set(chosen):
@@ -202,19 +216,35 @@ async def _start_with_a_choice(pods: Pods, kubelet: Release, held: Resource | No
     return replace(chosen, answer=await _ask(kubelet, held.endpoint, resource, chosen.ids))
 
 
-async def _choose(kubelet: Release, held: Resource, free: Sequence[str], wanted: int) -> tuple[str, ...]:
-    """Choose as many devices as wanted; those that the plugin prefers come first, as far as they are free."""
+async def _choose(
+    kubelet: Release, held: Resource, free: Sequence[str], wanted: int, freedom: Freedom
+) -> tuple[str, ...]:
+    """Choose as many devices as wanted: reused ones, then aligned ones; the plugin says which of them it prefers.
+
+    Of aligned devices that are all needed the plugin is not asked, and neither of reused ones.
+    """
+    chosen = freedom.reused[:wanted]
+    among = [each for each in free if freedom.aligned is not None and each in freedom.aligned]
+    if len(among) <= wanted - len(chosen):
+        chosen = (*chosen, *among)
+        among = [each for each in free if each not in chosen]
+    if len(chosen) == wanted:
+        return chosen
+    preferred = await _preferred(kubelet, held, PreferenceRequest((*chosen, *among), chosen, wanted))
+    return tuple(dict.fromkeys([*chosen, *(each for each in preferred if each in among), *among]))[:wanted]
+
+
+async def _preferred(kubelet: Release, held: Resource, request: PreferenceRequest) -> Sequence[str]:
+    """Ask the plugin which devices it prefers. Nothing if the release or the plugin knows no such question."""
     method, is_wanted = kubelet.dialect.preference, held.options.get_preferred_allocation_available
     if not kubelet.prefers or method is None or not is_wanted or held.endpoint is None:
-        return tuple(free[:wanted])
+        return ()
     try:
-        data = await held.endpoint.call(method.name, method.write_request([PreferenceRequest(free, size=wanted)]))
+        data = await held.endpoint.call(method.name, method.write_request([request]))
         containers = read_answer(data, method, kubelet)
     except EndpointError as error:
         raise _refused(kubelet, f"device plugin GetPreferredAllocation rpc failed with err: {error}") from error
-    preferred = [device for device in dict.fromkeys(containers[0] if containers else ()) if device in free]
-    rest = [device for device in free if device not in preferred]
-    return tuple([*preferred, *rest][:wanted])
+    return containers[0] if containers else ()
 
 
 async def _ask(kubelet: Release, endpoint: PluginEndpoint | None, resource: str, ids: Sequence[str]) -> Answer:

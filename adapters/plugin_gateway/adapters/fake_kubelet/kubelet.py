@@ -14,6 +14,7 @@ import grpc.aio
 
 from plugin_gateway.adapters.dialects.dialect import RegisterRequest
 from plugin_gateway.adapters.fake_kubelet import admission
+from plugin_gateway.adapters.fake_kubelet.admission import FREE, Freedom
 from plugin_gateway.adapters.fake_kubelet.checkpoint import Entry, encode
 from plugin_gateway.adapters.fake_kubelet.connections import Connections, Owner
 from plugin_gateway.adapters.fake_kubelet.events import (
@@ -193,9 +194,19 @@ class FakeKubelet:
         return len(self._resources[resource].streams) if resource in self._resources else 0
 
     async def allocate(
-        self, resource: str, wanted: int = 1, *, pod: str, container: str = "main", ids: list[str] | None = None
+        self,
+        resource: str,
+        wanted: int = 1,
+        *,
+        pod: str,
+        container: str = "main",
+        ids: list[str] | None = None,
+        freedom: Freedom = FREE,
     ) -> Container:
         """Admit a pod whose container wants devices, and start the container.
+
+        A container that wants several resources is admitted resource by resource, under a name for each of them. A
+        plugin is asked the same questions in the same order then.
 
         Raises:
             AdmissionError: the pod is refused, or the start failed; the message has the release's own words.
@@ -205,7 +216,7 @@ class FakeKubelet:
             gone, held = held.stopped is not None, None
         try:
             started = await admission.admit(
-                self._pods, self.release, held, resource, wanted, pod, container, ids, gone=gone
+                self._pods, self.release, held, resource, wanted, pod, container, ids, gone=gone, freedom=freedom
             )
         except KubeletPanicError:
             await self.kill()

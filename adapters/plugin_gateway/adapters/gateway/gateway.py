@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.held_elsewhere import Answers, Withheld
     from plugin_gateway.adapters.gateway.specs import Specs
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
+    from plugin_gateway.adapters.serving.pairing import Pairing
     from plugin_gateway.adapters.serving.resource import FollowedNodes
     from plugin_gateway.core.resources.conflicts import Held, Holding, Pools
     from plugin_gateway.core.resources.daemons import Wait
@@ -37,6 +38,8 @@ class Offer(NamedTuple):
     wanted: Mapping[ResourceName, Advertisement]
     links: Mapping[ResourceName, Links] = {}
     """How the devices of each resource are connected, where there are several backends."""
+    owners: Mapping[ResourceName, str] = {}
+    """The backend of each resource, where there are several."""
     taken: "Sequence[NameTaken]" = ()
 
 
@@ -63,6 +66,8 @@ class Gateway:
         self._is_published = asyncio.Event()
         self._served: dict[ResourceName, ServedResource] = {}
         self._rule_log = RuleLog()
+        self._pairing: Pairing | None = None
+        """What was allocated a moment ago. None as long as not several backends offer devices."""
         self._held: dict[Holding, str] = {}
         """Who holds which device, and in which form, as it was seen last."""
         self._forms: Forms | None = None
@@ -277,8 +282,20 @@ class Gateway:
                 if self.specs is not None:
                     self.specs.keep_back(self._served[name])
                 self._registrar.add(self._served[name])
+        pairing = self._pairing_of(offer.owners)
         for name, served in self._served.items():
             served.links = offer.links.get(name, self.state.links)
+            served.backend, served.pairing = offer.owners.get(name, served.backend), pairing
+
+    def _pairing_of(self, owners: Mapping[ResourceName, str]) -> "Pairing | None":
+        """Return what resources need to know of each other. None unless they are of several backends."""
+        if not self._serving_policy.preferences.pairs or len(frozenset(owners.values())) < 2:  # noqa: PLR2004
+            return None
+        from plugin_gateway.adapters.serving.pairing import Pairing  # noqa: PLC0415 - only with several backends
+
+        if self._pairing is None:
+            self._pairing = Pairing()
+        return self._pairing
 
     def offer(self, rules: Sequence[ResourceRule], names: Sequence[str] = ()) -> Offer:
         """Return what all backends offer with these rules, as far as they are among ``names``, if there are any."""
@@ -292,7 +309,8 @@ class Gateway:
         from plugin_gateway.core.resources.side_by_side import advertise_side_by_side  # noqa: PLC0415 - with several
 
         found = advertise_side_by_side(states, rules, numa_hints=numa_hints)
-        return Offer(found.wanted, {name: states[owner].links for name, owner in found.owners.items()}, found.taken)
+        links = {name: states[owner].links for name, owner in found.owners.items()}
+        return Offer(found.wanted, links, found.owners, found.taken)
 
     def _note_taken(self, taken: "Sequence[NameTaken]") -> None:
         """Log which devices are not offered because of their name, if they are not the same as before."""

@@ -87,6 +87,7 @@ def configuration_of(settings: Settings) -> Configuration:
         **{name: getattr(settings.policy, name) for name in DECIDED},
         preferred_allocation=settings.preferred_allocation,
         shared_devices_allocation_policy=settings.shared_devices_allocation_policy,
+        pair_devices=settings.pair_devices,
         backends=settings.backends,
         health=settings.health,
     )

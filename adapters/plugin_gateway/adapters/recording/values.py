@@ -69,6 +69,8 @@ class Configuration:
     required_extras: tuple[str, ...] = ()
     preferred_allocation: AllocationPreference = AllocationPreference.BEST
     shared_devices_allocation_policy: SharedPolicy = SharedPolicy.DISTRIBUTED
+    pair_devices: bool = False
+    """Whether devices of several backends were chosen near each other. Older versions did not."""
     backends: tuple[str, ...] = ()
     """The names of the backends in their order, if there are several. Lines say then which of them they are about."""
     health: HealthPolicy
@@ -88,7 +90,7 @@ class Configuration:
     @property
     def preferences(self) -> Preferences:
         """Which devices are preferred."""
-        return Preferences(self.preferred_allocation, self.shared_devices_allocation_policy)
+        return Preferences(self.preferred_allocation, self.shared_devices_allocation_policy, self.pair_devices)
 
 
 def plain(value: Any) -> Any:

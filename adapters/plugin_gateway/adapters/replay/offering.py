@@ -25,6 +25,8 @@ class Offer:
     """One resource, as it is offered now."""
 
     advertisement: Advertisement
+    backend: str = ""
+    """The backend that has the devices."""
     publish_again_at: float | None = None
     granted_until: dict[str, float] = field(default_factory=dict)
     """Until when each device stays in the list that was allocated."""
@@ -68,6 +70,8 @@ class Offering:
         self._watched: dict[str, _Watched] = {name: _Watched() for name in recording.configuration.backends or ("",)}
         self._published: Sequence[State] = ()
         self._withheld: Sequence[DeviceId] = ()
+        self.has_pairs = False
+        """Whether devices of several backends are chosen near each other."""
         for line in (each for each in recording.happenings if each.what == "recalled"):
             memory = line.fields["memory"]
             self._uptime = line.fields["uptime"] - line.at
@@ -146,3 +150,5 @@ class Offering:
         self.offers |= {name: Offer(each) for name, each in wanted.items() if name not in self.offers}
         for name, owner in found.owners.items():
             self.offers[name].links = states[owner].links
+            self.offers[name].backend = owner
+        self.has_pairs = self.configuration.pair_devices and len(set(found.owners.values())) > 1

@@ -22,8 +22,9 @@ from plugin_gateway.core.registration.values import AskedForOptions, StreamEnded
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.cdi_names import carried
-from plugin_gateway.core.resources.choice import known_of, preferred
+from plugin_gateway.core.resources.choice import known_of
 from plugin_gateway.core.resources.names import ResourceName
+from plugin_gateway.core.resources.pairing import Grant, Grants, counting, nearest, noted
 from plugin_gateway.core.resources.preference import PreferenceRequest
 
 Fields = Mapping[str, Any]
@@ -42,6 +43,7 @@ class Stage:
         self._of_others: set[str | None] = set()
         """Streams that were opened by another client than the kubelet."""
         self._offered: Mapping[ResourceName, Offer] = {}
+        self._grants: Grants = ()
         self.compared = 0
         """Registrations, lists and answers that were compared with the recorded ones."""
         self._acts: Mapping[str, Callable[[Fields], None]] = {
@@ -221,12 +223,14 @@ class Stage:
 
         def grant(containers: Sequence[Ids]) -> Sequence[ContainerEdits]:
             granted = [allocate(offer.advertisement, ids, policy, nodes) for ids in containers]
-            offer.grant([each for ids in containers for each in ids], self._at)
+            self._note_granted(endpoint.resource, offer, tuple(each for ids in containers for each in ids))
             return granted
 
         def prefer(request: PreferenceRequest) -> Sequence[str]:
+            grants = counting(self._grants, endpoint.resource, offer.backend, self._at)
+            granted = [device for each in grants for device in each.devices] if self._offering.has_pairs else []
             known = known_of(offer.advertisement, offer.links)
-            return preferred(known, request, self._offering.configuration.preferences)
+            return nearest(known, request, granted, self._offering.configuration.preferences)
 
         methods = dict(dialect.answers(grant, prefer)) if dialect else {}
         if fields["method"] not in methods:
@@ -235,6 +239,11 @@ class Stage:
             return methods[fields["method"]](fields["request"])
         except Exception as error:  # noqa: BLE001 - it is what the kubelet would be told
             return ": ".join(status_of(error))
+
+    def _note_granted(self, resource: ResourceName, offer: Offer, ids: Ids) -> None:
+        offer.grant(ids, self._at)
+        if self._offering.has_pairs:
+            self._grants = noted(self._grants, Grant(resource, offer.backend, offer.advertisement, ids, self._at))
 
 
 def _folders(advertised: Advertisement, dialect: Dialect, fields: Fields) -> Mapping[str, Sequence[str]]:

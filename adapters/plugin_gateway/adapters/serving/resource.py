@@ -20,6 +20,7 @@ from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPo
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from plugin_gateway.adapters.serving.pairing import Pairing
     from plugin_gateway.core.ports import HostNodes
     from plugin_gateway.core.resources.choice import Known
     from plugin_gateway.core.resources.preference import PreferenceRequest
@@ -78,6 +79,10 @@ class ServedResource:
         self.preferences = preferences
         self.links: Links = NO_LINKS
         """How the physical devices are connected, as far as it is known."""
+        self.backend = ""
+        """The name of the backend that has the devices. Empty if there is only one."""
+        self.pairing: Pairing | None = None
+        """What was allocated of all resources, where they are of several backends and should be near each other."""
         self.timings: dict[str, Timings] = {}
         """How long the answers took, by method."""
         self.publish_again_at: float | None = None
@@ -159,6 +164,8 @@ class ServedResource:
             self._granted[each] = now
         if self.tell_granted is not None:
             self.tell_granted(self.resource, [self.advertisement.value.by_id[each].device for each in ids])
+        if self.pairing is not None:
+            self.pairing.note(self, ids, now)
 
     def prefer(self, request: "PreferenceRequest") -> tuple[str, ...]:
         """Return which of the available devices the kubelet should choose for a container. Never fails."""
@@ -167,6 +174,8 @@ class ServedResource:
         known, advertised = self._known, self.advertisement.value
         if known is None or known.advertised is not advertised or known.links is not self.links:
             known = self._known = known_of(advertised, self.links)
+        if self.pairing is not None:
+            return self.pairing.prefer(self, known, request, time.monotonic())
         return preferred(known, request, self.preferences)
 
 

@@ -26,6 +26,7 @@
  "deviceListStrategy": "",
  "preferredAllocation": "",
  "sharedDevicesAllocationPolicy": "",
+ "pairDevices": null,
  "mpsRoot": "",
  "nvidiaDevRoot": "",
  "cdiSpecDir": "",

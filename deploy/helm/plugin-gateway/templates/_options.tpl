@@ -15,6 +15,7 @@
   "deviceListStrategy" "--device-list-strategy"
   "preferredAllocation" "--preferred-allocation"
   "sharedDevicesAllocationPolicy" "--shared-devices-allocation-policy"
+  "pairDevices" "--pair-devices"
   "mpsRoot" "--mps-root"
   "nvidiaDevRoot" "--dev-root"
   "cdiSpecDir" "--cdi-spec-dir"

@@ -25,7 +25,9 @@ def serving_policy(settings: Settings) -> ServingPolicy:
         nodes=DeviceNodes(settings.visible_dev_root),
         unhealthy_first=settings.unhealthy_first,
         numa_hints=settings.numa_hints,
-        preferences=Preferences(settings.preferred_allocation, settings.shared_devices_allocation_policy),
+        preferences=Preferences(
+            settings.preferred_allocation, settings.shared_devices_allocation_policy, settings.pair_devices
+        ),
         card_nodes=dict.fromkeys(names, DeviceNodes(settings.host_root, host_root=settings.host_root)) if names else {},
         device_info=_device_info(settings) if settings.device_info_dir else None,
     )
