@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from kubelets.build import BUILT, PROGRAMS
@@ -38,13 +40,15 @@ class KubeletProgramError(Exception):
 class GenuineKubelet:
     """The device manager of one release in one directory."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, topology_policy: str = "none") -> None:
+        """With another topology policy than ``none``, which 1.20 and later know, there are two NUMA nodes."""
         self.directory = directory
         self.events: list[Mapping[str, Any]] = []
         """All events, the oldest first."""
         self.expected: list[str] = []
         """Parts of complaints that the test provokes."""
         self._name = name
+        self._environment = {**os.environ, "TOPOLOGY_POLICY": topology_policy}
         self._log = directory.parent / f"{directory.name}-kubelet.log"
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -79,6 +83,7 @@ class GenuineKubelet:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,
+                    env=self._environment,
                 )
             except OSError as error:
                 raise KubeletProgramError(f"kubelet {self._name} cannot be started: {error.strerror}") from error
@@ -114,13 +119,21 @@ class GenuineKubelet:
         """Return the number of devices that pods can get; None for an unknown resource."""
         return self._counts.get(resource, {}).get("allocatable")
 
-    async def allocate(self, resource: str, wanted: int = 1, *, pod: str, container: str = "main") -> Container:
-        """Admit a pod with a container that wants devices, and start the container.
+    async def allocate(
+        self,
+        resource: str,
+        wanted: int = 1,
+        *,
+        pod: str,
+        container: str = "main",
+        further: Mapping[str, int] = MappingProxyType({}),
+    ) -> Container:
+        """Admit a pod with a container that wants devices, and start the container. It can want further resources.
 
         Raises:
             AdmissionError: the pod is not admitted, or its container cannot start. The message is that of the release.
         """
-        wants = {"resource": resource, "count": wanted, "pod": pod, "container": container}
+        wants = {"resource": resource, "count": wanted, "pod": pod, "container": container, "further": {**further}}
         answer = await self._command("allocate", **wants)
         if answer["ok"] or answer["stage"] != "admission":
             self._pods[pod] = wants

@@ -19,7 +19,9 @@ type Command struct {
 	Container string `json:"container"`
 	Resource  string `json:"resource"`
 	Count     int64  `json:"count"`
-	Seconds   int64  `json:"seconds"`
+	// Further are more resources that the container wants, with their counts.
+	Further map[string]int64 `json:"further"`
+	Seconds int64            `json:"seconds"`
 }
 
 var (

@@ -95,6 +95,14 @@ func Run(release string, make func(socket string, node *Node) (Manager, error)) 
 	}
 }
 
+// TopologyPolicy is the policy of the topology manager. Where it is not "none", the machine has NUMA nodes 0 and 1.
+func TopologyPolicy() string {
+	if policy := os.Getenv("TOPOLOGY_POLICY"); policy != "" {
+		return policy
+	}
+	return "none"
+}
+
 func emptyNode() v1.Node {
 	return v1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "node"},
@@ -250,6 +258,9 @@ func (n *Node) remove(name string) {
 
 func newPod(command Command) *v1.Pod {
 	wanted := v1.ResourceList{v1.ResourceName(command.Resource): *resource.NewQuantity(command.Count, resource.DecimalSI)}
+	for name, count := range command.Further {
+		wanted[v1.ResourceName(name)] = *resource.NewQuantity(count, resource.DecimalSI)
+	}
 	return &v1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: command.Pod, Namespace: "default", UID: types.UID(command.Pod)},
 		Spec: v1.PodSpec{Containers: []v1.Container{{

@@ -25,12 +25,19 @@ type manager struct {
 	handlers []lifecycle.PodAdmitHandler
 }
 
+func machine() []cadvisorapi.Node {
+	if node.TopologyPolicy() == topologymanager.PolicyNone {
+		return nil
+	}
+	return []cadvisorapi.Node{{Id: 0}, {Id: 1}}
+}
+
 func newManager(socket string, of *node.Node) (node.Manager, error) {
-	topology, err := topologymanager.NewManager(nil, topologymanager.PolicyNone, "container")
+	topology, err := topologymanager.NewManager(machine(), node.TopologyPolicy(), "container")
 	if err != nil {
 		return nil, err
 	}
-	made, err := newManagerImpl(socket, nil, topology)
+	made, err := newManagerImpl(socket, machine(), topology)
 	if err != nil {
 		return nil, err
 	}

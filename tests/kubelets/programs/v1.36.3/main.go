@@ -27,12 +27,19 @@ type manager struct {
 	handlers []lifecycle.PodAdmitHandler
 }
 
+func machine() []cadvisorapi.Node {
+	if node.TopologyPolicy() == topologymanager.PolicyNone {
+		return nil
+	}
+	return []cadvisorapi.Node{{Id: 0}, {Id: 1}}
+}
+
 func newManager(socket string, of *node.Node) (node.Manager, error) {
-	topology, err := topologymanager.NewManager(nil, topologymanager.PolicyNone, "container", nil)
+	topology, err := topologymanager.NewManager(machine(), node.TopologyPolicy(), "container", nil)
 	if err != nil {
 		return nil, err
 	}
-	made, err := newManagerImpl(klog.Background(), socket, nil, topology)
+	made, err := newManagerImpl(klog.Background(), socket, machine(), topology)
 	if err != nil {
 		return nil, err
 	}
