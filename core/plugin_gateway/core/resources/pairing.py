@@ -5,10 +5,10 @@ one after the other, in any order. So what was allocated a moment ago of another
 same container. A wrong guess costs distance only: the answer has as many devices, with those that it must have.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from plugin_gateway.core.devices import Offered, PhysicalDevice
+from plugin_gateway.core.devices import PhysicalDevice
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.choice import Known, links_decide, preferred
 from plugin_gateway.core.resources.names import ResourceName
@@ -101,15 +101,18 @@ def nearest(
     is worth less than that of `preferred`.
     """
     usual = preferred(known, request, preferences)
-    table = _Table(known.advertised, granted)
-    if not granted or table.are_alike({*request.available}.difference(request.must_include)):
+    if not granted or len(usual) == len(request.must_include):
+        return usual
+    table = _Table(known, granted)
+    left = table.classes(frozenset(request.available).difference(request.must_include))
+    if len(left) < 2 or known.advertised.offered[0].pool:  # noqa: PLR2004 - all are equally near
         return usual
     if request.size > 1 and links_decide(known, request):
         if preferences.whole is not AllocationPreference.BEST:
             return usual
-        found = preferred(known, request, preferences, table.rows(known))
+        found = preferred(known, request, preferences, table.rows())
     else:
-        found = _by_nearness(known, request, preferences, table)
+        found = _by_nearness(known, request, preferences, table, left)
     return found if table.value(found) > table.value(usual) else usual
 
 
@@ -142,47 +145,51 @@ def _near(one: _Spot, other: _Spot) -> int:
 class _Table:
     """How near each id of a resource is to the devices that were granted."""
 
-    def __init__(self, advertised: Advertisement, granted: Sequence[PhysicalDevice]) -> None:
-        self._by_id = advertised.by_id
+    def __init__(self, known: Known, granted: Sequence[PhysicalDevice]) -> None:
+        self._places = known.places
+        self._by_id = known.advertised.by_id
         self._granted = [_spot(device) for device in granted]
         self._known: dict[_Spot, Vector] = {}
 
-    def vector(self, offered: Offered) -> Vector:
-        """Return how near it is. An id of a pool is as near as the nearest device of the pool."""
-        found = [self._of(_spot(device.physical)) for device in offered.devices]
-        return found[0] if len(found) == 1 else tuple(map(max, zip(*found, strict=True)))
+    def classes(self, ids: Iterable[str]) -> dict[Vector, list[str]]:
+        """Return the ids that are known, by how near they are."""
+        by_device: dict[int, list[str]] = {}
+        for each in ids:
+            place = self._places.get(each)
+            if place is not None:
+                by_device.setdefault(place.device, []).append(each)
+        found: dict[Vector, list[str]] = {}
+        for of_device in by_device.values():
+            found.setdefault(self._vector(of_device[0]), []).extend(of_device)
+        return found
 
-    def _of(self, spot: _Spot) -> Vector:
+    def value(self, ids: Iterable[str]) -> int:
+        """Return what a set of ids is worth. Unknown ones count nothing."""
+        return value_of(self._vector(each) for each in ids if each in self._places)
+
+    def rows(self) -> dict[int, int]:
+        """Return how near each physical device is, by its number."""
+        return {place.physical: max(self._vector(name)) for name, place in self._places.items()}
+
+    def _vector(self, name: str) -> Vector:
+        spot = _spot(self._by_id[name].device.physical)
         if spot not in self._known:
             self._known[spot] = tuple(_near(spot, other) for other in self._granted)
         return self._known[spot]
 
-    def classes(self, ids: Iterable[str]) -> dict[Vector, list[str]]:
-        """Return the ids that are known, by how near they are."""
-        found: dict[Vector, list[str]] = {}
-        for each in ids:
-            if each in self._by_id:
-                found.setdefault(self.vector(self._by_id[each]), []).append(each)
-        return found
 
-    def are_alike(self, ids: Collection[str]) -> bool:
-        """Whether it makes no difference which of these ids are taken."""
-        pooled = any(each.pool for each in self._by_id.values())
-        return pooled or len(self.classes(ids)) < 2  # noqa: PLR2004 - there is nothing to choose
+def _by_nearness(
+    known: Known,
+    request: PreferenceRequest,
+    preferences: Preferences,
+    table: _Table,
+    left: Mapping[Vector, Sequence[str]],
+) -> tuple[str, ...]:
+    """Return the ids that are worth most, taken one after the other. `preferred` decides among equal ones.
 
-    def value(self, ids: Iterable[str]) -> int:
-        """Return what a set of ids is worth. Unknown ones count nothing."""
-        return value_of(self.vector(self._by_id[each]) for each in ids if each in self._by_id)
-
-    def rows(self, known: Known) -> dict[int, int]:
-        """Return how near each physical device is, by its number."""
-        return {place.physical: max(self.vector(self._by_id[name])) for name, place in known.places.items()}
-
-
-def _by_nearness(known: Known, request: PreferenceRequest, preferences: Preferences, table: _Table) -> tuple[str, ...]:
-    """Return the ids that are worth most, taken one after the other. `preferred` decides among equal ones."""
+    ``left`` has those that can be taken, by how near they are.
+    """
     chosen = tuple(dict.fromkeys(request.must_include))
-    left = table.classes(dict.fromkeys(each for each in request.available if each not in chosen))
     held = list(table.classes(chosen)) or [(FAR,) * len(next(iter(left)))]
     covered = [max(column) for column in zip(*held, strict=True)]
     while left and len(chosen) < request.size:
@@ -193,15 +200,15 @@ def _by_nearness(known: Known, request: PreferenceRequest, preferences: Preferen
         step = 1 if any(gains[vector][0] for vector in equal) else request.size
         among = [each for vector in equal for each in left[vector]]
         question = PreferenceRequest(among, chosen, min(len(chosen) + step, request.size))
-        chosen = preferred(known, question, preferences)
-        taken = frozenset(chosen)
+        new = frozenset(answer := preferred(known, question, preferences)).difference(chosen)
+        chosen = answer
         for vector in equal:
-            remaining = [each for each in left[vector] if each not in taken]
-            if len(remaining) < len(left[vector]):
+            if not new.isdisjoint(left[vector]):
                 covered = [max(pair) for pair in zip(covered, vector, strict=True)]
-            left[vector] = remaining
-        left = {vector: remaining for vector, remaining in left.items() if remaining}
-    return preferred(known, request._replace(must_include=chosen), preferences)
+        left = {vector: rest for vector, ids in left.items() if (rest := [each for each in ids if each not in new])}
+    if len(chosen) < request.size:
+        return preferred(known, request._replace(must_include=chosen), preferences)
+    return chosen
 
 
 def _gain(vector: Vector, covered: Sequence[int]) -> tuple[int, int]:
