@@ -145,6 +145,13 @@ def test_pairs_on_one_switch_are_taken_where_the_other_device_is() -> None:
     assert [ask(known, 2, number) for number in (0, 3, 4, 7)] == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
+def test_nearness_counts_more_than_a_switch_that_two_devices_share() -> None:
+    gpus = eight_gpus()
+    known = known_of(advertised(gpus), links_of(gpus, NVSWITCH))
+    assert ask(known, 2, 3, without=["GPU-2"]) == [0, 3]
+    assert ask(known, 2, 0, 6) == [0, 6]
+
+
 def test_nvidias_partition_of_several_devices_is_not_changed() -> None:
     gpus = eight_gpus()
     known = known_of(advertised(gpus), links_of(gpus, DGX1_V100))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import DeviceId, Links, PhysicalDevice
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.links import Scores, all_alike, best_set, pair_score
+from plugin_gateway.core.resources.links import Scores, all_alike, best_set, differ_in_links, pair_score
 from plugin_gateway.core.resources.partition import partition_set
 from plugin_gateway.core.resources.policy import USUAL_PREFERENCES, AllocationPreference, Preferences
 from plugin_gateway.core.resources.preference import PreferenceRequest, prefer
@@ -55,13 +55,12 @@ def _function_of(device: PhysicalDevice) -> str:
 
 
 def links_decide(known: Known, request: PreferenceRequest) -> bool:
-    """Whether the devices that can be chosen are whole ones with links that are not all alike."""
+    """Whether the devices that can be chosen are whole ones, of which some pairs have more links than others."""
     if known.numa_decides or not _are_whole(known.places):
         return False
     names = {*request.available, *request.must_include}
     rows = [place.physical for name, place in known.places.items() if name in names]
-    told = [row for row in rows if row < len(known.scores)]
-    return len(told) > 1 and not all_alike(known.scores, told)
+    return differ_in_links(known.scores, [row for row in rows if row < len(known.scores)])
 
 
 def _are_whole(places: Places) -> bool:

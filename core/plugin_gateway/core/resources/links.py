@@ -47,6 +47,11 @@ def all_alike(scores: Scores, devices: Sequence[int]) -> bool:
     return all(scores[one][other] == expected for one, other in combinations(devices, 2))
 
 
+def differ_in_links(scores: Scores, devices: Sequence[int]) -> bool:
+    """Return whether some pairs of these devices have more links than others. How near they are does not count."""
+    return len({scores[one][other] // _LINK for one, other in combinations(devices, 2)}) > 1
+
+
 def best_set(
     scores: Scores,
     available: Collection[int],

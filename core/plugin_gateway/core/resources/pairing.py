@@ -95,10 +95,10 @@ def nearest(
 ) -> tuple[str, ...]:
     """Return ``size`` ids as `preferred` does, but those that are near the devices that were granted.
 
-    Among equally near ones, `preferred` decides. Several whole devices whose links differ are chosen by their links,
-    and only sets with equally good links by nearness: all devices of such a set talk to each other, and that matters
-    more than how near one or two of them are to another device. The function never fails, and never returns a set that
-    is worth less than that of `preferred`.
+    Among equally near ones, `preferred` decides. Several whole devices of which some pairs have more links than others
+    are chosen by these links, and only equally good sets by nearness: all devices of such a set talk to each other, and
+    that matters more than how near one or two of them are to another device. The function never fails, and never
+    returns a set that is worth less than that of `preferred`.
     """
     usual = preferred(known, request, preferences)
     if not granted or len(usual) == len(request.must_include):
