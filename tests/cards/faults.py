@@ -1,5 +1,6 @@
 """What can happen to the links of the made-up cards, and to single files."""
 
+import contextlib
 import os
 from enum import Enum
 from pathlib import Path
@@ -124,13 +125,10 @@ class Faults:
         aside = place.with_name(f".{place.name}")
         place.rename(aside)
         self.files.write(path, text)
-        try:
+        with contextlib.suppress(OSError):  # nobody waits, or whoever waited cannot read from a pipe
             waiting = os.open(aside, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody waits
-            pass
-        else:
-            os.write(waiting, f"{text}\n".encode())
-            os.close(waiting)
+            with os.fdopen(waiting, "wb", buffering=0) as opened:
+                opened.write(f"{text}\n".encode())
         aside.unlink()
 
     def break_file(self, path: str, how: Broken) -> None:

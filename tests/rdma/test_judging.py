@@ -188,6 +188,11 @@ def test_each_change_of_a_link_is_counted_even_between_two_looks() -> None:
     assert looks.look(UP, 0)[1] == 4, "the interface is a new one, which counts from 0"
 
 
+def test_a_port_that_follows_its_interface_a_moment_later_has_changed_once() -> None:
+    looks = Looks()
+    assert [looks.look(state, changes)[1] for state, changes in ((UP, 2), (UP, 3), (DOWN, 3), (UP, 4))] == [0, 1, 1, 2]
+
+
 def test_a_port_without_an_interface_is_counted_by_its_own_state() -> None:
     looks = Looks(replace(FUNCTION, rdma_devices=(rdma_device(layer="InfiniBand"),)))
     assert [looks.look(state, 9)[1] for state in (UP, DOWN, DOWN, UP)] == [0, 1, 1, 2]

@@ -46,6 +46,9 @@ class RdmaModel:
         """The physical functions of virtual ones, each with its ports."""
         self._degraded: dict[str, str] = {}
         self._history = PortHistory()
+        self._signs: Signs | None = None
+        self._judged: Judged | None = None
+        """What the same signs mean, which is nearly always so, as long as it does not depend on the time."""
 
     def see(self, bus: PciFunctions, tree: Tree) -> Seen:
         """Return what a scan means."""
@@ -58,6 +61,7 @@ class RdmaModel:
         self._cards = tuple(sorted(found.cards, key=lambda card: self._indexes[card.address]))
         ports = tuple(port for card in self._cards for port in port_ids(card))
         self._history.keep_only(set(ports))
+        self._judged = None
         self._parents = _parents(self._cards, bus)
         physical_functions = [card.address for card in self._cards if not card.is_virtual]
         self._degraded = {each: words for each in physical_functions if (words := degraded(tree, each))}
@@ -76,7 +80,11 @@ class RdmaModel:
 
     def judge(self, signs: Signs) -> Judged:
         """Return what these signs mean for the devices of the last scan."""
-        now = self._clock()
+        if self._judged is None or signs != self._signs or self._history.depends_on_time:
+            self._signs, self._judged = signs, self._judge(signs, self._clock())
+        return self._judged
+
+    def _judge(self, signs: Signs, now: float) -> Judged:
         links = {address: link_of(function, ports, signs) for address, (function, ports) in self._parents.items()}
         checkups: dict[FaultId, Checkup] = {}
         ports: list[PortOfDevice] = []

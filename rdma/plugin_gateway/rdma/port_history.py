@@ -11,7 +11,7 @@ from plugin_gateway.rdma.diagnosis import is_active
 WINDOW = 600.0
 """Seconds within which lost links and errors are counted."""
 MAX_LOSSES = 3
-"""A link that is lost this many times within the window has a bad cable or transceiver."""
+"""A link that is lost and comes back this many times within the window has a bad cable or transceiver."""
 MAX_SYMBOL_ERRORS = 20
 """As many symbol errors within the window are 120 in an hour, from which on a cable of InfiniBand counts as bad."""
 _MAX_LOOKS = 64
@@ -28,9 +28,9 @@ class Counters(NamedTuple):
     symbol_errors: int | None
 
 
-class _Loss(NamedTuple):
+class _Recent(NamedTuple):
     at: float
-    losses: int
+    changes: int
     symbol_errors: int
 
 
@@ -40,7 +40,7 @@ class _Port:
     """None if it was not seen yet."""
     counters: Counters = Counters(None, None, None)  # noqa: RUF009 - a constant
     changes: int = 0
-    losses: deque[_Loss] = field(default_factory=lambda: deque(maxlen=_MAX_LOOKS))
+    recent: deque[_Recent] = field(default_factory=lambda: deque(maxlen=_MAX_LOOKS))
 
 
 class PortHistory:
@@ -58,15 +58,22 @@ class PortHistory:
         known = self._ports.setdefault(port, _Port())
         is_up = is_active(state) if isinstance(state, PortState) else known.is_up
         was_up, known.is_up = known.is_up, is_up
-        grown = [_growth(*each) for each in zip(known.counters, counters, strict=True)]
-        known.counters = Counters(
-            *(old if new is None else new for old, new in zip(known.counters, counters, strict=True))
-        )
-        has_changed = was_up is not None and was_up != is_up
-        known.changes += max(int(has_changed), grown[0], grown[1])
-        losses = max(int(has_changed and not is_up), grown[0] // 2, grown[1])
-        if losses or grown[2]:
-            known.losses.append(_Loss(now, losses, grown[2]))
+        carrier, downed, symbol_errors = map(_growth, known.counters, counters)
+        known.counters = Counters(*map(_latest, known.counters, counters))
+        by_state = max(int(was_up is not None and was_up != is_up), downed or 0)
+        # The state of the port follows its interface a moment later, and that is the same change.
+        changes = by_state if carrier is None else carrier
+        known.changes += changes
+        noticed = max(changes, 2 * (downed or 0))
+        if noticed or symbol_errors:
+            known.recent.append(_Recent(now, noticed, symbol_errors or 0))
+        while known.recent and now - known.recent[0].at > WINDOW:
+            known.recent.popleft()
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether something was seen that counts only for a while."""
+        return any(known.recent for known in self._ports.values())
 
     def changes(self, port: PortId) -> int:
         """Return how often a port lost its link or got one, as far as it was seen."""
@@ -74,14 +81,19 @@ class PortHistory:
 
     def errors(self, port: PortId, now: float) -> str:
         """Return that a port lost its link too often, or has too many errors, for people. Empty if it has not."""
-        recent = [each for each in self._ports.get(port, _Port()).losses if now - each.at <= WINDOW]
-        if sum(each.losses for each in recent) >= MAX_LOSSES:
-            return f"port {port.number} lost its link {MAX_LOSSES} times or more within {WINDOW / 60:g} minutes"
+        recent = [each for each in self._ports.get(port, _Port()).recent if now - each.at <= WINDOW]
+        within = f"within {WINDOW / 60:g} minutes"
+        if sum(each.changes for each in recent) >= 2 * MAX_LOSSES:
+            return f"port {port.number} lost its link {MAX_LOSSES} times or more {within}"
         if sum(each.symbol_errors for each in recent) >= MAX_SYMBOL_ERRORS:
-            return f"port {port.number} has {MAX_SYMBOL_ERRORS} symbol errors or more within {WINDOW / 60:g} minutes"
+            return f"port {port.number} has {MAX_SYMBOL_ERRORS} symbol errors or more {within}"
         return ""
 
 
-def _growth(before: int | None, after: int | None) -> int:
-    """Return by how much a counter grew. One that was reset begins anew."""
-    return 0 if before is None or after is None else max(0, after - before)
+def _growth(before: int | None, after: int | None) -> int | None:
+    """Return by how much a counter grew. None if it is not known. One that was reset begins anew."""
+    return None if before is None or after is None else max(0, after - before)
+
+
+def _latest(before: int | None, after: int | None) -> int | None:
+    return before if after is None else after
