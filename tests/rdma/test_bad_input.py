@@ -81,6 +81,15 @@ def test_a_state_that_cannot_be_read_is_evidence_against_its_device(
     assert words in look.problems(VF)[NOT_ANSWERING]
 
 
+def test_a_state_that_is_missing_is_evidence_as_soon_as_another_scan_has_found_its_device(
+    watched: Watched, cards: Cards
+) -> None:
+    cards.connectx6()
+    watched.look()
+    cards.break_file(f"{cards.port_folder(VF)}/state", Broken.MISSING)
+    assert [watched.look().unhealthy() for _ in range(2)] == [[], [VF]]
+
+
 def test_folders_of_a_device_that_cannot_be_read_are_evidence_against_it(watched: Watched, cards: Cards) -> None:
     folder = cards.connectx6().functions[VF].folder
     before = watched.look()

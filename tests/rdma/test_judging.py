@@ -79,6 +79,15 @@ def test_a_port_that_has_just_gone_is_no_evidence_before_the_next_scan(number: i
     assert not found.ports[0].is_up
 
 
+def test_a_port_that_a_scan_finds_but_that_cannot_be_read_is_evidence_until_it_answers() -> None:
+    model, gone = RdmaModel(), Unread(errno.ENOENT, "ENOENT")
+    found = []
+    for state in (gone, gone, UP, gone):
+        model.see(bus(FUNCTION), LOADED)
+        found.append(model.judge(signs(FUNCTION, [state])).checkups[PhysicalId(ADDRESS)].problems)
+    assert found == [{}, {NOT_ANSWERING: "port 1: ENOENT"}, {}, {}]
+
+
 def test_an_interface_without_an_answer_is_evidence_against_its_device() -> None:
     model = RdmaModel()
     model.see(bus(FUNCTION), LOADED)

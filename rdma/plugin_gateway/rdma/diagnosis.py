@@ -1,7 +1,7 @@
 """What the state of ports and interfaces means for each card."""
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from plugin_gateway.core.health.faults import Checkup
@@ -15,7 +15,7 @@ from plugin_gateway.rdma.naming import ETHERNET, HARDWARE_TYPES
 _ACTIVE = frozenset({"ACTIVE", "ACTIVE_DEFER"})
 """The states of a port in which it carries data."""
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
-"""The errors of a device that has gone. The next scan says whether it has."""
+"""The errors of a device that has gone."""
 
 
 class Link(NamedTuple):
@@ -42,14 +42,20 @@ def port_words(state: PortState | Unread) -> str:
     return f"{state.state} ({state.phys_state})" if state.phys_state else state.state
 
 
-def judge_card(card: Card, signs: Signs, parent: Link | None) -> Checkup:
+def gone_ports(signs: Signs) -> frozenset[PortId]:
+    """Return the ports that are not there any more. The next scan says whether that is so."""
+    return frozenset(port for port, state in signs.ports.items() if isinstance(state, Unread) and state.errno in _GONE)
+
+
+def judge_card(card: Card, signs: Signs, parent: Link | None, lost: Collection[PortId] = ()) -> Checkup:
     """Return what is wrong with a card.
 
-    ``parent`` is the link of its physical function, if it is a virtual one. None if that is not seen.
+    ``parent`` is the link of its physical function, if it is a virtual one. None if that is not seen. ``lost`` are
+    ports that had gone before the last scan, which found them all the same.
     """
     if card.problems:
         return Checkup(card.problems)
-    silence = _silence(card, signs)
+    silence = _silence(card, signs, lost)
     own = {NOT_ANSWERING: silence} if silence else {}
     link = _through_parent(card, parent) if card.is_virtual else link_of(card.function, port_ids(card), signs)
     return Checkup({**own, **link.problems}, unanswered=link.unanswered)
@@ -64,12 +70,17 @@ def _through_parent(card: Card, parent: Link | None) -> Link:
     return Link({}, frozenset({PARENT_DOWN} if parent.unanswered else ()))
 
 
-def _silence(card: Card, signs: Signs) -> str:
-    """Return what gave no answer, for people. What has gone is not among it. Empty if everything answers."""
-    read = [(_named(each, card), signs.ports.get(each)) for each in port_ids(card)]
-    read.append(("its interface", signs.unanswered.get(card.address)))
-    silent = [(name, found) for name, found in read if isinstance(found, Unread)]
-    return "; ".join(f"{name}: {found.words}" for name, found in silent if found.errno not in _GONE)
+def _silence(card: Card, signs: Signs, lost: Collection[PortId]) -> str:
+    """Return what gave no answer, for people. Empty if everything answers, or has just gone."""
+    found = [
+        f"{_named(port, card)}: {state.words}"
+        for port in port_ids(card)
+        if isinstance(state := signs.ports.get(port), Unread) and (port in lost or state.errno not in _GONE)
+    ]
+    interface = signs.unanswered.get(card.address)
+    if interface is not None and interface.errno not in _GONE:
+        found.append(f"its interface: {interface.words}")
+    return "; ".join(found)
 
 
 def _named(port: PortId, card: Card) -> str:

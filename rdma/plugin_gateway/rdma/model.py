@@ -8,7 +8,7 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.card_model import Judged, PortId, Seen, Signs, Tree, Unread
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions, PortState
-from plugin_gateway.rdma.diagnosis import Link, is_active, judge_card, link_of, port_ids, port_words
+from plugin_gateway.rdma.diagnosis import Link, gone_ports, is_active, judge_card, link_of, port_ids, port_words
 from plugin_gateway.rdma.discovery import Card, find_cards
 from plugin_gateway.rdma.evidence import LINK_ERRORS, PCIE_DEGRADED
 from plugin_gateway.rdma.memory import NOTHING, Memory
@@ -46,6 +46,8 @@ class RdmaModel:
         """The physical functions of virtual ones, each with its ports."""
         self._degraded: dict[str, str] = {}
         self._history = PortHistory()
+        self._lost: frozenset[PortId] = frozenset()
+        """Ports that could not be read before the last scan, as if they had gone, and that it found all the same."""
         self._signs: Signs | None = None
         self._judged: Judged | None = None
         """What the same signs mean, which is nearly always so, as long as it does not depend on the time."""
@@ -61,6 +63,7 @@ class RdmaModel:
         self._cards = tuple(sorted(found.cards, key=lambda card: self._indexes[card.address]))
         ports = tuple(port for card in self._cards for port in port_ids(card))
         self._history.keep_only(set(ports))
+        self._lost = gone_ports(self._signs).intersection(ports) if self._signs is not None else frozenset()
         self._judged = None
         self._parents = _parents(self._cards, bus)
         physical_functions = [card.address for card in self._cards if not card.is_virtual]
@@ -94,7 +97,7 @@ class RdmaModel:
         return Judged(checkups, tuple(ports))
 
     def _checkup(self, card: Card, signs: Signs, parent: Link | None, now: float) -> Checkup:
-        checkup = judge_card(card, signs, parent)
+        checkup = judge_card(card, signs, parent, self._lost)
         further: dict[EvidenceKind, str] = {}
         if not card.is_virtual and not card.problems:
             errors = [words for port in port_ids(card) if (words := self._history.errors(port, now))]
