@@ -217,11 +217,8 @@ def test_it_waits_for_what_has_to_be_over_first(root: Path) -> None:
 def test_without_netlink_changes_are_found_by_looking(
     root: Path, source: LinkSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse() -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(kernel_events, "Uevents", refuse)
-    monkeypatch.setattr(kernel_events, "LinkEvents", refuse)
+    monkeypatch.setattr(kernel_events, "Uevents", _refuse)
+    monkeypatch.setattr(kernel_events, "LinkEvents", _refuse)
     backend = CardBackend(PlainModel(), name="cards", host_root=str(root), link_events=source, pace=FAST)
     with Watcher(backend) as watcher:
         problem = watcher.next(EventsAwaited).problem
@@ -231,6 +228,36 @@ def test_without_netlink_changes_are_found_by_looking(
         time.sleep(3 * FAST.poll)
         (root / BUS[1:] / SECOND).unlink()
         watcher.until_there([PF])
+
+
+def test_without_netlink_a_virtual_interface_leads_to_no_scan_and_a_genuine_one_does(
+    cards: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container in a user namespace of its own is told nothing."""
+    monkeypatch.setattr(kernel_events, "Uevents", _refuse)
+    model, net = PlainModel(), tmp_path / "sys/class/net"
+    write(tmp_path, cards)
+    net.mkdir(parents=True)
+    with watching(tmp_path, model) as watcher:
+        watcher.next(EventsAwaited)
+        time.sleep(3 * FAST.poll)
+        (net / "veth0").symlink_to("../../devices/virtual/net/veth0")
+        time.sleep(SHORT)
+        assert model.scans == 1
+        (net / "ens9").symlink_to("../../devices/pci0000:3a/0000:3a:00.0/0000:3b:00.3/net/ens9")
+        end = time.monotonic() + LIMIT
+        while model.scans == 1:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def test_links_in_another_network_namespace_are_a_problem_where_netlink_is_asked_for(root: Path) -> None:
+    for source in LinkSource:
+        backend = CardBackend(PlainModel(), name="cards", host_root=str(root), link_events=source, pace=FAST)
+        with Watcher(backend) as watcher:
+            problem = watcher.next(EventsAwaited).problem
+            assert (problem is None) is (source is not LinkSource.NETLINK)
+            assert problem is None or "another network namespace" in problem
 
 
 def test_something_that_is_gone_unheard_leads_to_one_scan(root: Path) -> None:
@@ -292,6 +319,10 @@ def test_the_room_imports_nothing_slow() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=30)
     assert shown.stdout.strip() == "[]"
+
+
+def _refuse() -> None:
+    raise PermissionError(1, "Operation not permitted")
 
 
 def hang(root: Path, path: str) -> None:

@@ -27,10 +27,12 @@ _LISTED = (
     "/sys/class/infiniband_mad",
     "/sys/class/infiniband_verbs",
     "/sys/class/misc",
-    "/sys/class/net",
     "/sys/module",
 )
 """Folders whose names say that something came or went, where the kernel does not tell it."""
+_INTERFACES = "/sys/class/net"
+"""The same, but only its interfaces that belong to cards. The others come and go with each pod."""
+_VIRTUAL = "/virtual/"
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 
 
@@ -86,13 +88,16 @@ class CardWatch:
         self._judged: Judged | None = None
         """What was reported last of the cards of this inventory."""
         self._problem: str | None = None
-        self._has_told_events = False
+        self._events_told: tuple[str | None, ...] = ()
+        """The problem of the kernel's events that was reported last. Empty if nothing was."""
         self._plans: tuple[FunctionPlan, ...] = ()
         self._functions: dict[str, str] = {}
         """The address of the function of each interface that is followed."""
         self._missing: frozenset[object] = frozenset()
         """What was to be read at the last look and was not there any more."""
         self._listing: tuple[object, ...] | None = None
+        self._is_virtual: dict[str, bool] = {}
+        """Whether an interface belongs to no card, by its name."""
         self._asked_since: float | None = None
         """Since when a scan is asked for."""
         self._scan_due = 0.0
@@ -183,9 +188,10 @@ class CardWatch:
             self._inventory, self._problem, self._judged = seen.inventory, None, None
             self._report(InventorySeen(seen.inventory))
         self._tell(judged, began)
-        if not self._has_told_events:
-            self._has_told_events = True
-            self._report(EventsAwaited(self._events.problem))
+        problem = self._events.problem(self._functions)
+        if (problem,) != self._events_told:
+            self._events_told = (problem,)
+            self._report(EventsAwaited(problem))
 
     def _look(self, only: Collection[str] | None) -> None:
         """Read the signs of all functions, or of these, and report what differs."""
@@ -216,9 +222,19 @@ class CardWatch:
         """Notice that something came or went, if the kernel does not tell it."""
         if self._events.hears_devices:
             return
-        before, self._listing = self._listing, tuple(self._tree.names(folder) for folder in _LISTED)
-        if before is not None and before != self._listing:
+        listing = (*(self._tree.names(folder) for folder in _LISTED), self._genuine_interfaces())
+        before, self._listing = self._listing, listing
+        if before is not None and before != listing:
             self._ask_for_scan()
+
+    def _genuine_interfaces(self) -> list[str]:
+        """Return the interfaces that belong to cards. The kernel is asked about each once."""
+        names = self._tree.names(_INTERFACES)
+        known, self._is_virtual = self._is_virtual, {}
+        for name in () if isinstance(names, Unread) else names:
+            is_known = name in known
+            self._is_virtual[name] = known[name] if is_known else _VIRTUAL in self._tree.link(f"{_INTERFACES}/{name}")
+        return [name for name, is_virtual in self._is_virtual.items() if not is_virtual]
 
 
 def _addresses(inventory: Inventory, bus: PciFunctions) -> set[str]:

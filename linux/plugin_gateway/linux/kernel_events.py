@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import threading
 from collections.abc import Collection
 from enum import Enum
@@ -45,8 +46,9 @@ class KernelEvents:
     def __init__(self, source: LinkSource = LinkSource.AUTO, *, is_real: bool = True) -> None:
         """Open the sockets that can be had. If the devices are not real, others have to `wake` who waits."""
         self._is_real = is_real
-        self.problem: str | None = None
-        """Why links are not told, although they are asked for."""
+        self._source = source
+        self._problem: str | None = None
+        """Why links are not told."""
         self._links: LinkEvents | None = None
         self._uevents: Uevents | None = None
         self._waking = threading.Lock()
@@ -65,11 +67,15 @@ class KernelEvents:
         try:
             self._links = LinkEvents()
         except OSError as error:
-            self._say_problem(source, error)
+            self._problem = f"netlink: {error.strerror}"
 
-    def _say_problem(self, source: LinkSource, error: OSError) -> None:
-        if source is LinkSource.NETLINK:
-            self.problem = f"netlink: {error.strerror}"
+    def problem(self, interfaces: Collection[str]) -> str | None:
+        """Return why links of these interfaces are not told, although that is asked for. None if it is well."""
+        if self._source is not LinkSource.NETLINK:
+            return None
+        if self._problem or not interfaces or any(name in interfaces for _, name in socket.if_nameindex()):
+            return self._problem
+        return "netlink: the cards are in another network namespace than this process"
 
     @property
     def hears_devices(self) -> bool:
