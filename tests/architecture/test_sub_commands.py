@@ -10,7 +10,16 @@ from plugin_gateway.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 COMMANDS_FOLDER = ROOT / "adapters/plugin_gateway/adapters/commands"
-SHARED = {"__init__", "command_line", "each_gateway", "flags", "gateway_settings", "device_links", "parser"}
+SHARED = {
+    "__init__",
+    "command_line",
+    "each_gateway",
+    "flags",
+    "gateway_settings",
+    "device_lines",
+    "device_links",
+    "parser",
+}
 """The modules that are no sub-command."""
 
 

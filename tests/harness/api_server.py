@@ -15,7 +15,8 @@ import trustme
 
 from harness.api_node import ApiNode
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
-from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.cluster.reports import ClusterReports
+from plugin_gateway.adapters.cluster.target import Target
 from plugin_gateway.adapters.cluster.told_states import ToldStates
 from plugin_gateway.nvidia.remedies import remedy_for
 

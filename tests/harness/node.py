@@ -62,6 +62,7 @@ class Node:
             "observations": self.observations,
             "silent_for": lambda: self.silence,
             "health": self.health,
+            "device_word": "GPU",
         }
         self.backend = WatchedBackend(**{**watched, **others})
         self.gateway = Gateway(backends=[self.backend], registrar=self.registrar, serving_policy=self.serving_policy)

@@ -32,7 +32,6 @@ def pages_of(node: Node, process: ProcessStatus | None = None) -> Pages:
         lambda: status_of(node, known),
         {each.name: lambda: True for each in node.gateway.backends},
         remedies=remedy_for,
-        device_word="GPU",
     )
 
 

@@ -108,7 +108,7 @@ class Several:
 
     def pages(self) -> Pages:
         watching = {name: each.driver.is_watching for name, each in self.running.items()}
-        return make_pages(self.gateway, self.commands().status, watching, remedies=remedy_for, device_word="GPU")
+        return make_pages(self.gateway, self.commands().status, watching, remedies=remedy_for)
 
     async def shown(self, path: str) -> str:
         made = self.pages()[path]()

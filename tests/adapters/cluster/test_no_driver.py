@@ -11,7 +11,7 @@ from harness.api_server import ApiServer, api_server, reporting
 from harness.devices import inventory
 from harness.node import device, until
 from plugin_gateway.adapters.cluster import reports as reports_module
-from plugin_gateway.adapters.cluster.reports import Target
+from plugin_gateway.adapters.cluster.target import Target
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.faults import Fault, Moment
 from plugin_gateway.core.health.observations import DriverUnavailable, EvidenceReported, InventorySeen

@@ -18,6 +18,7 @@ from plugin_gateway.adapters.cluster import events as cluster_events
 from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.target import Target
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Moment
@@ -395,9 +396,7 @@ async def test_a_port_that_cannot_be_is_a_problem_and_not_the_end(server: ApiSer
 
 def test_the_condition_says_what_is_wrong_with_any_backend() -> None:
     nothing: Any = None
-    condition = cluster_reports.NodeCondition(
-        cluster_reports.Target("n", False, "GpuProblem", "GPU"), nothing, remedy_for
-    )
+    condition = cluster_reports.NodeCondition(Target("n", False, "GpuProblem", "GPU"), nothing, remedy_for)
     well, broken = after(SEEN), after(SEEN, EvidenceReported(xid_kind(79), GPU))
     condition.keep(well, "a")
     condition.keep(State(), "b")
@@ -415,3 +414,29 @@ def test_the_condition_says_what_is_wrong_with_any_backend() -> None:
     both = condition._judge_all()
     assert both is not None
     assert both.message == verdict.message, "the same is said once"
+
+
+def test_the_condition_calls_the_devices_of_each_backend_by_their_own_word() -> None:
+    nothing: Any = None
+    words = {"nvml": "GPU", "rdma": "RDMA device"}
+    target = Target("n", False, "DeviceProblem", "GPU", device_words=words)
+    condition = cluster_reports.NodeCondition(target, nothing, remedy_for)
+    condition.keep(after(SEEN), "nvml")
+    condition.keep(after(SEEN), "rdma")
+    well = condition._judge_all()
+    assert well is not None
+    assert (well.reason, well.message) == ("GpusHealthy", "every GPU and every RDMA device is healthy")
+    condition.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)), "rdma")
+    broken = condition._judge_all()
+    assert broken is not None
+    assert broken.reason == "RdmaDeviceUnhealthy"
+
+
+async def test_an_event_about_a_device_of_another_backend_has_its_word(server: ApiServer) -> None:
+    target = Target("node-1", True, "", "GPU", device_words={"nvml": "GPU", "rdma": "RDMA device"})
+    async with reporting(server, target) as reports:
+        for backend in ("nvml", "rdma"):
+            reports.keep(after(SEEN), backend=backend)
+        reports.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)), backend="rdma")
+        await until(lambda: bool(server.events()), "the Event")
+    assert [each["reason"] for each in server.events()] == ["RdmaDeviceUnhealthy"]

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from plugin_gateway.adapters.cluster.events import Cause, EventLedger, Sending
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.target import Target
 from plugin_gateway.adapters.cluster.told_states import Told, ToldStates
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.adapters.support.strict_json import plain
@@ -41,24 +42,6 @@ _REASONS = {Stage.HEALTHY: "Healthy", Stage.UNHEALTHY: "Unhealthy", Stage.PROBAT
 """The end of an Event's reason, after the word for a device."""
 _COUNTED = frozenset({Significance.REPORTED, Significance.FURTHER, Significance.REPEATED})
 """What an Event is made of, or counted in. What is ignored makes none."""
-
-
-class Target(NamedTuple):
-    """What to report, and about which node."""
-
-    node: str
-    events: bool
-    condition: str
-    """The type of the condition; empty for none."""
-    device_word: str
-    """The word for a device of this node, in the singular."""
-    missing_in_condition: bool = False
-    """Whether the condition is also True while a device is missing."""
-
-    @property
-    def subject(self) -> str:
-        """The first word of a reason, which has no blanks."""
-        return self.device_word.capitalize()
 
 
 class ClusterReports:
@@ -119,24 +102,26 @@ class NodeEvents:
         if state.inventory is None:
             return
         before, self._faults[backend] = self._faults.get(backend), state.faults
+        subject = self._target.subject_of(backend)
         if before is None:
-            self._note_untold(state)
+            self._note_untold(state, subject)
         elif before is not state.faults:
             for device in dict.fromkeys((*before, *state.faults)):
-                self._note_stage(device, before.get(device), state.faults.get(device))
+                self._note_stage(device, before.get(device), state.faults.get(device), subject)
         for note in notes:
             if note.significance in _COUNTED:
-                self._note_evidence(note, state.faults.get(note.device) if note.device is not None else None)
+                fault = state.faults.get(note.device) if note.device is not None else None
+                self._note_evidence(note, fault, subject)
         self._changed.set()
 
-    def _note_untold(self, state: State) -> None:
+    def _note_untold(self, state: State, subject: str) -> None:
         """Note the states that an earlier instance could not tell of any more."""
         for device in dict.fromkeys((*state.faults, *state.ids)):
             fault, told = state.faults.get(device), self._told.about(device)
             if fault is None and told is not None:
-                self._note_state(device, None, told.detail)
-            elif fault is not None and told != Told(self._reason(fault), fault.reason):
-                self._note_state(device, fault, fault.reason)
+                self._note_state(device, None, told.detail, subject)
+            elif fault is not None and told != Told(_reason(subject, fault), fault.reason):
+                self._note_state(device, fault, fault.reason, subject)
 
     def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Note which devices are missing. It is a state of the node, so only the last one waits."""
@@ -159,35 +144,30 @@ class NodeEvents:
             )
             self._changed.set()
 
-    def _note_stage(self, device: FaultId, before: Fault | None, after: Fault | None) -> None:
+    def _note_stage(self, device: FaultId, before: Fault | None, after: Fault | None, subject: str) -> None:
         if _stage(before) is _stage(after):
             return
-        self._note_state(device, after, after.reason if after is not None else before.reason if before else "")
+        reason = after.reason if after is not None else before.reason if before else ""
+        self._note_state(device, after, reason, subject)
 
-    def _note_state(self, device: FaultId, after: Fault | None, reason: str) -> None:
+    def _note_state(self, device: FaultId, after: Fault | None, reason: str, subject: str) -> None:
         message = f"{device} is healthy again after {reason}" if after is None else _message(device, after)
         self._ledger.note(
-            self._cause(device, after, reason),
+            _cause(device, after, reason, subject),
             message,
             kind="Normal" if after is None else "Warning",
             epoch=time.time(),
         )
 
-    def _note_evidence(self, note: Note, fault: Fault | None) -> None:
+    def _note_evidence(self, note: Note, fault: Fault | None, subject: str) -> None:
         """Count evidence where it was reported first: as the reason of an unhealthy device, or by itself."""
         if note.device is not None and fault is not None and fault.reason == note.event:
-            cause, message = self._cause(note.device, fault, fault.reason), _message(note.device, fault)
+            cause, message = _cause(note.device, fault, fault.reason, subject), _message(note.device, fault)
         else:
-            cause = Cause(note.device or "", f"{self._target.subject}Evidence", note.event)
+            cause = Cause(note.device or "", f"{subject}Evidence", note.event)
             what = f"{note.event}, {note.progress}" if note.progress else note.event
             message = f"{note.device}: {what}; {note.significance.value}"
         self._ledger.note(cause, message, kind="Warning", epoch=time.time(), times=note.times)
-
-    def _cause(self, device: FaultId, fault: Fault | None, reason: str) -> Cause:
-        return Cause(device, self._reason(fault), reason, is_state=True)
-
-    def _reason(self, fault: Fault | None) -> str:
-        return f"{self._target.subject}{_REASONS[_stage(fault)]}"
 
     async def run(self) -> None:
         """Send what is due until cancelled, and keep what was told."""
@@ -332,7 +312,8 @@ class NodeCondition:
     def _judge_all(self) -> "_Verdict | None":
         """Return what is true of the node: what is wrong with any backend. None as long as that is not known."""
         verdicts = [
-            self._judge(each, None if number else self._missing) for number, each in enumerate(self._latest.values())
+            self._judge(each, None if number else self._missing, self._target.subject_of(backend))
+            for number, (backend, each) in enumerate(self._latest.items())
         ]
         wrong = [each for each in verdicts if each is not None and each.status == "True"]
         if not wrong:
@@ -340,9 +321,9 @@ class NodeCondition:
         message = "; ".join(dict.fromkeys(each.message for each in wrong))
         return wrong[0]._replace(message=message[:MAX_MESSAGE_LENGTH])
 
-    def _judge(self, state: State, known_missing: str | None) -> "_Verdict | None":
+    def _judge(self, state: State, known_missing: str | None, word: str) -> "_Verdict | None":
         """Return what is true of the devices of one backend. None as long as that is not known."""
-        word, faults = self._target.subject, state.present_faults
+        faults = state.present_faults
         missing = known_missing if self._target.missing_in_condition else None
         if state.inventory is None:
             if state.driver_is_gone and (known_missing or state.faults):
@@ -355,7 +336,7 @@ class NodeCondition:
             return _Verdict("True", f"{word}Unhealthy", also + causes)
         if missing:
             return _Verdict("True", f"{word}sMissing", missing[:MAX_MESSAGE_LENGTH])
-        return _Verdict("False", f"{word}sHealthy", f"every {self._target.device_word} is healthy")
+        return _Verdict("False", f"{word}sHealthy", f"{self._target.all_words} is healthy")
 
 
 class _Verdict(NamedTuple):
@@ -388,6 +369,14 @@ async def _wait_for(changed: asyncio.Event, until: float) -> None:
 
 def _stage(fault: Fault | None) -> Stage:
     return Stage.HEALTHY if fault is None else fault.stage
+
+
+def _cause(device: FaultId, fault: Fault | None, reason: str, subject: str) -> Cause:
+    return Cause(device, _reason(subject, fault), reason, is_state=True)
+
+
+def _reason(subject: str, fault: Fault | None) -> str:
+    return f"{subject}{_REASONS[_stage(fault)]}"
 
 
 def _message(device: FaultId, fault: Fault) -> str:

@@ -121,6 +121,12 @@ def _released(status: Status, backend: str | None) -> Released | None:
     return min((driver.released for driver in drivers if driver.released is not None), key=lambda each: each.is_closed)
 
 
+def _words(status: Status, backend: str | None) -> str:
+    """Return what is not given out meanwhile. A gateway that is too old to say it has GPUs alone."""
+    words = [each.device_word or "GPU" for each in status.backends if backend in {None, each.name}]
+    return " and no ".join(dict.fromkeys(words or ["GPU"]))
+
+
 def _wait_until_closed(gateway: Asked, seconds: int, deadline: float, backend: str | None) -> Outcome:
     while (released := _released(gateway.ask_status(), backend)) is not None and not released.is_closed:
         if time.monotonic() >= deadline:
@@ -131,7 +137,8 @@ def _wait_until_closed(gateway: Asked, seconds: int, deadline: float, backend: s
     if not released.is_closed:
         problem = f"the library of the driver is not closed after {CLOSE_TIMEOUT:g} s: a call of the driver hangs"
         return Outcome(problems=[problem])
-    return Outcome([f"the driver is released for {seconds} s, and its library is closed; no GPU is given out"])
+    given_out = f"no {_words(gateway.ask_status(), backend)} is given out"
+    return Outcome([f"the driver is released for {seconds} s, and its library is closed; {given_out}"])
 
 
 def take(state_dir: Path, backend: str | None = None) -> int:

@@ -103,7 +103,7 @@ def _accept(gateway: Asked) -> Outcome:
     before = f", before it were {answer['before']}" if answer["before"] != answer["expected"] else ", as before"
     return Outcome(
         [
-            f"{answer['expected']} GPUs are expected from now on{before}",
+            f"{answer['expected']} {answer.get('word', 'GPU')}s are expected from now on{before}",
             *(f"{device} is not missed any more" for device in answer["missed"]),
         ]
     )

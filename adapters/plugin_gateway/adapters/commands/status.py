@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand
+from plugin_gateway.adapters.commands.device_lines import device_lines
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options, decide_flag
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, ask_all
@@ -26,16 +27,16 @@ from plugin_gateway.adapters.gateway.status import (
 )
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
-from plugin_gateway.adapters.kubelet.holders import Found, find_holders, names_by_device
-from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines, table
+from plugin_gateway.adapters.kubelet.holders import Found, find_holders
+from plugin_gateway.adapters.support.terminal import local_time, print_json, print_lines
 from plugin_gateway.adapters.support.typed_json import field_names
 from plugin_gateway.core.devices import MAX_NAMES
 from plugin_gateway.core.health.faults import Evidence, Source
 
 MAX_REGISTRATIONS = 8
 """Registrations and failures of each resource that are shown, the latest ones."""
-MAX_HOLDERS = 3
-"""Containers that are named for one device. JSON has all."""
+WORD_BEFORE = "GPU"
+"""The word for a device of a gateway that is too old to say it: it knew no others."""
 WATCH_INTERVAL = 1.0
 """Seconds between two answers with ``--watch``."""
 _CLEAR = "\x1b[H\x1b[2J"
@@ -156,13 +157,11 @@ def _lines_of_another(gateway: Asked) -> list[str]:
 def _lines(status: Status) -> list[str]:
     """Return the status as lines for people."""
     found = _find_holders(status)
-    holders = names_by_device(found.holders, MAX_HOLDERS)
     lines = _head(status)
     for resource in status.resources:
-        lines += ["", *_resource_lines(resource)]
-    rows: list[Sequence[str]] = [("INDEX", "DEVICE", "PRODUCT", "RESOURCE", "HEALTH", "SINCE", "HELD BY")]
-    rows += [(*_row(device), holders.get(device.id, "")) for device in status.devices]
-    lines += ["", *table(rows), "", f"holders: {found.source}", *_reported(status.devices)]
+        lines += ["", *_resource_lines(resource), *_pool_lines(resource.name, status.devices, found.holders)]
+    lines += ["", *device_lines(status.devices, found.holders)]
+    lines += ["", f"holders: {found.source}", *_reported(status.devices)]
     lines += [*_explained(status.unhealthy), *_waiting(status)]
     decided = [f"  {_decided(name, each)}" for name, each in status.configuration.items()]
     return [*lines, "", "decided by flags, environment and file:", *(decided or ["  nothing"])]
@@ -220,12 +219,13 @@ def _driver_lines(driver: DriverStatus) -> list[str]:
 
 
 def _number_lines(number: CountStatus) -> list[str]:
-    """Return how many GPUs there are and should be, and whether the number is still known after a reboot."""
+    """Return how many devices there are and should be, and whether the number is still known after a reboot."""
     if number.present is None or number.expected is None:
         return []
-    lines = [f"GPUs: {number.present} can be offered, {number.expected} are expected: {number.decided_by}"]
+    word = f"{number.word or WORD_BEFORE}s"
+    lines = [f"{word}: {number.present} can be offered, {number.expected} are expected: {number.decided_by}"]
     if number.problem:
-        lines.append(f"GPUs are missing: {number.problem}")
+        lines.append(f"{word} are missing: {number.problem}")
     if number.decided_by == BY_MEMORY and number.not_kept:
         lines.append(f"this number is forgotten at the next start, because it cannot be kept: {number.not_kept}")
     elif number.decided_by == BY_MEMORY and not number.outlives_boot:
@@ -262,11 +262,6 @@ def _resource_lines(resource: OfferedResource) -> list[str]:
     return lines + [f"  {local_time(at)}  {what}" for at, what in sorted(events)[-MAX_REGISTRATIONS:]]
 
 
-def _row(device: DeviceStatus) -> tuple[str, ...]:
-    since = local_time(device.since) if device.since is not None else ""
-    return device.place_words, device.id, device.product_words, device.offer_words, device.health_words, since
-
-
 def _reported(devices: Sequence[DeviceStatus]) -> list[str]:
     """Return what the policy only reports, or acts on only when it is repeated."""
     found = [f"reported against {device.id}: {each}" for device in devices for each in device.reported]
@@ -295,6 +290,13 @@ def _waiting(status: Status) -> list[str]:
         lines += ["", f"{what}{since}; devices: {', '.join(device.id for device in devices[:MAX_NAMES])}"]
         lines += [f"  -> {wait.todo}"] if wait is not None and wait.todo else []
     return lines
+
+
+def _pool_lines(resource: str, devices: Sequence[DeviceStatus], holders: Sequence[Holder]) -> list[str]:
+    """Return how many of the ids of a pool are held. Nothing if the resource is no pool."""
+    counts = {device.replicas for device in devices if device.resource == resource and device.is_pooled}
+    held = {each for holder in holders if holder.resource == resource for each in holder.devices}
+    return [f"  pool: {len(held)} of {count} ids are held" for count in counts]
 
 
 def _evidence(evidence: Evidence) -> str:

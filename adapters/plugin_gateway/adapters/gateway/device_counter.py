@@ -106,13 +106,15 @@ class DeviceCounter:
             before=before.expected,
             not_missed=[each.id for each in missed] or None,
         )
-        return {"expected": self._count.expected, "before": before.expected, "missed": [str(each) for each in missed]}
+        told = {"expected": self._count.expected, "before": before.expected, "missed": [str(each) for each in missed]}
+        return {**told, "word": before.word}
 
     def status(self) -> CountStatus:
         """Return what is expected and what is here."""
         count, found = self._count, self._count.comparison
         by_memory = BY_MEMORY if count.known is not None else None
         return CountStatus(
+            word=count.word,
             expected=count.expected,
             decided_by=self._source if count.given is not None else by_memory,
             present=count.present,

@@ -1,6 +1,7 @@
 """What the status says of one device. The docstrings are the descriptions in docs/status.schema.json."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from plugin_gateway.core.health.faults import Evidence, Stage
 from plugin_gateway.core.health.policy import EvidenceKind
@@ -35,6 +36,28 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PortStatus:
+    """A port through which a device is connected to a network."""
+
+    number: int
+    """From 1."""
+    layer: str
+    """What it connects to, in a word of the backend."""
+    is_up: bool
+    words: str
+    """Its state in words of the driver, for people."""
+    rate_gbps: float | None = None
+    """Gbit/s. Null if it is not known, as without a link."""
+    changes: int
+    """How often it lost its connection or got one, as far as it was seen."""
+
+    def __str__(self) -> str:
+        """Return it as people read it, such as ``ACTIVE, 100 Gbit/s ethernet``."""
+        rate = f"{self.rate_gbps:g} Gbit/s " if self.rate_gbps is not None and self.is_up else ""
+        return ", ".join(filter(None, (self.words, f"{rate}{self.layer}")))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
     """A device, and its health."""
 
@@ -60,6 +83,8 @@ class DeviceStatus:
     """The resource under which it is offered. Null if it is not offered."""
     replicas: int | None = None
     """How many containers may share it. Null if it is not offered, or the gateway is too old to say it."""
+    is_pooled: bool = False
+    """Whether each id of the resource stands for all of its devices. `replicas` is the number of these ids then."""
     shared_through: str | None = None
     """The daemon through which containers share it. Null if there is none."""
     waits_for: Waiting | None = None
@@ -84,10 +109,16 @@ class DeviceStatus:
     """The lasting problems that the policy only reports, for people."""
     repeated: tuple[RepeatedEvidence, ...] = ()
     """The evidence that the policy acts on only when it is repeated."""
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """What else rules can ask of it, by a word of the backend, such as `interface`. Empty if there is nothing else."""
+    ports: tuple[PortStatus, ...] = ()
+    """Its ports to networks. Empty if it has none, or its backend does not say it."""
 
     @property
     def offer_words(self) -> str:
         """Under which name it is offered, for people, and how many containers may share it."""
+        if self.is_pooled:
+            return f"{self.resource} pool of {self.replicas}"
         shared = f" x{self.replicas}" if self.replicas is not None and self.replicas > 1 else ""
         through = f" through {self.shared_through}" if self.shared_through is not None else ""
         return f"{self.resource}{shared}{through}" if self.resource is not None else "not offered"
@@ -106,6 +137,13 @@ class DeviceStatus:
     def product_words(self) -> str:
         """The product, and for a part its size. Empty if the driver does not show it now."""
         return f"{self.product or ''} {self.profile or ''}".strip()
+
+    @property
+    def port_words(self) -> str:
+        """The state of its ports. They are numbered if there are several."""
+        if len(self.ports) == 1:
+            return str(self.ports[0])
+        return "; ".join(f"{each.number}: {each}" for each in self.ports)
 
     @property
     def is_healthy(self) -> bool:

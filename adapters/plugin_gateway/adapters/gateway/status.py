@@ -66,6 +66,8 @@ class BackendStatus:
     """Whether its driver has shown its devices since the gateway started."""
     device_count: int
     """How many devices its driver shows, with their parts."""
+    device_word: str = ""
+    """The common word for one of the devices, in the singular. Empty if the gateway is too old to say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +174,10 @@ class OfferedResource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountStatus:
-    """How many devices there are and should be."""
+    """How many devices of the first backend there are and should be."""
 
+    word: str = ""
+    """The common word for one of the devices, in the singular. Empty if the gateway is too old to say it."""
     expected: int | None = None
     """How many there should be. Null if that is not known."""
     decided_by: str | None = None

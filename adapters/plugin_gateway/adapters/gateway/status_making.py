@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.gateway.conflict_watch import TODO, KnownConflict
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter
-from plugin_gateway.adapters.gateway.device_status import DeviceStatus, RepeatedEvidence, Waiting
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus, PortStatus, RepeatedEvidence, Waiting
 from plugin_gateway.adapters.gateway.driver_access import Released
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.status import (
@@ -22,7 +22,7 @@ from plugin_gateway.adapters.gateway.status import (
 )
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.registration.history import ResourceStatus
-from plugin_gateway.core.devices import Device, DeviceId, FaultId, PhysicalDevice, RejectedDevice
+from plugin_gateway.core.devices import Device, DeviceId, FaultId, PhysicalDevice, PhysicalId, RejectedDevice
 from plugin_gateway.core.health.faults import Evidence, Fault, Source, Stage
 from plugin_gateway.core.health.policy import EvidenceKind, words_of
 from plugin_gateway.core.health.repetition import Progress
@@ -43,6 +43,7 @@ class _Offer(NamedTuple):
 
     resource: str | None = None
     replicas: int | None = None
+    is_pooled: bool = False
     shared_through: str | None = None
     waits_for: Waiting | None = None
 
@@ -75,10 +76,22 @@ def make_status(
 
 def _shown(gateway: Gateway, state: State, offers: Mapping[DeviceId, _Offer]) -> Iterator[DeviceStatus]:
     """Yield the devices that the driver of one backend shows."""
+    ports = _ports(state)
     for device in state.devices:
-        yield _present(gateway, device, offers.get(device.id, NOT_OFFERED))
+        shown = _present(gateway, device, offers.get(device.id, NOT_OFFERED))
+        yield replace(shown, ports=tuple(ports[device.physical.id])) if device.physical.id in ports else shown
     for physical in _without_devices(state):
-        yield _described(gateway, physical.id, physical, physical.id)
+        shown = _described(gateway, physical.id, physical, physical.id)
+        yield replace(shown, ports=tuple(ports[physical.id])) if physical.id in ports else shown
+
+
+def _ports(state: State) -> Mapping[PhysicalId, Sequence[PortStatus]]:
+    """Return the ports of each physical device that has some."""
+    found: dict[PhysicalId, list[PortStatus]] = {}
+    for each in state.ports:
+        known = {name: value for name, value in each._asdict().items() if name != "device"}
+        found.setdefault(each.device, []).append(PortStatus(**known))
+    return found
 
 
 def _without_devices(state: State) -> Iterable[PhysicalDevice]:
@@ -128,7 +141,7 @@ def _offers(gateway: Gateway) -> Mapping[DeviceId, _Offer]:
     waits = {device: _words_of(wait) for device, wait in gateway.undescribed.items()}
     waits |= {device: wait for state in gateway.states for device, wait in _waiting(state, rules).items()}
     return {
-        device.id: _Offer(name, sharing.replicas, sharing.through or None, waits.get(device.id))
+        device.id: _Offer(name, sharing.replicas, sharing.is_pool, sharing.through or None, waits.get(device.id))
         for device, name, sharing in found
     }
 
@@ -175,6 +188,7 @@ def _described(gateway: Gateway, unhealthy: FaultId, physical: PhysicalDevice, *
         product=physical.product,
         pci_address=physical.pci_address,
         backend=physical.backend or None,
+        attributes=physical.attributes,
         reported=tuple(what for each in ids for what in backend.state.reported.get(each, {}).values()),
         repeated=tuple(_repeated(count) for each in ids for count in backend.progress_of(each)),
     )
@@ -190,6 +204,7 @@ def _backend(backend: WatchedBackend, released: Released | None) -> BackendStatu
         driver=_driver(backend.state, released),
         has_answered=backend.state.inventory is not None,
         device_count=len(backend.state.devices),
+        device_word=backend.device_word,
     )
 
 

@@ -67,16 +67,19 @@ class WatchedBackend:
         keep: Callable[[State, Changes], None] = lambda _state, _changes: None,
         now: Callable[[], Moment] = _now,
         is_alone: bool = True,
+        device_word: str = "device",
     ) -> None:
         """Begin with what is known. `run` takes what is reported.
 
         ``name`` is that of the backend. Unless it ``is_alone``, its devices, the log and recordings say it.
 
         ``state`` is what an earlier instance left. ``keep`` is called with every new state and its changes.
-        ``silent_for`` returns the seconds since the last sign of the driver.
+        ``silent_for`` returns the seconds since the last sign of the driver. ``device_word`` is the common word for one
+        of the devices, in the singular.
         """
         self.name = name
         """No other backend of this gateway has it."""
+        self.device_word = device_word
         self._label = {} if is_alone else {"backend": name}
         """What a line of a log or recording says beside all else."""
         self.health = health

@@ -123,11 +123,20 @@ def mark_gone(holders: Sequence[Holder], kubelet_dir: Path) -> tuple[Holder, ...
 
 def names_by_device(holders: Iterable[Holder], most: int = MAX_NAMES) -> Mapping[str, str]:
     """Return the containers that hold each device or a replica of it, in words. ``most`` of them are named."""
+    return _names((({device_of(each) for each in holder.devices}, holder) for holder in holders), most)
+
+
+def names_by_resource(holders: Iterable[Holder], most: int = MAX_NAMES) -> Mapping[str, str]:
+    """Return the containers that hold anything of each resource, in words. ``most`` of them are named."""
+    return _names((({holder.resource}, holder) for holder in holders), most)
+
+
+def _names(held: Iterable[tuple[Collection[str], Holder]], most: int) -> Mapping[str, str]:
     names: dict[str, list[str]] = {}
-    for holder in holders:
-        for device in {device_of(each) for each in holder.devices}:
-            names.setdefault(device, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
-    return {device: listed(each, most) for device, each in names.items()}
+    for keys, holder in held:
+        for key in keys:
+            names.setdefault(key, []).append(f"{holder.pod} {holder.container}{' (gone)' if holder.is_gone else ''}")
+    return {key: listed(each, most) for key, each in names.items()}
 
 
 def held_twice(holders: Sequence[Holder]) -> Mapping[str, Sequence[str]]:

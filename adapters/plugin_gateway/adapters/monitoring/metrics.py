@@ -30,6 +30,8 @@ from plugin_gateway.core.registration.failures import Failure, Reason
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 MAX_DEVICES = 256
 """Devices with a metric of their own: first those that are not healthy."""
+MAX_PORTS = 256
+"""Ports with metrics of their own: first those of devices that are offered, and of these those that are down."""
 MAX_KINDS = 64
 """Kinds and sizes with a metric of their own: first those of which there are most."""
 
@@ -74,6 +76,18 @@ def _sum(counters: Iterable[Counter[_Counted]]) -> Counter[_Counted]:
     return total
 
 
+def _is_pool(devices: Sequence[DeviceStatus]) -> bool:
+    """Whether each id of a resource stands for all of its devices."""
+    return any(device.is_pooled for device in devices)
+
+
+def _sharing(devices: Sequence[DeviceStatus]) -> str:
+    """Return the token for how containers get the devices of a resource."""
+    if _is_pool(devices):
+        return "pool"
+    return "shared" if any((device.replicas or 1) > 1 for device in devices) else "exclusive"
+
+
 class _Collector:
     """Reads the counters that the gateway has anyway. Nothing is counted for the metrics alone."""
 
@@ -95,7 +109,9 @@ class _Collector:
         yield self._replicas(devices)
         yield self._waiting(devices)
         yield self._kinds()
+        yield self._resources(status, devices)
         yield self._each_device(devices)
+        yield from self._ports(status.devices)
         yield from self._held(devices)
         yield from self._numbers(status)
         yield from self._health()
@@ -132,7 +148,20 @@ class _Collector:
             "plugin_gateway_replicas", "Ids of devices and of their replicas, by resource.", labels=("resource",)
         )
         for name, devices in offered.items():
-            metric.add_metric((name,), sum(device.replicas or 1 for device in devices))
+            counts = [device.replicas or 1 for device in devices]
+            metric.add_metric((name,), max(counts) if _is_pool(devices) else sum(counts))
+        return metric
+
+    def _resources(self, status: Status, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
+        metric = GaugeMetricFamily(
+            "plugin_gateway_resource_info",
+            "Which devices a resource has, and how containers get them. Always 1.",
+            labels=("resource", "backend", "kind", "sharing"),
+        )
+        for name, devices in offered.items():
+            kinds = sorted({device.kind for device in devices if device.kind is not None})
+            backend = devices[0].backend or status.backends[0].name
+            metric.add_metric((name, backend, "+".join(kinds), _sharing(devices)), 1)
         return metric
 
     def _waiting(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Metric:
@@ -168,7 +197,27 @@ class _Collector:
                 health.add_metric((name, device.id, stage.value), device.health is stage)
         return health
 
-    def _held(self, offered: Iterable[str]) -> Iterator[Metric]:
+    def _ports(self, devices: Sequence[DeviceStatus]) -> Iterator[Metric]:
+        """Yield what is known of the ports. The resource is empty if the device is not offered."""
+        labels = ("resource", "device", "port", "layer")
+        up = GaugeMetricFamily("plugin_gateway_port_up", "Whether a port of a device is connected.", labels=labels)
+        changes = CounterMetricFamily(
+            "plugin_gateway_port_link_changes", "How often a port lost its connection or got one.", labels=labels
+        )
+        rate = GaugeMetricFamily(
+            "plugin_gateway_port_rate_gbps", "The rate of a port in Gbit/s, while it is known.", labels=labels
+        )
+        ports = [(device, port) for device in devices for port in device.ports]
+        ports.sort(key=lambda each: (each[0].resource is None, each[1].is_up))
+        for device, port in ports[:MAX_PORTS]:
+            values = (device.resource or "", device.id, str(port.number), port.layer.lower())
+            up.add_metric(values, port.is_up)
+            changes.add_metric(values, port.changes)
+            if port.rate_gbps is not None:
+                rate.add_metric(values, port.rate_gbps)
+        yield from (up, changes, rate)
+
+    def _held(self, offered: Mapping[str, Sequence[DeviceStatus]]) -> Iterator[Metric]:
         held = GaugeMetricFamily(
             "plugin_gateway_devices_held", "Devices that pods hold by the kubelet's checkpoint.", labels=("resource",)
         )
@@ -177,9 +226,10 @@ class _Collector:
             "Ids of devices and of their replicas that pods hold by the kubelet's checkpoint.",
             labels=("resource",),
         )
-        for name in offered if self.holders is not None else ():
+        for name, devices in offered.items() if self.holders is not None else ():
             ids = {each for holder in self.holders or () if holder.resource == name for each in holder.devices}
-            held.add_metric((name,), len({device_of(each) for each in ids}))
+            of_pool = len(devices) if ids else 0
+            held.add_metric((name,), of_pool if _is_pool(devices) else len({device_of(each) for each in ids}))
             replicas.add_metric((name,), len(ids))
         yield from (held, replicas)
 
@@ -217,16 +267,18 @@ class _Collector:
         yield from (transitions, evidence)
 
     def _begun(self) -> tuple[Mapping[tuple[Stage, str], int], Mapping[tuple[str, Significance], int]]:
-        policy, taken_out, noted = self._gateway.backends[0].health, {}, {}
-        physical = [device for state in self._gateway.states for device in state.physical]
-        generations = {device.generation for device in physical} or {""}
-        for kind in policy.kinds:
-            for action in {policy.about(kind, generation).action for generation in generations}:
-                if action.needs is not None:
-                    taken_out[Stage.UNHEALTHY, token_of(kind)] = 0
-                else:
-                    ignored = action is Action.IGNORE
-                    noted[token_of(kind), Significance.IGNORED if ignored else Significance.REPORTED] = 0
+        taken_out: dict[tuple[Stage, str], int] = {}
+        noted: dict[tuple[str, Significance], int] = {}
+        for backend in self._gateway.backends:
+            policy = backend.health
+            generations = {device.generation for device in backend.state.physical} or {""}
+            for kind in policy.kinds:
+                for action in {policy.about(kind, generation).action for generation in generations}:
+                    if action.needs is not None:
+                        taken_out[Stage.UNHEALTHY, token_of(kind)] = 0
+                    else:
+                        ignored = action is Action.IGNORE
+                        noted[token_of(kind), Significance.IGNORED if ignored else Significance.REPORTED] = 0
         return taken_out, noted
 
     def _driver(self, status: Status) -> Iterator[Metric]:

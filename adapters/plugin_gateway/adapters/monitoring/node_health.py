@@ -1,6 +1,6 @@
 """The document of `/health`: which devices are not healthy, why, and what to do, for programs that mend nodes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugin_gateway.core.devices import FaultId, PhysicalDevice
@@ -39,12 +39,13 @@ def describe_health(state: State, remedies: Remedies, device_word: str) -> Mappi
     }
 
 
-def describe_side_by_side(states: Mapping[str, State], remedies: Remedies, device_word: str) -> Mapping[str, Any]:
+def side_by_side(each: Mapping[str, Mapping[str, Any]], device_words: Sequence[str]) -> Mapping[str, Any]:
     """Return the document for several backends: all devices in one list, and in `backends` a document for each.
 
-    `driver` is that of the first one. All devices are healthy if those of each backend are known to be.
+    ``each`` is the document of each backend by itself, and ``device_words`` are their words for a device. `driver` is
+    that of the first one. All devices are healthy if those of each backend are known to be.
     """
-    each = {name: describe_health(state, remedies, device_word) for name, state in states.items()}
+    every = " and ".join(f"every {word}" for word in dict.fromkeys(device_words))
     verdicts = [document["healthy"] for document in each.values()]
     entries = [entry for document in each.values() for entry in document["devices"]]
     entries.sort(key=lambda entry: entry["health"] == Stage.HEALTHY.value)
@@ -53,7 +54,7 @@ def describe_side_by_side(states: Mapping[str, State], remedies: Remedies, devic
     return {
         **next(iter(each.values())),
         "healthy": False if False in verdicts else None if None in verdicts else True,
-        "summary": ("; ".join(troubles) or f"every {device_word} is healthy")[:MAX_SUMMARY],
+        "summary": ("; ".join(troubles) or f"{every} is healthy")[:MAX_SUMMARY],
         "device_count": sum(document["device_count"] for document in each.values()),
         "devices": entries[:MAX_DEVICES],
         "devices_left_out": left_out,

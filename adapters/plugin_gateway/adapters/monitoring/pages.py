@@ -8,7 +8,7 @@ from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.monitoring import metrics, status_page
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
-from plugin_gateway.adapters.monitoring.node_health import describe_health, describe_side_by_side
+from plugin_gateway.adapters.monitoring.node_health import describe_health, side_by_side
 from plugin_gateway.adapters.support.terminal import as_json, printable
 from plugin_gateway.core.health.remedies import Remedies
 
@@ -23,12 +23,11 @@ def make_pages(
     is_watching: Mapping[str, Callable[[], bool]],
     *,
     remedies: Remedies,
-    device_word: str,
 ) -> Pages:
     """Return the pages of one gateway.
 
-    ``is_watching`` has for each backend whether the thread that watches its driver is alive. ``remedies`` and
-    ``device_word`` are the vendor's, for `/health`.
+    ``is_watching`` has for each backend whether the thread that watches its driver is alive. ``remedies`` are the
+    vendor's, for `/health`.
     """
     measured = metrics.Metrics(gateway, status)
 
@@ -41,7 +40,7 @@ def make_pages(
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),
         "/status": lambda: _json(encode(status())),
-        "/health": lambda: _json(_health(gateway, remedies, device_word)),
+        "/health": lambda: _json(_health(gateway, remedies)),
     }
 
 
@@ -49,11 +48,11 @@ def _json(value: object) -> Page:
     return Page(f"{as_json(value)}\n", JSON)
 
 
-def _health(gateway: Gateway, remedies: Remedies, device_word: str) -> Mapping[str, object]:
-    states = {backend.name: backend.state for backend in gateway.backends}
-    if len(states) == 1:
-        return describe_health(gateway.state, remedies, device_word)
-    return describe_side_by_side(states, remedies, device_word)
+def _health(gateway: Gateway, remedies: Remedies) -> Mapping[str, object]:
+    each = {backend.name: describe_health(backend.state, remedies, backend.device_word) for backend in gateway.backends}
+    if len(each) == 1:
+        return next(iter(each.values()))
+    return side_by_side(each, [backend.device_word for backend in gateway.backends])
 
 
 def _problems(gateway: Gateway, is_watching: Mapping[str, Callable[[], bool]]) -> list[str]:

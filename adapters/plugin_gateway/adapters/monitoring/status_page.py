@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from plugin_gateway.adapters.gateway.card_words import function_words, interface_words, is_card
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.state_folder import lost_words
 from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
@@ -85,16 +86,32 @@ def _number(number: CountStatus) -> str:
 
 
 def _devices(devices: Sequence[DeviceStatus]) -> str:
-    rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product"]
-    for device in devices:
-        faults = (f"{device.reason}; needs {device.needs}",) if not device.is_healthy else ()
-        why = "; ".join((*faults, *((device.waits_for.reason,) if device.waits_for is not None else ())))
-        rows.append(
-            f"<tr><td>{device.place_words}<td><code>{_text(device.id)}</code>"
-            f"<td class={device.health.value}>{device.health_words}<td class=why>{_text(why)}"
-            f"<td>{_text(device.offer_words)}<td>{_text(device.product_words)}"
-        )
-    return f"<div class=wide><table>{''.join(rows)}</table></div>"
+    """Return a table of devices, and one of network cards, if there are any."""
+    cards = [device for device in devices if is_card(device.attributes)]
+    others = [device for device in devices if not is_card(device.attributes)]
+    rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product", *map(_row, others)]
+    card_head = "<tr><th>device<th>health<th>why<th>resource<th>product<th>function<th>interface<th>port"
+    tables = [*([rows] if others or not cards else []), *([[card_head, *map(_card_row, cards)]] if cards else [])]
+    return "\n".join(f"<div class=wide><table>{''.join(each)}</table></div>" for each in tables)
+
+
+def _row(device: DeviceStatus) -> str:
+    return f"<tr><td>{device.place_words}{_cells(device)}"
+
+
+def _card_row(device: DeviceStatus) -> str:
+    words = (function_words(device.attributes), interface_words(device.attributes), device.port_words)
+    return f"<tr>{_cells(device)}{''.join(f'<td>{_text(each)}' for each in words)}"
+
+
+def _cells(device: DeviceStatus) -> str:
+    faults = (f"{device.reason}; needs {device.needs}",) if not device.is_healthy else ()
+    why = "; ".join((*faults, *((device.waits_for.reason,) if device.waits_for is not None else ())))
+    return (
+        f"<td><code>{_text(device.id)}</code>"
+        f"<td class={device.health.value}>{device.health_words}<td class=why>{_text(why)}"
+        f"<td>{_text(device.offer_words)}<td>{_text(device.product_words)}"
+    )
 
 
 def _state(resource: OfferedResource) -> str:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
+from plugin_gateway.adapters.commands.device_lines import HeldBy
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend, unseen, well
 from plugin_gateway.adapters.control.control_client import Asked, ControlError, FormError, NoAnswerError, ask_all
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
-from plugin_gateway.adapters.kubelet.holders import find_holders, names_by_device
+from plugin_gateway.adapters.kubelet.holders import find_holders
 from plugin_gateway.adapters.registration.client import CURES
 from plugin_gateway.adapters.support.terminal import local_time
 from plugin_gateway.core.devices import MAX_NAMES
@@ -18,6 +19,9 @@ from plugin_gateway.core.health.policy import DRIVER_GONE
 from plugin_gateway.core.health.remedies import Remedies, Remedy, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
+_CARDS_TODO = "see dmesg on the host"
+GPU = "GPU"
+"""The word for a device of which NVIDIA's driver can be asked, and that of gateways that do not say any."""
 _HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
 _OTHER_VERSION = "run the plugin-gateway of that gateway's version, for example in its pod"
 _KERNEL_LOG_TODO = (
@@ -61,8 +65,11 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
         return
     versions = " and ".join(driver.version for _, driver in status.drivers if driver.version)
     yield well(f"{found}{f', with driver {versions}' if versions else ''}")
+    words = {each.name: each.device_word or GPU for each in status.backends}
     for backend, driver in status.drivers:
-        yield from _check_driver(driver, name if backend is None else f"{name} (backend {backend})")
+        word = words.get(backend) if backend is not None else next(iter(words.values()), GPU)
+        todo = _DRIVER_TODO if word == GPU else _CARDS_TODO
+        yield from _check_driver(driver, name if backend is None else f"{name} (backend {backend})", todo)
     yield from _check_configuration(status, name)
     yield from _check_label(status)
     if is_first:
@@ -86,9 +93,9 @@ def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
     unhealthy = status.unhealthy
     if any(driver.released is not None for _, driver in status.drivers):
         remedies = _during_release(remedies)
-    holders = names_by_device(find_holders(Path(status.kubelet_dir)).holders) if unhealthy else {}
+    holders = HeldBy(find_holders(Path(status.kubelet_dir)).holders if unhealthy else ())
     for device in unhealthy:
-        held = holders.get(device.id)
+        held = holders.words(device)
         yield _check_device(device, [f"held by {held}"] if held else [], remedies)
 
 
@@ -154,21 +161,29 @@ def _explain(evidence: Sequence[Evidence], remedies: Remedies | None) -> Iterato
 
 
 def _check_number(number: CountStatus) -> Iterator[Finding]:
-    """Report GPUs that are missing, and more GPUs than were expected."""
+    """Report devices that are missing, and more devices than were expected."""
     if number.expected is None or number.present is None:
         return
+    word = number.word or GPU
     if number.problem:
         yield mend(
-            f"GPUs are missing: {number.problem} (expected by: {number.decided_by})",
-            "see `lspci -d 10de:`, whether the machine sees them, and `dmesg` for NVRM and for PCIe errors; "
-            f"if they were taken out on purpose: {_accepting(number)}",
+            f"{word}s are missing: {number.problem} (expected by: {number.decided_by})",
+            f"{_look_for(word)}; if they were taken out on purpose: {_accepting(number)}",
         )
     elif number.present > number.expected:
-        yield hint(f"there are {number.present} GPUs, and {number.expected} are expected by {number.decided_by}")
+        more = f"there are {number.present} {word}s, and {number.expected} are expected by {number.decided_by}"
+        yield hint(more)
+
+
+def _look_for(word: str) -> str:
+    """Return where to look for devices that are missing."""
+    if word != GPU:
+        return f"see `lspci`, whether the machine sees every {word}, and `dmesg` for PCIe errors"
+    return "see `lspci -d 10de:`, whether the machine sees them, and `dmesg` for NVRM and for PCIe errors"
 
 
 def _accepting(number: CountStatus) -> str:
-    """Return how the number of GPUs becomes the expected one. The gateway accepts no number before it has seen any."""
+    """Return how the number becomes the expected one. The gateway accepts no number before it has seen any device."""
     if number.decided_by != BY_MEMORY:
         return "set the right number there"
     if number.present:
@@ -198,15 +213,16 @@ def _check_label(status: Status) -> Iterator[Finding]:
         )
 
 
-def _check_driver(driver: DriverStatus, gateway: str) -> Iterator[Finding]:
+def _check_driver(driver: DriverStatus, gateway: str, otherwise: str) -> Iterator[Finding]:
+    """Report what is wrong with a driver. ``otherwise`` says what to do where the gateway does not know it."""
     if driver.released is not None:
         yield hint(
             driver.problem or "an operator has released the driver", "plugin-gateway driver take takes it again at once"
         )
     elif driver.problem:
-        yield mend(f"{gateway} waits for the driver: {driver.problem}", driver.todo or _DRIVER_TODO)
+        yield mend(f"{gateway} waits for the driver: {driver.problem}", driver.todo or otherwise)
     if driver.events_problem:
-        yield mend(f"the driver's events cannot be waited for: {driver.events_problem}", _DRIVER_TODO)
+        yield mend(f"the driver's events cannot be waited for: {driver.events_problem}", otherwise)
     if driver.kernel_log is not None:
         yield check_kernel_log(driver.kernel_log.problem)
 

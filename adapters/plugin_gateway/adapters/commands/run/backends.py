@@ -66,6 +66,7 @@ class RunningBackend:
             state=self.memory.recall(),
             keep=self._keep,
             is_alone=is_alone,
+            device_word=self.device_word,
         )
         self._is_first = is_first
         self._told = keep

@@ -2,19 +2,22 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
-from plugin_gateway.adapters.cluster.reports import ClusterReports, Target
+from plugin_gateway.adapters.cluster.reports import ClusterReports
+from plugin_gateway.adapters.cluster.target import Target
 from plugin_gateway.adapters.cluster.told_states import ToldStates
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.core.health.remedies import Remedies
 
 
 async def make_reports(
-    settings: Settings, device_word: str, may_write: Callable[[], bool], remedies: Callable[[], Remedies]
+    settings: Settings, device_words: Mapping[str, str], may_write: Callable[[], bool], remedies: Callable[[], Remedies]
 ) -> ClusterReports:
-    """Return the reports. ``may_write`` says whether this gateway writes what was told, if there are several.
+    """Return the reports. ``device_words`` has the word of each backend for a device, the first one first.
+
+    ``may_write`` says whether this gateway writes what was told, if there are several.
 
     ``remedies`` imports what it returns, so it is called in a thread.
     """
@@ -22,8 +25,9 @@ async def make_reports(
         settings.node_name,
         settings.kubernetes_events,
         settings.node_condition,
-        device_word,
+        next(iter(device_words.values())),
         settings.missing_in_condition,
+        device_words,
     )
     told = ToldStates(settings.state_dir, may_write)
     await asyncio.to_thread(told.read)

@@ -236,9 +236,8 @@ class Daemon:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
-        self._reports = await make_reports(
-            self._settings, self._backends.first.device_word, self._may_write, self._remedies
-        )
+        words = {each.name: each.device_word for each in self._backends}
+        self._reports = await make_reports(self._settings, words, self._may_write, self._remedies)
         for each in self._backends:
             self._reports.keep(each.watched.state, backend=each.name)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
@@ -320,7 +319,6 @@ class Daemon:
             self._commands.status,
             self._backends.is_watching,
             remedies=await asyncio.to_thread(self._remedies),  # it imports what they are about
-            device_word=self._backends.first.device_word,
         )
         await serve(listener, pages)
 
