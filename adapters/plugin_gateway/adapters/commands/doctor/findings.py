@@ -1,50 +1,12 @@
-"""The findings of the checks."""
+"""The findings of the checks, and those that only this process can make."""
 
 import errno
 import os
-from collections.abc import Sequence
-from enum import Enum
-from typing import NamedTuple
 
 from plugin_gateway.adapters.support.unix_files import who_may
+from plugin_gateway.core.findings import Finding, Verdict, hint, mend, well
 
-
-class Verdict(Enum):
-    """How serious a finding is."""
-
-    WELL = "ok"
-    HINT = "note"
-    """Not wrong, but it can matter."""
-    MEND = "mend"
-    """Something is wrong and needs action."""
-    UNSEEN = "?"
-    """It could not be checked, mostly because this user may not."""
-
-
-class Finding(NamedTuple):
-    """The result of one check."""
-
-    verdict: Verdict
-    what: str
-    todo: str = ""
-    """What to do about it."""
-    details: Sequence[str] = ()
-    """More about it, a line each."""
-
-
-def well(what: str) -> Finding:
-    """Return the finding that something is in order."""
-    return Finding(Verdict.WELL, what)
-
-
-def hint(what: str, todo: str = "") -> Finding:
-    """Return the finding that something is not wrong, but can matter."""
-    return Finding(Verdict.HINT, what, todo)
-
-
-def mend(what: str, todo: str, details: Sequence[str] = ()) -> Finding:
-    """Return the finding that something is wrong."""
-    return Finding(Verdict.MEND, what, todo, details)
+__all__ = ["Finding", "Verdict", "hint", "mend", "unseen", "unwritable", "well"]
 
 
 def unseen(what: str, todo: str = "") -> Finding:
