@@ -18,6 +18,7 @@ SHARED = {
     "gateway_settings",
     "device_lines",
     "device_links",
+    "device_tables",
     "parser",
 }
 """The modules that are no sub-command."""

@@ -1,7 +1,7 @@
 """A node with GPUs and network cards, whose backends say what the test puts. No such card is needed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from harness.node import RESOURCE, Node, device, until
 from plugin_gateway.adapters.gateway.gateway import Gateway
 from plugin_gateway.adapters.gateway.observation_queue import ObservationQueue
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
+from plugin_gateway.core.cdi import FilesWanted
 from plugin_gateway.core.devices import (
     Device,
     Inventory,
@@ -23,6 +24,7 @@ from plugin_gateway.core.devices import (
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, PortsSeen
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy
+from plugin_gateway.core.ports import Report
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
@@ -125,3 +127,32 @@ async def with_cards(node: CardNode) -> AsyncIterator[CardNode]:
             yield node
         finally:
             task.cancel()
+
+
+class CardDriver:
+    """A backend that shows these cards, and says nothing more."""
+
+    device_word = WORD
+    decision_time = 0.0
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def start(self, report: Report, after: Callable[[], object] = lambda: None) -> None:
+        after()
+        report(InventorySeen(self._inventory))
+
+    def want_files(self, wanted: FilesWanted | None) -> None:
+        """Cards have no files."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+    def silent_for(self) -> float:
+        return 0.0
+
+    def is_watching(self) -> bool:
+        return True
+
+    def join(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - as the protocol has it
+        return True

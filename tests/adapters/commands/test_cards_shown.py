@@ -65,7 +65,7 @@ def test_gpus_and_cards_have_a_table_each() -> None:
     assert shown[4:] == [
         [VF.id, "ConnectX-6", "vf ens1f0np0#0", "ens1f0v0", "example.com/vf", "healthy", "default/trainer main"],
         [
-            *(POOLED.id, "ConnectX-6", "pf", "ens1f0np0", "ACTIVE, 100 Gbit/s ethernet", f"{POOL} pool of 63"),
+            *(POOLED.id, "ConnectX-6", "pf", "ens1f0np0", "ACTIVE, 100 Gbit/s ethernet", f"{POOL} as a pool of 63"),
             *("healthy", "default/first main, default/second main"),
         ],
     ]

@@ -24,7 +24,7 @@ async def test_in_a_file_each_device_has_one_line_however_long_that_is(driver: D
 def test_on_a_narrow_terminal_no_word_is_cut_and_no_column_left_out(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("plugin_gateway.adapters.commands.devices.terminal_width", lambda: columns)
+    monkeypatch.setattr("plugin_gateway.adapters.commands.device_tables.terminal_width", lambda: columns)
     file = tmp_path / "config.yaml"
     file.write_text("version: v1\nsharing: {timeSlicing: {resources: [{name: gpu, replicas: 12}]}}\n")
     main(["devices", "--backend=simulated:2xH100", f"--config-file={file}", f"--state-dir={tmp_path}"])

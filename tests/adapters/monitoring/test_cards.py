@@ -128,7 +128,7 @@ async def test_the_page_has_a_table_of_cards_beside_that_of_gpus(kubelet_dir: Pa
         page = (await page_of(node, "/")).body
     assert page.count("<table>") == 2
     assert f"<td>{VFS}<td>ConnectX-6<td>vf ens1f0np0#0<td>ens1f0v0<td>ACTIVE, 100 Gbit/s Ethernet" in page
-    assert f"<td>{POOL} pool of 63<td>ConnectX-6<td>pf<td>ens1f1np1<td>DOWN (Polling), Ethernet" in page
+    assert f"<td>{POOL} as a pool of 63<td>ConnectX-6<td>pf<td>ens1f1np1<td>DOWN (Polling), Ethernet" in page
     assert "<td class=unhealthy>unhealthy<td class=why>port 1 is DOWN (Polling); needs" in page
 
 

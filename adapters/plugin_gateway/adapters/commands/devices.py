@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain, make_for_a_look
 from plugin_gateway.adapters.commands.device_links import links_as_json, links_as_table
+from plugin_gateway.adapters.commands.device_tables import print_resource, product_words, unmatched_words
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
-from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links
-from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, printable, terminal_width
+from plugin_gateway.adapters.gateway.card_words import is_card
+from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links, has_cards
+from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Device, Inventory, Links, RejectedDevice, seen_by
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable
@@ -38,9 +40,6 @@ FLAGS = (
     Options.config_file,
 )
 """The options that replace what the gateway has."""
-HEAD = ("#", "id", "product", "memory", "NUMA", "PCI address")
-_ENDLESS = 10_000
-"""Columns; more than any table has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +176,8 @@ def show_devices(
 def _links(shown: Shown) -> Iterator[str]:
     """Yield a table of the links for each backend."""
     for name, inventory in shown.inventories.items() if shown.links is not None else ():
+        if has_cards(inventory):
+            continue
         if len(shown.inventories) > 1:
             yield f"backend {name}:"
         yield from links_as_table((shown.links or {})[name], inventory.physical)
@@ -200,6 +201,8 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
             "numa_node": device.physical.numa_node,
             "nodes": list(device.nodes),
             "replicas": rule.sharing.replicas,
+            "is_pooled": rule.sharing.is_pool,
+            "attributes": {word: list(values) for word, values in device.physical.attributes.items()},
         }
         for name, rule, device in shown.taken()
     ]
@@ -263,51 +266,14 @@ def _print_table(shown: Shown) -> None:
     """Print a table for each resource."""
     taken = list(shown.taken())
     for name in dict.fromkeys(name for name, _, _ in taken):
-        mine = [(rule, device) for resource, rule, device in taken if resource == name]
-        is_shared = any(rule.sharing.replicas > 1 for rule, _ in mine)
-        rows = [HEAD, *(_cells(device) for _, device in mine)]
-        if is_shared:
-            added = ("replicas", *(str(rule.sharing.replicas) for rule, _ in mine))
-            rows = [(*row, cell) for row, cell in zip(rows, added, strict=True)]
-        _print_rows(_title(name, mine), [[printable(cell) for cell in row] for row in rows])
-
-
-def _print_rows(title: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print one table as wide as it has to be; on a narrower terminal, its cells below each other."""
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415 - JSON needs none of it
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Column, Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    head, *others = rows
-    columns = [
-        Column(word, no_wrap=True, justify="right" if word in ("memory", "replicas") else "left") for word in head
-    ]
-    table = Table(*columns, title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-    for row in others:
-        table.add_row(*map(Text, row))
-    needed, terminal = Console(width=_ENDLESS).measure(table).maximum, terminal_width()
-    if terminal is None or needed <= terminal:
-        Console(width=needed).print(table)
-    else:
-        print_lines([title, *fitted(rows, terminal), ""])
-
-
-def _title(name: ResourceName, mine: Sequence[tuple[ResourceRule, Device]]) -> str:
-    """Return what stands above a table: how many devices there are, and how many a kubelet counts."""
-    words = "1 device" if len(mine) == 1 else f"{len(mine)} devices"
-    if mine[0][0].sharing.is_pool:
-        return f"{name}: {words}{mine[0][0].sharing.words}"
-    counted = sum(rule.sharing.replicas for rule, _ in mine)
-    return f"{name}: {words}" + (f", {counted} with their replicas" if counted > len(mine) else "")
+        print_resource(name, [(rule, device) for resource, rule, device in taken if resource == name])
 
 
 def _left_out(shown: Shown) -> Iterator[str]:
     """Yield a line for each device that is not offered, and for each rule that may be a mistake."""
     if not any(shown.taken()):
         yield "no device is offered under any resource"
-    for device in shown.unmatched:
-        yield f"not offered: {device.id}: no rule under resources matches {device.physical.product!r}"
+    yield from unmatched_words(shown.unmatched)
     for device, rule in shown.excluded:
         yield f"not offered: {device.id}: {_rule(rule)}"
     for device, why in shown.names_taken:
@@ -324,23 +290,28 @@ def _reasons(shown: Shown) -> Iterator[str]:
     """Yield for each device which rule took it, and why the others did not."""
     rules = [f"rule {number}: {_rule(rule)}" for number, rule in enumerate(shown.rules, 1)]
     for each in shown.devices:
-        yield f"{each.device.place_words} {each.device.id}, {_product(each.device)}"
+        yield _explained(each.device)
         yield "  taken by no rule" if each.taker is None else f"  taken by {rules[each.taker]}"
         for number, why in each.others.items():
-            yield f"  not by {rules[number]}: {why}"
+            if _can_be_meant(shown.rules[number], each.device):
+                yield f"  not by {rules[number]}: {why}"
+
+
+def _explained(device: Device) -> str:
+    """Return which device it is. People know a card by what rules can ask of it."""
+    attributes = device.physical.attributes
+    if not is_card(attributes):
+        return f"{device.place_words} {device.id}, {product_words(device)}"
+    known = [f"{word} {' or '.join(values)}" for word, values in attributes.items() if values]
+    return ", ".join((device.id, *filter(None, (device.physical.product,)), *known))
+
+
+def _can_be_meant(rule: ResourceRule, device: Device) -> bool:
+    """Whether somebody can have meant this rule for this device. Those for network cards are for nothing else."""
+    backend, meant = device.physical.backend, rule.selector.backends
+    is_about_cards = is_card(device.physical.attributes) or rule.is_always_there
+    return not (backend and meant) or backend in meant or not is_about_cards
 
 
 def _rule(rule: ResourceRule) -> str:
     return f"{rule.words} ({rule.origin})" if rule.origin else rule.words
-
-
-def _cells(device: Device) -> tuple[str, ...]:
-    physical = device.physical
-    numa = "-" if physical.numa_node is None else str(physical.numa_node)
-    memory = f"{device.memory_bytes / 2**30:.0f} GiB"
-    return (device.place_words, device.id, _product(device), memory, numa, physical.pci_address)
-
-
-def _product(device: Device) -> str:
-    """Return the product, and for a part its size."""
-    return f"{device.physical.product} {device.profile}".strip()

@@ -118,7 +118,7 @@ class DeviceStatus:
     def offer_words(self) -> str:
         """Under which name it is offered, for people, and how many containers may share it."""
         if self.is_pooled:
-            return f"{self.resource} pool of {self.replicas}"
+            return f"{self.resource} as a pool of {self.replicas}"
         shared = f" x{self.replicas}" if self.replicas is not None and self.replicas > 1 else ""
         through = f" through {self.shared_through}" if self.shared_through is not None else ""
         return f"{self.resource}{shared}{through}" if self.resource is not None else "not offered"

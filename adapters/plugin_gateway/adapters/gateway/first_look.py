@@ -3,6 +3,7 @@
 import queue
 from contextlib import suppress
 
+from plugin_gateway.adapters.gateway.card_words import is_card
 from plugin_gateway.core.devices import NO_LINKS, Inventory, Links
 from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, LinksSeen, Observation
 from plugin_gateway.core.ports import Backend
@@ -22,11 +23,17 @@ def ask_driver_for_links(backend: Backend, *, wanted: bool = True) -> tuple[Inve
     backend.start(seen.put)
     try:
         inventory = _first_inventory(seen)
-        return inventory, _links(seen) if wanted and isinstance(inventory, Inventory) else NO_LINKS
+        has_links = isinstance(inventory, Inventory) and not has_cards(inventory)
+        return inventory, _links(seen) if wanted and has_links else NO_LINKS
     except queue.Empty:
         return DriverUnavailable(f"the driver did not answer within {TIMEOUT:.0f} s"), NO_LINKS
     finally:
         backend.stop()
+
+
+def has_cards(inventory: Inventory) -> bool:
+    """Whether the devices are network cards. Nobody says how those are connected with each other."""
+    return bool(inventory.physical) and all(is_card(each.attributes) for each in inventory.physical)
 
 
 def _links(seen: "queue.SimpleQueue[Observation]") -> Links:

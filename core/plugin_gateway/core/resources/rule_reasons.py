@@ -9,7 +9,7 @@ from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from plugin_gateway.core.devices import Device, Inventory, place_words
-from plugin_gateway.core.resources.rules import CONDITIONS, ResourceRule, Selector, taker, takers, words_of
+from plugin_gateway.core.resources.rules import CONDITIONS, ResourceRule, Selector, one_of, taker, takers, words_of
 
 
 class Missed(NamedTuple):
@@ -24,7 +24,7 @@ class Missed(NamedTuple):
 
     def __str__(self) -> str:
         found = repr(self.found) if self.found else "none"
-        return f"its {self.condition} is {found}, and not {' or '.join(map(repr, self.allowed))}"
+        return f"its {self.condition} is {found}, and not {one_of([repr(each) for each in self.allowed])}"
 
 
 class Full(NamedTuple):

@@ -101,8 +101,18 @@ class Selector:
             for name, condition in CONDITIONS.items()
             if (allowed := getattr(self, name))
         ]
-        told += [f"{word} {' or '.join(patterns)}" for word, patterns in self.attributes.items() if patterns]
+        told += [f"{word} {one_of(patterns)}" for word, patterns in self.attributes.items() if patterns]
         return " and ".join(told) or EVERY_PRODUCT
+
+
+MAX_VALUES = 8
+"""Values of one condition that are named. A range of numbers can stand for hundreds."""
+
+
+def one_of(values: Sequence[str]) -> str:
+    """Return the values that a condition allows as people read them."""
+    more = len(values) - MAX_VALUES
+    return " or ".join((*values[:MAX_VALUES], f"{more} more") if more > 0 else values)
 
 
 EVERY_DEVICE = Selector()
