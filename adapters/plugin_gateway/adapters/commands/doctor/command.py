@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, make_for_a_look
 from plugin_gateway.adapters.commands.doctor import (
+    card_checks,
     cdi_checks,
     extra_checks,
     gateway_checks,
@@ -17,6 +18,7 @@ from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, h
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory, seen_by
@@ -32,6 +34,10 @@ what the gateway beside it has in force, also if that one's file is broken; flag
 Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen."""
 
 
+CardCheck = Callable[[Inventory, Sequence[ResourceRule]], Iterable[Finding]]
+"""Checks what a node needs for the network cards of a backend, and has of it. All rules are given."""
+NO_CARDS: Mapping[str, CardCheck] = {}
+"""Where no backend has network cards."""
 FLAGS = (
     Options.kubelet_dir,
     Options.driver_root,
@@ -70,15 +76,21 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
 
 
 def diagnose(
-    view: View, backends: Mapping[str, Backend], remedies: Remedies, log_problem: str | None = None, *, as_json: bool
+    view: View,
+    backends: Mapping[str, Backend],
+    remedies: Remedies,
+    log_problem: str | None = None,
+    *,
+    as_json: bool,
+    cards: Mapping[str, CardCheck] = NO_CARDS,
 ) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
     ``log_problem`` is why the kernel's log cannot be read here, if the gateway was told to read it. What a gateway that
-    runs says about that comes first.
+    runs says about that comes first. ``cards`` has the backends whose devices are network cards, by their names.
     """
     findings = []
-    for finding in _findings(view, backends, remedies, log_problem):
+    for finding in _findings(view, backends, remedies, log_problem, cards):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -88,7 +100,11 @@ def diagnose(
 
 
 def _findings(
-    view: View, backends: Mapping[str, Backend], remedies: Remedies, log_problem: str | None
+    view: View,
+    backends: Mapping[str, Backend],
+    remedies: Remedies,
+    log_problem: str | None,
+    cards: Mapping[str, CardCheck],
 ) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     settings = view.settings
@@ -102,8 +118,26 @@ def _findings(
         yield hint("--kubelet-socket is empty, so the gateway registers with nobody", "take it out to offer devices")
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
     is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
-    inventories = yield from _check_backends(backends, settings.resources)
+    seen = yield from _check_backends(backends, settings.resources, cards)
     yield from (hint(remark, "take it out, or correct the name") for remark in settings.remarks)
+    of_gpus = [inventory for name, inventory in seen.items() if name not in cards]
+    yield from _check_gpus(of_gpus, settings)
+    yield from _check_cards(seen, settings, cards)
+    if seen and len(seen) == len(backends):
+        yield from _check_given_out(list(seen.values()), settings)
+    for inventory in of_gpus if settings.numa_hints else ():
+        yield from node_checks.check_numa(inventory)
+    yield from node_checks.check_limits()
+    yield from node_checks.check_privileges(needs_mig=settings.mig_strategy != "none")
+    yield from node_checks.check_state_directory(settings.state_dir)
+    if settings.kernel_log and not is_told:
+        yield gateway_checks.check_kernel_log(log_problem)
+    if backends.keys() - cards.keys():
+        yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
+
+
+def _check_gpus(inventories: Sequence[Inventory], settings: Settings) -> Iterator[Finding]:
+    """Check what containers with GPUs get."""
     for inventory in inventories:
         yield from node_checks.check_nodes(inventory, settings.visible_dev_root)
         yield from extra_checks.check_extras(inventory, settings)
@@ -111,38 +145,49 @@ def _findings(
         yield extra_checks.check_mounts(Path(node_checks.RUNTIME_FILES[0]))
     if settings.needs_specs:
         yield from cdi_checks.check_cdi(inventories, settings)
-    if inventories and len(inventories) == len(backends):
-        ids = {each for inventory in inventories for each in inventory.ids}
-        names = [name for each in inventories for name in node_checks.offered_names(settings.resources, each)]
-        pools = {rule.name for rule in settings.resources if rule.sharing.is_pool}  # their ids are no devices
-        by_devices = [name for name in dict.fromkeys(names) if name not in pools]
-        yield from kubelet_checks.check_checkpoint(settings.kubelet_dir, by_devices, ids)
-        yield from kubelet_checks.check_holders(settings.kubelet_dir, ids)
-    for inventory in inventories if settings.numa_hints else ():
-        yield from node_checks.check_numa(inventory)
-    yield from node_checks.check_limits()
-    yield from node_checks.check_privileges(needs_mig=settings.mig_strategy != "none")
-    yield from node_checks.check_state_directory(settings.state_dir)
-    if settings.kernel_log and not is_told:
-        yield gateway_checks.check_kernel_log(log_problem)
-    yield from node_checks.check_runtime(pass_device_specs=settings.pass_device_specs)
+
+
+def _check_cards(
+    seen: Mapping[str, Inventory], settings: Settings, cards: Mapping[str, CardCheck]
+) -> Iterator[Finding]:
+    """Check what the node needs for network cards."""
+    for name, check in cards.items():
+        if name in seen:
+            yield from check(seen[name], settings.resources)
+    if cards:
+        yield from kubelet_checks.check_registry(settings.kubelet_dir)
+
+
+def _check_given_out(inventories: Sequence[Inventory], settings: Settings) -> Iterator[Finding]:
+    """Check what the kubelet has given to pods. The devices of all backends are known."""
+    ids = {each for inventory in inventories for each in inventory.ids}
+    names = [name for each in inventories for name in node_checks.offered_names(settings.resources, each)]
+    pools = {rule.name for rule in settings.resources if rule.sharing.is_pool}  # their ids are no devices
+    by_devices = [name for name in dict.fromkeys(names) if name not in pools]
+    yield from kubelet_checks.check_checkpoint(settings.kubelet_dir, by_devices, ids)
+    yield from kubelet_checks.check_holders(settings.kubelet_dir, ids)
 
 
 def _check_backends(
-    backends: Mapping[str, Backend], rules: Sequence[ResourceRule]
-) -> Generator[Finding, None, Sequence[Inventory]]:
-    """Check what the driver of each backend shows. Returns it for those that answer."""
-    inventories = []
+    backends: Mapping[str, Backend], rules: Sequence[ResourceRule], cards: Mapping[str, CardCheck]
+) -> Generator[Finding, None, Mapping[str, Inventory]]:
+    """Check what the driver of each backend shows. Returns it for those that answer, by their names."""
+    inventories: dict[str, Inventory] = {}
     for name, backend in backends.items():
         inventory = ask_driver(backend)
         if isinstance(inventory, Inventory):
             inventory = seen_by(name, inventory) if len(backends) > 1 else inventory
-            inventories.append(inventory)
-        for finding in node_checks.check_inventory(inventory, rules):
+            inventories[name] = inventory
+        found = (
+            card_checks.check_inventory(inventory, rules, backend.device_word)
+            if name in cards
+            else node_checks.check_inventory(inventory, rules)
+        )
+        for finding in found:
             yield finding._replace(what=f"backend {name}: {finding.what}") if len(backends) > 1 else finding
     if len(inventories) == len(backends):
-        yield from node_checks.check_rules(inventories, rules)
-        yield from node_checks.check_names_taken(dict(zip(backends, inventories, strict=True)), rules)
+        yield from node_checks.check_rules(list(inventories.values()), rules)
+        yield from node_checks.check_names_taken(inventories, rules)
     return inventories
 
 

@@ -19,6 +19,10 @@ from plugin_gateway.core.devices import device_of
 from plugin_gateway.core.registration.failures import Failure
 from plugin_gateway.core.resources.names import ResourceName
 
+REGISTRY = "plugins_registry"
+"""The folder in which a kubelet finds plugins by itself, beside its directory of device plugins."""
+_NO_DEVICES = "-reg.sock"
+"""How the names of those end that are for storage, or for resource claims."""
 _OTHER_PLACES = (
     "it is /var/lib/kubelet/device-plugins, whatever the kubelet's --root-dir says; only k3s of its first years has "
     "/var/lib/rancher/k3s/agent/kubelet/device-plugins, and microk8s /var/snap/microk8s/common/var/lib/kubelet/"
@@ -113,6 +117,29 @@ def _sockets(directory: Path) -> Sequence[Path]:
     except OSError:
         return []
     return [path for path in found if path.name != KUBELET_SOCKET and identify_socket(path) is not None]
+
+
+def check_registry(directory: Path) -> Iterator[Finding]:
+    """Report other plugins that wait for the kubelet in its folder for plugins. Some for network cards do.
+
+    The gateway does not use that folder. It is where ``--root-dir`` of the kubelet says; the one beside this directory
+    can be that of another kubelet, in which a plugin waits for ever.
+    """
+    folder = directory.parent / REGISTRY
+    others = [path.name for path in _sockets(folder) if not path.name.endswith(_NO_DEVICES) and _is_heard(path)]
+    if others:
+        yield hint(
+            f"other plugins wait for a kubelet in {folder}: {', '.join(others)}",
+            "see that none of them offers the same network cards; a plugin that waits there and is in no kubelet is "
+            "where the --root-dir of the kubelet does not say",
+        )
+
+
+def _is_heard(path: Path) -> bool:
+    try:
+        return find_listener(path) is not None
+    except OSError:
+        return False
 
 
 def check_checkpoint(directory: Path, resources: Sequence[ResourceName], present: Collection[str]) -> Iterator[Finding]:
