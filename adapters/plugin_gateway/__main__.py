@@ -29,6 +29,7 @@ except KeyboardInterrupt:  # later ones are handled there
 if TYPE_CHECKING:
     from typing import Any
 
+    from plugin_gateway.adapters.commands.command_line import CardCheck
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.configuration.options import Options
     from plugin_gateway.adapters.configuration.settings import Settings
@@ -206,6 +207,19 @@ def remedies(backends: "Collection[str]") -> "Remedies":
     return of_several(found)
 
 
+def card_check(backend: str, settings: "Settings") -> "CardCheck":
+    """Return what checks a node for these network cards. For simulated ones it needs nothing."""
+    kind = backend.partition(":")[0]
+    if kind.startswith(SIMULATED):
+        return lambda _inventory, _rules: ()
+    from plugin_gateway.linux.card_findings import view_of
+
+    view, checkup = view_of(settings.host_root, settings.link_events, settings.poll_interval), _room(kind, "checkup")
+    if kind == ONLOAD:
+        return lambda inventory, _rules: checkup.check_host(view, inventory, settings.onload_paths)
+    return lambda inventory, rules: checkup.check(view, inventory, rules, checkup.own_memory_limit())
+
+
 def _room(backend: str, module: str) -> "Any":
     """Return a module of the vendor of these network cards. It is imported here."""
     return import_module(f"plugin_gateway.{ROOMS[backend]}.{module}")
@@ -234,6 +248,7 @@ PARTS = Parts(
     default_health=default_health,
     card_health=card_health,
     remedies=remedies,
+    card_check=card_check,
     catalog=catalog,
     kernel_log_problem=kernel_log_problem,
     simulate=lambda count: simulate(f"{count}xH100"),

@@ -34,6 +34,7 @@ def rule(sharing: Sharing = ALONE, function: str = "vf", options: ContainerOptio
         selector=Selector(backends=("rdma",), attributes={"function": (function,)}),
         name=ResourceName(f"example.com/{function}"),
         sharing=sharing,
+        is_always_there=True,
         options=options or ContainerOptions(),
     )
 

@@ -10,10 +10,10 @@ from plugin_gateway.core.findings import Finding, Verdict
 from plugin_gateway.linux.card_findings import HostView
 from plugin_gateway.linux.pci_scan import scan
 from plugin_gateway.linux.sysfs import HostTree
-from plugin_gateway.solarflare.checkup import check
+from plugin_gateway.solarflare.checkup import check, check_host
 from plugin_gateway.solarflare.library import LibraryCheck
 from plugin_gateway.solarflare.model import OnloadModel
-from plugin_gateway.solarflare.onload import HOST_PATH
+from plugin_gateway.solarflare.onload import HOST_PATH, KernelOnload
 
 from .looking import FIRST, SECOND, UP, host
 
@@ -41,12 +41,13 @@ def test_where_all_is_there_it_says_which_version(cards: Cards) -> None:
 
 
 def test_where_it_is_not_loaded_each_module_is_named(tmp_path: Path) -> None:
-    wrong = told(found(host(tmp_path, loaded=False)))
-    modules = [
-        f"Onload cannot be used: the module {name} is not loaded" for name in ("onload", "sfc_resource", "sfc_char")
-    ]
-    assert wrong[:3] == modules
-    assert not any("library" in each for each in wrong[:3])
+    (wrong,) = told(found(host(tmp_path, loaded=False)))
+    modules = "; ".join(f"the module {name} is not loaded" for name in ("onload", "sfc_resource", "sfc_char"))
+    assert wrong.startswith(f"Onload cannot be used: {modules}")
+
+
+def test_a_node_without_such_a_card_needs_no_onload(tmp_path: Path) -> None:
+    assert found(Cards(tmp_path)) == []
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,29 @@ def test_a_host_that_is_not_seen_is_the_only_finding(cards: Cards, tmp_path: Pat
     nothing = HostTree(str(tmp_path / "nothing"))
     findings = list(check(HostView(nothing), nothing, inventory, (HOST_PATH,), lambda *_: ""))
     assert [each.what[:28] for each in findings] == ["network cards are not seen: "]
+
+
+def test_a_library_of_another_version_is_to_be_mended(cards: Cards) -> None:
+    cards.onload_version("9.1.0.24")
+    tree = HostTree(str(cards.root))
+    inventory = OnloadModel().see(scan(tree), tree).inventory
+    view = HostView(tree, str(cards.root), frozenset({UP}))
+    said: list[tuple[str, str]] = []
+
+    def mismatch(path: str, kernel: KernelOnload) -> str:
+        said.append((path, kernel.version))
+        return "the library is another one"
+
+    findings = list(check(view, tree, inventory, (HOST_PATH,), mismatch))
+    assert said == [(HOST_PATH, "9.1.0.24")]
+    assert told(findings) == ["the library is another one"]
+
+
+def test_a_genuine_host_is_looked_at_with_its_own_proc(cards: Cards) -> None:
+    tree = HostTree(str(cards.root))
+    inventory = OnloadModel().see(scan(tree), tree).inventory
+    view = HostView(tree, str(cards.root), frozenset({UP}))
+    assert told(list(check_host(view, inventory, (HOST_PATH,))), Verdict.WELL)
+    cards.files.remove("/proc")
+    (wrong,) = told(list(check_host(view, inventory, (HOST_PATH,))))
+    assert "(/proc/devices)" in wrong, "the /proc of this machine is read, which has no Onload"

@@ -42,7 +42,7 @@ def check(view: HostView, inventory: Inventory, rules: Sequence[ResourceRule], m
     bus = yield from check_bus(view)
     if bus is None:
         return
-    mine = [rule for rule in rules if BACKEND in rule.selector.backends and rule.name is not None]
+    mine = [rule for rule in rules if rule.is_always_there and rule.is_about(BACKEND)]
     yield from check_interfaces(view, bus, [each.id for each in inventory.physical])
     lacking = list(_check_modules(view, bus, inventory, mine))
     yield from lacking
@@ -51,7 +51,7 @@ def check(view: HostView, inventory: Inventory, rules: Sequence[ResourceRule], m
     yield from _check_drivers(bus)
     yield from _check_mode(view, mine)
     yield from _check_taken(view, bus, inventory, rules)
-    if mine:
+    if mine and inventory.physical:
         yield from _check_memory(memory_limit)
 
 

@@ -432,6 +432,17 @@ def test_the_condition_calls_the_devices_of_each_backend_by_their_own_word() -> 
     assert broken.reason == "RdmaDeviceUnhealthy"
 
 
+def test_the_condition_says_nothing_of_a_backend_that_is_no_more() -> None:
+    nothing: Any = None
+    condition = cluster_reports.NodeCondition(Target("n", False, "DeviceProblem", "GPU"), nothing, remedy_for)
+    condition.keep(after(SEEN), "nvml")
+    condition.keep(after(SEEN, EvidenceReported(xid_kind(79), GPU)), "rdma")
+    condition.forget("rdma")
+    verdict = condition._judge_all()
+    assert verdict is not None
+    assert verdict.status == "False"
+
+
 async def test_an_event_about_a_device_of_another_backend_has_its_word(server: ApiServer) -> None:
     target = Target("node-1", True, "", "GPU", device_words={"nvml": "GPU", "rdma": "RDMA device"})
     async with reporting(server, target) as reports:

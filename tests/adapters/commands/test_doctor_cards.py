@@ -1,7 +1,7 @@
 """What the doctor says of a node with network cards: what their vendor knows, and nothing about GPUs."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import pytest
 
 from harness.network_cards import CARDS, OTHER_PF, PF, VFS, WORD, CardDriver, rule, seen
 from harness.several import settings_of
-from plugin_gateway.adapters.commands.doctor.command import CardCheck, diagnose
+from plugin_gateway.adapters.commands.doctor.command import diagnose
 from plugin_gateway.adapters.commands.doctor.kubelet_checks import REGISTRY, check_registry
 from plugin_gateway.adapters.commands.gateway_settings import View
 from plugin_gateway.core.devices import Inventory, RejectedDevice
-from plugin_gateway.core.findings import Verdict, mend
+from plugin_gateway.core.findings import Finding, Verdict, mend
 from plugin_gateway.core.health.observations import DriverUnavailable
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.names import ResourceName
@@ -22,7 +22,11 @@ from plugin_gateway.nvidia.remedies import remedy_for
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 GPUS = ResourceRule(selector=Selector(backends=("simulated",)), name=ResourceName("nvidia.com/gpu"))
-NOTHING: CardCheck = lambda _inventory, _rules: ()  # noqa: E731 - it has a type
+CardCheck = Callable[[Inventory, Sequence[ResourceRule]], Iterable[Finding]]
+
+
+def nothing(_inventory: Inventory, _rules: Sequence[ResourceRule]) -> Sequence[Finding]:
+    return ()
 
 
 class Doctor:
@@ -34,7 +38,7 @@ class Doctor:
         self._capsys = capsys
 
     def lines(
-        self, inventory: Inventory, *rules: ResourceRule, check: CardCheck = NOTHING, with_gpus: bool = True
+        self, inventory: Inventory, *rules: ResourceRule, check: CardCheck = nothing, with_gpus: bool = True
     ) -> list[str]:
         gpus: Mapping[str, Backend] = {"simulated": SimulatedBackend("1xH100")} if with_gpus else {}
         view = View(replace(self._settings, resources=(GPUS, *rules)), ())
@@ -76,11 +80,10 @@ def test_where_there_are_cards_alone_nobody_speaks_of_gpus(doctor: Doctor) -> No
 
 
 def test_the_findings_of_the_vendor_are_among_the_others_and_know_the_rules(doctor: Doctor) -> None:
-    def check(inventory: Inventory, rules: object) -> list[object]:
-        assert isinstance(rules, tuple)
+    def check(inventory: Inventory, rules: Sequence[ResourceRule]) -> Sequence[Finding]:
         return [mend(f"{len(inventory.devices)} cards, {len(rules)} rules", "do it")]
 
-    lines = doctor.lines(seen(*CARDS), rule(VFS), check=check)  # type: ignore[arg-type]
+    lines = doctor.lines(seen(*CARDS), rule(VFS), check=check)
     assert "mend  4 cards, 2 rules" in lines
 
 

@@ -167,7 +167,7 @@ async def test_flags_are_laid_over_those_of_the_gateway(
         (
             "doctor",
             {"--kubelet-dir", "--state-dir", "--driver-root", "--driver-root-ctr-path", "--dev-root", "--backend"}
-            | {"--kernel-log", "--mig-strategy"},
+            | {"--kernel-log", "--mig-strategy", "--host-root"},
         ),
         (
             "devices",
@@ -176,6 +176,7 @@ async def test_flags_are_laid_over_those_of_the_gateway(
                 "--driver-root",
                 "--driver-root-ctr-path",
                 "--backend",
+                "--host-root",
                 "--mig-strategy",
                 "--mps-root",
                 "--resource-name",

@@ -59,6 +59,11 @@ class ClusterReports:
         if self._condition is not None:
             self._condition.keep(state, backend)
 
+    def forget(self, backend: str) -> None:
+        """Take that there is no such backend any more. Its devices are no problem of the node then. Does not wait."""
+        if self._condition is not None:
+            self._condition.forget(backend)
+
     def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Take which devices are missing, None for none. What an earlier instance said is no news. Does not wait."""
         if self._events is not None:
@@ -262,6 +267,11 @@ class NodeCondition:
             self._changed.set()
         elif state.inventory is None and before is not state:
             self._changed.set()  # the driver can be gone, or for another reason
+
+    def forget(self, backend: str) -> None:
+        """Take that there is no such backend any more."""
+        if self._latest.pop(backend, None) is not None:
+            self._changed.set()
 
     def tell_missing(self, problem: str | None) -> None:
         """Take which devices are missing. It is told on request; without a driver it says that the node has devices."""

@@ -16,7 +16,7 @@ class Target(NamedTuple):
     missing_in_condition: bool = False
     """Whether the condition is also True while a device is missing."""
     device_words: Mapping[str, str] = {}
-    """The word for a device of each backend, by the name of the backend. The same as of the first one if missing."""
+    """The word for a device of each backend of this moment, by its name. That of the first one stands for others."""
 
     @property
     def subject(self) -> str:

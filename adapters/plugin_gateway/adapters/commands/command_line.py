@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from plugin_gateway.adapters.support.standard_streams import open_missing_streams
@@ -21,9 +21,15 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.kinds import Parse
     from plugin_gateway.adapters.configuration.options import Options
     from plugin_gateway.adapters.configuration.settings import Settings
+    from plugin_gateway.core.devices import Inventory
+    from plugin_gateway.core.findings import Finding
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
+    from plugin_gateway.core.resources.rules import ResourceRule
+
+    CardCheck = Callable[[Inventory, Sequence[ResourceRule]], Iterable[Finding]]
+    """Checks what a node needs for the network cards of a backend, and has of it. All rules are given."""
 
     class SimulatedBackend(Backend, Protocol):
         """A backend whose devices fail on demand."""
@@ -86,6 +92,8 @@ class Parts(NamedTuple):
     """Returns that of the network cards of a backend, by its name."""
     remedies: "Callable[[Collection[str]], Remedies]"
     """Returns what the vendors of the devices of these backends say to do about evidence."""
+    card_check: "Callable[[str, Settings], CardCheck]"
+    """Returns what checks a node for the backend of network cards with this name."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
     kernel_log_problem: "Callable[[str, str], str | None]"

@@ -33,6 +33,7 @@ FLAGS = (
     Options.driver_root,
     Options.container_driver_root,
     Options.backend,
+    Options.host_root,
     Options.mig_strategy,
     Options.mps_root,
     Options.resource_name,

@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, make_for_a_look
 from plugin_gateway.adapters.commands.doctor import (
@@ -27,6 +28,9 @@ from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.policy import ListStrategy
 from plugin_gateway.core.resources.rules import ResourceRule
 
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.commands.command_line import CardCheck
+
 DESCRIPTION = """\
 Looks at the kubelet, the gateway that runs here, the driver and the node. It looks with
 what the gateway beside it has in force, also if that one's file is broken; flags replace single values.
@@ -34,9 +38,7 @@ what the gateway beside it has in force, also if that one's file is broken; flag
 Ends with 0 where all is well, 1 where something is to be mended, 2 where something could not be seen."""
 
 
-CardCheck = Callable[[Inventory, Sequence[ResourceRule]], Iterable[Finding]]
-"""Checks what a node needs for the network cards of a backend, and has of it. All rules are given."""
-NO_CARDS: Mapping[str, CardCheck] = {}
+NO_CARDS: "Mapping[str, CardCheck]" = {}
 """Where no backend has network cards."""
 FLAGS = (
     Options.kubelet_dir,
@@ -44,6 +46,7 @@ FLAGS = (
     Options.container_driver_root,
     Options.dev_root,
     Options.backend,
+    Options.host_root,
     Options.mig_strategy,
     Options.kernel_log,
     Options.state_dir,
@@ -70,9 +73,9 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     log_problem = (
         parts.kernel_log_problem(settings.chosen[0].text, settings.kernel_log_path) if settings.kernel_log else None
     )
-    return diagnose(
-        view, backends, parts.remedies([each.name for each in settings.chosen]), log_problem, as_json=parsed.json
-    )
+    remedies = parts.remedies([each.name for each in settings.chosen])
+    cards = {each.name: parts.card_check(each.text, settings) for each in settings.chosen if each.has_cards}
+    return diagnose(view, backends, remedies, log_problem, as_json=parsed.json, cards=cards)
 
 
 def diagnose(
@@ -82,7 +85,7 @@ def diagnose(
     log_problem: str | None = None,
     *,
     as_json: bool,
-    cards: Mapping[str, CardCheck] = NO_CARDS,
+    cards: "Mapping[str, CardCheck]" = NO_CARDS,
 ) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
@@ -104,7 +107,7 @@ def _findings(
     backends: Mapping[str, Backend],
     remedies: Remedies,
     log_problem: str | None,
-    cards: Mapping[str, CardCheck],
+    cards: "Mapping[str, CardCheck]",
 ) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     settings = view.settings
@@ -148,7 +151,7 @@ def _check_gpus(inventories: Sequence[Inventory], settings: Settings) -> Iterato
 
 
 def _check_cards(
-    seen: Mapping[str, Inventory], settings: Settings, cards: Mapping[str, CardCheck]
+    seen: Mapping[str, Inventory], settings: Settings, cards: "Mapping[str, CardCheck]"
 ) -> Iterator[Finding]:
     """Check what the node needs for network cards."""
     for name, check in cards.items():
@@ -169,7 +172,7 @@ def _check_given_out(inventories: Sequence[Inventory], settings: Settings) -> It
 
 
 def _check_backends(
-    backends: Mapping[str, Backend], rules: Sequence[ResourceRule], cards: Mapping[str, CardCheck]
+    backends: Mapping[str, Backend], rules: Sequence[ResourceRule], cards: "Mapping[str, CardCheck]"
 ) -> Generator[Finding, None, Mapping[str, Inventory]]:
     """Check what the driver of each backend shows. Returns it for those that answer, by their names."""
     inventories: dict[str, Inventory] = {}

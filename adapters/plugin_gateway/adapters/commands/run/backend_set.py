@@ -48,6 +48,8 @@ class BackendSet:
         """Whether the thread of each backend is alive, at each moment."""
         self.files: dict[str, FilesBox] = {}
         """What each backend finds of the files of its driver, at each moment."""
+        self.device_words: dict[str, str] = {}
+        """The common word for a device of each backend, at each moment."""
         self._tasks: asyncio.TaskGroup | None = None
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._note()
@@ -120,9 +122,11 @@ class BackendSet:
         return stopped
 
     def _note(self) -> None:
+        self.device_words.clear()
         for known in (self.drivers, self.is_watching, self.files):
             known.clear()
         for each in self._running:
+            self.device_words[each.name] = each.device_word
             self.drivers[each.name] = each.driver
             self.is_watching[each.name] = each.driver.is_watching
             self.files[each.name] = each.files

@@ -15,7 +15,7 @@ from plugin_gateway.core.health.remedies import Remedies
 async def make_reports(
     settings: Settings, device_words: Mapping[str, str], may_write: Callable[[], bool], remedies: Callable[[], Remedies]
 ) -> ClusterReports:
-    """Return the reports. ``device_words`` has the word of each backend for a device, the first one first.
+    """Return the reports. ``device_words`` has the word for a device of each backend at each moment, the first first.
 
     ``may_write`` says whether this gateway writes what was told, if there are several.
 

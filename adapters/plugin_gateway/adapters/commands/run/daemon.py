@@ -236,8 +236,7 @@ class Daemon:
         await self._import_later("plugin_gateway.adapters.cluster.reports")
         from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
 
-        words = {each.name: each.device_word for each in self._backends}
-        self._reports = await make_reports(self._settings, words, self._may_write, self._remedies)
+        self._reports = await make_reports(self._settings, self._backends.device_words, self._may_write, self._remedies)
         for each in self._backends:
             self._reports.keep(each.watched.state, backend=each.name)
         self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
@@ -365,7 +364,7 @@ class Daemon:
         self._registrar.allow(dialects_for(settings.api_version))
         for name in self._backends.exchange(settings, self._gateway):
             if self._reports is not None:
-                self._reports.keep(State(), backend=name)
+                self._reports.forget(name)
         is_recut = settings.mig_strategy != before.mig_strategy
         offer = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
         apply = self._backends.following(before, settings, offer)
