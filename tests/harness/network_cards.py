@@ -123,7 +123,9 @@ async def with_cards(node: CardNode) -> AsyncIterator[CardNode]:
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(node.gateway.run())
         try:
-            await until(lambda: bool(node.card_backend.state.ports and node.backend.state.devices), "both backends")
+            known = [each for each in PORTS if any(each.device == card.physical.id for card in node.cards)]
+            await until(lambda: len(node.card_backend.state.ports) == len(known), "the ports of the cards")
+            await until(lambda: bool(node.backend.state.devices), "the GPU")
             yield node
         finally:
             task.cancel()
