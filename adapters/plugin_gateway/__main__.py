@@ -261,13 +261,13 @@ def _command(module: str, text: str) -> Command:
 
 
 COMMANDS: Mapping[str, Command] = {
-    "run": _command("run.command", "offer this node's GPUs to its kubelet, and keep offering them"),
+    "run": _command("run.command", "offer this node's GPUs and network cards to its kubelet, and keep offering them"),
     "devices": _command("devices", "show what would be offered, and end"),
     "doctor": _command("doctor.command", "find out what is wrong on this node, and what to do about it"),
     "inspect": _command(
         "inspect.command", "show what the socket of any device plugin serves, and one list of its devices"
     ),
-    "status": _command("status", "show what the running gateway knows of its GPUs, and why one is not given out"),
+    "status": _command("status", "show what the running gateway knows of its devices, and why one is not given out"),
     "health": _command(
         "health",
         "tell the running gateway that a GPU is well again, or none is missing: health clear GPU-…, health accept",

@@ -237,7 +237,6 @@ def _physical(function: PciFunction, parent: PciFunction | None, driver: str | N
         product=product_of(function),
         memory_bytes=0,
         numa_node=function.numa_node,
-        reports_faults=False,
         pci_path=function.pci_path,
         attributes=_attributes(function, parent, driver),
     )

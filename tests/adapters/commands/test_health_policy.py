@@ -14,7 +14,7 @@ import pytest
 from harness.process import PROGRAM
 from plugin_gateway.__main__ import catalog
 from plugin_gateway.adapters.commands.health_policy import OLD, show_policy
-from plugin_gateway.core.health.policy import Action, Decision, HealthPolicy, Probation
+from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, Probation
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY, xid_kind
 
 DAY = date.fromisoformat(catalog().date)
@@ -107,3 +107,29 @@ def test_programs_get_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert decisions[160, 161]["by_generation"] == {"B100": "ignore", "GB200": "ignore"}
     assert (document["decision_time"], document["probation"]) == (5.0, "quiet-time")
+
+
+CARDS = HealthPolicy(
+    kinds={EvidenceKind("port-down"): Decision(Action.UNHEALTHY, "default")}, quiet_time=10.0, longest_quiet_time=300.0
+)
+
+
+def test_network_cards_have_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_policy(HEALTH_POLICY, catalog(), DAY, as_json=False, cards={"rdma": CARDS}) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    at = lines.index("backend rdma:")
+    assert lines[at + 1 : at + 7] == [
+        "EVIDENCE ACTION NEEDS DECIDED BY",
+        "port-down unhealthy a check default",
+        "",
+        "One is given out again once it has what it NEEDS and was well for 10 s.",
+        "Each further time within 3600 s doubles this time, up to 300 s.",
+        "A driver that is gone for 30 s takes every device out.",
+    ]
+
+
+def test_network_cards_are_in_the_json_by_their_backend(capsys: pytest.CaptureFixture[str]) -> None:
+    assert show_policy(HEALTH_POLICY, catalog(), DAY, as_json=True, cards={"rdma": CARDS}) == 0
+    told = json.loads(capsys.readouterr().out)["network_cards"]["rdma"]
+    assert told["longest_quiet_time"] == 300
+    assert [(each["evidence"], each["action"]) for each in told["decisions"]] == [("port-down", "unhealthy")]

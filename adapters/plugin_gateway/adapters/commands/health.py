@@ -32,7 +32,7 @@ def make(_: Parts) -> SubCommand:
             nargs="*",
             default=(),
             metavar="DEVICE",
-            help="its id, such as GPU-…, as plugin-gateway status shows it",
+            help="its id, such as GPU-…, or the PCI address of a network card, as plugin-gateway status shows it",
         )
         parser.add_argument("--all", action="store_true", help="every device that is not healthy")
         parser.add_argument(

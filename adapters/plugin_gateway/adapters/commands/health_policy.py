@@ -32,6 +32,8 @@ _NEEDS = {
     Needs.REBOOT_OR_RECOVERY: "a reboot, or a reset by the driver's word",
     Needs.REBOOT: "a reboot",
 }
+NO_CARDS: Mapping[str, HealthPolicy] = {}
+"""Where no backend has network cards."""
 _NUMBERS = ("quiet_time", "decision_time", "driver_timeout", "flap_count", "flap_window")
 
 
@@ -47,8 +49,9 @@ def make(parts: Parts) -> SubCommand:
 
 def run(parsed: argparse.Namespace, parts: Parts) -> int:
     """Print the health policy that flags, environment and file decide."""
-    policy = make_settings(decide_all(given_flags(options(parts), parsed), parts)).health
-    return show_policy(policy, parts.catalog(), datetime.now(UTC).date(), as_json=parsed.json)
+    settings = make_settings(decide_all(given_flags(options(parts), parsed), parts))
+    today = datetime.now(UTC).date()
+    return show_policy(settings.health, parts.catalog(), today, as_json=parsed.json, cards=settings.card_health)
 
 
 class Row(NamedTuple):
@@ -73,8 +76,18 @@ class Row(NamedTuple):
         return "; ".join((f"{action.value}{repeated}", *differs))
 
 
-def show_policy(policy: HealthPolicy, catalog: Catalog, today: date, *, as_json: bool) -> int:
-    """Print the health policy, as a table or as JSON. ``today`` says how old the catalog is."""
+def show_policy(
+    policy: HealthPolicy,
+    catalog: Catalog,
+    today: date,
+    *,
+    as_json: bool,
+    cards: Mapping[str, HealthPolicy] = NO_CARDS,
+) -> int:
+    """Print the health policy, as a table or as JSON. ``today`` says how old the catalog is.
+
+    ``cards`` has the policies of backends with network cards, by their names.
+    """
     xids = _ranges(policy, catalog)
     others = [(kind, _row(policy, kind)) for kind in policy.kinds if number_of(kind, XID) is None]
     unknown = Row(policy.families.get(XID, policy.others), {}, None)
@@ -85,16 +98,34 @@ def show_policy(policy: HealthPolicy, catalog: Catalog, today: date, *, as_json:
             {"xids": None, **_as_json(unknown)},
             *({"evidence": name, **_as_json(row)} for name, row in others),
         ]
-        numbers = {name: getattr(policy, name) for name in _NUMBERS}
         dated = {"date": catalog.date, "is_old": age > OLD}
-        print_json({"decisions": decisions, **numbers, "probation": policy.probation.value, "catalog": dated})
+        document = {"decisions": decisions, **_numbers(policy), "catalog": dated}
+        of_cards = {
+            name: {
+                "decisions": [{"evidence": kind, **_as_json(_row(each, kind))} for kind in each.kinds],
+                **_numbers(each),
+                "longest_quiet_time": each.longest_quiet_time,
+            }
+            for name, each in cards.items()
+        }
+        print_json({**document, "network_cards": of_cards})
         return 0
     rows: list[Sequence[str]] = [("EVIDENCE", "ACTION", "NEEDS", "DECIDED BY", "RECOVERY ACTION")]
     rows += [_cells(f"XID {range_name(first, last)}", row) for first, last, row in xids]
     rows.append(_cells("any other XID", unknown))
     rows += [_cells(name, row) for name, row in others]
     print_lines((*fitted(rows, terminal_width()), "", *_explained(policy), *_dated(catalog, age)))
+    for name, each in cards.items():
+        rows = [
+            ("EVIDENCE", "ACTION", "NEEDS", "DECIDED BY"),
+            *(_cells(kind, _row(each, kind))[:-1] for kind in each.kinds),
+        ]
+        print_lines(("", f"backend {name}:", *fitted(rows, terminal_width()), "", *_explained(each)))
     return 0
+
+
+def _numbers(policy: HealthPolicy) -> Mapping[str, Any]:
+    return {**{name: getattr(policy, name) for name in _NUMBERS}, "probation": policy.probation.value}
 
 
 def _explained(policy: HealthPolicy) -> Sequence[str]:
@@ -109,9 +140,10 @@ def _explained(policy: HealthPolicy) -> Sequence[str]:
     )
     if (longest := policy.longest_quiet_time) is not None:
         flapping = f"Each further time within {policy.flap_window:g} s doubles this time, up to {longest:g} s."
+    decides = f"The driver's answer counts from {policy.decision_time:g} s after the evidence on, and is enough."
     return (
         f"One is given out again once it has what it NEEDS and {well}.",
-        f"The driver's answer counts from {policy.decision_time:g} s after the evidence on, and is enough.",
+        *([decides] if policy.longest_quiet_time is None else []),
         flapping,
         *([gone] if policy.about(DRIVER_GONE).action.needs is not None else []),
     )

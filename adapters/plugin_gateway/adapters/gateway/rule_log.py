@@ -1,8 +1,9 @@
 """Logs what the rules for resources do not offer, and which of them may be a mistake: once while it lasts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 
+from plugin_gateway.adapters.gateway.card_words import is_card
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import MAX_NAMES, Device, Inventory
 from plugin_gateway.core.health.state import State
@@ -47,13 +48,14 @@ class RuleLog:
 
     def _log_unmatched(self, devices: tuple[Device, ...]) -> None:
         before, self._unmatched = self._unmatched, devices
-        if devices and devices != before:
-            log.warning(
-                "devices match no rule under resources, they are not offered",
-                count=len(devices),
-                devices=[device.id for device in devices[:MAX_NAMES]],
-                products=sorted({device.physical.product for device in devices}),
-            )
+        if devices == before:
+            return
+        cards = [device for device in devices if is_card(device.physical.attributes)]
+        others = [device for device in devices if not is_card(device.physical.attributes)]
+        if others:
+            _log_devices(log.warning, "devices match no rule under resources, they are not offered", others)
+        if cards:  # a node has some for itself
+            _log_devices(log.info, "network cards match no rule under resources, they are not offered", cards)
 
     def _log_without(self, rules: tuple[ResourceRule, ...]) -> None:
         before, self._without = self._without, rules
@@ -66,6 +68,15 @@ class RuleLog:
         if devices != before:
             named = [device.id for device in devices[:MAX_NAMES]]
             log.info("devices that a rule excludes are not offered", count=len(devices), devices=named)
+
+
+def _log_devices(write: Callable[..., object], event: str, devices: Sequence[Device]) -> None:
+    write(
+        event,
+        count=len(devices),
+        devices=[device.id for device in devices[:MAX_NAMES]],
+        products=sorted({device.physical.product for device in devices}),
+    )
 
 
 def _without_devices(inventories: Mapping[str, Inventory], rules: Sequence[ResourceRule]) -> tuple[ResourceRule, ...]:
