@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
     from plugin_gateway.core.ports import Backend
+    from plugin_gateway.linux.card_model import CardModel
+    from plugin_gateway.linux.made_up_tree import MadeUpTree
     from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 AUTO = "auto"
@@ -45,12 +47,8 @@ SIMULATED_RDMA, SIMULATED_ONLOAD = "simulated-rdma", "simulated-onload"
 KINDS = (NVML, SIMULATED, RDMA, ONLOAD, SIMULATED_RDMA, SIMULATED_ONLOAD)
 CARDS = {RDMA: RDMA, SIMULATED_RDMA: RDMA, ONLOAD: ONLOAD, SIMULATED_ONLOAD: ONLOAD}
 """The name of the backend for each kind that has network cards."""
-ROOMS = {RDMA: "rdma", ONLOAD: "solarflare"}
-"""The source root that knows the cards of a backend."""
-WORDS = {RDMA: "RDMA device", ONLOAD: "card with Onload"}
-DEFAULT_SIMULATION = "8xH100"
-DEFAULT_CARDS = {RDMA: "2xCX6+4", ONLOAD: "1xX2522"}
-"""What is simulated where nobody says it, by the name of the backend."""
+DEFAULT_SIMULATION, DEFAULT_RDMA, DEFAULT_ONLOAD = "8xH100", "2xCX6+4", "1xX2522"
+"""What is simulated where nobody says it."""
 ALLOWED = (
     f"{AUTO}, {NVML}, {RDMA}, {ONLOAD}, {SIMULATED}:COUNTxMODEL, {SIMULATED_RDMA}:COUNTxMODEL+VFS and "
     f"{SIMULATED_ONLOAD}:COUNTxMODEL"
@@ -70,7 +68,7 @@ def parse_backend(text: str) -> str:
 
             parse_spec(spec or DEFAULT_SIMULATION)
         elif each.has_cards and kind.startswith(SIMULATED):
-            _room(each.name, "simulated").parse_spec(spec or DEFAULT_CARDS[each.name])
+            _simulated_cards(each.name, spec)
         elif each.text not in (NVML, RDMA, ONLOAD):
             raise InvalidValueError(f"{each.text!r}, allowed are {ALLOWED}")
     return text
@@ -122,42 +120,51 @@ def make_backend(backend: str, options: "Options", is_for_good: bool) -> "Backen
 
 def make_cards(backend: str, settings: "Settings", is_for_good: bool) -> "Backend":  # noqa: FBT001 - as above
     """Return the backend of network cards of this name. It opens nothing before it is started."""
+    from plugin_gateway.linux.card_backend import CardBackend
+    from plugin_gateway.linux.card_watch import CardPace
+    from plugin_gateway.linux.kernel_events import LinkSource
+
     kind, _, spec = backend.partition(":")
-    name = CARDS[kind]
-    linux = import_module("plugin_gateway.linux.card_backend")
-    pace = linux.CardPace(poll=settings.poll_interval)
+    name, pace = CARDS[kind], CardPace(poll=settings.poll_interval)
     if kind.startswith(SIMULATED):
-        tree = _room(name, "simulated").parse_spec(spec or DEFAULT_CARDS[name])
-        simulated: Backend = linux.CardBackend(_simulated_model(name), name=name, pace=pace, made_up=tree)
-        return simulated
+        model, tree = _simulated_cards(name, spec)
+        return CardBackend(model, name=name, pace=pace, made_up=tree)
     model = _onload_model(settings) if name == ONLOAD else _rdma_model(settings, is_for_good=is_for_good)
-    made: Backend = linux.CardBackend(
-        model,
-        name=name,
-        host_root=settings.host_root,
-        link_events=linux.LinkSource(settings.link_events),
-        pace=pace,
-    )
-    return made
+    root, link_events = settings.host_root, LinkSource(settings.link_events)
+    return CardBackend(model, name=name, host_root=root, link_events=link_events, pace=pace)
 
 
-def _simulated_model(name: str) -> "Any":
+def _simulated_cards(name: str, spec: str) -> "tuple[CardModel, MadeUpTree]":
+    """Return the model of simulated cards, and their files.
+
+    Raises:
+        InvalidValueError: they cannot be simulated.
+    """
     if name == ONLOAD:
-        return _room(ONLOAD, "simulated").simulated_model()
-    return _room(RDMA, "model").RdmaModel(is_simulated=True)
+        from plugin_gateway.solarflare.simulated import parse_spec as parse_onload
+        from plugin_gateway.solarflare.simulated import simulated_model
+
+        return simulated_model(), parse_onload(spec or DEFAULT_ONLOAD)
+    from plugin_gateway.rdma.model import RdmaModel
+    from plugin_gateway.rdma.simulated import parse_spec
+
+    return RdmaModel(is_simulated=True), parse_spec(spec or DEFAULT_RDMA)
 
 
-def _onload_model(settings: "Settings") -> "Any":
-    return _room(ONLOAD, "model").onload_model(settings.host_root, settings.onload_paths)
+def _onload_model(settings: "Settings") -> "CardModel":
+    from plugin_gateway.solarflare.model import onload_model
+
+    return onload_model(settings.host_root, settings.onload_paths)
 
 
-def _rdma_model(settings: "Settings", *, is_for_good: bool) -> "Any":
+def _rdma_model(settings: "Settings", *, is_for_good: bool) -> "CardModel":
     """Return the model that remembers what was seen of the cards before."""
     from plugin_gateway.adapters.gateway.card_memory import CardMemory
+    from plugin_gateway.rdma.memory import NOTHING, as_text, parse
+    from plugin_gateway.rdma.model import RdmaModel
 
-    memory, kept = _room(RDMA, "memory"), CardMemory(settings.state_dir, may_write=is_for_good)
-    recalled = kept.recall(memory.parse) or memory.NOTHING
-    return _room(RDMA, "model").RdmaModel(recalled, lambda now: kept.keep(memory.as_text(now)))
+    kept = CardMemory(settings.state_dir, may_write=is_for_good)
+    return RdmaModel(kept.recall(parse) or NOTHING, lambda now: kept.keep(as_text(now)))
 
 
 def import_rest(backend: str) -> None:
@@ -188,8 +195,13 @@ def default_health() -> "HealthPolicy":
 
 def card_health(backend: str) -> "HealthPolicy":
     """Return the health policy of the network cards of the backend with this name."""
-    policy: HealthPolicy = _room(backend, "evidence").HEALTH_POLICY
-    return policy
+    if backend == ONLOAD:
+        from plugin_gateway.solarflare.evidence import HEALTH_POLICY as OF_ONLOAD
+
+        return OF_ONLOAD
+    from plugin_gateway.rdma.evidence import HEALTH_POLICY
+
+    return HEALTH_POLICY
 
 
 def remedies(backends: "Collection[str]") -> "Remedies":
@@ -201,9 +213,14 @@ def remedies(backends: "Collection[str]") -> "Remedies":
         from plugin_gateway.nvidia.remedies import remedy_for
 
         found["GPU"] = remedy_for
-    for each in backends:
-        if each in CARDS:
-            found[WORDS[each]] = _room(each, "remedies").remedy_for
+    if RDMA in backends:
+        from plugin_gateway.rdma.remedies import remedy_for as about_rdma
+
+        found["RDMA device"] = about_rdma
+    if ONLOAD in backends:
+        from plugin_gateway.solarflare.remedies import remedy_for as about_onload
+
+        found["card with Onload"] = about_onload
     return of_several(found)
 
 

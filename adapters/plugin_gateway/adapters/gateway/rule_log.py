@@ -47,14 +47,13 @@ class RuleLog:
             self._log_without(_without_devices(known, rules))
 
     def _log_unmatched(self, devices: tuple[Device, ...]) -> None:
+        """Log them. Those that rules choose by their attributes are many, and mostly not meant to be offered."""
         before, self._unmatched = self._unmatched, devices
-        if devices == before:
-            return
-        cards = [device for device in devices if is_card(device.physical.attributes)]
-        others = [device for device in devices if not is_card(device.physical.attributes)]
-        if others:
+        others, cards = _others_and_cards(devices)
+        others_before, cards_before = _others_and_cards(before)
+        if others and others != others_before:
             _log_devices(log.warning, "devices match no rule under resources, they are not offered", others)
-        if cards:  # a node has some for itself
+        if cards and cards != cards_before:  # a node has some for itself
             _log_devices(log.info, "network cards match no rule under resources, they are not offered", cards)
 
     def _log_without(self, rules: tuple[ResourceRule, ...]) -> None:
@@ -68,6 +67,11 @@ class RuleLog:
         if devices != before:
             named = [device.id for device in devices[:MAX_NAMES]]
             log.info("devices that a rule excludes are not offered", count=len(devices), devices=named)
+
+
+def _others_and_cards(devices: Sequence[Device]) -> tuple[Sequence[Device], Sequence[Device]]:
+    cards = [device for device in devices if is_card(device.physical.attributes)]
+    return [device for device in devices if device not in cards], cards
 
 
 def _log_devices(write: Callable[..., object], event: str, devices: Sequence[Device]) -> None:
