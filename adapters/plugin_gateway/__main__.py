@@ -27,8 +27,6 @@ except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from plugin_gateway.adapters.commands.command_line import CardCheck
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.configuration.options import Options
@@ -231,15 +229,14 @@ def card_check(backend: str, settings: "Settings") -> "CardCheck":
         return lambda _inventory, _rules: ()
     from plugin_gateway.linux.card_findings import view_of
 
-    view, checkup = view_of(settings.host_root, settings.link_events, settings.poll_interval), _room(kind, "checkup")
+    view = view_of(settings.host_root, settings.link_events, settings.poll_interval)
     if kind == ONLOAD:
-        return lambda inventory, _rules: checkup.check_host(view, inventory, settings.onload_paths)
-    return lambda inventory, rules: checkup.check(view, inventory, rules, checkup.own_memory_limit())
+        from plugin_gateway.solarflare.checkup import check_host
 
+        return lambda inventory, _rules: check_host(view, inventory, settings.onload_paths)
+    from plugin_gateway.rdma.checkup import check, own_memory_limit
 
-def _room(backend: str, module: str) -> "Any":
-    """Return a module of the vendor of these network cards. It is imported here."""
-    return import_module(f"plugin_gateway.{ROOMS[backend]}.{module}")
+    return lambda inventory, rules: check(view, inventory, rules, own_memory_limit())
 
 
 def catalog() -> Catalog:
