@@ -79,9 +79,10 @@ class Node:
 
 
 @asynccontextmanager
-async def running(node: Node, devices: int = 8) -> AsyncIterator[Node]:
-    """Run the gateway inside the block. An error that ends it earlier is raised."""
-    node.see([device(index) for index in range(devices)])
+async def running(node: Node, devices: int | None = 8) -> AsyncIterator[Node]:
+    """Run the gateway inside the block. An error that ends it earlier is raised. ``devices`` is None if it has some."""
+    if devices is not None:
+        node.see([device(index) for index in range(devices)])
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(node.gateway.run())
         try:

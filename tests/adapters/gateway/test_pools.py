@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from core.resources import cards
 from harness.node import DIALECTS, EVERYTHING, RESOURCE, Node, device, running
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.gateway import held_elsewhere
+from plugin_gateway.adapters.gateway.checkpoint_look import CheckpointLook
+from plugin_gateway.core.devices import DeviceId
+from plugin_gateway.core.health.observations import InventorySeen
+from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
@@ -66,6 +71,31 @@ async def test_a_device_that_a_pod_has_for_itself_is_left_out_of_a_new_pool(kube
         node.gateway.see_holders(await held_elsewhere.read_holders(kubelet_dir))
         container = await kubelet.allocate(RESOURCE, pod="uid-2", ids=["0"])
         assert container.environment["NVIDIA_VISIBLE_DEVICES"] == device(1).id
+
+
+async def test_after_a_restart_the_checkpoint_tells_which_devices_an_id_of_a_former_pool_stands_for(
+    kubelet_dir: Path,
+) -> None:
+    def gateway(rule: ResourceRule) -> Node:
+        node = Node(kubelet_dir, rules=(rule,))
+        node.serving_policy = node.serving_policy._replace(nodes=cards.host(0, 1))
+        node.watch()
+        node.observations.put(InventorySeen(cards.inventory(cards.card(0), cards.card(1), cards.card(2))))
+        return node
+
+    pool = cards.rule(Sharing(replicas=5, is_pool=True), selector=Selector(addresses=tuple(map(cards.address, (0, 1)))))
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        async with running(gateway(pool), devices=None):
+            await kubelet.wait_for(lambda: kubelet.allocatable(cards.NAME) == 5, what="five ids")
+            await kubelet.allocate(cards.NAME, pod="uid-1", container="main", ids=["3"])
+        node = gateway(ResourceRule(name=OTHER))
+        async with running(node, devices=None):
+            await kubelet.wait_for(lambda: kubelet.allocatable(OTHER) == 3, what="the new name")
+            look = CheckpointLook(node.gateway, kubelet_dir, dict)
+            look.before_register(Reason.OTHER_GATEWAY_LEFT)
+            await kubelet.wait_for(lambda: kubelet.allocatable(OTHER) == 1, what="the device that nobody has")
+            assert node.gateway.withheld.keys() == {cards.address(0), cards.address(1)}
+            assert node.gateway.withheld[DeviceId(cards.address(0))].reason == f"held as {cards.NAME} by uid-1 main"
 
 
 NONE = ResourceRule(

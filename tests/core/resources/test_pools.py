@@ -9,15 +9,23 @@ from hypothesis import strategies as st
 
 from core.resources.cards import NAME, address, card, folder, host, inventory, offer, rule
 from plugin_gateway.adapters.dialects import load_dialects
-from plugin_gateway.core.devices import NO_LINKS, PhysicalId
+from plugin_gateway.core.devices import NO_LINKS, PhysicalId, Recipe
 from plugin_gateway.core.errors import InvalidValueError, SharedRequestError
 from plugin_gateway.core.health.faults import Evidence, add_evidence
 from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.allocation import allocate
+from plugin_gateway.core.resources.allocation import ContainerEdits, DeviceNode, allocate
 from plugin_gateway.core.resources.assignment import Advertisement, advertise, keep_granted
 from plugin_gateway.core.resources.choice import known_of, preferred
-from plugin_gateway.core.resources.conflicts import Cause, Pools, Sockets, find_conflicts, find_withheld, holdings_of
+from plugin_gateway.core.resources.conflicts import (
+    Cause,
+    Pools,
+    Sockets,
+    find_conflicts,
+    find_withheld,
+    holdings_of,
+    pools_in,
+)
 from plugin_gateway.core.resources.container_options import ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy, Preferences, SharedPolicy
@@ -208,3 +216,22 @@ def test_the_options_of_the_rule_hold_for_its_pool() -> None:
     options = ContainerOptions(environment={"MODE": "fast"})
     assert offer(CARDS, POOL, options).options == options
     assert offer([], POOL, options).options == options
+
+
+def answer(*paths: str) -> bytes:
+    dialect = next(each for each in load_dialects() if each.preference is not None)
+    edits = ContainerEdits(device_nodes=tuple(DeviceNode(path, path) for path in paths))
+    return dialect.allocation.write_answer([edits])
+
+
+def test_what_an_earlier_gateway_gave_with_a_number_is_known_by_the_nodes_in_its_answer() -> None:
+    several = inventory(*(card(number) for number in (0, 1, 10)), card(11, nodes=()))
+    answers: dict[tuple[str, str], bytes] = {
+        (NAME, "3"): answer("/dev/net/verbs10", "/dev/net/common"),
+        (NAME, "4"): answer("/dev/net/verbs0", "/dev/net/common"),
+        (OTHER, address(1)): answer("/dev/net/verbs1"),
+        (OTHER, "7"): answer("/dev/net/verbs12"),
+        (OTHER, "8"): b"",
+    }
+    assert pools_in(answers, [several]) == {NAME: {address(0), address(10)}}
+    assert pools_in(answers, [inventory(*CARDS, recipe=Recipe())]) == {}, "it can be given by another plugin"

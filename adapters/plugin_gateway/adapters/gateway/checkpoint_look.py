@@ -75,8 +75,10 @@ def _withhold(
     from plugin_gateway.adapters.gateway.forms import with_suspected  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.gateway.held_elsewhere import STORED_WITHIN, held_devices  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
-    from plugin_gateway.core.resources.conflicts import holdings_of, in_the_way  # noqa: PLC0415 - seldom
+    from plugin_gateway.core.resources.conflicts import holdings_of, in_the_way, pools_in  # noqa: PLC0415 - seldom
 
+    inventories = [state.inventory for state in gateway.states if state.inventory is not None]
+    gateway.forms.learn_pools(pools_in(checkpoint.answers, inventories))
     pools = gateway.pools
     held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, gateway.recipes, pools)
     registered = {

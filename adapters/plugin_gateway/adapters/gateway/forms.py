@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from plugin_gateway.core.devices import DeviceId, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.conflicts import FormerPart, Held, Holding, forms_of, in_the_way
+from plugin_gateway.core.resources.conflicts import FormerPart, Held, Holding, Pools, forms_of, in_the_way
 from plugin_gateway.core.resources.names import ResourceName
 
 NOT_LOOKED_FOR = "a pod, unless a look at the pods says otherwise"
@@ -84,6 +84,11 @@ class Forms:
             if each.is_pool:
                 found[name] = self.pools.get(name, frozenset()).union(device.id for device in each.devices)
         return found
+
+    def learn_pools(self, pools: Pools) -> None:
+        """Remember which devices an earlier gateway gave with ids that stood for all devices of a resource."""
+        for name, devices in pools.items():
+            self.pools[name] = self.pools.get(name, frozenset()).union(devices)
 
     def outdated(self, wanted: Mapping[ResourceName, Advertisement]) -> Held:
         """Return the forms that stand in the way of what is wanted, as held by somebody who is not known."""

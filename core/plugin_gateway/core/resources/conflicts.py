@@ -8,11 +8,13 @@ in parts. A kubelet compares nothing but ids, so the device is free for it in th
 which means that it is unhealthy for the kubelet, until the pods that hold it in the old form have ended.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from plugin_gateway.core.devices import Device, DeviceId, PhysicalId, device_of, is_replica
+from plugin_gateway.core.devices import Device, DeviceId, Inventory, PhysicalId, device_of, is_replica
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.id_words import is_number
 from plugin_gateway.core.resources.names import ResourceName
@@ -140,6 +142,26 @@ def holdings_of(
     devices = pools.get(resource, ()) if is_number(offered) else ()
     held = tuple(Holding(device, resource, is_shared=True, through=through) for device in devices)
     return held or (holding_of(offered, resource, through),)
+
+
+def pools_in(answers: Mapping[tuple[str, str], bytes], inventories: Iterable[Inventory]) -> Pools:
+    """Return the devices that containers were given with ids that stand for all devices of a resource.
+
+    ``answers`` has what the kubelet was answered for each id of a resource. A device was given if all its nodes were.
+    It has to be one that is of no use without them.
+    """
+    devices = [each for known in inventories for each in known.devices if known.recipes[each.kind].is_complete]
+    found: dict[str, set[DeviceId]] = {}
+    for (resource, offered), answer in answers.items():
+        if is_number(offered):
+            given = (device.id for device in devices if device.nodes and all(map(partial(_has, answer), device.nodes)))
+            found.setdefault(resource, set()).update(given)
+    return {resource: frozenset(ids) for resource, ids in found.items() if ids}
+
+
+def _has(answer: bytes, path: str) -> bool:
+    """Whether an answer has a path, and not only one that begins with it."""
+    return re.search(re.escape(path.encode()) + rb"(?![\w.-])", answer) is not None
 
 
 class FormerPart(NamedTuple):
