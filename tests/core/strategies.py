@@ -3,7 +3,16 @@
 from hypothesis import strategies as st
 
 from harness.devices import GPU, PART, device, inventory
-from plugin_gateway.core.devices import Device, DeviceId, Inventory, Links, Pair, PhysicalId, RejectedDevice
+from plugin_gateway.core.devices import (
+    Device,
+    DeviceId,
+    Inventory,
+    Links,
+    Pair,
+    PhysicalId,
+    PortOfDevice,
+    RejectedDevice,
+)
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
@@ -17,6 +26,7 @@ from plugin_gateway.core.health.observations import (
     KernelLogRead,
     LinksSeen,
     Observation,
+    PortsSeen,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING, Action
 from plugin_gateway.core.health.state import MAX_SILENCE
@@ -81,9 +91,20 @@ def machine_links(draw: st.DrawFn) -> Links:
     return Links(tuple(PhysicalId(each) for each in ids), pairs)
 
 
+PORTS = st.builds(
+    PortOfDevice,
+    device=st.sampled_from(IDS).map(PhysicalId),
+    number=st.just(1),
+    layer=st.just("ethernet"),
+    is_up=st.booleans(),
+    words=st.just("ACTIVE"),
+    rate_gbps=st.none() | st.just(100.0),
+    changes=st.integers(0, 2),
+)
 OBSERVATIONS: st.SearchStrategy[Observation] = st.one_of(
     st.builds(InventorySeen, INVENTORIES),
     st.builds(LinksSeen, machine_links()),
+    st.builds(PortsSeen, st.lists(PORTS, max_size=3).map(tuple)),
     st.builds(
         EvidenceReported,
         st.sampled_from((13, 31, 48, 79, 10_000)).map(xid_kind),

@@ -11,10 +11,14 @@ from typing import Any
 
 import pytest
 
+from harness.node import Node, device, running, until
 from harness.process import run_to_end, started
 from plugin_gateway.adapters.recording import recorder
 from plugin_gateway.adapters.recording.recorder import Recorder
 from plugin_gateway.adapters.recording.values import VERSION
+from plugin_gateway.adapters.support.tap import tap
+from plugin_gateway.core.devices import PortOfDevice
+from plugin_gateway.core.health.observations import InventorySeen, Observation, PortsSeen
 
 
 async def test_a_file_that_is_there_is_not_written_over(recording: Path, kubelet_dir: Path) -> None:
@@ -138,3 +142,16 @@ def test_a_disk_that_is_full_ends_the_recording_with_its_last_whole_line(
         ("the recording is not whole", str(recording), None, 20_002),
     ]
     assert [json.loads(each).get("what") for each in recording.read_text().splitlines()] == [None, "call"]
+
+
+async def test_the_ports_of_devices_are_not_recorded_because_nothing_follows_from_them(
+    kubelet_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Observation | None] = []
+    monkeypatch.setattr(tap, "note", lambda _what, **fields: seen.append(fields.get("observation")))
+    port = PortOfDevice(device(0).physical.id, 1, "ethernet", is_up=True, words="ACTIVE", rate_gbps=100.0, changes=1)
+    async with running(Node(kubelet_dir), devices=1) as node:
+        await until(lambda: bool(node.backend.state.devices), "the devices")
+        node.observations.put(PortsSeen((port,)))
+        await until(lambda: node.backend.state.ports == (port,), "the port")
+    assert [type(each) for each in seen if each is not None] == [InventorySeen]

@@ -1,10 +1,16 @@
 """What the state keeps of the ports to networks."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import given
+
 from core.health.story import SEEN, Story
+from core.strategies import HISTORIES
 from harness.devices import device, inventory
 from plugin_gateway.core.devices import PhysicalId, PortOfDevice
 from plugin_gateway.core.health.changes import Changes
-from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, PortsSeen, merged
+from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, Observation, PortsSeen, merged
 
 
 def port(number: int, *, is_up: bool = True) -> PortOfDevice:
@@ -37,3 +43,13 @@ def test_ports_of_devices_that_left_the_inventory_are_dropped() -> None:
 def test_of_ports_that_wait_only_the_latest_count() -> None:
     first, second = PortsSeen((port(0),)), PortsSeen(())
     assert merged(first, second) == second
+
+
+@given(HISTORIES)
+def test_ports_say_nothing_about_health_and_belong_to_devices_that_are_there(history: Sequence[Observation]) -> None:
+    with_ports, without = Story(), Story()
+    for observation in history:
+        with_ports.see(observation)
+        without.see(*([] if isinstance(observation, PortsSeen) else [observation]))
+        assert replace(with_ports.state, ports=()) == without.state
+        assert {port.device for port in with_ports.state.ports} <= set(with_ports.state.ids)
