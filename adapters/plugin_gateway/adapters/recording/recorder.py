@@ -90,6 +90,7 @@ def configuration_of(settings: Settings) -> Configuration:
         pair_devices=settings.pair_devices,
         backends=settings.backends,
         health=settings.health,
+        card_health=settings.card_health,
     )
 
 

@@ -1,12 +1,12 @@
 """What the gateway offers in a replay: state function and policy over what was recorded, at its recorded times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from plugin_gateway.adapters.recording.values import Configuration
 from plugin_gateway.adapters.replay.reading import Recording
-from plugin_gateway.core.devices import NO_LINKS, DeviceId, Links
+from plugin_gateway.core.devices import NO_LINKS, DeviceId, Links, seen_by
 from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.memory import recall
 from plugin_gateway.core.health.observations import DriverSilence, Observation
@@ -111,7 +111,13 @@ class Offering:
         self._publish(at)
 
     def configure(self, configuration: Configuration, at: float) -> None:
-        """Follow other settings."""
+        """Follow other settings, which can have other backends. The first one stays the first."""
+        if configuration.backends != self.configuration.backends:
+            first, *others = configuration.backends or ("",)
+            watched = next(iter(self._watched.values()))
+            if (inventory := watched.state.inventory) is not None:
+                watched.state = replace(watched.state, inventory=seen_by(first, inventory))
+            self._watched = {first: watched, **{name: self._of(name) for name in others}}
         self.configuration = configuration
         self._publish(at)
 

@@ -58,12 +58,13 @@ async def offered(kubelet: FakeKubelet, limit: float = 10, **wanted: int | None)
 
 @pytest.mark.usefixtures("cards")
 async def test_a_section_that_comes_and_goes_touches_no_stream_of_the_gpus(
-    kubelet_dir: Path, host: Path, config: Path
+    kubelet_dir: Path, host: Path, config: Path, tmp_path: Path
 ) -> None:
     config.write_text(NOTHING)
+    recording = str(tmp_path / "recording.jsonl")
     async with (
         FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
-        gateway(kubelet_dir, config, "--host-root", str(host)) as process,
+        gateway(kubelet_dir, config, "--host-root", str(host), "--record", recording) as process,
     ):
         await offered(kubelet, gpus=2, vfs=None, onload=None)
         config.write_text(BOTH)
@@ -93,6 +94,8 @@ async def test_a_section_that_comes_and_goes_touches_no_stream_of_the_gpus(
         assert [each.resource for each in kubelet.registrations].count(GPUS) == 1
         told = json.loads((await run_to_end("status", "--json"))[1])
         assert [each["name"] for each in told["backends"]] == ["simulated"]
+    status, output, errors = await run_to_end("replay", recording)
+    assert (status, errors) == (0, ""), output
 
 
 @pytest.mark.usefixtures("cards")
