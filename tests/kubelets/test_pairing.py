@@ -1,4 +1,4 @@
-"""A container with two resources gets devices that hang below one bridge, whichever the kubelet asks about first.
+"""A container with a GPU and a network card gets both below one bridge, whichever the kubelet asks about first.
 
 A kubelet asks about the resources of a container in the order of a Go map, which is another one each time. The topology
 manager limits what can be chosen to one NUMA node, and both devices are on it.
@@ -13,18 +13,20 @@ from pathlib import Path
 import pytest
 
 from harness.process import Process, started
-from harness.several import GPUS, OTHERS
 from kubelets.fake import FakeAsGenuine, played
 from kubelets.genuine import GENUINE, GenuineKubelet
 from plugin_gateway.adapters.fake_kubelet import Freedom
+from plugin_gateway.adapters.fake_kubelet.events import Container
 from plugin_gateway.adapters.kubelet.checkpoint import read_checkpoint
 from plugin_gateway.core.resources.pairing import MAX_AGE
 from plugin_gateway.nvidia.simulated import parse_spec
 
-SPECS = {GPUS: "8xH100", OTHERS: "8xA100/name=other"}
-"""GPUs with the same index hang below the same bridge. The first four are on NUMA node 0."""
-MACHINE = ",".join(f"simulated:{spec}" for spec in SPECS.values())
-DEVICES = {name: parse_spec(spec) for name, spec in SPECS.items()}
+GPUS, CARDS = "nvidia.com/gpu", "example.com/roce"
+MACHINE = "simulated:8xH100,simulated-rdma:8xCX7+2"
+"""GPU and card with the same number hang below the same bridge. The first four of each are on NUMA node 0."""
+COUNTS = {GPUS: 8, CARDS: 16}
+WAYS = {"exclusive": "select: {functions: vf}", "shared": 'replicas: 2, select: {interfaces: ["ens*f0np0"]}'}
+"""How cards are offered: each virtual function once, or the first port of each card twice."""
 PREFERRING = [release for release in GENUINE if played(release).prefers]
 POLICIES = ("none", "best-effort", "single-numa-node")
 PREFERRED = "devices are preferred near those of other resources"
@@ -33,9 +35,9 @@ MAX_PODS = 60
 
 
 class Genuine(GenuineKubelet):
-    async def admit(self, pod: str) -> None:
+    async def admit(self, pod: str) -> list[Container]:
         """Admit a pod with a container that wants one device of each resource."""
-        await self.allocate(GPUS, 1, pod=pod, further={OTHERS: 1})
+        return [await self.allocate(GPUS, 1, pod=pod, further={CARDS: 1})]
 
 
 class Fake(FakeAsGenuine):
@@ -45,62 +47,73 @@ class Fake(FakeAsGenuine):
         super().__init__(directory, name)
         self._is_aligned = topology_policy != "none"
 
-    async def admit(self, pod: str) -> None:
-        for resource in random.sample((GPUS, OTHERS), 2):
-            on_node = [str(each.id) for each in DEVICES[resource] if each.numa_node == 0]
+    async def admit(self, pod: str) -> list[Container]:
+        containers = []
+        for resource in random.sample((GPUS, CARDS), 2):
+            on_node = [each for each in self.devices(resource) if number(each) < 4]
             freedom = Freedom(aligned=on_node if self._is_aligned else None)
-            await self.allocate(resource, 1, pod=pod, container=resource, freedom=freedom)
+            containers.append(await self.allocate(resource, 1, pod=pod, container=resource, freedom=freedom))
+        return containers
+
+
+UUIDS = {str(gpu.id): gpu.index for gpu in parse_spec("8xH100")}
+
+
+def number(device: str) -> int:
+    """Return the number of a GPU, or that of the card, which has a bus of its own."""
+    return UUIDS[device] if device in UUIDS else int(device.split(":")[1], 16) // 2 - 1
 
 
 class Node:
-    """A kubelet, and a gateway with two backends. GPU 0 of the first and GPU 2 of the other are taken.
+    """A kubelet, and a gateway with two backends. GPU 0, and one of each of the cards 0 to 2 are taken.
 
-    Of the GPUs that are left, one whose neighbour is taken is preferred: 1 of the first backend, and 3 of the other.
+    Of what is left, GPU 1 is preferred, because its neighbour is taken, and card 3, because least of it is given away.
     """
 
-    def __init__(self, kubelet: Genuine | Fake, process: Process) -> None:
+    def __init__(self, kubelet: Genuine | Fake, process: Process, way: str) -> None:
         self.kubelet = kubelet
         self.process = process
+        self._is_exclusive = way == "exclusive"
 
     async def take(self) -> None:
         await self.kubelet.allocate(GPUS, 1, pod="taker")
-        for index in range(3):
-            await self.kubelet.allocate(OTHERS, 1, pod=f"taker-{index}")
-            assert self.given(f"taker-{index}") == {OTHERS: index}
+        for card in range(3):
+            await self.kubelet.allocate(CARDS, 1, pod=f"taker-{card}")
+            assert self.given(f"taker-{card}") == {CARDS: card}
         assert self.given("taker") == {GPUS: 0}
-        for index in range(2):
-            await self.kubelet.remove(f"taker-{index}")
         await asyncio.sleep(MAX_AGE + 0.1)
 
     async def pod(self) -> tuple[int, int]:
-        """Return the indexes of the GPUs that a pod with one of each gets."""
-        await self.kubelet.admit("pod")
+        """Return the numbers of the GPU and the card that a pod with one of each gets."""
+        containers = await self.kubelet.admit("pod")
         given = self.given("pod")
+        told = {name: value for each in containers for name, value in each.environment.items()}
+        assert number(told["NVIDIA_VISIBLE_DEVICES"]) == given[GPUS]
+        if self._is_exclusive:
+            assert number(told["PCIDEVICE_EXAMPLE_COM_ROCE"]) == given[CARDS]
         await self.kubelet.remove("pod")
-        return given[GPUS], given[OTHERS]
+        return given[GPUS], given[CARDS]
 
     def given(self, pod: str) -> Mapping[str, int]:
-        """Return the index of the one device of each resource, as the kubelet's checkpoint has it."""
+        """Return the number of the one device of each resource, as the kubelet's checkpoint has it."""
         found = read_checkpoint(self.kubelet.directory)
         assert found is not None
         ids = {holder.resource: holder.devices for holder in found.holders if holder.pod == pod}
-        return {
-            resource: next(each.index for each in DEVICES[resource] if str(each.id) in devices)
-            for resource, devices in ids.items()
-        }
+        return {resource: number(device) for resource, (device,) in ids.items()}
 
 
 @asynccontextmanager
 async def node(
-    kind: type[Genuine | Fake], release: str, policy: str, directory: Path, *flags: str
+    kind: type[Genuine | Fake], release: str, policy: str, directory: Path, *flags: str, way: str = "exclusive"
 ) -> AsyncIterator[Node]:
-    arguments = (f"--kubelet-dir={directory}", f"--backend={MACHINE}", "--log-level=debug", *flags)
-    async with kind(directory, release, policy) as kubelet, started(*arguments) as process:
+    config = directory.parent / "config.yaml"
+    config.write_text(f"version: v1\nresources: {{rdma: [{{name: {CARDS}, sharing: {way}, {WAYS[way]}}}]}}\n")
+    arguments = (f"--kubelet-dir={directory}", f"--backend={MACHINE}", f"--config-file={config}", "--log-level=debug")
+    async with kind(directory, release, policy) as kubelet, started(*arguments, *flags) as process:
         await kubelet.wait_for(
-            lambda: kubelet.allocatable(GPUS) == kubelet.allocatable(OTHERS) == 8, timeout=20, what="devices"
+            lambda: {name: kubelet.allocatable(name) for name in COUNTS} == COUNTS, timeout=20, what="devices"
         )
-        kubelet.expected.append("conflicting setting")  # both are GPUs here, and have the same variable
-        made = Node(kubelet, process)
+        made = Node(kubelet, process, way)
         await made.take()
         yield made
         assert not kubelet.complaints()
@@ -118,7 +131,20 @@ each_policy = pytest.mark.parametrize("policy", POLICIES)
 async def test_both_devices_are_below_one_bridge_in_both_orders(
     kind: type[Genuine | Fake], release: str, policy: str, kubelet_dir: Path
 ) -> None:
-    async with node(kind, release, policy, kubelet_dir) as made:
+    await check_both_orders(kind, release, policy, kubelet_dir, "exclusive")
+
+
+@pytest.mark.timeout(120)
+@each_kubelet
+@each_release
+async def test_a_share_of_the_card_below_the_bridge_is_given(
+    kind: type[Genuine | Fake], release: str, kubelet_dir: Path
+) -> None:
+    await check_both_orders(kind, release, "none", kubelet_dir, "shared")
+
+
+async def check_both_orders(kind: type[Genuine | Fake], release: str, policy: str, kubelet_dir: Path, way: str) -> None:
+    async with node(kind, release, policy, kubelet_dir, way=way) as made:
         seen: dict[str, tuple[int, int]] = {}
         for pods in range(1, MAX_PODS):
             given = await made.pod()
@@ -126,7 +152,7 @@ async def test_both_devices_are_below_one_bridge_in_both_orders(
             assert seen.setdefault(second, given) == given
             if len(seen) == 2:
                 break
-        assert seen == {OTHERS: (1, 1), GPUS: (3, 3)}, "which was second, and what the pod got"
+        assert seen == {CARDS: (1, 1), GPUS: (3, 3)}, "which was second, and what the pod got"
 
 
 @pytest.mark.timeout(120)
