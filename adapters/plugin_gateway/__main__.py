@@ -27,7 +27,7 @@ except KeyboardInterrupt:  # later ones are handled there
     sys.exit(128 + signal.SIGINT)
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.commands.command_line import CardCheck
+    from plugin_gateway.adapters.commands.command_line import CardCheck, SimulatedCards
     from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
     from plugin_gateway.adapters.configuration.options import Options
     from plugin_gateway.adapters.configuration.settings import Settings
@@ -253,6 +253,13 @@ def simulate(spec: str) -> "SimulatedBackend":
     return SimulatedBackend(spec)
 
 
+def simulate_cards(spec: str) -> "SimulatedCards":
+    """Return a backend with simulated network cards. ``spec`` is such as ``8xCX7IB``."""
+    from plugin_gateway.rdma.simulated_backend import SimulatedRdma
+
+    return SimulatedRdma(spec)
+
+
 PARTS = Parts(
     parse_backend=parse_backend,
     backends=backends,
@@ -266,6 +273,7 @@ PARTS = Parts(
     catalog=catalog,
     kernel_log_problem=kernel_log_problem,
     simulate=lambda count: simulate(f"{count}xH100"),
+    simulate_cards=lambda count: simulate_cards(f"{count}xCX7IB"),
 )
 
 

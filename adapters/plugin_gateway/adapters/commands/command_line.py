@@ -42,6 +42,17 @@ if TYPE_CHECKING:
             """Reset the GPU with this index."""
             ...
 
+    class SimulatedCards(Backend, Protocol):
+        """A backend whose network cards lose their link on demand."""
+
+        def pull_cable(self, number: int) -> None:
+            """Let the card with this number lose its link."""
+            ...
+
+        def plug_cable(self, number: int) -> None:
+            """Let it have a link again."""
+            ...
+
 
 PROGRAM = "plugin-gateway"
 MAIN = "run"
@@ -101,6 +112,8 @@ class Parts(NamedTuple):
     can."""
     simulate: "Callable[[int], SimulatedBackend]"
     """Returns a backend with so many simulated devices."""
+    simulate_cards: "Callable[[int], SimulatedCards]"
+    """Returns a backend with so many simulated network cards, one beside each simulated device."""
 
 
 def make_for_a_look(parts: Parts, settings: "Settings") -> "Mapping[str, Backend]":

@@ -7,7 +7,7 @@ import asyncio
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,16 +34,31 @@ from plugin_gateway.adapters.support.logs import LogFormat, set_up_logs
 from plugin_gateway.core.errors import GatewayError
 from plugin_gateway.core.health.policy import HealthPolicy
 from plugin_gateway.core.resources.assignment import Health
+from plugin_gateway.core.resources.container_options import ContainerOptions, DeviceVariable
+from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import AllocationPolicy
-from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.core.resources.rules import ResourceRule, Selector
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.commands.command_line import SimulatedBackend
+    from plugin_gateway.adapters.commands.command_line import SimulatedBackend, SimulatedCards
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 """The releases of the kubelet, one after the other."""
 DEVICES = 8
-"""Simulated GPUs."""
+"""Simulated GPUs. Beside each of them is a network card."""
+GPUS, CARDS = "simulated", "rdma"
+"""The names of the two backends."""
+CARD_RESOURCE = ResourceName("rdma/hca")
+CARD_VARIABLE = "PCIDEVICE_RDMA_HCA"
+RULES = (
+    ResourceRule(selector=Selector(backends=(GPUS,)), name=DEFAULT_RESOURCE),
+    ResourceRule(
+        selector=Selector(backends=(CARDS,)),
+        name=CARD_RESOURCE,
+        options=ContainerOptions(variables=(DeviceVariable(CARD_VARIABLE),)),
+        is_always_there=True,
+    ),
+)
 ALLOCATED = 2
 """GPUs that the container of each step gets."""
 FAILING = 3
@@ -54,9 +69,12 @@ QUIET_TIME = 1.0
 """Seconds. The default of `run` is 60."""
 STEP_TIMEOUT = 3.0
 """Seconds in which the kubelet must see the result of a step."""
+STEPS_AFTER = 4
+"""Steps after those with another kubelet each."""
 PACE = 0.6
 """Seconds between two steps on a terminal, so that people can read them."""
-COLUMNS = ("kubelet", "registered as", "after", "devices", "allocatable", "a container of 2 got", "seen")
+COLUMNS = ("kubelet", "registered as", "after", "devices", "allocatable", "a container got", "seen")
+"""Devices and allocatable ones are GPUs and network cards."""
 
 
 class NotSeenError(GatewayError):
@@ -73,22 +91,30 @@ class Row:
 
 def make(parts: Parts) -> SubCommand:
     """Return the sub-command. It has no arguments."""
-    return SubCommand(lambda _parser: None, lambda _parsed: run(parts.simulate(DEVICES), parts.default_health()))
+    return SubCommand(lambda _parser: None, lambda _parsed: run(parts))
 
 
-def run(backend: "SimulatedBackend", health: HealthPolicy) -> int:
+def run(parts: Parts) -> int:
     """Show the demonstration. Return 0 only if the kubelet saw each step."""
     set_up_logs("error", LogFormat.TEXT)
     console = PlainConsole(soft_wrap=not PlainConsole().is_terminal)
-    return asyncio.run(_show(_Node(backend, replace(health, quiet_time=QUIET_TIME)), console))
+    node = _Node(
+        parts.simulate(DEVICES),
+        replace(parts.default_health(), quiet_time=QUIET_TIME),
+        parts.simulate_cards(DEVICES),
+        replace(parts.card_health(CARDS), quiet_time=QUIET_TIME),
+    )
+    return asyncio.run(_show(node, console))
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
     """What the node of the demonstration consists of."""
 
-    backend: "SimulatedBackend"
+    gpus: "SimulatedBackend"
     health: HealthPolicy
+    cards: "SimulatedCards"
+    card_health: HealthPolicy
 
 
 async def _show(node: _Node, console: Console) -> int:
@@ -110,32 +136,40 @@ async def _show(node: _Node, console: Console) -> int:
         return INTERRUPTED
     missing = sum(not row.seen for row in rows)
     console.print(_verdict(missing, len(rows), time.monotonic() - began))
-    return 1 if missing or len(rows) != len(RELEASES) + 2 else 0
+    return 1 if missing or len(rows) != len(RELEASES) + STEPS_AFTER else 0
 
 
 @asynccontextmanager
 async def _running_gateway(node: _Node, directory: Path) -> AsyncIterator[None]:
-    """Run a gateway with simulated GPUs inside the block."""
-    observations = ObservationQueue()
+    """Run a gateway with simulated GPUs and network cards inside the block."""
     dialects = load_dialects()
     registrar = Registrar(directory=KubeletDirectory(directory), dialects=dialects, allowed=dialects)
-    rules = (ResourceRule(name=DEFAULT_RESOURCE),)
+    backends = {GPUS: (node.gpus, node.health), CARDS: (node.cards, node.card_health)}
+    queues = {name: ObservationQueue() for name in backends}
     gateway = Gateway(
         backends=[
             WatchedBackend(
-                name="simulated", observations=observations, silent_for=node.backend.silent_for, health=node.health
+                name=name,
+                observations=queues[name],
+                silent_for=backend.silent_for,
+                health=health,
+                is_alone=False,
+                device_word=backend.device_word,
             )
+            for name, (backend, health) in backends.items()
         ],
         registrar=registrar,
-        serving_policy=ServingPolicy(rules=rules, policy=AllocationPolicy(), nodes=DeviceNodes()),
+        serving_policy=ServingPolicy(rules=RULES, policy=AllocationPolicy(), nodes=DeviceNodes()),
     )
-    node.backend.start(observations.put)
+    for name, (backend, _) in backends.items():
+        backend.start(queues[name].put)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(gateway.run())
         try:
             yield
         finally:
-            node.backend.stop()
+            for backend, _ in backends.values():
+                backend.stop()
             task.cancel()
 
 
@@ -143,8 +177,10 @@ def _steps(node: _Node, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[]
     """Yield the steps, each with the release of the kubelet."""
     for number, name in enumerate(RELEASES):
         yield name, partial(_take_over, kubelet, name, first=number == 0)
-    yield RELEASES[-1], partial(_fail_device, kubelet, node.backend.fail)
-    yield RELEASES[-1], partial(_reset_device, kubelet, node.backend.reset)
+    yield RELEASES[-1], partial(_fail_device, kubelet, node.gpus.fail)
+    yield RELEASES[-1], partial(_reset_device, kubelet, node.gpus.reset)
+    yield RELEASES[-1], partial(_pull_cable, kubelet, node.cards.pull_cable)
+    yield RELEASES[-1], partial(_plug_cable, kubelet, node.cards.plug_cable)
 
 
 async def _guarded(name: str, step: Awaitable[Row]) -> Row:
@@ -156,69 +192,96 @@ async def _guarded(name: str, step: Awaitable[Row]) -> Row:
 
 
 async def _take_over(kubelet: FakeKubelet, name: str, *, first: bool) -> Row:
-    """Restart the kubelet as another release. The gateway registers again, and a container gets two of its devices."""
+    """Restart the kubelet as another release. The gateway registers again, and a container gets devices of both."""
     known = 0 if first else len(kubelet.registrations)
     began = time.monotonic()
     if not first:
         await kubelet.restart(release(name), kill=True)
-    await kubelet.wait_for(
-        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES,
-        timeout=STEP_TIMEOUT,
-        what=f"{DEVICES} allocatable devices",
-    )
+    for resource in (DEFAULT_RESOURCE, CARD_RESOURCE):
+        await _await_count(kubelet, resource, DEVICES)
     accepted = [call for call in kubelet.registrations[known:] if call.error is None]
     if not accepted:
         raise NotSeenError("a device list without a registration")
-    container = await kubelet.allocate(DEFAULT_RESOURCE, ALLOCATED, pod="demo", container="main")
-    variable, shown = next(iter(container.environment.items()), ("", ""))
+    gpus = await kubelet.allocate(DEFAULT_RESOURCE, ALLOCATED, pod="demo", container="gpus")
+    card = await kubelet.allocate(CARD_RESOURCE, 1, pod="demo", container="card")
+    variable, shown = next(iter(gpus.environment.items()), ("", ""))
+    address = card.environment.get(CARD_VARIABLE, "")
     seen = len(shown.split(",")) == ALLOCATED and set(shown.split(",")) <= set(kubelet.devices(DEFAULT_RESOURCE))
     took = f"{(accepted[0].time - began) * 1000:.0f} ms" if not first else "-"
     await kubelet.remove("demo")
-    return Row(
-        (
-            name,
-            accepted[0].version,
-            took,
-            *_counts(kubelet),
-            f"{variable}={_shortened(shown)}",
-            "yes" if seen else "no",
-        ),
-        seen=seen,
+    got = f"{variable}={_shortened(shown)} {CARD_VARIABLE}={address}"
+    is_right = seen and address in kubelet.devices(CARD_RESOURCE)
+    return _row((name, accepted[0].version, took, *_counts(kubelet), got), seen=is_right)
+
+
+async def _await_count(kubelet: FakeKubelet, resource: ResourceName, count: int) -> None:
+    await kubelet.wait_for(
+        lambda: kubelet.allocatable(resource) == count,
+        timeout=STEP_TIMEOUT,
+        what=f"{count} allocatable devices of {resource}",
     )
+
+
+def _row(cells: tuple[str, ...], *, seen: bool) -> Row:
+    return Row((*cells, "yes" if seen else "no"), seen=seen)
 
 
 async def _fail_device(kubelet: FakeKubelet, fail: Callable[[int, int], None]) -> Row:
     """Let one GPU fail. The kubelet must see that it is unhealthy."""
-    began = time.monotonic()
+    began, before = time.monotonic(), kubelet.devices(DEFAULT_RESOURCE)
     fail(FAILING, XID)
-    await kubelet.wait_for(
-        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES - 1, timeout=STEP_TIMEOUT, what="a device less"
-    )
-    took = f"{(time.monotonic() - began) * 1000:.0f} ms"
-    devices = kubelet.devices(DEFAULT_RESOURCE)
-    unhealthy = [name for name, health in devices.items() if health == Health.UNHEALTHY.value]
-    lost = unhealthy[0] if unhealthy else f"GPU {FAILING}"
+    await _await_count(kubelet, DEFAULT_RESOURCE, DEVICES - 1)
+    lost = _lost(before, kubelet.devices(DEFAULT_RESOURCE))
     event = f"XID {XID} on {_shortened(lost)}"
-    return Row((RELEASES[-1], event, took, *_counts(kubelet), "", "yes"), seen=True)
+    return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=bool(lost))
 
 
 async def _reset_device(kubelet: FakeKubelet, reset: Callable[[int], None]) -> Row:
     """Reset the GPU. After a quiet time the kubelet can give it to pods again."""
     began = time.monotonic()
     reset(FAILING)
-    await kubelet.wait_for(
-        lambda: kubelet.allocatable(DEFAULT_RESOURCE) == DEVICES, timeout=STEP_TIMEOUT, what="every device"
-    )
-    took = time.monotonic() - began
+    await _await_count(kubelet, DEFAULT_RESOURCE, DEVICES)
+    seen = time.monotonic() - began >= QUIET_TIME
     event = f"it was reset, and quiet for {QUIET_TIME:g} s"
-    seen = took >= QUIET_TIME
-    return Row(
-        (RELEASES[-1], event, f"{took * 1000:.0f} ms", *_counts(kubelet), "", "yes" if seen else "no"), seen=seen
-    )
+    return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=seen)
+
+
+async def _pull_cable(kubelet: FakeKubelet, pull: Callable[[int], None]) -> Row:
+    """Pull the cable of a network card. The kubelet must see that it is unhealthy."""
+    began, before = time.monotonic(), kubelet.devices(CARD_RESOURCE)
+    pull(FAILING)
+    await _await_count(kubelet, CARD_RESOURCE, DEVICES - 1)
+    lost = _lost(before, kubelet.devices(CARD_RESOURCE))
+    return _row((RELEASES[-1], f"no link on {lost}", _since(began), *_counts(kubelet), ""), seen=bool(lost))
+
+
+async def _plug_cable(kubelet: FakeKubelet, plug: Callable[[int], None]) -> Row:
+    """Plug it in again. No reset is needed, only a quiet time."""
+    began = time.monotonic()
+    plug(FAILING)
+    await _await_count(kubelet, CARD_RESOURCE, DEVICES)
+    seen = time.monotonic() - began >= QUIET_TIME
+    event = f"the link is back, and quiet for {QUIET_TIME:g} s"
+    return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=seen)
+
+
+def _lost(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """Return the first device that is not healthy any more. A kubelet of 1.8 does not list it then."""
+    healthy = Health.HEALTHY.value
+    return next((each for each, health in before.items() if health == healthy and after.get(each) != healthy), "")
+
+
+def _since(began: float) -> str:
+    return f"{(time.monotonic() - began) * 1000:.0f} ms"
 
 
 def _counts(kubelet: FakeKubelet) -> tuple[str, str]:
-    return str(len(kubelet.devices(DEFAULT_RESOURCE))), str(kubelet.allocatable(DEFAULT_RESOURCE))
+    """Return how many GPUs and network cards the kubelet has, and how many it can give out."""
+    resources = (DEFAULT_RESOURCE, CARD_RESOURCE)
+    return (
+        " + ".join(str(len(kubelet.devices(each))) for each in resources),
+        " + ".join(str(kubelet.allocatable(each)) for each in resources),
+    )
 
 
 def _shortened(names: str) -> str:

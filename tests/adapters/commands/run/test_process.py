@@ -343,7 +343,9 @@ async def test_with_an_empty_kubelet_socket_it_registers_with_nobody_and_says_so
 async def test_the_demo_shows_every_step_and_ends_with_0() -> None:
     status, output, errors = await run_to_end("demo")
     assert (status, errors) == (0, "")
-    assert output.count("seen: yes") == 7
+    assert output.count("seen: yes") == 9
+    assert "no link on 0000:08:10.0" in output
+    assert "allocatable: 8 + 7" in output
 
 
 async def test_devices_are_shown_as_a_table_and_as_json(driver: Driver) -> None:
