@@ -12,7 +12,10 @@ from harness.statuses import assert_valid
 from plugin_gateway.adapters.gateway.status_document import decode, encode
 from plugin_gateway.adapters.monitoring import metrics
 from plugin_gateway.core.health.observations import PortsSeen
+from plugin_gateway.core.health.policy import token_of
 from plugin_gateway.core.resources.sharing import Sharing
+from plugin_gateway.rdma import evidence as rdma_evidence
+from plugin_gateway.solarflare import evidence as solarflare_evidence
 
 POOLED = rule(POOL, Sharing(replicas=63, is_pool=True), function=("pf",))
 VIRTUAL = rule(VFS, function=("vf",))
@@ -151,3 +154,9 @@ async def test_health_for_programs_calls_each_device_by_its_word(kubelet_dir: Pa
     assert [each["summary"] for each in well["backends"]] == ["every GPU is healthy", f"every {WORD} is healthy"]
     assert broken["healthy"] is False
     assert broken["summary"].startswith(f"rdma: {VF}: port 1 is DOWN (Polling)")
+
+
+def test_the_page_lists_every_token_of_network_cards() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "observe.md").read_text()
+    kinds = (*rdma_evidence.HEALTH_POLICY.kinds, *solarflare_evidence.HEALTH_POLICY.kinds)
+    assert {token_of(kind) for kind in kinds if f"`{token_of(kind)}`" not in page} == set()
