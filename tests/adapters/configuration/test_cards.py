@@ -7,6 +7,7 @@ import pytest
 
 from plugin_gateway.__main__ import PARTS
 from plugin_gateway.adapters.commands.flags import decide_all
+from plugin_gateway.adapters.commands.run.settings_in_words import differences
 from plugin_gateway.adapters.configuration.option import GivenFlag
 from plugin_gateway.adapters.configuration.settings import Settings, make_settings
 from plugin_gateway.core.errors import InvalidValueError
@@ -333,3 +334,13 @@ def test_a_mistake_about_the_health_of_cards_is_told(health: str, said: str, car
     with pytest.raises(InvalidValueError) as caught:
         cards("rdma: {}", f"health: {{{health}}}\n")
     assert said in str(caught.value)
+
+
+def test_a_change_that_no_rule_shows_is_named_all_the_same(cards: Cards) -> None:
+    before = cards("rdma: [{name: a/b}]")
+    assert differences(before, cards("rdma: [{name: a/b, variables: [ucx]}]")) == ["what containers get with resources"]
+    assert differences(before, cards("rdma: [{name: a/b}]", "health: {links: {quietTime: 5}}\n")) == [
+        "link_quiet_time: 10.0 -> 5.0",
+        "health",
+    ]
+    assert differences(before, cards("rdma: [{name: a/b}]")) == []

@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import MAX_NAMES, DeviceId, FaultId
 from plugin_gateway.core.health.faults import Evidence, Fault, Source
 from plugin_gateway.core.health.observations import EvidenceReported
 from plugin_gateway.core.health.policy import EvidenceKind, Needs
-from plugin_gateway.core.health.remedies import Cause, Remedy, causes_of, summarize
+from plugin_gateway.core.health.remedies import Cause, Remedies, Remedy, causes_of, of_several, summarize
 from plugin_gateway.nvidia.evidence import xid_kind
 
 EVIDENCE = st.builds(
@@ -63,3 +63,22 @@ def test_a_line_keeps_its_limits_and_every_cause_has_its_times_in_order(
     for fault in faults.values():
         causes = causes_of(fault.evidence, remedy)
         assert [cause.what for cause in causes] == list(dict.fromkeys(each.what for each in fault.evidence))
+
+
+def test_what_several_vendors_know_is_told_with_the_words_for_their_devices() -> None:
+    known = {"a": Remedy(action="RESET", todo="reset it"), "both": Remedy(todo="look at it"), "same": Remedy(todo="x")}
+    others = {"b": Remedy(todo="plug it in"), "both": Remedy(todo="look at its cable"), "same": Remedy(todo="x")}
+
+    def about(remedies: dict[str, Remedy]) -> Remedies:
+        return lambda evidence: remedies.get(evidence.kind, Remedy())
+
+    one, both = about(known), of_several({"GPU": about(known), "card": about(others)})
+    assert of_several({"GPU": one}) is one
+    told = {kind: both(Evidence(kind, 0.0, EvidenceKind(kind))) for kind in ("a", "b", "both", "c")}
+    assert told == {
+        "a": known["a"],
+        "b": others["b"],
+        "both": Remedy(todo="GPU: look at it; card: look at its cable"),
+        "c": Remedy(),
+    }
+    assert both(Evidence("same", 0.0, EvidenceKind("same"))) == Remedy(todo="x")

@@ -35,7 +35,7 @@ def of_several(remedies: Mapping[str, Remedies]) -> Remedies:
 
     def of_all(evidence: Evidence) -> Remedy:
         found = {words: remedy for words, each in remedies.items() if (remedy := each(evidence)) != Remedy()}
-        if len(found) <= 1:
+        if len(frozenset(found.values())) <= 1:
             return next(iter(found.values()), Remedy())
         first = next(iter(found.values()))
         return first._replace(todo="; ".join(f"{words}: {remedy.todo}" for words, remedy in found.items()))

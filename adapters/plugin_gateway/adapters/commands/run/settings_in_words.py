@@ -18,8 +18,11 @@ def differences(before: Settings, after: Settings) -> list[str]:
     policy = options_of(PolicyOptions)
     names = [*(option.name for option in options_of(Options) if option.key and option not in policy), RESOURCES]
     shown = [(name, as_text(before, name), as_text(after, name)) for name in names]
-    health = ["health"] if before.health != after.health else []
-    return [f"{name}: {old} -> {new}" for name, old, new in shown if old != new] + health
+    changed = [f"{name}: {old} -> {new}" for name, old, new in shown if old != new]
+    if before.resources != after.resources and as_text(before, RESOURCES) == as_text(after, RESOURCES):
+        changed.append("what containers get with resources")
+    is_other = (before.health, before.card_health) != (after.health, after.card_health)
+    return [*changed, "health"] if is_other else changed
 
 
 def as_text(settings: Settings, name: str) -> str:
