@@ -1,15 +1,20 @@
 """A recording of devices whose nodes can have other names at each allocation is replayed with those of that moment."""
 
+import json
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from cards.builder import Cards
 from core.resources.cards import COMMON, NAME, RECIPE, address, card, folder, host, inventory, rule
 from harness.hosts import Host
+from harness.process import run_to_end, started
 from harness.recordings import CALLED, Line, head, line, opened, registration, said_of, seen, write
 from plugin_gateway.adapters.dialects.refusals import status_of
 from plugin_gateway.adapters.dialects.v1beta1 import V1BETA1
+from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.adapters.recording.values import plain
 from plugin_gateway.core.errors import AllocationError
 from plugin_gateway.core.health.faults import Checkup
@@ -144,3 +149,57 @@ def test_each_backend_has_the_decisions_about_its_health(tmp_path: Path) -> None
 
 def test_the_recipe_is_recorded_with_what_it_needs() -> None:
     assert plain(RECIPE)["is_complete"] is True
+
+
+SECTIONS = """\
+version: v1
+resources:
+  rdma:
+  - {name: example.com/vf, select: {functions: vf}}
+  - {name: example.com/pool, sharing: pool, replicas: 3, select: {functions: pf}, nodes: {umad: true}}
+  onload: {}
+"""
+
+
+async def test_a_gateway_with_network_cards_that_come_and_go_is_recorded_and_replayed(
+    tmp_path: Path, kubelet_dir: Path, recording: Path
+) -> None:
+    cards, config = Cards(tmp_path / "host").connectx6().solarflare(), tmp_path / "config.yaml"
+    config.write_text("version: v1\n")
+    flags = ("--kubelet-dir", str(kubelet_dir), "--backend", "simulated:2xH100,auto", "--config-file", str(config))
+    async with (
+        FakeKubelet(kubelet_dir, release("1.37")) as kubelet,
+        started(*flags, "--host-root", str(cards.root), f"--record={recording}") as process,
+    ):
+
+        async def offered(name: str, count: int) -> None:
+            await kubelet.wait_for(lambda: kubelet.allocatable(name) == count, timeout=10, what=f"{count} of {name}")
+
+        await offered("nvidia.com/gpu", 2)
+        config.write_text(SECTIONS)
+        process.send(signal.SIGHUP)
+        for name, count in (("example.com/vf", 4), ("example.com/pool", 3), ("amd.com/onload", 100)):
+            await offered(name, count)
+            await kubelet.allocate(name, 1, pod=f"of {name}")
+        cards.give_away(address(4))
+        cards.take_back(address(4), 77)
+        made_anew = await kubelet.allocate("example.com/vf", pod="anew", ids=[address(4)])
+        assert "/dev/infiniband/uverbs77" in made_anew.device_nodes
+        config.write_text(SECTIONS.partition("  onload")[0])
+        process.send(signal.SIGHUP)
+        await offered("amd.com/onload", 0)
+        config.write_text("version: v1\n")
+        process.send(signal.SIGHUP)
+        await offered("example.com/pool", 0)
+        cards.numvfs("0000:3b:00.0", 0)
+        cards.numvfs("0000:3b:00.0", 2, first_uverbs=20)
+        config.write_text(SECTIONS)
+        process.send(signal.SIGHUP)
+        await offered("amd.com/onload", 100)
+        await offered("example.com/pool", 3)
+        await kubelet.allocate("nvidia.com/gpu", 1, pod="last")
+    lines = [json.loads(each) for each in recording.read_text().splitlines()]
+    decided = [list(each["card_health"]) for each in lines if each.get("what") == "configured"]
+    assert decided == [["rdma", "onload"], ["rdma"], [], ["rdma", "onload"]]
+    status, output, _ = await run_to_end("replay", str(recording))
+    assert (status, output) == (0, f"{len(lines) - 1} lines played, no difference\n")

@@ -122,7 +122,8 @@ class Offering:
         self._publish(at)
 
     def _of(self, backend: str) -> _Watched:
-        return self._watched.setdefault(backend, _Watched())
+        """Return what is known of a backend. One that was stopped can still report something, which has no effect."""
+        return self._watched.get(backend) or _Watched()
 
     def _hear(self, backend: str, sign_at: float) -> _Watched:
         watched = self._of(backend)
