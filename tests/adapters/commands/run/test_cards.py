@@ -145,7 +145,7 @@ async def test_gpus_that_are_renamed_with_a_new_section_stay_with_their_pods(
         line = next(
             each
             for each in process.lines
-            if each["event"] == "devices match no rule under resources, they are not offered"
+            if each["event"] == "network cards match no rule under resources, they are not offered"
         )
         assert (line["level"], line["count"]) == ("info", 2), "the physical functions"
 
