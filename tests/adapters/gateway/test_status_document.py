@@ -77,7 +77,7 @@ def test_a_status_without_a_version_is_read_and_written_in_the_form_of_today() -
     assert document["driver"] == {**OLDER["driver"], "todo": None}
     assert document["rejected"] == [{**each, "todo": "", "physical": None} for each in OLDER["rejected"]]
     rules = [{**rule, "rule": None} for rule in OLDER["in_force"]["resources"]]
-    assert document["in_force"] == {**OLDER["in_force"], "resources": rules}
+    assert document["in_force"] == {**OLDER["in_force"], "resources": rules, "host_root": None}
     assert document["device_count"] == {**OLDER["device_count"], "lost_with": None, "word": ""}
     assert document["resources"] == [{**each, "fallback": None} for each in OLDER["resources"]]
     changed = {"devices", "absent", "gateway", "driver", "device_count", "in_force", "rejected", "resources"}
