@@ -8,11 +8,11 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Any, NewType, Union, get_args, get_origin
 
 from plugin_gateway.adapters.commands.status import StatusReport
 from plugin_gateway.adapters.gateway.status import Status
-from plugin_gateway.adapters.support.typed_json import field_names
+from plugin_gateway.adapters.support.typed_json import field_names, hints_of
 
 PAGE = Path(__file__).with_name("status.schema.json")
 SIMPLE = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
@@ -35,7 +35,7 @@ def schema() -> Mapping[str, Any]:
 
 def _object(form: type, forms: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the schema of a dataclass or a NamedTuple. What its fields refer to is added to ``forms``."""
-    hints, texts = get_type_hints(form), _texts(form)
+    hints, texts = hints_of(form), _texts(form)
     return {
         "type": "object",
         "properties": {

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Any, NewType, Union, get_args, get_origin
 
 from hypothesis import strategies as st
 
-from plugin_gateway.adapters.support.typed_json import field_names
+from plugin_gateway.adapters.support.typed_json import field_names, hints_of
 
 Strategies = Mapping[Any, st.SearchStrategy[Any]]
 SIMPLE: Strategies = {
@@ -29,7 +29,7 @@ def values_of(annotation: Any, known: Strategies = SIMPLE) -> st.SearchStrategy[
         return several(origin, [values_of(each, known) for each in get_args(annotation) if each is not ...])
     if issubclass(annotation, Enum):
         return st.sampled_from(annotation)
-    hints = get_type_hints(annotation)
+    hints = hints_of(annotation)
     return st.builds(annotation, **{name: values_of(hints[name], known) for name in field_names(annotation)})
 
 

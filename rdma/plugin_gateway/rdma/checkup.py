@@ -73,7 +73,7 @@ def _check_modules(
     for module, (place, so) in _CLASSES.items():
         if not view.tree.exists(place):
             yield _not_loaded(module, so)
-    asked = {word for rule in rules for word in rule.options.requested_nodes}
+    asked = {word for rule in rules if rule.options for word in rule.options.requested_nodes}
     if asked & {UMAD, ISSM} and not view.tree.exists(_UMAD_CLASS):
         yield _not_loaded("ib_umad", "a rule asks for device nodes that nothing has")
 

@@ -180,6 +180,7 @@ def test_containers_get_the_user_space_of_onload(
     keys: str, given: dict[str, str], preloaded: str | None, files: list[tuple[object, ...]], cards: Cards
 ) -> None:
     (rule,) = rules_of(cards(f"onload: [{{name: a/o, {keys}}}]", **given), "onload")
+    assert rule.options is not None
     assert rule.options.environment == ({"LD_PRELOAD": preloaded} if preloaded else {})
     assert [tuple(each) for each in rule.options.files] == files
 

@@ -91,4 +91,5 @@ def test_the_device_plugin_of_an_onload_is_read(plugin: object, rules: Rules) ->
     document = {"apiVersion": "onload.amd.com/v1alpha1", "kind": "Onload", "spec": {"devicePlugin": plugin}}
     (rule,) = rules(document, "onload")
     assert (rule.name, rule.sharing.is_pool) == ("amd.com/onload", True)
+    assert rule.options is not None
     assert bool(rule.options.environment) == (plugin != {"setPreload": False, "mountOnload": True})

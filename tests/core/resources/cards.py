@@ -7,7 +7,7 @@ from harness.hosts import Host
 from plugin_gateway.core.devices import Device, DeviceId, Inventory, Kind, PhysicalDevice, PhysicalId, Recipe
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.assignment import Advertisement, advertise
-from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
+from plugin_gateway.core.resources.container_options import ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
@@ -59,14 +59,14 @@ def inventory(*cards: Device, recipe: Recipe = RECIPE) -> Inventory:
     return Inventory(physical=tuple(each.physical for each in cards), devices=cards, recipes={CARD: recipe})
 
 
-def rule(sharing: Sharing = ALONE, options: ContainerOptions = NO_OPTIONS, **others: Any) -> ResourceRule:
+def rule(sharing: Sharing = ALONE, options: ContainerOptions | None = None, **others: Any) -> ResourceRule:
     return ResourceRule(name=NAME, sharing=sharing, options=options, is_always_there=True, **others)
 
 
 def offer(
     cards: Sequence[Device],
     sharing: Sharing = ALONE,
-    options: ContainerOptions = NO_OPTIONS,
+    options: ContainerOptions | None = None,
     *,
     recipe: Recipe = RECIPE,
     **others: Any,

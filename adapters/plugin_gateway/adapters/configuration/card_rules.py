@@ -97,7 +97,7 @@ def rules_for_cards(
 
 def onload_paths(rules: Sequence[ResourceRule]) -> tuple[str, ...]:
     """Return the folders of the host whose libraries these rules give to containers."""
-    folders = [files.folder for rule in rules for files in rule.options.files]
+    folders = [files.folder for rule in rules if rule.options for files in rule.options.files]
     return tuple(
         dict.fromkeys(each.removesuffix(_LIBRARY_FOLDER) for each in folders if each.endswith(_LIBRARY_FOLDER))
     )

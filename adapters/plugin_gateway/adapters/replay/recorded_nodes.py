@@ -9,6 +9,7 @@ from plugin_gateway.core.errors import MissingNodeError
 from plugin_gateway.core.ports import matching
 from plugin_gateway.core.resources.allocation import ContainerEdits
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 
 _NO_FOLDERS: Mapping[str, Sequence[str]] = MappingProxyType({})
 
@@ -83,7 +84,7 @@ def _without(
 ) -> Mapping[str, Sequence[str]]:
     """Return the folders with all that is known, except what was missing."""
     nodes = [*_common(advertised), *(path for device in devices for path in _of_device(advertised, device))]
-    files = [f"{each.folder}/{pattern}" for each in advertised.options.files for pattern in each.patterns]
+    files = [f"{each.folder}/{pattern}" for each in _options(advertised).files for pattern in each.patterns]
     there = [path for path in dict.fromkeys([*nodes, *files]) if path not in missing]
     own = {
         device.node_folder: [path.rpartition("/")[2] for path in device.nodes]
@@ -98,6 +99,10 @@ def _common(advertised: Advertisement) -> Sequence[str]:
     return [path for recipe in recipes for path in (*recipe.shared_nodes, *recipe.optional_nodes)]
 
 
+def _options(advertised: Advertisement) -> ContainerOptions:
+    return advertised.options or NO_OPTIONS
+
+
 def _of_device(advertised: Advertisement, device: Device) -> Sequence[str]:
-    words = advertised.options.requested_nodes
+    words = _options(advertised).requested_nodes
     return [*device.nodes, *(path for word in words for path in device.requested_nodes.get(word, ()))]

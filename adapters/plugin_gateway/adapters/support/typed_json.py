@@ -14,6 +14,10 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from plugin_gateway.adapters.support import strict_json
 from plugin_gateway.adapters.support.strict_json import Read
+from plugin_gateway.core.resources.container_options import ContainerOptions
+
+_NOT_IMPORTED = {ContainerOptions.__name__: ContainerOptions}
+"""Types of fields that the modules of these classes import for type checkers only, by their names there."""
 
 
 def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
@@ -37,6 +41,11 @@ def field_names(form: type) -> tuple[str, ...]:
     if not is_dataclass(form):
         return getattr(form, "_fields", ())
     return tuple(field.name for field in fields(form) if field.init)
+
+
+def hints_of(form: type) -> Mapping[str, Any]:
+    """Return the types of the fields of a dataclass or a NamedTuple."""
+    return get_type_hints(form, localns=dict(_NOT_IMPORTED))
 
 
 class Readers(dict[Any, Read[Any]]):
@@ -70,7 +79,7 @@ class Readers(dict[Any, Read[Any]]):
 
     def _object(self, form: Any) -> Read[Any]:
         """Return the reader of a dataclass or a NamedTuple. A field that has a default may be missing."""
-        hints, optional, make = get_type_hints(form), _optional(form), self._checked(form)
+        hints, optional, make = hints_of(form), _optional(form), self._checked(form)
         readers = {name: self[hints[name]] for name in field_names(form)}
         read = strict_json.fields(
             {name: each for name, each in readers.items() if name not in optional},

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from plugin_gateway.core.devices import Device, DeviceId, Kind, Offered, OfferedId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.state import State
-from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, named
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.resources.container_options import ContainerOptions
     from plugin_gateway.core.resources.daemons import Shared
 
 GRANT_GRACE = 5.0
@@ -49,7 +49,7 @@ class Advertisement:
     """Whether a container may get only one of the devices that are shared."""
     through: Mapping[DeviceId, "Shared"] = field(default_factory=dict)
     """The devices that containers share through a daemon."""
-    options: ContainerOptions = NO_OPTIONS
+    options: "ContainerOptions | None" = None
     out: frozenset[DeviceId] = frozenset()
     """The devices of a pool that no container gets, because they are unhealthy. The others are given all the same."""
     by_id: Mapping[str, Offered] = field(init=False, repr=False, compare=False)
@@ -80,7 +80,7 @@ class Advertisement:
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "only_recipe", self.recipes.get(kinds.pop()) if len(kinds) == 1 else None)
         object.__setattr__(self, "is_shared", is_shared)
-        object.__setattr__(self, "asks_for_more", is_complete or is_pool or self.options != NO_OPTIONS)
+        object.__setattr__(self, "asks_for_more", is_complete or is_pool or self.options is not None)
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -215,7 +215,7 @@ def _with_options(
 ) -> Mapping[ResourceName, Advertisement]:
     """Return the advertisements with what an administrator gives to their containers. The first rule decides."""
     options = {
-        rule.name: rule.options for rule in reversed(rules) if rule.options is not NO_OPTIONS and rule.is_about(backend)
+        rule.name: rule.options for rule in reversed(rules) if rule.options is not None and rule.is_about(backend)
     }
     if not options:
         return wanted

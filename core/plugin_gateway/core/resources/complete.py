@@ -24,7 +24,7 @@ from plugin_gateway.core.resources.allocation import (
     nodes_of,
 )
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.container_options import ContainerOptions, DeviceVariable, FileMounts
+from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions, DeviceVariable, FileMounts
 from plugin_gateway.core.resources.policy import AllocationPolicy
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def allocate_all(
         UnknownDeviceError, RepeatedDeviceError, SharedRequestError, UnhealthyDeviceError, MissingNodeError: with the
             ids concerned.
     """
-    look, options = _Look(host), advertised.options
+    look, options = _Look(host), advertised.options or NO_OPTIONS
     devices = _granted(advertised, ids, look)
     groups = by_kind(advertised.recipes, devices)
     located = {device.id: look.located(device) for device in devices}

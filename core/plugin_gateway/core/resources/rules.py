@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.core.devices import Device, DevicePlace, FaultId, Kind, place_words
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.resources.container_options import ContainerOptions
 
 
 class Condition(NamedTuple):
@@ -135,7 +137,8 @@ class ResourceRule:
     has_profile: bool = False
     """Whether the profile of a part is a part of the name: ``NAME-PROFILE``. What no name may have becomes a dot."""
     sharing: Sharing = ALONE
-    options: ContainerOptions = NO_OPTIONS
+    options: "ContainerOptions | None" = None
+    """What its containers get besides what the devices need. None if nothing."""
     is_always_there: bool = False
     """Whether the resource is offered with no device where the rule takes none."""
     at_most: int | None = None
