@@ -21,6 +21,8 @@ KNOWN_FOR = 0.05
 """Seconds. A scan reads many files of the same folder, and the way to a folder is the slowest part of a read."""
 _PART = 4096
 """Bytes that sysfs gives at once, at most."""
+_ATTRIBUTES = "/sys/"
+"""Where each file is an attribute of the kernel, and what is not in a read that is not full does not exist."""
 _READ = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
 _READS = 16
 """Reads of a kept file after which it is opened anew, because another one can have its name."""
@@ -46,6 +48,8 @@ class HostTree:
 
     def __init__(self, root: str = "/") -> None:
         self._root = root.rstrip("/")
+        self._folders: dict[str, str] = {}
+        """Paths of folders without links, by those with them."""
         self._targets: dict[str, str] = {}
         """Where the links among the folders lead. Empty for a folder that is none."""
         self._known_until = 0.0
@@ -55,7 +59,7 @@ class HostTree:
         try:
             file = self.open(path)
             try:
-                content = _content(file)
+                content = _content(file, has_attributes=path.startswith(_ATTRIBUTES))
             finally:
                 os.close(file)
         except (OSError, ValueError) as error:
@@ -121,9 +125,16 @@ class HostTree:
             return path  # no link leads out of it
         now = time.monotonic()
         if now >= self._known_until:
-            self._targets, self._known_until = {}, now + KNOWN_FOR
-        real, followed = "", 0
-        left = path.split("/")[::-1]
+            self._folders, self._targets, self._known_until = {}, {}, now + KNOWN_FOR
+        known = self._folders.get(path)
+        if known is None:
+            known = self._folders[path] = self._followed(path)
+        return known
+
+    def _followed(self, path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        real, followed = self._folders.get(folder, ""), 0
+        left = [name] if real else path.split("/")[::-1]
         while left:
             name = left.pop()
             if name in {"", "."}:
@@ -207,9 +218,11 @@ def decoded(content: bytes) -> str:
     return content.decode("utf-8", "replace").removesuffix("\n")
 
 
-def _content(file: int) -> bytes:
-    """Return what is in a file: all of it, or more than `MAX_TEXT` bytes."""
+def _content(file: int, *, has_attributes: bool) -> bytes:
+    """Return what is in a file: all of it, or more than `MAX_TEXT` bytes. An attribute comes in full parts."""
     content = os.read(file, _PART)
+    if has_attributes and len(content) < _PART:
+        return content
     while content and len(content) <= MAX_TEXT and (more := os.read(file, _PART)):
         content += more
     return content
