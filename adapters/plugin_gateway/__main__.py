@@ -119,17 +119,30 @@ def make_backend(backend: str, options: "Options", is_for_good: bool) -> "Backen
 def make_cards(backend: str, settings: "Settings", is_for_good: bool) -> "Backend":  # noqa: FBT001 - as above
     """Return the backend of network cards of this name. It opens nothing before it is started."""
     from plugin_gateway.linux.card_backend import CardBackend
-    from plugin_gateway.linux.card_watch import CardPace
-    from plugin_gateway.linux.kernel_events import LinkSource
+    from plugin_gateway.linux.watching import CardPace, LinkSource
 
     kind, _, spec = backend.partition(":")
     name, pace = CARDS[kind], CardPace(poll=settings.poll_interval)
+    word = _word_for_cards(name)
     if kind.startswith(SIMULATED):
         model, tree = _simulated_cards(name, spec)
-        return CardBackend(model, name=name, pace=pace, made_up=tree)
-    model = _onload_model(settings) if name == ONLOAD else _rdma_model(settings, is_for_good=is_for_good)
+        return CardBackend(lambda: model, name=name, device_word=word, pace=pace, made_up=tree)
+
+    def make_model() -> "CardModel":  # the thread of the backend imports what it takes
+        return _onload_model(settings) if name == ONLOAD else _rdma_model(settings, is_for_good=is_for_good)
+
     root, link_events = settings.host_root, LinkSource(settings.link_events)
-    return CardBackend(model, name=name, host_root=root, link_events=link_events, pace=pace)
+    return CardBackend(make_model, name=name, device_word=word, host_root=root, link_events=link_events, pace=pace)
+
+
+def _word_for_cards(name: str) -> str:
+    if name == ONLOAD:
+        from plugin_gateway.solarflare.evidence import DEVICE_WORD as OF_ONLOAD
+
+        return OF_ONLOAD
+    from plugin_gateway.rdma.naming import DEVICE_WORD
+
+    return DEVICE_WORD
 
 
 def _simulated_cards(name: str, spec: str) -> "tuple[CardModel, MadeUpTree]":

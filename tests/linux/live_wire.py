@@ -16,9 +16,8 @@ from pathlib import Path
 from plugin_gateway.core.health.observations import EventsAwaited
 from plugin_gateway.linux import netlink
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.card_watch import CardPace
-from plugin_gateway.linux.kernel_events import LinkSource
 from plugin_gateway.linux.netlink import LinkEvents, Uevents
+from plugin_gateway.linux.watching import CardPace, LinkSource
 
 from .made_up import BUS, DEVICES, function, many, write
 from .plain_model import PlainModel, Watcher
@@ -64,7 +63,12 @@ def wire(root: Path) -> Path:
 
 def watching(host: Path, model: PlainModel | None = None) -> Watcher:
     backend = CardBackend(
-        model or PlainModel(), name="cards", host_root=str(host), link_events=LinkSource.NETLINK, pace=NO_POLL
+        lambda: model or PlainModel(),
+        name="cards",
+        device_word="card",
+        host_root=str(host),
+        link_events=LinkSource.NETLINK,
+        pace=NO_POLL,
     )
     return Watcher(backend)
 

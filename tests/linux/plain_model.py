@@ -18,8 +18,8 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.linux.card_backend import CardBackend
 from plugin_gateway.linux.card_model import Judged, PortId, Seen, Signs, Tree, Unread
-from plugin_gateway.linux.card_watch import CardPace
 from plugin_gateway.linux.facts import PciFunctions
+from plugin_gateway.linux.watching import CardPace
 
 LIMIT = 10.0
 FAST = CardPace(poll=0.02, scan=30.0, check=5.0, retry=0.05)
@@ -29,8 +29,6 @@ Report = TypeVar("Report", InventorySeen, PortsSeen, DevicesChecked, EventsAwait
 
 class PlainModel:
     """Each function of the bus is a device. It notes how often it was asked, and by which threads."""
-
-    device_word = "card"
 
     def __init__(self) -> None:
         self.scans = 0

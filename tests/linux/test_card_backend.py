@@ -18,9 +18,9 @@ from plugin_gateway.core.health.observations import (
 )
 from plugin_gateway.linux import kernel_events
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.kernel_events import LinkSource
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.simulated import simulated_backend
+from plugin_gateway.linux.watching import LinkSource
 
 from .made_up import BUS, DEVICES, Files, function, many, write
 from .plain_model import FAST, LIMIT, PlainModel, Watcher
@@ -45,13 +45,19 @@ def root(tmp_path: Path, cards: Files) -> Path:
 
 
 def watching(root: Path, model: PlainModel | None = None, **options: object) -> Watcher:
-    backend = CardBackend(model or PlainModel(), name="cards", host_root=str(root), pace=FAST._replace(**options))  # type: ignore[arg-type]
+    backend = CardBackend(
+        lambda: model or PlainModel(),
+        name="cards",
+        device_word="card",
+        host_root=str(root),
+        pace=FAST._replace(**options),  # type: ignore[arg-type]
+    )
     return Watcher(backend)
 
 
 def simulated(files: Files, model: PlainModel | None = None) -> tuple[MadeUpTree, Watcher]:
     tree = MadeUpTree(files.texts, files.links)
-    return tree, Watcher(simulated_backend(model or PlainModel(), tree, name="cards"))
+    return tree, Watcher(simulated_backend(model or PlainModel(), tree, name="cards", device_word="card"))
 
 
 def test_the_cards_come_with_their_health_before_anything_else(root: Path) -> None:
@@ -192,7 +198,7 @@ def test_nothing_is_reported_after_stop_and_another_stop_does_nothing(root: Path
 
 
 def test_a_backend_that_was_never_started_stops_and_joins(root: Path) -> None:
-    backend = CardBackend(PlainModel(), name="cards", host_root=str(root))
+    backend = CardBackend(PlainModel, name="cards", device_word="card", host_root=str(root))
     backend.look_again()
     backend.want_files(None)
     assert backend.silent_for() == 0
@@ -202,7 +208,10 @@ def test_a_backend_that_was_never_started_stops_and_joins(root: Path) -> None:
 
 
 def test_it_waits_for_what_has_to_be_over_first(root: Path) -> None:
-    gate, backend = threading.Event(), CardBackend(PlainModel(), name="cards", host_root=str(root), pace=FAST)
+    gate, backend = (
+        threading.Event(),
+        CardBackend(PlainModel, name="cards", device_word="card", host_root=str(root), pace=FAST),
+    )
     watcher = Watcher(backend)
     backend.start(watcher.report, lambda: gate.wait(LIMIT))
     time.sleep(SHORT)
@@ -219,7 +228,9 @@ def test_without_netlink_changes_are_found_by_looking(
 ) -> None:
     monkeypatch.setattr(kernel_events, "Uevents", _refuse)
     monkeypatch.setattr(kernel_events, "LinkEvents", _refuse)
-    backend = CardBackend(PlainModel(), name="cards", host_root=str(root), link_events=source, pace=FAST)
+    backend = CardBackend(
+        PlainModel, name="cards", device_word="card", host_root=str(root), link_events=source, pace=FAST
+    )
     with Watcher(backend) as watcher:
         problem = watcher.next(EventsAwaited).problem
         assert problem == ("netlink: Operation not permitted" if source is LinkSource.NETLINK else None)
@@ -253,7 +264,9 @@ def test_without_netlink_a_virtual_interface_leads_to_no_scan_and_a_genuine_one_
 
 def test_links_in_another_network_namespace_are_a_problem_where_netlink_is_asked_for(root: Path) -> None:
     for source in LinkSource:
-        backend = CardBackend(PlainModel(), name="cards", host_root=str(root), link_events=source, pace=FAST)
+        backend = CardBackend(
+            PlainModel, name="cards", device_word="card", host_root=str(root), link_events=source, pace=FAST
+        )
         with Watcher(backend) as watcher:
             problem = watcher.next(EventsAwaited).problem
             assert (problem is None) is (source is not LinkSource.NETLINK)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from plugin_gateway.linux import kernel_events
-from plugin_gateway.linux.kernel_events import KernelEvents, LinkSource
+from plugin_gateway.linux.kernel_events import KernelEvents
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.netlink import (
     LinkBatch,
@@ -27,6 +27,7 @@ from plugin_gateway.linux.netlink import (
     rdma_is_exclusive,
     uevent,
 )
+from plugin_gateway.linux.watching import LinkSource
 
 ROOT = Path(__file__).parents[2]
 NAME = "ens1f0np0"

@@ -10,8 +10,8 @@ from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen, PortsSeen
 from plugin_gateway.core.health.policy import NOT_ANSWERING
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.kernel_events import LinkSource
 from plugin_gateway.linux.simulated import simulated_backend
+from plugin_gateway.linux.watching import LinkSource
 from plugin_gateway.rdma.evidence import NO_RDMA_DEVICE, PARENT_DOWN, PORT_DOWN
 from plugin_gateway.rdma.memory import Memory
 from plugin_gateway.rdma.model import RdmaModel
@@ -24,7 +24,12 @@ PF, VF, GIVEN = "0000:3b:00.0", "0000:3b:00.2", "0000:3b:00.4"
 def watching(root: Path, model: RdmaModel | None = None) -> Watcher:
     """Return a backend that looks often. The kernel tells it nothing, because these cards are not the kernel's."""
     backend = CardBackend(
-        model or RdmaModel(), name="rdma", host_root=str(root), link_events=LinkSource.POLL, pace=FAST
+        lambda: model or RdmaModel(),
+        name="rdma",
+        device_word="card",
+        host_root=str(root),
+        link_events=LinkSource.POLL,
+        pace=FAST,
     )
     return Watcher(backend)
 
@@ -92,7 +97,9 @@ def test_a_port_that_hangs_takes_out_its_device_and_blinds_no_other(tmp_path: Pa
 
 def test_simulated_cards_follow_each_change_of_their_files() -> None:
     tree = parse_spec("1xCX6+2")
-    with Watcher(simulated_backend(RdmaModel(is_simulated=True), tree, name="rdma", pace=FAST)) as watcher:
+    with Watcher(
+        simulated_backend(RdmaModel(is_simulated=True), tree, name="rdma", device_word="card", pace=FAST)
+    ) as watcher:
         until(watcher, lambda: len(addresses(watcher)) == 4)
         tree.write("/sys/class/infiniband/mlx5_0/ports/1/state", "1: DOWN")
         until(watcher, lambda: kinds(watcher, "0000:02:10.0") == {PORT_DOWN})

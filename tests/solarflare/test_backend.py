@@ -10,9 +10,8 @@ from plugin_gateway.core.devices import Inventory, PortOfDevice
 from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, PortsSeen
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.card_watch import CardPace
-from plugin_gateway.linux.kernel_events import LinkSource
 from plugin_gateway.linux.simulated import simulated_backend
+from plugin_gateway.linux.watching import CardPace, LinkSource
 from plugin_gateway.solarflare.evidence import ACCELERATION_OFF, LINK_DOWN, ONLOAD_MISSING
 from plugin_gateway.solarflare.model import onload_model
 from plugin_gateway.solarflare.simulated import parse_spec, simulated_model
@@ -69,7 +68,7 @@ def running(backend: CardBackend) -> Iterator[Reports]:
 
 def test_simulated_cards_are_listed_with_ports_and_each_change_is_followed() -> None:
     tree = parse_spec("1xX2522")
-    with running(simulated_backend(simulated_model(), tree, name="onload", pace=PACE)) as reports:
+    with running(simulated_backend(simulated_model(), tree, name="onload", device_word="card", pace=PACE)) as reports:
         assert [each.id for each in reports.inventory().devices] == [PORT, "0001:5e:00.1"]
         assert [port.is_up for port in reports.ports()] == [True, True]
         tree.write(f"/sys/bus/pci/devices/{PORT}/net/enP1p94s0f0np0/carrier", "0")
@@ -83,7 +82,14 @@ def test_simulated_cards_are_listed_with_ports_and_each_change_is_followed() -> 
 def test_what_the_kernel_tells_nobody_is_seen_at_the_next_look(tmp_path: Path) -> None:
     cards = host(tmp_path, loaded=False)
     root = str(cards.root)
-    backend = CardBackend(onload_model(root), name="onload", host_root=root, link_events=LinkSource.POLL, pace=PACE)
+    backend = CardBackend(
+        lambda: onload_model(root),
+        name="onload",
+        device_word="card",
+        host_root=root,
+        link_events=LinkSource.POLL,
+        pace=PACE,
+    )
     with running(backend) as reports:
         reports.wait_for(FIRST, {ONLOAD_MISSING})
         cards.load_onload()

@@ -1,4 +1,7 @@
-"""Runs a model of network cards as a backend. It owns the thread that scans and hears the kernel."""
+"""Runs a model of network cards as a backend. It owns the thread that scans and hears the kernel.
+
+That thread imports most of what it needs, so that a process which makes the backend goes on at once.
+"""
 
 import threading
 import time
@@ -6,20 +9,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plugin_gateway.core.health.observations import DriverUnavailable
-from plugin_gateway.linux.card_model import CardModel
-from plugin_gateway.linux.card_watch import CardPace, CardWatch
-from plugin_gateway.linux.kernel_events import KernelEvents, LinkSource
-from plugin_gateway.linux.signs import DirectReader, SignReader
-from plugin_gateway.linux.sysfs import HostTree
+from plugin_gateway.linux.watching import USUAL_PACE, CardPace, LinkSource
 
 if TYPE_CHECKING:
     from plugin_gateway.core.cdi import FilesWanted
     from plugin_gateway.core.health.observations import Observation
     from plugin_gateway.core.ports import Report
+    from plugin_gateway.linux.card_model import CardModel
+    from plugin_gateway.linux.kernel_events import KernelEvents
     from plugin_gateway.linux.made_up_tree import MadeUpTree
-
-USUAL_PACE = CardPace()
-"""The intervals in production. Tests use shorter ones."""
+    from plugin_gateway.linux.signs import SignReader
+    from plugin_gateway.linux.sysfs import HostTree
 
 
 def _at_once() -> None:
@@ -34,9 +34,10 @@ class CardBackend:
 
     def __init__(
         self,
-        model: CardModel,
+        make_model: "Callable[[], CardModel]",
         *,
         name: str,
+        device_word: str,
         host_root: str = "/",
         link_events: LinkSource = LinkSource.AUTO,
         pace: CardPace = USUAL_PACE,
@@ -44,10 +45,13 @@ class CardBackend:
     ) -> None:
         """Create a backend. ``name`` is that of its thread, and ``host_root`` is where the host's /sys and /dev are.
 
-        With ``made_up``, its cards are in memory. No socket and no other thread is needed then.
+        ``make_model`` is called in that thread. ``device_word`` is the common word for a device, in the singular.
+
+        With ``made_up``, the cards are in memory. No socket and no other thread is needed then.
         """
-        self._model = model
-        self.device_word = model.device_word
+        self._make_model = make_model
+        self._model: CardModel | None = None
+        self.device_word = device_word
         self.decision_time = 0.0
         self._name = name
         self._host_root = host_root
@@ -140,6 +144,11 @@ class CardBackend:
         Raises:
             OSError: this process has no descriptor left to wait with.
         """
+        from plugin_gateway.linux.card_watch import CardWatch  # noqa: PLC0415 - see the module's docstring
+        from plugin_gateway.linux.kernel_events import KernelEvents  # noqa: PLC0415 - the same
+
+        if self._model is None:
+            self._model = self._make_model()
         with self._reporting:
             if self._stopping.is_set():
                 return
@@ -161,11 +170,14 @@ class CardBackend:
             self._reader.stop()
             self._events.close()
 
-    def _tree_and_reader(self, events: KernelEvents) -> "tuple[HostTree | MadeUpTree, SignReader]":
+    def _tree_and_reader(self, events: "KernelEvents") -> "tuple[HostTree | MadeUpTree, SignReader]":
         if self._made_up is not None:
+            from plugin_gateway.linux.signs import DirectReader  # noqa: PLC0415 - see the module's docstring
+
             self._made_up.on_change(lambda: events.wake(for_scan=True))
             return self._made_up, DirectReader(self._made_up)
-        from plugin_gateway.linux.port_readers import PortReaders  # noqa: PLC0415 - simulated cards need none
+        from plugin_gateway.linux.port_readers import PortReaders  # noqa: PLC0415 - see the module's docstring
+        from plugin_gateway.linux.sysfs import HostTree  # noqa: PLC0415 - the same
 
         tree = HostTree(self._host_root)
         return tree, PortReaders(tree, f"{self._name} reader", events.wake)

@@ -83,9 +83,6 @@ class CardModel(Protocol):
     What it reads comes from the kernel's memory. What can ask a driver is read for it.
     """
 
-    device_word: str
-    """The common word for one of the devices, in the singular."""
-
     def see(self, bus: PciFunctions, tree: Tree) -> Seen:
         """Return what a scan means. It is called for each scan, before `judge`."""
         ...

@@ -3,7 +3,6 @@
 import errno
 import time
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.health.observations import (
@@ -19,6 +18,7 @@ from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.linux.kernel_events import Heard, KernelEvents
 from plugin_gateway.linux.pci_scan import BUS, Managers, NoBusError, scan
 from plugin_gateway.linux.signs import FunctionPlan, KeepingTree, SignReader, plans_of
+from plugin_gateway.linux.watching import CardPace
 
 _LISTED = (
     BUS,
@@ -34,27 +34,6 @@ _INTERFACES = "/sys/class/net"
 """The same, but only its interfaces that belong to cards. The others come and go with each pod."""
 _VIRTUAL = "/virtual/"
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
-
-
-class CardPace(NamedTuple):
-    """Intervals in seconds."""
-
-    poll: float = 1.0
-    """Between two looks at all signs."""
-    scan: float = 30.0
-    """Between two scans, while nothing asks for one."""
-    check: float = 5.0
-    """Between two reports of a check that finds the same."""
-    retry: float = 3.0
-    """After a scan that failed."""
-    settling: float = 0.05
-    """After the last of several devices that come or go together, until the scan."""
-    longest_settling: float = 1.0
-    """After the first of them, until the scan."""
-    patience: float = 0.02
-    """Without any answer, until the signs that are left are no longer waited for."""
-    first_patience: float = 0.15
-    """The same for devices that have not answered before."""
 
 
 class CardWatch:

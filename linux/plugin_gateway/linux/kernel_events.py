@@ -5,10 +5,10 @@ import select
 import socket
 import threading
 from collections.abc import Collection
-from enum import Enum
 from typing import NamedTuple
 
 from plugin_gateway.linux.netlink import LinkEvents, Uevent, Uevents
+from plugin_gateway.linux.watching import LinkSource
 
 SUBSYSTEMS = frozenset(
     {"auxiliary", "infiniband", "infiniband_mad", "infiniband_verbs", "misc", "module", "net", "pci"}
@@ -16,17 +16,6 @@ SUBSYSTEMS = frozenset(
 """Where a card shows that it came, went, or got another driver."""
 _VIRTUAL_INTERFACE = "/devices/virtual/net/"
 """Where interfaces are that belong to no card. On a node they come and go with each pod."""
-
-
-class LinkSource(Enum):
-    """How a lost or found link is noticed before the next look at all of them."""
-
-    AUTO = "auto"
-    """By netlink if it can be had."""
-    NETLINK = "netlink"
-    """By netlink. That it cannot be had is a problem."""
-    POLL = "poll"
-    """Not at all."""
 
 
 class Heard(NamedTuple):

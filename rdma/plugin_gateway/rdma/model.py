@@ -12,7 +12,7 @@ from plugin_gateway.rdma.diagnosis import Link, gone_ports, is_active, judge_car
 from plugin_gateway.rdma.discovery import Card, find_cards
 from plugin_gateway.rdma.evidence import LINK_ERRORS, PCIE_DEGRADED
 from plugin_gateway.rdma.memory import NOTHING, Memory
-from plugin_gateway.rdma.naming import DEVICE_WORD, ETHERNET, RECIPES, SIMULATED_RECIPES
+from plugin_gateway.rdma.naming import ETHERNET, RECIPES, SIMULATED_RECIPES
 from plugin_gateway.rdma.offering import device_of, link_type, physical_device
 from plugin_gateway.rdma.pcie import degraded
 from plugin_gateway.rdma.port_history import Counters, PortHistory
@@ -24,8 +24,6 @@ class RdmaModel:
     ``memory`` is what was seen of the cards before. The thread of the backend calls ``save`` with it whenever it has
     changed. A simulated card needs no device nodes. ``clock`` returns seconds on a clock that nobody sets.
     """
-
-    device_word = DEVICE_WORD
 
     def __init__(
         self,

@@ -9,6 +9,9 @@ from plugin_gateway.core.health.policy import (
     HealthPolicy,
 )
 
+DEVICE_WORD = "Onload interface"
+"""The common word for a device."""
+
 LINK_DOWN = EvidenceKind("link-down")
 """The interface is switched on and has no link."""
 SWITCHED_OFF = EvidenceKind("switched-off")

@@ -34,7 +34,6 @@ from plugin_gateway.solarflare.onload import HOST_PATH, NODES, acceleration_off,
 from plugin_gateway.solarflare.pcie import degraded_link
 
 ONLOAD = Kind("onload")
-DEVICE_WORD = "Onload interface"
 RECIPE = Recipe(shared_nodes=NODES, is_complete=True)
 """A container gets the nodes of Onload. None of them belongs to a card."""
 LINK_TYPE = "ethernet"
@@ -56,8 +55,6 @@ class OnloadModel:
 
     What can change without an event, such as a module or a file, is read at each look.
     """
-
-    device_word = DEVICE_WORD
 
     def __init__(
         self,

@@ -13,9 +13,10 @@ imports, so their order is chosen:
    begins a recording. An error in these ends the process with a message.
 5. The event loop runs. The gateway registers as soon as the driver has reported its devices. While gRPC sends Register,
    protobuf is imported, which the calls of the kubelet need.
-6. 30 ms later the rest is imported, in threads: structlog (log lines are kept until then), the control socket, HTTP
-   pages and reports to the cluster. The garbage collector is enabled. If nothing can be registered, this begins after
-   0.3 s.
+   30 ms later the threads of network cards begin, if there are any: they import what they need, and look.
+6. 30 ms later, or 30 ms after it is known which cards there are, the rest is imported, in threads: structlog (log
+   lines are kept until then), the control socket, HTTP pages and reports to the cluster. The garbage collector is
+   enabled. If nothing can be registered, this begins after 0.3 s.
 
 SIGTERM and SIGINT end the process at once until there is something to clean up, and in order after that; a second
 signal ends it at once. An end that takes longer than 1.8 s is cut off. SIGHUP reads the configuration again. One that

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backends import RunningBackend
+from plugin_gateway.adapters.commands.run.process import start_is_over
 from plugin_gateway.adapters.configuration.option import Option
 from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -68,11 +69,22 @@ class BackendSet:
         """The names of the backends of this moment."""
         return [each.name for each in self._running]
 
-    async def run(self) -> None:
-        """Write the files with the faults until cancelled."""
+    def turn_of_cards(self, has_sent: asyncio.Event, begin: Callable[[], object]) -> "TurnOfCards":
+        """Return when the network cards of this moment begin, which is after the first Register. See there."""
+        return TurnOfCards(has_sent, [each.has_answered for each in self._running if each.has_cards], begin)
+
+    async def run(self, turn: "TurnOfCards") -> None:
+        """Let the cards begin when it is their ``turn``, and write the files with the faults until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(turn.run(), name="turn of the cards")
             for each in self._running:
                 self._run_in(self._tasks, each)
+
+    def stop(self, turn: "TurnOfCards") -> None:
+        """Stop all backends for good, those too that wait for their ``turn``."""
+        for each in self._running:
+            each.driver.stop()
+        turn.end()
 
     def _run_in(self, tasks: asyncio.TaskGroup, backend: RunningBackend) -> None:
         self._runs[backend.name] = tasks.create_task(backend.run(), name=f"memory of health, {backend.name}")
@@ -140,6 +152,37 @@ class BackendSet:
             is_new = _differs(before, settings, has_cards=each.has_cards)
             apply = partial(each.follow, settings, is_new=is_new, meanwhile=apply)
         return apply
+
+
+class TurnOfCards:
+    """The order of the start: GPUs first, then network cards, then everything that no registration waits for."""
+
+    def __init__(
+        self, has_sent: asyncio.Event, have_answered: Sequence[asyncio.Event], begin: Callable[[], object]
+    ) -> None:
+        """``has_sent`` says that a Register was sent. ``begin`` lets the threads of the cards begin.
+
+        ``have_answered`` has an event of each backend with cards: it is known which there are, or why that is not.
+        """
+        self._has_sent = has_sent
+        self._have_answered = have_answered
+        self._begin = begin
+        self.is_over = asyncio.Event() if have_answered else has_sent
+        """Set when everything else may begin, except the 30 ms that are left to the lists."""
+
+    async def run(self) -> None:
+        """Let the cards begin, and wait until it is known which there are. Returns at once if there are none."""
+        if not self._have_answered:
+            return
+        await start_is_over(self._has_sent)
+        self._begin()
+        for each in self._have_answered:
+            await each.wait()
+        self.is_over.set()
+
+    def end(self) -> None:
+        """Let the threads begin that still wait. One that was stopped ends."""
+        self._begin()
 
 
 def _differs(before: Settings, settings: Settings, *, has_cards: bool) -> bool:

@@ -68,6 +68,8 @@ class RunningBackend:
             is_alone=is_alone,
             device_word=self.device_word,
         )
+        self.has_answered = asyncio.Event()
+        """Whether it is known which devices there are, or why that is not known."""
         self._is_first = is_first
         self._told = keep
         self._required: RequiredNodes | None = None
@@ -124,6 +126,8 @@ class RunningBackend:
         self.driver.decide_after(health.decision_time)
 
     def _keep(self, state: State, changes: Changes) -> None:
+        if state.inventory is not None or state.driver_problem is not None:
+            self.has_answered.set()
         self.memory.keep(state)
         if self._required is not None:
             self._required.look()

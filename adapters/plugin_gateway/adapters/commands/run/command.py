@@ -3,7 +3,8 @@
 import gc
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,13 +63,15 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     """Run the gateway with these flags. What it needs is imported while the driver initialises in its own thread."""
     _leave_at_once_on_signals()
     gc.disable()  # until the gateway runs: imported objects stay, and collecting among them takes 10 ms
-    from plugin_gateway.adapters.commands.run.limits import claim_limits  # noqa: PLC0415
+    from plugin_gateway.adapters.commands.run.limits import claim_limits, make_room_for_descriptors  # noqa: PLC0415
     from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue  # noqa: PLC0415
 
     claim_limits()
     node = _node_configuration(given, parts)
     decisions = decide_all(given, parts) if node is None else node.decide(given, parts)
     decided = decisions.options
+    if any(each.has_cards for each in decisions.chosen):
+        make_room_for_descriptors()
     started = [
         start_backend(each, ObservationQueue(), FilesBox(), decided, parts)
         for each in decisions.chosen
@@ -86,13 +89,19 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
         from plugin_gateway.adapters.configuration.settings import make_settings  # noqa: PLC0415
 
         settings = make_settings(decisions)
-        started += [start_cards(each, settings, parts) for each in settings.chosen if each.has_cards]
+        turn_of_cards = threading.Event()
+        if not started:
+            turn_of_cards.set()
+        started += [
+            start_cards(each, settings, parts, turn_of_cards.wait) for each in settings.chosen if each.has_cards
+        ]
         daemon = Daemon(
             settings=settings,
             read_settings=lambda: make_settings(decide_all(given, parts, node.choose if node is not None else None)),
             started=started,
             parts=parts,
             node=node,
+            begin_cards=turn_of_cards.set,
         )
     return daemon.run()
 
@@ -121,20 +130,22 @@ def start_backend(
     return _begin(StartedBackend(chosen, backend, observations, files), decided)
 
 
-def start_cards(chosen: "ChosenBackend", settings: "Settings", parts: Parts) -> StartedBackend:
-    """Start one backend of network cards. It comes after those of GPUs, which it delays by nothing."""
+def start_cards(
+    chosen: "ChosenBackend", settings: "Settings", parts: Parts, turn: Callable[[], object] = lambda: None
+) -> StartedBackend:
+    """Start one backend of network cards. Its thread waits for its ``turn``, so that it delays no GPU."""
     from plugin_gateway.adapters.gateway.observation_queue import FilesBox, ObservationQueue  # noqa: PLC0415 - see `run`
 
     backend = parts.make_cards(chosen.text, settings, True)  # noqa: FBT003 - a callable has no names
-    return _begin(StartedBackend(chosen, backend, ObservationQueue(), FilesBox()), settings)
+    return _begin(StartedBackend(chosen, backend, ObservationQueue(), FilesBox()), settings, turn)
 
 
-def _begin(started: StartedBackend, decided: "Options") -> StartedBackend:
+def _begin(started: StartedBackend, decided: "Options", turn: Callable[[], object] = lambda: None) -> StartedBackend:
     backend, files = started.backend, started.files
     backend.decision_time = decided.decision_time
     backend.want_files(files_wanted(decided, files))
     try:
-        backend.start(started.observations.put)
+        backend.start(started.observations.put, turn)
     except RuntimeError:  # Python raises it if a thread cannot be started
         return started._replace(has_thread=False)
     return started

@@ -67,7 +67,9 @@ class Daemon:
         started: "Sequence[StartedBackend]",
         parts: "Parts",
         node: "NodeConfiguration | None" = None,
+        begin_cards: Callable[[], None] = lambda: None,
     ) -> None:
+        """``begin_cards`` lets the threads of network cards begin, which wait for it."""
         check_directory(settings.kubelet_dir)
         self._listener = _listen(settings) if settings.listen.port else None
         self._parts = parts
@@ -77,6 +79,7 @@ class Daemon:
             allowed=dialects_for(settings.api_version),
         )
         self._backends = BackendSet(started, settings, self._start_cards, self._running)
+        self._turn_of_cards = self._backends.turn_of_cards(self._registrar.has_sent, begin_cards)
         self._gateway = Gateway(
             backends=[each.watched for each in self._backends],
             registrar=self._registrar,
@@ -122,13 +125,12 @@ class Daemon:
         log.info("started", version=installed_version, **decided_words(self._settings))
         log_remarks(self._settings)
         return run_process(
-            self._work, self._reloading.reload_logged, self._registrar.has_sent, self._finish_start, self._let_go
+            self._work, self._reloading.reload_logged, self._turn_of_cards.is_over, self._finish_start, self._let_go
         )
 
     def _let_go(self) -> None:
         self._set_up_logs()
-        for each in self._backends:
-            each.driver.stop()
+        self._backends.stop(self._turn_of_cards)
         if self._recorder is not None:
             self._recorder.close()
 
@@ -160,7 +162,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._write_specs(), name="CDI specs")  # before the first list
                 tasks.create_task(self._gateway.run(), name="gateway")
-                tasks.create_task(self._backends.run(), name="memory of health")
+                tasks.create_task(self._backends.run(self._turn_of_cards), name="memory of health")
                 tasks.create_task(self._pods.keep_parts(), name="memory of parts")
         finally:
             if self._successors is not None:
@@ -168,7 +170,7 @@ class Daemon:
 
     async def _import_later(self, *modules: str) -> None:
         """Import modules in a thread, when the first registration is under way. One thread does it for all tasks."""
-        await start_is_over(self._registrar.has_sent)
+        await start_is_over(self._turn_of_cards.is_over)
         async with self._importing:
             for module in modules:
                 await asyncio.to_thread(import_module, module)

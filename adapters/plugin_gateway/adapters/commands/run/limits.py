@@ -11,6 +11,8 @@ MIN_THREADS = 12
 """Threads beside the main one. gRPC and the gateway use eight with simulated GPUs (measured); the rest is a margin."""
 MIN_DESCRIPTORS = 64
 """Open files. With one resource and one kubelet there are sixteen (measured); the rest is for more of both."""
+MANY_DESCRIPTORS = 1024
+"""Open files for which there is room with network cards. Each function keeps two, its port and its interface."""
 
 
 class ProcessLimitError(GatewayError):
@@ -33,6 +35,17 @@ def claim_limits() -> None:
             f"{possible} more threads are allowed, needed are {MIN_THREADS}: raise the limit of processes "
             "(pids.max of the container's cgroup, --pod-max-pids of the kubelet, ulimit -u)"
         )
+
+
+def make_room_for_descriptors() -> None:
+    """Let the kernel make its table of open files as large as many network cards need it.
+
+    Later, when there are threads, the kernel takes 7 to 15 ms each time that it doubles the table (measured).
+    """
+    small = os.eventfd(0)
+    with contextlib.suppress(OSError):  # fewer are allowed, and it is only a matter of time
+        os.close(os.dup2(small, MANY_DESCRIPTORS - 1, inheritable=False))
+    os.close(small)
 
 
 def _count_possible_threads() -> int:
