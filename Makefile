@@ -22,7 +22,7 @@ test: $(READY)
 kubelets: $(READY)
 	$(BIN)/python tests/kubelets/build.py
 
-# Shared GPUs, MIG devices and the ways into a container are tested with three of them. KUBELETS=all takes all, KUBELETS=v1.9.7,v1.36.3 these two.
+# Shared GPUs, MIG devices, network cards and the ways into a container are tested with three of them. KUBELETS=all takes all, KUBELETS=v1.9.7,v1.36.3 these two.
 test-kubelets: kubelets
 	KUBELETS=$(KUBELETS) $(BIN)/python -m pytest --numprocesses 4 tests/kubelets $(PYTEST_ARGS)
 

@@ -10,7 +10,19 @@ from kubelets.combinations import COMBINATIONS, IN_CI
 from kubelets.fake import FakeAsGenuine
 from kubelets.genuine import GENUINE, GenuineKubelet
 from kubelets.scene import Kubelet
-from kubelets.table import COMBINED, COMPARED, EVERY_RELEASE, GATEWAY, TOLD, UPGRADE, Cell, Column, Table
+from kubelets.table import (
+    CARDS,
+    COMBINED,
+    COMPARED,
+    EVERY_RELEASE,
+    GATEWAY,
+    TOLD,
+    UPGRADE,
+    Cell,
+    Column,
+    OfCards,
+    Table,
+)
 
 KINDS: Mapping[str, type[Kubelet]] = {"genuine": GenuineKubelet, "fake": FakeAsGenuine}
 NoteCell = Callable[[Cell], None]
@@ -30,6 +42,7 @@ EXPECTED = (
         for release in column.releases
         for kind in KINDS
     ),
+    *(Cell(CARDS, release, column.value, kind) for column in OfCards for release in IN_CI for kind in KINDS),
     *(Cell(COMPARED, release, name, "") for name in (*contract.SCENARIOS, *calls.SCENARIOS) for release in GENUINE),
 )
 """The cells of a complete run. A run with fewer cells leaves the page as it is."""

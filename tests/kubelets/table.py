@@ -11,6 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "compatibility.md"
 GATEWAY = "The gateway with each kubelet"
 COMBINED = "Shared GPUs and MIG devices with each kubelet"
 TOLD = "How containers are told their GPUs with each kubelet"
+CARDS = "Network cards beside GPUs with each kubelet"
 COMPARED = "The fake kubelet beside the genuine one"
 EVERY_RELEASE = "all"
 UPGRADE = "upgrade through all and back"
@@ -29,6 +30,16 @@ class Column(Enum):
     UNHEALTHY_FIRST = "only 1.9.7 and 1.10.2 need `--unhealthy-first`"
     GIVEN_BACK = "given back and taken"
     UNANSWERED = "three resources, one of them not answered"
+
+
+class OfCards(Enum):
+    """The scenarios of network cards beside GPUs."""
+
+    ALLOCATED = "containers with a GPU, a virtual function, a shared port and Onload"
+    PORT_DOWN = "a port loses its link and gets it back"
+    COME_AND_GO = "a virtual function is unplugged and plugged, and all are made anew"
+    KUBELET_KILLED = "kubelet killed and started"
+    GATEWAY_KILLED = "gateway killed and started while a pod has a virtual function"
 
 
 _ABOUT = """# Compatibility
@@ -64,6 +75,8 @@ _EXPLAINED = {
     TOLD: "The same, with each list of `--device-list-strategy`. A kubelet drops what its release does not know of an "
     "answer: annotations up to 1.9, the names of CDI devices up to 1.28. These releases are in CI. "
     "`make test-ways` takes all eight.",
+    CARDS: "The same, with a ConnectX-6 and a Solarflare X2522 made up of files, as an exclusive, a shared and a "
+    "pooled resource beside GPUs. These releases are in CI. `make test-kubelets KUBELETS=all` takes all eight.",
     COMPARED: "A test plugin, separate from the gateway, played each scenario to both kubelets of a release. "
     "Their answers, error texts, device counts, containers and calls were compared.",
 }
@@ -71,6 +84,7 @@ _CLAIMS = {
     GATEWAY: "Every scenario passed with both kubelets of every release.",
     COMBINED: "Every scenario passed with both kubelets of every release.",
     TOLD: "Every scenario passed with both kubelets of every release. 1.9.11 has one of them, for its dialect.",
+    CARDS: "Every scenario passed with both kubelets of every release.",
     COMPARED: "In every scenario and release both kubelets behaved the same.",
 }
 _LEGEND = "✓ passed, ✗ failed, ○ not run completely."
