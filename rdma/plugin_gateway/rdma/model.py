@@ -8,13 +8,13 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.card_model import Judged, PortId, Seen, Signs, Tree, Unread
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions, PortState
+from plugin_gateway.linux.pcie import degraded_link
 from plugin_gateway.rdma.diagnosis import Link, gone_ports, is_active, judge_card, link_of, port_ids, port_words
 from plugin_gateway.rdma.discovery import Card, find_cards
 from plugin_gateway.rdma.evidence import LINK_ERRORS, PCIE_DEGRADED
 from plugin_gateway.rdma.memory import NOTHING, Memory
 from plugin_gateway.rdma.naming import ETHERNET, RECIPES, SIMULATED_RECIPES
 from plugin_gateway.rdma.offering import device_of, link_type, physical_device
-from plugin_gateway.rdma.pcie import degraded
 from plugin_gateway.rdma.port_history import Counters, PortHistory
 
 
@@ -65,7 +65,7 @@ class RdmaModel:
         self._judged = None
         self._parents = _parents(self._cards, bus)
         physical_functions = [card.address for card in self._cards if not card.is_virtual]
-        self._degraded = {each: words for each in physical_functions if (words := degraded(tree, each))}
+        self._degraded = {each: words for each in physical_functions if (words := degraded_link(tree, each))}
         physical = [physical_device(card, self._indexes[card.address], self._memory) for card in self._cards]
         inventory = Inventory(
             physical=tuple(physical),

@@ -18,6 +18,7 @@ from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.linux.card_model import Judged, Seen, Signs, Tree
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions
+from plugin_gateway.linux.pcie import degraded_link
 from plugin_gateway.linux.sysfs import HostTree
 from plugin_gateway.solarflare.cards import driver_for, is_card, is_held, is_too_old, product_of
 from plugin_gateway.solarflare.evidence import (
@@ -31,7 +32,6 @@ from plugin_gateway.solarflare.evidence import (
 )
 from plugin_gateway.solarflare.library import LibraryCheck, Mismatch
 from plugin_gateway.solarflare.onload import HOST_PATH, NODES, acceleration_off, missing, version_of_kernel
-from plugin_gateway.solarflare.pcie import degraded_link
 
 ONLOAD = Kind("onload")
 RECIPE = Recipe(shared_nodes=NODES, is_complete=True)
