@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from core.resources.machines import DGX1_V100, FOUR_ON_PCIE, NVSWITCH
 from harness.devices import advertised, altered, device
+from plugin_gateway.core.cards import PARENT
 from plugin_gateway.core.devices import NO_LINKS, Device, Links, Offered, OfferedId, Pair, PhysicalDevice, PhysicalId
-from plugin_gateway.core.resources.choice import PARENT, Known, known_of, preferred
+from plugin_gateway.core.resources.choice import Known, known_of, preferred
 from plugin_gateway.core.resources.links import Scores
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.pairing import (

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from plugin_gateway.adapters.gateway.card_words import function_words, interface_words, is_card
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import MAX_NAMES, names_by_device, names_by_resource
 from plugin_gateway.adapters.support.terminal import fitted, local_time, table, terminal_width
+from plugin_gateway.core.cards import function_words, interface_words, is_card
 
 MAX_HOLDERS = 3
 """Containers that are named for one device. JSON has all."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from plugin_gateway.adapters.gateway.card_words import function_words, interface_words, is_card
 from plugin_gateway.adapters.support.terminal import fitted, print_lines, printable, terminal_width
+from plugin_gateway.core.cards import DRIVER, LINK_TYPE, function_words, interface_words, is_card
 from plugin_gateway.core.devices import Device
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -12,8 +12,6 @@ HEAD = ("#", "id", "product", "memory", "NUMA", "PCI address")
 CARD_HEAD = ("id", "product", "function", "interface", "link", "driver", "NUMA")
 """The id of a network card is its PCI address."""
 _TO_THE_RIGHT = ("memory", "replicas")
-_LINK, _DRIVER = "linkType", "driver"
-"""Words of the backends for attributes."""
 _ENDLESS = 10_000
 """Columns; more than any table has."""
 _MAX_NAMED = 8
@@ -76,8 +74,8 @@ def _card_cells(device: Device) -> tuple[str, ...]:
         device.physical.product,
         function_words(attributes),
         interface_words(attributes) or "-",
-        ", ".join(attributes.get(_LINK, ())) or "-",
-        ", ".join(attributes.get(_DRIVER, ())) or "none",
+        ", ".join(attributes.get(LINK_TYPE, ())) or "-",
+        ", ".join(attributes.get(DRIVER, ())) or "none",
         _numa(device),
     )
 

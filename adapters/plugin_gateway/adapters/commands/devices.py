@@ -10,9 +10,9 @@ from plugin_gateway.adapters.commands.device_tables import print_resource, produ
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import View, view_as_the_gateway
 from plugin_gateway.adapters.configuration.options import Options
-from plugin_gateway.adapters.gateway.card_words import is_card
 from plugin_gateway.adapters.gateway.first_look import ask_driver_for_links, has_cards
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
+from plugin_gateway.core.cards import is_card
 from plugin_gateway.core.devices import Device, Inventory, Links, RejectedDevice, seen_by
 from plugin_gateway.core.errors import InvalidValuesError
 from plugin_gateway.core.health.observations import DriverUnavailable

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from plugin_gateway.adapters.configuration.card_options import ONLOAD, RDMA
-from plugin_gateway.adapters.configuration.card_words import NCCL, PCIDEVICE, PF, UCX
+from plugin_gateway.adapters.configuration.card_words import NCCL, PCIDEVICE, UCX
 from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.core.cards import FUNCTION, PHYSICAL
 from plugin_gateway.core.resources.container_options import ContainerOptions, DeviceVariable, FileMounts
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
@@ -49,14 +50,14 @@ DEFAULT_SECTIONS: Mapping[str, Section] = {
     RDMA: (
         CardEntry(
             name=ResourceName("rdma/hca"),
-            selector=Selector(backends=(RDMA,), attributes={"function": (PF,)}),
+            selector=Selector(backends=(RDMA,), attributes={FUNCTION: (PHYSICAL,)}),
             sharing=Sharing(replicas=DEFAULT_REPLICAS),
         ),
     ),
     ONLOAD: (
         CardEntry(
             name=ResourceName("amd.com/onload"),
-            selector=Selector(backends=(ONLOAD,), attributes={"function": (PF,)}),
+            selector=Selector(backends=(ONLOAD,), attributes={FUNCTION: (PHYSICAL,)}),
             sharing=Sharing(replicas=DEFAULT_REPLICAS, is_pool=True),
         ),
     ),

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 
 from plugin_gateway.adapters.configuration.resource_words import parse_address, parse_pattern
+from plugin_gateway.core.cards import PHYSICAL, VIRTUAL, numbered
 from plugin_gateway.core.errors import InvalidValueError
 
 EXCLUSIVE, SHARED, POOL = "exclusive", "shared", "pool"
-PF, VF, ANY = "pf", "vf", "any"
+ANY = "any"
 PCIDEVICE, NCCL, UCX = "pcidevice", "nccl", "ucx"
 VARIABLES = (PCIDEVICE, NCCL, UCX)
 MAX_VF = 1023
@@ -29,7 +30,7 @@ def parse_id(text: str) -> str:
 
 def parse_functions(text: str) -> str:
     """Return which functions of a card are meant."""
-    return _one_of(text, (PF, VF, ANY))
+    return _one_of(text, (PHYSICAL, VIRTUAL, ANY))
 
 
 def parse_link_type(text: str) -> str:
@@ -68,7 +69,8 @@ def parse_parent(text: str) -> tuple[str, ...]:
         pattern = parse_pattern(name)
     if not has_numbers:
         return (pattern,)
-    return tuple(dict.fromkeys(f"{pattern}#{number}" for each in numbers.split(",") for number in _range(each, text)))
+    chosen = dict.fromkeys(number for each in numbers.split(",") for number in _range(each, text))
+    return tuple(numbered(pattern, number) for number in chosen)
 
 
 def _range(numbers: str, text: str) -> Iterator[int]:

@@ -20,7 +20,6 @@ from plugin_gateway.adapters.configuration.card_words import (
     ANY,
     EXCLUSIVE,
     PCIDEVICE,
-    PF,
     POOL,
     SHARED,
     parse_functions,
@@ -43,6 +42,7 @@ from plugin_gateway.adapters.configuration.document import (
 )
 from plugin_gateway.adapters.configuration.kinds import parse_root, parse_switch
 from plugin_gateway.adapters.configuration.resource_words import parse_address, parse_pattern, replicas_from, value_at
+from plugin_gateway.core.cards import DEVICE, DRIVER, FUNCTION, INTERFACE, LINK_TYPE, PARENT, PHYSICAL, VENDOR, VIRTUAL
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.rules import Selector
@@ -61,12 +61,12 @@ _LEAST = {SHARED: 2, POOL: 1}
 _REQUESTED: Mapping[str, str] = {"umad": "umad", "subnetManager": "issm"}
 """Keys of `nodes`, with the words of the backend for them."""
 _CONDITIONS: Mapping[str, str] = {
-    "vendors": "vendor",
-    "devices": "device",
-    "drivers": "driver",
-    "interfaces": "interface",
-    "linkTypes": "linkType",
-    "parents": "parent",
+    "vendors": VENDOR,
+    "devices": DEVICE,
+    "drivers": DRIVER,
+    "interfaces": INTERFACE,
+    "linkTypes": LINK_TYPE,
+    "parents": PARENT,
 }
 """Keys of `select`, with the attributes of a device that they are about."""
 _WORDS_OF_PEERS: Mapping[str, str] = {
@@ -245,7 +245,7 @@ class CardSections:
         select: Mapping[str, Any] = values.get("select", {})
         attributes = {_CONDITIONS[word]: select[word] for word in _CONDITIONS if select.get(word)}
         if select.get("functions", ANY) != ANY:
-            attributes["function"] = (select["functions"],)
+            attributes[FUNCTION] = (select["functions"],)
         return Selector(backends=(backend,), addresses=select.get("pciAddresses", ()), attributes=attributes)
 
     def _select(self, node: yaml.Node, full: str) -> Mapping[str, Any] | None:
@@ -267,10 +267,10 @@ class CardSections:
             return None
         if not node.value:
             self._remarks.append(f"{self._document.place(node)}: {full} is empty, so it takes every card that is left")
-        if values.get("parents") and values.get("functions") == PF:
+        if values.get("parents") and values.get("functions") == PHYSICAL:
             raise InvalidValueError(
-                f"{self._document.place(node)}: {full} has parents with functions: {PF}, allowed are vf and any: only "
-                "a virtual function has a parent"
+                f"{self._document.place(node)}: {full} has parents with functions: {PHYSICAL}, allowed are "
+                f"{VIRTUAL} and {ANY}: only a virtual function has a parent"
             )
         return values
 

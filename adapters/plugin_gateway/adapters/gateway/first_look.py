@@ -3,7 +3,7 @@
 import queue
 from contextlib import suppress
 
-from plugin_gateway.adapters.gateway.card_words import is_card
+from plugin_gateway.core.cards import is_card
 from plugin_gateway.core.devices import NO_LINKS, Inventory, Links
 from plugin_gateway.core.health.observations import DriverUnavailable, InventorySeen, LinksSeen, Observation
 from plugin_gateway.core.ports import Backend

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 
-from plugin_gateway.adapters.gateway.card_words import is_card
 from plugin_gateway.adapters.support.logs import log
+from plugin_gateway.core.cards import is_card
 from plugin_gateway.core.devices import MAX_NAMES, Device, Inventory
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.resources.rules import ResourceRule, excluded, unmatched

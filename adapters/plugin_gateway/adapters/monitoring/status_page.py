@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
 
-from plugin_gateway.adapters.gateway.card_words import function_words, interface_words, is_card
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.state_folder import lost_words
 from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
 from plugin_gateway.adapters.support.terminal import printable
+from plugin_gateway.core.cards import function_words, interface_words, is_card
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #d1242f; --wait: #9a6700 }

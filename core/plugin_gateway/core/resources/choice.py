@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from plugin_gateway.core.cards import parent_address
 from plugin_gateway.core.devices import DeviceId, Links, PhysicalDevice
 from plugin_gateway.core.resources.assignment import Advertisement
 from plugin_gateway.core.resources.links import Scores, all_alike, best_set, differ_in_links, pair_score
@@ -15,9 +16,6 @@ from plugin_gateway.core.resources.replicas import Place, Places, share
 
 NOWHERE: Mapping[int, int] = MappingProxyType({})
 """Where no device has to be near others."""
-PARENT = "parent"
-"""The word of `PhysicalDevice.attributes` for the physical device that a virtual one is a function of. The last of its
-values without a number is the address of that one."""
 
 
 class Known(NamedTuple):
@@ -50,8 +48,7 @@ def known_of(advertised: Advertisement, links: Links) -> Known:
 
 def _function_of(device: PhysicalDevice) -> str:
     """Return the id of the physical device, or the address of the one that it is a virtual function of."""
-    parents = device.attributes.get(PARENT, ()) if device.attributes else ()
-    return next((each for each in reversed(parents) if "#" not in each), device.id)
+    return (parent_address(device.attributes) if device.attributes else None) or device.id
 
 
 def links_decide(known: Known, request: PreferenceRequest) -> bool:
