@@ -60,7 +60,7 @@ def check_interfaces(view: HostView, bus: PciFunctions, cards: Collection[str]) 
 
     ``cards`` has PCI addresses. An interface of a virtual function can be in a pod, so physical ones decide.
     """
-    physical = [each for each in bus.functions if each.address in cards and each.parent is None and each.driver]
+    physical = [each for each in bus.functions if each.address in cards and not each.is_virtual and each.driver]
     names = [interface.name for each in physical for interface in each.interfaces]
     if physical and not names:
         yield mend(

@@ -99,6 +99,11 @@ class PciFunction:
     unread: Mapping[str, str] = field(default_factory=dict)
     """What could not be read of it, with the error, by the path below its folder."""
 
+    @property
+    def is_virtual(self) -> bool:
+        """Whether it is a virtual function, even if it cannot be read of which physical one."""
+        return self.parent is not None or "physfn" in self.unread
+
 
 class PciFunctions(NamedTuple):
     """What one scan of the PCI bus found."""

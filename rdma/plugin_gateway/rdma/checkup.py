@@ -3,13 +3,14 @@
 import resource
 from collections.abc import Iterator, Mapping, Sequence
 
+from plugin_gateway.core.cards import FUNCTION, PHYSICAL, VIRTUAL
 from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.findings import Finding, hint, mend, well
 from plugin_gateway.core.resources.rules import ResourceRule, takers
 from plugin_gateway.linux.card_findings import HostView, check_bus, check_interfaces, check_nodes, listed
 from plugin_gateway.linux.card_model import Unread
 from plugin_gateway.linux.facts import PciFunctions
-from plugin_gateway.rdma.naming import BACKEND, CONNECTION_MANAGER, FUNCTION, ISSM, PHYSICAL, UMAD, VIRTUAL
+from plugin_gateway.rdma.naming import BACKEND, CONNECTION_MANAGER, ISSM, UMAD
 from plugin_gateway.rdma.products import is_of_mellanox, rdma_module
 
 NETNS_MODE = "/sys/module/ib_core/parameters/netns_mode"

@@ -8,9 +8,10 @@ from plugin_gateway.core.devices import RejectedDevice
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.linux.card_model import Tree, Unread
 from plugin_gateway.linux.facts import PciFunction, PciFunctions, RdmaDevice
+from plugin_gateway.linux.pci_scan import BUS
 from plugin_gateway.rdma.evidence import NO_DRIVER, NO_NODE, NO_RDMA_DEVICE
 from plugin_gateway.rdma.memory import Known, Memory, is_of, latest, usable_devices
-from plugin_gateway.rdma.naming import CONNECTION_MANAGER, NODES_FOLDER, function_folder, node
+from plugin_gateway.rdma.naming import CONNECTION_MANAGER, NODES_FOLDER, node
 from plugin_gateway.rdma.products import is_of_mellanox, rdma_module
 
 _RDMA_FOLDERS = "infiniband"
@@ -39,7 +40,7 @@ class Card:
     @property
     def is_virtual(self) -> bool:
         """Whether it is a virtual function, even if it cannot be read of which physical one."""
-        return self.function.parent is not None or "physfn" in self.function.unread
+        return self.function.is_virtual
 
     @property
     def usable(self) -> tuple[RdmaDevice, ...]:
@@ -84,7 +85,7 @@ class _Host:
 
         The folder goes with the last of them in any namespace.
         """
-        return self._tree.exists(f"{function_folder(function.address)}/{folder}")
+        return self._tree.exists(f"{BUS}/{function.address}/{folder}")
 
     def missing_nodes(self, devices: tuple[RdmaDevice, ...]) -> list[str]:
         """Return the nodes that the kernel has and /dev lacks, for as long as it takes to make them.

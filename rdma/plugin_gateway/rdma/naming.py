@@ -27,12 +27,8 @@ LINK_LAYERS: Mapping[str, str] = {"Ethernet": ETHERNET, "InfiniBand": INFINIBAND
 HARDWARE_TYPES: Mapping[int, str] = {1: ETHERNET, 32: INFINIBAND}
 """The kernel's numbers for the hardware type of an interface."""
 
-VENDOR, DEVICE, DRIVER = "vendor", "device", "driver"
-INTERFACE, LINK_TYPE = "interface", "linkType"
-FUNCTION, PARENT, RDMA_DEVICE = "function", "parent", "rdmaDevice"
-"""The attributes that selectors can ask for."""
-PHYSICAL, VIRTUAL = "pf", "vf"
-"""The values of the attribute ``function``."""
+RDMA_DEVICE = "rdmaDevice"
+"""The attribute with the names of its RDMA devices."""
 HOLDER, HOST, ELSEWHERE = "holder", "host", "elsewhere"
 """An attribute for people: in which network namespace a device is. Of another one, nothing else is seen."""
 
@@ -43,11 +39,6 @@ SIMULATED_RECIPES: Mapping[Kind, Recipe] = {
     RDMA: replace(_RECIPE, shared_nodes=(), optional_nodes=_RECIPE.shared_nodes, is_complete=False)
 }
 """The same where no device node is needed: a machine without RDMA has none."""
-
-
-def function_folder(address: str) -> str:
-    """Return the folder of a PCI function."""
-    return f"/sys/bus/pci/devices/{address}"
 
 
 def node(name: str) -> str:

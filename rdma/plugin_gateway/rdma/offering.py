@@ -2,35 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
-from plugin_gateway.core.devices import Device, DeviceId, PhysicalDevice, PhysicalId
+from plugin_gateway.core.devices import Device, DeviceId, PhysicalDevice
+from plugin_gateway.linux.card_devices import physical_card
 from plugin_gateway.linux.facts import Port, RdmaDevice
+from plugin_gateway.linux.pci_scan import BUS
 from plugin_gateway.rdma.discovery import Card
 from plugin_gateway.rdma.memory import Memory
 from plugin_gateway.rdma.naming import (
     CONNECTION_MANAGER,
-    DEVICE,
-    DRIVER,
     ELSEWHERE,
     ETHERNET,
-    FUNCTION,
     HARDWARE_TYPES,
     HOLDER,
     HOST,
     INFINIBAND,
-    INTERFACE,
     ISSM,
     LINK_LAYERS,
-    LINK_TYPE,
     NCCL,
-    PARENT,
-    PHYSICAL,
     RDMA,
     RDMA_DEVICE,
     UCX,
     UMAD,
-    VENDOR,
-    VIRTUAL,
-    function_folder,
     node,
 )
 from plugin_gateway.rdma.products import product_of
@@ -43,32 +35,20 @@ def physical_device(card: Card, index: int, parents: Memory) -> PhysicalDevice:
     """Return a function as a device of the machine. ``parents`` has what is known of physical functions."""
     function = card.function
     hca_types = [each.hca_type for each in card.known.rdma_devices if each.hca_type]
-    return PhysicalDevice(
-        id=PhysicalId(function.address),
+    parent = parents.get(function.parent or "")
+    return physical_card(
+        function,
         index=index,
-        minor=None,
-        pci_address=function.address,
         product=product_of(function, next(iter(hca_types), "")),
-        memory_bytes=0,
-        numa_node=function.numa_node,
-        pci_path=function.pci_path,
-        attributes=_attributes(card, parents),
+        driver=card.known.driver,
+        interfaces=card.known.interfaces,
+        link_type=link_type(card),
+        parent_interfaces=parent.interfaces if parent is not None else (),
+        more={
+            RDMA_DEVICE: tuple(each.name for each in card.known.rdma_devices),
+            HOLDER: (ELSEWHERE if card.is_elsewhere else HOST,),
+        },
     )
-
-
-def _attributes(card: Card, parents: Memory) -> Mapping[str, tuple[str, ...]]:
-    function, known = card.function, card.known
-    return {
-        VENDOR: (function.vendor,),
-        DEVICE: (function.device,),
-        DRIVER: (known.driver,) if known.driver else (),
-        INTERFACE: known.interfaces,
-        LINK_TYPE: (link_type(card),),
-        FUNCTION: (VIRTUAL if card.is_virtual else PHYSICAL,),
-        PARENT: _parents(card, parents),
-        RDMA_DEVICE: tuple(each.name for each in known.rdma_devices),
-        HOLDER: (ELSEWHERE if card.is_elsewhere else HOST,),
-    }
 
 
 def link_type(card: Card) -> str:
@@ -84,17 +64,6 @@ def _ports(card: Card) -> list[Port]:
     return [port for device in card.known.rdma_devices for port in device.ports]
 
 
-def _parents(card: Card, parents: Memory) -> tuple[str, ...]:
-    """Return how the physical function of a virtual one is called: each name alone, and with the number of the VF."""
-    function = card.function
-    if function.parent is None:
-        return ()
-    interfaces = parents[function.parent].interfaces if function.parent in parents else ()
-    names = (*interfaces, function.parent)
-    numbered = () if function.vf_number is None else tuple(f"{name}#{function.vf_number}" for name in names)
-    return (*names, *numbered)
-
-
 def device_of(card: Card, physical: PhysicalDevice, *, has_nodes: bool = True) -> Device:
     """Return what a container is given of a function. A simulated one has no device nodes."""
     devices = card.known.rdma_devices if has_nodes else ()
@@ -106,7 +75,7 @@ def device_of(card: Card, physical: PhysicalDevice, *, has_nodes: bool = True) -
         place=(physical.index,),
         nodes=uverbs,
         memory_bytes=0,
-        node_folder=f"{function_folder(card.address)}/infiniband_verbs" if has_nodes else "",
+        node_folder=f"{BUS}/{card.address}/infiniband_verbs" if has_nodes else "",
         requested_nodes={kind: nodes for kind, nodes in ((UMAD, umad), (ISSM, issm)) if nodes},
         values=_values(card.known.rdma_devices),
         details=_details(card, uverbs, umad, issm),

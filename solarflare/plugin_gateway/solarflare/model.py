@@ -16,6 +16,7 @@ from plugin_gateway.core.devices import (
 )
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
+from plugin_gateway.linux.card_devices import physical_card
 from plugin_gateway.linux.card_model import Judged, Seen, Signs, Tree
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions
 from plugin_gateway.linux.pcie import degraded_link
@@ -128,10 +129,16 @@ class OnloadModel:
         return replace(function, interfaces=known.interfaces)
 
     def _inventory(self, bus: PciFunctions, aside: Iterable[PciFunction]) -> Inventory:
-        by_address = {each.address: each for each in bus.functions}
+        known = {**{each.address: each for each in bus.functions}, **self._functions}
         physical = tuple(
-            _physical(
-                function, by_address.get(function.parent or ""), self._drivers.get(address), self._indexes[address]
+            physical_card(
+                function,
+                index=self._indexes[address],
+                product=product_of(function),
+                driver=self._drivers.get(address),
+                interfaces=_names(function),
+                link_type=LINK_TYPE,
+                parent_interfaces=_names(known.get(function.parent or "")),
             )
             for address, function in self._functions.items()
         )
@@ -214,7 +221,7 @@ def _of_link(function: PciFunction, signs: Signs) -> _Problems:
     unlinked = [each.name for each in interfaces if each.is_switched_on]
     if unlinked:
         return {LINK_DOWN: f"{' and '.join(unlinked)} has no link"}
-    if function.parent is not None:
+    if function.is_virtual:
         return {}
     return {SWITCHED_OFF: f"{' and '.join(each.name for each in interfaces)} is switched off"}
 
@@ -225,43 +232,9 @@ def _state_of(interface: Interface) -> str:
     return "no link" if interface.carrier is False else "up" if interface.carrier else "unknown"
 
 
-def _physical(function: PciFunction, parent: PciFunction | None, driver: str | None, index: int) -> PhysicalDevice:
-    return PhysicalDevice(
-        id=PhysicalId(function.address),
-        index=index,
-        minor=None,
-        pci_address=function.address,
-        product=product_of(function),
-        memory_bytes=0,
-        numa_node=function.numa_node,
-        pci_path=function.pci_path,
-        attributes=_attributes(function, parent, driver),
-    )
-
-
-def _attributes(function: PciFunction, parent: PciFunction | None, driver: str | None) -> Mapping[str, tuple[str, ...]]:
-    """Return what selectors can ask of a function. A driver that is reloaded takes it out of no resource."""
-    found = {
-        "vendor": (function.vendor,),
-        "device": (function.device,),
-        "driver": (driver,) if driver is not None else (),
-        "interface": tuple(each.name for each in function.interfaces),
-        "linkType": (LINK_TYPE,),
-        "function": ("pf",) if function.parent is None else ("vf",),
-        "parent": _parent_words(function, parent),
-        "rdmaDevice": tuple(each.name for each in function.rdma_devices),
-    }
-    return {word: values for word, values in found.items() if values}
-
-
-def _parent_words(function: PciFunction, parent: PciFunction | None) -> tuple[str, ...]:
-    """Return how people name the physical function of a virtual one: alone, and with the number of the virtual one."""
-    if function.parent is None:
-        return ()
-    names = [each.name for each in parent.interfaces] if parent is not None else []
-    names.append(function.parent)
-    number = function.vf_number
-    return tuple(word for name in names for word in ((name,) if number is None else (name, f"{name}#{number}")))
+def _names(function: PciFunction | None) -> tuple[str, ...]:
+    """Return the names of the interfaces of a function."""
+    return tuple(each.name for each in function.interfaces) if function is not None else ()
 
 
 def _details(physical: PhysicalDevice) -> Mapping[str, Mapping[str, str]]:
