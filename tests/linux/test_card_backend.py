@@ -19,7 +19,6 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.linux import kernel_events
 from plugin_gateway.linux.card_backend import CardBackend
 from plugin_gateway.linux.made_up_tree import MadeUpTree
-from plugin_gateway.linux.simulated import simulated_backend
 from plugin_gateway.linux.watching import LinkSource
 
 from .made_up import BUS, DEVICES, Files, function, many, write
@@ -57,7 +56,7 @@ def watching(root: Path, model: PlainModel | None = None, **options: object) -> 
 
 def simulated(files: Files, model: PlainModel | None = None) -> tuple[MadeUpTree, Watcher]:
     tree = MadeUpTree(files.texts, files.links)
-    return tree, Watcher(simulated_backend(model or PlainModel(), tree, name="cards", device_word="card"))
+    return tree, Watcher(CardBackend(lambda: model or PlainModel(), name="cards", device_word="card", made_up=tree))
 
 
 def test_the_cards_come_with_their_health_before_anything_else(root: Path) -> None:

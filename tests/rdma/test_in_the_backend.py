@@ -10,7 +10,6 @@ from plugin_gateway.core.devices import PhysicalId
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen, PortsSeen
 from plugin_gateway.core.health.policy import NOT_ANSWERING
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.simulated import simulated_backend
 from plugin_gateway.linux.watching import LinkSource
 from plugin_gateway.rdma.evidence import NO_RDMA_DEVICE, PARENT_DOWN, PORT_DOWN
 from plugin_gateway.rdma.memory import Memory
@@ -97,9 +96,8 @@ def test_a_port_that_hangs_takes_out_its_device_and_blinds_no_other(tmp_path: Pa
 
 def test_simulated_cards_follow_each_change_of_their_files() -> None:
     tree = parse_spec("1xCX6+2")
-    with Watcher(
-        simulated_backend(RdmaModel(is_simulated=True), tree, name="rdma", device_word="card", pace=FAST)
-    ) as watcher:
+    made = CardBackend(lambda: RdmaModel(is_simulated=True), name="rdma", device_word="card", pace=FAST, made_up=tree)
+    with Watcher(made) as watcher:
         until(watcher, lambda: len(addresses(watcher)) == 4)
         tree.write("/sys/class/infiniband/mlx5_0/ports/1/state", "1: DOWN")
         until(watcher, lambda: kinds(watcher, "0000:02:10.0") == {PORT_DOWN})

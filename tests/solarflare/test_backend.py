@@ -10,7 +10,6 @@ from plugin_gateway.core.devices import Inventory, PortOfDevice
 from plugin_gateway.core.health.observations import DevicesChecked, InventorySeen, Observation, PortsSeen
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.card_backend import CardBackend
-from plugin_gateway.linux.simulated import simulated_backend
 from plugin_gateway.linux.watching import CardPace, LinkSource
 from plugin_gateway.solarflare.evidence import ACCELERATION_OFF, LINK_DOWN, ONLOAD_MISSING
 from plugin_gateway.solarflare.model import onload_model
@@ -68,7 +67,8 @@ def running(backend: CardBackend) -> Iterator[Reports]:
 
 def test_simulated_cards_are_listed_with_ports_and_each_change_is_followed() -> None:
     tree = parse_spec("1xX2522")
-    with running(simulated_backend(simulated_model(), tree, name="onload", device_word="card", pace=PACE)) as reports:
+    backend = CardBackend(simulated_model, name="onload", device_word="card", pace=PACE, made_up=tree)
+    with running(backend) as reports:
         assert [each.id for each in reports.inventory().devices] == [PORT, "0001:5e:00.1"]
         assert [port.is_up for port in reports.ports()] == [True, True]
         tree.write(f"/sys/bus/pci/devices/{PORT}/net/enP1p94s0f0np0/carrier", "0")
