@@ -7,18 +7,27 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LONG_WORDS = re.compile(
-    r"nvidia|nvml|nvlink|nvswitch|cuda|geforce|tesla|hopper|ampere|blackwell|mellanox|rdma|infiniband|"
-    r"solarflare|onload|openonload|amdgpu|rocm|10de",
+    r"nvidia|nvml|nvlink|nvswitch|cuda|geforce|tesla|hopper|ampere|blackwell|mellanox|connectx|bluefield|rdma|"
+    r"infiniband|verbs|solarflare|onload|xilinx|amdgpu|rocm|10de|15b3|1924|10ee",
     re.IGNORECASE,
 )
 """Found wherever they stand, parts of longer words included."""
-SHORT_WORDS = re.compile(r"(?:xid|sxid|gpu|mig|mps|ecc|hbm|kfd|amd|intel|mlx)s?\d*", re.IGNORECASE)
+SHORT_WORDS = re.compile(
+    r"(?:xid|sxid|gpu|mig|mps|ecc|hbm|kfd|amd|intel|mlx|hca|umad|issm|sfc|efct)s?\d*", re.IGNORECASE
+)
 """Found as a word of their own, or as a part of an identifier; a plural or a number may follow."""
 MAY_KNOW = {"commands", "configuration", "fake_kubelet"}
 """Packages that speak of GPUs and XIDs to people; all others are checked, those to come included."""
+OF_THE_KERNEL = re.compile(r"rdma|infiniband|verbs|umad|issm|hca", re.IGNORECASE)
+"""Words for what every vendor's card can have in Linux. The room that reads sysfs has to know them."""
 ADAPTERS = ROOT / "adapters/plugin_gateway/adapters"
 WRITTEN_IN_FILES = {"adapters/plugin_gateway/adapters/recording/older_forms.py": {"xid", "Xid"}}
 """Names in recordings of versions 1 and 2, which are not ours to change any more."""
+FACTS_ABOUT_ONE_VENDOR = {
+    "linux/plugin_gateway/linux/facts.py": {"mlx5", "15b3", "nvlink", "GPUs"},
+    "linux/plugin_gateway/linux/pci_scan.py": {"15b3", "NVLINK", "NVLink", "nvlink", "GPUs"},
+}
+"""Examples, and the mark of functions that are no data ports, which only a scan can read."""
 
 
 def parts(text: str) -> list[str]:
@@ -45,6 +54,12 @@ def test_no_word_of_a_vendor(path: Path) -> None:
     assert not found_in(path)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "linux").rglob("*.py")), ids=lambda path: path.name)
+def test_what_reads_sysfs_knows_the_words_of_the_kernel_and_of_no_vendor(path: Path) -> None:
+    found = {word for word in vendors_words(path.read_text()) if not OF_THE_KERNEL.fullmatch(word)}
+    assert found == FACTS_ABOUT_ONE_VENDOR.get(str(path.relative_to(ROOT)), set())
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -58,6 +73,12 @@ def test_no_word_of_a_vendor(path: Path) -> None:
         "NVLink",
         "NVSwitch",
         "InfiniBand",
+        "/dev/infiniband/uverbs0",
+        "mlx5_core.rdma.0",
+        "ConnectX-7",
+        "xilinx_efct, sfc",
+        "/dev/sfc_char",
+        'vendor "1924"',
         "/dev/nvidia0",
         "nvidiactl",
         "amdgpu",

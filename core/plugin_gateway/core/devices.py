@@ -123,7 +123,7 @@ class Device:
     """The device nodes that a container needs for it, as absolute paths. A part has that of its physical device too."""
     memory_bytes: int
     node_folder: str = ""
-    """The folder of the host whose entries are the names of its device nodes at each moment, such as ``uverbs2``.
+    """The folder of the host whose entries are the names of its device nodes at each moment, such as ``card2``.
 
     The nodes lie beside each other, so only the names can change. Empty if the nodes stay the same.
     """
