@@ -4,7 +4,7 @@ import posixpath
 
 from plugin_gateway.linux.card_backend import CardBackend
 from plugin_gateway.rdma.model import RdmaModel
-from plugin_gateway.rdma.naming import BACKEND
+from plugin_gateway.rdma.naming import BACKEND, DEVICE_WORD
 from plugin_gateway.rdma.simulated import parse_spec
 
 _UP = {"ports/1/state": "4: ACTIVE", "ports/1/phys_state": "5: LinkUp"}
@@ -17,7 +17,9 @@ class SimulatedRdma(CardBackend):
 
     def __init__(self, spec: str) -> None:
         self._tree = parse_spec(spec)
-        super().__init__(RdmaModel(is_simulated=True), name=BACKEND, made_up=self._tree)
+        super().__init__(
+            lambda: RdmaModel(is_simulated=True), name=BACKEND, device_word=DEVICE_WORD, made_up=self._tree
+        )
 
     def pull_cable(self, number: int) -> None:
         """Let the port of the RDMA device with this number lose its link."""
