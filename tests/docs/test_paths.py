@@ -86,9 +86,35 @@ def test_a_test_that_is_not_there_is_found(text: str, missing: list[int]) -> Non
     assert list(missing_tests(text)) == [names[index] for index in missing]
 
 
+def listed(title: str) -> str:
+    """What a list of CONTRIBUTING.md says."""
+    return (ROOT / "CONTRIBUTING.md").read_text().partition(f"### {title}\n")[2].partition("###")[0]
+
+
+def functions_with(mark: str) -> list[str]:
+    """The functions of the composition root in which this stands."""
+    body = ast.parse((ROOT / "adapters/plugin_gateway/__main__.py").read_text()).body
+    return [each.name for each in body if isinstance(each, ast.FunctionDef) and mark in ast.dump(each)]
+
+
 def test_the_list_for_a_backend_names_everything_that_asks_for_one() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text().partition("### A backend")[2].partition("###")[0]
-    functions = ast.parse((ROOT / "adapters/plugin_gateway/__main__.py").read_text()).body
-    vendors = [each.name for each in functions if isinstance(each, ast.FunctionDef) and ".nvidia." in ast.dump(each)]
+    vendors = functions_with(".nvidia.")
     assert {"make_backend", "remedies"} < set(vendors)
-    assert [name for name in vendors if f"`{name}`" not in text] == []
+    assert [name for name in vendors if f"`{name}`" not in listed("A backend")] == []
+
+
+def test_the_list_for_a_kind_of_network_card_names_everything_that_tells_them_apart() -> None:
+    told_apart = functions_with("id='ONLOAD'")
+    assert {"make_cards", "card_health"} < set(told_apart)
+    assert [name for name in told_apart if f"`{name}`" not in listed("A kind of network card")] == []
+
+
+def test_the_list_for_a_kind_of_network_card_names_every_file_that_knows_one() -> None:
+    adapters = ROOT / "adapters/plugin_gateway/adapters"
+    charts = ROOT / "deploy/helm/plugin-gateway"
+    known = [*adapters.rglob("*.py"), *(charts / "templates").iterdir(), charts / "values.yaml"]
+    names = [path.name for path in known if "onload" in path.read_text().lower()]
+    of_others = {"_options.tpl", *(name for name in names if "transl" in name)}
+    assert [
+        name for name in names if name not in of_others and f"{name}`" not in listed("A kind of network card")
+    ] == []

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from plugin_gateway.adapters.configuration.card_options import ONLOAD, RDMA
+from plugin_gateway.adapters.configuration.card_options import CARDS, ONLOAD, RDMA
 from plugin_gateway.adapters.configuration.card_rules import (
     DEFAULT_REPLICAS,
     DEFAULT_SECTIONS,
@@ -54,7 +54,7 @@ Read = Callable[[yaml.Node, str], object]
 
 Raises InvalidValueError.
 """
-SECTION_KEYS: Mapping[str, str] = {f"resources.{backend}": backend for backend in (RDMA, ONLOAD)}
+SECTION_KEYS: Mapping[str, str] = {f"resources.{backend}": backend for backend in CARDS}
 """The backend of each section."""
 _ANY_WORD = (STRING, NUMBER, FRACTION)
 _LEAST = {SHARED: 2, POOL: 1}
