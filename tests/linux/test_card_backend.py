@@ -150,7 +150,9 @@ def test_while_it_waits_it_is_not_silent(root: Path) -> None:
 def test_a_bus_that_cannot_be_read_is_told_once_and_tried_again(root: Path) -> None:
     (root / BUS[1:]).rename(root / "away")
     with watching(root) as watcher:
-        assert "/sys/bus/pci/devices: ENOENT" in watcher.next(DriverUnavailable).problem
+        told = watcher.next(DriverUnavailable)
+        assert f"{root}/sys/bus/pci/devices: ENOENT" in told.problem
+        assert "--host-root" in told.todo
         time.sleep(SHORT)
         assert len(watcher.seen) == 1
         (root / "away").rename(root / BUS[1:])

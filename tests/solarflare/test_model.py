@@ -341,6 +341,9 @@ def test_a_tree_that_fails_everywhere_is_survived(cards: Cards) -> None:
         def exists(self, path: str) -> bool:
             return not path
 
+        def seen_at(self, path: str) -> str:
+            return path
+
     looker.model._tree = Dead()
     judged = looker.model.judge(Signs({}, {}))
     assert [set(each.problems) for each in judged.checkups.values()] == [{ONLOAD_MISSING}] * 2

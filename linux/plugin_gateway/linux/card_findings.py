@@ -9,7 +9,7 @@ from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.findings import Finding, hint, mend, well
 from plugin_gateway.linux.card_model import Tree, Unread
 from plugin_gateway.linux.facts import PciFunctions
-from plugin_gateway.linux.pci_scan import NoBusError, scan
+from plugin_gateway.linux.pci_scan import BUS_TODO, NoBusError, scan
 from plugin_gateway.linux.sysfs import HostTree
 
 POLL = "poll"
@@ -48,10 +48,7 @@ def check_bus(view: HostView) -> Generator[Finding, None, PciFunctions | None]:
     try:
         return scan(view.tree)
     except NoBusError as error:
-        yield mend(
-            f"network cards are not seen: {error}",
-            "mount the /sys of the host read-only, and give the folder above it with --host-root",
-        )
+        yield mend(f"network cards are not seen: {error}", BUS_TODO)
         return None
 
 
@@ -66,7 +63,7 @@ def check_interfaces(view: HostView, bus: PciFunctions, cards: Collection[str]) 
         yield mend(
             f"no interface of a network card is seen: {view.path('/sys')} belongs to another network namespace than "
             "that of the host, so neither rules by interface nor the health of links can be right",
-            "mount the /sys of the host read-only, and give the folder above it with --host-root",
+            BUS_TODO,
         )
     elif names and view.link_events != POLL and not set(names) & set(view.own_interfaces):
         yield hint(

@@ -40,6 +40,10 @@ class Tree(Protocol):
         """Whether there is something at this path."""
         ...
 
+    def seen_at(self, path: str) -> str:
+        """Return a path as this process sees it, for people."""
+        ...
+
 
 class PortId(NamedTuple):
     """A port of an RDMA device."""

@@ -16,7 +16,7 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.linux.card_model import CardModel, Judged, Signs, Unread
 from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.linux.kernel_events import Heard, KernelEvents
-from plugin_gateway.linux.pci_scan import BUS, Managers, NoBusError, scan
+from plugin_gateway.linux.pci_scan import BUS, BUS_TODO, Managers, NoBusError, scan
 from plugin_gateway.linux.signs import FunctionPlan, KeepingTree, SignReader, plans_of
 from plugin_gateway.linux.watching import CardPace
 
@@ -66,7 +66,7 @@ class CardWatch:
         """The latest one that was reported. None if the cards could not be seen since then."""
         self._judged: Judged | None = None
         """What was reported last of the cards of this inventory."""
-        self._problem: str | None = None
+        self._problem: DriverUnavailable | None = None
         self._events_told: tuple[str | None, ...] = ()
         """The problem of the kernel's events that was reported last. Empty if nothing was."""
         self._plans: tuple[FunctionPlan, ...] = ()
@@ -89,21 +89,21 @@ class CardWatch:
             try:
                 self._step()
             except NoBusError as error:
-                problem = str(error)
+                problem = DriverUnavailable(str(error), todo=BUS_TODO)
             except Exception as error:  # noqa: BLE001 - the cards have to be watched after any error
-                problem = f"{type(error).__name__}: {error}"
+                problem = DriverUnavailable(f"{type(error).__name__}: {error}")
             else:
                 continue
             self._say_problem(problem)
             self._scan_due = time.monotonic() + self._pace.retry
             self._wait()
 
-    def _say_problem(self, problem: str) -> None:
+    def _say_problem(self, problem: DriverUnavailable) -> None:
         """Report why the cards cannot be seen. The same problem is reported again only after an inventory."""
         self._inventory, self._judged = None, None
         if problem != self._problem:
             self._problem = problem
-            self._report(DriverUnavailable(problem))
+            self._report(problem)
 
     def _step(self) -> None:
         """Do what is due, then wait for what is next.

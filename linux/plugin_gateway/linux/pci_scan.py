@@ -34,6 +34,10 @@ Managers = MutableMapping[tuple[str, str, str], bool]
 """Whether functions manage NVLink, by address, vendor and device. To read it takes milliseconds. It never changes."""
 
 
+BUS_TODO = "mount the /sys of the host read-only, and give the folder above it with --host-root"
+"""What to do where the PCI bus cannot be read."""
+
+
 class NoBusError(Exception):
     """The PCI bus cannot be read."""
 
@@ -50,7 +54,7 @@ def scan(
     """
     names = tree.names(BUS)
     if isinstance(names, Unread):
-        raise NoBusError(f"the PCI bus cannot be read: {BUS}: {names.words}")
+        raise NoBusError(f"the PCI bus cannot be read: {tree.seen_at(BUS)}: {names.words}")
     known = managers if managers is not None else {}
     found, unreadable, numbers = [], {}, {}
     with_rdma = _owners(tree, "/sys/class/infiniband") | _owners(tree, "/sys/bus/auxiliary/devices")

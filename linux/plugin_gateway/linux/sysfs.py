@@ -94,6 +94,10 @@ class HostTree:
         except (OSError, ValueError):
             return False
 
+    def seen_at(self, path: str) -> str:
+        """Return a path with the root before it."""
+        return f"{self._root}{path}"
+
     def keep(self, path: str) -> "KeptFile":
         """Return a small file that is read again and again."""
         return KeptFile(self, path)
