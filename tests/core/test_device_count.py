@@ -13,6 +13,7 @@ from plugin_gateway.core.device_count import (
     SETTLE_TIME,
     DeviceCount,
     Known,
+    KnownDevice,
     accept,
     expect,
     known_of,
@@ -33,6 +34,10 @@ def of(count: int) -> Known:
 def test_before_the_first_inventory_nothing_is_compared() -> None:
     count = DeviceCount("GPU", given=8, known=of(8))
     assert (count.comparison, count.problem, count.due) == (None, None, None)
+
+
+def test_a_device_whose_id_is_its_address_is_named_once() -> None:
+    assert str(KnownDevice(PhysicalId("0000:3b:00.2"), "0000:3b:00.2")) == "0000:3b:00.2"
 
 
 @pytest.mark.parametrize(

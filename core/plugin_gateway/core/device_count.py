@@ -26,7 +26,7 @@ class KnownDevice(NamedTuple):
     """Empty if it is not known."""
 
     def __str__(self) -> str:
-        return f"{self.id} at {self.pci_address}" if self.pci_address else self.id
+        return f"{self.id} at {self.pci_address}" if self.pci_address not in {"", self.id} else self.id
 
 
 class Known(NamedTuple):
