@@ -9,7 +9,7 @@ from harness.statuses import BARE, RESOURCE
 from plugin_gateway.adapters.commands import device_lines
 from plugin_gateway.adapters.commands.status import _lines
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus, PortStatus
-from plugin_gateway.adapters.gateway.status import CountStatus, Status
+from plugin_gateway.adapters.gateway.status import BackendStatus, CountStatus, DriverStatus, Status
 from plugin_gateway.adapters.kubelet.checkpoint import Holder
 from plugin_gateway.adapters.kubelet.holders import Found
 from plugin_gateway.core.health.faults import Stage
@@ -53,6 +53,17 @@ HOLDERS = (
 
 def rows(*devices: DeviceStatus) -> list[list[str]]:
     return [re.split("  +", line) for line in device_lines.device_lines(devices, HOLDERS)]
+
+
+def test_a_backend_whose_driver_has_no_version_says_how_many_cards_it_shows() -> None:
+    driver = DriverStatus(version=None, problem=None, events_problem=None)
+    shown = {"rdma": ("RDMA device", 7), "onload": ("Onload interface", 1)}
+    backends = tuple(
+        BackendStatus(name=name, driver=driver, has_answered=True, device_count=count, device_word=word)
+        for name, (word, count) in shown.items()
+    )
+    lines = _lines(replace(BARE, driver=driver, backends=backends))
+    assert lines[:4] == ["backend rdma:", "  7 RDMA devices", "backend onload:", "  1 Onload interface"]
 
 
 def test_gpus_and_cards_have_a_table_each() -> None:

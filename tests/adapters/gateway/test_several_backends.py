@@ -76,7 +76,7 @@ async def test_a_backend_that_never_starts_holds_up_no_other(
         assert (await node.shown("/healthz")) == f"503 backend {FIRST}: nobody watches the driver\n"
         page = await node.shown("/")
         assert f"backend {FIRST}: the driver: no thread can be started for it" in page
-        assert f"<p>backend {OTHER}, driver of unknown version</p>" in page
+        assert f"<p>backend {OTHER}, 3 GPUs</p>" in page
         status = node.commands().status()
         assert [(each.name, each.has_answered, each.device_count) for each in status.backends] == [
             (FIRST, False, 0),

@@ -184,7 +184,7 @@ def _head(status: Status) -> list[str]:
     lines = []
     for backend, driver in status.drivers:
         lines += [f"backend {backend}:"] if backend is not None else []
-        lines += [f"  {line}" if backend is not None else line for line in _driver_lines(driver)]
+        lines += [f"  {line}" if backend is not None else line for line in _driver_lines(status, backend, driver)]
     lines += _number_lines(status.device_count)
     lines += _state_lines(status.device_count)
     for rejected in status.rejected:
@@ -205,8 +205,8 @@ def _head(status: Status) -> list[str]:
     return lines
 
 
-def _driver_lines(driver: DriverStatus) -> list[str]:
-    lines = [f"driver {driver.version}"] if driver.version else ["no driver has told its version"]
+def _driver_lines(status: Status, backend: str | None, driver: DriverStatus) -> list[str]:
+    lines = [status.driver_words(backend)]
     if driver.problem:
         lines.append(f"waiting for the driver: {driver.problem}")
         lines += [f"  -> {driver.todo}"] if driver.todo else []

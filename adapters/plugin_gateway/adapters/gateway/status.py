@@ -298,6 +298,15 @@ class Status(ProcessStatus):
             return [(each.name, each.driver) for each in self.backends]
         return [(None, self.driver)]
 
+    def driver_words(self, backend: str | None) -> str:
+        """Return what is known of the driver of a backend, for people. Network cards have one without a version."""
+        driver = next((each for name, each in self.drivers if name == backend), self.driver)
+        shown = [each for each in self.backends if backend in {None, each.name} and each.has_answered]
+        if driver.version or not shown or not shown[0].device_word:
+            return f"driver {driver.version or 'of unknown version'}"
+        count, word = shown[0].device_count, shown[0].device_word
+        return f"{count} {word}{'' if count == 1 else 's'}"
+
     @property
     def waiting(self) -> Mapping[str, Sequence[DeviceStatus]]:
         """The devices that wait for something, by what is wrong with it, for people."""

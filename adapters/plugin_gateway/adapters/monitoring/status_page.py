@@ -57,9 +57,8 @@ def _problems(status: Status) -> Sequence[str]:
     ]
     paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
     drivers = [
-        f"<p>{_text(f'backend {backend}, ' if backend is not None else '')}"
-        f"driver {_text(driver.version or 'of unknown version')}</p>"
-        for backend, driver in status.drivers
+        f"<p>{_text(f'backend {backend}, ' if backend is not None else '')}{_text(status.driver_words(backend))}</p>"
+        for backend, _ in status.drivers
     ]
     return [*drivers, _number(status.device_count), *paragraphs]
 
