@@ -149,10 +149,10 @@ async def test_an_operator_accepts_what_is_here_for_the_next_start_too(state_dir
         made.counter.keep(having(7))
         await made.told_so_often(1)
         answer = made.counter.accept()
-        assert answer == {"expected": 7, "before": 8, "missed": [f"{device(7).id} at 0000:08:00.0"]}
+        assert answer == {"expected": 7, "before": 8, "missed": [f"{device(7).id} at 0000:08:00.0"], "word": "GPU"}
         await made.told_so_often(2)
         assert made.told[-1] == (None, True)
-        assert made.counter.accept() == {"expected": 7, "before": 7, "missed": []}
+        assert made.counter.accept() == {"expected": 7, "before": 7, "missed": [], "word": "GPU"}
     assert json.loads(path.read_text())["number"] == 7
     async with counting(state_dir) as made:
         made.counter.keep(having(7))
