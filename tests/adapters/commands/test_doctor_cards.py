@@ -1,25 +1,36 @@
 """What the doctor says of a node with network cards: what their vendor knows, and nothing about GPUs."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.network_cards import CARDS, OTHER_PF, PF, VFS, WORD, CardDriver, rule, seen
+from harness.node import until
 from harness.several import settings_of
+from harness.statuses import BARE
 from plugin_gateway.adapters.commands.doctor.command import diagnose
+from plugin_gateway.adapters.commands.doctor.gateway_checks import check_gateway
 from plugin_gateway.adapters.commands.doctor.kubelet_checks import REGISTRY, check_registry
 from plugin_gateway.adapters.commands.gateway_settings import View
+from plugin_gateway.adapters.control.control_socket import ControlServer
+from plugin_gateway.adapters.gateway.device_status import DeviceStatus
+from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.core.devices import Inventory, RejectedDevice
-from plugin_gateway.core.findings import Finding, Verdict, mend
+from plugin_gateway.core.findings import Finding, Verdict, hint, mend
+from plugin_gateway.core.health.faults import Evidence, Source, Stage
 from plugin_gateway.core.health.observations import DriverUnavailable
+from plugin_gateway.core.health.remedies import Remedy
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.nvidia.remedies import remedy_for
 from plugin_gateway.nvidia.simulated import SimulatedBackend
+from plugin_gateway.solarflare.evidence import LINK_DOWN
 
 GPUS = ResourceRule(selector=Selector(backends=("simulated",)), name=ResourceName("nvidia.com/gpu"))
 CardCheck = Callable[[Inventory, Sequence[ResourceRule]], Iterable[Finding]]
@@ -38,12 +49,17 @@ class Doctor:
         self._capsys = capsys
 
     def lines(
-        self, inventory: Inventory, *rules: ResourceRule, check: CardCheck = nothing, with_gpus: bool = True
+        self,
+        inventory: Inventory,
+        *rules: ResourceRule,
+        check: CardCheck = nothing,
+        with_gpus: bool = True,
+        card_backends: Sequence[str] = ("rdma",),
     ) -> list[str]:
         gpus: Mapping[str, Backend] = {"simulated": SimulatedBackend("1xH100")} if with_gpus else {}
         view = View(replace(self._settings, resources=(GPUS, *rules)), ())
-        backends = {**gpus, "rdma": CardDriver(inventory)}
-        diagnose(view, backends, remedy_for, as_json=False, cards={"rdma": check})
+        backends = {**gpus, **{name: CardDriver(inventory) for name in card_backends}}
+        diagnose(view, backends, remedy_for, as_json=False, cards=dict.fromkeys(card_backends, check))
         return self._capsys.readouterr().out.splitlines()
 
 
@@ -85,6 +101,34 @@ def test_the_findings_of_the_vendor_are_among_the_others_and_know_the_rules(doct
 
     lines = doctor.lines(seen(*CARDS), rule(VFS), check=check)
     assert "mend  4 cards, 2 rules" in lines
+
+
+def test_what_is_so_for_the_cards_of_two_backends_is_said_once(doctor: Doctor) -> None:
+    def check(_inventory: Inventory, _rules: Sequence[ResourceRule]) -> Sequence[Finding]:
+        return [hint("no event of a link")]
+
+    lines = doctor.lines(seen(*CARDS), rule(VFS), check=check, card_backends=("rdma", "onload"))
+    assert lines.count("note  no event of a link") == 1
+
+
+async def test_a_card_is_told_what_its_own_vendor_says(kubelet_dir: Path, state_dir: Path) -> None:
+    """Evidence of one kind can be known to several vendors, and mean something else to each."""
+    evidence = Evidence("enp94s0f1np1 has no link", 1.0, LINK_DOWN, Source.CHECK)
+    card = DeviceStatus(id="0000:5e:00.1", backend="onload", health=Stage.UNHEALTHY, evidence=(evidence,))
+    status = encode(replace(BARE, kubelet_dir=str(kubelet_dir), devices=(card,)))
+    names = {"rdma": "RDMA device", "onload": "Onload interface"}
+    of_backends = {name: partial(_about, word) for name, word in names.items()}
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(ControlServer(state_dir, "0000000001-aaaa", lambda _: status).run())
+        await until((state_dir / "control-0000000001-aaaa.sock").exists, "the socket")
+        found = await asyncio.to_thread(lambda: list(check_gateway(state_dir, partial(_about, "?"), of_backends)))
+        task.cancel()
+    (finding,) = (each for each in found if each.verdict is Verdict.MEND)
+    assert "  do: mend this Onload interface" in finding.details
+
+
+def _about(word: str, _evidence: Evidence) -> Remedy:
+    return Remedy(todo=f"mend this {word}")
 
 
 def test_cards_that_cannot_be_seen_are_to_be_mended(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,8 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     )
     remedies = parts.remedies([each.name for each in settings.chosen])
     cards = {each.name: parts.card_check(each.text, settings) for each in settings.chosen if each.has_cards}
-    return diagnose(view, backends, remedies, log_problem, as_json=parsed.json, cards=cards)
+    of_backends = {each.name: parts.remedies([each.name]) for each in settings.chosen}
+    return diagnose(view, backends, remedies, log_problem, as_json=parsed.json, cards=cards, of_backends=of_backends)
 
 
 def diagnose(
@@ -86,14 +87,16 @@ def diagnose(
     *,
     as_json: bool,
     cards: "Mapping[str, CardCheck]" = NO_CARDS,
+    of_backends: Mapping[str, Remedies] = gateway_checks.NO_BACKENDS,
 ) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
     ``log_problem`` is why the kernel's log cannot be read here, if the gateway was told to read it. What a gateway that
-    runs says about that comes first. ``cards`` has the backends whose devices are network cards, by their names.
+    runs says about that comes first. ``cards`` has the backends whose devices are network cards, by their names, and
+    ``of_backends`` the remedies for the devices of each.
     """
     findings = []
-    for finding in _findings(view, backends, remedies, log_problem, cards):
+    for finding in _findings(view, backends, remedies, log_problem, cards, of_backends):
         findings.append(finding)
         if not as_json:
             _show(finding)
@@ -108,6 +111,7 @@ def _findings(
     remedies: Remedies,
     log_problem: str | None,
     cards: "Mapping[str, CardCheck]",
+    of_backends: Mapping[str, Remedies],
 ) -> Iterator[Finding]:
     """Yield the findings of all checks, each as soon as it is made."""
     settings = view.settings
@@ -120,7 +124,7 @@ def _findings(
     if not settings.registers:
         yield hint("--kubelet-socket is empty, so the gateway registers with nobody", "take it out to offer devices")
     yield from kubelet_checks.check_neighbours(settings.kubelet_dir)
-    is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies)
+    is_told = yield from gateway_checks.check_gateway(settings.state_dir, remedies, of_backends)
     seen = yield from _check_backends(backends, settings.resources, cards)
     yield from (hint(remark, "take it out, or correct the name") for remark in settings.remarks)
     of_gpus = [inventory for name, inventory in seen.items() if name not in cards]
@@ -153,10 +157,13 @@ def _check_gpus(inventories: Sequence[Inventory], settings: Settings) -> Iterato
 def _check_cards(
     seen: Mapping[str, Inventory], settings: Settings, cards: "Mapping[str, CardCheck]"
 ) -> Iterator[Finding]:
-    """Check what the node needs for network cards."""
+    """Check what the node needs for network cards. What is so for those of several backends is said once."""
+    told: list[Finding] = []
     for name, check in cards.items():
-        if name in seen:
-            yield from check(seen[name], settings.resources)
+        for finding in check(seen[name], settings.resources) if name in seen else ():
+            if finding not in told:
+                told.append(finding)
+                yield finding
     if cards:
         yield from kubelet_checks.check_registry(settings.kubelet_dir)
 

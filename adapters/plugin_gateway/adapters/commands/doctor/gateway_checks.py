@@ -1,7 +1,7 @@
 """Checks of the gateways that run on this node, through their control sockets."""
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from plugin_gateway.adapters.commands.device_lines import HeldBy
@@ -20,6 +20,7 @@ from plugin_gateway.core.health.remedies import Remedies, Remedy, causes_of
 
 _DRIVER_TODO = "see dmesg and `nvidia-smi` on the host"
 _CARDS_TODO = "see dmesg on the host"
+NO_BACKENDS: Mapping[str, Remedies] = {}
 GPU = "GPU"
 """The word for a device of which NVIDIA's driver can be asked, and that of gateways that do not say any."""
 _HANGS = "it hangs or was stopped: see the end of its log, and end it; the kubelet's pods run on"
@@ -29,11 +30,13 @@ _KERNEL_LOG_TODO = (
 )
 
 
-def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, None, bool]:
+def check_gateway(
+    state_dir: Path, remedies: Remedies, of_backends: Mapping[str, Remedies] = NO_BACKENDS
+) -> Generator[Finding, None, bool]:
     """Ask the gateways for their status, the active one first, and report the problems in it.
 
-    ``remedies`` says what the vendor recommends for each cause. Returns whether one has said if it can read the
-    kernel's log.
+    ``remedies`` says what the vendor recommends for each cause, and ``of_backends`` what that of each backend does.
+    Returns whether one has said if it can read the kernel's log.
     """
     try:
         gateways = ask_all(state_dir)
@@ -48,7 +51,9 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, Non
         return False
     for gateway in gateways:
         found = f"{gateway.name} runs here, {gateway.role}" if len(gateways) > 1 else "a gateway runs here"
-        yield from _check_one(gateway, found, remedies, is_first=gateway is gateways[0])
+        yield from _check_one(gateway, found, is_first=gateway is gateways[0])
+        if gateway is gateways[0] and gateway.status is not None:
+            yield from _check_devices(gateway.status, remedies, of_backends)
     return any(
         driver.kernel_log is not None
         for each in gateways
@@ -57,7 +62,7 @@ def check_gateway(state_dir: Path, remedies: Remedies) -> Generator[Finding, Non
     )
 
 
-def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool) -> Iterator[Finding]:
+def _check_one(gateway: Asked, found: str, *, is_first: bool) -> Iterator[Finding]:
     """Report the problems of one gateway. What is wrong with a device is told once, by the first one."""
     status, name = gateway.status, "the gateway" if is_first else gateway.name
     if status is None:
@@ -80,8 +85,6 @@ def _check_one(gateway: Asked, found: str, remedies: Remedies, *, is_first: bool
         yield check_resource(resource)
     yield from _check_daemons(status)
     yield from _check_specs(status)
-    if is_first:
-        yield from _check_devices(status, remedies)
 
 
 def _check_silent(problem: ControlError | None) -> Finding:
@@ -89,14 +92,17 @@ def _check_silent(problem: ControlError | None) -> Finding:
     return mend(f"{problem}", _OTHER_VERSION if isinstance(problem, FormError) else _HANGS)
 
 
-def _check_devices(status: Status, remedies: Remedies) -> Iterator[Finding]:
+def _check_devices(status: Status, remedies: Remedies, of_backends: Mapping[str, Remedies]) -> Iterator[Finding]:
+    """Report what is wrong with each device. ``remedies`` are for one whose backend is not known."""
     unhealthy = status.unhealthy
-    if any(driver.released is not None for _, driver in status.drivers):
-        remedies = _during_release(remedies)
+    is_released = any(driver.released is not None for _, driver in status.drivers)
     holders = HeldBy(find_holders(Path(status.kubelet_dir)).holders if unhealthy else ())
     for device in unhealthy:
         held = holders.words(device)
-        yield _check_device(device, [f"held by {held}"] if held else [], remedies)
+        its_own = of_backends.get(device.backend or "", remedies)
+        yield _check_device(
+            device, [f"held by {held}"] if held else [], _during_release(its_own) if is_released else its_own
+        )
 
 
 def _check_daemons(status: Status) -> Iterator[Finding]:
