@@ -13,7 +13,7 @@ from plugin_gateway.adapters.configuration.document import Document, compose, de
 from plugin_gateway.adapters.configuration.nvidia_names import CHART_VALUES, ONLY_IF_ENABLED, ChartValue
 from plugin_gateway.adapters.configuration.option import options_of
 from plugin_gateway.adapters.configuration.options import Options
-from plugin_gateway.adapters.configuration.other_plugins import by_content, of_manifest, without_tabs
+from plugin_gateway.adapters.configuration.other_plugins import by_content, of_manifest, one_manifest, without_tabs
 from plugin_gateway.adapters.configuration.translation import Translate, Translation, put
 from plugin_gateway.core.errors import InvalidValueError
 
@@ -44,7 +44,13 @@ def translate_any(name: str, data: bytes, translate: Translate) -> Translation:
     Raises:
         InvalidValueError: it is none of them, or something in it is wrong.
     """
-    translate = by_content(translate)
+    data, others = one_manifest(data)
+    done = _translate_one(name, data, by_content(translate))
+    said = (f"{name}: left out, because they configure no device plugin: {', '.join(others)}",) if others else ()
+    return done._replace(left_out=(*said, *done.left_out))
+
+
+def _translate_one(name: str, data: bytes, translate: Translate) -> Translation:
     root = compose(Path(name), without_tabs(data))
     keys = _keys_of(root)
     if {"apiVersion", "kind"} <= keys.keys():

@@ -1,5 +1,6 @@
 """Recognises configurations of other device plugins for network cards by their content, and translates them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,12 +35,29 @@ _BY_KEY = {
     shared.MODE: _Plugin(shared.OLD_PLUGIN, shared.translate_old),
 }
 """By the key that only its configuration has."""
+_NEXT_DOCUMENT = re.compile(rb"^---[^\S\n]*(?:#[^\n]*)?\n", re.MULTILINE)
+_KIND_OF = re.compile(rb"^kind:[ \"']*(\w+)", re.MULTILINE | re.ASCII)
+_TRANSLATED_KINDS = (onload.KIND, POLICY, "ConfigMap")
 _BY_KIND = {onload.KIND: _Plugin(onload.PLUGIN, onload.translate_onload, ONLOAD)}
 
 
 def without_tabs(data: bytes) -> bytes:
     """Return JSON as YAML takes it: a tab, which is no part of a text in JSON, as a space."""
     return data.replace(b"\t", b" ") if data.lstrip().startswith(b"{") else data
+
+
+def one_manifest(data: bytes) -> tuple[bytes, Sequence[str]]:
+    """Return the only manifest of several that can configure a plugin, in its lines, and the kinds of the others.
+
+    Returns everything if there is none or more than one.
+    """
+    parts = _NEXT_DOCUMENT.split(data)
+    kinds = [found[1].decode() if (found := _KIND_OF.search(part)) else "" for part in parts]
+    (at, *more) = [number for number, kind in enumerate(kinds) if kind in _TRANSLATED_KINDS] or [0, 0]
+    if more:
+        return data, ()
+    lines_before = b"".join(parts[:at]).count(b"\n") + at
+    return b"\n" * lines_before + parts[at], [kind for kind in kinds if kind and kind != kinds[at]]
 
 
 def by_content(translate: Translate) -> Translate:
