@@ -305,7 +305,7 @@ COMMANDS: Mapping[str, Command] = {
     "status": _command("status", "show what the running gateway knows of its devices, and why one is not given out"),
     "health": _command(
         "health",
-        "tell the running gateway that a GPU is well again, or none is missing: health clear GPU-…, health accept",
+        "tell the running gateway that a device is well again, or none is missing: health clear GPU-…, health accept",
     ),
     "reload": _command("reload", "make the running gateway read its configuration file again"),
     "driver": _command("driver", "have the running gateway let go of the driver: driver release, driver take"),
@@ -313,7 +313,8 @@ COMMANDS: Mapping[str, Command] = {
         "health_policy", "show what follows from each XID and other evidence, and where that was decided"
     ),
     "translate-config": _command(
-        "translate_config", "translate a configuration of NVIDIA's device plugin, or the values of its chart"
+        "translate_config",
+        "translate a configuration of NVIDIA's device plugin or one for network cards, or the values of NVIDIA's chart",
     ),
     "replay": _command("replay", "play the kubelet's side of a recording again, and tell what differs"),
     "fake-kubelet": _command("fake_kubelet.command", "play the kubelet of a release, to try a device plugin"),

@@ -25,7 +25,7 @@ def make(_: Parts) -> SubCommand:
             "action",
             choices=("clear", "accept"),
             metavar="clear|accept",
-            help="clear: the device is well, give it out again; accept: the node should have the GPUs that it has now",
+            help="clear: the device is well, give it out again; accept: the node should have what it has now",
         )
         parser.add_argument(
             "devices",

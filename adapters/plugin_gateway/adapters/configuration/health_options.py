@@ -98,7 +98,7 @@ class PolicyOptions(Values, heading="health"):
     driver_timeout = Option(
         seconds(at_least=10),
         "30",
-        "how long the driver may be gone or hang before every GPU is unhealthy",
+        "how long a driver may be gone or hang before every device of it is unhealthy",
         key="health.driverTimeout",
     )
     flap_count = Option(
@@ -141,7 +141,7 @@ class HealthOptions(Values, heading="health"):
     state_dir = Option(
         FOLDER,
         "/run/plugin-gateway",
-        "where it is kept which GPUs are unhealthy, and where plugin-gateway status and health find the gateway",
+        "where it is kept which devices are unhealthy, and where plugin-gateway status and health find the gateway",
     )
     kernel_log = Option(
         SWITCH, "false", f"read {KERNEL_LOG}, which has the sub-codes of NVLink errors and the errors of NVSwitches"

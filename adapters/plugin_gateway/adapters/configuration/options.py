@@ -75,22 +75,22 @@ class KubeletOptions(Values, heading="kubelet"):
     unhealthy_first = Option(
         member_of(UnhealthyFirst),
         "auto",
-        "list every GPU as unhealthy for a moment when registering again: the kubelets 1.9.7 and 1.10.0 to 1.10.2 lose "
-        "them without; auto does so where the kubelet can be one of these",
+        "list every device as unhealthy for a moment when registering again: the kubelets 1.9.7 and 1.10.0 to 1.10.2 "
+        "lose them without; auto does so where the kubelet can be one of these",
         key="flags.plugin.unhealthyFirst",
     )
     numa_hints = Option(
         SWITCH,
         "true",
-        "tell the kubelet the NUMA nodes of the GPUs; kubelets up to 1.35 with a Topology Manager policy stand still "
-        "with it where the machine has many NUMA nodes",
+        "tell the kubelet the NUMA nodes of the devices; kubelets up to 1.35 with a Topology Manager policy stand "
+        "still with it where the machine has many NUMA nodes",
         key="flags.plugin.numaHints",
     )
     kubelet_version = Option(
         KUBELET_VERSION,
         nothing("not known"),
         "the oldest release that the kubelet can have, such as 1.37; from 1.37 on an update of the gateway leaves no "
-        "gap, in a way in which older kubelets would lose every GPU",
+        "gap, in a way in which older kubelets would lose every device",
         example="1.37",
     )
     resource_name = Option(
@@ -242,15 +242,15 @@ class ClusterOptions(Values, heading="telling the cluster (needs API access)"):
 
     __slots__ = ()
 
-    kubernetes_events = Option(SWITCH, "false", "make an Event of the node whenever the health of a GPU changes")
+    kubernetes_events = Option(SWITCH, "false", "make an Event of the node whenever the health of a device changes")
     node_condition = Option(
         CONDITION,
         "",
-        "keep a condition of this type on the node, which is True while a GPU is not healthy",
+        "keep a condition of this type on the node, which is True while a device is not healthy",
         example="GpuProblem",
     )
     missing_in_condition = Option(
-        SWITCH, "false", "have --node-condition be True also while a GPU is missing, see --expected-gpus"
+        SWITCH, "false", "have --node-condition be True also while a device is missing, see --expected-gpus"
     )
     node_name = Option(NODE_NAME, "", "the name of this node, which Events and the condition need")
 

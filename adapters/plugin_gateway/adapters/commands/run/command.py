@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plugin_gateway.core.ports import Backend
 
 DESCRIPTION = """\
-Offers this node's GPUs to its kubelet, of whatever release that is, and keeps offering them.
+Offers this node's GPUs and network cards to its kubelet, of whatever release that is, and keeps offering them.
 
 Every flag can be set by the environment variable in brackets; a flag beats the
 environment, the environment beats the configuration file."""
