@@ -13,7 +13,6 @@ from plugin_gateway.adapters.gateway import held_elsewhere
 from plugin_gateway.adapters.gateway.checkpoint_look import CheckpointLook
 from plugin_gateway.core.devices import DeviceId
 from plugin_gateway.core.health.observations import InventorySeen
-from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
@@ -73,29 +72,63 @@ async def test_a_device_that_a_pod_has_for_itself_is_left_out_of_a_new_pool(kube
         assert container.environment["NVIDIA_VISIBLE_DEVICES"] == device(1).id
 
 
+def pool_of(*numbers: int) -> ResourceRule:
+    addresses = tuple(map(cards.address, numbers))
+    return cards.rule(Sharing(replicas=5, is_pool=True), selector=Selector(addresses=addresses))
+
+
+def three_cards(kubelet_dir: Path, *rules: ResourceRule) -> Node:
+    """A gateway with three cards that looks into the checkpoint, as each does."""
+    node = Node(kubelet_dir, rules=rules)
+    node.serving_policy = node.serving_policy._replace(nodes=cards.host(0, 1))
+    node.watch()
+    node.registrar.before_register = CheckpointLook(node.gateway, kubelet_dir, dict).before_register
+    node.observations.put(InventorySeen(cards.inventory(cards.card(0), cards.card(1), cards.card(2))))
+    return node
+
+
+async def look_at_pods(node: Node, kubelet_dir: Path) -> None:
+    holders = await held_elsewhere.read_holders(kubelet_dir)
+    node.gateway.see_holders(holders, await held_elsewhere.read_answers(kubelet_dir))
+
+
 async def test_after_a_restart_the_checkpoint_tells_which_devices_an_id_of_a_former_pool_stands_for(
     kubelet_dir: Path,
 ) -> None:
-    def gateway(rule: ResourceRule) -> Node:
-        node = Node(kubelet_dir, rules=(rule,))
-        node.serving_policy = node.serving_policy._replace(nodes=cards.host(0, 1))
-        node.watch()
-        node.observations.put(InventorySeen(cards.inventory(cards.card(0), cards.card(1), cards.card(2))))
-        return node
-
-    pool = cards.rule(Sharing(replicas=5, is_pool=True), selector=Selector(addresses=tuple(map(cards.address, (0, 1)))))
     async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
-        async with running(gateway(pool), devices=None):
+        async with running(three_cards(kubelet_dir, pool_of(0, 1)), devices=None):
             await kubelet.wait_for(lambda: kubelet.allocatable(cards.NAME) == 5, what="five ids")
             await kubelet.allocate(cards.NAME, pod="uid-1", container="main", ids=["3"])
-        node = gateway(ResourceRule(name=OTHER))
+        node = three_cards(kubelet_dir, ResourceRule(name=OTHER))
         async with running(node, devices=None):
-            await kubelet.wait_for(lambda: kubelet.allocatable(OTHER) == 3, what="the new name")
-            look = CheckpointLook(node.gateway, kubelet_dir, dict)
-            look.before_register(Reason.OTHER_GATEWAY_LEFT)
             await kubelet.wait_for(lambda: kubelet.allocatable(OTHER) == 1, what="the device that nobody has")
             assert node.gateway.withheld.keys() == {cards.address(0), cards.address(1)}
             assert node.gateway.withheld[DeviceId(cards.address(0))].reason == f"held as {cards.NAME} by uid-1 main"
+
+
+async def test_after_a_restart_a_device_that_left_the_pool_is_not_given_to_a_second_pod(kubelet_dir: Path) -> None:
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet:
+        async with running(three_cards(kubelet_dir, pool_of(0, 1)), devices=None):
+            await kubelet.wait_for(lambda: kubelet.allocatable(cards.NAME) == 5, what="five ids")
+            await kubelet.allocate(cards.NAME, pod="uid-1", container="main", ids=["3"])
+        node = three_cards(kubelet_dir, pool_of(0), ResourceRule(name=OTHER))
+        async with running(node, devices=None):
+            await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the devices that are no pool any more")
+            assert kubelet.allocatable(OTHER) == 1
+            await look_at_pods(node, kubelet_dir)
+            assert node.gateway.withheld.keys() == {cards.address(1)}
+            assert node.gateway.withheld[DeviceId(cards.address(1))].reason == f"held as {cards.NAME} by uid-1 main"
+
+
+async def test_a_pod_that_got_an_id_after_a_device_left_the_pool_does_not_hold_it(kubelet_dir: Path) -> None:
+    node = three_cards(kubelet_dir, pool_of(0, 1))
+    async with FakeKubelet(kubelet_dir, release("1.37")) as kubelet, running(node, devices=None):
+        await kubelet.wait_for(lambda: kubelet.allocatable(cards.NAME) == 5, what="five ids")
+        node.gateway.apply(node.serving_policy._replace(rules=(pool_of(0), ResourceRule(name=OTHER))))
+        await kubelet.wait_for(lambda: kubelet.capacity(OTHER) == 2, what="the devices that are no pool any more")
+        await kubelet.allocate(cards.NAME, pod="uid-1", container="main", ids=["2"])
+        await look_at_pods(node, kubelet_dir)
+        assert not node.gateway.withheld
 
 
 NONE = ResourceRule(

@@ -23,6 +23,7 @@ from plugin_gateway.core.resources.conflicts import (
     Sockets,
     find_conflicts,
     find_withheld,
+    given_in,
     holdings_of,
     pools_in,
 )
@@ -233,5 +234,9 @@ def test_what_an_earlier_gateway_gave_with_a_number_is_known_by_the_nodes_in_its
         (OTHER, "7"): answer("/dev/net/verbs12"),
         (OTHER, "8"): b"",
     }
-    assert pools_in(answers, [several]) == {NAME: {address(0), address(10)}}
-    assert pools_in(answers, [inventory(*CARDS, recipe=Recipe())]) == {}, "it can be given by another plugin"
+    given = given_in(answers, [several])
+    assert given == {(NAME, "3"): {address(10)}, (NAME, "4"): {address(0)}}
+    assert pools_in(given) == {NAME: {address(0), address(10)}}
+    assert given_in(answers, [inventory(*CARDS, recipe=Recipe())]) == {}, "it can be given by another plugin"
+    assert [each.device for each in holdings_of("3", NAME, None, MEMBERS, given)] == [address(10)]
+    assert len(holdings_of("5", NAME, None, MEMBERS, given)) == len(CARDS)

@@ -15,6 +15,7 @@ from plugin_gateway.adapters.kubelet.checkpoint import Checkpoint, CheckpointErr
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.devices import is_replica
 from plugin_gateway.core.registration.failures import Reason
+from plugin_gateway.core.resources.id_words import is_number
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -58,12 +59,17 @@ class CheckpointLook:
 
 
 def _has_other_forms(gateway: "Gateway", checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has ids that are not offered now under the same name, or may be shared in another way."""
+    """Whether the checkpoint has ids that are not offered now under the same name, or that do not tell in which form.
+
+    Those of replicas do not, and those of a pool, behind which other devices can have been.
+    """
     known: list[tuple[str, Collection[str]]] = [*checkpoint.registered.items()]
     known += ((each.resource, each.devices) for each in checkpoint.holders)
     offered = {str(name): each.by_id.keys() for name, each in gateway.offered.items()}
-    is_shared = any(is_replica(each) for holder in checkpoint.holders for each in holder.devices)
-    return is_shared or any(not offered.get(resource, set()) >= set(ids) for resource, ids in known)
+    held = (each for holder in checkpoint.holders for each in holder.devices)
+    return any(is_replica(each) or is_number(each) for each in held) or any(
+        not offered.get(resource, set()) >= set(ids) for resource, ids in known
+    )
 
 
 def _withhold(
@@ -73,14 +79,13 @@ def _withhold(
     former_parts: "Mapping[str, FormerPart]",
 ) -> None:
     from plugin_gateway.adapters.gateway.forms import with_suspected  # noqa: PLC0415 - seldom
-    from plugin_gateway.adapters.gateway.held_elsewhere import STORED_WITHIN, held_devices  # noqa: PLC0415 - seldom
+    from plugin_gateway.adapters.gateway.held_elsewhere import STORED_WITHIN, held_now, inventories_of  # noqa: PLC0415 - seldom
     from plugin_gateway.adapters.kubelet.holders import mark_gone  # noqa: PLC0415 - seldom
-    from plugin_gateway.core.resources.conflicts import holdings_of, in_the_way, pools_in  # noqa: PLC0415 - seldom
+    from plugin_gateway.core.resources.conflicts import given_in, holdings_of, in_the_way, pools_in  # noqa: PLC0415 - seldom
 
-    inventories = [state.inventory for state in gateway.states if state.inventory is not None]
-    gateway.forms.learn_pools(pools_in(checkpoint.answers, inventories))
+    gateway.forms.learn_pools(pools_in(given_in(checkpoint.answers, inventories_of(gateway))))
     pools = gateway.pools
-    held = held_devices(mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers, gateway.recipes, pools)
+    held = held_now(gateway, mark_gone(checkpoint.holders, kubelet_dir), checkpoint.answers)
     registered = {
         holding
         for name, ids in checkpoint.registered.items()

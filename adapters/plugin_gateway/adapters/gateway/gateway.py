@@ -176,9 +176,9 @@ class Gateway:
 
         ``answers`` is as for `held_devices`, and ``looked`` when the look at them began.
         """
-        from plugin_gateway.adapters.gateway.held_elsewhere import held_at, held_devices  # noqa: PLC0415 - not at the start
+        from plugin_gateway.adapters.gateway.held_elsewhere import held_at, held_now  # noqa: PLC0415 - not at the start
 
-        held = held_devices(holders, answers, self.recipes, self.pools)
+        held = held_now(self, holders, answers)
         self._held = held_at(looked or time.monotonic(), held, self._served.values(), self.forms)
         self._publish()
 

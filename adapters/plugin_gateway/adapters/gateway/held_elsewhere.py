@@ -17,7 +17,7 @@ from plugin_gateway.adapters.support.terminal import printable
 from plugin_gateway.core.devices import DeviceId, Recipe
 from plugin_gateway.core.errors import CannotCheckError, GatewayError
 from plugin_gateway.core.resources.assignment import Advertisement
-from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, holdings_of
+from plugin_gateway.core.resources.conflicts import Held, Holding, find_withheld, forms_of, given_in, holdings_of
 from plugin_gateway.core.resources.daemons import through_of
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.gateway import Gateway
     from plugin_gateway.adapters.kubelet.checkpoint import Holder
     from plugin_gateway.adapters.serving.resource import ServedResource
+    from plugin_gateway.core.devices import Inventory
     from plugin_gateway.core.health.state import State
-    from plugin_gateway.core.resources.conflicts import Pools
+    from plugin_gateway.core.resources.conflicts import Given, Pools
 
 LOOK_INTERVAL = 2.0
 """Seconds between two looks at who holds the devices that are withheld."""
@@ -60,17 +61,18 @@ def held_devices(
     answers: Answers | None = None,
     recipes: Iterable[Recipe] = (),
     pools: "Pools | None" = None,
+    given: "Given | None" = None,
 ) -> Held:
     """Return who holds which device, and in which form. Holders whose pod is gone do not count.
 
     ``answers`` say through which daemon of the ``recipes`` a container shares a device. Who holds an id of one of the
-    ``pools`` holds all devices of it.
+    ``pools`` holds what was ``given`` with it, or all devices of it if that is not known.
     """
     from plugin_gateway.adapters.kubelet.holders import listed  # noqa: PLC0415 - not needed at the start
 
     def forms_of_id(offered: str, resource: str) -> Iterable[Holding]:
         through = through_of((answers or {}).get((resource, offered), b""), recipes)
-        return holdings_of(offered, resource, through, pools or {})
+        return holdings_of(offered, resource, through, pools or {}, given or {})
 
     held: dict[Holding, list[str]] = {}
     for holder in holders:
@@ -80,6 +82,18 @@ def held_devices(
         for holding in forms:
             held.setdefault(holding, []).append(container)
     return {holding: listed(containers) for holding, containers in held.items()}
+
+
+def held_now(gateway: "Gateway", holders: "Iterable[Holder]", answers: Answers | None = None) -> Held:
+    """Return who holds which device of a gateway, as `held_devices` does."""
+    pools = gateway.pools
+    given = given_in(answers or {}, inventories_of(gateway)) if pools else {}
+    return held_devices(holders, answers, gateway.recipes, pools, given)
+
+
+def inventories_of(gateway: "Gateway") -> "Sequence[Inventory]":
+    """Return the inventory of each backend that has told one."""
+    return [state.inventory for state in gateway.states if state.inventory is not None]
 
 
 def just_granted(resources: "Iterable[ServedResource]", known: Held, since: float = 0.0) -> Held:

@@ -23,8 +23,11 @@ MAX_FORMS = 8
 """Forms that are named for one device. A layout that changes without end has more, until somebody looks at the pods."""
 Pools: TypeAlias = Mapping[str, Collection[DeviceId]]
 """The devices of each resource of which an id stands, or stood, for all of them."""
+Given: TypeAlias = Mapping[tuple[str, str], Collection[DeviceId]]
+"""The devices that containers got with an id that stood for all of a resource, by the resource and the id."""
 _NO_PARTS: "Mapping[str, FormerPart]" = {}
 _NO_POOLS: Pools = {}
+_NOT_KNOWN: Given = {}
 
 
 class Cause(Enum):
@@ -136,27 +139,43 @@ def holding_of(offered: str, resource: str, through: str | None = None) -> Holdi
 
 
 def holdings_of(
-    offered: str, resource: str, through: str | None = None, pools: Pools = _NO_POOLS
+    offered: str, resource: str, through: str | None = None, pools: Pools = _NO_POOLS, given: Given = _NOT_KNOWN
 ) -> tuple[Holding, ...]:
-    """Return the forms in which a container holds what an id of a resource stands for: one for each device."""
-    devices = pools.get(resource, ()) if is_number(offered) else ()
+    """Return the forms in which a container holds what an id of a resource stands for: one for each device.
+
+    An id of one of the ``pools`` stands for the devices that were ``given`` with it, or for all if that is not known.
+    """
+    devices = (given.get((resource, offered)) or pools.get(resource, ())) if is_number(offered) else ()
     held = tuple(Holding(device, resource, is_shared=True, through=through) for device in devices)
     return held or (holding_of(offered, resource, through),)
 
 
-def pools_in(answers: Mapping[tuple[str, str], bytes], inventories: Iterable[Inventory]) -> Pools:
+def given_in(answers: Mapping[tuple[str, str], bytes], inventories: Iterable[Inventory]) -> Given:
     """Return the devices that containers were given with ids that stand for all devices of a resource.
 
     ``answers`` has what the kubelet was answered for each id of a resource. A device was given if all its nodes were.
     It has to be one that is of no use without them.
     """
     devices = [each for known in inventories for each in known.devices if known.recipes[each.kind].is_complete]
-    found: dict[str, set[DeviceId]] = {}
-    for (resource, offered), answer in answers.items():
-        if is_number(offered):
-            given = (device.id for device in devices if device.nodes and all(map(partial(_has, answer), device.nodes)))
-            found.setdefault(resource, set()).update(given)
-    return {resource: frozenset(ids) for resource, ids in found.items() if ids}
+    found: dict[bytes, frozenset[DeviceId]] = {}  # thousands of ids can have the same answer
+    given = {}
+    for key, answer in answers.items() if devices else ():
+        if not is_number(key[1]):
+            continue
+        if answer not in found:
+            has = partial(_has, answer)
+            found[answer] = frozenset(each.id for each in devices if each.nodes and all(map(has, each.nodes)))
+        if found[answer]:
+            given[key] = found[answer]
+    return given
+
+
+def pools_in(given: Given) -> Pools:
+    """Return the devices of each resource that containers were given with an id that stands for all of them."""
+    found: dict[str, frozenset[DeviceId]] = {}
+    for (resource, _), devices in given.items():
+        found[resource] = found.get(resource, frozenset()).union(devices)
+    return found
 
 
 def _has(answer: bytes, path: str) -> bool:
