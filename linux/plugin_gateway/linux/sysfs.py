@@ -24,7 +24,7 @@ _PART = 4096
 _ATTRIBUTES = "/sys/"
 """Where each file is an attribute of the kernel, and what is not in a read that is not full does not exist."""
 _READ = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
-_READS = 16
+_READS = 32
 """Reads of a kept file after which it is opened anew, because another one can have its name."""
 
 
@@ -181,17 +181,22 @@ class KeptFile:
         self._tree = tree
         self._path = path
         self._file: int | None = None
-        self._reads = next(_FIRST) % _READS
-        self._latest: tuple[bytes, str] = (b"", "")
+        self._left = _READS - next(_FIRST) % _READS
+        """Reads until the file is opened anew."""
+        self._content, self._text = b"", ""
         """What was read last, and its text."""
 
     def read(self) -> str | Unread:
         """Return the content, without the newline at its end."""
-        was_open = self._file is not None
-        content = self._attempt()
-        if was_open and isinstance(content, Unread) and content.errno == errno.ENODEV:
-            return self._attempt()  # the device is gone, and another can be there under its name
-        return content
+        file, self._left = self._file, self._left - 1
+        if file is None or self._left <= 0:
+            return self._read_anew()
+        try:  # it nearly always has what it had, and there can be many of them
+            return self._text_of(os.pread(file, _PART, 0))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return self._read_anew()  # the device is gone, and another can be there under its name
+            return self._unread(error)
 
     def close(self) -> None:
         """Close the descriptor. The next read opens the file anew."""
@@ -199,19 +204,24 @@ class KeptFile:
             os.close(self._file)
             self._file = None
 
-    def _attempt(self) -> str | Unread:
-        """Read the file, and open it if need be. It stays open if what it has is merely not valid now (EINVAL)."""
+    def _read_anew(self) -> str | Unread:
+        self.close()
+        if self._left <= 0:
+            self._left = _READS
         try:
-            self._reads = (self._reads + 1) % _READS
-            if self._file is None or not self._reads:
-                self.close()
-                self._file = self._tree.open(self._path)
-            content = os.pread(self._file, _PART, 0)
-            if content != self._latest[0]:
-                self._latest = content, decoded(content)
-            return self._latest[1]
+            self._file = self._tree.open(self._path)
+            return self._text_of(os.pread(self._file, _PART, 0))
         except (OSError, ValueError) as error:
-            why = unread(error)
+            return self._unread(error)
+
+    def _text_of(self, content: bytes) -> str:
+        if content != self._content:
+            self._content, self._text = content, decoded(content)
+        return self._text
+
+    def _unread(self, error: Exception) -> Unread:
+        """Return why it cannot be read. It stays open if what it has is merely not valid now (EINVAL)."""
+        why = unread(error)
         if why.errno != errno.EINVAL:
             self.close()
         return why
