@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from bench import many_ids, scenarios
+from bench import many_ids, network_cards, scenarios
 from bench.figures import Figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,7 @@ SCENARIOS: Mapping[str, Callable[[argparse.Namespace], Awaitable[list[Figure]]]]
     "lists": lambda options: many_ids.lists(options.rounds),
     "preferred": lambda options: many_ids.preferred(options.rounds),
     "idle": lambda options: scenarios.idle(options.idle_seconds),
+    "cards": lambda options: network_cards.cards(options.rounds, options.idle_seconds),
     "growth": lambda options: scenarios.growth(options.allocations, options.restarts),
 }
 

@@ -66,6 +66,10 @@ class Subject:
             self._command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
+    def run_in_own_network(self) -> None:
+        """Start the process in a network namespace of its own. It needs root."""
+        self._command = ["unshare", "--net", *self._command]
+
     def end(self) -> None:
         """Kill the process."""
         if self._process is not None:
@@ -104,6 +108,15 @@ class Subject:
     def threads(self) -> int:
         """Return the number of threads."""
         return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+    def wakes(self) -> int:
+        """Return how often threads that are not gRPC's own have waited for something so far."""
+        count = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            if (task / "comm").read_text().strip() not in GRPC_THREADS:
+                lines = (task / "status").read_text().splitlines()
+                count += next(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+        return count
 
     def processor_ms(self) -> tuple[float, float]:
         """Return the processor time so far in milliseconds: of all threads, and of those that are not gRPC's own."""
