@@ -1,7 +1,9 @@
 """The opinion of this backend about the facts of a scan, and about the signs that are read each second."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 from plugin_gateway.core.devices import FaultId, Inventory, PhysicalId, PortOfDevice
 from plugin_gateway.core.health.faults import Checkup
@@ -16,6 +18,15 @@ from plugin_gateway.rdma.memory import NOTHING, Memory
 from plugin_gateway.rdma.naming import ETHERNET, RECIPES, SIMULATED_RECIPES
 from plugin_gateway.rdma.offering import device_of, link_type, physical_device
 from plugin_gateway.rdma.port_history import Counters, PortHistory
+
+
+class _Result(NamedTuple):
+    """What was made of a card."""
+
+    shown: object
+    """The signs of which it was made."""
+    checkup: Checkup
+    ports: Sequence[PortOfDevice]
 
 
 class RdmaModel:
@@ -40,6 +51,8 @@ class RdmaModel:
         self._indexes: dict[str, int] = {}
         """The number of each card in the order of their first sight. It stays the same when others come or go."""
         self._cards: tuple[Card, ...] = ()
+        self._ports: dict[str, tuple[PortId, ...]] = {}
+        """The ports of each card that can be asked, by address."""
         self._parents: dict[str, tuple[PciFunction, tuple[PortId, ...]]] = {}
         """The physical functions of virtual ones, each with its ports."""
         self._degraded: dict[str, str] = {}
@@ -47,6 +60,8 @@ class RdmaModel:
         self._lost: frozenset[PortId] = frozenset()
         """Ports that could not be read before the last scan, as if they had gone, and that it found all the same."""
         self._signs: Signs | None = None
+        self._latest: dict[str, _Result] = {}
+        """What was made of each card last, by address. An event is mostly about one of them."""
         self._judged: Judged | None = None
         """What the same signs mean, which is nearly always so, as long as it does not depend on the time."""
 
@@ -59,10 +74,11 @@ class RdmaModel:
         for card in found.cards:
             self._indexes.setdefault(card.address, len(self._indexes))
         self._cards = tuple(sorted(found.cards, key=lambda card: self._indexes[card.address]))
-        ports = tuple(port for card in self._cards for port in port_ids(card))
+        self._ports = {card.address: port_ids(card) for card in self._cards}
+        ports = tuple(chain.from_iterable(self._ports.values()))
         self._history.keep_only(set(ports))
         self._lost = gone_ports(self._signs).intersection(ports) if self._signs is not None else frozenset()
-        self._judged = None
+        self._judged, self._latest = None, {}
         self._parents = _parents(self._cards, bus)
         physical_functions = [card.address for card in self._cards if not card.is_virtual]
         self._degraded = {each: words for each in physical_functions if (words := degraded_link(tree, each))}
@@ -90,15 +106,31 @@ class RdmaModel:
         checkups: dict[FaultId, Checkup] = {}
         ports: list[PortOfDevice] = []
         for card in self._cards:
-            ports += self._look(card, signs, now)
-            checkups[PhysicalId(card.address)] = self._checkup(card, signs, links.get(card.function.parent or ""), now)
+            result = self._result(card, signs, links.get(card.function.parent or ""), now)
+            ports += result.ports
+            checkups[PhysicalId(card.address)] = result.checkup
         return Judged(checkups, tuple(ports))
+
+    def _result(self, card: Card, signs: Signs, parent: Link | None, now: float) -> "_Result":
+        """Return what signs mean for a card. The same ones mean the same, if nothing counts only for a while."""
+        address = card.address
+        shown = (
+            [signs.ports.get(port) for port in self._ports[address]],
+            signs.interfaces.get(address),
+            signs.unanswered.get(address),
+            parent,
+        )
+        before = self._latest.get(address)
+        if before is None or before.shown != shown or any(map(self._history.is_recent, self._ports[address])):
+            found = self._look(card, signs, now)
+            before = self._latest[address] = _Result(shown, self._checkup(card, signs, parent, now), found)
+        return before
 
     def _checkup(self, card: Card, signs: Signs, parent: Link | None, now: float) -> Checkup:
         checkup = judge_card(card, signs, parent, self._lost)
         further: dict[EvidenceKind, str] = {}
         if not card.is_virtual and not card.problems:
-            errors = [words for port in port_ids(card) if (words := self._history.errors(port, now))]
+            errors = [words for port in self._ports[card.address] if (words := self._history.errors(port, now))]
             if errors:
                 further[LINK_ERRORS] = ", ".join(errors)
         if card.address in self._degraded:
@@ -109,7 +141,7 @@ class RdmaModel:
         interfaces = signs.interfaces.get(card.address, ())
         layer = link_type(card)
         found = []
-        for port in port_ids(card):
+        for port in self._ports[card.address]:
             state = signs.ports.get(port)
             if state is None:
                 continue

@@ -70,6 +70,10 @@ class PortHistory:
         while known.recent and now - known.recent[0].at > WINDOW:
             known.recent.popleft()
 
+    def is_recent(self, port: PortId) -> bool:
+        """Whether something was seen of a port that counts only for a while."""
+        return port in self._ports and bool(self._ports[port].recent)
+
     @property
     def depends_on_time(self) -> bool:
         """Whether something was seen that counts only for a while."""
