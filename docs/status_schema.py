@@ -13,6 +13,7 @@ from typing import Any, NewType, Union, get_args, get_origin
 from plugin_gateway.adapters.commands.status import StatusReport
 from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.adapters.support.typed_json import field_names, hints_of
+from plugin_gateway.core.resources.container_options import NAMES
 
 PAGE = Path(__file__).with_name("status.schema.json")
 SIMPLE = {str: "string", bool: "boolean", int: "integer", float: "number", NoneType: "null"}
@@ -35,7 +36,7 @@ def schema() -> Mapping[str, Any]:
 
 def _object(form: type, forms: dict[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the schema of a dataclass or a NamedTuple. What its fields refer to is added to ``forms``."""
-    hints, texts = hints_of(form), _texts(form)
+    hints, texts = hints_of(form, NAMES), _texts(form)
     return {
         "type": "object",
         "properties": {

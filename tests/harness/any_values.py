@@ -8,6 +8,7 @@ from typing import Any, NewType, Union, get_args, get_origin
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.support.typed_json import field_names, hints_of
+from plugin_gateway.core.resources.container_options import NAMES
 
 Strategies = Mapping[Any, st.SearchStrategy[Any]]
 SIMPLE: Strategies = {
@@ -29,7 +30,7 @@ def values_of(annotation: Any, known: Strategies = SIMPLE) -> st.SearchStrategy[
         return several(origin, [values_of(each, known) for each in get_args(annotation) if each is not ...])
     if issubclass(annotation, Enum):
         return st.sampled_from(annotation)
-    hints = hints_of(annotation)
+    hints = hints_of(annotation, NAMES)
     return st.builds(annotation, **{name: values_of(hints[name], known) for name in field_names(annotation)})
 
 

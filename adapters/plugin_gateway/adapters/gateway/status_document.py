@@ -10,6 +10,7 @@ from plugin_gateway.adapters.support.typed_json import Readers, plain
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.faults import Source, source_of
+from plugin_gateway.core.resources.container_options import NAMES
 
 
 def encode(part: object) -> Mapping[str, Any]:
@@ -50,5 +51,6 @@ _READERS = Readers(
         int: strict_json.whole,
         float: strict_json.number,
         Source: lambda value: source_of(_text(value)),
-    }
+    },
+    NAMES,
 )

@@ -30,6 +30,7 @@ from plugin_gateway.core.health.observations import Observation
 from plugin_gateway.core.health.policy import Action, EvidenceKind, HealthPolicy, Probation
 from plugin_gateway.core.registration.failures import Reason
 from plugin_gateway.core.registration.values import OnNode
+from plugin_gateway.core.resources.container_options import NAMES
 from plugin_gateway.core.resources.names import ResourceName, parse_resource_name
 from plugin_gateway.core.resources.policy import (
     DECIDED,
@@ -159,9 +160,9 @@ _SIMPLE: Mapping[Any, Callable[[Any], Any]] = {
     Reason: _reason,
     Source: lambda value: source_of(text(value)),
 }
-_POLICIES = Readers(_SIMPLE, accepted)
-_RULES = Readers(_SIMPLE, accepted)
-READERS = Readers({**_SIMPLE, HealthPolicy: _policy, ResourceRule: _rule}, accepted)
+_POLICIES = Readers(_SIMPLE, NAMES, accepted)
+_RULES = Readers(_SIMPLE, NAMES, accepted)
+READERS = Readers({**_SIMPLE, HealthPolicy: _policy, ResourceRule: _rule}, NAMES, accepted)
 """The reader of each type. They raise MisfitError with the place of what is missing or wrong."""
 _OBSERVATIONS = {form.__name__: form for form in get_args(Observation)}
 _EVENTS = {form.__name__: form for form in get_args(OnNode)}

@@ -14,10 +14,9 @@ from typing import Any, NewType, Union, get_args, get_origin, get_type_hints
 
 from plugin_gateway.adapters.support import strict_json
 from plugin_gateway.adapters.support.strict_json import Read
-from plugin_gateway.core.resources.container_options import ContainerOptions
 
-_NOT_IMPORTED = {ContainerOptions.__name__: ContainerOptions}
-"""Types of fields that the modules of these classes import for type checkers only, by their names there."""
+Names = Mapping[str, type]
+"""Types of fields that the modules of their classes import for type checkers only, by their names there."""
 
 
 def plain(value: Any, write: Callable[[Any], Any] | None = None) -> Any:
@@ -43,20 +42,23 @@ def field_names(form: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(form) if field.init)
 
 
-def hints_of(form: type) -> Mapping[str, Any]:
+def hints_of(form: type, names: Names) -> Mapping[str, Any]:
     """Return the types of the fields of a dataclass or a NamedTuple."""
-    return get_type_hints(form, localns=dict(_NOT_IMPORTED))
+    return get_type_hints(form, localns=dict(names))
 
 
 class Readers(dict[Any, Read[Any]]):
     """Readers by type. One that is missing is made from the type."""
 
-    def __init__(self, known: Mapping[Any, Read[Any]], checked: Callable[[Any], Any] = lambda form: form) -> None:
+    def __init__(
+        self, known: Mapping[Any, Read[Any]], names: Names, checked: Callable[[Any], Any] = lambda form: form
+    ) -> None:
         """``known`` are the readers of simple types, and of those with a form of their own.
 
         ``checked`` gets each class with fields. It returns a function that makes the value or raises MisfitError.
         """
         super().__init__(known)
+        self._names = names
         self._checked = checked
 
     def __missing__(self, annotation: Any) -> Read[Any]:
@@ -79,7 +81,7 @@ class Readers(dict[Any, Read[Any]]):
 
     def _object(self, form: Any) -> Read[Any]:
         """Return the reader of a dataclass or a NamedTuple. A field that has a default may be missing."""
-        hints, optional, make = hints_of(form), _optional(form), self._checked(form)
+        hints, optional, make = hints_of(form, self._names), _optional(form), self._checked(form)
         readers = {name: self[hints[name]] for name in field_names(form)}
         read = strict_json.fields(
             {name: each for name, each in readers.items() if name not in optional},
