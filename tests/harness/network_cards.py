@@ -147,6 +147,9 @@ class CardDriver:
     def want_files(self, wanted: FilesWanted | None) -> None:
         """Cards have no files."""
 
+    def look_again(self) -> None:
+        """Nothing changes."""
+
     def stop(self) -> None:
         """Nothing runs."""
 

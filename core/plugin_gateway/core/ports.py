@@ -43,6 +43,10 @@ class Backend(Protocol):
         """Find the files of the driver after each inventory, and for each driver. None: no longer. Returns at once."""
         ...
 
+    def look_again(self) -> None:
+        """Look soon at what is on the node, because something was not as reported. Any thread may call it."""
+        ...
+
     def stop(self) -> None:
         """Stop reporting. Returns at once, even if the driver hangs. Another call has no effect."""
         ...

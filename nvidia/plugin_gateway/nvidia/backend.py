@@ -88,6 +88,9 @@ class NvmlBackend:
         """Have the thread find the driver's files. It notices it after its present wait."""
         self._files_wanted = wanted
 
+    def look_again(self) -> None:
+        """Do nothing: the driver is asked often enough."""
+
     def stop(self) -> None:
         """Stop reporting. The thread ends after its present wait, or when its call to the driver returns."""
         with self._reporting:

@@ -170,6 +170,9 @@ class SimulatedBackend:
             if self._reads_kernel_log:
                 report(KernelLogRead(KERNEL_LOG_PROBLEM))
 
+    def look_again(self) -> None:
+        """Do nothing: nothing changes unreported."""
+
     def stop(self) -> None:
         """Stop reporting."""
         with self._lock:

@@ -12,9 +12,11 @@ from cards.builder import Cards
 from harness.node import RESOURCE
 from harness.process import run_to_end, started
 from harness.statuses import assert_valid
-from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
+from plugin_gateway.adapters.fake_kubelet import AdmissionError, FakeKubelet, release
 
 BOTH = "simulated:2xH100,simulated-rdma:1xCX6+2"
+OF_VFS = (2, 3, 4, 5)
+"""The numbers of the uverbs of the virtual functions."""
 VFS, POOL = "example.com/roce-vf", "rdma/hca_pool"
 TEXT = f"""\
 version: v1
@@ -109,3 +111,19 @@ async def test_a_gateway_with_gpus_and_cards_shows_both(kubelet_dir: Path, confi
     assert [each["device_word"] for each in document["backends"]] == ["GPU", "RDMA device"]
     assert "ok    backend rdma: 4 RDMA devices are on this machine: ConnectX-6" in doctor
     assert not lines_with("mend", doctor.splitlines()), doctor
+
+
+async def test_a_device_whose_node_was_not_there_is_unhealthy_soon_after_the_refusal(
+    kubelet_dir: Path, cards: Cards, config: Path
+) -> None:
+    """No event tells of a node that somebody removed, and the next pod should not be refused for it as well."""
+    flags = (f"--kubelet-dir={kubelet_dir}", "--backend=rdma", f"--host-root={cards.root}", f"--config-file={config}")
+    async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, started(*flags):
+        await kubelet.wait_for(lambda: kubelet.allocatable(VFS) == len(OF_VFS), what=VFS)
+        for number in OF_VFS:
+            cards.files.remove(f"/dev/infiniband/uverbs{number}")
+        with pytest.raises(
+            AdmissionError, match=r"/dev/infiniband/uverbs\d is not there; not given out: 0000:3b:00\.\d"
+        ):
+            await kubelet.allocate(VFS, 1, pod="p")
+        await kubelet.wait_for(lambda: kubelet.allocatable(VFS) == 0, timeout=5, what="no healthy device")

@@ -75,6 +75,10 @@ class DriverAccess:
         self._files_wanted = wanted
         self._backend.want_files(wanted)
 
+    def look_again(self) -> None:
+        """Have the backend look soon at what is on the node."""
+        self._backend.look_again()
+
     def release(self, seconds: float) -> None:
         """Close the library, and take the driver again after this time. Every device is unhealthy until then.
 

@@ -1,6 +1,6 @@
 """The administrator's decisions about resources and containers, as the gateway serves resources by them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +26,8 @@ class ServingPolicy(NamedTuple):
     preferences: Preferences = USUAL_PREFERENCES
     card_nodes: "Mapping[ResourceName, FollowedNodes]" = MappingProxyType({})
     """The nodes for the resources whose devices have them in the host's own /dev, whatever holds for others."""
+    look_again: Callable[[], object] = lambda: None
+    """Called when a device node was not there. It returns at once."""
     device_info: "DeviceInfoFiles | None" = None
     """The files about devices that are given out. None if nobody asked for any."""
 
@@ -37,6 +39,7 @@ class ServingPolicy(NamedTuple):
         """Return a resource, which follows this policy from now on. The policy about containers is not touched."""
         served.nodes = self.card_nodes.get(served.resource, self.nodes)
         served.unhealthy_first, served.preferences = self.unhealthy_first, self.preferences
+        served.look_again = self.look_again
         is_told = self.device_info is not None and served.resource in self.device_info.resources
         served.tell_granted = self.device_info.write if self.device_info is not None and is_told else None
         return served

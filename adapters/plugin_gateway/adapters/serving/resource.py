@@ -11,6 +11,7 @@ from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import Latest
 from plugin_gateway.core.devices import NO_LINKS, Device, Links
+from plugin_gateway.core.errors import MissingNodeError
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
 from plugin_gateway.core.resources.assignment import GRANT_GRACE, Advertisement, keep_granted
@@ -98,6 +99,8 @@ class ServedResource:
         """Finds out whether the kubelet of the latest stream needs a fallback, after a change of the policy."""
         self.tell_granted: Callable[[ResourceName, Sequence[Device]], None] | None = None
         """Called with the devices of each allocation, before it is answered. None if nobody wants to know."""
+        self.look_again: Callable[[], object] = lambda: None
+        """Called when an allocation is refused because a device node is not there."""
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
         self._known: Known | None = None
@@ -149,7 +152,11 @@ class ServedResource:
         Raises:
             AllocationError: with the ids that cannot be allocated.
         """
-        edits = allocate(self.advertisement.value, ids, policy or self.policy, self.nodes)
+        try:
+            edits = allocate(self.advertisement.value, ids, policy or self.policy, self.nodes)
+        except MissingNodeError:
+            self.look_again()  # else the kubelet is told only by the next look of the backend
+            raise
         self.note_granted(ids)
         if edits.absent_nodes:
             log.warning(

@@ -89,6 +89,11 @@ class BackendSet:
     def _run_in(self, tasks: asyncio.TaskGroup, backend: RunningBackend) -> None:
         self._runs[backend.name] = tasks.create_task(backend.run(), name=f"memory of health, {backend.name}")
 
+    def look_again(self) -> None:
+        """Have every backend look soon at what is on the node: a device node was not there."""
+        for each in self._running:
+            each.driver.look_again()
+
     def remedies(self, of_vendors: "Callable[[Sequence[str]], Remedies]") -> "Remedies":
         """Return what the vendors of the devices of each moment say. It imports those of now."""
         of_vendors(self.names)

@@ -83,7 +83,7 @@ class Daemon:
         self._gateway = Gateway(
             backends=[each.watched for each in self._backends],
             registrar=self._registrar,
-            serving_policy=serving_policy(settings),
+            serving_policy=serving_policy(settings, self._backends.look_again),
         )
         self._reloading = Reloading(settings, read_settings, self._gateway, self._apply, self._prepare, node)
         self._node = node
@@ -368,7 +368,8 @@ class Daemon:
             if self._reports is not None:
                 self._reports.forget(name)
         is_recut = settings.mig_strategy != before.mig_strategy
-        offer = partial(self._gateway.apply, serving_policy(settings), is_recut=is_recut)
+        policy = serving_policy(settings, self._backends.look_again)
+        offer = partial(self._gateway.apply, policy, is_recut=is_recut)
         apply = self._backends.following(before, settings, offer)
         self._follow_specs(settings)
         apply()

@@ -1,5 +1,6 @@
 """What the gateway needs of the settings to serve resources, and to count its devices."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.settings import Settings
@@ -16,8 +17,11 @@ _KEYS = {"rdma-device": "rdmaDevice"}
 """What a file about a device has beside its PCI address."""
 
 
-def serving_policy(settings: Settings) -> ServingPolicy:
-    """Return the administrator's decisions about resources and containers."""
+def serving_policy(settings: Settings, look_again: Callable[[], object] = lambda: None) -> ServingPolicy:
+    """Return the administrator's decisions about resources and containers.
+
+    ``look_again`` is called when a container cannot get a device because a node of it is not there.
+    """
     names = settings.card_resources
     return ServingPolicy(
         rules=settings.resources,
@@ -29,6 +33,7 @@ def serving_policy(settings: Settings) -> ServingPolicy:
             settings.preferred_allocation, settings.shared_devices_allocation_policy, settings.pair_devices
         ),
         card_nodes=dict.fromkeys(names, DeviceNodes(settings.host_root, host_root=settings.host_root)) if names else {},
+        look_again=look_again,
         device_info=_device_info(settings) if settings.device_info_dir else None,
     )
 
