@@ -145,5 +145,7 @@ async def test_an_older_gateway_and_one_that_has_seen_nothing_show_no_number(
 def test_the_page_shows_the_number_and_what_is_missing(kubelet_dir: Path) -> None:
     page = render(decode(status_with(kubelet_dir, {**EIGHT, "present": 7, "problem": "<b>one</b>"})))
     assert f"<p>7 physical devices, 8 are expected: {BY_MEMORY}</p>" in page
+    cards = render(decode(status_with(kubelet_dir, {**EIGHT, "word": "RDMA device"})))
+    assert f"<p>8 RDMA devices, 8 are expected: {BY_MEMORY}</p>" in cards
     assert "<p class=problem>devices are missing: &lt;b&gt;one&lt;/b&gt;</p>" in page
     assert "are expected" not in render(decode(status_with(kubelet_dir, {**EIGHT, "present": None})))

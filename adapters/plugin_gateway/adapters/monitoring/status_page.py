@@ -81,7 +81,8 @@ def _number(number: CountStatus) -> str:
     """Return how many devices there are, and should be. Empty before that is known."""
     if number.present is None or number.expected is None:
         return ""
-    return f"<p>{number.present} physical devices, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
+    words = f"{_text(number.word)}s" if number.word else "physical devices"
+    return f"<p>{number.present} {words}, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
 
 
 def _devices(devices: Sequence[DeviceStatus]) -> str:
