@@ -13,7 +13,7 @@ from plugin_gateway.linux.card_model import PortId, Unread
 from plugin_gateway.linux.facts import Interface, PortState
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.pci_scan import scan
-from plugin_gateway.linux.port_readers import NO_ANSWER_YET, PortReaders
+from plugin_gateway.linux.port_readers import NO_ANSWER_YET, SELDOM, PortReaders
 from plugin_gateway.linux.signs import FunctionFiles, FunctionPlan, plans_of, signs_of
 from plugin_gateway.linux.sysfs import HostTree
 
@@ -280,6 +280,26 @@ def test_only_what_is_asked_for_is_read(two_cards: Readers) -> None:
     assert two_cards.states({PF}) == {PF: "DOWN", SECOND: "ACTIVE", VF: "ACTIVE", OTHER: "ACTIVE"}
     assert two_cards.states(set())[OTHER] == "ACTIVE"
     assert two_cards.states()[OTHER] == "DOWN"
+
+
+def test_what_is_read_seldom_is_read_when_it_is_followed_or_asked_for_and_now_and_then(two_cards: Readers) -> None:
+    plans = [plan._replace(is_seldom=plan.address == VF) for plan in two_cards.plans]
+
+    def write_state(text: str) -> None:
+        for address in (PF, VF):
+            (two_cards.root / two_cards.state_of(address)[1:]).write_text(text)
+
+    two_cards.readers.follow(plans)
+    assert two_cards.states()[VF] == "ACTIVE", "the first look is at all"
+    write_state("1: DOWN\n")
+    seen = [two_cards.states() for _ in range(SELDOM)]
+    assert {each[PF] for each in seen} == {"DOWN"}
+    assert [each[VF] for each in seen].count("DOWN") in range(1, SELDOM)
+    write_state("2: INIT\n")
+    assert two_cards.states({VF})[VF] == "INIT"
+    write_state("4: ACTIVE\n")
+    two_cards.readers.follow(plans)
+    assert two_cards.states()[VF] == "ACTIVE"
 
 
 def test_a_rate_that_changes_alone_is_seen_when_all_is_asked_afresh(two_cards: Readers) -> None:

@@ -71,6 +71,8 @@ class Seen(NamedTuple):
     inventory: Inventory
     ports: tuple[PortId, ...]
     """The ports whose state is to be read."""
+    seldom: frozenset[str] = frozenset()
+    """The addresses of functions whose signs are for people only, and need not be read at each look."""
 
 
 class Judged(NamedTuple):

@@ -156,7 +156,7 @@ class CardWatch:
         bus = scan(self._tree, give_sign=self._give_sign, managers=self._managers)
         seen = self._model.see(bus, self._tree)
         self._give_sign()
-        plans = plans_of(self._tree, bus, seen.ports, _addresses(seen.inventory, bus))
+        plans = plans_of(self._tree, bus, seen.ports, _addresses(seen.inventory, bus), seen.seldom)
         is_new = bool({plan.address for plan in plans} - {plan.address for plan in self._plans})
         self._plans = plans
         self._functions = {each.name: plan.address for plan in plans for each in plan.interfaces}

@@ -18,6 +18,8 @@ MOST_READERS = 16
 """Threads, if as many are stuck. What is left is not read then."""
 STUCK_OF_CARD = 2
 """Functions of one card that may hold up a thread each. With as many, the others of the card are not asked either."""
+SELDOM = 5
+"""Looks of which one is at the functions that need not be read at each."""
 NO_ANSWER_YET = Unread(None, "no answer yet")
 
 
@@ -71,7 +73,7 @@ class PortReaders:
         """What is to be read, the last one first."""
         self._awaited: set[_Function] = set()
         """What the present look waits for."""
-        self._answers = 0
+        self._answers = self._looks = 0
         self._threads: dict[threading.Thread, _Function | None] = {}
         """Each with what it reads."""
         self._stopping = False
@@ -87,12 +89,13 @@ class PortReaders:
             self._retire(before.values())
 
     def look(self, only: Collection[str] | None = None, *, patience: float) -> Signs:
-        """Read the functions with these addresses, or all, and return what is known of all of them.
+        """Read the functions with these addresses, or all that are due, and return what is known of all of them.
 
         If nothing answers for ``patience`` seconds, it no longer waits.
         """
         with self._more:
-            self._want(each for each in self._functions.values() if only is None or each.plan.address in only)
+            self._looks += 1
+            self._want(each for each in self._functions.values() if self._is_due(each, only))
             if only is not None:
                 for each in self._awaited:
                     each.is_afresh = True
@@ -118,6 +121,11 @@ class PortReaders:
             ending = [thread for thread, read in self._threads.items() if read is None or not read.is_late]
         for thread in ending:
             thread.join(None if end is None else max(end - time.monotonic(), 0.0))
+
+    def _is_due(self, function: _Function, only: Collection[str] | None) -> bool:
+        if only is not None:
+            return function.plan.address in only
+        return not function.plan.is_seldom or function.is_afresh or not self._looks % SELDOM
 
     def _retire(self, functions: Iterable[_Function]) -> None:
         for function in functions:

@@ -60,6 +60,8 @@ class FunctionPlan(NamedTuple):
     ports: tuple[tuple[PortId, str], ...]
     """Each with its folder."""
     interfaces: tuple[InterfacePlan, ...]
+    is_seldom: bool = False
+    """Whether it need not be read at each look."""
 
 
 class FunctionSigns(NamedTuple):
@@ -79,7 +81,7 @@ class SignReader(Protocol):
         ...
 
     def look(self, only: Collection[str] | None = None, *, patience: float) -> Signs:
-        """Read the functions with these addresses, or all, and return what is known of all of them.
+        """Read the functions with these addresses, or all that are due, and return what is known of all of them.
 
         After ``patience`` seconds without an answer it no longer waits.
         """
@@ -95,9 +97,16 @@ class SignReader(Protocol):
 
 
 def plans_of(
-    tree: Tree, bus: PciFunctions, ports: Iterable[PortId], addresses: Collection[str]
+    tree: Tree,
+    bus: PciFunctions,
+    ports: Iterable[PortId],
+    addresses: Collection[str],
+    seldom: Collection[str] = frozenset(),
 ) -> tuple[FunctionPlan, ...]:
-    """Return what is to be read: these ports, and the interfaces of the functions with these addresses."""
+    """Return what is to be read: these ports, and the interfaces of the functions with these addresses.
+
+    ``seldom`` are those that need not be read at each look.
+    """
     by_function: dict[str, list[PortId]] = {}
     for port in ports:
         by_function.setdefault(port.function, []).append(port)
@@ -115,6 +124,7 @@ def plans_of(
                     for each in function.interfaces
                     if address in addresses
                 ),
+                address in seldom,
             )
         )
     return tuple(plans)

@@ -93,7 +93,8 @@ class RdmaModel:
             set_aside=found.set_aside,
             recipes=SIMULATED_RECIPES if self._is_simulated else RECIPES,
         )
-        return Seen(inventory, ports)
+        # A driver asks the firmware about each port, and a virtual function is judged by its physical one.
+        return Seen(inventory, ports, seldom=frozenset(card.address for card in self._cards if card.is_virtual))
 
     def judge(self, signs: Signs) -> Judged:
         """Return what these signs mean for the devices of the last scan."""
