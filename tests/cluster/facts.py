@@ -23,13 +23,15 @@ _ABOUT = f"""\
 controllers, scheduler, kube-proxy and kubelet, with containerd {CONTAINERD}. Two tests also use a kubelet
 {YEAR_BEFORE}. Debian provides runc and the network plugins. The image is built as for a release.
 
-Three things are not real:
+Four things are not real:
 
 - The GPUs. A stand-in for NVIDIA's library reports eight GPUs, with MIG. Their device nodes have no driver behind them;
   those of MIG have another major number than NVIDIA's.
 - NVIDIA's container runtime. A stand-in, called by containerd in the same way, adds library and device nodes to a
   container, and leaves out what `NVIDIA_DRIVER_CAPABILITIES` does not ask for. It lets a container see all MIG devices
   only with `NVIDIA_MIG_MONITOR_DEVICES=all` and `SYS_ADMIN`. Most tests do without it.
+- Network cards. One test lays files like those of a ConnectX-6 and of a Solarflare X2522 over the node's `/sys`, with
+  device nodes that have no driver behind them. Nothing moves an interface into a pod, and Multus is not there.
 - A boot of the node. It ends all processes of the node and empties its `/run`, but the kernel keeps running.
 
 Here the kubelet reports its status every second; the default is every ten seconds. Some of the times end when the

@@ -143,22 +143,24 @@ class Pods:
 
     def numbers(self, name: str, nodes: Iterable[str]) -> Mapping[str, str]:
         """Return the file type of each device node of a pod, and its numbers in hexadecimal."""
-        told = self._in(name, f"cd /dev; stat -c '%n %F %t:%T' {' '.join(nodes)}")
+        told = self.run(name, f"cd /dev; stat -c '%n %F %t:%T' {' '.join(nodes)}")
         return dict(line.split(" ", 1) for line in told.splitlines())
 
     def usable(self, name: str) -> frozenset[int]:
         """Return the GPUs that the kernel lets a pod open for reading and writing, by device nodes of its own."""
-        return self._usable(name, MAJOR, range(8))
+        return self.usable_of(name, MAJOR, range(8))
 
     def usable_caps(self, name: str, minors: Iterable[int]) -> frozenset[int]:
         """Return those of these device nodes of MIG instances that the kernel lets a pod open."""
-        return self._usable(name, CAPS_MAJOR, minors)
+        return self.usable_of(name, CAPS_MAJOR, minors)
 
-    def _usable(self, name: str, major: int, minors: Iterable[int]) -> frozenset[int]:
+    def usable_of(self, name: str, major: int, minors: Iterable[int]) -> frozenset[int]:
+        """Return those of these devices that the kernel lets a pod open, by device nodes of its own."""
         script = _TRY.format(major=major, minors=" ".join(map(str, minors)))
-        return frozenset(map(int, self._in(name, script).split()))
+        return frozenset(map(int, self.run(name, script).split()))
 
-    def _in(self, name: str, script: str) -> str:
+    def run(self, name: str, script: str) -> str:
+        """Run a shell script in a pod, and return its output."""
         return self._cluster.kubectl("exec", name, "--", "sh", "-c", script)
 
     def lives(self) -> Mapping[str, tuple[str, int]]:

@@ -22,6 +22,8 @@ MAJOR = 195
 with EPERM if not."""
 CAPS_MAJOR = 500
 """The major number of the device nodes of MIG. The driver gets one from the kernel, so any that is free will do."""
+HOST_PROC = "/run/network-cards/proc"
+"""The folder on the node that has what the kernel says of Onload. A real pod sees it in its own /proc."""
 _OTHERS = {"nvidiactl": 255, "nvidia-modeset": 254, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
 """Minor numbers of device nodes that are not GPUs. On a real node nvidia-uvm has another major number."""
 
@@ -59,7 +61,7 @@ class StandIn:
         for name in {*_OTHERS, *(node.name for node in dev.iterdir())}:
             node = dev / name
             minor = _OTHERS[name] if name in _OTHERS else int(name.removeprefix("nvidia"))
-            _make_node(node, MAJOR, minor)
+            make_node(node, MAJOR, minor)
         (self._driver.root / CAPS).mkdir()
         _make_cap(self._driver.root / cap_node(MONITOR), MONITOR)
         self._driver.mig.make_node = _make_cap
@@ -77,7 +79,8 @@ class StandIn:
             self._driver = None
 
 
-def _make_node(node: Path, major: int, minor: int) -> None:
+def make_node(node: Path, major: int, minor: int) -> None:
+    """Make a device node that everybody may open, in the place of what is there."""
     node.unlink(missing_ok=True)
     os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(major, minor))
     node.chmod(0o666)
@@ -86,7 +89,7 @@ def _make_node(node: Path, major: int, minor: int) -> None:
 def _make_cap(node: Path, minor: int) -> None:
     """Make a device node of MIG, unless there is one: the driver does not make it anew either."""
     if not node.exists():
-        _make_node(node, CAPS_MAJOR, minor)
+        make_node(node, CAPS_MAJOR, minor)
 
 
 def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:
@@ -96,6 +99,8 @@ def with_stand_in(manifest: Any, *, mounts_driver: bool) -> Any:
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     add_folder(pod, "machine", MACHINE, MACHINE, is_readonly=False)
+    if any(volume["name"] == "host-sys" for volume in pod["volumes"]):
+        add_folder(pod, "host-proc", HOST_PROC, "/host/proc")
     if mounts_driver:
         add_folder(pod, "driver-root", DRIVER_ROOT, "/driver-root")
         container["args"] += [f"--driver-root={DRIVER_ROOT}", "--driver-root-ctr-path=/driver-root"]
