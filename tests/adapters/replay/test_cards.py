@@ -98,6 +98,7 @@ def conversation(of: ResourceRule, *more: Line, **others: object) -> list[Line]:
         (ALONE, ALL, [1], host(1)),
         (ALONE, ALL, [1], anew(1, "verbs5")),
         (ALONE, NO_OPTIONS, [1], Host(folders={"/dev/net": ["common"], folder(1): ["verbs1"]})),
+        (ALONE, NO_OPTIONS, [1], host(0, 1, **{folder(1): []})),
         (ALONE, NO_OPTIONS, [0, 1], Host(folders={"/dev/net": ["verbs0"], folder(0): ["verbs0"]})),
         (ALONE, NO_OPTIONS, [9], host()),
     ],

@@ -9,6 +9,7 @@ from plugin_gateway.core.errors import MissingNodeError
 from plugin_gateway.core.ports import matching
 from plugin_gateway.core.resources.allocation import ContainerEdits
 from plugin_gateway.core.resources.assignment import Advertisement
+from plugin_gateway.core.resources.complete import any_node_in
 from plugin_gateway.core.resources.container_options import NO_OPTIONS, ContainerOptions
 
 _NO_FOLDERS: Mapping[str, Sequence[str]] = MappingProxyType({})
@@ -89,7 +90,7 @@ def _without(
     own = {
         device.node_folder: [path.rpartition("/")[2] for path in device.nodes]
         for device in devices
-        if device.node_folder and device.node_folder not in missing
+        if device.node_folder and any_node_in(device.node_folder) not in missing
     }
     return {**_by_folder(there), **own}
 

@@ -111,7 +111,7 @@ class _Look:
         """Return the nodes of devices without which a container cannot use them. Note those that are not there."""
         for device, _, _ in devices:
             if not (self.is_there(device) and (device.nodes or not device.node_folder)):
-                self.missing[device.node_folder] = None
+                self.missing[any_node_in(device.node_folder)] = None
         needed = [path for located in devices for path in (*located.nodes, *self._requested(located, options))]
         found = dict.fromkeys([*needed, *recipe.shared_nodes])
         self.missing |= {path: None for path in found if not self._is_there(path)}
@@ -151,6 +151,11 @@ def _granted(advertised: Advertisement, ids: Sequence[str], look: _Look) -> Sequ
         there = [device for device in healthy if not offered.pool or look.is_there(device)]
         found |= {device.id: device for device in there or healthy}
     return sorted(found.values(), key=lambda device: device.place)
+
+
+def any_node_in(folder: str) -> str:
+    """Return what stands for any node of a device whose nodes are in this folder. The folder itself can be there."""
+    return f"{folder}/*"
 
 
 def _folder_of(path: str) -> str:
