@@ -1,6 +1,7 @@
 """How many devices there are and should be: what is missing is named, and said when it is certain, and once."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from plugin_gateway.core.device_count import (
     say,
     see,
 )
-from plugin_gateway.core.devices import MAX_NAMES, Inventory, PhysicalId, RejectedDevice
+from plugin_gateway.core.devices import MAX_NAMES, Inventory, PhysicalId, RejectedDevice, whole
 
 
 def inventory(numbers: Sequence[int], *rejected: RejectedDevice) -> Inventory:
@@ -213,3 +214,12 @@ def test_a_device_of_which_nothing_can_be_offered_is_said_and_not_counted() -> N
     assert count.problem == "2 of 3 GPUs can be offered; device 0 at 0000:01:00.0 cannot be offered: it is divided"
     assert accept(count, 1.0).problem is None
     assert see(DeviceCount("GPU"), divided, 0.0).expected == 2
+
+
+def test_virtual_functions_are_not_counted_since_they_are_made_and_removed_on_purpose() -> None:
+    port = device(0)
+    physical = replace(device(1).physical, attributes={"function": ("vf",), "parent": ("0000:01:00.0",)})
+    virtual = whole(physical, port.kind)
+    with_virtual = see(DeviceCount("RDMA device"), inventory_of(port, virtual), now=0.0)
+    assert with_virtual.present == 1
+    assert see(with_virtual, inventory_of(port), now=1.0).problem is None

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from plugin_gateway.core.cards import PARENT
 from plugin_gateway.core.devices import MAX_NAMES, Inventory, PhysicalDevice, PhysicalId, RejectedDevice
 
 SETTLE_TIME = 10.0
@@ -148,11 +149,15 @@ class DeviceCount(NamedTuple):
 
 
 def offerable(inventory: Inventory) -> Sequence[PhysicalDevice]:
-    """Return the physical devices of which anything can be offered. The reason is known for all others."""
+    """Return the physical devices of which anything can be offered. The reason is known for all others.
+
+    Virtual functions are none of them: an administrator makes and removes them while the node runs.
+    """
+    lasting = [each for each in inventory.physical if not each.attributes.get(PARENT)]
     if all(each.physical is None for each in inventory.rejected):
-        return inventory.physical
+        return lasting
     refused = {each.physical for each in inventory.rejected} - {each.physical.id for each in inventory.devices}
-    return [each for each in inventory.physical if each.id not in refused]
+    return [each for each in lasting if each.id not in refused]
 
 
 def see(count: DeviceCount, inventory: Inventory, now: float) -> DeviceCount:
