@@ -59,17 +59,24 @@ class CheckpointLook:
 
 
 def _has_other_forms(gateway: "Gateway", checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint has ids that are not offered now under the same name, or that do not tell in which form.
-
-    Those of replicas do not, and those of a pool, behind which other devices can have been.
-    """
+    """Whether the checkpoint has ids that are not offered now under the same name, or may be shared in another way."""
     known: list[tuple[str, Collection[str]]] = [*checkpoint.registered.items()]
     known += ((each.resource, each.devices) for each in checkpoint.holders)
     offered = {str(name): each.by_id.keys() for name, each in gateway.offered.items()}
-    held = (each for holder in checkpoint.holders for each in holder.devices)
-    return any(is_replica(each) or is_number(each) for each in held) or any(
-        not offered.get(resource, set()) >= set(ids) for resource, ids in known
-    )
+    held = [each for holder in checkpoint.holders for each in holder.devices]
+    if any(map(is_replica, held)) or any(not offered.get(resource, set()) >= set(ids) for resource, ids in known):
+        return True
+    return any(map(is_number, held)) and _has_left_a_pool(gateway, checkpoint)
+
+
+def _has_left_a_pool(gateway: "Gateway", checkpoint: Checkpoint) -> bool:
+    """Whether somebody was given a device with an id of a resource that stands for others now."""
+    from plugin_gateway.adapters.gateway.held_elsewhere import inventories_of  # noqa: PLC0415 - seldom
+    from plugin_gateway.core.resources.conflicts import given_in, pools_in  # noqa: PLC0415 - seldom
+
+    given = pools_in(given_in(checkpoint.answers, inventories_of(gateway)))
+    now = {str(name): {device.id for device in each.devices} for name, each in gateway.offered.items()}
+    return any(not devices <= now.get(resource, set()) for resource, devices in given.items())
 
 
 def _withhold(

@@ -23,7 +23,7 @@ MAX_FORMS = 8
 """Forms that are named for one device. A layout that changes without end has more, until somebody looks at the pods."""
 Pools: TypeAlias = Mapping[str, Collection[DeviceId]]
 """The devices of each resource of which an id stands, or stood, for all of them."""
-Given: TypeAlias = Mapping[tuple[str, str], Collection[DeviceId]]
+Given: TypeAlias = Mapping[tuple[str, str], frozenset[DeviceId]]
 """The devices that containers got with an id that stood for all of a resource, by the resource and the id."""
 _NO_PARTS: "Mapping[str, FormerPart]" = {}
 _NO_POOLS: Pools = {}
@@ -158,7 +158,7 @@ def given_in(answers: Mapping[tuple[str, str], bytes], inventories: Iterable[Inv
     """
     devices = [each for known in inventories for each in known.devices if known.recipes[each.kind].is_complete]
     found: dict[bytes, frozenset[DeviceId]] = {}  # thousands of ids can have the same answer
-    given = {}
+    given: dict[tuple[str, str], frozenset[DeviceId]] = {}
     for key, answer in answers.items() if devices else ():
         if not is_number(key[1]):
             continue
@@ -170,10 +170,10 @@ def given_in(answers: Mapping[tuple[str, str], bytes], inventories: Iterable[Inv
     return given
 
 
-def pools_in(given: Given) -> Pools:
+def pools_in(given: Given) -> Mapping[str, frozenset[DeviceId]]:
     """Return the devices of each resource that containers were given with an id that stands for all of them."""
     found: dict[str, frozenset[DeviceId]] = {}
-    for (resource, _), devices in given.items():
+    for resource, devices in {(resource, devices) for (resource, _), devices in given.items()}:
         found[resource] = found.get(resource, frozenset()).union(devices)
     return found
 
