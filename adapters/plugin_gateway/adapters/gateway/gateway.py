@@ -277,7 +277,7 @@ class Gateway:
         for name, advertisement in wanted.items():
             if name not in self._served:
                 self._served[name] = self._serving_policy.serve(name, advertisement)
-                self._served[name].fallback_changed = self._publish
+                self._served[name].has_changed = self._publish
                 log.info("resource added", resource=name, count=len(advertisement.offered))
                 if self.specs is not None:
                     self.specs.keep_back(self._served[name])
@@ -343,12 +343,14 @@ class Gateway:
         return self.forms.pools_with(self.offered)
 
     def _withhold(self, wanted: Mapping[ResourceName, Advertisement]) -> Mapping[ResourceName, Advertisement]:
-        """Make the devices unhealthy that are held in another form. Log them if they are not the same as before."""
-        if not (self._held or self.withheld or (self._forms is not None and self._forms.must_wait(self.states))):
+        """Make the devices unhealthy that are held in another form, or away. Log them if they are not as before."""
+        away = [device for each in self._served.values() for device in each.away()]
+        must_wait = self._forms is not None and self._forms.must_wait(self.states)
+        if not (away or self._held or self.withheld or must_wait):
             return wanted
         from plugin_gateway.adapters.gateway.held_elsewhere import note_withheld, withheld_now  # noqa: PLC0415 - not at the start
 
-        found = withheld_now(wanted, self._held, self.withheld, time.time(), self.forms, self.states)
+        found = withheld_now(wanted, self._held, self.withheld, time.time(), self.forms, self.states, away)
         before, self.withheld = self.withheld, {each: why for each, why in found.items() if each not in self._overruled}
         note_withheld(before, self.withheld)
         if self.withheld and not before:
@@ -367,10 +369,8 @@ class Gateway:
 
     def _note_withheld(self) -> None:
         """Record which devices are withheld, if they are others than before."""
-        if tap.note is None:
-            return
         now = list(dict.fromkeys((*self.withheld, *self.undescribed)))
-        if now != self._noted:
+        if tap.note is not None and now != self._noted:
             self._noted = now
             tap.note("withheld", devices=now)
 

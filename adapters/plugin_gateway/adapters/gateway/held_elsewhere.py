@@ -37,6 +37,8 @@ STORED_WITHIN = 1.0
 """Seconds after which a kubelet has certainly stored what it was granted. It takes milliseconds."""
 NOT_SEEN = "it is not known yet which pods hold devices"
 """Why all devices are withheld at the start, if the checkpoint does not tell it."""
+AWAY = "its driver shows no device nodes here, as if another network namespace has it"
+"""Why a device is withheld that the kubelet takes for free, and of which an allocation found nothing."""
 TO_BE_CUT = "the driver is about to be asked which parts are to be offered"
 """Why a part is withheld while the backend is exchanged for one that gives out other parts."""
 
@@ -133,14 +135,17 @@ def withheld_now(
     epoch: float,
     forms: "Forms",
     states: "Iterable[State]",
+    away: Iterable[DeviceId] = (),
 ) -> Mapping[DeviceId, Withheld]:
     """Return the devices to withhold. Those that were withheld before keep the time since when they are.
 
     ``forms`` knows the parts that there were, and whether other parts than those of ``states`` are about to be offered.
+    ``away`` are the devices of which an allocation found nothing.
     """
     devices = [device.id for each in wanted.values() for device in each.devices]
     outgoing = {device.id for each in forms.outgoing_of(states) for device in each.devices if not device.is_whole}
     found = {
+        **dict.fromkeys(away, AWAY),
         **{device: NOT_SEEN for device in devices if forms.is_unknown},
         **{device: TO_BE_CUT for device in devices if device in outgoing},
         **find_withheld(wanted, held, forms.parts),

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.tap import tap
 from plugin_gateway.adapters.support.tasks import Latest
-from plugin_gateway.core.devices import NO_LINKS, Device, Links
+from plugin_gateway.core.devices import NO_LINKS, Device, DeviceId, Links
 from plugin_gateway.core.errors import MissingNodeError
 from plugin_gateway.core.registration import pauses
 from plugin_gateway.core.resources.allocation import ContainerEdits, allocate
@@ -93,14 +93,16 @@ class ServedResource:
         self.may_list.set()
         self.fallback: str | None = None
         """Why containers get device nodes and the variable, although CDI was asked for. None if they do not."""
-        self.fallback_changed: Callable[[], None] = lambda: None
-        """Called when there is a fallback now, or none any more, before a list is sent."""
+        self.has_changed: Callable[[], None] = lambda: None
+        """Called when there is a fallback now, or none any more, before a list is sent, and when a device is away."""
         self.look_at_kubelet: Callable[[], None] = lambda: None
         """Finds out whether the kubelet of the latest stream needs a fallback, after a change of the policy."""
         self.tell_granted: Callable[[ResourceName, Sequence[Device]], None] | None = None
         """Called with the devices of each allocation, before it is answered. None if nobody wants to know."""
         self.look_again: Callable[[], object] = lambda: None
         """Called when an allocation is refused because a device node is not there."""
+        self._away: dict[DeviceId, str] = {}
+        """The devices that could not be given out because none of their nodes was there, with the folders of these."""
         self._granted: dict[str, float] = {}
         """When each id was allocated last, on the monotonic clock."""
         self._known: Known | None = None
@@ -137,7 +139,7 @@ class ServedResource:
         has_changed = (fallback is None) is not (self.fallback is None)
         self.fallback = fallback
         if has_changed:
-            self.fallback_changed()
+            self.has_changed()
 
     def granted(self, since: float = 0.0) -> frozenset[str]:
         """Return the devices that were allocated within the last `GRANT_GRACE` seconds, and not before ``since``."""
@@ -156,6 +158,7 @@ class ServedResource:
             edits = allocate(self.advertisement.value, ids, policy or self.policy, self.nodes)
         except MissingNodeError:
             self.look_again()  # else the kubelet is told only by the next look of the backend
+            self._note_away(ids)
             raise
         self.note_granted(ids)
         if edits.absent_nodes:
@@ -163,6 +166,23 @@ class ServedResource:
                 "device nodes are missing, the container gets none", resource=self.resource, nodes=edits.absent_nodes
             )
         return edits
+
+    def _note_away(self, ids: Sequence[str]) -> None:
+        """Remember those of these devices of which nothing is there, so that the next container gets another one.
+
+        The kubelet takes them for free. But a pod can have ended before its network namespace did.
+        """
+        by_id = self.advertisement.value.by_id
+        devices = [device for each in ids for device in by_id[each].devices]
+        self._away |= {device.id: device.node_folder for device in devices if device.node_folder}
+        if self.away():
+            self.has_changed()
+
+    def away(self) -> Collection[DeviceId]:
+        """Return the devices that could not be given out, and of which nothing is there yet."""
+        if self._away:
+            self._away = {each: folder for each, folder in self._away.items() if not self.nodes.names_in(folder)}
+        return self._away.keys()
 
     def note_granted(self, ids: Sequence[str]) -> None:
         """Remember that these devices were allocated now."""
