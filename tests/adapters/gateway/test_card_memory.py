@@ -1,5 +1,6 @@
 """What a backend has seen of network cards outlives the gateway, and a file that nobody can use is no harm."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def test_a_file_that_cannot_be_used_is_set_aside_and_that_is_said(
     assert (tmp_path / "cards.damaged").read_bytes() == damaged
     CardMemory(tmp_path, may_write=True).keep('{"version": 1}')
     assert CardMemory(tmp_path, may_write=True).recall(parse) == '{"version": 1}'
+
+
+def test_a_single_look_does_not_wait_for_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    assert CardMemory(tmp_path, may_write=False).recall(parse) is None
+    assert [each.name for each in tmp_path.iterdir()] == [NAME]
 
 
 def test_a_single_look_keeps_nothing(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class CardMemory:
 
         if not self._may_write:
             try:
-                return parse(self._path.read_text())
+                return parse(state_file.load(self._path).decode())
             except (OSError, ValueError, InvalidValueError):
                 return None
         try:

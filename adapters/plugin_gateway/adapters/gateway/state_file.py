@@ -40,7 +40,7 @@ def read(path: Path, decode: Callable[[object], _Content]) -> _Content:
         DamagedFileError: it cannot be read, or its content is invalid. In the second case it was renamed if possible.
     """
     try:
-        return decode(json.loads(_load(path)))
+        return decode(json.loads(load(path)))
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR}:
             raise _set_aside(path, error.strerror or "") from error
@@ -93,7 +93,7 @@ def keep_copy(path: Path) -> Path:
         InvalidValueError: it is no regular file of this user any more.
     """
     copy = path.with_suffix(".unread")
-    replace(copy, _load(path))
+    replace(copy, load(path))
     return copy
 
 
@@ -116,10 +116,11 @@ def replace(path: Path, data: bytes) -> Written | None:
     return written
 
 
-def _load(path: Path) -> bytes:
+def load(path: Path) -> bytes:
     """Return the content of the file. Links, pipes and files of other users are refused.
 
     Raises:
+        OSError: it cannot be read.
         InvalidValueError: it is not a regular file, is too long, or belongs to another user.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
