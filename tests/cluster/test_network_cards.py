@@ -75,7 +75,7 @@ def environment(pods: Pods, name: str) -> Mapping[str, str]:
 def test_a_pod_with_a_gpu_a_virtual_function_and_onload(
     cluster: Cluster, cards: NetworkCards, pods: Pods, note: Note
 ) -> None:
-    """A pod with a GPU, a VF and Onload, by the chart: it sees its nodes and no others, variables, Multus' file."""
+    """By the chart, a pod with a GPU, a VF and Onload sees its nodes alone, variables, mounts, Multus file."""
     note("pod to running", pods.start(pod_with("every", gpu=1, vf=1, onload=1), pod_with("none")))
     told = environment(pods, "every")
     vf = told[VARIABLE]
@@ -112,7 +112,7 @@ def test_a_pod_with_a_gpu_a_virtual_function_and_onload(
 def test_a_port_fails_and_a_pod_has_a_function_as_the_gateway_is_replaced(
     cluster: Cluster, bare: Gateway, cards: NetworkCards, pods: Pods, note: Note
 ) -> None:
-    """A port goes down and up: the node follows. The next gateway counts a VF that is in a pod's network namespace."""
+    """A port goes down and up, the node follows; the next gateway counts a VF whose files are empty, as in a pod."""
     assert bare.capabilities() == 0
     pods.start(pod_with("holder", vf=1, hca=1))
     lives = pods.lives()
