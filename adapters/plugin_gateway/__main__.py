@@ -175,7 +175,7 @@ def _rdma_model(settings: "Settings", *, is_for_good: bool) -> "CardModel":
     from plugin_gateway.rdma.model import RdmaModel
 
     kept = CardMemory(settings.state_dir, may_write=is_for_good)
-    return RdmaModel(kept.recall(parse) or NOTHING, lambda now: kept.keep(as_text(now)))
+    return RdmaModel(kept.recall(parse) or NOTHING, lambda now: kept.keep(as_text(now)), kept.is_kept)
 
 
 def import_rest(backend: str) -> None:

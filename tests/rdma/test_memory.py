@@ -9,7 +9,7 @@ import pytest
 from cards.builder import Cards
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.linux.facts import Port, RdmaDevice
-from plugin_gateway.rdma.memory import Known, as_text, parse
+from plugin_gateway.rdma.memory import Known, Memory, as_text, parse
 from plugin_gateway.rdma.model import RdmaModel
 from rdma.functions import ADDRESS, FUNCTION, OTHER, bus, loaded
 from rdma.watching import Watched
@@ -47,6 +47,15 @@ def test_it_is_kept_only_when_it_has_changed(watched: Watched, cards: Cards) -> 
     cards.unplug("0000:3b:00.2")
     watched.look()
     assert "0000:3b:00.2" not in watched.saved[-1]
+
+
+def test_what_could_not_be_kept_is_kept_after_the_next_scan() -> None:
+    kept: list[Memory] = []
+    is_kept = [False, True]
+    model = RdmaModel(save=kept.append, is_kept=lambda: is_kept.pop(0))
+    for _ in range(3):
+        model.see(bus(FUNCTION), loaded("mlx5_ib"))
+    assert [list(each) for each in kept] == [[ADDRESS], [ADDRESS]]
 
 
 def test_a_model_goes_on_with_what_another_one_kept() -> None:

@@ -33,19 +33,22 @@ class RdmaModel:
     """Makes RDMA devices of PCI functions, and judges them. It implements `linux.card_model.CardModel`.
 
     ``memory`` is what was seen of the cards before. The thread of the backend calls ``save`` with it whenever it has
-    changed. A simulated card needs no device nodes. ``clock`` returns seconds on a clock that nobody sets.
+    changed, and again after a scan as long as it is not kept. A simulated card needs no device nodes. ``clock`` returns
+    seconds on a clock that nobody sets.
     """
 
     def __init__(
         self,
         memory: Memory = NOTHING,
         save: Callable[[Memory], object] = lambda _memory: None,
+        is_kept: Callable[[], bool] = lambda: True,
         *,
         is_simulated: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._memory = memory
         self._save = save
+        self._is_kept = is_kept
         self._is_simulated = is_simulated
         self._clock = clock
         self._indexes: dict[str, int] = {}
@@ -68,7 +71,7 @@ class RdmaModel:
     def see(self, bus: PciFunctions, tree: Tree) -> Seen:
         """Return what a scan means."""
         found = find_cards(bus, tree, self._memory, needs_nodes=not self._is_simulated)
-        if found.memory != self._memory:
+        if found.memory != self._memory or not self._is_kept():
             self._memory = found.memory
             self._save(found.memory)
         for card in found.cards:

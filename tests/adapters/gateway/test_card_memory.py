@@ -70,3 +70,18 @@ def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, said: list
     for _ in range(3):
         memory.keep('{"version": 1}')
     assert said == ["what is known about network cards cannot be kept"]
+
+
+def test_it_is_known_whether_what_was_kept_is_still_there(tmp_path: Path, said: list[str]) -> None:
+    folder = tmp_path / "file"
+    folder.write_text("")
+    memory = CardMemory(folder, may_write=True)
+    memory.keep('{"version": 1}')
+    assert not memory.is_kept()
+    folder.unlink()
+    memory.keep('{"version": 1}')
+    assert memory.is_kept()
+    assert said[1:] == ["what is known about network cards is kept again"]
+    (folder / NAME).unlink()
+    assert not memory.is_kept()
+    assert CardMemory(folder, may_write=False).is_kept(), "a single look has nothing to keep"

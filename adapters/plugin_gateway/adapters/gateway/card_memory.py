@@ -64,4 +64,10 @@ class CardMemory:
                 )
             self._problem = problem
         else:
+            if self._problem is not None:
+                log.info(f"what is known about {_WHAT} is kept again")
             self._problem = None
+
+    def is_kept(self) -> bool:
+        """Whether the last attempt to keep something succeeded, and the file is there. Somebody may have deleted it."""
+        return not self._may_write or (self._problem is None and os.path.lexists(self._path))
