@@ -185,7 +185,7 @@ def test_a_kept_file_that_was_replaced_is_found_after_some_reads(tmp_path: Path)
     kept = HostTree(str(tmp_path)).keep("/state")
     assert kept.read() == "old"
     (tmp_path / "state").rename(tmp_path / "away")
-    assert Unread(errno.ENOENT, "ENOENT") in {kept.read() for _ in range(40)}
+    assert Unread(errno.ENOENT, "ENOENT") in {kept.read() for _ in range(20)}
     (tmp_path / "state").write_text("new\n")
     assert kept.read() == "new"
     kept.close()

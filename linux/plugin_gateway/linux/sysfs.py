@@ -24,7 +24,7 @@ _PART = 4096
 _ATTRIBUTES = "/sys/"
 """Where each file is an attribute of the kernel, and what is not in a read that is not full does not exist."""
 _READ = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
-_READS = 32
+_READS = 16
 """Reads of a kept file after which it is opened anew, because another one can have its name."""
 
 
