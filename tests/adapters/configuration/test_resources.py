@@ -295,4 +295,5 @@ def test_the_examples_of_the_documentation_are_read(read: Read) -> None:
         "index 0 or 1=nvidia.com/gpu.shared x4\n*=nvidia.com/gpu",
         "*=nvidia.com/gpu.shared x4 through mps",
         "backend other=example.com/simulated\n*=nvidia.com/gpu",
+        "*=nvidia.com/gpu",
     ]

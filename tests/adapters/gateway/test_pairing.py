@@ -87,10 +87,10 @@ async def running(
     clock = Clock()
     monkeypatch.setattr(served_resource, "time", clock)
     monkeypatch.setattr(simulated_links, "simulated_links", lambda _: NO_LINKS)
-    node = Several(kubelet_dir, state_dir, text)
+    node, others = Several(kubelet_dir, state_dir, text), 8 if "," in text else None
     async with FakeKubelet(kubelet_dir, release(version)) as kubelet, several(node):
         await kubelet.wait_for(
-            lambda: kubelet.allocatable(GPUS) == 8 and kubelet.allocatable(OTHERS) in {8, None}, timeout=10, what="all"
+            lambda: (kubelet.allocatable(GPUS), kubelet.allocatable(OTHERS)) == (8, others), timeout=10, what="all"
         )
         yield Machine(node, kubelet, clock)
 
