@@ -131,6 +131,14 @@ def test_what_is_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert tree.names("/") == Unread(errno.EFBIG, "more than 2 names")
 
 
+def test_a_bus_with_every_function_of_sixteen_cards_is_listed_with_what_else_is_on_it(tmp_path: Path) -> None:
+    for number in range(4096 + 400):
+        (tmp_path / f"0000:{number >> 8:02x}:{number >> 3 & 31:02x}.{number & 7}").touch()
+    names = HostTree(str(tmp_path)).names("/")
+    assert not isinstance(names, Unread)
+    assert len(names) == 4496
+
+
 def test_a_read_error_of_the_kernel_is_told(tmp_path: Path) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     assert HostTree("/").text("/proc/self/mem") == Unread(errno.EIO, "EIO")

@@ -13,7 +13,7 @@ from plugin_gateway.linux.card_model import Unread
 
 MAX_TEXT = 64 * 1024
 """Bytes of a file. A longer one is not read."""
-MAX_NAMES = 4200
+MAX_NAMES = 65536
 """Names in a folder. One with more is not read."""
 MAX_LINKS = 40
 """Links on the way to a file, as in the kernel (path_resolution(7))."""
