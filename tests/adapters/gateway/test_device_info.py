@@ -60,6 +60,12 @@ def test_each_device_that_is_given_out_has_a_file_as_multus_reads_it(folder: Pat
     assert stat.S_IMODE(path(folder, "0000:3b:00.2").stat().st_mode) == 0o444
 
 
+def test_what_cannot_be_written_leaves_nothing_behind(folder: Path) -> None:
+    path(folder, "0000:3b:00.1").mkdir(parents=True)
+    served(folder, [card(1, "mlx5_1")]).allocate(["0000:3b:00.1"])
+    assert [each.name for each in folder.iterdir()] == [path(folder, "0000:3b:00.1").name]
+
+
 def test_the_next_pod_with_the_device_finds_a_new_file(folder: Path) -> None:
     resource = served(folder, [card(1, "mlx5_1")])
     resource.allocate(["0000:3b:00.1"])

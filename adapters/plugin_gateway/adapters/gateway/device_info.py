@@ -65,11 +65,16 @@ class DeviceInfoFiles:
             os.makedirs(self._folder, 0o755, exist_ok=True)  # noqa: PTH103 - pathlib is slower
             descriptor = os.open(half_made, flags, 0o600)
         try:
-            os.write(descriptor, json.dumps(self._content(device), separators=(",", ":")).encode())
-            os.fchmod(descriptor, _MODE)
-        finally:
-            os.close(descriptor)
-        os.rename(half_made, path)  # noqa: PTH104 - pathlib is slower
+            try:
+                os.write(descriptor, json.dumps(self._content(device), separators=(",", ":")).encode())
+                os.fchmod(descriptor, _MODE)
+            finally:
+                os.close(descriptor)
+            os.rename(half_made, path)  # noqa: PTH104 - pathlib is slower
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(half_made)  # noqa: PTH108 - pathlib is slower
+            raise
 
     def _content(self, device: Device) -> Mapping[str, object]:
         attributes = device.physical.attributes
