@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.limits import no_descriptor_left
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverUnavailable,
@@ -52,6 +53,19 @@ def watching(root: Path, model: PlainModel | None = None, **options: object) -> 
         pace=FAST._replace(**options),  # type: ignore[arg-type]
     )
     return Watcher(backend)
+
+
+def test_without_a_descriptor_left_the_cards_are_as_they_were(root: Path) -> None:
+    with watching(root, scan=0.02, retry=0.02) as watcher:
+        watcher.next(EventsAwaited)
+        with no_descriptor_left():
+            time.sleep(SHORT)
+        time.sleep(SHORT)
+        assert not watcher.of(DriverUnavailable)
+        assert len(watcher.of(InventorySeen)) == 1
+        assert not [words for each in watcher.of(DevicesChecked) for words in each.checkups.values() if words.problems]
+        (root / STATE[1:]).write_text("1: DOWN\n")
+        watcher.until(PF, "port 1 is DOWN (LinkUp)")
 
 
 def simulated(files: Files, model: PlainModel | None = None) -> tuple[MadeUpTree, Watcher]:

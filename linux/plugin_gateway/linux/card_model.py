@@ -21,7 +21,7 @@ class Unread(NamedTuple):
 class Tree(Protocol):
     """The files of a host, below any root. A path is that of the host, such as ``/sys/module/ib_core``.
 
-    No method raises an `OSError`, and none follows a link out of the root.
+    No method raises an `OSError` unless there is no descriptor left to read with. None follows a link out of the root.
     """
 
     def text(self, path: str) -> str | Unread:

@@ -18,6 +18,7 @@ from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.linux.kernel_events import Heard, KernelEvents
 from plugin_gateway.linux.pci_scan import BUS, BUS_TODO, Managers, NoBusError, scan
 from plugin_gateway.linux.signs import FunctionPlan, KeepingTree, SignReader, plans_of
+from plugin_gateway.linux.sysfs import NONE_LEFT
 from plugin_gateway.linux.watching import CardPace
 
 _LISTED = (
@@ -91,10 +92,12 @@ class CardWatch:
             except NoBusError as error:
                 problem = DriverUnavailable(str(error), todo=BUS_TODO)
             except Exception as error:  # noqa: BLE001 - the cards have to be watched after any error
-                problem = DriverUnavailable(f"{type(error).__name__}: {error}")
+                is_about_us = isinstance(error, OSError) and error.errno in NONE_LEFT
+                problem = None if is_about_us else DriverUnavailable(f"{type(error).__name__}: {error}")
             else:
                 continue
-            self._say_problem(problem)
+            if problem is not None:  # without a descriptor to read with, the cards are as they were
+                self._say_problem(problem)
             self._scan_due = time.monotonic() + self._pace.retry
             self._wait()
 

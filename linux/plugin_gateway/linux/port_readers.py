@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from plugin_gateway.linux.card_model import Signs, Unread
 from plugin_gateway.linux.signs import FunctionFiles, FunctionPlan, FunctionSigns, KeepingTree, joined
+from plugin_gateway.linux.sysfs import NONE_LEFT
 
 NO_ANSWER = 3.0
 """Seconds until a function that has not answered counts as one that does not."""
@@ -242,9 +243,15 @@ class PortReaders:
 
 
 def _read(function: _Function, *, is_afresh: bool) -> FunctionSigns:
-    """Return what a function answers. Any error is an answer too, because the thread has to go on."""
+    """Return what a function answers. Any error is an answer too, because the thread has to go on.
+
+    Without a descriptor to read with, it is what the function answered last.
+    """
     try:
         return function.files.read(afresh=is_afresh)
     except Exception as error:  # noqa: BLE001 - the other functions have to be read after any error
+        is_about_us = isinstance(error, OSError) and error.errno in NONE_LEFT
+        if is_about_us and function.signs is not None:
+            return function.signs
         why = Unread(None, f"{type(error).__name__}: {error}")
         return FunctionSigns({port: why for port, _ in function.plan.ports}, (), why)

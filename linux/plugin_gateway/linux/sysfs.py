@@ -28,8 +28,18 @@ _READS = 16
 """Reads of a kept file after which it is opened anew, because another one can have its name."""
 
 
+NONE_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+"""The errors of a process, or a host, that has no descriptor left. They say nothing of what was to be read."""
+
+
 def unread(error: Exception) -> Unread:
-    """Return the reason in an error. A path that no file can have counts as an invalid argument."""
+    """Return the reason in an error. A path that no file can have counts as an invalid argument.
+
+    Raises:
+        OSError: there was no descriptor left to read with.
+    """
+    if isinstance(error, OSError) and error.errno in NONE_LEFT:
+        raise error
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EINVAL
     return unread_for(number)
 
