@@ -265,11 +265,11 @@ def test_a_bus_that_cannot_be_read_is_no_empty_bus() -> None:
 
 
 def test_a_function_that_goes_while_it_is_read_is_no_fault(card: MadeUpTree) -> None:
-    def remove() -> None:
+    def remove(_name: str) -> None:
         card.remove(f"{BUS}/{PF}")
         card.remove(FOLDER)
 
-    found = scan(card, give_sign=remove)
+    found = scan(card, at=remove)
     assert found == ((), {})
 
 

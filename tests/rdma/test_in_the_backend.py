@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from cards.builder import Cards
 from linux.plain_model import FAST, Watcher
 from plugin_gateway.core.devices import PhysicalId
@@ -17,7 +19,7 @@ from plugin_gateway.rdma.model import RdmaModel
 from plugin_gateway.rdma.simulated import parse_spec
 
 LIMIT = 10.0
-PF, VF, GIVEN = "0000:3b:00.0", "0000:3b:00.2", "0000:3b:00.4"
+PF, OTHER_PF, VF, GIVEN = "0000:3b:00.0", "0000:3b:00.1", "0000:3b:00.2", "0000:3b:00.4"
 
 
 def watching(root: Path, model: RdmaModel | None = None) -> Watcher:
@@ -104,3 +106,21 @@ def test_simulated_cards_follow_each_change_of_their_files() -> None:
         tree.remove("/sys/bus/pci/devices/0000:02:10.3")
         until(watcher, lambda: len(addresses(watcher)) == 3)
         assert "rdma" in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("name", ["class", "numa_node", "infiniband/mlx5_1/node_guid"])
+def test_a_file_of_a_scan_that_hangs_is_evidence_against_that_card_alone(tmp_path: Path, name: str) -> None:
+    cards = Cards(tmp_path).connectx6()
+    with watching(tmp_path) as watcher:
+        until(watcher, lambda: len(addresses(watcher)) == 6)
+        file = f"{cards.functions[OTHER_PF].folder}/{name}"
+        text = cards.files.text(file)
+        cards.hang(file)
+        cards.unplug(VF)
+        watcher.backend.look_again()
+        until(watcher, lambda: not {VF, OTHER_PF} & addresses(watcher))
+        assert len(addresses(watcher)) == 4
+        cards.port_down(PF)
+        until(watcher, lambda: kinds(watcher, PF) == {PORT_DOWN})
+        cards.answer(file, text)
+        until(watcher, lambda: OTHER_PF in addresses(watcher))

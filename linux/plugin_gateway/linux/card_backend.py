@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from plugin_gateway.core.health.observations import Observation
     from plugin_gateway.core.ports import Report
     from plugin_gateway.linux.card_model import CardModel
+    from plugin_gateway.linux.card_watch import BusScan
     from plugin_gateway.linux.kernel_events import KernelEvents
     from plugin_gateway.linux.made_up_tree import MadeUpTree
     from plugin_gateway.linux.signs import SignReader
@@ -153,11 +154,12 @@ class CardBackend:
             if self._stopping.is_set():
                 return
             self._events = KernelEvents(self._link_events, is_real=self._made_up is None)
-            tree, self._reader = self._tree_and_reader(self._events)
+            tree, scan_bus, self._reader = self._sources(self._events)
         try:
             CardWatch(
                 self._model,
                 tree,
+                scan_bus,
                 self._reader,
                 self._events,
                 self._pace,
@@ -170,17 +172,22 @@ class CardBackend:
             self._reader.stop()
             self._events.close()
 
-    def _tree_and_reader(self, events: "KernelEvents") -> "tuple[HostTree | MadeUpTree, SignReader]":
+    def _sources(self, events: "KernelEvents") -> "tuple[HostTree | MadeUpTree, BusScan, SignReader]":
+        """Return the files, what scans the bus in them, and what reads the signs."""
         if self._made_up is not None:
-            from plugin_gateway.linux.signs import DirectReader  # noqa: PLC0415 - see the module's docstring
+            from plugin_gateway.linux.pci_scan import scan  # noqa: PLC0415 - see the module's docstring
+            from plugin_gateway.linux.signs import DirectReader  # noqa: PLC0415 - the same
 
-            self._made_up.on_change(lambda: events.wake(for_scan=True))
-            return self._made_up, DirectReader(self._made_up)
-        from plugin_gateway.linux.port_readers import PortReaders  # noqa: PLC0415 - see the module's docstring
+            made_up = self._made_up
+            made_up.on_change(lambda: events.wake(for_scan=True))
+            return made_up, lambda _give_sign: scan(made_up), DirectReader(made_up)
+        from plugin_gateway.linux.patient_scan import PatientScan  # noqa: PLC0415 - see the module's docstring
+        from plugin_gateway.linux.port_readers import PortReaders  # noqa: PLC0415 - the same
         from plugin_gateway.linux.sysfs import HostTree  # noqa: PLC0415 - the same
 
         tree = HostTree(self._host_root)
-        return tree, PortReaders(tree, f"{self._name} reader", events.wake)
+        patient = PatientScan(tree, f"{self._name} scan", lambda: events.wake(for_scan=True))
+        return tree, patient.scan, PortReaders(tree, f"{self._name} reader", events.wake)
 
     def _forward(self, observation: "Observation") -> None:
         with self._reporting:

@@ -16,7 +16,7 @@ from plugin_gateway.core.health.observations import (
 from plugin_gateway.linux.card_model import CardModel, Judged, Signs, Unread
 from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.linux.kernel_events import Heard, KernelEvents
-from plugin_gateway.linux.pci_scan import BUS, BUS_TODO, Managers, NoBusError, scan
+from plugin_gateway.linux.pci_scan import BUS, BUS_TODO, NoBusError
 from plugin_gateway.linux.signs import FunctionPlan, KeepingTree, SignReader, plans_of
 from plugin_gateway.linux.sysfs import NONE_LEFT
 from plugin_gateway.linux.watching import CardPace
@@ -37,6 +37,10 @@ _VIRTUAL = "/virtual/"
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 
 
+BusScan = Callable[[Callable[[], object]], PciFunctions]
+"""Returns what is on the bus, or raises NoBusError. It calls what it is given while it works."""
+
+
 class CardWatch:
     """Watches the cards for one thread, which alone calls it."""
 
@@ -44,6 +48,7 @@ class CardWatch:
         self,
         model: CardModel,
         tree: KeepingTree,
+        scan_bus: BusScan,
         reader: SignReader,
         events: KernelEvents,
         pace: CardPace,
@@ -55,6 +60,7 @@ class CardWatch:
         """``give_sign`` is called while it works, and ``rest`` before it waits for something to do."""
         self._model = model
         self._tree = tree
+        self._scan_bus = scan_bus
         self._reader = reader
         self._events = events
         self._pace = pace
@@ -62,7 +68,6 @@ class CardWatch:
         self._give_sign = give_sign
         self._is_stopping = is_stopping
         self._rest = rest
-        self._managers: Managers = {}
         self._inventory: Inventory | None = None
         """The latest one that was reported. None if the cards could not be seen since then."""
         self._judged: Judged | None = None
@@ -87,6 +92,7 @@ class CardWatch:
     def watch(self) -> None:
         """Watch the cards until it has to end. No error ends it before."""
         while not self._is_stopping():
+            problem: DriverUnavailable | None
             try:
                 self._step()
             except NoBusError as error:
@@ -156,7 +162,7 @@ class CardWatch:
         """
         began = time.monotonic()
         self._asked_since, self._scan_due = None, began + self._pace.scan
-        bus = scan(self._tree, give_sign=self._give_sign, managers=self._managers)
+        bus = self._scan_bus(self._give_sign)
         seen = self._model.see(bus, self._tree)
         self._give_sign()
         plans = plans_of(self._tree, bus, seen.ports, _addresses(seen.inventory, bus), seen.seldom)

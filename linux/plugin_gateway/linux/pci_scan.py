@@ -5,9 +5,10 @@ Everything that is read here comes from the kernel's memory. What asks a driver 
 """
 
 import re
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from posixpath import normpath
+from types import MappingProxyType
 
 from plugin_gateway.linux.card_model import Tree, Unread
 from plugin_gateway.linux.facts import Interface, PciFunction, PciFunctions, Port, RdmaDevice
@@ -43,11 +44,16 @@ class NoBusError(Exception):
 
 
 def scan(
-    tree: Tree, *, give_sign: Callable[[], object] = lambda: None, managers: Managers | None = None
+    tree: Tree,
+    *,
+    at: Callable[[str], object] = lambda _name: None,
+    managers: Managers | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
 ) -> PciFunctions:
     """Return the network cards on the bus, and every other function with RDMA.
 
-    ``give_sign`` is called before each function. ``managers`` is what earlier scans of this tree found; it is updated.
+    ``at`` is called with the name of each function before it is read. ``managers`` is what earlier scans of this tree
+    found; it is updated. ``left_out`` are functions that are not read, each with the reason.
 
     Raises:
         NoBusError: the bus cannot be read.
@@ -59,7 +65,10 @@ def scan(
     found, unreadable, numbers = [], {}, {}
     with_rdma = _owners(tree, "/sys/class/infiniband") | _owners(tree, "/sys/bus/auxiliary/devices")
     for name in names:
-        give_sign()
+        if name in left_out:
+            unreadable[name] = left_out[name]
+            continue
+        at(name)
         if not _ADDRESS.fullmatch(name):
             unreadable[printable(name)] = "it has no PCI address"
             continue
