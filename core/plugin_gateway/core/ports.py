@@ -1,7 +1,7 @@
 """Interfaces to the outside: a vendor's driver (`Backend`) and the host's device nodes (`HostNodes`)."""
 
 from collections.abc import Callable, Collection, Container, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from plugin_gateway.core.health.observations import Observation
 
@@ -65,6 +65,22 @@ class Backend(Protocol):
         Returns False if the thread has not ended by then, because a call of the driver still hangs.
         """
         ...
+
+
+@runtime_checkable
+class TellsFacts(Protocol):
+    """A backend that can report `FactsSeen`. It costs calls of the driver, so it does so only where it is asked."""
+
+    wants_facts: bool
+    """Whether somebody wants them. It can be set at any time; the backend notices it after its present wait."""
+
+
+def want_facts(backend: Backend, *, wanted: bool) -> bool:
+    """Have a backend report `FactsSeen`, or no longer. Return whether it ever does."""
+    if not isinstance(backend, TellsFacts):
+        return False
+    backend.wants_facts = wanted
+    return True
 
 
 class HostNodes(Protocol):

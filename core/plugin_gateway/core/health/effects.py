@@ -26,6 +26,7 @@ from plugin_gateway.core.health.observations import (
     EventsAwaited,
     EvidenceRefined,
     EvidenceReported,
+    FactsSeen,
     InventorySeen,
     KernelLogRead,
     LinksSeen,
@@ -57,6 +58,8 @@ def apply(  # noqa: C901, PLR0911, PLR0912 - one for each kind
             return replace(state, links=links), Changes()
         case PortsSeen(ports):
             return _with_ports(state, ports), Changes()
+        case FactsSeen():
+            return replace(state, facts=observation), Changes()
         case EvidenceReported():
             return _report(state, observation, now, policy)
         case EvidenceRefined():

@@ -45,6 +45,22 @@ class PortsSeen(NamedTuple):
         return "ports"
 
 
+class FactsSeen(NamedTuple):
+    """What a backend knows besides of its node and devices, in its own words. Nothing is offered by it.
+
+    It comes only from a backend that is asked for it, after the inventory, and if it has changed.
+    """
+
+    node: Mapping[str, str]
+    devices: Mapping[FaultId, Mapping[str, str]]
+    """By the id of a physical device, or of a part of one. Each one of the inventory is in it."""
+
+    @property
+    def topic(self) -> Hashable | None:
+        """The same for all of them: only the latest one matters."""
+        return "facts"
+
+
 class EvidenceReported(NamedTuple):
     """The driver reported evidence against a device that does not last by itself."""
 
@@ -207,6 +223,7 @@ Observation = (
     InventorySeen
     | LinksSeen
     | PortsSeen
+    | FactsSeen
     | EvidenceReported
     | EvidenceRefined
     | DevicesChecked

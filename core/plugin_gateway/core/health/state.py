@@ -15,7 +15,7 @@ from plugin_gateway.core.devices import (
     Recipe,
 )
 from plugin_gateway.core.health.faults import Fault, Stage
-from plugin_gateway.core.health.observations import DriverSeen, KernelLogRead
+from plugin_gateway.core.health.observations import DriverSeen, FactsSeen, KernelLogRead
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.health.repetition import Repeated
 
@@ -58,6 +58,8 @@ class State:
     """How the physical devices are connected, as far as the driver has said it. It can name others than there are."""
     ports: tuple[PortOfDevice, ...] = ()
     """The ports to networks, as they were seen last."""
+    facts: FactsSeen | None = None
+    """What else the backend told of node and devices. None if it was not asked, or has not answered yet."""
     faults: Mapping[FaultId, Fault] = field(default_factory=dict)
     """The fault of each physical device, or part of one, that is not healthy. A device is out if either has one.
 
