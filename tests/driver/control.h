@@ -9,7 +9,7 @@ enum { GPU_IS_LOST = 15, RM_VERSION_MISMATCH = 18, ARGUMENT_VERSION_MISMATCH = 2
 enum { DOUBLE_BIT_ECC = 2, XID_CRITICAL = 8, GPU_UNAVAILABLE = 0x4000, RECOVERY_ACTION_CHANGED = 0x8000 };
 enum { GET_GPU_RECOVERY_ACTION = 230 };
 enum call { INIT, SHUTDOWN, COUNT, HANDLE, UUID, INDEX, MINOR, PCI, NAME, MEMORY, SUPPORTED, REGISTER, CREATE, WAIT, FREE, VERSION, FIELDS, REMAPPED, RETIRED, FABRIC, LINK, MIG, CLOCKS, CAPABILITY,
-    MIG_COUNT, MIG_HANDLE, MIG_PARENT, IS_MIG, GI_ID, CI_ID, ATTRIBUTES, GI, GI_INFO, GI_PROFILE, GI_PROFILE_V, LINK_REMOTE, LINK_TYPE, ANCESTOR, CALLS };
+    MIG_COUNT, MIG_HANDLE, MIG_PARENT, IS_MIG, GI_ID, CI_ID, ATTRIBUTES, GI, GI_INFO, GI_PROFILE, GI_PROFILE_V, LINK_REMOTE, LINK_TYPE, ANCESTOR, CUDA, CALLS };
 
 struct gpu {
     uint32_t present;
@@ -23,6 +23,8 @@ struct gpu {
     uint32_t remap_failed, remap_pending, retirement_pending;
     int32_t fabric_state; /* -1: it has none */
     uint32_t fabric_status, fabric_mask, fabric_summary;
+    uint8_t cluster[16]; /* all 0: it is in none */
+    uint32_t clique;
     uint32_t links, in_mig_mode, pending_mig_mode;
     uint32_t max_mig_devices; /* 0: it has no MIG */
     uint32_t gi_profiles; /* the driver knows so many numbers of GPU instance profiles */
@@ -63,6 +65,7 @@ struct control {
     uint32_t written, read; /* events so far */
     uint32_t sessions;
     char version[32];
+    uint32_t cuda; /* the version of CUDA that the driver supports, such as 13000; 0: it does not tell */
     uint32_t fabric_version; /* the newest structure that it knows; 0: none */
     char monitor_node[64]; /* the privileged calls need access to it; empty: they need nothing */
     int32_t error_of[CALLS]; /* the result of a call, where not 0 */

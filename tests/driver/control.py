@@ -52,6 +52,7 @@ class Call(IntEnum):
     LINK_REMOTE = 35
     LINK_TYPE = 36
     ANCESTOR = 37
+    CUDA = 38
 
 
 class Gpu(ctypes.Structure):
@@ -75,6 +76,8 @@ class Gpu(ctypes.Structure):
         ("fabric_status", ctypes.c_uint32),
         ("fabric_mask", ctypes.c_uint32),
         ("fabric_summary", ctypes.c_uint32),
+        ("cluster", ctypes.c_uint8 * 16),
+        ("clique", ctypes.c_uint32),
         ("links", ctypes.c_uint32),
         ("in_mig_mode", ctypes.c_uint32),
         ("pending_mig_mode", ctypes.c_uint32),
@@ -138,6 +141,7 @@ class Control(ctypes.Structure):
         ("read", ctypes.c_uint32),
         ("sessions", ctypes.c_uint32),
         ("version", ctypes.c_char * 32),
+        ("cuda", ctypes.c_uint32),
         ("fabric_version", ctypes.c_uint32),
         ("monitor_node", ctypes.c_char * 64),
         ("error_of", ctypes.c_int32 * len(Call)),

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from uuid import UUID
 
 from driver.control import MAX_EVENTS as MAX_EVENTS  # noqa: PLC0414 - tests use it as one of the driver
 from driver.control import Call as Call  # noqa: PLC0414 - the same
@@ -39,8 +40,8 @@ STRANGER = -1
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("nvml.c", "mig.c", "topology.c"))
 CUDA_SOURCE = Path(__file__).with_name("cuda.c")
 LIBRARY, CUDA = "libnvidia-ml.so.1", "libcuda.so.1"
-VERSION = "575.57.08"
-"""The version of the driver until another is loaded."""
+VERSION, CUDA_VERSION = "575.57.08", 12090
+"""The version of the driver until another is loaded, and the version of CUDA that it supports, as NVML writes it."""
 _SYS_FUTEX = {"x86_64": 202, "aarch64": 98}[platform.machine()]
 _FUTEX_WAKE = 1
 _libc = ctypes.CDLL(None)
@@ -91,6 +92,7 @@ class Driver:
         for name in ("nvidiactl", "nvidia-uvm", "nvidia-uvm-tools"):
             (self.root / "dev" / name).touch()
         self.load_module(VERSION)
+        self._control.cuda = CUDA_VERSION
         self.know_fabric(3)
         self.install()
         for index in range(gpus):
@@ -152,6 +154,7 @@ class Driver:
         self.topology.connect_to_switches(index, links)
         self.mig.add(index)
         self.recover(index)
+        self.join_clique(index, UUID(int=0), 0)
         (self.root / "dev" / f"nvidia{gpu.minor}").touch()
         self.add_function(self._address(index), "nvidia")
         self._write_numa_node(index, numa_node)
@@ -230,6 +233,15 @@ class Driver:
         """Set what a GPU says about the NVLink fabric. A state of -1: it has none."""
         gpu = self._control.gpus[index]
         gpu.fabric_state, gpu.fabric_status, gpu.fabric_mask, gpu.fabric_summary = state, status, mask, summary
+
+    def set_cuda(self, version: int) -> None:
+        """Set the version of CUDA that the driver supports, as NVML writes it. 0: it does not tell."""
+        self._control.cuda = version
+
+    def join_clique(self, index: int, cluster: UUID, clique: int) -> None:
+        """Let a GPU be in a clique of a cluster of the NVLink fabric."""
+        gpu = self._control.gpus[index]
+        gpu.cluster, gpu.clique = (ctypes.c_uint8 * 16)(*cluster.bytes), clique
 
     def set_links_down(self, index: int, *links: int) -> None:
         """Set the links of a GPU that are down. All others are up."""

@@ -162,6 +162,13 @@ int nvmlSystemGetDriverVersion(char *version, unsigned room) {
     return result ? result : copy(version, room, control->version);
 }
 
+int nvmlSystemGetCudaDriverVersion(int *version) {
+    int result = enter(CUDA);
+    if (!result && !control->cuda) return NOT_SUPPORTED;
+    if (!result) *version = (int)control->cuda;
+    return result;
+}
+
 int nvmlDeviceGetCount_v2(unsigned *count) {
     int result = enter(COUNT);
     if (!result) *count = (unsigned)visible;
@@ -316,6 +323,8 @@ int nvmlDeviceGetGpuFabricInfoV(struct gpu *gpu, struct fabric_info_v3 *info) {
     if (version < 2 || version > control->fabric_version || info->v2.version != (version << 24 | size))
         return ARGUMENT_VERSION_MISMATCH;
     if (gpu->fabric_state < 0) return NOT_SUPPORTED;
+    memcpy(info->v2.cluster, gpu->cluster, sizeof info->v2.cluster);
+    info->v2.clique = gpu->clique;
     info->v2.state = (unsigned char)gpu->fabric_state;
     info->v2.status = (int)gpu->fabric_status;
     info->v2.mask = gpu->fabric_mask;

@@ -16,6 +16,7 @@ from plugin_gateway.core.health.observations import (
     EventsAwaited,
     EvidenceRefined,
     EvidenceReported,
+    FactsSeen,
     InventorySeen,
     KernelLogRead,
     LinksSeen,
@@ -39,6 +40,7 @@ Kind = TypeVar(
     EvidenceRefined,
     KernelLogRead,
     LinksSeen,
+    FactsSeen,
 )
 
 

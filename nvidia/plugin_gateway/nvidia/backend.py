@@ -56,6 +56,7 @@ class NvmlBackend:
         self._proc = proc
         self._pace = pace
         self.decision_time = 5.0
+        self.wants_facts = False
         self._files_wanted: FilesWanted | None = None
         self._kernel_log = kernel_log
         self._mig_strategy = mig_strategy
@@ -155,6 +156,7 @@ class NvmlBackend:
                     mig_strategy=self._mig_strategy,
                     driver_root=self._driver_root,
                     files_wanted=lambda: self._files_wanted,
+                    facts_wanted=lambda: self.wants_facts,
                 )
             self._give_sign()
             self._watch.hold_session(library)

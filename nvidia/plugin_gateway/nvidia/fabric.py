@@ -90,6 +90,11 @@ def view(info: FabricInfo) -> FabricView | None:
     return FabricView(broken, unfinished, degraded)
 
 
+def is_joined(state: int, status: int) -> bool:
+    """Whether a GPU has joined a cluster of the fabric."""
+    return state == _COMPLETED and status == 0
+
+
 def _broken(info: FabricInfo) -> tuple[str, ...]:
     configuration = _WRONG_CONFIGURATION.get(info.health >> _CONFIGURATION & _CONFIGURATION_BITS)
     return (

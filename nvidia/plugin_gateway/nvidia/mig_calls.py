@@ -1,9 +1,11 @@
 """The calls of NVML about MIG."""
 
+from collections.abc import Mapping
 from typing import NewType
 
 import pynvml
 
+from plugin_gateway.nvidia.label_words import CI_SLICES, ENGINES, GI_SLICES, MULTIPROCESSORS
 from plugin_gateway.nvidia.mig_profile import Attributes
 from plugin_gateway.nvidia.nvml import Handle, ask, call
 from plugin_gateway.nvidia.nvml_error import NvmlError
@@ -56,6 +58,28 @@ def attributes(device: MigHandle) -> Attributes:
     """
     told = ask("nvmlDeviceGetAttributes_v2", device)
     return Attributes(int(told.gpuInstanceSliceCount), int(told.computeInstanceSliceCount), int(told.memorySizeMB))
+
+
+def all_attributes(device: MigHandle) -> Mapping[str, str]:
+    """Return what a MIG device has of its GPU, but for memory, in the words of labels.
+
+    Raises:
+        NvmlError: the call failed.
+    """
+    told = ask("nvmlDeviceGetAttributes_v2", device)
+    engines = (
+        told.sharedCopyEngineCount,
+        told.sharedDecoderCount,
+        told.sharedEncoderCount,
+        told.sharedJpegCount,
+        told.sharedOfaCount,
+    )
+    return {
+        MULTIPROCESSORS: str(int(told.multiprocessorCount)),
+        GI_SLICES: str(int(told.gpuInstanceSliceCount)),
+        CI_SLICES: str(int(told.computeInstanceSliceCount)),
+        **{word: str(int(count)) for word, count in zip(ENGINES, engines, strict=True)},
+    }
 
 
 def gi_profile_id(gpu: Handle, gi: int) -> int:

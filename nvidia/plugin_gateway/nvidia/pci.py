@@ -7,6 +7,8 @@ VENDOR = "0x10de"
 """NVIDIA's number in sysfs."""
 DISPLAY_CLASS = "0x03"
 """How the class of a display controller begins in sysfs. A GPU without a display is one too."""
+CONFIG_SIZE = 256
+"""Bytes of the configuration space. The kernel shows the first 64 of them to a process without CAP_SYS_ADMIN."""
 DRIVER = "nvidia"
 """The kernel driver whose GPUs NVML lists."""
 
@@ -73,6 +75,19 @@ class PciBus:
             return ()
         root = next((place for place, name in enumerate(above) if name.startswith("pci")), len(above))
         return tuple(name for name in above[root:] if name.isascii())
+
+    def class_of(self, address: str) -> str:
+        """Return the class of a function, such as ``0x030200``. Empty if it is unknown."""
+        return self._read(address, "class")
+
+    def config(self, address: str) -> bytes | None:
+        """Return the configuration space of a function. None if not all of it can be read."""
+        try:
+            with open(f"{self._folder}/{address}/config", "rb") as file:  # noqa: PTH123 - see above
+                data = file.read(CONFIG_SIZE)
+        except OSError:
+            return None
+        return data if len(data) == CONFIG_SIZE else None
 
     def gpus(self) -> Functions | None:
         """Return all GPUs in the order of their addresses. None if the bus cannot be seen."""

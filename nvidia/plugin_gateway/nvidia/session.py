@@ -24,7 +24,9 @@ from plugin_gateway.nvidia.pci import PciBus
 from plugin_gateway.nvidia.snapshot import Listener, ask, read_snapshot
 
 if TYPE_CHECKING:
+    from plugin_gateway.core.health.observations import FactsSeen
     from plugin_gateway.nvidia.history import Histories
+    from plugin_gateway.nvidia.label_facts import ReadFacts
 
 
 class Check(NamedTuple):
@@ -238,6 +240,16 @@ class Session:
 
         physical = self.snapshot.inventory.physical
         return read_links({device.id: self._latest[device.index].handle for device in physical}, between)
+
+    def read_facts(self, known: "FactsSeen | None", between: Callable[[], None]) -> "ReadFacts":
+        """Return what labels tell of the GPUs of the inventory. Calls ``between`` after each call of the driver."""
+        from plugin_gateway.nvidia.label_facts import read_facts  # noqa: PLC0415 - only where asked for
+
+        inventory = self.snapshot.inventory
+        handles: dict[FaultId, nvml.Handle | None] = {
+            device.id: self._latest[device.index].handle for device in inventory.physical
+        }
+        return read_facts(inventory, handles, self._bus, known, between)
 
     def _device_of(self, handle: nvml.Handle) -> PhysicalId | None:
         """Return the device of an event. None if it is not in the inventory.

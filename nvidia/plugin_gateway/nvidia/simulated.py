@@ -152,6 +152,7 @@ class SimulatedBackend:
         self._lock = threading.Lock()
         self._report: Report | None = None
         self._files_wanted: FilesWanted | None = None
+        self._wants_facts = False
 
     def want_files(self, wanted: "FilesWanted | None") -> None:
         """Say that there are no files of a driver. Each simulated GPU has a variable instead."""
@@ -241,6 +242,7 @@ class SimulatedBackend:
         if self._report is not None:
             self._report(InventorySeen(self._inventory()))
             self._report_files()
+            self._report_facts()
 
     def _report_files(self) -> None:
         if self._files_wanted is not None:
@@ -258,6 +260,23 @@ class SimulatedBackend:
 
         if self._report is not None:
             self._report(LinksSeen(simulated_links(self._devices)))
+
+    @property
+    def wants_facts(self) -> bool:
+        """Whether somebody wants what labels tell of the GPUs."""
+        return self._wants_facts
+
+    @wants_facts.setter
+    def wants_facts(self, wanted: bool) -> None:
+        with self._lock:
+            self._wants_facts = wanted
+            self._report_facts()
+
+    def _report_facts(self) -> None:
+        if self._wants_facts and self._report is not None:
+            from plugin_gateway.nvidia.simulated_facts import simulated_facts  # noqa: PLC0415 - only where asked for
+
+            self._report(simulated_facts(self._inventory(), self._layouts))
 
     def _inventory(self) -> Inventory:
         devices = tuple(whole(device, GPU) for device in self._devices)

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 
-from plugin_gateway.core.devices import PhysicalDevice, PhysicalId
+from plugin_gateway.core.devices import Device, PhysicalDevice, PhysicalId
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.nvidia.mig_layout import MigDevice, MigLayout
 from plugin_gateway.nvidia.mig_profile import Attributes, profile_name
@@ -54,9 +54,19 @@ def _devices(gpu: PhysicalDevice, names: Sequence[str]) -> Iterator[MigDevice]:
         yield MigDevice(f"MIG-{identity}", slot, slot + 1, 0, name, allowed[name].memory_mb)
 
 
+def has_mig(gpu: PhysicalDevice) -> bool:
+    """Whether a simulated GPU has MIG."""
+    return any(word in gpu.product for word in _WITH_MIG)
+
+
+def slices_of(device: Device) -> int:
+    """Return the slices of a MIG device of a simulated GPU."""
+    return _profiles_of(device.physical)[device.profile].gi_slices
+
+
 def _profiles_of(gpu: PhysicalDevice) -> Mapping[str, Attributes]:
     """Return the profiles of a GPU by their names. None if it has no MIG."""
-    if not any(word in gpu.product for word in _WITH_MIG):
+    if not has_mig(gpu):
         return {}
     found: dict[str, Attributes] = {}
     for number, slices, eighths in _PROFILES:

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.core.devices import FaultId, Inventory, Links
-from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen, LinksSeen
+from plugin_gateway.core.health.observations import (
+    DevicesChecked,
+    EventsAwaited,
+    FactsSeen,
+    InventorySeen,
+    LinksSeen,
+)
 from plugin_gateway.core.ports import Report
 from plugin_gateway.nvidia import nvml
 from plugin_gateway.nvidia.evidence import NVLINK_DOWN
@@ -24,6 +30,7 @@ from plugin_gateway.nvidia.session import Session, driver_seen, open_session
 if TYPE_CHECKING:
     from plugin_gateway.core.cdi import DriverFiles, FilesWanted
     from plugin_gateway.nvidia.history import Histories
+    from plugin_gateway.nvidia.snapshot import Snapshot
 
 WAIT_ERROR_PAUSE = 1.0
 """Seconds before the next wait for events after a wait failed."""
@@ -34,6 +41,10 @@ MAX_EVENTS_AT_ONCE = 100
 NEW_SESSION = "a new session of the driver is opened"
 LINKS_PAUSE = 0.1
 """Seconds after an inventory until the links are read, so that the first registration does not wait for that."""
+FACTS_RETRY = 5.0
+"""Seconds until facts are read again, if a call failed."""
+FACTS_LOOK = 60.0
+"""The same, if none failed. A GPU can join the NVLink fabric in the same session."""
 FILES_RETRY = 5.0
 """Seconds until the driver's files are looked for again, if they were not there. They can be installed later."""
 FILES_LOOK = 60.0
@@ -58,10 +69,12 @@ class Watch:
         mig_strategy: MigStrategy,
         driver_root: str,
         files_wanted: "Callable[[], FilesWanted | None]",
+        facts_wanted: Callable[[], bool],
     ) -> None:
         """``decision_time`` returns the seconds that the driver needs to decide about an event.
 
         ``files_wanted`` returns what to find of the driver's files, and ``driver_root`` is where they are seen.
+        ``facts_wanted`` returns whether to report what labels tell of the GPUs.
         """
         self.inventory_is_old = True
         """Whether no inventory was reported yet, or the driver has been missing since the last one."""
@@ -82,6 +95,13 @@ class Watch:
         """What was reported of them last, and what has been found since then, if it differs."""
         self._files_due = math.inf
         """When to look for them again."""
+        self._facts_wanted = facts_wanted
+        self._facts: FactsSeen | None = None
+        """The facts that were reported last."""
+        self._facts_of: Snapshot | None = None
+        """Of which snapshot they were read last."""
+        self._facts_due = math.inf
+        """When to read them again, although the snapshot is the same."""
         self._histories: Histories | None = None
         """What the checks have seen over time. None before the second one."""
         self._inventory: Inventory | None = None
@@ -118,6 +138,7 @@ class Watch:
         with open_session(library, self._bus, self._proc, self._inventory, self._mig, self._give_sign) as session:
             inventory = session.snapshot.inventory
             if session.snapshot.is_empty:
+                self._report_bus()
                 self._report_none(inventory)
                 return
             self._look(session)
@@ -201,6 +222,7 @@ class Watch:
             self._give_sign()
             self._report_files(session)
             self._report_links(session)
+            self._report_facts(session)
             until_links = self._links_due - time.monotonic()
             try:
                 self._read_event(session, max(min(left, self._pace.max_wait, until_links), 0))
@@ -227,6 +249,32 @@ class Watch:
         if links != self._links:
             self._links = links
             self._report(LinksSeen(links))
+
+    def _report_facts(self, session: Session) -> None:
+        """Read what labels tell of the GPUs, if somebody wants it and it can be another one. Report it if it is.
+
+        It comes after the links, so that it delays nothing that pods need.
+        """
+        now = time.monotonic()
+        is_read = self._facts_of is session.snapshot and now < self._facts_due
+        if not self._facts_wanted() or is_read or self._links_due < math.inf:
+            return
+        found = session.read_facts(self._facts, lambda: self._between_calls(session))
+        self._facts_of, self._facts_due = session.snapshot, now + (FACTS_LOOK if found.is_whole else FACTS_RETRY)
+        self._tell_facts(found.facts)
+
+    def _report_bus(self) -> None:
+        """Report what labels tell of a machine whose driver has no GPU."""
+        if self._facts_wanted():
+            from plugin_gateway.nvidia.label_facts import read_vgpu  # noqa: PLC0415 - only where asked for
+
+            self._facts_of = None
+            self._tell_facts(FactsSeen(read_vgpu(self._bus), {}))
+
+    def _tell_facts(self, facts: FactsSeen) -> None:
+        if facts != self._facts:
+            self._facts = facts
+            self._report(facts)
 
     def _report_files(self, session: Session) -> None:
         """Find the driver's files if they are wanted, and look now and then whether they are still these.
