@@ -27,7 +27,7 @@ from plugin_gateway.__main__ import main
 raise SystemExit(main())
 """
 """The program for `kubectl exec POD -- plugin-gateway status`."""
-NVIDIAS_NAMES = ("nvidia-device-plugin", "config-manager", "mps-control-daemon")
+NVIDIAS_NAMES = ("nvidia-device-plugin", "gpu-feature-discovery", "config-manager", "mps-control-daemon")
 """The other names of the program, with which NVIDIA's manifests start it."""
 TOOLS = {"cat": "cat", "grep": "grep", "lsmod": "lsmod", "sh": "bash", "sleep": "sleep"}
 """The programs that the operator's script calls, and which ones they are here.

@@ -41,6 +41,10 @@ BY_HAND = (
     Options.link_events,
     Options.device_info_dir,
     Options.onload_host_path,
+    Options.oneshot,
+    Options.sleep_interval,
+    Options.output_file,
+    Options.use_node_feature_api,
 )
 """Options that follow from what the chart mounts, serves or asks Kubernetes for, or that have a value in a section.
 

@@ -45,8 +45,7 @@ def here(setting: NvidiaSetting) -> str:
     rows = refusals_of(setting)
     neutral = _code(list(dict.fromkeys(value for row in rows for value in row.neutral)))
     why = next((row.why for row in rows if row.why), NOT_DONE)
-    ignored = "; ignored with `--config-compatibility=nvidia`" if any(row.is_ignored_there for row in rows) else ""
-    return f"{f'neutral: {neutral}; else ' if neutral else ''}refused: {why}{ignored}"
+    return f"{f'neutral: {neutral}; else ' if neutral else ''}refused: {why}"
 
 
 def in_chart(value: ChartValue) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.configuration.settings import Settings
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
+    from plugin_gateway.core.labels.making import LabelMaker
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.linux.card_model import CardModel
     from plugin_gateway.linux.made_up_tree import MadeUpTree
@@ -252,6 +253,13 @@ def card_check(backend: str, settings: "Settings") -> "CardCheck":
     return lambda inventory, rules: check(view, inventory, rules, own_memory_limit())
 
 
+def label_maker(backend: str) -> "LabelMaker":  # noqa: ARG001 - all of them have GPUs
+    """Return who makes labels of the state of this backend."""
+    from plugin_gateway.nvidia.labels import make_labels
+
+    return make_labels
+
+
 def catalog() -> Catalog:
     """Return what NVIDIA's catalog says beside the decisions."""
     from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE, JUDGED_FROM
@@ -283,6 +291,7 @@ PARTS = Parts(
     card_health=card_health,
     remedies=remedies,
     card_check=card_check,
+    label_maker=label_maker,
     catalog=catalog,
     kernel_log_problem=kernel_log_problem,
     simulate=lambda count: simulate(f"{count}xH100"),
@@ -312,6 +321,7 @@ COMMANDS: Mapping[str, Command] = {
     "health-policy": _command(
         "health_policy", "show what follows from each XID and other evidence, and where that was decided"
     ),
+    "labels": _command("labels", "show the labels and taints that this node should have, or write them as a file"),
     "translate-config": _command(
         "translate_config",
         "translate a configuration of NVIDIA's device plugin or one for network cards, or the values of NVIDIA's chart",
@@ -326,6 +336,7 @@ COMMANDS: Mapping[str, Command] = {
 }
 NAMES: Mapping[str, str] = {
     "nvidia-device-plugin": "run",
+    "gpu-feature-discovery": "labels",
     "config-manager": "config-manager",
     "mps-control-daemon": "mps-control-daemon",
 }

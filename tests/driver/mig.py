@@ -200,6 +200,10 @@ class Mig:
             assert hasattr(MigDevice, name), name
             setattr(self._device(index, slot), name, value)
 
+    def has_mig(self, index: int) -> bool:
+        """Whether a GPU has MIG."""
+        return bool(self._control.gpus[index].max_mig_devices)
+
     def set_count(self, index: int, count: int) -> None:
         """Let a GPU have so many slots."""
         self._control.gpus[index].max_mig_devices = count

@@ -243,7 +243,7 @@ class _Node:
             replicas=shared.sharing.replicas if ids else 0,
             strategy=shared.strategy,
             memory_bytes=min((gpu.memory_bytes for gpu in mine if gpu.memory_bytes), default=0),
-            why=self._why(product, f"{len(mine)} GPUs"),
+            why=self._why(product, _counted(len(mine), "GPU")),
         ).labels()
         yield from self._of_capability(mine)
 
@@ -252,7 +252,7 @@ class _Node:
         product = most_frequent(part.physical.product for part in parts)
         mine = [part for part in parts if part.physical.product == product]
         shared, profile = self._shared(mine), mine[0].profile.replace("+", ".")
-        why = self._why(product, f"{len(mine)} MIG devices {mine[0].profile}")
+        why = self._why(product, f"{_counted(len(mine), 'MIG device')} {mine[0].profile}")
         yield from _Described(
             prefix=prefix,
             product=cleaned(product, f"-MIG-{profile}{shared.suffix}"),
@@ -310,9 +310,13 @@ class _Node:
             yield Label(f"{OWN}/{HEALTHY}", str(healthy), f"{healthy} of {len(self._gpus)} GPUs are healthy")
 
     def _why(self, product: str, what: str) -> str:
-        """Return why labels are about these devices: what they are, and that others are fewer."""
-        others = len({gpu.product for gpu in self._gpus}) - 1
-        return f"{what} of {product}" + (f", which most GPUs are; there are {others} other products" if others else "")
+        """Return why labels are about these devices: what they are, and what most GPUs are not."""
+        others = sorted({gpu.product for gpu in self._gpus} - {product})
+        return f"{what} of {product}" + (f"; the node has {', '.join(others)} too" if others else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _models(counts: Mapping[str, int]) -> Iterator[Label]:

@@ -24,7 +24,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), word_of(("auto", "nvml")))
 NAMES = (
-    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, translate-config, replay, "
+    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, labels, translate-config, replay, "
     "fake-kubelet, demo, config-manager, mps-control-daemon"
 )
 BEFORE = "allowed before a command are --help and --version"

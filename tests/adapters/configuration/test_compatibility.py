@@ -34,8 +34,6 @@ IGNORED = [
 ONLY_THERE = [
     ("surprise: {a: [1]}", "surprise", "*=nvidia.com/gpu"),
     ("flags: {logLevle: info}", "flags.logLevle", "*=nvidia.com/gpu"),
-    ("flags: {gfd: {oneshot: true}}", "flags.gfd", "*=nvidia.com/gpu"),
-    ("flags: {useNodeFeatureAPI: true}", "flags.useNodeFeatureAPI", "*=nvidia.com/gpu"),
     ("sharing: {renameByDefault: true}", "sharing.renameByDefault", "*=nvidia.com/gpu"),
     ("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 2, a: b}]}}", "sharing.timeSlicing.resources.a",
      "*=nvidia.com/gpu x2"),
@@ -87,6 +85,7 @@ def test_what_is_refused_by_default_is_ignored_as_by_nvidias_plugin_and_named(
         "sharing: {mps: {resources: [{name: gpu, replicas: 2, rename: , devices: }], renameByDefault: }}",
         "resources: {gpus: , mig: }",
         "flags: {gfd: {}, useNodeFeatureAPI: false}",
+        "flags: {gfd: {oneshot: true, noTimestamp: true}, useNodeFeatureAPI: true}",
     ],
 )
 @pytest.mark.parametrize("flags", [STRICT, AS_NVIDIA], ids=["strict", "nvidia"])

@@ -215,12 +215,13 @@ def test_what_is_not_closed_is_told_where_it_begins(text: str, said: str, read: 
     ("key", "hint"),
     [
         (
-            "useNodeFeaturAPI",
+            "deviceDiscoveryStrateg",
             (
-                "it looks like flags.useNodeFeatureAPI, which is not supported by plugin-gateway, allowed is false: "
-                "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
+                "it looks like flags.deviceDiscoveryStrategy, which is not supported by plugin-gateway, allowed is "
+                "auto or nvml: GPUs are found through NVML"
             ),
         ),
+        ("useNodeFeaturAPI", "did you mean flags.useNodeFeatureAPI?"),
         ("gdsEnable", "did you mean flags.gdsEnabled?"),
         ("migStrateg", "did you mean flags.migStrategy?"),
         ("logLevle", "did you mean flags.logLevel?"),

@@ -39,7 +39,6 @@ resources:
 """
 
 ENDS = "the part after / must be letters, digits, - _ . and start and end with a letter or digit"
-NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
 QUOTES = "a value that begins with * needs quotes"
 
 
@@ -162,8 +161,10 @@ def test_a_key_like_no_other_gets_the_list_of_all(read: Read, config_file: Path)
             "flags: {deviceDiscoveryStrategy: tegra}",
             "2:9: flags.deviceDiscoveryStrategy: 'tegra' {}, allowed is auto or nvml: GPUs are found through NVML",
         ),
-        ("flags: {gfd: {oneshot: true}}", f"2:9: flags.gfd {{}}; take it out: {NO_LABELS}"),
-        ("flags: {gfd: on}", f"2:9: flags.gfd: 'on' {{}}; take it out: {NO_LABELS}"),
+        (
+            "flags: {deviceDiscoveryStrategy: [tegra]}",
+            "2:9: flags.deviceDiscoveryStrategy {}, allowed is auto or nvml: GPUs are found through NVML",
+        ),
     ],
 )
 def test_what_only_nvidias_plugin_can_do_is_refused_in_these_words(
@@ -274,8 +275,9 @@ def test_a_file_that_is_not_yaml(text: str | bytes, said: str, read: Read, confi
         ("version: v1\nflags: {}", "2:8: flags is '" + 80 * "x" + "'..., allowed are keys with values"),
         ("version: v1\n? {}\n: x", "2:3: a key has 100000 characters, allowed are 4096"),
         (
-            "version: v1\nflags: {gfd: {}}",
-            "2:9: flags.gfd: '" + 80 * "x" + f"'... is not supported by plugin-gateway; take it out: {NO_LABELS}",
+            "version: v1\nflags: {deviceDiscoveryStrategy: {}}",
+            "2:9: flags.deviceDiscoveryStrategy: '" + 80 * "x" + "'... is not supported by plugin-gateway, allowed is "
+            "auto or nvml: GPUs are found through NVML",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
 
-NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
+NO_STRATEGY = "is not supported by plugin-gateway, allowed is auto or nvml: GPUs are found through NVML"
 RUNNING_WITH = """\
 {
   "version": "v1",
@@ -63,13 +63,9 @@ def test_a_setting_without_a_value_asks_for_nothing(text: str, read: Read) -> No
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("flags: {gfd: {oneshot: false}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
-        ("flags: {gfd: &all [*all]}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
-        ("flags: {gfd: &all {a: *all}}", f"flags.gfd is not supported by plugin-gateway; take it out: {NO_LABELS}"),
-        (
-            "flags: {useNodeFeatureAPI: yes}",
-            f"flags.useNodeFeatureAPI: 'yes' is not supported by plugin-gateway, allowed is false: {NO_LABELS}",
-        ),
+        ("flags: {deviceDiscoveryStrategy: &all [*all]}", f"flags.deviceDiscoveryStrategy {NO_STRATEGY}"),
+        ("flags: {deviceDiscoveryStrategy: &all {a: *all}}", f"flags.deviceDiscoveryStrategy {NO_STRATEGY}"),
+        ("flags: {deviceDiscoveryStrategy: yes}", f"flags.deviceDiscoveryStrategy: 'yes' {NO_STRATEGY}"),
     ],
 )
 def test_a_setting_that_asks_for_something_is_still_refused(text: str, said: str, read: Read) -> None:

@@ -42,6 +42,10 @@ ODD = {
     "config_fallback_strategies": ("single", "named", "empty"),
     "device_list_strategy": ("volume-mounts", "envvar", "envvar,volume-mounts"),
     "imex_channel_ids": ("0", "[]", "0"),
+    "node_labels_own": ("gpu.healthy", "rdma.link-layer,onload.version", "gpu.healthy"),
+    "node_labels_by_product": ("*=a/b", "*H100*=a/b=c:NoSchedule,*=d/e", "*=a/b"),
+    "node_taint_by_cause": ("xid-79=NoSchedule", "a=NoSchedule,*=PreferNoSchedule", "*=NoSchedule"),
+    "sleep_interval": ("90s", "5s", "infinite"),
 }
 """What the schema of an option does not show."""
 
@@ -63,7 +67,7 @@ def samples(option: Option[object]) -> tuple[str, str, str]:
     return str(first), str(first + 4), str(first + 8)
 
 
-NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N"}
+NEEDED = {"NODE_NAME": "n", "NODE_CONDITION": "N", "NODE_LABELS": "patch"}
 """What some options need beside them."""
 ORDINARY = [
     option for option in OPTIONS if option.name not in {"config_file", "config_dir", "config_name", "resource_name"}

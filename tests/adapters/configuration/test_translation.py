@@ -229,10 +229,10 @@ def test_every_configuration_of_a_config_map_is_translated() -> None:
     written = yaml.safe_load(text_of(found.document))
     assert written["metadata"] == {"name": "n"}
     assert {key: yaml.safe_load(text) for key, text in written["data"].items()} == {
-        "a": {"version": "v1", "flags": {"migStrategy": "mixed"}},
+        "a": {"version": "v1", "flags": {"migStrategy": "mixed", "useNodeFeatureAPI": True}},
         "b": {"version": "v1"},
     }
-    assert [each.split(": ")[0] for each in (*found.lost, *found.left_out)] == ["f, data.a:1:29", "f, data.b:1:1"]
+    assert [each.split(": ")[0] for each in (*found.lost, *found.left_out)] == ["f, data.b:1:1"]
 
 
 @pytest.mark.parametrize(

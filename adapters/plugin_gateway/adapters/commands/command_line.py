@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from plugin_gateway.core.findings import Finding
     from plugin_gateway.core.health.policy import HealthPolicy
     from plugin_gateway.core.health.remedies import Remedies
+    from plugin_gateway.core.labels.making import LabelMaker
     from plugin_gateway.core.ports import Backend
     from plugin_gateway.core.resources.rules import ResourceRule
 
@@ -105,6 +106,8 @@ class Parts(NamedTuple):
     """Returns what the vendors of the devices of these backends say to do about evidence."""
     card_check: "Callable[[str, Settings], CardCheck]"
     """Returns what checks a node for the backend of network cards with this name."""
+    label_maker: "Callable[[str], LabelMaker]"
+    """Returns who makes labels of the state of the backend with this text."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
     kernel_log_problem: "Callable[[str, str], str | None]"

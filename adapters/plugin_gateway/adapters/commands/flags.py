@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from plugin_gateway.adapters.configuration.option import GivenFlag, Option
-from plugin_gateway.adapters.configuration.options import is_nvidias, run_options
+from plugin_gateway.adapters.configuration.options import is_discovery, is_nvidias, run_options
 from plugin_gateway.adapters.configuration.reading import Decisions, decide, kept_of
 from plugin_gateway.adapters.configuration.unsupported import UNSUPPORTED_FLAGS
 from plugin_gateway.adapters.dialects import api_versions
@@ -99,11 +99,11 @@ def options(parts: "Parts", program: str | None = None) -> tuple[Option[object],
     """Return the options of ``run``, as they are for a program that was called by the name of this one."""
     called = sys.argv[0] if program is None else program
     found = run_options(tuple(api_versions()), parts.parse_backend, called)
-    if not is_nvidias(called):
+    if not is_nvidias(called) and not is_discovery(called):
         return found
-    from plugin_gateway.adapters.configuration.nvidias_defaults import with_nvidias  # noqa: PLC0415 - only for this name
+    from plugin_gateway.adapters.configuration.nvidias_defaults import as_discovery, with_nvidias  # noqa: PLC0415 - only for these names
 
-    return with_nvidias(found)
+    return with_nvidias(as_discovery(found) if is_discovery(called) else found)
 
 
 def add_run_options(parser: "ArgumentParser", parts: "Parts") -> None:

@@ -14,6 +14,7 @@ from plugin_gateway.adapters.commands.command_line import Parts
 from plugin_gateway.adapters.commands.flags import add_run_options, decide_flag, given_flags, options
 from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.extra_options import ExtraOptions
+from plugin_gateway.adapters.configuration.label_options import LabelOptions
 from plugin_gateway.adapters.configuration.option import Option, options_of
 from plugin_gateway.adapters.configuration.options import Options, is_nvidias
 from plugin_gateway.adapters.configuration.reading import decide, kept_of
@@ -67,7 +68,12 @@ def view_as_the_gateway(parsed: argparse.Namespace, parts: Parts) -> View:
         settings = make_settings(decisions)
     except InvalidValueError as error:
         problems += error.problems
-        quiet = {"kubernetes_events": False, "node_condition": "", "mps_root": decisions.options.mps_root or "/"}
+        quiet = {
+            "kubernetes_events": False,
+            "node_condition": "",
+            "mps_root": decisions.options.mps_root or "/",
+            **{each.name: kept_of(each, {}, {}) for each in options_of(LabelOptions)},
+        }
         settings = make_settings(decisions._replace(options=Options({**decisions.options.values, **quiet})))
     if not own.keys().isdisjoint({"config_file", "config_dir"}):
         return View(settings, problems)

@@ -244,10 +244,7 @@ class _Reader:
     def _check_not_asked_for(self, full: str, key: yaml.Node, value: yaml.Node) -> None:
         """Refuse an unsupported key of NVIDIA's plugin, unless each value below it asks for nothing."""
         row = UNSUPPORTED_KEYS[full]
-        if all(text in (*row.neutral, *row.silent) for text in _texts(value)):
-            return
-        if row.is_ignored_there and self._ignored.are_ignored:
-            self._ignored.note(full, self._document.place(key))
+        if all(text in ("", *row.neutral) for text in _texts(value)):
             return
         written = f"{full}: {shown(value.value)}" if isinstance(value, yaml.ScalarNode) else full
         raise UnsupportedSettingError(f"{self._document.place(key)}: {written} {NOT_SUPPORTED}{only(row)}")

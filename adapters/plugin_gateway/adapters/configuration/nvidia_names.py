@@ -71,10 +71,31 @@ SETTINGS = (
     NvidiaSetting(("--config-file",), ("CONFIG_FILE",), default="none"),
     NvidiaSetting(variables=("DP_DISABLE_HEALTHCHECKS",), default="none"),
     NvidiaSetting(variables=("DP_ENABLE_HEALTHCHECKS",), default="none"),
-    NvidiaSetting(key="flags.useNodeFeatureAPI"),
-    NvidiaSetting(key="flags.gfd"),
+    NvidiaSetting(("--oneshot",), ("GFD_ONESHOT",), "flags.gfd.oneshot", "false"),
+    NvidiaSetting(("--no-timestamp",), ("GFD_NO_TIMESTAMP",), "flags.gfd.noTimestamp", "false"),
+    NvidiaSetting(("--sleep-interval",), ("GFD_SLEEP_INTERVAL",), "flags.gfd.sleepInterval", "60s"),
+    NvidiaSetting(
+        ("--output-file", "--output", "-o"),
+        ("GFD_OUTPUT_FILE",),
+        "flags.gfd.outputFile",
+        "/etc/kubernetes/node-feature-discovery/features.d/gfd",
+    ),
+    NvidiaSetting(
+        ("--machine-type-file",),
+        ("GFD_MACHINE_TYPE_FILE",),
+        "flags.gfd.machineTypeFile",
+        "/sys/class/dmi/id/product_name",
+    ),
+    NvidiaSetting(
+        ("--use-node-feature-api",),
+        ("GFD_USE_NODE_FEATURE_API", "USE_NODE_FEATURE_API"),
+        "flags.useNodeFeatureAPI",
+        "false",
+    ),
 )
-"""The settings of the plugin. Whatever only the file has about resources is in `FILE_KEYS`."""
+"""The settings of the plugin, and of its GPU feature discovery, which reads the same file.
+
+Whatever only the file has about resources is in `FILE_KEYS`."""
 
 
 class FileKey(NamedTuple):

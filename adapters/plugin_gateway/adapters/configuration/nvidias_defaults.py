@@ -25,6 +25,16 @@ def with_nvidias(options: Sequence[Option[object]], driver_root: str = DRIVER_RO
     return tuple(each.with_default(driver_root) if each.name == name else each for each in options)
 
 
+def as_discovery(options: Sequence[Option[object]]) -> tuple[Option[object], ...]:
+    """Return the options as NVIDIA's GPU feature discovery has them: some variables have a prefix there.
+
+    It reads the configuration of the device plugin, and does not need the folder of the MPS control daemon for it.
+    """
+    prefixed = {each.name for each in (Options.mig_strategy, Options.fail_on_init_error, Options.config_file)}
+    found = [each.with_variables(f"GFD_{each.variables[0]}") if each.name in prefixed else each for each in options]
+    return tuple(each.with_default(MPS_ROOT) if each.name == Options.mps_root.name else each for each in found)
+
+
 def visible_daemon_root(root: str, program: str, mounted: str = MPS_ROOT) -> str:
     """Return where this process sees ``root``, the folder of the MPS control daemon on the host.
 

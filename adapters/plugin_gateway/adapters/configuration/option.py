@@ -141,6 +141,10 @@ class Option(Generic[T_co]):
         """Return the option with another default."""
         return self._changed(default=default)
 
+    def with_variables(self, *first: str) -> "Option[T_co]":
+        """Return the option with variables that go before its own."""
+        return self._changed(variables=(*first, *self.variables))
+
     def _changed(self, **attributes: object) -> "Option[T_co]":
         twin: Option[T_co] = object.__new__(type(self))
         vars(twin).update(vars(self), **attributes)

@@ -30,6 +30,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     one_of,
     several_of,
 )
+from plugin_gateway.adapters.configuration.label_options import LabelOptions, LabelsWay
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import (
@@ -48,6 +49,8 @@ STRICT, NVIDIA = "strict", "nvidia"
 """The values of ``--config-compatibility``."""
 NVIDIAS_PROGRAM = "nvidia-device-plugin"
 """The name of NVIDIA's executable."""
+DISCOVERY = "gpu-feature-discovery"
+"""The name of NVIDIA's executable that writes labels."""
 
 
 class KubeletOptions(Values, heading="kubelet"):
@@ -283,7 +286,7 @@ class OtherOptions(Values, heading="logs and configuration file"):
         one_of((STRICT, NVIDIA), f"{STRICT}|{NVIDIA}"),
         STRICT,
         "what happens to keys of the file that NVIDIA's device plugin ignores: strict follows or refuses them, nvidia "
-        f"ignores them too; nvidia is the default where the program is called {NVIDIAS_PROGRAM}",
+        f"ignores them too; nvidia is the default where the program is called {NVIDIAS_PROGRAM} or {DISCOVERY}",
     )
 
 
@@ -298,6 +301,7 @@ class Options(
     HealthOptions,
     LookInsideOptions,
     ClusterOptions,
+    LabelOptions,
     OtherOptions,
     FolderOptions,
 ):
@@ -311,6 +315,11 @@ class Options(
         return any(each.is_cdi for each in self.device_list_strategy)
 
     @property
+    def needs_labels(self) -> bool:
+        """Whether the node gets labels."""
+        return self.node_labels is not LabelsWay.OFF
+
+    @property
     def kernel_log_path(self) -> str:
         """Return the path of the kernel's log. Empty if it is not to be read."""
         return KERNEL_LOG if self.kernel_log else ""
@@ -319,6 +328,11 @@ class Options(
 def is_nvidias(program: str) -> bool:
     """Return whether a program with this name or path is called as NVIDIA's, whose defaults hold then."""
     return program.rpartition("/")[2] == NVIDIAS_PROGRAM
+
+
+def is_discovery(program: str) -> bool:
+    """Return whether a program with this name or path is called as NVIDIA's GPU feature discovery."""
+    return program.rpartition("/")[2] == DISCOVERY
 
 
 def run_options(
@@ -334,6 +348,8 @@ def run_options(
         "backend": Options.backend.narrowed(
             kind(parse_backend, "BACKEND", {"type": "string"}), Options.backend.meaning
         ),
-        "config_compatibility": Options.config_compatibility.with_default(NVIDIA if is_nvidias(program) else STRICT),
+        "config_compatibility": Options.config_compatibility.with_default(
+            NVIDIA if is_nvidias(program) or is_discovery(program) else STRICT
+        ),
     }
     return tuple(known.get(option.name, option) for option in options_of(Options))

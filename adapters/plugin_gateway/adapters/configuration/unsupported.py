@@ -19,10 +19,6 @@ class Unsupported(NamedTuple):
     variable: str | None = None
     neutral: tuple[str, ...] = ()
     """Values that ask for nothing, in lower case. They are accepted."""
-    silent: tuple[str, ...] = ("",)
-    """Values in the file that say nothing. They are accepted, too. The empty one stands for null."""
-    is_ignored_there: bool = False
-    """Whether NVIDIA's device plugin ignores it, because another program reads the same file for it."""
     why: str = ""
     """Why it is refused, for people."""
 
@@ -32,8 +28,6 @@ class UnsupportedSettingError(InvalidValueError):
 
 
 NOT_SUPPORTED = "is not supported by plugin-gateway"
-_OFF = ("false",)
-_NO_KEYS = ("", "{}")
 CDI_FEATURES = (
     "disable-nvsandboxutils",
     "disable-multiple-csv-devices",
@@ -41,10 +35,7 @@ CDI_FEATURES = (
 )
 """What CDI specs of this gateway never have."""
 
-_NO_LABELS = "the gateway writes no labels; NVIDIA's GPU feature discovery can go on doing so"
-
 UNSUPPORTED = (
-    Unsupported("flags.useNodeFeatureAPI", neutral=_OFF, is_ignored_there=True, why=_NO_LABELS),
     Unsupported(
         "flags.deviceDiscoveryStrategy",
         "--device-discovery-strategy",
@@ -52,7 +43,6 @@ UNSUPPORTED = (
         ("auto", "nvml"),
         why="GPUs are found through NVML",
     ),
-    Unsupported("flags.gfd", silent=_NO_KEYS, is_ignored_there=True, why=_NO_LABELS),
     Unsupported(flag="--cdi-feature-flags", variable="CDI_FEATURE_FLAGS", neutral=CDI_FEATURES),
 )
 UNSUPPORTED_KEYS = {row.file_key: row for row in UNSUPPORTED if row.file_key}

@@ -1,0 +1,197 @@
+"""The options about labels and taints of the node, and what only they take. They are part of the table of options.
+
+`label_policy` makes values of the rules among them.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from plugin_gateway.adapters.configuration.kinds import (
+    MAX_TIME,
+    NEW_FILE,
+    ROOT,
+    SWITCH,
+    Kind,
+    Words,
+    kind,
+    list_of,
+    member_of,
+)
+from plugin_gateway.adapters.configuration.option import Option, Values
+from plugin_gateway.core.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from plugin_gateway.core.labels.policy import CauseRule, ProductRule
+
+DEFAULT_FILE = "/etc/kubernetes/node-feature-discovery/features.d/gfd"
+"""The feature file of NVIDIA's GPU feature discovery, in the folder of node-feature-discovery."""
+MACHINE_FILE = "/sys/class/dmi/id/product_name"
+OWN_LABELS = ("gpu.healthy", "rdma.link-layer", "onload.version")
+"""The labels of the gateway's own that have to be asked for, without what stands before the slash."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+"""Seconds in each unit that durations have in Go."""
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)", re.ASCII)
+_ENDLESS = "infinite"
+_MAX_DURATION_LENGTH = 40
+"""Characters."""
+_EFFECTS = ("NoSchedule", "PreferNoSchedule")
+
+
+class LabelsWay(Enum):
+    """How labels get to the node."""
+
+    OFF = "off"
+    FILE = "file"
+    NODE_FEATURE = "nodefeature"
+    PATCH = "patch"
+
+
+class Duration(float):
+    """Seconds. As a text they are as a flag has them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return _ENDLESS if self == math.inf else f"{float(self):g}s"
+
+
+def parse_duration(text: str) -> Duration:
+    """Return the seconds of a duration as Go writes it, such as ``60s`` or ``1m30s``. Infinite for ``infinite``."""
+    if text == _ENDLESS:
+        return Duration(math.inf)
+    parts = _DURATION.findall(text[:_MAX_DURATION_LENGTH])
+    found = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not parts or "".join(map("".join, parts)) != text or not 1 <= found <= MAX_TIME:
+        raise InvalidValueError(f"{text[:80]!r}, allowed are times from 1 second on, such as 60s or 5m, and {_ENDLESS}")
+    return Duration(found)
+
+
+def parse_product_rule(text: str) -> "ProductRule":
+    """Return a rule such as ``*H100*=example.com/fast=yes:NoSchedule``. Value and effect can be missing."""
+    from plugin_gateway.core.labels.names import is_value, parse_label_name  # noqa: PLC0415 - only where asked for
+    from plugin_gateway.core.labels.policy import Effect, ProductRule  # noqa: PLC0415 - the same
+
+    pattern, first, label = text.partition("=")
+    label, _, effect = label.partition(":")
+    name, second, value = label.partition("=")
+    if not pattern or not first or (effect and effect not in _EFFECTS) or text.endswith(":"):
+        raise InvalidValueError(
+            f"{text[:80]!r}, allowed are PATTERN=NAME, PATTERN=NAME=VALUE, and both with :{' or :'.join(_EFFECTS)}"
+        )
+    if not is_value(value):
+        raise InvalidValueError(f"{text[:80]!r}: a label cannot have the value {value[:80]!r}")
+    return ProductRule(pattern, parse_label_name(name), value if second else "true", Effect(effect) if effect else None)
+
+
+def parse_cause_rule(text: str) -> "CauseRule":
+    """Return a rule such as ``xid-79=NoSchedule``."""
+    from plugin_gateway.core.labels.policy import CauseRule, Effect  # noqa: PLC0415 - only where asked for
+
+    pattern, _, effect = text.partition("=")
+    if not pattern or effect not in _EFFECTS:
+        allowed = " and ".join(f"CAUSE={each}" for each in _EFFECTS)
+        raise InvalidValueError(f"{text[:80]!r}, allowed are {allowed}")
+    return CauseRule(pattern, Effect(effect))
+
+
+def _rules(parse: Callable[[str], object], metavar: str) -> Kind[Words]:
+    """Return a kind of rules with commas between them, or as a list in YAML. They are kept as texts."""
+
+    def parse_all(text: str) -> Words:
+        rules = Words(filter(None, map(str.strip, text.split(","))))
+        for rule in rules:
+            parse(rule)
+        return rules
+
+    return kind(parse_all, metavar, {"type": ["string", "array"], "items": {"type": "string"}})
+
+
+class LabelOptions(Values, heading="labels and taints of the node"):
+    """Which labels and taints the node gets, and how."""
+
+    __slots__ = ()
+
+    node_labels = Option(
+        member_of(LabelsWay),
+        "off",
+        "write the labels of NVIDIA's GPU feature discovery: file into the feature file of node-feature-discovery, "
+        "nodefeature into its NodeFeature object, patch onto the node itself; off writes none",
+    )
+    node_labels_adopt = Option(
+        SWITCH,
+        "false",
+        "with --node-labels=patch, take over the labels of NVIDIA's GPU feature discovery that nobody renews",
+    )
+    node_labels_deprecated = Option(
+        SWITCH, "true", "write also the labels that NVIDIA has replaced by others, such as nvidia.com/cuda.driver.major"
+    )
+    node_labels_own = Option(
+        list_of(OWN_LABELS, "LABELS"),
+        "",
+        "labels of the gateway's own to write besides, with plugin-gateway/ before them and commas between them, of "
+        + ", ".join(OWN_LABELS),
+        example="gpu.healthy",
+    )
+    node_labels_by_product = Option(
+        _rules(parse_product_rule, "RULES"),
+        "",
+        "a label for a node with a device of some product, and a taint with the same name and value, as "
+        "PATTERN=NAME=VALUE:EFFECT with commas between several; without an effect there is no taint, and taints need "
+        "--node-labels=patch",
+        example="*H100*=example.com/gpu=h100:NoSchedule",
+    )
+    node_taint_by_cause = Option(
+        _rules(parse_cause_rule, "RULES"),
+        "",
+        "a taint plugin-gateway/unhealthy-device for a node with an unhealthy device, as CAUSE=EFFECT with commas "
+        "between several; a cause is a kind of evidence or a pattern, and the effect NoSchedule or PreferNoSchedule; "
+        "it needs --node-labels=patch",
+        example="xid-79=PreferNoSchedule",
+    )
+    no_timestamp = Option(
+        SWITCH,
+        "false",
+        "leave out the label nvidia.com/gfd.timestamp, the time of the start",
+        key="flags.gfd.noTimestamp",
+        variables=("GFD_NO_TIMESTAMP", "NO_TIMESTAMP"),
+    )
+    machine_type_file = Option(
+        ROOT,
+        MACHINE_FILE,
+        "the file with the model of the machine, for nvidia.com/gpu.machine",
+        key="flags.gfd.machineTypeFile",
+        variables=("GFD_MACHINE_TYPE_FILE", "MACHINE_TYPE_FILE"),
+    )
+    output_file = Option(
+        NEW_FILE,
+        DEFAULT_FILE,
+        "the feature file of --node-labels=file, and of plugin-gateway labels",
+        key="flags.gfd.outputFile",
+        flags=("--output-file", "--output", "-o"),
+        variables=("GFD_OUTPUT_FILE", "OUTPUT_FILE"),
+    )
+    oneshot = Option(
+        SWITCH,
+        "false",
+        "for plugin-gateway labels: write the file once, and end",
+        key="flags.gfd.oneshot",
+        variables=("GFD_ONESHOT",),
+    )
+    """Without a prefix, NVIDIA's config-manager has this variable."""
+    sleep_interval = Option(
+        kind(parse_duration, "TIME", {"type": "string"}),
+        "60s",
+        "for plugin-gateway labels: the time until the file is written again; the gateway writes it on each change",
+        key="flags.gfd.sleepInterval",
+        variables=("GFD_SLEEP_INTERVAL", "SLEEP_INTERVAL"),
+    )
+    use_node_feature_api = Option(
+        SWITCH,
+        "false",
+        "for plugin-gateway labels: refused; the gateway itself does it with --node-labels=nodefeature",
+        key="flags.useNodeFeatureAPI",
+        variables=("GFD_USE_NODE_FEATURE_API", "USE_NODE_FEATURE_API"),
+    )
