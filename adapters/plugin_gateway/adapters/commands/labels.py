@@ -42,6 +42,7 @@ FLAGS = (
     Options.config_file,
     Options.config_compatibility,
     Options.node_labels,
+    Options.node_name,
     Options.node_labels_deprecated,
     Options.node_labels_own,
     Options.node_labels_by_product,

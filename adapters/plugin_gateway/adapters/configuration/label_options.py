@@ -86,6 +86,11 @@ def parse_product_rule(text: str) -> "ProductRule":
     return ProductRule(pattern, parse_label_name(name), value if second else "true", Effect(effect) if effect else None)
 
 
+def has_effect(rule: str) -> bool:
+    """Return whether a rule that `parse_product_rule` takes has an effect, and so makes a taint."""
+    return rule.rpartition(":")[2] in _EFFECTS
+
+
 def parse_cause_rule(text: str) -> "CauseRule":
     """Return a rule such as ``xid-79=NoSchedule``."""
     from plugin_gateway.core.labels.policy import CauseRule, Effect  # noqa: PLC0415 - only where asked for

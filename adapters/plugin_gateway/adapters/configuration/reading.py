@@ -127,7 +127,7 @@ class _Reading:
     ) -> Decisions:
         """Decide all options. How the file is read and its path come first, because it has values for others."""
         as_nvidia = any(self.read(each) == NVIDIA for each in self._options if each.name == COMPATIBILITY)
-        config_file = self.read(Options.config_file)
+        config_file = self.read(next(each for each in self._options if each.name == Options.config_file.name))
         folder = Options.config_dir.value(self.read(Options.config_dir))
         if folder is not None:
             with self.tolerating():

@@ -8,7 +8,7 @@ from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.extra_options import CHANNEL
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_options import XID
-from plugin_gateway.adapters.configuration.label_options import LabelsWay
+from plugin_gateway.adapters.configuration.label_options import LabelsWay, has_effect
 from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
@@ -237,7 +237,7 @@ def _check_labels(options: Options) -> None:
     asking = {
         "--node-labels-adopt": options.node_labels_adopt,
         "--node-taint-by-cause": options.node_taint_by_cause,
-        "--node-labels-by-product with an effect": any(":" in rule for rule in options.node_labels_by_product),
+        "--node-labels-by-product with an effect": any(map(has_effect, options.node_labels_by_product)),
     }
     for flag, is_asked_for in asking.items():
         if is_asked_for and way is not LabelsWay.PATCH:
