@@ -18,7 +18,7 @@ from plugin_gateway.adapters.recording.values import Configuration, plain
 from plugin_gateway.adapters.replay.reading import read_recording
 from plugin_gateway.core.devices import DeviceId, Inventory, Links, Pair, PhysicalId, Recipe
 from plugin_gateway.core.errors import InvalidValueError
-from plugin_gateway.core.health.observations import LinksSeen, Observation
+from plugin_gateway.core.health.observations import FactsSeen, LinksSeen, Observation
 from plugin_gateway.core.health.policy import EvidenceKind, HealthPolicy
 from plugin_gateway.core.registration.values import OnNode
 from plugin_gateway.core.resources.container_options import ContainerOptions, DeviceVariable, FileMounts
@@ -104,7 +104,8 @@ def test_whatever_stands_anywhere_it_is_read_or_refused_in_one_line(
 ) -> None:
     pair = Pair(50, 2)
     links = seen(LinksSeen(Links((PhysicalId(IDS[0]),), ((pair,),))))
-    lines: list[Any] = conversation({**CALL}, links, line("recalled", uptime=1.0, memory={"faults": {}}))
+    facts = seen(FactsSeen({"a": "1"}, {PhysicalId(IDS[0]): {"b": "2"}}))
+    lines: list[Any] = conversation({**CALL}, links, facts, line("recalled", uptime=1.0, memory={"faults": {}}))
     lines[0] = {**head(health=plain(HealthPolicy())), "recording": version}
     part, key = data.draw(st.sampled_from(list(places(lines))))
     part[key] = data.draw(JSON)

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "/etc/kubernetes/node-feature-discovery/features.d/gfd"
 """The feature file of NVIDIA's GPU feature discovery, in the folder of node-feature-discovery."""
+DEFAULT_INTERVAL = "60s"
 MACHINE_FILE = "/sys/class/dmi/id/product_name"
 OWN_LABELS = ("gpu.healthy", "rdma.link-layer", "onload.version")
 """The labels of the gateway's own that have to be asked for, without what stands before the slash."""
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 """Seconds in each unit that durations have in Go."""
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)", re.ASCII)
+_DURATION = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)"
+"""A pattern. It is compiled where somebody gives a time of which the default is no example."""
 _ENDLESS = "infinite"
 _MAX_DURATION_LENGTH = 40
 """Characters."""
@@ -60,9 +62,11 @@ class Duration(float):
 
 def parse_duration(text: str) -> Duration:
     """Return the seconds of a duration as Go writes it, such as ``60s`` or ``1m30s``. Infinite for ``infinite``."""
+    if text == DEFAULT_INTERVAL:
+        return Duration(60)
     if text == _ENDLESS:
         return Duration(math.inf)
-    parts = _DURATION.findall(text[:_MAX_DURATION_LENGTH])
+    parts = re.findall(_DURATION, text[:_MAX_DURATION_LENGTH], re.ASCII)
     found = sum(float(number) * _UNITS[unit] for number, unit in parts)
     if not parts or "".join(map("".join, parts)) != text or not 1 <= found <= MAX_TIME:
         raise InvalidValueError(f"{text[:80]!r}, allowed are times from 1 second on, such as 60s or 5m, and {_ENDLESS}")
@@ -188,7 +192,7 @@ class LabelOptions(Values, heading="labels and taints of the node"):
     """Without a prefix, NVIDIA's config-manager has this variable."""
     sleep_interval = Option(
         kind(parse_duration, "TIME", {"type": "string"}),
-        "60s",
+        DEFAULT_INTERVAL,
         "for plugin-gateway labels: the time until the file is written again; the gateway writes it on each change",
         key="flags.gfd.sleepInterval",
         variables=("GFD_SLEEP_INTERVAL", "SLEEP_INTERVAL"),
