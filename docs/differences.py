@@ -29,6 +29,15 @@ THEIR_MIG = (
     ("another MIG layout", "seen after a restart", "followed within 5 s", MIG),
 )
 """What NVIDIA's plugin does with MIG, and the gateway does otherwise."""
+LABELS = "See [Node labels](../docs/configure.md#node-labels)."
+THEIR_LABELS = (
+    ("labels of a node with several products", "those of any of them", "those of the product of most GPUs", LABELS),
+    ("a label with more than 63 characters", "written, and refused", "the product name in it is cut", LABELS),
+    ("labels with `single` where GPUs are not divided alike", "`…-MIG-INVALID`", "about what is offered", LABELS),
+    ("`vgpu.present` where that cannot be read", "`false`, or an error", "left out", LABELS),
+    ("labels with a driver version of one part", "an error", "those that are known", LABELS),
+)
+"""What NVIDIA's GPU feature discovery does with labels, and the gateway does otherwise."""
 MEANINGS = {
     "container_driver_root": "Where the driver root is mounted in the pod. Give it if you mount it.",
     "fail_on_init_error": "Whether a node without a driver ends the process. The gateway waits for the driver.",
@@ -87,6 +96,7 @@ def _xids() -> Sequence[Sequence[str]]:
         ("an unhealthy GPU", "for ever", "until a check, a reset or a reboot", "See [Health](../docs/health.md)."),
         ("other evidence than XIDs", "none", "checks and events", "See [Health](../docs/health.md)."),
         *THEIR_MIG,
+        *THEIR_LABELS,
     ]
 
 
