@@ -253,8 +253,17 @@ def card_check(backend: str, settings: "Settings") -> "CardCheck":
     return lambda inventory, rules: check(view, inventory, rules, own_memory_limit())
 
 
-def label_maker(backend: str) -> "LabelMaker":  # noqa: ARG001 - all of them have GPUs
+def label_maker(backend: str) -> "LabelMaker":
     """Return who makes labels of the state of this backend."""
+    name = CARDS.get(backend.partition(":")[0])
+    if name == ONLOAD:
+        from plugin_gateway.solarflare.labels import make_labels as about_onload
+
+        return about_onload
+    if name == RDMA:
+        from plugin_gateway.rdma.labels import make_labels as about_rdma
+
+        return about_rdma
     from plugin_gateway.nvidia.labels import make_labels
 
     return make_labels

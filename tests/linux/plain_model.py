@@ -11,6 +11,7 @@ from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverUnavailable,
     EventsAwaited,
+    FactsSeen,
     InventorySeen,
     Observation,
     PortsSeen,
@@ -24,7 +25,7 @@ from plugin_gateway.linux.watching import CardPace
 LIMIT = 10.0
 FAST = CardPace(poll=0.02, scan=30.0, check=5.0, retry=0.05)
 DOWN = EvidenceKind("down")
-Report = TypeVar("Report", InventorySeen, PortsSeen, DevicesChecked, EventsAwaited, DriverUnavailable)
+Report = TypeVar("Report", InventorySeen, PortsSeen, DevicesChecked, EventsAwaited, DriverUnavailable, FactsSeen)
 
 
 class PlainModel:

@@ -14,9 +14,11 @@ from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverUnavailable,
     EventsAwaited,
+    FactsSeen,
     InventorySeen,
     PortsSeen,
 )
+from plugin_gateway.core.ports import want_facts
 from plugin_gateway.linux import kernel_events
 from plugin_gateway.linux.card_backend import CardBackend
 from plugin_gateway.linux.made_up_tree import MadeUpTree
@@ -368,3 +370,19 @@ def unhang(root: Path, path: str, text: str) -> None:
     os.write(pipe, text.encode())
     time.sleep(0.05)
     os.close(pipe)
+
+
+def test_what_only_labels_tell_is_reported_where_somebody_wants_it(cards: Files) -> None:
+    _, watcher = simulated(cards)
+    with watcher:
+        watcher.next(DevicesChecked)
+        assert not watcher.of(FactsSeen)
+    _, watcher = simulated(cards)
+    assert want_facts(watcher.backend, wanted=True)
+    with watcher:
+        ids = [each.id for each in watcher.next(InventorySeen).inventory.physical]
+        assert watcher.next(FactsSeen) == FactsSeen({}, {each: {} for each in ids})
+        time.sleep(SHORT)
+        assert len(watcher.of(FactsSeen)) == 1
+        kinds = [type(each) for each in watcher.seen]
+        assert kinds.index(PortsSeen) < kinds.index(FactsSeen)

@@ -25,6 +25,7 @@ class Look:
     inventory: Inventory
     checkups: Mapping[FaultId, Checkup]
     ports: tuple[PortOfDevice, ...]
+    facts: Mapping[str, str]
 
     @property
     def problems(self) -> Mapping[str, Mapping[EvidenceKind, str]]:
@@ -51,7 +52,7 @@ class Looker:
         judged = self.model.judge(signs_of(self.tree, bus, seen.ports))
         assert [str(each) for each in judged.checkups] == [str(each.id) for each in seen.inventory.physical]
         assert all(checkup.asks_for_recovery is None for checkup in judged.checkups.values())
-        return Look(seen.inventory, judged.checkups, judged.ports)
+        return Look(seen.inventory, judged.checkups, judged.ports, judged.facts)
 
 
 def at(cards: Cards) -> Looker:

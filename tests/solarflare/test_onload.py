@@ -16,7 +16,7 @@ from plugin_gateway.solarflare.evidence import (
 )
 from plugin_gateway.solarflare.library import LibraryCheck
 from plugin_gateway.solarflare.model import OnloadModel, onload_model
-from plugin_gateway.solarflare.onload import KernelOnload, missing, version_of_kernel
+from plugin_gateway.solarflare.onload import VERSION_FACT, KernelOnload, missing, version_of_kernel
 
 from .looking import DOWN, FIRST, SECOND, Looker, at, host
 
@@ -251,3 +251,13 @@ def test_what_is_missing_is_said_before_what_follows_from_it(cards: Cards) -> No
     install(cards, "9.0.2.140")
     cards.files.remove("/dev/onload")
     assert at(cards).look().problems[FIRST] == {ONLOAD_MISSING: "/dev/onload is not there"}
+
+
+def test_the_version_of_the_module_is_told_for_labels_while_onload_is_there(tmp_path: Path) -> None:
+    cards = host(tmp_path)
+    looker = at(cards)
+    kernel = version_of_kernel(looker.tree)
+    assert kernel is not None
+    assert looker.look().facts == {VERSION_FACT: kernel.version}
+    cards.unload_onload()
+    assert looker.look().facts == {}

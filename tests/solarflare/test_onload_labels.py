@@ -6,7 +6,8 @@ from plugin_gateway.core.health.observations import FactsSeen
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.labels.making import Labelled, node_labels
 from plugin_gateway.core.labels.policy import LabelPolicy
-from plugin_gateway.solarflare.labels import ONLOAD, VERSION, make_labels
+from plugin_gateway.solarflare.labels import VERSION, make_labels
+from plugin_gateway.solarflare.onload import VERSION_FACT
 
 WANTED = LabelPolicy(own=frozenset({VERSION}))
 
@@ -16,8 +17,8 @@ WANTED = LabelPolicy(own=frozenset({VERSION}))
     [
         (None, {}),
         (FactsSeen({}, {}), {}),
-        (FactsSeen({ONLOAD: "8.1.2.26"}, {}), {"plugin-gateway/onload.version": "8.1.2.26"}),
-        (FactsSeen({ONLOAD: "8.1.2+dirty build"}, {}), {"plugin-gateway/onload.version": "8.1.2dirty-build"}),
+        (FactsSeen({VERSION_FACT: "8.1.2.26"}, {}), {"plugin-gateway/onload.version": "8.1.2.26"}),
+        (FactsSeen({VERSION_FACT: "8.1.2+dirty build"}, {}), {"plugin-gateway/onload.version": "8.1.2dirty-build"}),
     ],
 )
 def test_the_version_is_that_of_the_kernel_module(facts: FactsSeen | None, labels: dict[str, str]) -> None:
@@ -25,5 +26,5 @@ def test_the_version_is_that_of_the_kernel_module(facts: FactsSeen | None, label
 
 
 def test_without_a_wish_there_is_no_label() -> None:
-    known = State(facts=FactsSeen({ONLOAD: "8.1.2.26"}, {}))
+    known = State(facts=FactsSeen({VERSION_FACT: "8.1.2.26"}, {}))
     assert not node_labels([Labelled(known, make_labels)], (), LabelPolicy()).labels

@@ -54,6 +54,7 @@ class CardBackend:
         self._model: CardModel | None = None
         self.device_word = device_word
         self.decision_time = 0.0
+        self.wants_facts = False
         self._name = name
         self._host_root = host_root
         self._link_events = link_events
@@ -167,6 +168,7 @@ class CardBackend:
                 give_sign=self._give_sign,
                 is_stopping=self._stopping.is_set,
                 rest=self._rest,
+                facts_wanted=lambda: self.wants_facts,
             ).watch()
         finally:
             self._reader.stop()

@@ -81,6 +81,8 @@ class Judged(NamedTuple):
     checkups: Mapping[FaultId, Checkup]
     """One for each physical device of the inventory. What does not answer is among its problems."""
     ports: tuple[PortOfDevice, ...]
+    facts: Mapping[str, str] = MappingProxyType({})
+    """What the node has besides that only labels tell, in words of the backend, see `FactsSeen`."""
 
 
 class CardModel(Protocol):

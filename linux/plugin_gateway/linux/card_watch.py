@@ -9,6 +9,7 @@ from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverUnavailable,
     EventsAwaited,
+    FactsSeen,
     InventorySeen,
     Observation,
     PortsSeen,
@@ -56,8 +57,12 @@ class CardWatch:
         give_sign: Callable[[], object],
         is_stopping: Callable[[], bool],
         rest: Callable[[], object],
+        facts_wanted: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``give_sign`` is called while it works, and ``rest`` before it waits for something to do."""
+        """``give_sign`` is called while it works, and ``rest`` before it waits for something to do.
+
+        ``facts_wanted`` returns whether to report what only labels tell.
+        """
         self._model = model
         self._tree = tree
         self._scan_bus = scan_bus
@@ -68,6 +73,9 @@ class CardWatch:
         self._give_sign = give_sign
         self._is_stopping = is_stopping
         self._rest = rest
+        self._facts_wanted = facts_wanted
+        self._facts: FactsSeen | None = None
+        """The facts that were reported last."""
         self._inventory: Inventory | None = None
         """The latest one that was reported. None if the cards could not be seen since then."""
         self._judged: Judged | None = None
@@ -202,9 +210,19 @@ class CardWatch:
         before, self._judged, now = self._judged, judged, time.monotonic()
         if before is None or before.ports != judged.ports:
             self._report(PortsSeen(judged.ports))
+        self._tell_facts(judged)
         if before is None or before.checkups != judged.checkups or now >= self._check_due:
             self._check_due = now + self._pace.check
             self._report(DevicesChecked(judged.checkups, age=now - began))
+
+    def _tell_facts(self, judged: Judged) -> None:
+        """Report what only labels tell, if somebody wants it and it differs from the last report."""
+        if not self._facts_wanted() or self._inventory is None:
+            return
+        facts = FactsSeen(judged.facts, {each.id: {} for each in self._inventory.physical})
+        if facts != self._facts:
+            self._facts = facts
+            self._report(facts)
 
     def _look_for_changes(self) -> None:
         """Notice that something came or went, if the kernel does not tell it."""

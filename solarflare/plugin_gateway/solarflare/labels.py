@@ -7,16 +7,15 @@ from plugin_gateway.core.labels.making import Label
 from plugin_gateway.core.labels.names import OWN, cleaned
 from plugin_gateway.core.labels.policy import LabelPolicy
 from plugin_gateway.core.resources.rules import ResourceRule
+from plugin_gateway.solarflare.onload import VERSION_FACT
 
 VERSION = "onload.version"
 """A label that has to be asked for: the version of Onload's kernel module."""
 OWN_LABELS = (VERSION,)
-ONLOAD = "onload"
-"""The word of the fact about the node that is the version, see `FactsSeen`. A node without Onload has no such word."""
 
 
 def make_labels(state: State, _: Sequence[ResourceRule], policy: LabelPolicy) -> Iterator[Label]:
     """Yield the labels that follow from the state of the backend."""
-    version = state.facts.node.get(ONLOAD, "") if state.facts is not None else ""
+    version = state.facts.node.get(VERSION_FACT, "") if state.facts is not None else ""
     if VERSION in policy.own and version:
         yield Label(f"{OWN}/{VERSION}", cleaned(version), "the kernel module of Onload says it")

@@ -32,7 +32,15 @@ from plugin_gateway.solarflare.evidence import (
     SWITCHED_OFF,
 )
 from plugin_gateway.solarflare.library import LibraryCheck, Mismatch
-from plugin_gateway.solarflare.onload import HOST_PATH, NODES, acceleration_off, missing, version_of_kernel
+from plugin_gateway.solarflare.onload import (
+    HOST_PATH,
+    NODES,
+    VERSION_FACT,
+    KernelOnload,
+    acceleration_off,
+    missing,
+    version_of_kernel,
+)
 
 ONLOAD = Kind("onload")
 RECIPE = Recipe(shared_nodes=NODES, is_complete=True)
@@ -76,6 +84,8 @@ class OnloadModel:
         self._mismatch = mismatch
         self._recipe = recipe
         self._tree: Tree | None = None
+        self._kernel: KernelOnload | None = None
+        """What the kernel module said of itself at the last look. None if the node lacks something of Onload."""
         self._indexes: dict[str, int] = {}
         self._functions: dict[str, PciFunction] = {}
         """Each card of the last scan, in the order of the indexes. What it has no more is as it was seen last."""
@@ -114,7 +124,8 @@ class OnloadModel:
             if ONLOAD_MISSING not in onload and (path := acceleration_off(self._tree, address)):
                 problems[ACCELERATION_OFF] = f"Onload may not use it: {path} is 0"
             checkups[PhysicalId(address)] = Checkup(problems)
-        return Judged(checkups, tuple(self._ports(signs)))
+        facts = {VERSION_FACT: self._kernel.version} if self._kernel is not None else {}
+        return Judged(checkups, tuple(self._ports(signs)), facts)
 
     def _remembering(self, function: PciFunction) -> PciFunction:
         """Return a function with the interfaces that it had, while a pod has them, or no driver."""
@@ -161,9 +172,10 @@ class OnloadModel:
     def _onload_problems(self, tree: Tree) -> _Problems:
         """Return what is wrong with Onload on the node: the first thing that is missing, or else what does not fit."""
         proc = self._proc if self._proc is not None else tree
+        self._kernel = None
         if lacking := next(missing(tree, proc, self.host_paths), ""):
             return {ONLOAD_MISSING: lacking}
-        kernel = version_of_kernel(proc)
+        self._kernel = kernel = version_of_kernel(proc)
         found = [self._mismatch(each, kernel) for each in self.host_paths] if kernel is not None else []
         words = "; ".join(filter(None, found))
         return {ONLOAD_MISMATCH: words} if words else {}

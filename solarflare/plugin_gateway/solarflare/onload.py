@@ -47,6 +47,10 @@ def missing(tree: Tree, proc: Tree, host_paths: Sequence[str]) -> Iterator[str]:
         yield f"there is no {LIBRARY} in {folders}"
 
 
+VERSION_FACT = "onload"
+"""The word of the fact about the node that is the version of the kernel module, see `FactsSeen`."""
+
+
 def version_of_kernel(proc: Tree) -> KernelOnload | None:
     """Return what the kernel module says of itself. None if it says no version."""
     text = proc.text("/proc/driver/onload/version")
