@@ -41,8 +41,6 @@ FLAGS = (
     Options.state_dir,
     Options.config_file,
     Options.config_compatibility,
-    Options.node_labels,
-    Options.node_name,
     Options.node_labels_deprecated,
     Options.node_labels_own,
     Options.node_labels_by_product,
@@ -123,8 +121,8 @@ def read_settings(parsed: argparse.Namespace, parts: Parts) -> Settings:
         raise InvalidValuesError(view.problems)
     if view.settings.use_node_feature_api:
         raise InvalidValueError(
-            "--use-node-feature-api: 'true', allowed is false; the gateway itself writes the NodeFeature object, with "
-            "--node-labels=nodefeature [GFD_USE_NODE_FEATURE_API]"
+            "--use-node-feature-api: 'true', allowed is false; labels are written into a feature file only "
+            "[GFD_USE_NODE_FEATURE_API]"
         )
     return view.settings
 
