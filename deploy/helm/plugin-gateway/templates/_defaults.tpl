@@ -54,8 +54,6 @@
  "kubernetesEvents": null,
  "nodeCondition": "",
  "missingInCondition": null,
- "nodeLabels": "",
- "nodeLabelsAdopt": null,
  "nodeLabelsDeprecated": null,
  "nodeLabelsOwn": "",
  "nodeLabelsByProduct": "",

@@ -43,8 +43,6 @@
   "kubernetesEvents" "--kubernetes-events"
   "nodeCondition" "--node-condition"
   "missingInCondition" "--missing-in-condition"
-  "nodeLabels" "--node-labels"
-  "nodeLabelsAdopt" "--node-labels-adopt"
   "nodeLabelsDeprecated" "--node-labels-deprecated"
   "nodeLabelsOwn" "--node-labels-own"
   "nodeLabelsByProduct" "--node-labels-by-product"
