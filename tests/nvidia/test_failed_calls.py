@@ -34,6 +34,7 @@ TOPOLOGY = {Call.LINK_REMOTE, Call.LINK_TYPE, Call.ANCESTOR}
 NEVER_READ = {
     *(Call.INIT, Call.SHUTDOWN, Call.INDEX, Call.WAIT, Call.FREE),
     *(Call.MIG_PARENT, Call.IS_MIG, Call.GI_PROFILE_V),
+    Call.CUDA,
     *TOPOLOGY,
 }
 GPU_CALLS = [call for call in Call if call not in NEVER_READ]

@@ -76,7 +76,7 @@ async def test_labels_are_shown_one_a_line_in_the_order_of_their_names(machine: 
 
 
 async def test_taints_are_shown_behind_them(machine: str) -> None:
-    flags = "--node-labels-by-product=*T4*=a.b/c=d:NoSchedule"
+    flags = ("--node-labels-by-product=*T4*=a.b/c=d:NoSchedule",)
     lines = (await shown(GPUS, machine, *flags)).splitlines()
     assert lines[0] == "a.b/c=d"
     assert lines[-1] == "taint: a.b/c=d:NoSchedule"

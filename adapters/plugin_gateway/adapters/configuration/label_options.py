@@ -102,7 +102,7 @@ def _rules(parse: Callable[[str], object], metavar: str) -> Kind[Words]:
     return kind(parse_all, metavar, {"type": ["string", "array"], "items": {"type": "string"}})
 
 
-class LabelOptions(Values, heading="what plugin-gateway labels shows and writes"):
+class LabelOptions(Values, heading="labels and taints of the node"):
     """Which labels and taints the node should have. Only `plugin-gateway labels` follows them."""
 
     __slots__ = ()
