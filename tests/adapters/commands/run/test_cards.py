@@ -185,14 +185,13 @@ async def test_a_card_in_a_pod_belongs_to_its_resource_after_a_restart(
 async def test_a_card_that_hangs_keeps_its_section_from_nothing(
     kubelet_dir: Path, host: Path, config: Path, cards: Cards
 ) -> None:
+    cards.hang(f"{cards.port_folder('0000:3b:00.0')}/state")
     config.write_text(EVERY)
     async with (
         FakeKubelet(kubelet_dir, release("1.36")) as kubelet,
         gateway(kubelet_dir, config, "--host-root", str(host)) as process,
     ):
-        await offered(kubelet, gpus=2, shared=200)
-        cards.hang(f"{cards.port_folder('0000:3b:00.0')}/state")
-        await offered(kubelet, 20, shared=100)
+        await offered(kubelet, 20, gpus=2, shared=100)
         config.write_text(NOTHING)
         process.send(signal.SIGHUP)
         await offered(kubelet, gpus=2, shared=0)
