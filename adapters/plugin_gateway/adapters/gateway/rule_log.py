@@ -70,8 +70,10 @@ class RuleLog:
 
 
 def _others_and_cards(devices: Sequence[Device]) -> tuple[Sequence[Device], Sequence[Device]]:
-    cards = [device for device in devices if is_card(device.physical.attributes)]
-    return [device for device in devices if device not in cards], cards
+    found: dict[bool, list[Device]] = {False: [], True: []}
+    for device in devices:
+        found[is_card(device.physical.attributes)].append(device)
+    return found[False], found[True]
 
 
 def _log_devices(write: Callable[..., object], event: str, devices: Sequence[Device]) -> None:
