@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 RELEASES = ("1.8", "1.9", "1.10", "1.37", "1.8")
 """The releases of the kubelet, one after the other."""
+_SHORT = 12
+"""Characters."""
 DEVICES = 8
 """Simulated GPUs. Beside each of them is a network card."""
 GPUS, CARDS = "simulated", "rdma"
@@ -177,10 +179,13 @@ def _steps(node: _Node, kubelet: FakeKubelet) -> Iterator[tuple[str, Callable[[]
     """Yield the steps, each with the release of the kubelet."""
     for number, name in enumerate(RELEASES):
         yield name, partial(_take_over, kubelet, name, first=number == 0)
-    yield RELEASES[-1], partial(_fail_device, kubelet, node.gpus.fail)
-    yield RELEASES[-1], partial(_reset_device, kubelet, node.gpus.reset)
-    yield RELEASES[-1], partial(_pull_cable, kubelet, node.cards.pull_cable)
-    yield RELEASES[-1], partial(_plug_cable, kubelet, node.cards.plug_cable)
+    gpus, cards = node.gpus, node.cards
+    fail, reset = partial(gpus.fail, FAILING, XID), partial(gpus.reset, FAILING)
+    pull, plug = partial(cards.pull_cable, FAILING), partial(cards.plug_cable, FAILING)
+    yield RELEASES[-1], partial(_take_out, kubelet, DEFAULT_RESOURCE, fail, f"XID {XID}")
+    yield RELEASES[-1], partial(_give_back, kubelet, DEFAULT_RESOURCE, reset, "it was reset")
+    yield RELEASES[-1], partial(_take_out, kubelet, CARD_RESOURCE, pull, "no link")
+    yield RELEASES[-1], partial(_give_back, kubelet, CARD_RESOURCE, plug, "the link is back")
 
 
 async def _guarded(name: str, step: Awaitable[Row]) -> Row:
@@ -226,42 +231,23 @@ def _row(cells: tuple[str, ...], *, seen: bool) -> Row:
     return Row((*cells, "yes" if seen else "no"), seen=seen)
 
 
-async def _fail_device(kubelet: FakeKubelet, fail: Callable[[int, int], None]) -> Row:
-    """Let one GPU fail. The kubelet must see that it is unhealthy."""
-    began, before = time.monotonic(), kubelet.devices(DEFAULT_RESOURCE)
-    fail(FAILING, XID)
-    await _await_count(kubelet, DEFAULT_RESOURCE, DEVICES - 1)
-    lost = _lost(before, kubelet.devices(DEFAULT_RESOURCE))
-    event = f"XID {XID} on {_shortened(lost)}"
+async def _take_out(kubelet: FakeKubelet, resource: ResourceName, fail: Callable[[], None], what: str) -> Row:
+    """Let a device fail. The kubelet must see that it is unhealthy. ``what`` says what happened to it."""
+    began, before = time.monotonic(), kubelet.devices(resource)
+    fail()
+    await _await_count(kubelet, resource, DEVICES - 1)
+    lost = _lost(before, kubelet.devices(resource))
+    event = f"{what} on {_shortened(lost)}"
     return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=bool(lost))
 
 
-async def _reset_device(kubelet: FakeKubelet, reset: Callable[[int], None]) -> Row:
-    """Reset the GPU. After a quiet time the kubelet can give it to pods again."""
+async def _give_back(kubelet: FakeKubelet, resource: ResourceName, cure: Callable[[], None], what: str) -> Row:
+    """Cure it. After a quiet time the kubelet can give it to pods again."""
     began = time.monotonic()
-    reset(FAILING)
-    await _await_count(kubelet, DEFAULT_RESOURCE, DEVICES)
+    cure()
+    await _await_count(kubelet, resource, DEVICES)
     seen = time.monotonic() - began >= QUIET_TIME
-    event = f"it was reset, and quiet for {QUIET_TIME:g} s"
-    return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=seen)
-
-
-async def _pull_cable(kubelet: FakeKubelet, pull: Callable[[int], None]) -> Row:
-    """Pull the cable of a network card. The kubelet must see that it is unhealthy."""
-    began, before = time.monotonic(), kubelet.devices(CARD_RESOURCE)
-    pull(FAILING)
-    await _await_count(kubelet, CARD_RESOURCE, DEVICES - 1)
-    lost = _lost(before, kubelet.devices(CARD_RESOURCE))
-    return _row((RELEASES[-1], f"no link on {lost}", _since(began), *_counts(kubelet), ""), seen=bool(lost))
-
-
-async def _plug_cable(kubelet: FakeKubelet, plug: Callable[[int], None]) -> Row:
-    """Plug it in again. No reset is needed, only a quiet time."""
-    began = time.monotonic()
-    plug(FAILING)
-    await _await_count(kubelet, CARD_RESOURCE, DEVICES)
-    seen = time.monotonic() - began >= QUIET_TIME
-    event = f"the link is back, and quiet for {QUIET_TIME:g} s"
+    event = f"{what}, and quiet for {QUIET_TIME:g} s"
     return _row((RELEASES[-1], event, _since(began), *_counts(kubelet), ""), seen=seen)
 
 
@@ -285,8 +271,8 @@ def _counts(kubelet: FakeKubelet) -> tuple[str, str]:
 
 
 def _shortened(names: str) -> str:
-    """Return ids with their first 8 characters only."""
-    return ",".join(f"{name[:8]}…" for name in names.split(","))
+    """Return ids, long ones with their first 8 characters only. The address of a card is short."""
+    return ",".join(name if 0 < len(name) <= _SHORT else f"{name[:8]}…" for name in names.split(","))
 
 
 def _verdict(missing: int, steps: int, seconds: float) -> str:
