@@ -1,20 +1,13 @@
 """A model of cards for tests: each function is a device, and whatever is not up is a problem."""
 
 import threading
-import time
-from types import TracebackType
-from typing import Self, TypeVar
 
+from harness.watching import Watching
 from plugin_gateway.core.devices import Inventory, Kind, PhysicalDevice, PhysicalId, PortOfDevice, Recipe, whole
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
-    DriverUnavailable,
-    EventsAwaited,
-    FactsSeen,
     InventorySeen,
-    Observation,
-    PortsSeen,
 )
 from plugin_gateway.core.health.policy import NOT_ANSWERING, EvidenceKind
 from plugin_gateway.linux.card_backend import CardBackend
@@ -25,7 +18,6 @@ from plugin_gateway.linux.watching import CardPace
 LIMIT = 10.0
 FAST = CardPace(poll=0.02, scan=30.0, check=5.0, retry=0.05)
 DOWN = EvidenceKind("down")
-Report = TypeVar("Report", InventorySeen, PortsSeen, DevicesChecked, EventsAwaited, DriverUnavailable, FactsSeen)
 
 
 class PlainModel:
@@ -102,39 +94,10 @@ def _problems(address: str, signs: Signs) -> dict[EvidenceKind, str]:
     return problems
 
 
-class Watcher:
-    """Runs a backend for the length of a block, and keeps every observation with its time."""
+class Watcher(Watching[CardBackend]):
+    """Runs a backend of cards, and waits for what becomes of them."""
 
-    def __init__(self, backend: CardBackend) -> None:
-        self.backend = backend
-        self.seen: list[Observation] = []
-        self.times: list[float] = []
-        self._more = threading.Condition()
-
-    def __enter__(self) -> Self:
-        self.backend.start(self.report)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.backend.stop()
-        assert self.backend.join(LIMIT)
-
-    def report(self, observation: Observation) -> None:
-        with self._more:
-            self.times.append(time.monotonic())
-            self.seen.append(observation)
-            self._more.notify_all()
-
-    def of(self, kind: type[Report]) -> list[Report]:
-        return [observation for observation in self.seen if isinstance(observation, kind)]
-
-    def next(self, kind: type[Report], number: int = 1) -> Report:
-        """Wait until so many of a kind were reported; tells the last of these."""
-        with self._more:
-            assert self._more.wait_for(lambda: len(self.of(kind)) >= number, LIMIT), self.seen
-        return self.of(kind)[number - 1]
+    limit = LIMIT
 
     def problem(self, address: str) -> str:
         """Tell the problem of a device in the latest check. Empty if it has none."""

@@ -1,27 +1,13 @@
-"""What a test sees of a backend: every observation, in its order, with the time when it was reported."""
+"""A backend of GPUs in a test, on the stand-in for NVML."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
 
 from driver.driver import Driver
+from harness.watching import Watching
 from plugin_gateway.core.devices import DeviceId
-from plugin_gateway.core.health.observations import (
-    DevicesChecked,
-    DriverSeen,
-    DriverUnavailable,
-    EventsAwaited,
-    EvidenceRefined,
-    EvidenceReported,
-    FactsSeen,
-    InventorySeen,
-    KernelLogRead,
-    LinksSeen,
-    Observation,
-)
+from plugin_gateway.core.health.observations import DevicesChecked
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.nvidia.backend import NvmlBackend
@@ -29,55 +15,10 @@ from plugin_gateway.nvidia.naming import MigStrategy
 from plugin_gateway.nvidia.pace import Pace
 
 LIMIT = 5.0
-Kind = TypeVar(
-    "Kind",
-    InventorySeen,
-    EvidenceReported,
-    DevicesChecked,
-    DriverSeen,
-    DriverUnavailable,
-    EventsAwaited,
-    EvidenceRefined,
-    KernelLogRead,
-    LinksSeen,
-    FactsSeen,
-)
 
 
-class Watcher:
-    """Runs a backend for the length of a block."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.seen: list[Observation] = []
-        self.times: list[float] = []
-        self._more = threading.Condition()
-
-    def __enter__(self) -> Self:
-        self.backend.start(self.report)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.backend.stop()
-        assert self.backend.join(LIMIT)
-
-    def report(self, observation: Observation) -> None:
-        with self._more:
-            self.times.append(time.monotonic())
-            self.seen.append(observation)
-            self._more.notify_all()
-
-    def of(self, kind: type[Kind]) -> list[Kind]:
-        """Tell the observations of one kind."""
-        return [observation for observation in self.seen if isinstance(observation, kind)]
-
-    def next(self, kind: type[Kind], number: int = 1) -> Kind:
-        """Wait until so many of a kind were reported; tells the last of these."""
-        with self._more:
-            assert self._more.wait_for(lambda: len(self.of(kind)) >= number, LIMIT), self.seen
-        return self.of(kind)[number - 1]
+class Watcher(Watching[Backend]):
+    """Runs a backend of GPUs, and waits for what its checks find."""
 
     def checked(self, device: str, problem: EvidenceKind | None = None) -> str | None:
         """Wait until the latest check finds this problem of a device, or none; tells it in words."""

@@ -13,9 +13,10 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import ALONE, Sharing
 from plugin_gateway.linux.card_findings import HostView
+from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.pci_scan import scan
 from plugin_gateway.linux.sysfs import HostTree
-from plugin_gateway.rdma.checkup import CNI_FOLDER, UNLIMITED, check, own_memory_limit
+from plugin_gateway.rdma.checkup import CNI_FOLDER, UNLIMITED, check, own_memory_limit, rdma_is_exclusive
 from plugin_gateway.rdma.model import RdmaModel
 
 PF, OTHER_PF, VF = "0000:3b:00.0", "0000:3b:00.1", "0000:3b:00.2"
@@ -169,3 +170,9 @@ def test_a_host_that_is_not_seen_is_the_only_finding(tmp_path: Path) -> None:
     findings = list(check(HostView(tree), inventory, [rule()], 0))
     assert len(findings) == 1
     assert findings[0].what.startswith("network cards are not seen")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("Y", False), ("N", True), ("", None), ("perhaps", None)])
+def test_the_kernel_says_whether_an_rdma_device_is_in_one_namespace_only(text: str, expected: bool | None) -> None:
+    assert rdma_is_exclusive(MadeUpTree({"/sys/module/ib_core/parameters/netns_mode": f"{text}\n"})) is expected
+    assert rdma_is_exclusive(MadeUpTree()) is None

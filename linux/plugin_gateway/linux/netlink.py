@@ -9,8 +9,6 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from plugin_gateway.linux.card_model import Tree, Unread
-
 BUFFER = 1024 * 1024
 """Bytes of messages that wait to be read. The kernel gives less if net.core.rmem_max is lower."""
 MAX_MESSAGE = 64 * 1024
@@ -211,9 +209,3 @@ def uevent(message: bytes) -> Uevent | None:
         return Uevent(fields["ACTION"], fields["SUBSYSTEM"], fields["DEVPATH"])
     except KeyError:
         return None
-
-
-def rdma_is_exclusive(tree: Tree) -> bool | None:
-    """Whether each RDMA device is in one network namespace only. None if the kernel does not say."""
-    mode = tree.text("/sys/module/ib_core/parameters/netns_mode")
-    return None if isinstance(mode, Unread) else {"Y": False, "N": True}.get(mode.strip())

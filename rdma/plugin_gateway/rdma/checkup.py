@@ -8,14 +8,14 @@ from plugin_gateway.core.devices import Device, Inventory
 from plugin_gateway.core.findings import Finding, hint, mend, well
 from plugin_gateway.core.resources.rules import ResourceRule, takers
 from plugin_gateway.linux.card_findings import HostView, check_bus, check_interfaces, check_nodes, listed
-from plugin_gateway.linux.card_model import Unread
+from plugin_gateway.linux.card_model import Tree, Unread
 from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.rdma.naming import BACKEND, CONNECTION_MANAGER, ISSM, UMAD
 from plugin_gateway.rdma.products import is_of_mellanox, rdma_module
 
 NETNS_MODE = "/sys/module/ib_core/parameters/netns_mode"
 """Whether network namespaces share RDMA devices: Y, or N if each device is in one of them only."""
-_EXCLUSIVE = frozenset({"N", "0"})
+_IS_EXCLUSIVE = {"Y": False, "N": True, "0": True}
 CNI_FOLDER = "/etc/cni/net.d"
 """Where the container runtime finds the configurations of CNI, and of Multus."""
 _MULTUS = "multus"
@@ -97,10 +97,15 @@ def _check_drivers(bus: PciFunctions) -> Iterator[Finding]:
         )
 
 
+def rdma_is_exclusive(tree: Tree) -> bool | None:
+    """Whether each RDMA device is in one network namespace only. None if the kernel does not say."""
+    mode = tree.text(NETNS_MODE)
+    return None if isinstance(mode, Unread) else _IS_EXCLUSIVE.get(mode.strip())
+
+
 def _check_mode(view: HostView, rules: Sequence[ResourceRule]) -> Iterator[Finding]:
     """Report where the kernel gives an RDMA device to one network namespace only, and a rule to several containers."""
-    mode = view.tree.text(NETNS_MODE)
-    if isinstance(mode, Unread) or mode.strip() not in _EXCLUSIVE:
+    if not rdma_is_exclusive(view.tree):
         return
     shared = [rule for rule in rules if rule.sharing.replicas > 1 or rule.sharing.is_pool]
     for rule in shared:
