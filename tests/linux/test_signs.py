@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.card_signs import signs_of
 from plugin_gateway.linux.card_model import PortId, Unread
 from plugin_gateway.linux.facts import Interface, PortState
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.pci_scan import scan
 from plugin_gateway.linux.port_readers import NO_ANSWER_YET, SELDOM, PortReaders
-from plugin_gateway.linux.signs import FunctionFiles, FunctionPlan, plans_of, signs_of
+from plugin_gateway.linux.signs import FunctionFiles, FunctionPlan, plans_of
 from plugin_gateway.linux.sysfs import HostTree
 
 from .made_up import DEVICES, Files, function, many, virtual, write

@@ -2,11 +2,11 @@
 
 import pytest
 
+from harness.card_signs import signs_of
 from plugin_gateway.core.devices import Inventory
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.linux.made_up_tree import MadeUpTree
 from plugin_gateway.linux.pci_scan import scan
-from plugin_gateway.linux.signs import signs_of
 from plugin_gateway.rdma.evidence import PORT_DOWN
 from plugin_gateway.rdma.model import RdmaModel
 from plugin_gateway.rdma.naming import RDMA

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cards.builder import Cards
+from harness.card_signs import signs_of
 from plugin_gateway.core.devices import Device, FaultId, Inventory, PhysicalId, PortOfDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.facts import PciFunctions
 from plugin_gateway.linux.pci_scan import scan
-from plugin_gateway.linux.signs import signs_of
 from plugin_gateway.linux.sysfs import HostTree
 from plugin_gateway.rdma.evidence import HEALTH_POLICY
 from plugin_gateway.rdma.memory import NOTHING, Memory

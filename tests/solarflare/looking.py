@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cards.builder import Cards
+from harness.card_signs import signs_of
 from plugin_gateway.core.devices import FaultId, Inventory, PortOfDevice
 from plugin_gateway.core.health.faults import Checkup
 from plugin_gateway.core.health.policy import EvidenceKind
 from plugin_gateway.linux.pci_scan import scan
-from plugin_gateway.linux.signs import KeepingTree, signs_of
+from plugin_gateway.linux.signs import KeepingTree
 from plugin_gateway.linux.sysfs import HostTree
 from plugin_gateway.solarflare.library import LibraryCheck
 from plugin_gateway.solarflare.model import OnloadModel

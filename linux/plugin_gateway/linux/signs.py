@@ -262,16 +262,6 @@ def joined(found: Iterable[tuple[str, FunctionSigns]]) -> Signs:
     return Signs(ports, interfaces, unanswered)
 
 
-def signs_of(tree: KeepingTree, bus: PciFunctions, ports: Iterable[PortId]) -> Signs:
-    """Return the signs of all functions, read now, in this thread."""
-    reader = DirectReader(tree)
-    reader.follow(plans_of(tree, bus, ports, [each.address for each in bus.functions]))
-    try:
-        return reader.look()
-    finally:
-        reader.stop()
-
-
 class DirectReader:
     """Reads in the thread that calls it. For trees that cannot hang."""
 
