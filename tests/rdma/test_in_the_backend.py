@@ -9,11 +9,14 @@ import pytest
 from cards.builder import Cards
 from linux.plain_model import FAST, Watcher
 from plugin_gateway.core.devices import PhysicalId
+from plugin_gateway.core.health.faults import Moment
 from plugin_gateway.core.health.observations import DevicesChecked, EventsAwaited, InventorySeen, PortsSeen
 from plugin_gateway.core.health.policy import NOT_ANSWERING
+from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state_function import advance
 from plugin_gateway.linux.card_backend import CardBackend
 from plugin_gateway.linux.watching import LinkSource
-from plugin_gateway.rdma.evidence import NO_RDMA_DEVICE, PARENT_DOWN, PORT_DOWN
+from plugin_gateway.rdma.evidence import HEALTH_POLICY, NO_RDMA_DEVICE, PARENT_DOWN, PORT_DOWN
 from plugin_gateway.rdma.memory import Memory
 from plugin_gateway.rdma.model import RdmaModel
 from plugin_gateway.rdma.simulated import parse_spec
@@ -59,6 +62,21 @@ def test_the_cards_come_with_their_health_and_their_ports(tmp_path: Path) -> Non
         assert len(addresses(watcher)) == 6
         assert (kinds(watcher, PF), kinds(watcher, VF)) == ({PORT_DOWN}, {PARENT_DOWN})
         assert len(watcher.of(PortsSeen)[-1].ports) == 6
+
+
+def test_a_card_without_a_link_is_out_as_soon_as_it_is_known(tmp_path: Path) -> None:
+    """The gateway can read each observation by itself, and offers what it knows at that moment."""
+    cards = Cards(tmp_path).connectx6()
+    cards.port_down(PF)
+    with watching(tmp_path) as watcher:
+        watcher.next(EventsAwaited)
+    state, was_known = State(), False
+    for observation in watcher.seen:
+        state, _ = advance(state, observation, Moment(uptime=1.0, epoch=1.0), HEALTH_POLICY)
+        known = [device for device in state.devices if device.id == PF]
+        was_known = was_known or bool(known)
+        assert all(state.is_out(device) for device in known)
+    assert was_known
 
 
 def test_what_befalls_the_cards_is_followed(tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ class CardWatch:
         judged = self._model.judge(signs)
         if seen.inventory != self._inventory:
             self._inventory, self._problem, self._judged = seen.inventory, None, None
+            self._report_check(judged, began)  # who reads it before the rest must not take a card for healthy
             self._report(InventorySeen(seen.inventory))
         self._tell(judged, began)
         problem = self._events.problem(self._functions)
@@ -213,7 +214,10 @@ class CardWatch:
         self._tell_facts(judged)
         if before is None or before.checkups != judged.checkups or now >= self._check_due:
             self._check_due = now + self._pace.check
-            self._report(DevicesChecked(judged.checkups, age=now - began))
+            self._report_check(judged, began)
+
+    def _report_check(self, judged: Judged, began: float) -> None:
+        self._report(DevicesChecked(judged.checkups, age=time.monotonic() - began))
 
     def _tell_facts(self, judged: Judged) -> None:
         """Report what only labels tell, if somebody wants it and it differs from the last report."""
