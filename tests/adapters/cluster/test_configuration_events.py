@@ -1,13 +1,16 @@
 """A configuration that is refused is an Event of the node, once, and so is its end. A restart repeats neither."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness.api_server import BOTH, ApiServer, api_server, reporting
+from harness.api_server import BOTH, ApiServer, api_server, reporting, told_before
 from harness.node import until
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
+from plugin_gateway.adapters.cluster.reports import CONFIGURATION
+from plugin_gateway.adapters.cluster.told_states import ToldStates
 
 EVENTS = BOTH._replace(condition="")
 
@@ -22,23 +25,24 @@ def told(server: ApiServer) -> list[tuple[str, str, str]]:
     return [(event["type"], event["reason"], event["message"]) for event in server.events()]
 
 
+def is_kept(known: ToldStates, problem: str | None) -> bool:
+    """Return whether this problem is what the next start will know, because the API server answered."""
+    kept = known.about(CONFIGURATION)
+    return (kept.detail if kept is not None else None) == problem
+
+
 async def test_each_problem_is_told_once_also_over_restarts(server: ApiServer) -> None:
-    async with reporting(server, EVENTS) as reports:
-        reports.tell_configuration(None)
-        reports.tell_configuration("it is\nwrong")
-        reports.tell_configuration("it is\nwrong")
-        await until(lambda: len(told(server)) == 1, "an Event")
-    async with reporting(server, EVENTS) as reports:
-        reports.tell_configuration("it is\nwrong")
-        reports.tell_configuration("it is worse")
-        await until(lambda: len(told(server)) == 2, "another Event")
-    async with reporting(server, EVENTS) as reports:
-        reports.tell_configuration(None)
-        await until(lambda: len(told(server)) == 3, "the end")
-    async with reporting(server, EVENTS) as reports:
-        reports.tell_configuration(None)
-        reports.tell_configuration("new")
-        await until(lambda: len(told(server)) == 4, "a new Event")
+    for before_the_next_start, last in (
+        ((None, "it is\nwrong", "it is\nwrong"), "it is wrong"),
+        (("it is\nwrong", "it is worse"), "it is worse"),
+        ((None,), None),
+        ((None, "new"), "new"),
+    ):
+        known = told_before(server)
+        async with reporting(server, EVENTS, known) as reports:
+            for problem in before_the_next_start:
+                reports.tell_configuration(problem)
+            await until(partial(is_kept, known, last), "the answer to the last Event")
     assert told(server) == [
         ("Warning", "ConfigurationRefused", "it is wrong"),
         ("Warning", "ConfigurationRefused", "it is worse"),
