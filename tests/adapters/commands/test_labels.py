@@ -76,7 +76,7 @@ async def test_labels_are_shown_one_a_line_in_the_order_of_their_names(machine: 
 
 
 async def test_taints_are_shown_behind_them(machine: str) -> None:
-    flags = ("--node-labels-by-product=*T4*=a.b/c=d:NoSchedule",)
+    flags = ("--node-labels=patch", "--node-name=n", "--node-labels-by-product=*T4*=a.b/c=d:NoSchedule")
     lines = (await shown(GPUS, machine, *flags)).splitlines()
     assert lines[0] == "a.b/c=d"
     assert lines[-1] == "taint: a.b/c=d:NoSchedule"
@@ -135,7 +135,7 @@ async def test_the_node_feature_api_is_refused_with_what_does_it_here() -> None:
     status, _, errors = await run_to_end("labels", GPUS, environment={"GFD_USE_NODE_FEATURE_API": "true"})
     assert status == 2
     assert errors.count("\n") == 1
-    assert "labels are written into a feature file only" in errors
+    assert "with --node-labels=nodefeature" in errors
 
 
 async def test_under_nvidias_name_the_file_is_written_until_the_end_which_removes_it(

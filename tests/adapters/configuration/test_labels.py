@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_gateway.adapters.configuration.label_options import (
+    LabelsWay,
     parse_cause_rule,
     parse_duration,
     parse_product_rule,
@@ -24,6 +25,13 @@ flags:
   migStrategy: single
   gfd: {oneshot: true, noTimestamp: true, sleepInterval: 5m, outputFile: /features/gfd, machineTypeFile: /sys/model}
 """
+
+
+def test_without_a_word_no_label_is_written(read: Read) -> None:
+    settings = read()
+    assert settings.node_labels is LabelsWay.OFF
+    assert not settings.needs_labels
+    assert not settings.node_taint_by_cause
 
 
 def test_the_file_of_nvidias_feature_discovery_is_followed(read: Read) -> None:
@@ -45,7 +53,7 @@ def test_the_variables_of_nvidias_feature_discovery_are_followed(read: Read) -> 
 
 def test_the_core_is_told_what_was_decided(read: Read) -> None:
     flags = [
-        "--mig-strategy=mixed", "--node-labels-own=gpu.healthy",
+        "--mig-strategy=mixed", "--node-labels=patch", "--node-name=n", "--node-labels-own=gpu.healthy",
         "--node-labels-deprecated=false", "--node-labels-by-product=*H100*=a.b/fast:NoSchedule,*T4*=a.b/slow=yes",
         "--node-taint-by-cause=xid-79=PreferNoSchedule",
     ]  # fmt: skip
@@ -64,10 +72,31 @@ def test_the_core_is_told_what_was_decided(read: Read) -> None:
     assert label_policy(read(["--no-timestamp=true"]), None, 12.7).started_at is None
 
 
-def test_a_label_that_is_not_the_gateways_own_is_refused(read: Read) -> None:
-    said = "--node-labels-own: 'gpu.count', allowed are gpu.healthy, rdma.link-layer, "
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--node-labels=patch"], "--node-name is needed with --node-labels=patch [NODE_NAME]"),
+        (["--node-labels=nodefeature"], "--node-name is needed with --node-labels=nodefeature [NODE_NAME]"),
+        (["--node-labels-adopt=true"], "--node-labels=patch is needed with --node-labels-adopt [NODE_LABELS]"),
+        (
+            ["--node-taint-by-cause=*=NoSchedule"],
+            "--node-labels=patch is needed with --node-taint-by-cause [NODE_LABELS]",
+        ),
+        (
+            ["--node-labels=file", "--node-labels-by-product=*=a/b:NoSchedule"],
+            "--node-labels=patch is needed with --node-labels-by-product with an effect [NODE_LABELS]",
+        ),
+        (["--node-labels=all"], "--node-labels: 'all', allowed are off, file, nodefeature, patch"),
+        (["--node-labels-own=gpu.count"], "--node-labels-own: 'gpu.count', allowed are gpu.healthy, rdma.link-layer, "),
+    ],
+)
+def test_what_does_not_go_together_is_refused(flags: list[str], said: str, read: Read) -> None:
     with pytest.raises(InvalidValueError, match=re.escape(said)):
-        read(["--node-labels-own=gpu.count"])
+        read(flags)
+
+
+def test_a_label_without_a_taint_needs_no_access_to_the_node(read: Read) -> None:
+    assert read(["--node-labels=file", "--node-labels-by-product=*=a/b"]).needs_labels
 
 
 @pytest.mark.parametrize(

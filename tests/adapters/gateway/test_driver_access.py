@@ -19,11 +19,12 @@ from plugin_gateway.adapters.gateway.driver_access import DriverAccess, Released
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverUnavailable,
+    FactsSeen,
     InventorySeen,
     LinksSeen,
     Observation,
 )
-from plugin_gateway.core.ports import Report
+from plugin_gateway.core.ports import Report, want_facts
 from plugin_gateway.nvidia.simulated import SimulatedBackend
 
 
@@ -226,3 +227,15 @@ async def test_without_a_thread_for_it_the_driver_is_taken_later(
     await until(lambda: any(isinstance(each, InventorySeen) for each in seen[before:]), "the devices")
     assert [line["event"] for line in told] == ["driver released", "driver taken again"]
     access.stop()
+
+
+async def test_another_backend_tells_facts_if_the_first_one_did() -> None:
+    for wanted in (True, False):
+        seen: list[Observation] = []
+        first = SimulatedBackend("1xH100")
+        assert want_facts(first, wanted=wanted)
+        first.start(seen.append)
+        access = DriverAccess(first, lambda: SimulatedBackend("2xH100"), seen.append)
+        access.replace()
+        assert [len(each.devices) for each in seen if isinstance(each, FactsSeen)] == ([1, 2] if wanted else [])
+        access.stop()

@@ -20,9 +20,9 @@ from plugin_gateway.adapters.commands.gateway_settings import view_as_the_gatewa
 from plugin_gateway.adapters.configuration.label_policy import label_policy
 from plugin_gateway.adapters.configuration.options import Options, is_discovery
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.gateway.feature_file import feature_text, remove_feature_file, write_feature_file
 from plugin_gateway.adapters.gateway.first_look import TIMEOUT, ask_driver_for_state
 from plugin_gateway.adapters.gateway.machine_name import read_machine_name
+from plugin_gateway.adapters.labels.feature_file import feature_text, remove_feature_file, write_feature_file
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import seen_by
 from plugin_gateway.core.errors import GatewayError, InvalidValueError, InvalidValuesError
@@ -41,6 +41,8 @@ FLAGS = (
     Options.state_dir,
     Options.config_file,
     Options.config_compatibility,
+    Options.node_labels,
+    Options.node_name,
     Options.node_labels_deprecated,
     Options.node_labels_own,
     Options.node_labels_by_product,
@@ -121,8 +123,8 @@ def read_settings(parsed: argparse.Namespace, parts: Parts) -> Settings:
         raise InvalidValuesError(view.problems)
     if view.settings.use_node_feature_api:
         raise InvalidValueError(
-            "--use-node-feature-api: 'true', allowed is false; labels are written into a feature file only "
-            "[GFD_USE_NODE_FEATURE_API]"
+            "--use-node-feature-api: 'true', allowed is false; the gateway itself writes the NodeFeature object, with "
+            "--node-labels=nodefeature [GFD_USE_NODE_FEATURE_API]"
         )
     return view.settings
 

@@ -6,17 +6,20 @@
 import math
 import re
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.configuration.kinds import (
     MAX_TIME,
     NEW_FILE,
+    NODE_NAME,
     ROOT,
     SWITCH,
     Kind,
     Words,
     kind,
     list_of,
+    member_of,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values
 from plugin_gateway.core.errors import InvalidValueError
@@ -38,6 +41,15 @@ _ENDLESS = "infinite"
 _MAX_DURATION_LENGTH = 40
 """Characters."""
 _EFFECTS = ("NoSchedule", "PreferNoSchedule")
+
+
+class LabelsWay(Enum):
+    """How labels get to the node."""
+
+    OFF = "off"
+    FILE = "file"
+    NODE_FEATURE = "nodefeature"
+    PATCH = "patch"
 
 
 class Duration(float):
@@ -79,6 +91,11 @@ def parse_product_rule(text: str) -> "ProductRule":
     return ProductRule(pattern, parse_label_name(name), value if second else "true", Effect(effect) if effect else None)
 
 
+def has_effect(rule: str) -> bool:
+    """Return whether a rule that `parse_product_rule` takes has an effect, and so makes a taint."""
+    return rule.rpartition(":")[2] in _EFFECTS
+
+
 def parse_cause_rule(text: str) -> "CauseRule":
     """Return a rule such as ``xid-79=NoSchedule``."""
     from plugin_gateway.core.labels.policy import CauseRule, Effect  # noqa: PLC0415 - only where asked for
@@ -103,19 +120,48 @@ def _rules(parse: Callable[[str], object], metavar: str) -> Kind[Words]:
 
 
 class LabelOptions(Values, heading="labels and taints of the node"):
-    """Which labels and taints the node should have. Only `plugin-gateway labels` follows them."""
+    """Which labels and taints the node gets, and how."""
 
     __slots__ = ()
 
-    node_labels_deprecated = Option(
+    node_labels = Option(
+        member_of(LabelsWay),
+        "off",
+        "write the labels of NVIDIA's GPU feature discovery: file into the feature file of node-feature-discovery, "
+        "nodefeature into its NodeFeature object, patch onto the node itself; off writes none",
+    )
+    node_labels_adopt = Option(
         SWITCH,
-        "true",
-        "show and write also the labels that NVIDIA has replaced by others, such as nvidia.com/cuda.driver.major",
+        "false",
+        "with --node-labels=patch, take over the labels of NVIDIA's GPU feature discovery that nobody renews",
+    )
+    node_labels_grace = Option(
+        kind(parse_duration, "TIME", {"type": "string"}),
+        _ENDLESS,
+        "how long the labels of devices stay whose driver is gone; they are removed after this time, and never with "
+        f"{_ENDLESS}",
+        example="10m",
+    )
+    node_labels_remove = Option(
+        SWITCH,
+        "false",
+        "remove the labels when the gateway is ended and no other one of the node goes on; taints are removed then in "
+        "each case",
+    )
+    pod_name = Option(
+        NODE_NAME,
+        "",
+        "the pod of the gateway, whose owner is made that of the NodeFeature object",
+        example="plugin-gateway-x7k2p",
+    )
+    """In a pod, the downward API gives it. Without it the object has no owner, and stays without the gateway."""
+    node_labels_deprecated = Option(
+        SWITCH, "true", "write also the labels that NVIDIA has replaced by others, such as nvidia.com/cuda.driver.major"
     )
     node_labels_own = Option(
         list_of(OWN_LABELS, "LABELS"),
         "",
-        "labels of the gateway's own to have besides, with plugin-gateway/ before them and commas between them, of "
+        "labels of the gateway's own to write besides, with plugin-gateway/ before them and commas between them, of "
         + ", ".join(OWN_LABELS),
         example="gpu.healthy",
     )
@@ -123,16 +169,16 @@ class LabelOptions(Values, heading="labels and taints of the node"):
         _rules(parse_product_rule, "RULES"),
         "",
         "a label for a node with a device of some product, and a taint with the same name and value, as "
-        "PATTERN=NAME=VALUE:EFFECT with commas between several; without an effect there is no taint. Taints are "
-        "shown, and nobody sets them",
+        "PATTERN=NAME=VALUE:EFFECT with commas between several; without an effect there is no taint, and taints need "
+        "--node-labels=patch",
         example="*H100*=example.com/gpu=h100:NoSchedule",
     )
     node_taint_by_cause = Option(
         _rules(parse_cause_rule, "RULES"),
         "",
         "a taint plugin-gateway/unhealthy-device for a node with an unhealthy device, as CAUSE=EFFECT with commas "
-        "between several; a cause is a kind of evidence or a pattern, and the effect NoSchedule or PreferNoSchedule. "
-        "It is shown, and nobody sets it",
+        "between several; a cause is a kind of evidence or a pattern, and the effect NoSchedule or PreferNoSchedule; "
+        "it needs --node-labels=patch",
         example="xid-79=PreferNoSchedule",
     )
     no_timestamp = Option(
@@ -152,7 +198,7 @@ class LabelOptions(Values, heading="labels and taints of the node"):
     output_file = Option(
         NEW_FILE,
         DEFAULT_FILE,
-        "the feature file into which labels are written",
+        "the feature file of --node-labels=file, and of plugin-gateway labels",
         key="flags.gfd.outputFile",
         flags=("--output-file", "--output", "-o"),
         variables=("GFD_OUTPUT_FILE", "OUTPUT_FILE"),
@@ -160,7 +206,7 @@ class LabelOptions(Values, heading="labels and taints of the node"):
     oneshot = Option(
         SWITCH,
         "false",
-        "write the file once, and end",
+        "for plugin-gateway labels: write the file once, and end",
         key="flags.gfd.oneshot",
         variables=("GFD_ONESHOT",),
     )
@@ -168,14 +214,14 @@ class LabelOptions(Values, heading="labels and taints of the node"):
     sleep_interval = Option(
         kind(parse_duration, "TIME", {"type": "string"}),
         DEFAULT_INTERVAL,
-        "the time until the file is written again",
+        "for plugin-gateway labels: the time until the file is written again; the gateway writes it on each change",
         key="flags.gfd.sleepInterval",
         variables=("GFD_SLEEP_INTERVAL", "SLEEP_INTERVAL"),
     )
     use_node_feature_api = Option(
         SWITCH,
         "false",
-        "refused: labels are written into a feature file only",
+        "for plugin-gateway labels: refused; the gateway itself does it with --node-labels=nodefeature",
         key="flags.useNodeFeatureAPI",
         variables=("GFD_USE_NODE_FEATURE_API", "USE_NODE_FEATURE_API"),
     )

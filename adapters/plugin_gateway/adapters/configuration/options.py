@@ -30,7 +30,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     one_of,
     several_of,
 )
-from plugin_gateway.adapters.configuration.label_options import LabelOptions
+from plugin_gateway.adapters.configuration.label_options import LabelOptions, LabelsWay
 from plugin_gateway.adapters.configuration.option import Option, Values, nothing, options_of, same_as
 from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.policy import (
@@ -313,6 +313,11 @@ class Options(
     def needs_specs(self) -> bool:
         """Whether containers get what a CDI spec has for their GPUs."""
         return any(each.is_cdi for each in self.device_list_strategy)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether the node gets labels."""
+        return self.node_labels is not LabelsWay.OFF
 
     @property
     def kernel_log_path(self) -> str:

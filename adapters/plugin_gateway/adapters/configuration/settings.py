@@ -8,6 +8,7 @@ from plugin_gateway.adapters.configuration.chosen_backends import ChosenBackend
 from plugin_gateway.adapters.configuration.extra_options import CHANNEL
 from plugin_gateway.adapters.configuration.file_version import FileVersion
 from plugin_gateway.adapters.configuration.health_options import XID
+from plugin_gateway.adapters.configuration.label_options import LabelsWay, has_effect
 from plugin_gateway.adapters.configuration.options import DEFAULT_KUBELET_DIR, NVIDIA, Options
 from plugin_gateway.adapters.configuration.reading import Decisions
 from plugin_gateway.core.errors import InvalidValueError
@@ -157,6 +158,7 @@ def make_settings(decisions: Decisions) -> Settings:
         raise InvalidValueError("--config-dir is needed with --config-name [CONFIG_DIR]")
     if options.missing_in_condition and not options.node_condition:
         raise InvalidValueError("--node-condition is needed with --missing-in-condition [NODE_CONDITION]")
+    _check_labels(options)
     return Settings(
         values=options.values,
         resources=rules,
@@ -225,6 +227,21 @@ def _about(decided: Mapping[EvidenceKind, Decision], by_default: HealthPolicy) -
         for kind, decision in decided.items()
         if kind in by_default.kinds or family_of(kind) in by_default.families
     }
+
+
+def _check_labels(options: Options) -> None:
+    """Check that labels and taints can get to the node in the way that was chosen."""
+    way = options.node_labels
+    if way in {LabelsWay.NODE_FEATURE, LabelsWay.PATCH} and not options.node_name:
+        raise InvalidValueError(f"--node-name is needed with --node-labels={way.value} [NODE_NAME]")
+    asking = {
+        "--node-labels-adopt": options.node_labels_adopt,
+        "--node-taint-by-cause": options.node_taint_by_cause,
+        "--node-labels-by-product with an effect": any(map(has_effect, options.node_labels_by_product)),
+    }
+    for flag, is_asked_for in asking.items():
+        if is_asked_for and way is not LabelsWay.PATCH:
+            raise InvalidValueError(f"--node-labels=patch is needed with {flag} [NODE_LABELS]")
 
 
 def _check_kubelet_socket(options: Options) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.observations import DriverUnavailable
-from plugin_gateway.core.ports import Backend, Report
+from plugin_gateway.core.ports import Backend, Report, TellsFacts, want_facts
 
 if TYPE_CHECKING:
     from plugin_gateway.core.cdi import FilesWanted
@@ -41,6 +41,8 @@ class DriverAccess:
         self._make = make
         self._report = report
         self._files_wanted: FilesWanted | None = None
+        self._wants_facts = isinstance(backend, TellsFacts) and backend.wants_facts
+        """Whether a backend that takes the place of this one is asked for facts as well."""
         self._ending: Sequence[Backend] = ()
         """Backends that were stopped, and whose last call of the driver has not returned yet."""
         self._stopped = threading.Event()
@@ -120,6 +122,7 @@ class DriverAccess:
         self._backend, self._stopped = self._make(), threading.Event()
         self._backend.decision_time = decision_time
         self._backend.want_files(self._files_wanted)
+        want_facts(self._backend, wanted=self._wants_facts)
         ending, stopped = self._ending, self._stopped
         try:
             self._backend.start(self._report, after=lambda: _wait_for(ending, stopped))

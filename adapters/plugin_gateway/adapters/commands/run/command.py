@@ -144,6 +144,10 @@ def _begin(started: StartedBackend, decided: "Options", turn: Callable[[], objec
     backend, files = started.backend, started.files
     backend.decision_time = decided.decision_time
     backend.want_files(files_wanted(decided, files))
+    if decided.needs_labels:
+        from plugin_gateway.core.ports import want_facts  # noqa: PLC0415 - only where asked for
+
+        want_facts(backend, wanted=True)
     try:
         backend.start(started.observations.put, turn)
     except RuntimeError:  # Python raises it if a thread cannot be started
