@@ -53,6 +53,11 @@ class ApiError(GatewayError):
         return is_refusal and self.status not in _OF_THE_MOMENT
 
     @property
+    def is_conflict(self) -> bool:
+        """Whether the object has changed since it was read, or exists already."""
+        return self.status == HTTPStatus.CONFLICT
+
+    @property
     def is_gone(self) -> bool:
         """Whether the object does not exist."""
         return self.status == HTTPStatus.NOT_FOUND
@@ -89,6 +94,22 @@ class KubernetesApi:
             ApiError: it was not created.
         """
         await self._call("POST", path, {"Content-Type": "application/json"}, body)
+
+    async def merge(self, path: str, body: Mapping[str, Any]) -> None:
+        """Change a part of an object with a merge patch (RFC 7386): null removes, and lists are replaced.
+
+        Raises:
+            ApiError: it was not changed.
+        """
+        await self._call("PATCH", path, {"Content-Type": "application/merge-patch+json"}, body)
+
+    async def delete(self, path: str) -> None:
+        """Delete an object.
+
+        Raises:
+            ApiError: it was not deleted.
+        """
+        await self._call("DELETE", path, {})
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> None:
         """Change a part of an object with a strategic merge patch.

@@ -1,0 +1,171 @@
+"""Writes labels as an object from which node-feature-discovery makes labels of the node.
+
+Source: kubernetes-sigs/node-feature-discovery, api/nfd/v1alpha1/types.go. Its master takes labels from every object
+that names the node in a label, and removes them from the node when the object is gone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.labels.way import LabelError, Written
+from plugin_gateway.adapters.support.problem import Problem
+from plugin_gateway.core.labels.making import NodeLabels
+
+LOOK_INTERVAL = 300.0
+"""Seconds between two looks whether the object is still as it was written."""
+ATTEMPTS = 3
+"""How often the object is read and changed when something else changes it at the same time."""
+GROUP_VERSION = "nfd.k8s-sigs.io/v1alpha1"
+NODE_LABEL = "nfd.node.kubernetes.io/node-name"
+"""The label of the object that names the node."""
+_NAME = "plugin-gateway-for-"
+_FEATURES: Mapping[str, Any] = {"flags": {}, "attributes": {}, "instances": {}}
+"""No features, from which rules could be made. The first versions of the object need all three."""
+
+
+class Pod(NamedTuple):
+    """The pod of the gateway."""
+
+    namespace: str
+    name: str
+    """Empty if it is not known."""
+
+
+class NodeFeatureWay:
+    """The NodeFeature object of the node, in the namespace of the gateway."""
+
+    look_interval = LOOK_INTERVAL
+
+    def __init__(self, api: KubernetesApi, node: str, pod: Pod) -> None:
+        self._api = api
+        self._node = node
+        self._pod = pod
+        self._name = f"{_NAME}{node}"
+        self._folder = f"/apis/{GROUP_VERSION}/namespaces/{quote(pod.namespace)}/nodefeatures"
+        self._path = f"{self._folder}/{quote(self._name)}"
+        self._owners: list[Mapping[str, Any]] | None = None
+        """The owners of the object. None before they are known."""
+        self._no_owner = Problem(
+            "the NodeFeature object has no owner, so that it stays without the gateway",
+            "the owner of the NodeFeature object is known",
+        )
+
+    async def write(self, wanted: NodeLabels) -> Written:
+        """Create or change the object. See `Way`."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return Written(await self._write(wanted))
+            except ApiError as error:
+                if not error.is_conflict or attempt == ATTEMPTS:
+                    raise LabelError(str(error)) from error
+        raise AssertionError
+
+    async def clear(self, *, labels: bool) -> None:
+        """Delete the object if its labels are to go. It has no taints. See `Way`."""
+        if not labels:
+            return
+        try:
+            await self._api.delete(self._path)
+        except ApiError as error:
+            if not error.is_gone:
+                raise LabelError(str(error)) from error
+
+    async def _write(self, wanted: NodeLabels) -> bool:
+        """Write the object, and return whether it had to be changed."""
+        try:
+            found = await self._api.get(self._path)
+        except ApiError as error:
+            if not error.is_gone:
+                raise
+            await self._api.post(self._folder, self._new(wanted.labels, await self._find_owners()))
+            return True
+        change = _change(_parse(found), wanted, self._node, await self._find_owners())
+        if change is not None:
+            await self._api.merge(self._path, change)
+        return change is not None
+
+    def _new(self, labels: Mapping[str, str], owners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return {
+            "apiVersion": GROUP_VERSION,
+            "kind": "NodeFeature",
+            "metadata": {
+                "name": self._name,
+                "namespace": self._pod.namespace,
+                "labels": {NODE_LABEL: self._node},
+                "ownerReferences": owners,
+            },
+            "spec": {"features": _FEATURES, "labels": dict(labels)},
+        }
+
+    async def _find_owners(self) -> list[Mapping[str, Any]]:
+        """Return who owns the gateway's pod, which is its DaemonSet, or the pod itself. It is asked for once."""
+        if self._owners is None:
+            try:
+                self._owners = await self._ask_for_owners()
+                self._no_owner.log(None if self._owners else "--pod-name is not set [POD_NAME]")
+            except ApiError as error:
+                self._no_owner.log(str(error))
+        return self._owners or []
+
+    async def _ask_for_owners(self) -> list[Mapping[str, Any]]:
+        if not self._pod.name:
+            return []
+        pod = await self._api.get(f"/api/v1/namespaces/{quote(self._pod.namespace)}/pods/{quote(self._pod.name)}")
+        metadata = pod.get("metadata") if isinstance(pod, dict) else None
+        uid = metadata.get("uid") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(uid, str):
+            raise ApiError("the API server answered with something that is no pod")
+        owners = metadata.get("ownerReferences")
+        if not isinstance(owners, list) or not owners:
+            return [{"apiVersion": "v1", "kind": "Pod", "name": self._pod.name, "uid": uid}]
+        kept = ("apiVersion", "kind", "name", "uid")
+        return [{key: owner.get(key) for key in kept} for owner in owners if isinstance(owner, dict)]
+
+
+class _Found(NamedTuple):
+    """What counts of the object."""
+
+    version: str
+    labels: Mapping[str, str]
+    node: str | None
+    """The node that it names."""
+    owners: list[Any]
+
+
+def _parse(found: Any) -> _Found:
+    """Return what counts of the object.
+
+    Raises:
+        ApiError: it is none.
+    """
+    metadata = found.get("metadata") if isinstance(found, dict) else None
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(version, str):
+        raise ApiError("the API server answered with something that is no NodeFeature")
+    spec, named, owners = found.get("spec"), metadata.get("labels"), metadata.get("ownerReferences")
+    labels = spec.get("labels") if isinstance(spec, dict) else None
+    return _Found(
+        version,
+        labels if isinstance(labels, dict) else {},
+        named.get(NODE_LABEL) if isinstance(named, dict) else None,
+        owners if isinstance(owners, list) else [],
+    )
+
+
+def _change(found: _Found, wanted: NodeLabels, node: str, owners: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the merge patch. None if nothing has to be changed. It removes nothing unless all is known."""
+    labels: dict[str, str | None] = {
+        name: value for name, value in wanted.labels.items() if found.labels.get(name) != value
+    }
+    if wanted.is_complete:
+        labels |= dict.fromkeys(found.labels.keys() - wanted.labels.keys())
+    metadata: dict[str, Any] = {}
+    if found.node != node:
+        metadata["labels"] = {NODE_LABEL: node}
+    if owners and {each["uid"] for each in owners} != {each.get("uid") for each in found.owners}:
+        metadata["ownerReferences"] = owners
+    if not labels and not metadata:
+        return None
+    return {"metadata": {"resourceVersion": found.version, **metadata}, "spec": {"labels": labels}}
