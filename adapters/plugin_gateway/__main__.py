@@ -269,6 +269,13 @@ def label_maker(backend: str) -> "LabelMaker":
     return make_labels
 
 
+def is_vendors_label(name: str) -> bool:
+    """Return whether NVIDIA's GPU feature discovery writes the label of this name."""
+    from plugin_gateway.nvidia.labels import is_of_discovery
+
+    return is_of_discovery(name)
+
+
 def catalog() -> Catalog:
     """Return what NVIDIA's catalog says beside the decisions."""
     from plugin_gateway.nvidia.xid_catalog import CATALOG_DATE, JUDGED_FROM
@@ -301,6 +308,7 @@ PARTS = Parts(
     remedies=remedies,
     card_check=card_check,
     label_maker=label_maker,
+    is_vendors_label=is_vendors_label,
     catalog=catalog,
     kernel_log_problem=kernel_log_problem,
     simulate=lambda count: simulate(f"{count}xH100"),

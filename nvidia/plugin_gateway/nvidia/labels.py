@@ -6,6 +6,7 @@ each product has a label of the gateway's own, with the number of its GPUs.
 Where ``single`` offers only a part of the GPUs, the labels are about what is offered.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,13 @@ _FAMILIES: Mapping[int, str] = {
     13: "rubin",
 }
 """By the major number of the compute capability, where the minor number does not matter."""
+_OF_EACH = r"count|product|replicas|sharing-strategy|memory|multiprocessors|slices\.(gi|ci)|engines\.[a-z]+"
+_OF_DISCOVERY = (
+    rf"gpu\.({_OF_EACH}|machine|family|compute\.(major|minor)|mode|clique)|mig-[0-9a-z.]+\.({_OF_EACH})"
+    r"|cuda\.(driver|runtime)(-version)?\.(major|minor|rev|revision|full)|mig\.(capable|strategy)|mps\.capable"
+    r"|vgpu\.(present|host-driver-(version|branch))|gfd\.timestamp"
+)
+"""A pattern for the names of NVIDIA's labels. It is compiled where somebody asks."""
 _OF_PART = (MULTIPROCESSORS, GI_SLICES, CI_SLICES, *ENGINES)
 
 
@@ -79,6 +87,16 @@ def make_labels(state: State, rules: Sequence[ResourceRule], policy: LabelPolicy
     yield from node.own()
     if policy.started_at is not None:
         yield _label("gfd.timestamp", str(policy.started_at), "the start of the process")
+
+
+def is_of_discovery(name: str) -> bool:
+    """Return whether NVIDIA's GPU feature discovery writes the label of this name.
+
+    Others of NVIDIA's programs write labels in the same domain, such as ``nvidia.com/mig.config`` and
+    ``nvidia.com/gpu.present``.
+    """
+    domain, _, word = name.partition("/")
+    return domain == DOMAIN and re.fullmatch(_OF_DISCOVERY, word, re.ASCII) is not None
 
 
 def family_of(capability: tuple[int, int]) -> str:

@@ -87,6 +87,21 @@ class KubernetesApi:
         )
         self._service_account = service_account
 
+    def namespace(self) -> str:
+        """Return the namespace of the pod.
+
+        Raises:
+            ApiError: it cannot be read.
+        """
+        path = self._service_account / "namespace"
+        try:
+            name = path.read_text().strip()
+        except (OSError, ValueError) as error:
+            raise ApiError(f"the namespace of the pod is not known: {error}") from error
+        if not name.isprintable() or not name:
+            raise ApiError(f"the namespace of the pod is not known: {path} has no name in it")
+        return name
+
     async def post(self, path: str, body: Mapping[str, Any]) -> None:
         """Create an object.
 

@@ -108,6 +108,8 @@ class Parts(NamedTuple):
     """Returns what checks a node for the backend of network cards with this name."""
     label_maker: "Callable[[str], LabelMaker]"
     """Returns who makes labels of the state of the backend with this text."""
+    is_vendors_label: Callable[[str], bool]
+    """Returns whether a program of a vendor writes the label of this name."""
     catalog: Callable[[], Catalog]
     """Returns what the catalog says that the default policy was made from."""
     kernel_log_problem: "Callable[[str, str], str | None]"

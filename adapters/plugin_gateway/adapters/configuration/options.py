@@ -320,6 +320,12 @@ class Options(
         return self.node_labels is not LabelsWay.OFF
 
     @property
+    def talks_to_cluster(self) -> bool:
+        """Whether the API server is told of devices."""
+        has_labels_by_it = self.node_labels in {LabelsWay.NODE_FEATURE, LabelsWay.PATCH}
+        return has_labels_by_it or self.kubernetes_events or bool(self.node_condition)
+
+    @property
     def kernel_log_path(self) -> str:
         """Return the path of the kernel's log. Empty if it is not to be read."""
         return KERNEL_LOG if self.kernel_log else ""

@@ -77,6 +77,11 @@ class DriverAccess:
         self._files_wanted = wanted
         self._backend.want_files(wanted)
 
+    @property
+    def tells_facts(self) -> bool:
+        """Whether the backend can tell what labels are made of besides the devices."""
+        return isinstance(self._backend, TellsFacts)
+
     def look_again(self) -> None:
         """Have the backend look soon at what is on the node."""
         self._backend.look_again()

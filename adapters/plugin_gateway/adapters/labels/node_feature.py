@@ -25,26 +25,17 @@ _FEATURES: Mapping[str, Any] = {"flags": {}, "attributes": {}, "instances": {}}
 """No features, from which rules could be made. The first versions of the object need all three."""
 
 
-class Pod(NamedTuple):
-    """The pod of the gateway."""
-
-    namespace: str
-    name: str
-    """Empty if it is not known."""
-
-
 class NodeFeatureWay:
     """The NodeFeature object of the node, in the namespace of the gateway."""
 
     look_interval = LOOK_INTERVAL
 
-    def __init__(self, api: KubernetesApi, node: str, pod: Pod) -> None:
+    def __init__(self, api: KubernetesApi, node: str, pod: str) -> None:
+        """``pod`` is the name of the gateway's pod. Empty if it is not known."""
         self._api = api
         self._node = node
         self._pod = pod
         self._name = f"{_NAME}{node}"
-        self._folder = f"/apis/{GROUP_VERSION}/namespaces/{quote(pod.namespace)}/nodefeatures"
-        self._path = f"{self._folder}/{quote(self._name)}"
         self._owners: list[Mapping[str, Any]] | None = None
         """The owners of the object. None before they are known."""
         self._no_owner = Problem(
@@ -67,23 +58,29 @@ class NodeFeatureWay:
         if not labels:
             return
         try:
-            await self._api.delete(self._path)
+            await self._api.delete(self._path())
         except ApiError as error:
             if not error.is_gone:
                 raise LabelError(str(error)) from error
 
+    def _folder(self) -> str:
+        return f"/apis/{GROUP_VERSION}/namespaces/{quote(self._api.namespace())}/nodefeatures"
+
+    def _path(self) -> str:
+        return f"{self._folder()}/{quote(self._name)}"
+
     async def _write(self, wanted: NodeLabels) -> bool:
         """Write the object, and return whether it had to be changed."""
         try:
-            found = await self._api.get(self._path)
+            found = await self._api.get(self._path())
         except ApiError as error:
             if not error.is_gone:
                 raise
-            await self._api.post(self._folder, self._new(wanted.labels, await self._find_owners()))
+            await self._api.post(self._folder(), self._new(wanted.labels, await self._find_owners()))
             return True
         change = _change(_parse(found), wanted, self._node, await self._find_owners())
         if change is not None:
-            await self._api.merge(self._path, change)
+            await self._api.merge(self._path(), change)
         return change is not None
 
     def _new(self, labels: Mapping[str, str], owners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -92,7 +89,7 @@ class NodeFeatureWay:
             "kind": "NodeFeature",
             "metadata": {
                 "name": self._name,
-                "namespace": self._pod.namespace,
+                "namespace": self._api.namespace(),
                 "labels": {NODE_LABEL: self._node},
                 "ownerReferences": owners,
             },
@@ -110,16 +107,16 @@ class NodeFeatureWay:
         return self._owners or []
 
     async def _ask_for_owners(self) -> list[Mapping[str, Any]]:
-        if not self._pod.name:
+        if not self._pod:
             return []
-        pod = await self._api.get(f"/api/v1/namespaces/{quote(self._pod.namespace)}/pods/{quote(self._pod.name)}")
+        pod = await self._api.get(f"/api/v1/namespaces/{quote(self._api.namespace())}/pods/{quote(self._pod)}")
         metadata = pod.get("metadata") if isinstance(pod, dict) else None
         uid = metadata.get("uid") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(uid, str):
             raise ApiError("the API server answered with something that is no pod")
         owners = metadata.get("ownerReferences")
         if not isinstance(owners, list) or not owners:
-            return [{"apiVersion": "v1", "kind": "Pod", "name": self._pod.name, "uid": uid}]
+            return [{"apiVersion": "v1", "kind": "Pod", "name": self._pod, "uid": uid}]
         kept = ("apiVersion", "kind", "name", "uid")
         return [{key: owner.get(key) for key in kept} for owner in owners if isinstance(owner, dict)]
 

@@ -18,6 +18,7 @@ from plugin_gateway.core.labels.ownership import (
     after_clearing,
     is_taint,
     key_of_taint,
+    nobody,
     owned_keys,
     owned_text,
     plan,
@@ -34,7 +35,7 @@ class NodePatchWay:
 
     look_interval = LOOK_INTERVAL
 
-    def __init__(self, api: KubernetesApi, node: str, adopts: Adopts = lambda _: False) -> None:
+    def __init__(self, api: KubernetesApi, node: str, adopts: Adopts = nobody) -> None:
         """``adopts`` says which keys are taken over that somebody else wrote."""
         self._api = api
         self._path = f"/api/v1/nodes/{quote(node)}"

@@ -47,7 +47,6 @@ class LabelPublisher:
         may_write: Callable[[], bool],
         clears_labels: bool,
         is_alone: Callable[[], bool],
-        uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
         """``make`` returns the labels of this moment.
 
@@ -59,7 +58,6 @@ class LabelPublisher:
         self._may_write = may_write
         self._clears_labels = clears_labels
         self._is_alone = is_alone
-        self._uptime = uptime
         self._changed = asyncio.Event()
         self._problem = Problem("the labels of the node cannot be written", "the labels of the node are written again")
         self._left_alone = Problem("labels of the node are left as they are", "no label of the node is left as it is")
@@ -140,7 +138,7 @@ class LabelPublisher:
 
     def _on_this_clock(self, until: float | None) -> float:
         """Return the time of the event loop at an uptime. Infinite if there is none."""
-        return math.inf if until is None else asyncio.get_running_loop().time() + max(until - self._uptime(), 0.0)
+        return math.inf if until is None else asyncio.get_running_loop().time() + max(until - uptime(), 0.0)
 
     async def _clear(self) -> None:
         """Remove what must not stay without a gateway, in the little time that is left."""
@@ -154,6 +152,11 @@ class LabelPublisher:
             log.warning("labels or taints stay on the node", problem=f"they were not removed within {CLEAR_TIME:g} s")
         except LabelError as error:
             log.warning("labels or taints stay on the node", problem=str(error))
+
+
+def uptime() -> float:
+    """Return the seconds since the machine was started, those included in which it slept."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _content(labels: NodeLabels) -> _Content:

@@ -47,6 +47,11 @@ class Plan(NamedTuple):
     """What is known when this is written."""
 
 
+def nobody(_: str) -> bool:
+    """Take nothing over."""
+    return False
+
+
 def key_of_taint(name: str, effect: str) -> str:
     """Return the key of a taint."""
     return f"{name}{_COLON}{effect}"
@@ -73,9 +78,7 @@ def owned_text(keys: Collection[str]) -> str:
     return ",".join(sorted(keys))
 
 
-def plan(
-    has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, adopts: Adopts = lambda _: False
-) -> Plan:
+def plan(has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, adopts: Adopts) -> Plan:
     """Return what to write onto a node which ``has`` this, of which ``owned`` is the gateway's by the annotation.
 
     What is not wanted is removed only if ``wanted`` is complete.

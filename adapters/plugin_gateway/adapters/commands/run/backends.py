@@ -41,6 +41,8 @@ class RunningBackend:
         the ``is_first`` one has the name that it has where there is one backend only.
         """
         self.name = started.chosen.name
+        self.text = started.chosen.text
+        """What `--backend` says of it."""
         self.has_cards = started.chosen.has_cards
         self.device_word = started.backend.device_word
         self._started = started

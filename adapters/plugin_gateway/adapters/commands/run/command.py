@@ -79,7 +79,7 @@ def run(given: Mapping[str, GivenFlag], parts: Parts) -> int:
     ]
     from plugin_gateway.adapters.support.lean_imports import deferred, left_out  # noqa: PLC0415
 
-    talks_to_cluster = decided.kubernetes_events or decided.node_condition or (node and node.follows_label)
+    talks_to_cluster = decided.talks_to_cluster or (node is not None and node.follows_label)
     with deferred(*NEVER_USED):
         for each in started:
             parts.import_rest(each.chosen.text)

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backend_set import BackendSet
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
+from plugin_gateway.adapters.commands.run.cluster_reports import MODULE as REPORTS
+from plugin_gateway.adapters.commands.run.cluster_reports import ClusterReporting
+from plugin_gateway.adapters.commands.run.node_labelling import NodeLabelling
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import ServiceManager, run_process, start_is_over
 from plugin_gateway.adapters.commands.run.reloading import Reloading
@@ -30,7 +33,6 @@ from plugin_gateway.core.health.state import State
 from plugin_gateway.core.ports import Backend
 
 if TYPE_CHECKING:
-    from plugin_gateway.adapters.cluster.reports import ClusterReports
     from plugin_gateway.adapters.commands.command_line import Parts
     from plugin_gateway.adapters.commands.run.cdi_writer import CdiWriter
     from plugin_gateway.adapters.commands.run.command import StartedBackend
@@ -96,9 +98,8 @@ class Daemon:
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
-        self._missing: tuple[str | None, bool] = (None, False)
-        """Which devices are missing, and whether that is news. For reports that begin later."""
-        self._reports: ClusterReports | None = None
+        self._reports = ClusterReporting(self._backends, self._may_write, self._remedies)
+        self._labels = NodeLabelling(self._backends, parts, lambda: self._settings, self._may_write, self._is_alone)
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._importing = asyncio.Lock()
         self._needs_daemons = asyncio.Event()
@@ -155,6 +156,8 @@ class Daemon:
                 tasks.create_task(self._watch_file(), name="configuration file")
             if self._settings.kubernetes_events or self._settings.node_condition:
                 tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
+            if self._settings.needs_labels:
+                tasks.create_task(self._labels.run(self._import_later), name="labels of the node")
 
     async def _offer_devices(self) -> None:
         """Run the gateway, and tell who stands by for it when its streams have ended and its memory is in the file."""
@@ -188,8 +191,8 @@ class Daemon:
         self._pods.keep(backend.name, state)
         if self._counter is not None and backend is self._backends.first:
             self._counter.keep(state)
-        if self._reports is not None:
-            self._reports.keep(state, changes.notes, backend.name)
+        self._reports.keep(state, changes.notes, backend.name)
+        self._labels.note()
         if all(each.watched.state.is_settled for each in self._backends):
             self._service_manager.say_ready()
 
@@ -207,15 +210,9 @@ class Daemon:
 
             settings, word = self._settings, self._backends.first.device_word
             self._counter = DeviceCounter(
-                settings.state_dir, word, expected_number(settings), self._tell_missing, self._may_write
+                settings.state_dir, word, expected_number(settings), self._reports.tell_missing, self._may_write
             )
         return self._counter
-
-    def _tell_missing(self, problem: str | None, is_news: bool) -> None:  # noqa: FBT001 - called by the counter alone
-        """Pass on to the reports which devices are missing."""
-        self._missing = problem, is_news
-        if self._reports is not None:
-            self._reports.tell_missing(problem, is_news=is_news)
 
     def _may_write(self) -> bool:
         """Whether this gateway writes the files of the state directory. One that stands by does if they are its own."""
@@ -235,15 +232,8 @@ class Daemon:
             each.read_again()
 
     async def _report_to_cluster(self) -> None:
-        await self._import_later("plugin_gateway.adapters.cluster.reports")
-        from plugin_gateway.adapters.commands.run.cluster_reports import make_reports  # noqa: PLC0415 - only where asked for
-
-        self._reports = await make_reports(self._settings, self._backends.device_words, self._may_write, self._remedies)
-        for each in self._backends:
-            self._reports.keep(each.watched.state, backend=each.name)
-        self._reports.tell_missing(self._missing[0], is_news=self._missing[1])
-        self._reloading.tell_to(self._reports.tell_configuration)
-        await self._reports.run()
+        await self._import_later(REPORTS)
+        await self._reports.run(self._settings, self._reloading.tell_to)
 
     async def _serve_operators(self) -> None:
         """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
@@ -365,14 +355,14 @@ class Daemon:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         self._registrar.allow(dialects_for(settings.api_version))
         for name in self._backends.exchange(settings, self._gateway):
-            if self._reports is not None:
-                self._reports.forget(name)
+            self._reports.forget(name)
         is_recut = settings.mig_strategy != before.mig_strategy
         policy = serving_policy(settings, self._backends.look_again)
         offer = partial(self._gateway.apply, policy, is_recut=is_recut)
         apply = self._backends.following(before, settings, offer)
         self._follow_specs(settings)
         apply()
+        self._labels.follow(before, settings)
         if settings.needs_daemons:
             self._needs_daemons.set()
         if self._counter is not None:

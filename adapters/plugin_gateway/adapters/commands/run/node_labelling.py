@@ -1,0 +1,123 @@
+"""Has the labels of the node written in the way that the settings choose."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plugin_gateway.adapters.commands.run.backend_set import BackendSet
+from plugin_gateway.adapters.configuration.label_options import LabelsWay
+from plugin_gateway.adapters.configuration.options import Options
+from plugin_gateway.adapters.configuration.settings import Settings
+
+if TYPE_CHECKING:
+    from plugin_gateway.adapters.commands.command_line import Parts
+    from plugin_gateway.adapters.labels.publishing import LabelPublisher
+    from plugin_gateway.adapters.labels.way import Way
+    from plugin_gateway.core.labels.lasting import Lasting
+
+_MADE_WITH = (Options.output_file, Options.machine_type_file)
+"""The options of the file that a way is made with. All others of the file count from the next look on."""
+_MODULES: Sequence[str] = (
+    "plugin_gateway.adapters.configuration.label_policy",
+    "plugin_gateway.adapters.gateway.machine_name",
+    "plugin_gateway.adapters.labels.publishing",
+)
+_MODULES_OF_WAYS = {
+    LabelsWay.FILE: "plugin_gateway.adapters.labels.feature_file",
+    LabelsWay.NODE_FEATURE: "plugin_gateway.adapters.labels.node_feature",
+    LabelsWay.PATCH: "plugin_gateway.adapters.labels.node_patch",
+}
+
+
+class NodeLabelling:
+    """Makes labels of the state of all backends, and has them written."""
+
+    def __init__(
+        self,
+        backends: BackendSet,
+        parts: "Parts",
+        settings: Callable[[], Settings],
+        may_write: Callable[[], bool],
+        is_alone: Callable[[], bool],
+    ) -> None:
+        """``settings`` returns those in force. ``may_write`` and ``is_alone`` are for `LabelPublisher`."""
+        self._backends = backends
+        self._maker = cache(parts.label_maker)
+        self._is_vendors_label = parts.is_vendors_label
+        self._settings = settings
+        self._may_write = may_write
+        self._is_alone = is_alone
+        self._started_at = time.time()
+        self._has_other_way = asyncio.Event()
+        self.publisher: LabelPublisher | None = None
+        """Who writes the labels. None before the start is over, and where nobody writes any."""
+
+    def note(self) -> None:
+        """Take that the devices may be other ones. Does not wait."""
+        if self.publisher is not None:
+            self.publisher.note()
+
+    def follow(self, before: Settings, settings: Settings) -> None:
+        """Follow other settings, which are in force already."""
+        if any(before.values[each.name] != settings.values[each.name] for each in _MADE_WITH):
+            self._has_other_way.set()
+        self.note()
+
+    async def run(self, import_later: Callable[..., Awaitable[None]]) -> None:
+        """Have labels written until cancelled. ``import_later`` imports modules in a thread."""
+        await import_later(*_MODULES, _MODULES_OF_WAYS[self._settings().node_labels])
+        while True:
+            self._has_other_way.clear()
+            self.publisher = await self._make(self._settings())
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(self.publisher.run(), name="writing of labels")
+                await self._has_other_way.wait()
+                writing.cancel()
+
+    async def _make(self, settings: Settings) -> "LabelPublisher":
+        from plugin_gateway.adapters.configuration.label_policy import label_policy  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.gateway.machine_name import read_machine_name  # noqa: PLC0415 - the same
+        from plugin_gateway.adapters.labels.publishing import LabelPublisher, uptime  # noqa: PLC0415 - the same
+        from plugin_gateway.core.labels.lasting import lasting_labels  # noqa: PLC0415 - the same
+        from plugin_gateway.core.labels.making import Labelled  # noqa: PLC0415 - the same
+
+        machine = await asyncio.to_thread(read_machine_name, settings.machine_type_file)
+        for each in self._backends:
+            await asyncio.to_thread(self._maker, each.text)  # it imports
+
+        def make() -> "Lasting":
+            now = self._settings()
+            known = [
+                Labelled(each.watched.state, self._maker(each.text), each.driver.tells_facts) for each in self._backends
+            ]
+            policy = label_policy(now, machine.name, self._started_at)
+            return lasting_labels(known, now.resources, policy, uptime(), now.node_labels_grace)
+
+        return LabelPublisher(
+            self._way(settings),
+            make,
+            may_write=self._may_write,
+            clears_labels=settings.node_labels_remove,
+            is_alone=self._is_alone,
+        )
+
+    def _way(self, settings: Settings) -> "Way":
+        if settings.node_labels is LabelsWay.FILE:
+            from plugin_gateway.adapters.labels.feature_file import FeatureFileWay  # noqa: PLC0415 - only where asked for
+
+            return FeatureFileWay(Path(settings.output_file))
+        from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - only where asked for
+
+        api = KubernetesApi(os.environ)
+        if settings.node_labels is LabelsWay.NODE_FEATURE:
+            from plugin_gateway.adapters.labels.node_feature import NodeFeatureWay  # noqa: PLC0415 - only where asked for
+
+            return NodeFeatureWay(api, settings.node_name, settings.pod_name)
+        from plugin_gateway.adapters.labels.node_patch import NodePatchWay  # noqa: PLC0415 - the same
+        from plugin_gateway.core.labels.ownership import nobody  # noqa: PLC0415 - the same
+
+        return NodePatchWay(api, settings.node_name, self._is_vendors_label if settings.node_labels_adopt else nobody)
