@@ -46,6 +46,8 @@ ODD = {
     "node_labels_by_product": ("*=a/b", "*H100*=a/b=c:NoSchedule,*=d/e", "*=a/b"),
     "node_taint_by_cause": ("xid-79=NoSchedule", "a=NoSchedule,*=PreferNoSchedule", "*=NoSchedule"),
     "sleep_interval": ("90s", "5s", "infinite"),
+    "node_labels_grace": ("90s", "5m", "infinite"),
+    "pod_name": ("a", "b", "c"),
 }
 """What the schema of an option does not show."""
 
