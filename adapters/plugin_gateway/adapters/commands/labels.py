@@ -28,6 +28,7 @@ from plugin_gateway.core.devices import seen_by
 from plugin_gateway.core.errors import GatewayError, InvalidValueError, InvalidValuesError
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.labels.making import Labelled, NodeLabels, node_labels
+from plugin_gateway.core.labels.policy import taint_text
 from plugin_gateway.core.ports import Backend, TellsFacts
 
 FLAGS = (
@@ -175,7 +176,7 @@ def as_json(found: Look) -> Mapping[str, object]:
 
 def _lines(labels: NodeLabels) -> Iterator[str]:
     yield from (f"{name}={value}" for name, value in labels.labels.items())
-    yield from (f"taint: {each.name}={each.value}:{each.effect.value}" for each in labels.taints)
+    yield from (f"taint: {taint_text(each)}" for each in labels.taints)
     yield from (f"left out: {name}: {why}" for name, why in labels.left_out.items())
 
 

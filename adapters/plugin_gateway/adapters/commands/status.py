@@ -22,6 +22,7 @@ from plugin_gateway.adapters.gateway.status import (
     Decided,
     DriverStatus,
     GatewayIdentity,
+    LabelsStatus,
     OfferedResource,
     Status,
 )
@@ -198,11 +199,23 @@ def _head(status: Status) -> list[str]:
         lines.append(f"configuration refused, an older one is in force: {status.configuration_problem}")
     if status.label_problem:
         lines.append(f"the label of the node that chooses the configuration cannot be read: {status.label_problem}")
+    lines += _label_lines(status.labels) if status.labels is not None else []
     if file is not None and file.changed:
         lines.append(
             f"the configuration file {file.path} was changed after it was read; plugin-gateway reload reads it again"
         )
     return lines
+
+
+def _label_lines(labels: LabelsStatus) -> list[str]:
+    where, count = labels.where or labels.way, len(labels.wanted)
+    lines = [
+        f"labels of the node: {count} in {where}" if labels.is_written else f"labels of the node: not in {where} yet"
+    ]
+    lines += [f"the labels of the node cannot be written: {labels.problem}"] if labels.problem else []
+    lines += [f"taint of the node: {each}" for each in labels.taints]
+    left = {**labels.left_alone, **labels.left_out}
+    return [*lines, *(f"{name} is left as it is: {why}" for name, why in left.items())]
 
 
 def _driver_lines(status: Status, backend: str | None, driver: DriverStatus) -> list[str]:

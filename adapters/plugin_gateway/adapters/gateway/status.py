@@ -5,7 +5,7 @@ descriptions in docs/status.schema.json. A field with a default can be missing i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.driver_access import Released
@@ -246,6 +246,28 @@ class CdiStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LabelsStatus:
+    """The labels and taints of the node."""
+
+    way: str
+    """How they get to the node: `file`, `nodefeature` or `patch`."""
+    where: str | None = None
+    """What is written, for people. Null before the start is over."""
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    """The labels that the node should have."""
+    taints: tuple[str, ...] = ()
+    """The taints that it should have, as kubectl writes them."""
+    is_written: bool = False
+    """Whether all of that was written."""
+    problem: str | None = None
+    """Why it cannot be written. Null if it can."""
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    """Why a label or a taint is not as it should be, by its name: somebody else writes it."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Why the node does not have a label that was made, by its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessStatus:
     """What the process of the gateway knows of itself and of its configuration."""
 
@@ -260,6 +282,8 @@ class ProcessStatus:
     """Null if there is no file, or the gateway is too old to say it."""
     label_problem: str | None = None
     """Why the label of the node cannot be read that chooses the configuration file. Null if it can, or none does."""
+    labels: LabelsStatus | None = None
+    """The labels of the node. Null if the gateway writes none."""
     in_force: InForce = InForce()
     configuration: Mapping[str, Decided]
     """The settings that are not defaults, by name."""

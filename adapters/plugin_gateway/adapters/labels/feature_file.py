@@ -35,6 +35,7 @@ class FeatureFileWay:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.where = f"file {path}"
         self._labels: Mapping[str, str] | None = None
         """Those that are in the file. None before the first look."""
 
@@ -43,6 +44,15 @@ class FeatureFileWay:
         await self._do("written", lambda: self._write(wanted))
         return Written(has_changed=True)
 
+    async def read(self) -> Mapping[str, str]:
+        """Return the labels of the file. See `Way`."""
+        try:
+            return await asyncio.to_thread(read_feature_file, self._path)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise LabelError(f"{self._path} cannot be read: {error.strerror}") from error
+
     async def clear(self, *, labels: bool) -> None:
         """Remove the file if its labels are to go. It has no taints. See `Way`."""
         if labels:
@@ -50,7 +60,7 @@ class FeatureFileWay:
 
     def _write(self, wanted: NodeLabels) -> None:
         if self._labels is None:
-            self._labels = read_feature_file(self._path)
+            self._labels = _kept(self._path)
             remove_half_made(self._path)
         labels = wanted.labels if wanted.is_complete else {**self._labels, **wanted.labels}
         expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + EXPIRES_AFTER))
@@ -106,12 +116,13 @@ def remove_feature_file(path: Path) -> None:
 
 
 def read_feature_file(path: Path) -> Mapping[str, str]:
-    """Return the labels of a feature file. None are in one that cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace", opener=open_at_once) as file:
-            text = file.read(MAX_SIZE)
-    except OSError:
-        return {}
+    """Return the labels of a feature file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, encoding="utf-8", errors="replace", opener=open_at_once) as file:
+        text = file.read(MAX_SIZE)
     pairs = (line.partition("=")[::2] for line in text.splitlines() if "=" in line and not line.startswith("#"))
     return dict(pairs)
 
@@ -122,3 +133,11 @@ def remove_half_made(path: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - each.lstat().st_mtime > _WRITING_TIME:
                 each.unlink()
+
+
+def _kept(path: Path) -> Mapping[str, str]:
+    """Return the labels that an earlier gateway wrote. None are in a file that cannot be read."""
+    try:
+        return read_feature_file(path)
+    except OSError:
+        return {}

@@ -36,6 +36,7 @@ class NodeFeatureWay:
         self._node = node
         self._pod = pod
         self._name = f"{_NAME}{node}"
+        self.where = f"NodeFeature {self._name}"
         self._owners: list[Mapping[str, Any]] | None = None
         """The owners of the object. None before they are known."""
         self._no_owner = Problem(
@@ -52,6 +53,15 @@ class NodeFeatureWay:
                 if not error.is_conflict or attempt == ATTEMPTS:
                     raise LabelError(str(error)) from error
         raise AssertionError
+
+    async def read(self) -> Mapping[str, str]:
+        """Return the labels of the object. See `Way`."""
+        try:
+            return _parse(await self._api.get(self._path())).labels
+        except ApiError as error:
+            if error.is_gone:
+                return {}
+            raise LabelError(str(error)) from error
 
     async def clear(self, *, labels: bool) -> None:
         """Delete the object if its labels are to go. It has no taints. See `Way`."""

@@ -14,6 +14,7 @@ from plugin_gateway.core.labels.making import NodeLabels
 from plugin_gateway.core.labels.ownership import (
     ANNOTATION,
     Adopts,
+    Keys,
     Memory,
     after_clearing,
     is_taint,
@@ -37,6 +38,7 @@ class NodePatchWay:
 
     def __init__(self, api: KubernetesApi, node: str, adopts: Adopts = nobody) -> None:
         """``adopts`` says which keys are taken over that somebody else wrote."""
+        self.where = f"node {node}"
         self._api = api
         self._path = f"/api/v1/nodes/{quote(node)}"
         self._adopts = adopts
@@ -51,6 +53,13 @@ class NodePatchWay:
                 if not error.is_conflict or attempt == ATTEMPTS:
                     raise LabelError(str(error)) from error
         raise AssertionError
+
+    async def read(self) -> Keys:
+        """Return all labels and taints of the node. See `Way`."""
+        try:
+            return (await self._read()).has
+        except ApiError as error:
+            raise LabelError(str(error)) from error
 
     async def clear(self, *, labels: bool) -> None:
         """Remove the taints, and the ``labels`` too if they are to go. See `Way`."""
@@ -76,7 +85,7 @@ class _Node(NamedTuple):
     """What counts of one version of the node."""
 
     version: str
-    has: Mapping[str, str]
+    has: Keys
     """Its labels and taints by their keys."""
     annotation: str | None
     taints: Sequence[Mapping[str, Any]]

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from plugin_gateway.adapters.gateway.status import LabelsStatus
 from plugin_gateway.adapters.labels.way import LabelError, Way
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.core.labels.lasting import Lasting
 from plugin_gateway.core.labels.making import NodeLabels
-from plugin_gateway.core.labels.policy import Taint
+from plugin_gateway.core.labels.policy import Taint, taint_text
 
 PAUSE = 5.0
 """Seconds at least between two writes, and between two questions whether this gateway writes."""
@@ -72,6 +73,20 @@ class LabelPublisher:
     def problem(self) -> str | None:
         """Why the labels cannot be written. None if they can."""
         return self._problem.logged
+
+    def status(self, way: str) -> LabelsStatus:
+        """Return what is known of the labels. ``way`` is the word of the setting."""
+        wanted, written = self.wanted, self.written
+        return LabelsStatus(
+            way=way,
+            where=self._way.where,
+            wanted=wanted.labels if wanted is not None else {},
+            taints=tuple(map(taint_text, wanted.taints)) if wanted is not None else (),
+            is_written=written is not None and wanted is not None and _content(written) == _content(wanted),
+            problem=self.problem,
+            left_alone=self.left_alone,
+            left_out=wanted.left_out if wanted is not None else {},
+        )
 
     def note(self) -> None:
         """Take that the labels can be other ones now. Does not wait."""

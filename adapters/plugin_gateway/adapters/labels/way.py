@@ -23,6 +23,8 @@ class Written(NamedTuple):
 class Way(Protocol):
     """A way by which labels get to the node. One task calls it, and never twice at the same time."""
 
+    where: str
+    """What is written, for people."""
     look_interval: float
     """Seconds after which `write` is to be called again though nothing changed, because others can undo it."""
 
@@ -33,6 +35,14 @@ class Way(Protocol):
 
         Raises:
             LabelError: it is not written. What was there before may stay.
+        """
+        ...
+
+    async def read(self) -> Mapping[str, str]:
+        """Return the labels and taints that are there now, by their keys: see `core.labels.ownership`.
+
+        Raises:
+            LabelError: they cannot be read.
         """
         ...
 

@@ -49,6 +49,7 @@ def _problems(status: Status) -> Sequence[str]:
         ),
         ("the configuration file", status.configuration_problem),
         ("the label of the node that chooses the configuration", status.label_problem),
+        ("the labels of the node", status.labels.problem if status.labels is not None else None),
         ("devices are missing", status.device_count.problem),
         ("health is not kept over a restart", _lost(status.device_count)),
         *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),

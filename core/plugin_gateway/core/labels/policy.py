@@ -25,6 +25,11 @@ class Taint(NamedTuple):
     effect: Effect
 
 
+def taint_text(taint: Taint) -> str:
+    """Return a taint as kubectl writes it."""
+    return f"{taint.name}={taint.value}:{taint.effect.value}"
+
+
 class ProductRule(NamedTuple):
     """A node with a device of some product gets a label."""
 

@@ -327,7 +327,7 @@ class Daemon:
     def _status(self) -> "ProcessStatus":
         from plugin_gateway.adapters.commands.run.process_status import process_status  # noqa: PLC0415 - after the start
 
-        return process_status(self._reloading, self._registrar.instance)
+        return process_status(self._reloading, self._registrar.instance, self._labels.status())
 
     def _finish_start(self) -> None:
         """Do what the first registration does not need. Objects that exist now are not collected any more."""

@@ -1,11 +1,9 @@
 """Has the labels of the node written in the way that the settings choose."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backend_set import BackendSet
@@ -15,8 +13,8 @@ from plugin_gateway.adapters.configuration.settings import Settings
 
 if TYPE_CHECKING:
     from plugin_gateway.adapters.commands.command_line import Parts
+    from plugin_gateway.adapters.gateway.status import LabelsStatus
     from plugin_gateway.adapters.labels.publishing import LabelPublisher
-    from plugin_gateway.adapters.labels.way import Way
     from plugin_gateway.core.labels.lasting import Lasting
 
 _MADE_WITH = (Options.output_file, Options.machine_type_file)
@@ -24,6 +22,7 @@ _MADE_WITH = (Options.output_file, Options.machine_type_file)
 _MODULES: Sequence[str] = (
     "plugin_gateway.adapters.configuration.label_policy",
     "plugin_gateway.adapters.gateway.machine_name",
+    "plugin_gateway.adapters.labels.choosing",
     "plugin_gateway.adapters.labels.publishing",
 )
 _MODULES_OF_WAYS = {
@@ -81,6 +80,7 @@ class NodeLabelling:
     async def _make(self, settings: Settings) -> "LabelPublisher":
         from plugin_gateway.adapters.configuration.label_policy import label_policy  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.gateway.machine_name import read_machine_name  # noqa: PLC0415 - the same
+        from plugin_gateway.adapters.labels.choosing import make_way  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.labels.publishing import LabelPublisher, uptime  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.lasting import lasting_labels  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.making import Labelled  # noqa: PLC0415 - the same
@@ -98,26 +98,18 @@ class NodeLabelling:
             return lasting_labels(known, now.resources, policy, uptime(), now.node_labels_grace)
 
         return LabelPublisher(
-            self._way(settings),
+            make_way(settings, self._is_vendors_label),
             make,
             may_write=self._may_write,
             clears_labels=settings.node_labels_remove,
             is_alone=self._is_alone,
         )
 
-    def _way(self, settings: Settings) -> "Way":
-        if settings.node_labels is LabelsWay.FILE:
-            from plugin_gateway.adapters.labels.feature_file import FeatureFileWay  # noqa: PLC0415 - only where asked for
+    def status(self) -> "LabelsStatus | None":
+        """Return what is known of the labels. None where nobody writes any."""
+        if not self._settings().needs_labels:
+            return None
+        from plugin_gateway.adapters.gateway.status import LabelsStatus  # noqa: PLC0415 - only where asked for
 
-            return FeatureFileWay(Path(settings.output_file))
-        from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - only where asked for
-
-        api = KubernetesApi(os.environ)
-        if settings.node_labels is LabelsWay.NODE_FEATURE:
-            from plugin_gateway.adapters.labels.node_feature import NodeFeatureWay  # noqa: PLC0415 - only where asked for
-
-            return NodeFeatureWay(api, settings.node_name, settings.pod_name)
-        from plugin_gateway.adapters.labels.node_patch import NodePatchWay  # noqa: PLC0415 - the same
-        from plugin_gateway.core.labels.ownership import nobody  # noqa: PLC0415 - the same
-
-        return NodePatchWay(api, settings.node_name, self._is_vendors_label if settings.node_labels_adopt else nobody)
+        way = self._settings().node_labels.value
+        return LabelsStatus(way=way) if self.publisher is None else self.publisher.status(way)

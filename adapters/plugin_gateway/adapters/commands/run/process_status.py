@@ -11,13 +11,14 @@ from plugin_gateway.adapters.gateway.status import (
     Decided,
     GatewayIdentity,
     InForce,
+    LabelsStatus,
     ProcessStatus,
     naming_rule,
 )
 from plugin_gateway.adapters.support.about import about
 
 
-def process_status(reloading: Reloading, instance: str) -> ProcessStatus:
+def process_status(reloading: Reloading, instance: str, labels: LabelsStatus | None = None) -> ProcessStatus:
     """Return what the process knows of itself, and the values that somebody decided, with their sources."""
     settings = reloading.settings
     here, file = about(""), settings.config_file
@@ -29,6 +30,7 @@ def process_status(reloading: Reloading, instance: str) -> ProcessStatus:
         configurations_refused=reloading.refusals,
         configuration_file=None if file is None else ConfigurationFile(path=str(file), changed=reloading.is_outdated),
         label_problem=reloading.label_problem,
+        labels=labels,
         in_force=_in_force(settings),
         configuration={name: Decided(value=as_text(settings, name), source=source) for name, source in decided.items()},
     )
