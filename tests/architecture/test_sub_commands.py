@@ -19,6 +19,7 @@ SHARED = {
     "device_lines",
     "device_links",
     "device_tables",
+    "label_ways",
     "parser",
 }
 """The modules that are no sub-command."""

@@ -61,9 +61,9 @@ class ApiNode:
     def gets(self) -> int:
         return sum(path == self.path for path, _ in self.asked)
 
-    def answer(self) -> bytes:
-        """Return the answer to a GET."""
-        return json.dumps(self.object()).encode() if self.words is None else self.words
+    def answer(self, found: dict[str, Any] | None = None) -> bytes:
+        """Return the answer to a GET of the node, or of another object that was found."""
+        return json.dumps(found or self.object()).encode() if self.words is None else self.words
 
     def object(self) -> dict[str, Any]:
         metadata = {"name": self.name, "resourceVersion": str(self._version), "labels": dict(self._labels)}

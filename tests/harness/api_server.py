@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import trustme
 
 from harness.api_node import ApiNode
+from harness.api_objects import ApiObjects
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.reports import ClusterReports
 from plugin_gateway.adapters.cluster.target import Target
@@ -44,6 +45,7 @@ class ApiServer:
         """The HTTP status of answers to calls for a path that ends so."""
         self.refusals = 0
         self.node = ApiNode("node-1")
+        self.objects = ApiObjects()
         self.words = json.dumps({"kind": "Status", "message": "words of the server"}).encode()
         """The body of each answer."""
         self.service_account = folder
@@ -52,6 +54,13 @@ class ApiServer:
 
     def answer_to(self, path: str) -> int:
         return next((status for end, status in self.refused.items() if path.endswith(end)), self.status)
+
+    def change(self, method: str, path: str, content_type: str, body: dict[str, Any]) -> int:
+        """Change one of the objects, and return the status. Events and the node's status are only noted."""
+        is_merge = content_type == "application/merge-patch+json"
+        if is_merge or method == "DELETE" or (method == "POST" and not path.endswith("/events")):
+            return self.objects.answer(method, path, body)
+        return self.status
 
     def events(self) -> list[dict[str, Any]]:
         """The Events that were created."""
@@ -77,18 +86,20 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status = server.answer_to(self.path) if known else 401
+            if status < 300:
+                status = server.change(self.command, self.path, self.headers.get("Content-Type", ""), body)
             if status >= 300:
                 server.refusals += 1
             else:
-                server.calls.append(Call(self.command, self.path, self.headers["Content-Type"], body))
+                server.calls.append(Call(self.command, self.path, self.headers.get("Content-Type", ""), body))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(server.words)
 
-        do_POST = do_PATCH = answer  # noqa: N815 - as http.server calls them
+        do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - as http.server calls them
 
         def do_GET(self) -> None:
             with contextlib.suppress(OSError):  # the client may leave at any time
@@ -97,7 +108,8 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
         def answer_get(self, path: str, query: str) -> None:
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status = server.answer_to("watch" if query else path) if known else 401
-            if status < 300 and path not in {server.node.path, "/api/v1/nodes"}:
+            found = server.objects.find(path)
+            if status < 300 and found is None and path not in {server.node.path, "/api/v1/nodes"}:
                 status = 404
             if status >= 300:
                 server.refusals += 1
@@ -105,7 +117,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
                 self.end_headers()
                 self.wfile.write(server.words)
                 return
-            lines = server.node.events(query) if query else iter([server.node.answer()])
+            lines = server.node.events(query) if query else iter([server.node.answer(found)])
             server.node.asked.append((self.path, self.headers["Accept"]))  # from now on a test can end this watch
             self.protocol_version = "HTTP/1.1"
             self.close_connection = True

@@ -15,7 +15,6 @@ from harness.node import until
 from plugin_gateway.adapters.cluster import node_label
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.node_label import NodeLabel, Target
-from plugin_gateway.adapters.support.logs import log
 
 LABEL = "example.com/config"
 
@@ -24,15 +23,6 @@ LABEL = "example.com/config"
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with api_server(tmp_path / "service-account") as server:
         yield server
-
-
-@pytest.fixture
-def told() -> Iterator[list[dict[str, Any]]]:
-    lines: list[dict[str, Any]] = []
-    log.write_to(lambda level, line: lines.append({"level": level, **line}))
-    lines.clear()
-    yield lines
-    log.write_to(None)
 
 
 @pytest.fixture(autouse=True)

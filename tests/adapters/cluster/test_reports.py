@@ -19,7 +19,6 @@ from plugin_gateway.adapters.cluster import kubernetes_api
 from plugin_gateway.adapters.cluster import reports as cluster_reports
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
 from plugin_gateway.adapters.cluster.target import Target
-from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.core.health.changes import Note, Significance
 from plugin_gateway.core.health.faults import Checkup, Moment
 from plugin_gateway.core.health.observations import (
@@ -48,15 +47,6 @@ def after(*observations: Observation, state: State | None = None) -> State:
 def server(tmp_path: Path) -> Iterator[ApiServer]:
     with api_server(tmp_path / "service-account") as server:
         yield server
-
-
-@pytest.fixture
-def told() -> Iterator[list[dict[str, Any]]]:
-    lines: list[dict[str, Any]] = []
-    log.write_to(lambda level, line: lines.append({"level": level, **line}))
-    lines.clear()
-    yield lines
-    log.write_to(None)
 
 
 @pytest.fixture

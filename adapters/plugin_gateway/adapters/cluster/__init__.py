@@ -1,4 +1,4 @@
-"""Reports to the API server: Events for changes of health, and a node condition; and the node's label. Off by default.
+"""What the cluster is told of the devices: Events, a node condition, labels and taints of the node. Off by default.
 
 The gateway needs no access to the API server, and never waits for it. `ClusterReports` has two outputs, Events and the
 condition, with a task each. If one of them is refused or slow, the other one goes on.
@@ -11,6 +11,9 @@ The condition is True while a device that is present is not healthy, and on requ
 sent when that changes, at most once in 5 s, and again every five minutes, because a Node that is created anew has none.
 The pauses after an error grow from 1 s to 60 s. What would be refused again, such as a call without permission, is not
 tried again until something changes.
+
+`LabelPublisher` in `label_publishing` keeps the labels of the node as the devices are, and its taints. There are three
+ways: `feature_file` and `node_feature` are read by node-feature-discovery, and `node_patch` changes the node itself.
 
 `NodeLabel` in `node_label` follows the label of the own node that chooses its configuration.
 """

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from plugin_gateway.adapters.cluster.feature_file import feature_text, remove_feature_file, write_feature_file
 from plugin_gateway.adapters.commands.command_line import Parts, SubCommand, complain, make_for_a_look
 from plugin_gateway.adapters.commands.flags import add_json_flag, add_options
 from plugin_gateway.adapters.commands.gateway_settings import view_as_the_gateway
@@ -22,7 +23,6 @@ from plugin_gateway.adapters.configuration.options import Options, is_discovery
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.gateway.first_look import TIMEOUT, ask_driver_for_state
 from plugin_gateway.adapters.gateway.machine_name import read_machine_name
-from plugin_gateway.adapters.labels.feature_file import feature_text, remove_feature_file, write_feature_file
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import seen_by
 from plugin_gateway.core.errors import GatewayError, InvalidValueError, InvalidValuesError

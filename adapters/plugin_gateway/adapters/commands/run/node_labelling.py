@@ -12,9 +12,9 @@ from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.settings import Settings
 
 if TYPE_CHECKING:
+    from plugin_gateway.adapters.cluster.label_publishing import LabelPublisher
     from plugin_gateway.adapters.commands.command_line import Parts
     from plugin_gateway.adapters.gateway.status import LabelsStatus
-    from plugin_gateway.adapters.labels.publishing import LabelPublisher
     from plugin_gateway.core.labels.lasting import Lasting
 
 _MADE_WITH = (Options.output_file, Options.machine_type_file)
@@ -22,13 +22,13 @@ _MADE_WITH = (Options.output_file, Options.machine_type_file)
 _MODULES: Sequence[str] = (
     "plugin_gateway.adapters.configuration.label_policy",
     "plugin_gateway.adapters.gateway.machine_name",
-    "plugin_gateway.adapters.labels.choosing",
-    "plugin_gateway.adapters.labels.publishing",
+    "plugin_gateway.adapters.commands.label_ways",
+    "plugin_gateway.adapters.cluster.label_publishing",
 )
 _MODULES_OF_WAYS = {
-    LabelsWay.FILE: "plugin_gateway.adapters.labels.feature_file",
-    LabelsWay.NODE_FEATURE: "plugin_gateway.adapters.labels.node_feature",
-    LabelsWay.PATCH: "plugin_gateway.adapters.labels.node_patch",
+    LabelsWay.FILE: "plugin_gateway.adapters.cluster.feature_file",
+    LabelsWay.NODE_FEATURE: "plugin_gateway.adapters.cluster.node_feature",
+    LabelsWay.PATCH: "plugin_gateway.adapters.cluster.node_patch",
 }
 
 
@@ -78,10 +78,10 @@ class NodeLabelling:
                 writing.cancel()
 
     async def _make(self, settings: Settings) -> "LabelPublisher":
+        from plugin_gateway.adapters.cluster.label_publishing import LabelPublisher, uptime  # noqa: PLC0415 - the same
+        from plugin_gateway.adapters.commands.label_ways import make_way  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.configuration.label_policy import label_policy  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.gateway.machine_name import read_machine_name  # noqa: PLC0415 - the same
-        from plugin_gateway.adapters.labels.choosing import make_way  # noqa: PLC0415 - the same
-        from plugin_gateway.adapters.labels.publishing import LabelPublisher, uptime  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.lasting import lasting_labels  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.making import Labelled  # noqa: PLC0415 - the same
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from plugin_gateway.adapters.cluster.label_way import LabelError, Way
 from plugin_gateway.adapters.gateway.status import LabelsStatus
-from plugin_gateway.adapters.labels.way import LabelError, Way
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.core.labels.lasting import Lasting

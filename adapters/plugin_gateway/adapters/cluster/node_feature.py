@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
-from plugin_gateway.adapters.labels.way import LabelError, Written
+from plugin_gateway.adapters.cluster.label_way import LabelError, Written
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.core.labels.making import NodeLabels
 

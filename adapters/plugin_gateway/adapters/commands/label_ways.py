@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from plugin_gateway.adapters.cluster.label_way import Way
 from plugin_gateway.adapters.configuration.label_options import LabelsWay
 from plugin_gateway.adapters.configuration.settings import Settings
-from plugin_gateway.adapters.labels.way import Way
 from plugin_gateway.core.errors import InvalidValueError
 
 
@@ -21,7 +21,7 @@ def make_way(
         InvalidValueError: the settings choose none.
     """
     if settings.node_labels is LabelsWay.FILE:
-        from plugin_gateway.adapters.labels.feature_file import FeatureFileWay  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.cluster.feature_file import FeatureFileWay  # noqa: PLC0415 - only where asked for
 
         return FeatureFileWay(Path(settings.output_file))
     if settings.node_labels is LabelsWay.OFF:
@@ -30,10 +30,10 @@ def make_way(
 
     api = KubernetesApi(environment)
     if settings.node_labels is LabelsWay.NODE_FEATURE:
-        from plugin_gateway.adapters.labels.node_feature import NodeFeatureWay  # noqa: PLC0415 - only where asked for
+        from plugin_gateway.adapters.cluster.node_feature import NodeFeatureWay  # noqa: PLC0415 - only where asked for
 
         return NodeFeatureWay(api, settings.node_name, settings.pod_name)
-    from plugin_gateway.adapters.labels.node_patch import NodePatchWay  # noqa: PLC0415 - only where asked for
+    from plugin_gateway.adapters.cluster.node_patch import NodePatchWay  # noqa: PLC0415 - only where asked for
     from plugin_gateway.core.labels.ownership import nobody  # noqa: PLC0415 - the same
 
     return NodePatchWay(api, settings.node_name, is_vendors_label if settings.node_labels_adopt else nobody)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from plugin_gateway.adapters.labels.way import LabelError, Written
+from plugin_gateway.adapters.cluster.label_way import LabelError, Written
 from plugin_gateway.adapters.support.tasks import to_its_end
 from plugin_gateway.adapters.support.unix_files import open_at_once
 from plugin_gateway.core.labels.making import NodeLabels

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from plugin_gateway.adapters.cluster.feature_file import MAX_SIZE, feature_text, remove_feature_file, write_feature_file
 from plugin_gateway.adapters.gateway.machine_name import MachineName, read_machine_name
-from plugin_gateway.adapters.labels.feature_file import MAX_SIZE, feature_text, remove_feature_file, write_feature_file
 
 LABELS = {"b/y": "2", "a/x": ""}
 
