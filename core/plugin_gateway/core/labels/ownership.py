@@ -15,7 +15,7 @@ from plugin_gateway.core.labels.names import OWN
 ANNOTATION = f"{OWN}/labels"
 """The annotation that lists the keys of what the gateway wrote, with commas between them."""
 MAX_LENGTH = 65_536
-"""Characters of the list that are read. A node with 100 profiles of MIG has fewer than 40,000."""
+"""Characters of the list that are read. A node with devices in 100 kinds of parts has fewer than 40,000."""
 PATIENCE = 2
 """How often somebody changes something back until it is left alone."""
 _COLON = ":"

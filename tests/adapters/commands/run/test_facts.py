@@ -15,7 +15,8 @@ async def test_facts_are_asked_for_where_labels_are_on(
 ) -> None:
     recording, last = tmp_path / "recording", "LinksSeen" if way == "off" else "FactsSeen"
     flags = (f"--kubelet-dir={kubelet_dir}", f"--driver-root={driver.root}", f"--record={recording}")
-    async with started(*flags, f"--node-labels={way}", environment=driver.environment) as process:
+    file = f"--output-file={tmp_path}/gfd"
+    async with started(*flags, file, f"--node-labels={way}", environment=driver.environment) as process:
         await process.wait_for_event("started")
         await until(lambda: recording.exists() and last in recording.read_text(), last)
     assert driver.calls(Call.CUDA) == (0 if way == "off" else 1)

@@ -34,15 +34,20 @@ NEVER = (
     "importlib.metadata",
     "plugin_gateway.adapters.cluster",
     "plugin_gateway.adapters.commands.run.cdi_writer",
+    "plugin_gateway.adapters.commands.run.cluster_reporting",
     "plugin_gateway.adapters.commands.run.node_configuration",
+    "plugin_gateway.adapters.commands.run.node_labelling",
     "plugin_gateway.adapters.configuration.config_folder",
     "plugin_gateway.adapters.gateway.spec_files",
     "plugin_gateway.adapters.gateway.specs",
     "plugin_gateway.core.cdi",
+    "plugin_gateway.core.labels",
     "plugin_gateway.core.resources.cdi_names",
     "plugin_gateway.core.resources.cdi_specs",
     "plugin_gateway.core.resources.extras",
     "plugin_gateway.nvidia.injection",
+    "plugin_gateway.nvidia.label_facts",
+    "plugin_gateway.nvidia.labels",
     "ipaddress",
     "rich",
     "structlog.stdlib",
@@ -117,9 +122,11 @@ AFTER_THE_START = (
     "commands.run.process_status",
     "gateway.device_counter",
     "gateway.known_devices",
+    "gateway.machine_name",
     "gateway.status",
 )
-LATER = ("plugin_gateway.nvidia", *(f"plugin_gateway.adapters.{name}" for name in AFTER_THE_START))
+ROOMS = ("plugin_gateway.nvidia", "plugin_gateway.core.labels")
+LATER = (*ROOMS, *(f"plugin_gateway.adapters.{name}" for name in AFTER_THE_START))
 
 
 async def test_what_is_imported_after_the_start_is_imported_beside_the_event_loop(
@@ -129,7 +136,14 @@ async def test_what_is_imported_after_the_start_is_imported_beside_the_event_loo
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     async with telling(
-        ON_THE_LOOP, kubelet_dir, driver, state_dir, f"--listen={port}", "--kubernetes-events", "--node-name=n"
+        ON_THE_LOOP,
+        kubelet_dir,
+        driver,
+        state_dir,
+        f"--listen={port}",
+        "--kubernetes-events",
+        "--node-name=n",
+        "--node-labels=patch",
     ) as told:
         await until(lambda: any(state_dir.glob("control*.sock")), "the control socket")
         await asyncio.sleep(1)

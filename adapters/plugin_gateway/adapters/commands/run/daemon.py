@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backend_set import BackendSet
 from plugin_gateway.adapters.commands.run.backends import RunningBackend, record
-from plugin_gateway.adapters.commands.run.cluster_reports import MODULE as REPORTS
-from plugin_gateway.adapters.commands.run.cluster_reports import ClusterReporting
-from plugin_gateway.adapters.commands.run.node_labelling import NodeLabelling
+from plugin_gateway.adapters.commands.run.cluster_side import ClusterSide
 from plugin_gateway.adapters.commands.run.pods import Pods
 from plugin_gateway.adapters.commands.run.process import ServiceManager, run_process, start_is_over
 from plugin_gateway.adapters.commands.run.reloading import Reloading
@@ -98,8 +96,15 @@ class Daemon:
         self._leads = False
         """Whether this gateway was the one that writes at the last question, of those with one state directory."""
         self._counter: DeviceCounter | None = None
-        self._reports = ClusterReporting(self._backends, self._may_write, self._remedies)
-        self._labels = NodeLabelling(self._backends, parts, lambda: self._settings, self._may_write, self._is_alone)
+        self._cluster = ClusterSide(
+            settings,
+            self._backends,
+            parts,
+            lambda: self._settings,
+            self._remedies,
+            self._may_write,
+            self._is_alone,
+        )
         self._service_manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
         self._importing = asyncio.Lock()
         self._needs_daemons = asyncio.Event()
@@ -154,10 +159,7 @@ class Daemon:
                 tasks.create_task(self._follow_node(self._node), name="configuration of the node")
             elif self._settings.watch_config and self._settings.config_file is not None:
                 tasks.create_task(self._watch_file(), name="configuration file")
-            if self._settings.kubernetes_events or self._settings.node_condition:
-                tasks.create_task(self._report_to_cluster(), name="reports to the cluster")
-            if self._settings.needs_labels:
-                tasks.create_task(self._labels.run(self._import_later), name="labels of the node")
+            self._cluster.begin(tasks, self._import_later, self._reloading.tell_to)
 
     async def _offer_devices(self) -> None:
         """Run the gateway, and tell who stands by for it when its streams have ended and its memory is in the file."""
@@ -191,8 +193,7 @@ class Daemon:
         self._pods.keep(backend.name, state)
         if self._counter is not None and backend is self._backends.first:
             self._counter.keep(state)
-        self._reports.keep(state, changes.notes, backend.name)
-        self._labels.note()
+        self._cluster.keep(state, changes, backend.name)
         if all(each.watched.state.is_settled for each in self._backends):
             self._service_manager.say_ready()
 
@@ -210,7 +211,7 @@ class Daemon:
 
             settings, word = self._settings, self._backends.first.device_word
             self._counter = DeviceCounter(
-                settings.state_dir, word, expected_number(settings), self._reports.tell_missing, self._may_write
+                settings.state_dir, word, expected_number(settings), self._cluster.tell_missing, self._may_write
             )
         return self._counter
 
@@ -230,10 +231,6 @@ class Daemon:
         """Take over what a gateway that served the kubelet until now knew of the devices."""
         for each in self._backends:
             each.read_again()
-
-    async def _report_to_cluster(self) -> None:
-        await self._import_later(REPORTS)
-        await self._reports.run(self._settings, self._reloading.tell_to)
 
     async def _serve_operators(self) -> None:
         """Serve the control socket. It is imported after the first registration, because no operator is that fast."""
@@ -327,7 +324,7 @@ class Daemon:
     def _status(self) -> "ProcessStatus":
         from plugin_gateway.adapters.commands.run.process_status import process_status  # noqa: PLC0415 - after the start
 
-        return process_status(self._reloading, self._registrar.instance, self._labels.status())
+        return process_status(self._reloading, self._registrar.instance, self._cluster.labels())
 
     def _finish_start(self) -> None:
         """Do what the first registration does not need. Objects that exist now are not collected any more."""
@@ -355,14 +352,14 @@ class Daemon:
             log.info("looking for the driver below another root", driver_root=settings.container_driver_root)
         self._registrar.allow(dialects_for(settings.api_version))
         for name in self._backends.exchange(settings, self._gateway):
-            self._reports.forget(name)
+            self._cluster.forget(name)
         is_recut = settings.mig_strategy != before.mig_strategy
         policy = serving_policy(settings, self._backends.look_again)
         offer = partial(self._gateway.apply, policy, is_recut=is_recut)
         apply = self._backends.following(before, settings, offer)
         self._follow_specs(settings)
         apply()
-        self._labels.follow(before, settings)
+        self._cluster.follow(before, settings)
         if settings.needs_daemons:
             self._needs_daemons.set()
         if self._counter is not None:

@@ -53,7 +53,7 @@ class NodeLabelling:
         self._started_at = time.time()
         self._has_other_way = asyncio.Event()
         self.publisher: LabelPublisher | None = None
-        """Who writes the labels. None before the start is over, and where nobody writes any."""
+        """Who writes the labels. None before the start is over."""
 
     def note(self) -> None:
         """Take that the devices may be other ones. Does not wait."""
@@ -105,10 +105,8 @@ class NodeLabelling:
             is_alone=self._is_alone,
         )
 
-    def status(self) -> "LabelsStatus | None":
-        """Return what is known of the labels. None where nobody writes any."""
-        if not self._settings().needs_labels:
-            return None
+    def status(self) -> "LabelsStatus":
+        """Return what is known of the labels."""
         from plugin_gateway.adapters.gateway.status import LabelsStatus  # noqa: PLC0415 - only where asked for
 
         way = self._settings().node_labels.value

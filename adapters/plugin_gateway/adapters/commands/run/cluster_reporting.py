@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backend_set import BackendSet
@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.cluster.reports import ClusterReports
     from plugin_gateway.core.health.remedies import Remedies
 
-MODULE = "plugin_gateway.adapters.cluster.reports"
-"""What `ClusterReporting.run` imports."""
-
 
 class ClusterReporting:
-    """Passes on to the reports what happens, if there are any."""
+    """Passes on to the reports what happens."""
 
-    def __init__(self, backends: BackendSet, may_write: Callable[[], bool], remedies: "Callable[[], Remedies]") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backends: BackendSet,
+        may_write: Callable[[], bool],
+        remedies: "Callable[[], Remedies]",
+    ) -> None:
         """``may_write`` says whether this gateway writes what was told, if there are several.
 
         ``remedies`` imports what it returns, so it is called in a thread.
         """
+        self._settings = settings
         self._backends = backends
         self._may_write = may_write
         self._remedies = remedies
@@ -43,28 +47,36 @@ class ClusterReporting:
         if self._reports is not None:
             self._reports.forget(backend)
 
-    def tell_missing(self, problem: str | None, is_news: bool) -> None:  # noqa: FBT001 - called by the counter alone
+    def tell_missing(self, problem: str | None, *, is_news: bool) -> None:
         """Pass on which devices are missing."""
         self._missing = problem, is_news
         if self._reports is not None:
             self._reports.tell_missing(problem, is_news=is_news)
 
-    async def run(self, settings: Settings, tell_to: Callable[[Callable[[str | None], None]], None]) -> None:
-        """Report until cancelled. ``tell_to`` is given who is to be told why a configuration was refused."""
-        reports = self._reports = await self._make(settings)
+    async def run(
+        self,
+        import_later: Callable[..., Awaitable[None]],
+        tell_to: Callable[[Callable[[str | None], None]], None],
+    ) -> None:
+        """Report until cancelled. ``import_later`` imports modules in a thread.
+
+        ``tell_to`` is given who is to be told why a configuration was refused.
+        """
+        await import_later("plugin_gateway.adapters.cluster.reports")
+        reports = self._reports = await self._make()
         for each in self._backends:
             reports.keep(each.watched.state, backend=each.name)
         reports.tell_missing(self._missing[0], is_news=self._missing[1])
         tell_to(reports.tell_configuration)
         await reports.run()
 
-    async def _make(self, settings: Settings) -> "ClusterReports":
+    async def _make(self) -> "ClusterReports":
         from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi  # noqa: PLC0415 - only where asked for
         from plugin_gateway.adapters.cluster.reports import ClusterReports  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.cluster.target import Target  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.cluster.told_states import ToldStates  # noqa: PLC0415 - the same
 
-        words = self._backends.device_words
+        words, settings = self._backends.device_words, self._settings
         target = Target(
             settings.node_name,
             settings.kubernetes_events,
