@@ -29,6 +29,10 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

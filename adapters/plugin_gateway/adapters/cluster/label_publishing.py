@@ -62,6 +62,8 @@ class LabelPublisher:
         self._changed = asyncio.Event()
         self._problem = Problem("the labels of the node cannot be written", "the labels of the node are written again")
         self._left_alone = Problem("labels of the node are left as they are", "no label of the node is left as it is")
+        self._tried: NodeLabels | None = None
+        """What was to be written last. The node can have it though no answer came."""
         self.wanted: NodeLabels | None = None
         """What the node should have. None before the first look."""
         self.written: NodeLabels | None = None
@@ -132,6 +134,7 @@ class LabelPublisher:
 
     async def _write(self, wanted: NodeLabels) -> bool | None:
         """Write, and return whether something had to be. None if it failed."""
+        self._tried = wanted
         try:
             written = await self._way.write(wanted)
         except LabelError as error:
@@ -157,8 +160,8 @@ class LabelPublisher:
 
     async def _clear(self) -> None:
         """Remove what must not stay without a gateway, in the little time that is left."""
-        has_taints = self.written is not None and bool(self.written.taints)
-        if self.written is None or not (has_taints or self._clears_labels) or not self._is_alone():
+        has_taints = any(each.taints for each in (self._tried, self.written) if each is not None)
+        if self._tried is None or not (has_taints or self._clears_labels) or not self._is_alone():
             return
         try:
             async with asyncio.timeout(CLEAR_TIME):
