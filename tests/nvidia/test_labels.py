@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from harness.devices import altered, device, inventory, part
 from plugin_gateway.adapters.configuration.label_options import OWN_LABELS
 from plugin_gateway.core.devices import Device, FaultId
-from plugin_gateway.core.health.faults import Evidence, Fault
-from plugin_gateway.core.health.observations import DriverSeen, FactsSeen
+from plugin_gateway.core.health.faults import Evidence, Fault, Moment
+from plugin_gateway.core.health.observations import DriverSeen, DriverUnavailable, FactsSeen
 from plugin_gateway.core.health.policy import Needs
-from plugin_gateway.core.health.state import State
+from plugin_gateway.core.health.state import RequirementState, State
+from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.core.labels.making import Labelled, NodeLabels, node_labels
 from plugin_gateway.core.labels.names import is_value, is_word
 from plugin_gateway.core.labels.policy import LabelPolicy
@@ -22,6 +23,7 @@ from plugin_gateway.core.resources.names import ResourceName
 from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia import labels as of_nvidia
+from plugin_gateway.nvidia.evidence import HEALTH_POLICY
 from plugin_gateway.nvidia.labels import HEALTHY, family_of, make_labels
 from plugin_gateway.rdma import labels as of_rdma
 from plugin_gateway.solarflare import labels as of_solarflare
@@ -196,6 +198,36 @@ def test_the_healthy_gpus_are_counted_where_somebody_asks() -> None:
     known = replace(state(*parts, device(1), device(2)), faults={parts[0].id: fault, parts[1].id: fault})
     assert of(known, own=frozenset({HEALTHY}))["plugin-gateway/gpu.healthy"] == "2"
     assert "plugin-gateway/gpu.healthy" not in of(known)
+
+
+LACKS = RequirementState("there is no channel", "", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "healthy"),
+    [
+        (State(), None),  # nothing is known yet
+        (State(driver_problem="no driver"), "no GPU is known: no driver"),
+        (State(driver_is_silent=True), "no GPU is known: it does not answer"),
+        (State(inventory=inventory()), "0 of 0 GPUs are healthy"),
+        (replace(state(device(0)), requirement=LACKS), "no GPU is given out: there is no channel"),
+        (replace(state(device(0)), requirement=LACKS._replace(problem="")), "1 of 1 GPUs are healthy"),
+    ],
+)
+def test_no_gpu_is_healthy_as_long_as_none_can_be_given_out(known: State, healthy: str | None) -> None:
+    found = made(known, own=frozenset({HEALTHY}))
+    name = "plugin-gateway/gpu.healthy"
+    assert found.why.get(name) == healthy
+    assert found.labels.get(name) == (None if healthy is None else str(int(healthy.startswith("1 of"))))
+    assert name not in made(known).labels
+
+
+def test_no_gpu_is_healthy_when_its_driver_has_gone() -> None:
+    known = state(device(0), device(1))
+    for observation in (DriverUnavailable("no driver"), DriverUnavailable("released", is_released=True)):
+        gone, _ = advance(known, observation, Moment(1.0, 1.0), HEALTH_POLICY)
+        gone, _ = wait(gone, Moment(40.0, 40.0), HEALTH_POLICY)
+        assert of(gone, own=frozenset({HEALTHY}))["plugin-gateway/gpu.healthy"] == "0"
 
 
 @pytest.mark.parametrize(

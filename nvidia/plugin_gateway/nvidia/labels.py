@@ -75,6 +75,8 @@ def make_labels(state: State, rules: Sequence[ResourceRule], policy: LabelPolicy
     """Yield the labels that follow from the state of one backend."""
     node = _Node(state, rules, policy)
     yield from _of_hypervisor(node.facts)
+    if HEALTHY in policy.own and state.is_settled:
+        yield _of_health(state)
     if not state.physical:
         return
     machine = cleaned(policy.machine or "")
@@ -84,7 +86,7 @@ def make_labels(state: State, rules: Sequence[ResourceRule], policy: LabelPolicy
     yield from node.of_gpus()
     if policy.strategy == MigStrategy.MIXED.value:
         yield from node.of_profiles()
-    yield from node.own()
+    yield from _models(Counter(gpu.product for gpu in state.physical))
     if policy.started_at is not None:
         yield _label("gfd.timestamp", str(policy.started_at), "the start of the process")
 
@@ -120,6 +122,19 @@ def _of_hypervisor(facts: Mapping[str, str]) -> Iterator[Label]:
     for word, fact in (("version", HOST_DRIVER), ("branch", HOST_BRANCH)):
         if fact in facts:
             yield _label(f"vgpu.host-driver-{word}", cleaned(facts[fact]), "the hypervisor's driver tells it")
+
+
+def _of_health(state: State) -> Label:
+    """Return how many GPUs are healthy. None is, as long as no container can get one."""
+    count, healthy = len(state.physical), 0
+    if state.inventory is None:
+        why = f"no GPU is known: {state.driver_trouble}"
+    elif state.requirement is not None and state.requirement.problem:
+        why = f"no GPU is given out: {state.requirement.problem}"
+    else:
+        healthy = count - len({state.inventory.physical_by_id[each].id for each in state.present_faults})
+        why = f"{healthy} of {count} GPUs are healthy"
+    return Label(f"{OWN}/{HEALTHY}", str(healthy), why)
 
 
 def _of_driver(state: State, facts: Mapping[str, str], *, has_deprecated: bool) -> Iterator[Label]:
@@ -316,17 +331,6 @@ class _Node:
             parts = [part for part in self._parts if part.profile == profile]
             yield from self._of_parts(f"mig-{profile.replace('+', '.')}", parts)
 
-    def own(self) -> Iterator[Label]:
-        """Yield the labels of the gateway's own: the products if there are several, and what was asked for."""
-        counts = Counter(gpu.product for gpu in self._gpus)
-        if len(counts) > 1:
-            yield from _models(counts)
-        if HEALTHY in self._policy.own:
-            known = self._state.inventory.physical_by_id if self._state.inventory is not None else {}
-            faulty = {known[each].id for each in self._state.present_faults}
-            healthy = len(self._gpus) - len(faulty)
-            yield Label(f"{OWN}/{HEALTHY}", str(healthy), f"{healthy} of {len(self._gpus)} GPUs are healthy")
-
     def _why(self, product: str, what: str) -> str:
         """Return why labels are about these devices: what they are, and what most GPUs are not."""
         others = sorted({gpu.product for gpu in self._gpus} - {product})
@@ -338,7 +342,9 @@ def _counted(number: int, what: str) -> str:
 
 
 def _models(counts: Mapping[str, int]) -> Iterator[Label]:
-    """Yield a label for each product. Products whose names cannot be told apart are counted together."""
+    """Yield a label for each product, if there are several. Those whose names are cut alike are counted together."""
+    if len(counts) == 1:
+        return
     found: dict[str, list[str]] = {}
     for product in sorted(counts):
         if word := cleaned(product, limit=MAX_LENGTH - len(MODEL)):

@@ -28,6 +28,17 @@ def test_a_driver_is_silent_from_ten_seconds_on() -> None:
     assert changes == Changes(silence=SilenceChange(silent=False, seconds=0.0))
 
 
+def test_a_driver_is_away_since_its_last_sign_or_since_it_cannot_be_asked() -> None:
+    story = Story()
+    story.now = 100.0
+    assert story.see(DriverSilence(12.0)).state.driver_away_since == 88.0
+    story.now = 105.0
+    assert story.see(DriverSilence(17.5)).state.driver_away_since == 88.0
+    assert story.see(DriverUnavailable("no driver")).state.driver_away_since == 88.0
+    assert story.see(DriverSilence(0.0)).state.driver_away_since == 105.0
+    assert story.see(SEEN).state.driver_away_since is None
+
+
 def test_a_driver_that_is_gone_can_be_no_more_than_reported() -> None:
     policy = POLICY.with_decisions({DRIVER_GONE: Decision(Action.REPORT, "file:3")})
     story = Story(policy).see(DriverSilence(31.0))

@@ -125,6 +125,13 @@ def test_a_fault_that_is_over_or_of_a_device_that_is_gone_is_no_taint() -> None:
     assert not of_node(*both(lost, InventorySeen(inventory(T4))), policy=policy).taints
 
 
+def test_a_fault_is_no_taint_yet_while_the_driver_decides_whether_it_is_one() -> None:
+    policy, asked = by_cause(CauseRule("*", NO)), EvidenceReported(xid_kind(74), H100.physical.id)
+    assert not of_node(*both(asked), policy=policy).taints
+    both_kinds = both(asked, EvidenceReported(xid_kind(79), H100.physical.id))
+    assert of_node(*both_kinds, policy=policy).taints == (Taint(FAULT_TAINT, "xid-74", NO),)
+
+
 def test_labels_are_complete_when_all_is_known_that_they_are_made_of() -> None:
     def is_complete(*observations: Observation, tells_facts: bool = True) -> bool:
         return of_node(*observations, policy=LabelPolicy(), tells_facts=tells_facts).is_complete

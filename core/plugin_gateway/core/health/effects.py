@@ -306,7 +306,8 @@ def miss_driver(state: State, now: Moment, policy: HealthPolicy) -> tuple[State,
 def _listen(state: State, seconds: float, now: Moment, policy: HealthPolicy) -> tuple[State, Changes]:
     silent = seconds >= MAX_SILENCE
     change = None if silent == state.driver_is_silent else SilenceChange(silent=silent, seconds=seconds)
-    heard = replace(state, driver_is_silent=silent)
+    since = state.driver_silent_since if state.driver_silent_since is not None else now.uptime - seconds
+    heard = replace(state, driver_is_silent=silent, driver_silent_since=since if silent else None)
     notes: tuple[Note, ...] = ()
     if seconds >= policy.driver_timeout:
         heard, notes = _lose_driver(heard, "the driver does not answer", now, policy)

@@ -90,6 +90,8 @@ class State:
     """Whether the driver gave no answer for longer than the policy allows."""
     driver_is_silent: bool = False
     """Whether the driver gave no sign for `MAX_SILENCE` seconds or longer."""
+    driver_silent_since: float | None = None
+    """Since when the driver gives no sign, on the uptime clock. None if it is not silent."""
     events_problem: str | None = None
     """Why the driver's events cannot be waited for. None if they can."""
     kernel_log: KernelLogRead | None = None
@@ -138,6 +140,12 @@ class State:
     def driver_trouble(self) -> str | None:
         """Why the driver cannot be asked, or that it is silent, for people. None if it answers."""
         return self.driver_problem or ("it does not answer" if self.driver_is_silent else None)
+
+    @property
+    def driver_away_since(self) -> float | None:
+        """Since when the driver cannot be asked or is silent, on the uptime clock. None if it answers."""
+        since = (self.driver_missing_since, self.driver_silent_since)
+        return min((each for each in since if each is not None), default=None)
 
     @property
     def is_watched(self) -> bool:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.devices import FaultId
 from plugin_gateway.core.health.faults import Fault
+from plugin_gateway.core.health.policy import DRIVER_GONE, EvidenceKind
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.labels.names import LabelName, cleaned, is_value, is_word
 from plugin_gateway.core.labels.policy import FAULT_TAINT, Effect, LabelPolicy, Taint
@@ -122,25 +123,33 @@ def _first_match(products: Iterable[str], pattern: str) -> str:
     return next((product for product in products if fnmatchcase(product, pattern)), "")
 
 
-def _taints_by_cause(states: Iterable[State], policy: LabelPolicy) -> Iterator[tuple[Taint, str]]:
+def _taints_by_cause(states: Sequence[State], policy: LabelPolicy) -> Iterator[tuple[Taint, str]]:
     """Yield the taint of a node with an unhealthy device: that of the most severe effect, and its first cause."""
-    found: dict[Effect, tuple[str, FaultId]] = {}
-    for device, fault in sorted((each for state in states for each in state.present_faults.items()), key=_since):
-        for kind in _causes(fault):
-            effect = next((rule.effect for rule in policy.by_cause if fnmatchcase(kind, rule.pattern)), None)
-            if effect is not None:
-                found.setdefault(effect, (kind, device))
+    found: dict[Effect, tuple[EvidenceKind, str]] = {}
+    for kind, why in _causes(states):
+        effect = next((rule.effect for rule in policy.by_cause if fnmatchcase(kind, rule.pattern)), None)
+        if effect is not None:
+            found.setdefault(effect, (kind, why))
     for effect in (Effect.NO_SCHEDULE, Effect.PREFER_NO_SCHEDULE):
         if effect in found:
-            kind, device = found[effect]
-            yield Taint(LabelName(FAULT_TAINT), cleaned(kind), effect), f"{device} is unhealthy because of {kind}"
+            kind, why = found[effect]
+            yield Taint(LabelName(FAULT_TAINT), cleaned(kind), effect), why
             return
+
+
+def _causes(states: Sequence[State]) -> Iterator[tuple[EvidenceKind, str]]:
+    """Yield the kinds of evidence for which devices cannot be given out, those of the first fault first, and in words.
+
+    A fault is no cause yet while the driver decides whether it is one. That takes seconds, and mostly it is none.
+    """
+    for device, fault in sorted((each for state in states for each in state.present_faults.items()), key=_since):
+        if not fault.is_drivers_to_decide:
+            for kind in (*(each.kind for each in fault.evidence), *fault.problems):
+                yield kind, f"{device} is unhealthy because of {kind}"
+    for state in states:
+        if state.inventory is None and state.driver_is_gone and state.unserved:
+            yield DRIVER_GONE, f"there are devices that nobody can be given: {state.driver_problem}"
 
 
 def _since(item: tuple[FaultId, Fault]) -> tuple[float, str]:
     return item[1].since, item[0]
-
-
-def _causes(fault: Fault) -> Sequence[str]:
-    """Return the kinds of evidence for which a device is unhealthy, the first one first."""
-    return tuple(dict.fromkeys([*(each.kind for each in fault.evidence), *fault.problems]))
