@@ -15,16 +15,18 @@ from plugin_gateway.adapters.cluster.label_way import LabelError, Way
 from plugin_gateway.adapters.gateway.status import LabelsStatus
 from plugin_gateway.adapters.support.logs import log
 from plugin_gateway.adapters.support.problem import Problem
-from plugin_gateway.core.labels.lasting import Lasting
+from plugin_gateway.core.labels.lasting import Held, Lasting, hold_taints
 from plugin_gateway.core.labels.making import NodeLabels
 from plugin_gateway.core.labels.policy import Taint, taint_text
 
 PAUSE = 5.0
-"""Seconds at least between two writes, and between two questions whether this gateway writes."""
+"""Seconds at least after a write until the next one, and between two questions whether this gateway writes."""
+SETTLE = 0.5
+"""Seconds in which news is gathered. What comes together is written together, and a storm makes no labels in vain."""
 PATIENCE = 10.0
 """Seconds after which labels are written though not all is known. What is not known is left as it is."""
 MIN_RETRY, MAX_RETRY = 1.0, 300.0
-"""Seconds between two attempts; the pause doubles after each error."""
+"""Seconds between two attempts; the pause doubles after each error. It is up to a half longer, but not the longest."""
 CLEAR_TIME = 1.0
 """Seconds at the end for what is to be removed. The whole process has not much more."""
 
@@ -62,8 +64,16 @@ class LabelPublisher:
         self._changed = asyncio.Event()
         self._problem = Problem("the labels of the node cannot be written", "the labels of the node are written again")
         self._left_alone = Problem("labels of the node are left as they are", "no label of the node is left as it is")
-        self._tried: NodeLabels | None = None
-        """What was to be written last. The node can have it though no answer came."""
+        self._held: Held = {}
+        self._incomplete_since: float | None = None
+        """Since when not all is known, on the clock of the event loop. None if all is."""
+        self._done: _Content | None = None
+        """What the node has, as far as anybody knows. None if nobody does."""
+        self._look_at = math.inf
+        """When to write the same again, because others can have undone it."""
+        self._retry = MIN_RETRY
+        self._can_have_taints = True
+        """Whether the node can have taints of this gateway, or of an earlier one."""
         self.wanted: NodeLabels | None = None
         """What the node should have. None before the first look."""
         self.written: NodeLabels | None = None
@@ -102,74 +112,99 @@ class LabelPublisher:
             await self._clear()
 
     async def _keep_writing(self) -> None:
-        loop, retry = asyncio.get_running_loop(), MIN_RETRY
-        done, look_at = None, math.inf
-        incomplete_since: float | None = None
         while True:
-            self._changed.clear()
-            now, lasting = loop.time(), self._make()
-            self.wanted = lasting.labels
-            if lasting.labels.is_complete:
-                incomplete_since = None
-            elif incomplete_since is None:
-                incomplete_since = now
-            ready_at = -math.inf if incomplete_since is None else incomplete_since + PATIENCE
-            if not self._may_write():
-                done = None  # the other gateway writes, so that nobody knows what the node has
-                await asyncio.sleep(PAUSE)
-            elif now < ready_at:
-                await self._wait_until(ready_at)
-            elif done == _content(lasting.labels) and now < look_at:
-                await self._wait_until(min(look_at, self._on_this_clock(lasting.until)))
-            else:
-                has_changed = await self._write(lasting.labels)
-                if has_changed is None:
-                    done = None
-                    await asyncio.sleep(retry * random.uniform(0.5, 1))  # noqa: S311 - no secret
-                    retry = min(2 * retry, MAX_RETRY)
-                else:
-                    done, retry = _content(lasting.labels), MIN_RETRY
-                    look_at = loop.time() + self._way.look_interval * random.uniform(0.8, 1.2)  # noqa: S311 - the same
-                    await asyncio.sleep(PAUSE if has_changed else 0)
+            await asyncio.sleep(SETTLE)
+            try:
+                await self._step()
+            except LabelError as error:
+                await self._fail(str(error))
+            except Exception as error:  # noqa: BLE001 - no error of labels may end the gateway
+                problem = f"{type(error).__name__}: {error}"
+                if problem != self.problem:
+                    log.exception("labels meet a fault of the gateway", error)
+                await self._fail(problem)
 
-    async def _write(self, wanted: NodeLabels) -> bool | None:
-        """Write, and return whether something had to be. None if it failed."""
-        self._tried = wanted
-        try:
-            written = await self._way.write(wanted)
-        except LabelError as error:
-            self._problem.log(str(error))
-            return None
-        self._problem.log(None)
+    async def _step(self) -> None:
+        """Look what the node should have. Write it if that is due, otherwise wait until it can be.
+
+        Raises:
+            LabelError: it could not be written.
+        """
+        self._changed.clear()
+        now = asyncio.get_running_loop().time()
+        wanted, look_again_at = self._look(now)
+        if not self._may_write():
+            self._done = None  # the other gateway writes, so that nobody knows what the node has
+            await asyncio.sleep(PAUSE)
+        elif now < (due := self._due(wanted)):
+            await self._wait_until(min(due, look_again_at))
+        else:
+            await self._write(wanted)
+            await asyncio.sleep(PAUSE)
+
+    def _look(self, now: float) -> tuple[NodeLabels, float]:
+        """Return what the node should have, and when that can be something else without any news."""
+        made = self._make()
+        held, self._held = hold_taints(made.labels, self._held, now)
+        self.wanted = wanted = held.labels
+        if wanted.is_complete:
+            self._incomplete_since = None
+        elif self._incomplete_since is None:
+            self._incomplete_since = now
+        until = math.inf if made.until is None else now + max(made.until - uptime(), 0.0)
+        return wanted, until if held.until is None else min(until, held.until)
+
+    def _due(self, wanted: NodeLabels) -> float:
+        """Return when to write this."""
+        if self._incomplete_since is not None and self._done != _content(wanted):
+            return self._incomplete_since + PATIENCE
+        return self._look_at if self._done == _content(wanted) else -math.inf
+
+    async def _write(self, wanted: NodeLabels) -> None:
+        """Write what the node should have.
+
+        Raises:
+            LabelError: it could not be written.
+        """
+        self._done = None  # as long as it is under way, and after an error
+        self._can_have_taints = self._can_have_taints or bool(wanted.taints)
+        written = await self._way.write(wanted)
+        self._can_have_taints = bool(wanted.taints) or not wanted.is_complete
+        self._done, self._retry = _content(wanted), MIN_RETRY
+        self._look_at = asyncio.get_running_loop().time() + self._way.look_interval * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         self.written, self.left_alone = wanted, written.left_alone
+        self._problem.log(None)
         told = "; ".join(f"{name}: {why}" for name, why in written.left_alone.items())
         self._left_alone.log(told or None)
-        return written.has_changed
+
+    async def _fail(self, problem: str) -> None:
+        """Say what the problem is, and wait until the next attempt."""
+        self._problem.log(problem)
+        await asyncio.sleep(min(self._retry * random.uniform(1, 1.5), MAX_RETRY))  # noqa: S311 - no secret
+        self._retry = min(2 * self._retry, MAX_RETRY)
 
     async def _wait_until(self, time: float) -> None:
-        """Wait for a change, or for a time of the event loop."""
+        """Wait for news, or for a time of the event loop."""
         try:
             async with asyncio.timeout_at(time if time < math.inf else None):
                 await self._changed.wait()
         except TimeoutError:
             return
 
-    def _on_this_clock(self, until: float | None) -> float:
-        """Return the time of the event loop at an uptime. Infinite if there is none."""
-        return math.inf if until is None else asyncio.get_running_loop().time() + max(until - uptime(), 0.0)
-
     async def _clear(self) -> None:
         """Remove what must not stay without a gateway, in the little time that is left."""
-        has_taints = any(each.taints for each in (self._tried, self.written) if each is not None)
-        if self._tried is None or not (has_taints or self._clears_labels) or not self._is_alone():
+        if not (self._can_have_taints or self._clears_labels) or not self._is_alone():
             return
+        problem: str | None = None
         try:
             async with asyncio.timeout(CLEAR_TIME):
                 await self._way.clear(labels=self._clears_labels)
         except TimeoutError:
-            log.warning("labels or taints stay on the node", problem=f"they were not removed within {CLEAR_TIME:g} s")
-        except LabelError as error:
-            log.warning("labels or taints stay on the node", problem=str(error))
+            problem = f"they were not removed within {CLEAR_TIME:g} s"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the gateway ends in order
+            problem = str(error) if isinstance(error, LabelError) else f"{type(error).__name__}: {error}"
+        if problem is not None:
+            log.warning("labels or taints can have stayed on the node", problem=problem)
 
 
 def uptime() -> float:
