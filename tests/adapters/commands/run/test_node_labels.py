@@ -182,7 +182,7 @@ async def test_a_server_that_does_not_answer_does_not_keep_the_process_from_its_
     ) as process:
         await until(lambda: labels(server).get(COUNT) == "2", "the labels")
         server.status = 503
-    assert [line for line in process.lines if line["event"] == "labels or taints stay on the node"]
+    assert [line for line in process.lines if line["event"] == "labels or taints can have stayed on the node"]
 
 
 async def test_the_labels_stay_for_the_gateway_that_goes_on(kubelet_dir: Path, file: Path) -> None:
