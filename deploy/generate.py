@@ -99,6 +99,9 @@ $priority\
         - key: nvidia.com/gpu
           operator: Exists
           effect: NoSchedule
+        # The gateway sets this taint only where it is asked to, and must stay on the node then.
+        - key: plugin-gateway/unhealthy-device
+          operator: Exists
       containers:
         - name: plugin-gateway
           image: plugin-gateway:$version

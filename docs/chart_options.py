@@ -44,6 +44,7 @@ BY_HAND = (
     Options.oneshot,
     Options.sleep_interval,
     Options.output_file,
+    Options.pod_name,
     Options.use_node_feature_api,
 )
 """Options that follow from what the chart mounts, serves or asks Kubernetes for, or that have a value in a section.

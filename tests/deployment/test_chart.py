@@ -117,6 +117,9 @@ def test_the_priority_is_what_the_release_heeds(
         ({"config": {"name": "mine"}}, {("nodes", "get"), ("nodes", "watch")}),
         ({"config": {"map": {"a": "version: v1"}}}, {("nodes", "get"), ("nodes", "watch")}),
         (NO_API, None),
+        ({"nodeLabels": "patch"}, {("nodes", "get"), ("nodes", "patch")}),
+        ({"nodeLabels": "file"}, None),
+        ({"nodeLabels": "off"}, None),
     ],
 )
 def test_it_may_ask_the_api_server_for_no_more_than_what_is_switched_on(

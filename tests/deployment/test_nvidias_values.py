@@ -95,7 +95,6 @@ def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"gfd": {"enabled": True}}, "gfd.enabled: plugin-gateway does not label nodes"),
         ({"nfd": {"enabled": True}}, "nfd.enabled: this chart does not have node-feature-discovery"),
         ({"devicePlugin": {"enabled": False}}, "devicePlugin.enabled is false"),
         ({"componentSelectorLabels": {"enabled": True}}, "componentSelectorLabels.enabled"),

@@ -148,6 +148,8 @@ def test_values_of_nvidias_chart_become_values_of_this_one_or_are_named() -> Non
         "deviceListStrategy": "volume-mounts",
         "nodeSelector": {"gpu": "yes"},
         "hostNetwork": True,
+        "gfd": {"enabled": True},
+        "noTimestamp": True,
         "config": {
             "default": "shared",
             "map": {
@@ -171,7 +173,6 @@ def test_values_of_nvidias_chart_become_values_of_this_one_or_are_named() -> Non
     )
     assert lost == [
         "f:5:1: deviceDiscoveryStrategy: 'tegra'",
-        "f:8:7: gfd.enabled: 'true'",
         "f:9:9: image.tag: 'v0.14.5'",
         "f, config.map.shared:3:9: flags.deviceDiscoveryStrategy: 'tegra'",
     ]

@@ -58,7 +58,6 @@
  "nodeLabelsAdopt": null,
  "nodeLabelsGrace": "",
  "nodeLabelsRemove": null,
- "podName": "",
  "nodeLabelsDeprecated": null,
  "nodeLabelsOwn": "",
  "nodeLabelsByProduct": "",

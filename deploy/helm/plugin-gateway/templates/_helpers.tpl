@@ -43,7 +43,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
 {{- define "plugin-gateway.needsApi" -}}
-{{- if or .Values.kubernetesEvents .Values.nodeCondition (include "plugin-gateway.followsLabel" .) -}}yes{{- end -}}
+{{- if or (include "plugin-gateway.needsClusterRole" .) (eq (toString .Values.nodeLabels) "nodefeature") -}}yes{{- end -}}
+{{- end -}}
+
+{{/* It asks the API server about objects that are in no namespace, or in another one. */}}
+{{- define "plugin-gateway.needsClusterRole" -}}
+{{- $patches := eq (toString .Values.nodeLabels) "patch" -}}
+{{- if or .Values.kubernetesEvents .Values.nodeCondition $patches (include "plugin-gateway.followsLabel" .) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The pods tolerate the taints that they set themselves, or nobody could replace them. As JSON. */}}
+{{- define "plugin-gateway.tolerations" -}}
+{{- $own := list (dict "key" "plugin-gateway/unhealthy-device" "operator" "Exists") -}}
+{{- $rules := .Values.nodeLabelsByProduct | default "" -}}
+{{- if kindIs "slice" $rules -}}{{- $rules = join "," $rules -}}{{- end -}}
+{{- range splitList "," $rules -}}
+{{- if regexMatch ":(NoSchedule|PreferNoSchedule)$" (trim .) -}}
+{{- $own = append $own (dict "key" (regexReplaceAll "^[^=]*=([^=:]+).*$" (trim .) "${1}") "operator" "Exists") -}}
+{{- end -}}
+{{- end -}}
+{{- concat (.Values.tolerations | default list) (uniq $own) | toJson -}}
 {{- end -}}
 
 {{/* Each node uses one file of a folder. */}}
@@ -202,6 +221,9 @@ recursiveReadOnly: IfPossible
 {{- end -}}
 {{- if include "plugin-gateway.needsApi" . -}}
 {{- $own = append $own (dict "name" "NODE_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName"))) -}}
+{{- end -}}
+{{- if eq (toString .Values.nodeLabels) "nodefeature" -}}
+{{- $own = append $own (dict "name" "POD_NAME" "valueFrom" (dict "fieldRef" (dict "fieldPath" "metadata.name"))) -}}
 {{- end -}}
 {{- $more := concat (dig "containers" "main" "env" list .Values.devicePlugin | default list) (.Values.extraEnv | default list) -}}
 {{- $given := dict -}}

@@ -47,7 +47,6 @@
   "nodeLabelsAdopt" "--node-labels-adopt"
   "nodeLabelsGrace" "--node-labels-grace"
   "nodeLabelsRemove" "--node-labels-remove"
-  "podName" "--pod-name"
   "nodeLabelsDeprecated" "--node-labels-deprecated"
   "nodeLabelsOwn" "--node-labels-own"
   "nodeLabelsByProduct" "--node-labels-by-product"

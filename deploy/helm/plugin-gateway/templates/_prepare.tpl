@@ -11,6 +11,28 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- if not (index $.Values $name) -}}{{- $_ := set $.Values $name dict -}}{{- end -}}
 {{- end -}}
 {{- include "plugin-gateway.refuse" . -}}
+{{- include "plugin-gateway.discovery" . -}}
+{{- end -}}
+
+{{/*
+What the section of NVIDIA's chart for GPU feature discovery means here. That chart brings node-feature-discovery with it,
+which goes with the chart. So the gateway writes the labels onto the node itself, unless node-feature-discovery is said to
+be there anyway. Values of our own go before.
+*/}}
+{{- define "plugin-gateway.discovery" -}}
+{{- if and .Values.gfd.enabled (not .Values.nodeLabels) -}}
+{{- if ne (toString .Values.nfd.enabled) "false" -}}
+{{- $_ := set .Values "nodeLabels" "patch" -}}
+{{- if kindIs "invalid" .Values.nodeLabelsAdopt -}}{{- $_ := set .Values "nodeLabelsAdopt" true -}}{{- end -}}
+{{- else if eq (toString .Values.nfd.enableNodeFeatureApi) "false" -}}
+{{- $_ := set .Values "nodeLabels" "file" -}}
+{{- else -}}
+{{- $_ := set .Values "nodeLabels" "nodefeature" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.gfd.enabled (kindIs "invalid" .Values.noTimestamp) (not (kindIs "invalid" .Values.gfd.noTimestamp)) -}}
+{{- $_ := set .Values "noTimestamp" .Values.gfd.noTimestamp -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "plugin-gateway.fill" -}}
@@ -32,10 +54,7 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{- if and (eq (toString .Values.allowDefaultNamespace) "false") (eq (include "plugin-gateway.namespace" .) "default") -}}
 {{- fail "allowDefaultNamespace is false and the namespace is default: use --namespace, or set allowDefaultNamespace to true" -}}
 {{- end -}}
-{{- if .Values.gfd.enabled -}}
-{{- fail "gfd.enabled: plugin-gateway does not label nodes. Install NVIDIA's chart a second time, with devicePlugin.enabled false, for gpu-feature-discovery, and set gfd.enabled to false here" -}}
-{{- end -}}
-{{- if .Values.nfd.enabled -}}
+{{- if and .Values.nfd.enabled (not .Values.gfd.enabled) -}}
 {{- fail "nfd.enabled: this chart does not have node-feature-discovery in it. Install its own chart, and set nfd.enabled to false here" -}}
 {{- end -}}
 {{- if eq (toString .Values.devicePlugin.enabled) "false" -}}
