@@ -44,9 +44,9 @@ def test_the_file_is_written_into_the_folder_of_the_host_without_a_right(tmp_pat
     values = {"nodeLabels": "file", "nodeLabelsRemove": True}
     assert kinds(rendered(tmp_path, values)) == {"DaemonSet"}
     spec = pod(tmp_path, values)
-    assert flags(spec) == ["--node-labels=file", "--node-labels-remove=true"]
-    assert spec["volumes"][-1] == {"name": "features", "hostPath": {"path": FEATURES, "type": "DirectoryOrCreate"}}
-    assert spec["containers"][0]["volumeMounts"][-1] == {"name": "features", "mountPath": FEATURES}
+    assert flags(spec) == ["--node-labels-remove=true", "--node-labels=file"]
+    assert {"name": "features", "hostPath": {"path": FEATURES, "type": "DirectoryOrCreate"}} in spec["volumes"]
+    assert {"name": "features", "mountPath": FEATURES} in spec["containers"][0]["volumeMounts"]
 
 
 def test_the_object_needs_a_role_in_its_namespace_alone(tmp_path: Path) -> None:
