@@ -130,6 +130,22 @@ def test_labels_of_which_not_all_is_known_wait_for_the_rest_but_not_for_ever() -
     in_virtual_time(work())
 
 
+def test_what_is_known_better_is_written_though_the_labels_are_the_same() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.wanted = labels("1", is_complete=False)
+        async with scene.running():
+            await asyncio.sleep(60)
+            scene.want(scene.wanted._replace(knows_faults=True))
+            await asyncio.sleep(2 * SETTLE)
+            scene.want(labels("1"))
+            await asyncio.sleep(PAUSE + 2 * SETTLE)
+            known = [(each.wanted.is_complete, each.wanted.knows_faults) for each in scene.way.written]
+            assert known == [(False, False), (False, True), (True, False)]
+
+    in_virtual_time(work())
+
+
 def test_an_api_server_that_is_away_for_an_hour_is_asked_less_and_less_and_said_once(
     told: list[dict[str, Any]],
 ) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from core.health.story import LOST, POLICY, at
 from harness.devices import device, inventory
+from plugin_gateway.core.health.faults import Evidence, Fault
 from plugin_gateway.core.health.observations import (
     DevicesChecked,
     DriverSilence,
@@ -18,6 +20,7 @@ from plugin_gateway.core.health.observations import (
     InventorySeen,
     Observation,
 )
+from plugin_gateway.core.health.policy import Needs
 from plugin_gateway.core.health.state import State
 from plugin_gateway.core.health.state_function import advance, wait
 from plugin_gateway.core.labels.lasting import TAINT_TIME, HeldTaint, Lasting, hold_taints, lasting_labels
@@ -33,6 +36,7 @@ NO_GPU = DriverUnavailable("the machine has no GPU")
 NO, PREFER = Effect.NO_SCHEDULE, Effect.PREFER_NO_SCHEDULE
 PRODUCT = ProductRule("*", LabelName("example.com/fast"), "yes", NO)
 GONE = CauseRule("driver-gone", NO)
+LOST_ONE = State(faults={GPU.physical.id: Fault(since=1.0, evidence=(Evidence("x", 1.0),), needs=Needs.CHECK)})
 NOTHING = Lasting(NodeLabels({}))
 
 
@@ -120,8 +124,8 @@ def test_a_driver_that_is_gone_taints_the_node_as_long_as_it_is_gone() -> None:
     taint = Taint(LabelName(FAULT_TAINT), "driver-gone", NO)
     before, after = seen(*KNOWN, NO_DRIVER, until=10.0), seen(*KNOWN, NO_DRIVER, until=40.0)
     assert not of_node(10.0, before, grace=60.0, policy=policy).labels.taints
-    for uptime in (40.0, 1e9):
-        assert of_node(uptime, after, grace=60.0, policy=policy).labels.taints == (taint,)
+    for uptime, state in itertools.product((40.0, 1e9), (after, seen(*KNOWN, DriverSilence(31.0)))):
+        assert of_node(uptime, state, grace=60.0, policy=policy).labels.taints == (taint,)
 
 
 @pytest.mark.parametrize("grace", [60.0, math.inf])
@@ -130,9 +134,17 @@ def test_a_driver_that_was_gone_at_the_start_taints_the_node_only_if_that_has_de
     for uptime in (40.0, 1e9):
         found = of_node(uptime, seen(NO_DRIVER, until=40.0), grace=grace, policy=policy).labels
         assert [each.value for each in found.taints] == ["driver-gone"]
-        assert found.why == {FAULT_TAINT: "there are devices that nobody can be given: no driver"}
+        assert found.why == {FAULT_TAINT: "no device is known of those that the node has: no driver"}
         assert not of_node(uptime, seen(NO_GPU, until=40.0), grace=grace, policy=policy).labels.taints
         assert not of_node(uptime, seen(NO_DRIVER, until=10.0), grace=grace, policy=policy).labels.taints
+
+
+def test_all_faults_are_known_where_a_backend_has_no_device_or_has_told_of_each() -> None:
+    cards = seen(InventorySeen(inventory(device(3))))
+    for unknown in (seen(), seen(NO_DRIVER), seen(DriverSilence(12.0)), replace(seen(NO_GPU), faults=LOST_ONE.faults)):
+        assert not of_node(1.0, unknown, cards).labels.knows_faults
+    assert of_node(1.0, seen(NO_GPU), cards).labels.knows_faults
+    assert of_node(1.0, seen(*KNOWN[:1]), cards).labels.knows_faults
 
 
 def test_the_time_of_the_start_and_the_time_of_a_look_change_nothing() -> None:

@@ -75,6 +75,14 @@ def test_nothing_is_removed_unless_all_is_known() -> None:
     assert made.owned == {COUNT, PRODUCT, "old"}
 
 
+def test_the_taint_of_a_fault_is_removed_when_all_faults_are_known_though_not_all_else_is() -> None:
+    wanted = WANTED._replace(is_complete=False, knows_faults=True)
+    has = {"old": "1", FAULT: "link-down", "example.com/x:NoSchedule": "1"}
+    made = plan(has, frozenset(has), wanted, Memory(), nobody)
+    assert made.changes == {**WANTED.labels, FAULT: None}
+    assert made.owned == {COUNT, PRODUCT, "old", "example.com/x:NoSchedule"}
+
+
 def test_a_value_that_is_changed_back_twice_is_left_alone_until_another_one_is_wanted() -> None:
     has: Mapping[str, str] = {}
     owned, memory, written = NOTHING, Memory(), 0

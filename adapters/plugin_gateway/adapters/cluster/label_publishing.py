@@ -37,6 +37,7 @@ class _Content(NamedTuple):
     labels: Mapping[str, str]
     taints: frozenset[Taint]
     is_complete: bool
+    knows_faults: bool
 
 
 class LabelPublisher:
@@ -213,4 +214,4 @@ def uptime() -> float:
 
 
 def _content(labels: NodeLabels) -> _Content:
-    return _Content(labels.labels, frozenset(labels.taints), labels.is_complete)
+    return _Content(labels.labels, frozenset(labels.taints), labels.is_complete, labels.knows_faults)

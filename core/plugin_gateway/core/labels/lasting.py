@@ -51,8 +51,9 @@ def lasting_labels(
 
 
 def _without_devices(state: State) -> State:
-    """Return the state as it would be after a restart. What does not need a driver is still known."""
-    return replace(state, inventory=None, ports=(), facts=None)
+    """Return the state as it would be after a restart. It is still known that there are devices, which are out."""
+    unserved = state.unserved if state.inventory is None else len(state.present_faults)
+    return replace(state, inventory=None, ports=(), facts=None, unserved=unserved)
 
 
 class HeldTaint(NamedTuple):

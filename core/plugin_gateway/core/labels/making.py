@@ -48,6 +48,8 @@ class NodeLabels(NamedTuple):
     """Why the node does not have a label that was made, by its name, for people."""
     is_complete: bool = True
     """Whether all is known that they are made of. If not, labels from before are to be left as they are."""
+    knows_faults: bool = False
+    """Whether all is known that the taint of a fault is made of, though not all else is. If not, it is to be left."""
 
 
 def node_labels(backends: Iterable[Labelled], rules: Sequence[ResourceRule], policy: LabelPolicy) -> NodeLabels:
@@ -77,6 +79,7 @@ def node_labels(backends: Iterable[Labelled], rules: Sequence[ResourceRule], pol
         why=dict(sorted(why.items())),
         left_out=dict(sorted(left_out.items())),
         is_complete=all(map(_is_complete, known)),
+        knows_faults=all(map(_knows_faults, states)),
     )
 
 
@@ -97,6 +100,12 @@ def _is_complete(backend: Labelled) -> bool:
     if not state.is_settled or not backend.tells_facts or state.inventory is None:
         return state.is_settled
     return state.facts is not None and state.facts.devices.keys() >= set(state.ids)
+
+
+def _knows_faults(state: State) -> bool:
+    """Whether all faults of a backend are known: those of its devices, or none, because it has no device."""
+    has_none = state.driver_problem is not None and not state.unserved and not state.faults
+    return state.inventory is not None or has_none
 
 
 def _by_product(states: Iterable[State], policy: LabelPolicy) -> Iterator[Label]:
@@ -148,7 +157,7 @@ def _causes(states: Sequence[State]) -> Iterator[tuple[EvidenceKind, str]]:
                 yield kind, f"{device} is unhealthy because of {kind}"
     for state in states:
         if state.inventory is None and state.driver_is_gone and state.unserved:
-            yield DRIVER_GONE, f"there are devices that nobody can be given: {state.driver_problem}"
+            yield DRIVER_GONE, f"no device is known of those that the node has: {state.driver_trouble}"
 
 
 def _since(item: tuple[FaultId, Fault]) -> tuple[float, str]:

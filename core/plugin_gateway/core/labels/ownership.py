@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from plugin_gateway.core.labels.making import NodeLabels
 from plugin_gateway.core.labels.names import OWN
+from plugin_gateway.core.labels.policy import FAULT_TAINT
 
 ANNOTATION = f"{OWN}/labels"
 """The annotation that lists the keys of what the gateway wrote, with commas between them."""
@@ -81,7 +82,7 @@ def owned_text(keys: Collection[str]) -> str:
 def plan(has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, adopts: Adopts) -> Plan:
     """Return what to write onto a node which ``has`` this, of which ``owned`` is the gateway's by the annotation.
 
-    What is not wanted is removed only if ``wanted`` is complete.
+    What is not wanted is removed only if ``wanted`` is complete; the taint of a fault also if all faults are known.
     """
     want = keys_of(wanted)
     undone = _undone(has, want, memory)
@@ -90,9 +91,8 @@ def plan(has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, a
     taken = {key for key in want if (key not in has or key in ours) and key not in given_up}
     changes: dict[str, str | None] = {key: want[key] for key in taken if has.get(key) != want[key]}
     stale = (ours & has.keys()) - want.keys() - given_up
-    if wanted.is_complete:
-        changes |= dict.fromkeys(stale)
-        stale = set()
+    kept = {key for key in stale if not (wanted.is_complete or (wanted.knows_faults and _is_of_fault(key)))}
+    changes |= dict.fromkeys(stale - kept)
     left_alone = {
         key: f"{_words(has.get(key))} where {_words(want[key])} belongs, and somebody else writes it"
         for key in sorted(want.keys() - taken)
@@ -100,7 +100,7 @@ def plan(has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, a
     }
     return Plan(
         changes=dict(sorted(changes.items())),
-        owned=frozenset(taken | (stale & owned)),
+        owned=frozenset(taken | (kept & owned)),
         left_alone=left_alone,
         memory=Memory({key: want[key] for key in taken}, undone),
     )
@@ -119,6 +119,10 @@ def _undone(has: Keys, want: Keys, memory: Memory) -> Mapping[tuple[str, str], i
         if want.get(key) == value and has.get(key) != value:
             found[key, value] = found.get((key, value), 0) + 1
     return found
+
+
+def _is_of_fault(key: str) -> bool:
+    return key.startswith(f"{FAULT_TAINT}{_COLON}")
 
 
 def _is_own(key: str) -> bool:
