@@ -203,10 +203,17 @@ def test_an_error_of_any_kind_is_tried_again_and_ends_nothing(told: list[dict[st
             scene.way.problem = None
             await asyncio.sleep(MAX_RETRY + 2 * SETTLE)
             assert publisher.written == scene.wanted
+            scene.error = ValueError("nonsense")
+            publisher.note()
+            await asyncio.sleep(2 * SETTLE)
+            assert publisher.problem == "ValueError: nonsense"
+            scene.error, count = None, len(scene.way.attempts)
+            await asyncio.sleep(10)
+            assert (publisher.status("patch").problem, len(scene.way.attempts)) == (None, count)
 
     in_virtual_time(work())
     kinds = [type(line["exc_info"]) for line in told if line["level"] == "error"]
-    assert kinds == [KeyError, AttributeError]  # each has its traceback once
+    assert kinds == [KeyError, AttributeError, ValueError]  # each has its traceback once
 
 
 def test_what_somebody_else_writes_is_said_once(told: list[dict[str, Any]]) -> None:

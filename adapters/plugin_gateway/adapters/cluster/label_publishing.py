@@ -138,6 +138,8 @@ class LabelPublisher:
             self._done = None  # the other gateway writes, so that nobody knows what the node has
             await asyncio.sleep(PAUSE)
         elif now < (due := self._due(wanted)):
+            if self._done is not None:
+                self._succeed()
             await self._wait_until(min(due, look_again_at))
         else:
             await self._write(wanted)
@@ -171,12 +173,17 @@ class LabelPublisher:
         self._can_have_taints = self._can_have_taints or bool(wanted.taints)
         written = await self._way.write(wanted)
         self._can_have_taints = bool(wanted.taints) or not wanted.is_complete
-        self._done, self._retry = _content(wanted), MIN_RETRY
+        self._done = _content(wanted)
         self._look_at = asyncio.get_running_loop().time() + self._way.look_interval * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         self.written, self.left_alone = wanted, written.left_alone
-        self._problem.log(None)
+        self._succeed()
         told = "; ".join(f"{name}: {why}" for name, why in written.left_alone.items())
         self._left_alone.log(told or None)
+
+    def _succeed(self) -> None:
+        """Say that there is no problem any more."""
+        self._problem.log(None)
+        self._retry = MIN_RETRY
 
     async def _fail(self, problem: str) -> None:
         """Say what the problem is, and wait until the next attempt."""
