@@ -62,7 +62,8 @@ async def test_what_a_killed_gateway_left_half_written_goes(path: Path) -> None:
     old, new, other = (path.with_name(name) for name in (".gfd.0123abcd", ".gfd.4567abcd", ".gfd.other"))
     for each in (old, new, other):
         each.write_text("x")
-    os.utime(old, (time.time() - 3600,) * 2)
+    long_ago = time.time() - 3600
+    os.utime(old, (long_ago, long_ago))
     await FeatureFileWay(path).write(WANTED)
     assert sorted(path.parent.iterdir()) == sorted([path, new, other])
 

@@ -123,8 +123,8 @@ def read_feature_file(path: Path) -> Mapping[str, str]:
     """
     with open(path, encoding="utf-8", errors="replace", opener=open_at_once) as file:
         text = file.read(MAX_SIZE)
-    pairs = (line.partition("=")[::2] for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return dict(pairs)
+    pairs = [line.partition("=") for line in text.splitlines() if "=" in line and not line.startswith("#")]
+    return {name: value for name, _, value in pairs}
 
 
 def remove_half_made(path: Path) -> None:

@@ -4,7 +4,7 @@ A patch names the version of the node that it was made from, so that nothing is 
 is whose is decided in `core.labels.ownership`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -46,13 +46,7 @@ class NodePatchWay:
 
     async def write(self, wanted: NodeLabels) -> Written:
         """Change what of the node is the gateway's. See `Way`."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await self._write(await self._read(), wanted)
-            except ApiError as error:
-                if not error.is_conflict or attempt == ATTEMPTS:
-                    raise LabelError(str(error)) from error
-        raise AssertionError
+        return await self._change(lambda _: wanted)
 
     async def read(self) -> Keys:
         """Return all labels and taints of the node. See `Way`."""
@@ -63,11 +57,17 @@ class NodePatchWay:
 
     async def clear(self, *, labels: bool) -> None:
         """Remove the taints, and the ``labels`` too if they are to go. See `Way`."""
-        try:
-            node = await self._read()
-            await self._write(node, after_clearing(node.has, node.owned, labels=labels))
-        except ApiError as error:
-            raise LabelError(str(error)) from error
+        await self._change(lambda node: after_clearing(node.has, node.owned, labels=labels))
+
+    async def _change(self, wanted: "Callable[[_Node], NodeLabels]") -> Written:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                node = await self._read()
+                return await self._write(node, wanted(node))
+            except ApiError as error:
+                if not error.is_conflict or attempt == ATTEMPTS:
+                    raise LabelError(str(error)) from error
+        raise AssertionError
 
     async def _read(self) -> "_Node":
         return _parse(await self._api.get(self._path))
