@@ -29,7 +29,7 @@ THEIR_MIG = (
     ("another MIG layout", "seen after a restart", "followed within 5 s", MIG),
 )
 """What NVIDIA's plugin does with MIG, and the gateway does otherwise."""
-LABELS = "See [Node labels](../docs/configure.md#node-labels)."
+LABELS = "See [Node labels](../docs/labels.md#which-labels)."
 THEIR_LABELS = (
     ("labels of a node with several products", "those of any of them", "those of the product of most GPUs", LABELS),
     ("a label with more than 63 characters", "written, and refused", "the product name in it is cut", LABELS),

@@ -204,6 +204,15 @@ class Cluster:
         """
         return run(str(KUBECTL), f"--kubeconfig={KUBECONFIG}", *arguments, stdin=stdin, limit=START_LIMIT)
 
+    def run_script(self, script: str) -> str:
+        """Run a script in which kubectl is that of the administrator, and return its output.
+
+        Raises:
+            MachineError: it failed; with its error output.
+        """
+        kubectl = f'kubectl() {{ "{KUBECTL}" --kubeconfig="{KUBECONFIG}" "$@"; }}\n'
+        return run("sh", "-e", "-c", kubectl + script, limit=START_LIMIT)
+
     def get(self, *arguments: str) -> Any:
         """Return an object of the API server, or a list of objects."""
         return json.loads(self.kubectl("get", "--output=json", *arguments))

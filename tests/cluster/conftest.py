@@ -8,7 +8,8 @@ from cluster.cluster import Cluster
 from cluster.facts import PAGE, Facts, Note
 from cluster.gateway import SPECS, Gateway
 from cluster.needs import NeedsError, require
-from cluster.pods import Pods, forget
+from cluster.pods import RUNTIME_CLASS, Pods, forget
+from cluster.stand_in import LAYOUT, Lay
 from cluster.watch import Watch
 
 
@@ -64,6 +65,17 @@ def bare(cluster: Cluster) -> Gateway:
     made = Gateway(cluster)
     made.remove()
     return made
+
+
+@pytest.fixture
+def lay_out(cluster: Cluster, bare: Gateway, pods: Pods) -> Iterator[Lay]:
+    """GPU 0 has three MIG devices, GPU 1 has one, and no GPU is in MIG mode after the test."""
+    pods.apply(RUNTIME_CLASS)
+    cluster.gpus.lay_out(LAYOUT)
+    yield cluster.gpus.lay_out
+    pods.delete()
+    bare.remove()
+    cluster.gpus.lay_out("")
 
 
 @pytest.fixture

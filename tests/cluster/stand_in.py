@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ CAPS_MAJOR = 500
 """The major number of the device nodes of MIG. The driver gets one from the kernel, so any that is free will do."""
 HOST_PROC = "/run/network-cards/proc"
 """The folder on the node that has what the kernel says of Onload. A real pod sees it in its own /proc."""
+LAYOUT = "0:3g.40gb,1g.10gb,1g.10gb;1:7g.80gb"
+Lay = Callable[[str], None]
+"""Changes the layout of the node's MIG devices."""
 _OTHERS = {"nvidiactl": 255, "nvidia-modeset": 254, "nvidia-uvm": 253, "nvidia-uvm-tools": 252}
 """Minor numbers of device nodes that are not GPUs. On a real node nvidia-uvm has another major number."""
 

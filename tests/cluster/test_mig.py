@@ -1,7 +1,7 @@
 """Tests with GPUs in MIG mode, and of layouts that change while pods hold MIG devices."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -13,27 +13,14 @@ from cluster.facts import Note
 from cluster.gateway import Gateway
 from cluster.machine import wait_until
 from cluster.nvidia_runtime import DRIVER_ROOT
-from cluster.pods import COMPUTE_NODES, RUNTIME_CLASS, SPEC_NODES, Pods, gpu_pod
+from cluster.pods import COMPUTE_NODES, SPEC_NODES, Pods, gpu_pod
+from cluster.stand_in import Lay
 from cluster.watch import held_devices
 
 pytestmark = pytest.mark.usefixtures("forgotten")
 
-LAYOUT = "0:3g.40gb,1g.10gb,1g.10gb;1:7g.80gb"
 SYS_ADMIN = 21
 """The number of this capability."""
-Lay = Callable[[str], None]
-"""Changes the layout of the node's MIG devices."""
-
-
-@pytest.fixture
-def lay_out(cluster: Cluster, bare: Gateway, pods: Pods) -> Iterator[Lay]:
-    """The layout is the one of this module, and no GPU is in MIG mode after the test."""
-    pods.apply(RUNTIME_CLASS)
-    cluster.gpus.lay_out(LAYOUT)
-    yield cluster.gpus.lay_out
-    pods.delete()
-    bare.remove()
-    cluster.gpus.lay_out("")
 
 
 def _install(gateway: Gateway, **values: Any) -> None:
