@@ -108,7 +108,7 @@ def _remove_leftovers(cluster: Cluster) -> None:
 def test_the_labels_find_the_node_and_a_fault_taints_it(
     cluster: Cluster, bare: Gateway, pods: Pods, note: Note
 ) -> None:
-    """Labels appear, a nodeSelector finds the node; by a rule a fault taints it; the labels stay when all is removed."""
+    """Labels appear, a nodeSelector finds the node; by a rule a fault taints it; labels stay after an uninstall."""
     began = time.monotonic()
     bare.install(nodeLabels="patch", nodeLabelsOwn="gpu.healthy", nodeTaintByCause="xid-79=NoSchedule")
     _wait_labels(cluster, {COUNT: "8", REPLICAS: "1", "plugin-gateway/gpu.healthy": "8"})
@@ -139,7 +139,7 @@ def test_the_labels_find_the_node_and_a_fault_taints_it(
 
 
 def test_what_another_program_wrote_is_taken_over_on_request(cluster: Cluster, bare: Gateway) -> None:
-    """Labels that NVIDIA's program left are kept, and said to be; with nodeLabelsAdopt they are taken over and follow."""
+    """Labels that NVIDIA's program left are kept and named; with nodeLabelsAdopt they are taken over and follow."""
     cluster.kubectl("label", "node", NODE, f"{COUNT}=4", "nvidia.com/mig-1g.5gb.count=7", "nvidia.com/gpu.present=true")
     try:
         bare.install(nodeLabels="patch")

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from plugin_gateway.adapters.commands.doctor import (
     extra_checks,
     gateway_checks,
     kubelet_checks,
+    label_checks,
     node_checks,
 )
 from plugin_gateway.adapters.commands.doctor.findings import Finding, Verdict, hint, mend
@@ -24,6 +26,7 @@ from plugin_gateway.adapters.gateway.first_look import ask_driver
 from plugin_gateway.adapters.support.terminal import print_json, print_lines
 from plugin_gateway.core.devices import Inventory, seen_by
 from plugin_gateway.core.health.remedies import Remedies
+from plugin_gateway.core.labels.ownership import nobody
 from plugin_gateway.core.ports import Backend
 from plugin_gateway.core.resources.policy import ListStrategy
 from plugin_gateway.core.resources.rules import ResourceRule
@@ -76,7 +79,16 @@ def run(parsed: argparse.Namespace, parts: Parts) -> int:
     remedies = parts.remedies([each.name for each in settings.chosen])
     cards = {each.name: parts.card_check(each.text, settings) for each in settings.chosen if each.has_cards}
     of_backends = {each.name: parts.remedies([each.name]) for each in settings.chosen}
-    return diagnose(view, backends, remedies, log_problem, as_json=parsed.json, cards=cards, of_backends=of_backends)
+    return diagnose(
+        view,
+        backends,
+        remedies,
+        log_problem,
+        as_json=parsed.json,
+        cards=cards,
+        of_backends=of_backends,
+        is_vendors_label=parts.is_vendors_label,
+    )
 
 
 def diagnose(
@@ -88,15 +100,17 @@ def diagnose(
     as_json: bool,
     cards: "Mapping[str, CardCheck]" = NO_CARDS,
     of_backends: Mapping[str, Remedies] = gateway_checks.NO_BACKENDS,
+    is_vendors_label: Callable[[str], bool] = nobody,
 ) -> int:
     """Print all findings. Return 0 if all is well, 1 if something is wrong, 2 if something could not be checked.
 
     ``log_problem`` is why the kernel's log cannot be read here, if the gateway was told to read it. What a gateway that
     runs says about that comes first. ``cards`` has the backends whose devices are network cards, by their names, and
-    ``of_backends`` the remedies for the devices of each.
+    ``of_backends`` the remedies for the devices of each. ``is_vendors_label`` says which labels may be taken over.
     """
     findings = []
-    for finding in _findings(view, backends, remedies, log_problem, cards, of_backends):
+    found = _findings(view, backends, remedies, log_problem, cards, of_backends)
+    for finding in chain(found, label_checks.check_labels(view.settings, is_vendors_label)):
         findings.append(finding)
         if not as_json:
             _show(finding)
