@@ -39,15 +39,12 @@ def test_a_file_is_translated_and_what_is_left_out_is_said(tmp_path: Path) -> No
 
 
 def test_standard_input_is_read_and_what_is_lost_is_said_and_ends_with_1() -> None:
-    status, output, errors = translate("-", given=b"nfd: {enabled: true}\nconfig: {map: {a: 'surprise: 1'}}\n")
+    status, output, errors = translate("-", given=b"image: {tag: v0.14.5}\nconfig: {map: {a: 'surprise: 1'}}\n")
     assert status == 1
     assert yaml.safe_load(output) == {"config": {"map": {"a": {"version": "v1"}}}}
     assert errors.splitlines() == [
         "plugin-gateway: standard input, config.map.a:1:1: surprise is ignored, as by NVIDIA's device plugin",
-        (
-            "plugin-gateway: standard input:1:7: nfd.enabled: 'true' is lost: the chart does not install node feature "
-            "discovery; install it with a chart of its own"
-        ),
+        ("plugin-gateway: standard input:1:9: image.tag: 'v0.14.5' is lost: it is that of another image"),
     ]
 
 

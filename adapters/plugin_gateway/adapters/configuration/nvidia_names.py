@@ -149,10 +149,6 @@ def _same(*paths: str) -> tuple[ChartValue, ...]:
     return tuple(ChartValue(path, becomes=path) for path in paths)
 
 
-_NFD = (
-    "the chart does not install node feature discovery; true is for one that goes with NVIDIA's chart, false for one "
-    "that stays"
-)
 _MPS_DAEMON = "the chart runs no MPS control daemon, and removes NVIDIA's; see examples/mps-control-daemon"
 _NO_DAEMON = "no effect: the chart runs no MPS control daemon"
 CHART_VALUES = (
@@ -199,7 +195,7 @@ CHART_VALUES = (
     *_same("nvidiaDriverCapabilities"),
     ChartValue("gfd.enabled", becomes="gfd.enabled", neutral=(False,)),
     ChartValue("gfd.noTimestamp", becomes="noTimestamp", neutral=(False,)),
-    ChartValue("nfd.enabled", becomes="nfd.enabled", why=_NFD),
+    ChartValue("nfd.enabled", becomes="nfd.enabled"),
     ChartValue("mps.root", becomes="mpsRoot", neutral=("/run/nvidia/mps",), why=_MPS_DAEMON),
     ChartValue("mps.enableHostPID", neutral=(True, False), why=_MPS_DAEMON, in_chart=_NO_DAEMON),
     ChartValue("mps.enableHostNetwork", neutral=(False,), why=_MPS_DAEMON, in_chart=_NO_DAEMON),

@@ -232,8 +232,9 @@ async def test_the_files_of_the_state_directory_may_say_anything(
         async with FakeKubelet(kubelet_dir, release("1.36")) as kubelet, node(kubelet_dir, folder, server):
             await offers(kubelet, RESOURCE, 2)
             await until(lambda: kept_value(state_dir) == "", "the label of the node", 10)
+            copy = state_dir / "last-good-configuration.yaml"
+            await until(lambda copy=copy: copy.read_text() == PLAIN, "the copy", 10)  # type: ignore[misc]
     assert kept(state_dir) == {"version": 1, "label": LABEL, "value": ""}
-    assert (state_dir / "last-good-configuration.yaml").read_text() == PLAIN
 
 
 async def test_pipes_in_the_state_directory_are_not_waited_for(
