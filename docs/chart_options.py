@@ -115,7 +115,8 @@ def defaults(page: str) -> str:
 
 
 def _is_text(rule: Schema) -> bool:
-    return "string" in str(rule.get("type", "string"))
+    types = str(rule.get("type", "string"))
+    return "string" in types and "number" not in types
 
 
 def _empty(rule: Schema) -> str:

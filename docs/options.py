@@ -48,7 +48,7 @@ def _values(kind: Kind[object]) -> str:
     if isinstance(words := schema.get("enum"), list):
         return _code(words)
     if "minimum" in schema:
-        return f"{schema['minimum']} to {schema['maximum']}{' seconds' if schema['type'] == 'number' else ''}"
+        return f"{schema['minimum']} to {schema['maximum']}{' seconds' if kind.metavar == 'TIME' else ''}"
     return _code(kind.metavar.split("|"))
 
 

@@ -64,8 +64,9 @@ def assert_one_line(ended: Ended, message: str) -> None:
         (["serve"], f"unknown command 'serve', allowed are {NAMES}"),
         (["runn"], f"unknown command 'runn', allowed are {NAMES}; did you mean run?"),
         (["fake_kubelet"], f"unknown command 'fake_kubelet', allowed are {NAMES}; did you mean fake-kubelet?"),
-        (["help"], f"unknown command 'help', allowed are {NAMES}; did you mean --help?"),
-        (["version"], f"unknown command 'version', allowed are {NAMES}; did you mean --version?"),
+        (["halp"], f"unknown command 'halp', allowed are {NAMES}; did you mean help?"),
+        (["versoin"], f"unknown command 'versoin', allowed are {NAMES}; did you mean version?"),
+        (["help", "serve"], f"unknown command 'serve', allowed are {NAMES}"),
         (["--json"], f"unknown flag --json, {BEFORE}"),
         (["health"], "the following arguments are required: clear|accept (see plugin-gateway health --help)"),
         (["driver"], "the following arguments are required: release|take (see plugin-gateway driver --help)"),
@@ -110,6 +111,18 @@ def test_a_mistake_is_one_line_and_exit_2(
     arguments: Sequence[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_one_line(run_program(capsys, *arguments), message)
+
+
+@pytest.mark.parametrize(("words", "flag"), [(["help"], ["--help"]), (["version"], ["--version"])])
+def test_a_word_in_place_of_a_flag_means_the_same(
+    words: Sequence[str], flag: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(capsys, *words) == run_program(capsys, *flag)
+    assert run_program(capsys, *words).status == 0
+
+
+def test_help_for_a_command_is_that_of_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(capsys, "help", "reload") == run_program(capsys, "reload", "--help")
 
 
 def test_ctrl_c_while_the_program_is_being_loaded_ends_it_without_a_traceback() -> None:

@@ -107,7 +107,7 @@ def test_a_time_is_read_as_go_writes_it(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "60", "s", "0s", "-5s", "1m x", "1m30", "999ms", "9" * 41 + "s", "10000001s"])
+@pytest.mark.parametrize("text", ["", "s", "0s", "-5s", "1m x", "1m30", "999ms", "9" * 41 + "s", "10000001s"])
 def test_another_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidValueError, match=r"allowed are times from 1 second on"):
         parse_duration(text)

@@ -31,6 +31,7 @@ ODD = {
     "disabled_healthchecks": ("1", "2", "3"),
     "enabled_healthchecks": ("1,2", "2,3", "3,4"),
     "node_condition": ("A", "B", "C"),
+    "log_level": ("debug", "error", "warning"),
     "node_name": ("a", "b", "c"),
     "cdi_annotation_prefix": ("a/", "b/", "c/"),
     "cdi_disable_hooks": ("all", "update-ldcache,chmod", "chmod"),

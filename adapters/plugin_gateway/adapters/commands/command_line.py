@@ -60,6 +60,8 @@ MAIN = "run"
 """The sub-command that somebody means who gives flags without one."""
 FLAGS = ("--help", "--version")
 """The flags that need no sub-command."""
+HELP, VERSION = "help", "version"
+"""The words that mean these flags."""
 SIMILAR = 0.75
 """From which similarity on a word is proposed, of 1. A mistyped letter or two leave more."""
 USAGE_ERROR = 2
@@ -196,6 +198,8 @@ def main(commands: Mapping[str, Command], arguments: Sequence[str], version: Cal
 
 def _dispatch(commands: Mapping[str, Command], arguments: Sequence[str], version: Callable[[], str]) -> int:
     """Load the sub-command, parse its arguments and run it."""
+    if arguments and arguments[0] == HELP and len(arguments) > 1:
+        arguments = (*arguments[1:], "--help")
     if not arguments or arguments[0] not in commands:
         return _without_command(commands, arguments, version)
     command = commands[arguments[0]]
@@ -225,9 +229,10 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
     if not arguments:
         sys.stderr.write(_overview(commands))
         return USAGE_ERROR
-    if arguments[0] not in {"-h", "--help", "--version"}:
+    asks_for_version = arguments[0] in {"--version", VERSION}
+    if not asks_for_version and arguments[0] not in {"-h", "--help", HELP}:
         _refuse_first(arguments[0], commands)
-    sys.stdout.write(f"{PROGRAM} {version()}\n" if arguments[0] == "--version" else _overview(commands))
+    sys.stdout.write(f"{PROGRAM} {version()}\n" if asks_for_version else _overview(commands))
     return 0
 
 
@@ -235,7 +240,8 @@ def _refuse_first(word: str, commands: Mapping[str, Command]) -> NoReturn:
     if word.startswith("-"):
         hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else suggestion(word, FLAGS)
         fail(f"unknown flag {word}, allowed before a command are {' and '.join(FLAGS)}{hint}")
-    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{suggestion(word, (*commands, *FLAGS))}")
+    hint = suggestion(word, (*commands, *FLAGS, HELP, VERSION))
+    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{hint}")
 
 
 def _has_flag(commands: Mapping[str, Command], word: str) -> bool:
@@ -275,8 +281,8 @@ def _overview(commands: Mapping[str, Command]) -> str:
             *(entry(name, command.help) for name, command in commands.items()),
             "",
             "flags:",
-            entry("--help", "this text; after a command, the flags of that command"),
-            entry("--version", "the version"),
+            entry("--help", f"this text; after a command, the flags of that command, as {HELP} COMMAND"),
+            entry("--version", f"the version, as {VERSION}"),
             "",
         )
     )

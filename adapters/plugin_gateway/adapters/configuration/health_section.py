@@ -8,7 +8,7 @@ import yaml
 
 from plugin_gateway.adapters.configuration.document import FRACTION, NUMBER, STRING, Document, allowed_by
 from plugin_gateway.adapters.configuration.health_options import XID, range_name
-from plugin_gateway.adapters.configuration.kinds import MAX_TIME, Parse, parse_number
+from plugin_gateway.adapters.configuration.kinds import MAX_TIME, Parse, parse_time
 from plugin_gateway.core.errors import InvalidValueError
 from plugin_gateway.core.health.policy import Action, Decision, EvidenceKind, HealthPolicy, family_of, numbered
 from plugin_gateway.core.health.repetition import MAX_COUNT
@@ -20,8 +20,6 @@ HEALTH = "health"
 XIDS = "health.xids"
 UNKNOWN_XID = "health.unknownXid"
 EVIDENCE = "health.evidence"
-_UNITS = {"s": 1, "m": 60, "h": 3600}
-"""Seconds."""
 _REPEATED_KEYS = ("action", "count", "window")
 HEALTH_KEYS = (XIDS, UNKNOWN_XID, EVIDENCE)
 
@@ -174,11 +172,10 @@ def _repetitions(text: str) -> int:
 
 def _window(text: str) -> float:
     """Return a time in seconds; ``10m`` and ``2h`` are minutes and hours."""
-    unit = _UNITS.get(text[-1:], 0)
-    value = parse_number(text[:-1] if unit else text)
-    if value is None or not 1 <= (length := value * (unit or 1)) <= MAX_TIME:
+    found = parse_time(text)
+    if found is None or not 1 <= found <= MAX_TIME:
         raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIME} seconds, and such as 90s, 10m, 2h")
-    return length
+    return found
 
 
 def _parsed(document: Document, node: yaml.Node, full: str, parse: Parse[T]) -> T:

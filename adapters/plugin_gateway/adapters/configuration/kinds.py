@@ -5,6 +5,7 @@ options of one module alone take is in that module.
 """
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
@@ -43,8 +44,13 @@ KUBELETS_CONDITIONS = (
     "ConfigOK",
 )
 """Types of node conditions that Kubernetes uses itself. A condition of ours would overwrite them."""
-MAX_NUMBER_LENGTH = 16
+MAX_NUMBER_LENGTH, MAX_DURATION_LENGTH = 16, 40
 """Characters."""
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+"""Seconds in each unit that durations have in Go."""
+_DURATION = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)"
+"""A pattern. It is compiled where somebody writes a time with a unit."""
+_TIME_PATTERN = r"^([0-9.]+(h|ms|m|s|us|µs|ns)?)+$"
 _TRUE = ("1", "t", "true", "y", "yes", "on")
 _FALSE = ("0", "f", "false", "n", "no", "off")
 
@@ -73,12 +79,25 @@ def seconds_from(*, at_least: float, at_most: int) -> Parse[float]:
     """Return a parser for a time in seconds."""
 
     def parse(text: str) -> float:
-        value = parse_number(text)
+        value = parse_time(text)
         if value is None or not at_least <= value <= at_most:
-            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds")
+            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds, also as 90s or 2m")
         return value
 
     return parse
+
+
+def parse_time(text: str) -> float | None:
+    """Return seconds: of a number of them, or of a duration as Go writes it, such as ``90s`` or ``1h30m``.
+
+    None for anything else.
+    """
+    number = parse_number(text)
+    if number is not None:
+        return number
+    parts = re.findall(_DURATION, text[:MAX_DURATION_LENGTH], re.ASCII)
+    found = sum(float(count) * _UNITS[unit] for count, unit in parts)
+    return found if parts and "".join(map("".join, parts)) == text else None
 
 
 def parse_number(text: str) -> float | None:
@@ -226,9 +245,10 @@ def kind_made_later(parse: Parse[R], make: Callable[[R], T], metavar: str, schem
     return Kind(parse, cast("Callable[[object], T]", make), metavar, schema)
 
 
-def one_of(words: Sequence[str], metavar: str) -> Kind[str]:
-    """Return a kind of a few words."""
-    return kind(word_of(words), metavar, {"enum": list(words)})
+def one_of(words: Sequence[str], metavar: str, others: Mapping[str, str] | None = None) -> Kind[str]:
+    """Return a kind of a few words. ``others`` are words of other programs, and what they are here."""
+    parse, same = word_of(words), others or {}
+    return kind(lambda text: parse(same.get(text, text)), metavar, {"enum": [*words, *same]})
 
 
 def member_of(choices: type[E]) -> Kind[E]:
@@ -297,8 +317,8 @@ def _list_schema(allowed: Collection[str]) -> Schema:
 
 def seconds(*, at_least: int, at_most: int = MAX_TIME) -> Kind[float]:
     """Return a kind of times in seconds."""
-    limits = {"type": "number", "minimum": at_least, "maximum": at_most}
-    return kind(seconds_from(at_least=at_least, at_most=at_most), "SECONDS", limits)
+    limits = {"type": ["number", "string"], "minimum": at_least, "maximum": at_most, "pattern": _TIME_PATTERN}
+    return kind(seconds_from(at_least=at_least, at_most=at_most), "TIME", limits)
 
 
 def _path(kept: str) -> "Path":

@@ -4,7 +4,6 @@
 """
 
 import math
-import re
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from plugin_gateway.adapters.configuration.kinds import (
     kind,
     list_of,
     member_of,
+    parse_time,
 )
 from plugin_gateway.adapters.configuration.option import Option, Values
 from plugin_gateway.core.errors import InvalidValueError
@@ -33,13 +33,7 @@ DEFAULT_INTERVAL = "60s"
 MACHINE_FILE = "/sys/class/dmi/id/product_name"
 OWN_LABELS = ("gpu.healthy", "rdma.link-layer", "onload.version")
 """The labels of the gateway's own that have to be asked for, without what stands before the slash."""
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-"""Seconds in each unit that durations have in Go."""
-_DURATION = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|m|s|us|µs|ns)"
-"""A pattern. It is compiled where somebody gives a time of which the default is no example."""
 _ENDLESS = "infinite"
-_MAX_DURATION_LENGTH = 40
-"""Characters."""
 _EFFECTS = ("NoSchedule", "PreferNoSchedule")
 
 
@@ -62,14 +56,13 @@ class Duration(float):
 
 
 def parse_duration(text: str) -> Duration:
-    """Return the seconds of a duration as Go writes it, such as ``60s`` or ``1m30s``. Infinite for ``infinite``."""
+    """Return the seconds of a time such as ``60s`` or ``1m30s``. Infinite for ``infinite``."""
     if text == DEFAULT_INTERVAL:
         return Duration(60)
     if text == _ENDLESS:
         return Duration(math.inf)
-    parts = re.findall(_DURATION, text[:_MAX_DURATION_LENGTH], re.ASCII)
-    found = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if not parts or "".join(map("".join, parts)) != text or not 1 <= found <= MAX_TIME:
+    found = parse_time(text)
+    if found is None or not 1 <= found <= MAX_TIME:
         raise InvalidValueError(f"{text[:80]!r}, allowed are times from 1 second on, such as 60s or 5m, and {_ENDLESS}")
     return Duration(found)
 

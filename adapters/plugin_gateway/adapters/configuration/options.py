@@ -264,7 +264,7 @@ class OtherOptions(Values, heading="logs and configuration file"):
     __slots__ = ()
 
     log_level = Option(
-        one_of(("debug", "info", "warning", "error"), "LEVEL"),
+        one_of(("debug", "info", "warning", "error"), "LEVEL", {"warn": "warning"}),
         "info",
         "the least that is logged: debug, info, warning or error",
         key="flags.logLevel",
