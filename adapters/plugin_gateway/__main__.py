@@ -69,7 +69,7 @@ def parse_backend(text: str) -> str:
         elif each.has_cards and kind.startswith(SIMULATED):
             _simulated_cards(each.name, spec)
         elif each.text not in (NVML, RDMA, ONLOAD):
-            raise InvalidValueError(f"{each.text!r}, allowed are {ALLOWED}")
+            raise InvalidValueError(f"invalid value {each.text!r}; expected {ALLOWED}")
     return text
 
 
@@ -93,7 +93,7 @@ def _chosen(text: str) -> "ChosenBackend":
 
         if (name := name_of(spec)) is not None:
             if name in CARDS:
-                raise InvalidValueError(f"backend {name!r} has network cards, allowed for GPUs are other names")
+                raise InvalidValueError(f"backend {name!r} has network cards; expected another name for GPUs")
             from plugin_gateway.core.resources.names import ResourceName
             from plugin_gateway.nvidia.naming import DOMAIN
 

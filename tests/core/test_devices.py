@@ -38,7 +38,7 @@ def test_an_id_that_every_kubelet_takes(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "x" * (MAX_ID_LENGTH + 1)])
 def test_an_id_has_1_to_63_characters(text: str) -> None:
-    with pytest.raises(InvalidValueError, match=f"has {len(text)} characters, allowed are 1 to 63"):
+    with pytest.raises(InvalidValueError, match=f"has {len(text)} characters; expected 1 to 63"):
         parse_device_id(text)
 
 

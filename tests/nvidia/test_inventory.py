@@ -101,7 +101,7 @@ def test_a_name_that_is_no_text_loses_no_gpu(driver: Driver) -> None:
     ("bad", "words"),
     [
         (b"GPU-\xff\xfe", "b'GPU-\\xff\\xfe' is not valid UTF-8"),
-        (b"GPU-" + b"x" * 60, "has 64 characters, allowed are 1 to 63"),
+        (b"GPU-" + b"x" * 60, "has 64 characters; expected 1 to 63"),
         (b"", "has 0 characters"),
         (b"GPU-1,GPU-2", "without blank and comma"),
         (uuid(0).encode(), "belongs to GPU 0 too"),

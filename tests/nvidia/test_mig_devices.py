@@ -133,7 +133,7 @@ def test_what_single_leaves_out_is_said_in_words(driver: Driver) -> None:
     ("nonsense", "reason"),
     [
         ({"uuid": b"MIG-a,b"}, "characters other than printable ones"),
-        ({"uuid": b"MIG-" + b"x" * 80}, "allowed are 1 to 63"),
+        ({"uuid": b"MIG-" + b"x" * 80}, "expected 1 to 63"),
         ({"gi_slices": 5}, "its profile has no name"),
         ({"memory_mb": 0}, "its profile has no name"),
     ],

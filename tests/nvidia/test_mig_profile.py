@@ -101,11 +101,11 @@ def test_a_part_of_a_gpu_instance_has_both_sizes_in_its_name() -> None:
     [
         (Attributes(2, 2, 40448), "the driver says 2 slices, and the GPU instance profile 2 has 3"),
         (Attributes(0xFFFFFFFF, 1, 40448), "the driver says 4294967295 slices"),
-        (Attributes(3, 0, 40448), "a compute instance of 0 slices, allowed are 1 to 3"),
-        (Attributes(3, 4, 40448), "a compute instance of 4 slices, allowed are 1 to 3"),
-        (Attributes(3, 3, 0), "a memory of 0 MiB, allowed are 1 to 81559, which the GPU has"),
-        (Attributes(3, 3, 81560), "a memory of 81560 MiB, allowed are 1 to 81559"),
-        (Attributes(3, 3, 2**64 - 1), "allowed are 1 to 81559"),
+        (Attributes(3, 0, 40448), "a compute instance of 0 slices; expected 1 to 3"),
+        (Attributes(3, 4, 40448), "a compute instance of 4 slices; expected 1 to 3"),
+        (Attributes(3, 3, 0), "a memory of 0 MiB; expected 1 to 81559, which the GPU has"),
+        (Attributes(3, 3, 81560), "a memory of 81560 MiB; expected 1 to 81559"),
+        (Attributes(3, 3, 2**64 - 1), "expected 1 to 81559"),
     ],
 )
 def test_attributes_that_no_mig_device_can_have_have_no_name(attributes: Attributes, words: str) -> None:

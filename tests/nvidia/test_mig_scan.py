@@ -175,8 +175,8 @@ def test_the_privileges_that_a_container_lacks_reject_all_devices(driver: Driver
     ("nonsense", "reason"),
     [
         ({"gi_slices": 2}, "the driver says 2 slices, and the GPU instance profile 0 has 1"),
-        ({"ci_slices": 9}, "a compute instance of 9 slices, allowed are 1 to 1"),
-        ({"memory_mb": 2**64 - 1}, "allowed are 1 to 81920, which the GPU has"),
+        ({"ci_slices": 9}, "a compute instance of 9 slices; expected 1 to 1"),
+        ({"memory_mb": 2**64 - 1}, "expected 1 to 81920, which the GPU has"),
         ({"memory_mb": 0}, "a memory of 0 MiB"),
         ({"profile_id": 77}, "NVML does not list the GPU instance profile with the id 77"),
         ({"uuid": b"MIG-\xff"}, "its UUID b'MIG-\\xff' is not valid UTF-8"),

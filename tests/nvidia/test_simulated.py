@@ -170,7 +170,7 @@ def test_a_layout_changes_as_told() -> None:
     latest = seen[-1]
     assert isinstance(latest, InventorySeen)
     assert [each.profile for each in latest.inventory.devices] == ["", "3g.71gb", "1g.18gb+me"]
-    with pytest.raises(InvalidValueError, match="allowed is INDEX:PROFILE"):
+    with pytest.raises(InvalidValueError, match="expected INDEX:PROFILE"):
         backend.lay_out("2:3g.71gb")
     assert seen[-1] is latest
 
@@ -189,13 +189,13 @@ def test_a_gpu_that_comes_back_has_the_layout_that_it_had() -> None:
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("2xH100/mig=", "MIG layout '', allowed is INDEX:PROFILE,PROFILE once for each GPU, with an index from 0 to 1"),
-        ("2xH100/mig=2:3g.40gb", "MIG layout '2:3g.40gb', allowed is"),
+        ("2xH100/mig=", "MIG layout ''; expected INDEX:PROFILE,PROFILE once for each GPU, with an index from 0 to 1"),
+        ("2xH100/mig=2:3g.40gb", "MIG layout '2:3g.40gb'; expected"),
         ("2xH100/mig=0:3g.40gb;0:3g.40gb", "once for each GPU"),
-        ("2xH100/mig=0", "MIG layout '0', allowed is"),
-        ("2xH100/mig=0:3g.71gb", "MIG profile '3g.71gb' of a simulated NVIDIA H100 80GB HBM3, allowed are 1g.10gb, "),
+        ("2xH100/mig=0", "MIG layout '0'; expected"),
+        ("2xH100/mig=0:3g.71gb", "MIG profile '3g.71gb' of a simulated NVIDIA H100 80GB HBM3; expected 1g.10gb, "),
         ("2xH100/mig=0:4g.40gb,4g.40gb", "'4g.40gb,4g.40gb' has more than the 7 slices of a GPU"),
-        ("2xT4/mig=0:", "MIG profile '' of a simulated Tesla T4, it has no MIG"),
+        ("2xT4/mig=0:", "MIG profile '' of a simulated Tesla T4; it has no MIG"),
         ("2xL40S/mig=0:1g.6gb", "it has no MIG"),
     ],
 )

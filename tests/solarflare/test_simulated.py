@@ -61,7 +61,7 @@ def test_a_change_of_the_files_is_seen() -> None:
 )
 def test_a_specification_that_is_not_allowed_is_refused_with_what_is(spec: str) -> None:
     with pytest.raises(
-        InvalidValueError, match=r"allowed are COUNTxMODEL such as 1xX2522.* with 1 to 64 of SFN8522, X2522"
+        InvalidValueError, match=r"expected COUNTxMODEL such as 1xX2522.* with 1 to 64 of SFN8522, X2522"
     ):
         parse_spec(spec)
 

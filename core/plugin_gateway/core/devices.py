@@ -44,7 +44,7 @@ def parse_device_id(text: str) -> DeviceId:
             reads like the id of a replica.
     """
     if not 0 < len(text) <= MAX_ID_LENGTH:
-        raise InvalidValueError(f"device id {text!r} has {len(text)} characters, allowed are 1 to {MAX_ID_LENGTH}")
+        raise InvalidValueError(f"device id {text!r} has {len(text)} characters; expected 1 to {MAX_ID_LENGTH}")
     if any(not character.isprintable() or character in " ," for character in text):
         raise InvalidValueError(f"device id {text!r} has characters other than printable ones without blank and comma")
     if REPLICA_MARK in text:

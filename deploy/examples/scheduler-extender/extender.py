@@ -291,7 +291,7 @@ class Handler(BaseHTTPRequestHandler):
     def _request(self) -> Mapping[str, Any]:
         length = self.headers.get("Content-Length", "")
         if not length.isdigit() or int(length) > MAX_REQUEST:
-            raise RefusedError(f"a request of {length or 'unknown'} bytes, allowed are {MAX_REQUEST}")
+            raise RefusedError(f"a request of {length or 'unknown'} bytes; expected at most {MAX_REQUEST}")
         request = json.loads(self.rfile.read(int(length)))
         if not isinstance(request, dict):
             raise RefusedError("the request has no names with values")

@@ -156,7 +156,7 @@ def _lack_of_elf(file: "BinaryIO", length: int) -> str | None:
         return _not_whole(length)
     _, offset, size, count = _ELF_HEADER.unpack(header)
     if size != _PROGRAM_HEADER.size:
-        return f"its program headers have {size} bytes, allowed are {_PROGRAM_HEADER.size}"
+        return f"its program headers have {size} bytes; expected {_PROGRAM_HEADER.size}"
     if offset + size * count > length:
         return _not_whole(length)
     file.seek(offset)

@@ -73,7 +73,7 @@ def profile_name(attributes: Attributes, gi_profile: int, gpu_memory: int) -> st
             f"the driver says {gi_slices} slices, and the GPU instance profile {gi_profile} has {profile.slices}"
         )
     if not 1 <= ci_slices <= gi_slices:
-        raise InvalidProfileError(f"a compute instance of {ci_slices} slices, allowed are 1 to {gi_slices}")
+        raise InvalidProfileError(f"a compute instance of {ci_slices} slices; expected 1 to {gi_slices}")
     memory = f"{memory_gb(memory_mb, gpu_memory)}gb{profile.suffix}"
     return f"{gi_slices}g.{memory}" if ci_slices == gi_slices else f"{ci_slices}c.{gi_slices}g.{memory}"
 
@@ -85,9 +85,7 @@ def memory_gb(memory_mb: int, gpu_memory: int) -> int:
         InvalidProfileError: the memory is none, or more than the GPU has.
     """
     if not 0 < memory_mb * _MIB <= gpu_memory:
-        raise InvalidProfileError(
-            f"a memory of {memory_mb} MiB, allowed are 1 to {gpu_memory // _MIB}, which the GPU has"
-        )
+        raise InvalidProfileError(f"a memory of {memory_mb} MiB; expected 1 to {gpu_memory // _MIB}, which the GPU has")
     eighths = -(-memory_mb * _MIB * _EIGHTHS // gpu_memory)
     gpu_gb = -(-gpu_memory // _GIB)
     if (gb := (eighths * gpu_gb + _EIGHTHS // 2) // _EIGHTHS) == 0:

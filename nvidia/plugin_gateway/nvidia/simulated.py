@@ -84,7 +84,7 @@ def parse_spec(spec: str) -> tuple[PhysicalDevice, ...]:
     is_known = all(_is_count(count) and model in MODELS for count, _, model in parts)
     if not is_known or sum(int(count) for count, *_ in parts) > MAX_GPUS:
         raise InvalidValueError(
-            f"GPUs to simulate {spec!r}, allowed are COUNTxMODEL such as 8xH100, or several such as 4xA100+4xT4, "
+            f"GPUs to simulate {spec!r}; expected COUNTxMODEL such as 8xH100, or several such as 4xA100+4xT4, "
             f"with 1 to {MAX_GPUS} of {', '.join(MODELS)}"
         )
     models = [model for count, _, model in parts for _ in range(int(count))]
@@ -105,7 +105,7 @@ def name_of(spec: str) -> str | None:
     _, mark, name = spec.partition(_MIG_MARK)[0].partition(_NAME_MARK)
     if mark and not _NAME.fullmatch(name):
         raise InvalidValueError(
-            f"GPUs to simulate {spec[:80]!r}, allowed as name are 1 to 20 small letters, digits and dashes, "
+            f"GPUs to simulate {spec[:80]!r}; expected a name of 1 to 20 small letters, digits and dashes, "
             "with a letter first and no dash at the end"
         )
     return name if mark else None

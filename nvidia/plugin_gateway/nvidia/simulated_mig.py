@@ -33,7 +33,7 @@ def parse_layouts(text: str, gpus: Sequence[PhysicalDevice]) -> Layouts:
         gpu = by_index.get(index)
         if gpu is None or not colon or found[gpu.id] is not None:
             raise InvalidValueError(
-                f"MIG layout {part!r}, allowed is INDEX:PROFILE,PROFILE once for each GPU, with an index from 0 to "
+                f"MIG layout {part!r}; expected INDEX:PROFILE,PROFILE once for each GPU, with an index from 0 to "
                 f"{len(gpus) - 1}"
             )
         devices = tuple(_devices(gpu, [name for name in names.split(",") if name]))
@@ -45,8 +45,8 @@ def _devices(gpu: PhysicalDevice, names: Sequence[str]) -> Iterator[MigDevice]:
     allowed = _profiles_of(gpu)
     unknown = next((name for name in names if name not in allowed), None)
     if unknown is not None or not allowed:
-        words = f"allowed are {', '.join(allowed)}" if allowed else "it has no MIG"
-        raise InvalidValueError(f"MIG profile {unknown or ''!r} of a simulated {gpu.product}, {words}")
+        words = f"expected {', '.join(allowed)}" if allowed else "it has no MIG"
+        raise InvalidValueError(f"MIG profile {unknown or ''!r} of a simulated {gpu.product}; {words}")
     if sum(allowed[name].gi_slices for name in names) > _SLICES:
         raise InvalidValueError(f"MIG layout {','.join(names)!r} has more than the {_SLICES} slices of a GPU")
     for slot, name in enumerate(names):

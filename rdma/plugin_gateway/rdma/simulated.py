@@ -117,7 +117,7 @@ def parse_spec(spec: str) -> MadeUpTree:
     cards = _cards(spec)
     if not cards or sum(each.functions for each in cards) > MAX_FUNCTIONS:
         raise InvalidValueError(
-            f"cards to simulate {spec[:80]!r}, allowed are COUNTxMODEL such as 2xCX6, with the number of virtual "
+            f"cards to simulate {spec[:80]!r}; expected COUNTxMODEL such as 2xCX6, with the number of virtual "
             "functions of each such as 2xCX6+4, or several such as 2xCX6+4+1xCX7IB, with "
             f"{', '.join(MODELS)}, or one of these with {_INFINIBAND_MARK} behind it, 1 to {MAX_VFS} virtual functions"
             f", and {MAX_FUNCTIONS} functions in all"

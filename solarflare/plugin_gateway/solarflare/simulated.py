@@ -54,7 +54,7 @@ def parse_spec(spec: str) -> MadeUpTree:
     is_known = all(_is_count(count) and model in MODELS for count, _, model in parts)
     if not is_known or sum(int(count) for count, *_ in parts) > MAX_CARDS:
         raise InvalidValueError(
-            f"cards to simulate {spec[:80]!r}, allowed are COUNTxMODEL such as 1xX2522, or several such as "
+            f"cards to simulate {spec[:80]!r}; expected COUNTxMODEL such as 1xX2522, or several such as "
             f"2xX2522+1xX4, with 1 to {MAX_CARDS} of {', '.join(MODELS)}"
         )
     models = [MODELS[model] for count, _, model in parts for _ in range(int(count))]

@@ -27,7 +27,7 @@ NAMES = (
     "run, devices, doctor, inspect, status, health, reload, driver, health-policy, labels, translate-config, replay, "
     "fake-kubelet, demo, config-manager, mps-control-daemon"
 )
-BEFORE = "allowed before a command are --help and --version"
+BEFORE = "expected --help or --version before a command"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"
 
 
@@ -61,30 +61,30 @@ def assert_one_line(ended: Ended, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["serve"], f"unknown command 'serve', allowed are {NAMES}"),
-        (["runn"], f"unknown command 'runn', allowed are {NAMES}; did you mean run?"),
-        (["fake_kubelet"], f"unknown command 'fake_kubelet', allowed are {NAMES}; did you mean fake-kubelet?"),
-        (["halp"], f"unknown command 'halp', allowed are {NAMES}; did you mean help?"),
-        (["versoin"], f"unknown command 'versoin', allowed are {NAMES}; did you mean version?"),
-        (["help", "serve"], f"unknown command 'serve', allowed are {NAMES}"),
-        (["--json"], f"unknown flag --json, {BEFORE}"),
+        (["serve"], f"unknown command 'serve'; expected {NAMES}"),
+        (["runn"], f"unknown command 'runn'; expected {NAMES}; did you mean run?"),
+        (["fake_kubelet"], f"unknown command 'fake_kubelet'; expected {NAMES}; did you mean fake-kubelet?"),
+        (["halp"], f"unknown command 'halp'; expected {NAMES}; did you mean help?"),
+        (["versoin"], f"unknown command 'versoin'; expected {NAMES}; did you mean version?"),
+        (["help", "serve"], f"unknown command 'serve'; expected {NAMES}"),
+        (["--json"], f"unknown flag --json; {BEFORE}"),
         (["health"], "the following arguments are required: clear|accept (see plugin-gateway health --help)"),
         (["driver"], "the following arguments are required: release|take (see plugin-gateway driver --help)"),
-        ([""], f"unknown command '', allowed are {NAMES}"),
-        (["--versoin"], f"unknown flag --versoin, {BEFORE}; did you mean --version?"),
-        (["--backend", "run"], f"unknown flag --backend, {BEFORE}; did you mean plugin-gateway run --backend?"),
-        (["--log-level=debug"], (f"unknown flag --log-level=debug, {BEFORE}; "
+        ([""], f"unknown command ''; expected {NAMES}"),
+        (["--versoin"], f"unknown flag --versoin; {BEFORE}; did you mean --version?"),
+        (["--backend", "run"], f"unknown flag --backend; {BEFORE}; did you mean plugin-gateway run --backend?"),
+        (["--log-level=debug"], (f"unknown flag --log-level=debug; {BEFORE}; "
          "did you mean plugin-gateway run --log-level=debug?")),
         (["run", "--log-level=loud", "--log-level=info"],
-         "--log-level: 'loud', allowed are debug, info, warning, error"),
+         "--log-level: invalid value 'loud'; expected debug, info, warning, error"),
         (["run", "--device-discovery-strategy=tegra", "--device-discovery-strategy=auto"],
-         ("--device-discovery-strategy: 'tegra' is not supported by plugin-gateway, allowed is auto or nvml: "
+         ("--device-discovery-strategy: 'tegra' is not supported by plugin-gateway; expected auto or nvml: "
           "GPUs are found through NVML")),
         (["run", "--gds-enabled=maybe", "--gds-enabled=false"],
-         "--gds-enabled: 'maybe', allowed are true and false"),
+         "--gds-enabled: invalid value 'maybe'; expected true or false"),
         (["run", "--device-list-strategy=envvar", "--device-list-strategy=cdi"],
-         "--device-list-strategy: 'cdi', allowed are envvar, volume-mounts, cdi-annotations, cdi-cri"),
-        (["run", "--mig-strategy=both"], "--mig-strategy: 'both', allowed are none, single, mixed"),
+         "--device-list-strategy: invalid value 'cdi'; expected envvar, volume-mounts, cdi-annotations, cdi-cri"),
+        (["run", "--mig-strategy=both"], "--mig-strategy: invalid value 'both'; expected none, single, mixed"),
         (["run", "--bogus=1"], "unknown flag --bogus=1 (see plugin-gateway run --help)"),
         (["run", "--log-levl", "debug"],
          "unknown flag --log-levl; did you mean --log-level? (see plugin-gateway run --help)"),
@@ -92,15 +92,17 @@ def assert_one_line(ended: Ended, message: str) -> None:
         (["run", "extra"], "unexpected argument extra (see plugin-gateway run --help)"),
         (["run", "two\nlines"], r"unexpected argument two\nlines (see plugin-gateway run --help)"),
         (["run", "--kubelet-dir"], "--kubelet-dir: expected one argument (see plugin-gateway run --help)"),
-        (["run", "--api-version", "v2"], "--api-version: 'v2', allowed are auto, v1beta1, v1alpha, v1alpha2, 0.1"),
-        (["run", "--pass-device-specs=perhaps"], "--pass-device-specs: 'perhaps', allowed are true and false"),
+        (["run", "--api-version", "v2"],
+         "--api-version: invalid value 'v2'; expected auto, v1beta1, v1alpha, v1alpha2, 0.1"),
+        (["run", "--pass-device-specs=perhaps"],
+         "--pass-device-specs: invalid value 'perhaps'; expected true or false"),
         (["run", "--resource-name", "kubernetes.io/gpu"],
          "--resource-name: resource name 'kubernetes.io/gpu': kubelets refuse every name that contains kubernetes.io/"),
         (["run", "--config-file", "/nowhere/config.yaml"],
          "configuration file /nowhere/config.yaml: No such file or directory"),
         (["devices", "--jsn"], "unknown flag --jsn; did you mean --json? (see plugin-gateway devices --help)"),
         (["devices", "--backend=simulated:0xH100"],
-         "--backend: GPUs to simulate '0xH100', allowed are COUNTxMODEL such as 8xH100, or several such as "
+         "--backend: GPUs to simulate '0xH100'; expected COUNTxMODEL such as 8xH100, or several such as "
          "4xA100+4xT4, " + MODELS),
         (["demo", "--fast"], "unknown flag --fast (see plugin-gateway demo --help)"),
         (["fake-kubelet"],
@@ -143,7 +145,8 @@ def test_a_mistake_in_the_environment_names_the_variable(
 ) -> None:
     monkeypatch.setenv("LOG_FORMAT", "xml")
     assert_one_line(
-        run_program(capsys, "run"), "environment variable LOG_FORMAT: 'xml', allowed are auto, json, json-gcp, text"
+        run_program(capsys, "run"),
+        "environment variable LOG_FORMAT: invalid value 'xml'; expected auto, json, json-gcp, text",
     )
 
 
@@ -152,7 +155,7 @@ def test_a_mistake_in_the_file_names_the_place(capsys: pytest.CaptureFixture[str
     path.write_text("version: v1\nflags:\n  logFormat: xml\n")
     assert_one_line(
         run_program(capsys, "run", f"--config-file={path}"),
-        f"{path}:3:14: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
+        f"{path}:3:14: flags.logFormat: invalid value 'xml'; expected auto, json, json-gcp, text",
     )
 
 
@@ -162,8 +165,8 @@ def test_each_mistake_in_the_file_gets_a_line(capsys: pytest.CaptureFixture[str]
     ended = run_program(capsys, "run", f"--config-file={path}")
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.splitlines() == [
-        f"plugin-gateway: {path}:3:14: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
-        f"plugin-gateway: {path}:4:13: flags.logLevel: 'loud', allowed are debug, info, warning, error",
+        f"plugin-gateway: {path}:3:14: flags.logFormat: invalid value 'xml'; expected auto, json, json-gcp, text",
+        f"plugin-gateway: {path}:4:13: flags.logLevel: invalid value 'loud'; expected debug, info, warning, error",
     ]
 
 

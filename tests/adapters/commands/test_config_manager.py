@@ -84,7 +84,7 @@ def test_the_plugin_starts_with_all_defaults_where_an_empty_file_is_linked(pod: 
 
 def test_a_label_that_leads_out_of_the_folder_is_refused(pod: Pod) -> None:
     pod.label(LABEL, "../account/token")
-    with pytest.raises(InvalidValueError, match=r"'\.\./account/token' is no file of .*, allowed are default, other"):
+    with pytest.raises(InvalidValueError, match=r"'\.\./account/token' is no file of .*; expected default, other"):
         pod.run()
     assert not pod.target.exists()
 
@@ -118,7 +118,7 @@ def test_a_variable_that_is_missing_is_named(pod: Pod, name: str) -> None:
 def test_what_it_does_not_read_is_refused(pod: Pod) -> None:
     with pytest.raises(InvalidValueError, match="KUBECONFIG: '/root/config' is not read"):
         pod.run(KUBECONFIG="/root/config")
-    with pytest.raises(InvalidValueError, match="'first', allowed are named, single, empty"):
+    with pytest.raises(InvalidValueError, match="invalid value 'first'; expected named, single, empty"):
         pod.run(FALLBACK_STRATEGIES="first")
 
 

@@ -120,18 +120,18 @@ async def test_replicas_of_a_device_are_one_line(kubelet_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("frobnicate", "refused: 'frobnicate', allowed are allocate RESOURCE"),
+        ("frobnicate", "refused: invalid value 'frobnicate'; expected allocate RESOURCE"),
         ("allocate a.b/c many", "refused: 'many' is no number of devices"),
         ("allocate a.b/c", "starts without devices: no plugin offers a.b/c"),
         ("allocate a.b/c ²", "refused: '²' is no number of devices"),
-        ("allocate a.b/c 100001", "refused: '100001' is no number of devices, allowed are 0 to 100000"),
+        ("allocate a.b/c 100001", "refused: '100001' is no number of devices; expected 0 to 100000"),
         (f"allocate a.b/c {'9' * 5000}", "is no number of devices"),
         ("allocate gpu", "refused: no plugin can offer 'gpu': a resource's name is a domain and a name"),
-        ("allocate", "refused: 'allocate', allowed are allocate RESOURCE"),
+        ("allocate", "refused: invalid value 'allocate'; expected allocate RESOURCE"),
         ("drop a.b/c", "refused: no resource 'a.b/c', registered are none yet"),
         ("devices a.b/c", "refused: no resource 'a.b/c'"),
         ("remove nobody", "refused: no pod 'nobody'; there are none"),
-        ("restart 1.7", "refused: kubelet release '1.7', allowed are 1.8"),
+        ("restart 1.7", "refused: kubelet release '1.7'; expected 1.8"),
     ],
 )
 async def test_a_command_that_makes_no_sense_is_refused_and_it_goes_on(
@@ -205,9 +205,9 @@ async def test_a_directory_that_is_not_its_own_to_empty_is_refused(tmp_path: Pat
         (("--kubelet-dir", "/proc/nothing"), "/proc/nothing/kubelet.sock: No such file or directory"),
         (("--kubelet-dir", "/tmp/" + "x" * 120), "AF_UNIX path too long"),
         (("--kubelet-dir", ""), "--kubelet-dir: '' is no directory"),
-        (("--kubelet-dir", "/tmp/k", "--like", "1.7"), "--like: kubelet release '1.7', allowed are 1.8"),
-        (("--kubelet-dir", "/tmp/k", "--grace", "soon"), "--grace: 'soon', allowed are seconds above 0"),
-        (("--kubelet-dir", "/tmp/k", "--grace", "0"), "--grace: '0', allowed are seconds above 0"),
+        (("--kubelet-dir", "/tmp/k", "--like", "1.7"), "--like: kubelet release '1.7'; expected 1.8"),
+        (("--kubelet-dir", "/tmp/k", "--grace", "soon"), "--grace: invalid value 'soon'; expected seconds above 0"),
+        (("--kubelet-dir", "/tmp/k", "--grace", "0"), "--grace: invalid value '0'; expected seconds above 0"),
         ((), "--kubelet-dir"),
     ],
 )

@@ -172,7 +172,7 @@ async def test_under_nvidias_name_the_file_is_read_again_at_a_sighup(tmp_path: P
         child.send_signal(signal.SIGHUP)
         assert child.stderr is not None
         line = await asyncio.wait_for(child.stderr.readline(), LIMIT)
-        assert b"version: 'v3', allowed is v1" in line
+        assert b"version: invalid value 'v3'; expected v1" in line
         file.write_text(f"{text}sharing: {{mps: {{resources: [{{name: nvidia.com/gpu, replicas: 4}}]}}}}\n")
         child.send_signal(signal.SIGHUP)
         await until(lambda: read(path)["nvidia.com/gpu.replicas"] == "4")

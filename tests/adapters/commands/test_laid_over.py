@@ -54,8 +54,8 @@ async def test_a_file_that_is_broken_or_gone_is_a_finding_and_all_else_is_looked
             ]
             if is_gone
             else [
-                f"{config}:2:19: flags.logLevel: 'loud', allowed are debug, info, warning, error",
-                f"{config}:2:36: flags.logFormat: 'xml', allowed are auto, json, json-gcp, text",
+                f"{config}:2:19: flags.logLevel: invalid value 'loud'; expected debug, info, warning, error",
+                f"{config}:2:36: flags.logFormat: invalid value 'xml'; expected auto, json, json-gcp, text",
             ]
         )
         assert list(mends(output)) == [f"a start with this configuration is refused: {each}" for each in told]
@@ -127,8 +127,8 @@ async def test_an_environment_that_is_refused_is_a_finding(kubelet_dir: Path, dr
     assert (status, errors) == (1, "")
     start = "a start with this configuration is refused: environment variable"
     told = list(mends(output))
-    assert f"{start} LOG_LEVEL: 'loud', allowed are debug, info, warning, error" in told
-    assert f"{start} MIG_STRATEGY: 'both', allowed are none, single, mixed" in told
+    assert f"{start} LOG_LEVEL: invalid value 'loud'; expected debug, info, warning, error" in told
+    assert f"{start} MIG_STRATEGY: invalid value 'both'; expected none, single, mixed" in told
     assert any("the driver shows 8 devices" in each["what"] for each in json.loads(output))
 
 
@@ -205,7 +205,7 @@ async def test_each_command_has_its_own_few_flags(command: str, flags: set[str])
 async def test_a_flag_of_its_own_that_is_wrong_is_a_mistake_of_the_user(command: str) -> None:
     status, output, errors = await run_to_end(command, "--driver-root=here", "--driver-root=/x", "--json")
     assert (status, output) == (2, "")
-    assert errors == "plugin-gateway: --driver-root: 'here', allowed are absolute paths\n"
+    assert errors == "plugin-gateway: --driver-root: invalid value 'here'; expected an absolute path\n"
 
 
 async def test_a_gateway_with_the_name_of_nvidias_program_reads_its_file_as_that_does_and_doctor_with_it(

@@ -67,7 +67,10 @@ async def test_the_plugins_name_has_the_flags_of_run(names: Path) -> None:
     plugin = names / "nvidia-device-plugin"
     assert await ended(plugin, "--version") == (0, f"plugin-gateway {version('plugin-gateway')}\n", "")
     status, _, errors = await ended(plugin, "--mig-strategy=both")
-    assert (status, errors) == (2, "plugin-gateway: --mig-strategy: 'both', allowed are none, single, mixed\n")
+    assert (status, errors) == (
+        2,
+        "plugin-gateway: --mig-strategy: invalid value 'both'; expected none, single, mixed\n",
+    )
 
 
 async def test_the_mps_daemon_ends_with_one_sentence(names: Path) -> None:

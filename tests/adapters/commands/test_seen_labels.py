@@ -210,7 +210,7 @@ def test_without_a_driver_there_is_no_label(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_unknown_version_of_the_configuration_is_refused_as_there(tmp_path: Path) -> None:
-    with pytest.raises(InvalidValueError, match="version: 'v3', allowed is v1"):
+    with pytest.raises(InvalidValueError, match="version: invalid value 'v3'; expected v1"):
         settings_of(CASES["bad-version"], tmp_path)
 
 

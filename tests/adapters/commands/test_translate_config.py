@@ -51,7 +51,7 @@ def test_standard_input_is_read_and_what_is_lost_is_said_and_ends_with_1() -> No
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (b"version: v2", "standard input:1:10: version: 'v2', allowed is v1"),
+        (b"version: v2", "standard input:1:10: version: invalid value 'v2'; expected v1"),
         (b"flags: {a: [", "standard input:1:12: not YAML: the [ that begins here is not closed, nor is the { at 1:8"),
         (b"version: \xff", "standard input:1:10: not YAML: invalid start byte"),
         (b" " * (2**20 + 1), "standard input: larger than the 1048576 bytes allowed"),

@@ -33,18 +33,18 @@ def test_a_list_is_split_where_a_backend_begins(text: str, names: list[str]) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nvml,nvml", "backend 'nvml' occurs twice, allowed is each once"),
+        ("nvml,nvml", "backend 'nvml' occurs twice; expected each one once"),
         ("simulated:1xH100,simulated:2xA100", "simulated:8xH100/name=other"),
         (f"{NAMED},{NAMED}", "backend 'other' occurs twice"),
         ("simulated:1xH100,simulated:2xA100/name=nvml,nvml", "backend 'nvml' occurs twice"),
-        ("nvml,cuda", "'nvml,cuda', allowed are auto, nvml, rdma, onload, simulated:COUNTxMODEL, "),
-        ("nvml,", "'nvml,', allowed are auto"),
-        ("", "'', allowed are auto"),
-        ("nvml,simulated:2xK80/name=a", "allowed are COUNTxMODEL such as 8xH100"),
-        ("simulated:1xH100/name=", "allowed as name are 1 to 20 small letters"),
-        ("simulated:1xH100/name=a/b", "allowed as name are 1 to 20 small letters"),
-        ("simulated:1xH100/name=A", "allowed as name are 1 to 20 small letters"),
-        (f"simulated:1xH100/name={'a' * 21}", "allowed as name are 1 to 20 small letters"),
+        ("nvml,cuda", "invalid value 'nvml,cuda'; expected auto, nvml, rdma, onload, simulated:COUNTxMODEL, "),
+        ("nvml,", "invalid value 'nvml,'; expected auto"),
+        ("", "invalid value ''; expected auto"),
+        ("nvml,simulated:2xK80/name=a", "expected COUNTxMODEL such as 8xH100"),
+        ("simulated:1xH100/name=", "expected a name of 1 to 20 small letters"),
+        ("simulated:1xH100/name=a/b", "expected a name of 1 to 20 small letters"),
+        ("simulated:1xH100/name=A", "expected a name of 1 to 20 small letters"),
+        (f"simulated:1xH100/name={'a' * 21}", "expected a name of 1 to 20 small letters"),
     ],
 )
 def test_a_mistake_in_a_list_is_told(text: str, said: str) -> None:
@@ -72,7 +72,7 @@ def test_auto_stands_for_gpus_and_for_the_cards_with_a_section(
 
 
 def test_a_simulated_gpu_is_no_network_card() -> None:
-    with pytest.raises(InvalidValueError, match="backend 'rdma' has network cards, allowed for GPUs are other names"):
+    with pytest.raises(InvalidValueError, match="backend 'rdma' has network cards; expected another name for GPUs"):
         parse_backend("simulated:1xH100/name=rdma")
 
 

@@ -270,7 +270,7 @@ def test_mofed_for_all_and_a_device_for_one_are_refused_together(cards: Cards, c
         cards("rdma: [{name: a/b}]", mofed_enabled="true")
     assert str(caught.value) == (
         f"{config_file}:2: a/b is exclusive, and --mofed-enabled gives every container with a GPU all InfiniBand "
-        "devices of the node, allowed is one of them [MOFED_ENABLED]"
+        "devices of the node; expected one of them [MOFED_ENABLED]"
     )
     cards("rdma: [{name: a/b, sharing: shared}]", mofed_enabled="true")
     cards("rdma: [{name: a/b}]", mofed_enabled="true", backend="rdma")
@@ -324,11 +324,11 @@ def test_evidence_about_cards_may_stand_in_a_file_of_a_node_without_any(cards: C
     ("health", "said"),
     [
         ("evidence: {port-dwon: report}", "unknown key health.evidence.port-dwon, known are "),
-        ("evidence: {port-down: {action: unhealthy, count: 2, window: 1m}}", "port-down is a mapping, allowed is an"),
-        ("links: {quietTime: x}", "health.links.quietTime: 'x', allowed are 0 to 10000000 seconds"),
-        ("links: {pollInterval: 0.5}", "health.links.pollInterval: '0.5', allowed are 1 to 60 seconds"),
+        ("evidence: {port-down: {action: unhealthy, count: 2, window: 1m}}", "port-down is a mapping; expected an"),
+        ("links: {quietTime: x}", "health.links.quietTime: invalid value 'x'; expected 0 to 10000000 seconds"),
+        ("links: {pollInterval: 0.5}", "health.links.pollInterval: invalid value '0.5'; expected 1 to 60 seconds"),
         ("links: {quiet: 1}", "unknown key health.links.quiet, did you mean health.links.quietTime?"),
-        ("links: {quietTime: 60, longestQuietTime: 30}", "--longest-link-quiet-time: 30, allowed are 60 seconds and"),
+        ("links: {quietTime: 60, longestQuietTime: 30}", "--longest-link-quiet-time: 30; expected 60 seconds and"),
     ],
 )
 def test_a_mistake_about_the_health_of_cards_is_told(health: str, said: str, cards: Cards) -> None:

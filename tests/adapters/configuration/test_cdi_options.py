@@ -45,12 +45,12 @@ def test_hooks_are_named_with_commas(read: Read) -> None:
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
-        ("--cdi-annotation-prefix=cdi.k8s.io", "allowed is a DNS name with a slash behind it"),
-        ("--cdi-annotation-prefix=a b/", "'a b/', allowed is"),
-        ("--cdi-annotation-prefix=a..b/", "'a..b/', allowed is"),
-        ("--cdi-disable-hooks=none", "'none', allowed are all, create-symlinks"),
-        ("--cdi-spec-dir=cdi", "'cdi', allowed are absolute paths"),
-        ("--nvidia-cdi-hook-path=hook", "'hook', allowed are absolute paths"),
+        ("--cdi-annotation-prefix=cdi.k8s.io", "expected a DNS name with a slash behind it"),
+        ("--cdi-annotation-prefix=a b/", "'a b/'; expected"),
+        ("--cdi-annotation-prefix=a..b/", "'a..b/'; expected"),
+        ("--cdi-disable-hooks=none", "invalid value 'none'; expected all, create-symlinks"),
+        ("--cdi-spec-dir=cdi", "invalid value 'cdi'; expected an absolute path"),
+        ("--nvidia-cdi-hook-path=hook", "invalid value 'hook'; expected an absolute path"),
     ],
 )
 def test_what_is_not_allowed_is_named(flag: str, said: str, read: Read) -> None:

@@ -106,9 +106,9 @@ def test_the_decoder_of_nvidias_plugin_takes_keys_in_any_case(read: Read) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version: v2", "version: 'v2', allowed is v1"),
-        ("flags: {failOnInitError: maybe}", "allowed are true and false"),
-        ("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 1}]}}", "replicas: '1'"),
+        ("version: v2", "version: invalid value 'v2'; expected v1"),
+        ("flags: {failOnInitError: maybe}", "expected true or false"),
+        ("sharing: {timeSlicing: {resources: [{name: gpu, replicas: 1}]}}", "replicas: invalid value '1'"),
         ("sharing: {timeSlicing: {renameByDefault: true}}", "resources missing"),
         ("resources: {rules: [{nmae: a}]}", "unknown key resources.rules.nmae"),
         ("health: {quietTiem: 1}", "unknown key health.quietTiem"),

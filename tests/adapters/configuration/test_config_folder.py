@@ -74,16 +74,16 @@ def test_name_beats_label_beats_default_beats_fallback(
 @pytest.mark.parametrize(
     ("names", "label", "others", "problem"),
     [
-        (["a", "b"], "c", {}, f"label {LABEL}: 'c' is no file of {{}}, allowed are a, b"),
-        (["a", "b"], "..data", {}, f"label {LABEL}: '..data' is no file of {{}}, allowed are a, b"),
-        (["a"], "../configs/a", {}, f"label {LABEL}: '../configs/a' is no file of {{}}, allowed are a"),
-        (["default"], None, {"config_default": "c"}, "--config-default: 'c' is no file of {}, allowed are default"),
-        (["a"], "a", {"config_name": "c"}, "--config-name: 'c' is no file of {}, allowed are a"),
+        (["a", "b"], "c", {}, f"label {LABEL}: 'c' is no file of {{}}; expected a, b"),
+        (["a", "b"], "..data", {}, f"label {LABEL}: '..data' is no file of {{}}; expected a, b"),
+        (["a"], "../configs/a", {}, f"label {LABEL}: '../configs/a' is no file of {{}}; expected a"),
+        (["default"], None, {"config_default": "c"}, "--config-default: 'c' is no file of {}; expected default"),
+        (["a"], "a", {"config_name": "c"}, "--config-name: 'c' is no file of {}; expected a"),
         (
             [],
             None,
             {"config_fallback_strategies": Words(("empty",))},
-            "--config-dir {}: it has no file, allowed are folders",
+            "--config-dir {}: it has no file; expected a folder",
         ),
         (["a", "b"], None, {}, "the fallback strategies named,single do not either, of a, b"),
         (["a"], None, {"config_fallback_strategies": Words()}, "the fallback strategies (none) do not either, of a"),
@@ -176,11 +176,14 @@ def test_a_folder_and_a_file_are_one_too_many(tmp_path: Path, read: Read) -> Non
 @pytest.mark.parametrize(
     ("flag", "allowed"),
     [
-        ("--config-name=../a", "'../a', allowed are names of files"),
-        ("--config-default=..data", "'..data', allowed are names of files"),
-        ("--config-label=a/", "'a/', allowed are keys of labels, such as nvidia.com/device-plugin.config"),
-        ("--config-label=", "'', allowed are keys of labels"),
-        ("--fallback-strategies=named,best", "'best', allowed are named, single, empty"),
+        ("--config-name=../a", "invalid value '../a'; expected the name of a file"),
+        ("--config-default=..data", "invalid value '..data'; expected the name of a file"),
+        (
+            "--config-label=a/",
+            "invalid value 'a/'; expected the key of a label, such as nvidia.com/device-plugin.config",
+        ),
+        ("--config-label=", "invalid value ''; expected the key of a label"),
+        ("--fallback-strategies=named,best", "invalid value 'best'; expected named, single, empty"),
     ],
 )
 def test_other_values_are_refused(flag: str, allowed: str, read: Read) -> None:

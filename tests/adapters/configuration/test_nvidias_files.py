@@ -7,7 +7,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
 
-NO_STRATEGY = "is not supported by plugin-gateway, allowed is auto or nvml: GPUs are found through NVML"
+NO_STRATEGY = "is not supported by plugin-gateway; expected auto or nvml: GPUs are found through NVML"
 RUNNING_WITH = """\
 {
   "version": "v1",

@@ -295,8 +295,8 @@ def test_anything_else_goes_to_the_translation_of_nvidias_file() -> None:
     ("text", "said"),
     [
         ('{"resourceList": []}', "1:18: resourceList is empty"),
-        ('{"resourceList": {}}', "1:18: resourceList is a mapping, allowed is a list"),
-        ('{"resourceList": [1]}', "1:19: resourceList is '1', allowed are keys with values"),
+        ('{"resourceList": {}}', "1:18: resourceList is a mapping; expected a list"),
+        ('{"resourceList": [1]}', "1:19: resourceList is '1'; expected keys with values"),
         ('{"resourceList": [{"selectors": {}}]}', "1:19: resourceName missing"),
         (
             '{"resourceList": [{"resourceName": "a b"}]}',
@@ -312,19 +312,19 @@ def test_anything_else_goes_to_the_translation_of_nvidias_file() -> None:
         ),
         (
             '{"resourceList": [{"resourceName": "a", "deviceType": "x"}]}',
-            "1:55: resourceList.deviceType: 'x', allowed are",
+            "1:55: resourceList.deviceType: invalid value 'x'; expected",
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"vendors": ["0x15b3"]}}]}',
-            "1:66: resourceList.selectors.vendors: '0x15b3' matches nothing there, allowed are four hex digits",
+            "1:66: resourceList.selectors.vendors: '0x15b3' matches nothing there; expected four hex digits",
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"devices": [1018]}}]}',
-            "1:67: resourceList.selectors.devices is '1018', allowed are texts in quotes",
+            "1:67: resourceList.selectors.devices is '1018'; expected texts in quotes",
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"isRdma": "true"}}]}',
-            "1:65: resourceList.selectors.isRdma is the text 'true', allowed are true and false, without quotes",
+            "1:65: resourceList.selectors.isRdma is the text 'true'; expected true or false, without quotes",
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"isRdma": true, "vdpaType": "virtio"}}]}',
@@ -336,11 +336,11 @@ def test_anything_else_goes_to_the_translation_of_nvidias_file() -> None:
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"pciAddresses": ["3b"]}}]}',
-            "1:71: resourceList.selectors.pciAddresses: '3b', allowed are PCI addresses",
+            "1:71: resourceList.selectors.pciAddresses: invalid value '3b'; expected a PCI address",
         ),
         (
             '{"resourceList": [{"resourceName": "a", "selectors": {"linkTypes": ["ib"]}}]}',
-            "1:68: resourceList.selectors.linkTypes: 'ib' matches nothing there, allowed are ether and infiniband",
+            "1:68: resourceList.selectors.linkTypes: 'ib' matches nothing there; expected ether or infiniband",
         ),
         ('{"configList": []}', "1:16: configList is empty"),
         (
@@ -353,15 +353,15 @@ def test_anything_else_goes_to_the_translation_of_nvidias_file() -> None:
         ),
         (
             '{"configList": [{"resourceName": "a", "devices": ["b"], "rdmaHcaMax": -1}]}',
-            "1:71: configList.rdmaHcaMax: '-1', allowed are 0",
+            "1:71: configList.rdmaHcaMax: invalid value '-1'; expected 0",
         ),
         (
             '{"configList": [{"resourceName": "a", "devices": ["b"]}, {"resourceName": "a", "resourcePrefix": "y"}]}',
             "1:59: a occurs twice, first at f.json:1:18",
         ),
-        ('{"mode": "other"}', "1:10: mode: the text 'other', allowed are sriov and hca"),
+        ('{"mode": "other"}', "1:10: mode: the text 'other'; expected sriov or hca"),
         ('{"mode": "sriov"}', "1:1: pfNetdevices missing"),
-        ("{apiVersion: x, kind: Onload, spec: 1}", "1:37: spec is '1', allowed are keys with values"),
+        ("{apiVersion: x, kind: Onload, spec: 1}", "1:37: spec is '1'; expected keys with values"),
     ],
 )
 def test_nonsense_is_refused_with_its_place(text: str, said: str) -> None:
@@ -374,9 +374,9 @@ def test_nonsense_is_refused_with_its_place(text: str, said: str) -> None:
     ("plugin", "said"),
     [
         ({"mountOnload": True}, "needs setPreload: false, or the plugin does not start"),
-        ({"maxPodsPerNode": 0}, "allowed are 1 to 1024"),
-        ({"maxPodsPerNode": "5"}, "allowed are whole numbers, without quotes"),
-        ({"hostOnloadPath": "opt"}, "allowed are paths that begin with /"),
+        ({"maxPodsPerNode": 0}, "expected 1 to 1024"),
+        ({"maxPodsPerNode": "5"}, "expected whole numbers, without quotes"),
+        ({"hostOnloadPath": "opt"}, "expected a path that begins with /"),
     ],
 )
 def test_an_onload_that_its_operator_could_not_run_is_refused(plugin: dict[str, object], said: str) -> None:
@@ -389,7 +389,7 @@ def test_an_onload_that_its_operator_could_not_run_is_refused(plugin: dict[str, 
     [
         ({}, "has no config below rdmaSharedDevicePlugin or sriovDevicePlugin"),
         ({"sriovDevicePlugin": {"config": "{}"}}, "resourceList or configList is missing"),
-        ({"sriovDevicePlugin": {"config": 1}}, "allowed are a text with JSON"),
+        ({"sriovDevicePlugin": {"config": 1}}, "expected a text with JSON"),
     ],
 )
 def test_a_policy_without_a_configuration_is_refused(spec: object, said: str) -> None:

@@ -12,27 +12,27 @@ from plugin_gateway.core.errors import InvalidValueError
 
 from .conftest import Read
 
-NUMBERS = "allowed are 2 to 1024"
-PLACES = "indexes such as 0, and 0:1 for a MIG device; one, or a list of them"
+NUMBERS = "expected 2 to 1024"
+PLACES = "an index such as 0, or 0:1 for a MIG device; one, or a list of them"
 MISTAKES = [
-    ("rules", "[]", "resources.rules is an empty list, allowed is a list with a name each"),
-    ("rules", "[a]", "resources.rules is 'a', allowed are keys with values"),
-    ("rules", "[{index: 0}]", "name missing in an entry of resources.rules, allowed is a name, or never: true"),
+    ("rules", "[]", "resources.rules is an empty list; expected a list with a name each"),
+    ("rules", "[a]", "resources.rules is 'a'; expected keys with values"),
+    ("rules", "[{index: 0}]", "name missing in an entry of resources.rules; expected a name, or never: true"),
     (
         "rules",
         "[{name: a, never: true}]",
-        "name and never are both there in an entry of resources.rules, allowed is a name, or never: true",
+        "name and never are both there in an entry of resources.rules; expected a name, or never: true",
     ),
-    ("rules", "[{never: false}]", "resources.rules.never is false, allowed is true; or give a name"),
+    ("rules", "[{never: false}]", "resources.rules.never is false; expected true; or give a name"),
     (
         "rules",
         "[{never: 'true'}]",
-        "resources.rules.never is the text 'true', allowed are true and false, without quotes",
+        "resources.rules.never is the text 'true'; expected true or false, without quotes",
     ),
     (
         "rules",
         "[{never: true, replicas: 2}]",
-        "replicas in an entry of resources.rules with never, allowed is never alone",
+        "replicas in an entry of resources.rules with never; expected never alone",
     ),
     (
         "rules",
@@ -59,31 +59,35 @@ MISTAKES = [
     (
         "rules",
         "[{name: a, index: -1}]",
-        "resources.rules.index: '-1', allowed are indexes such as 0, and 0:1 for a MIG device",
+        "resources.rules.index: invalid value '-1'; expected an index such as 0, or 0:1 for a MIG device",
     ),
     (
         "rules",
         "[{name: a, index: '0:1:2'}]",
-        "resources.rules.index: '0:1:2', allowed are indexes such as 0, and 0:1 for a MIG device",
+        "resources.rules.index: invalid value '0:1:2'; expected an index such as 0, or 0:1 for a MIG device",
     ),
     (
         "rules",
         "[{name: a, index: 0.5}]",
-        "resources.rules.index: '0.5', allowed are indexes such as 0, and 0:1 for a MIG device",
+        "resources.rules.index: invalid value '0.5'; expected an index such as 0, or 0:1 for a MIG device",
     ),
     (
         "rules",
         "[{name: a, index: []}]",
-        f"resources.rules.index is an empty list, allowed are {PLACES}",
+        f"resources.rules.index is an empty list; expected {PLACES}",
     ),
     (
         "rules",
         "[{name: a, index: {a: b}}]",
-        f"resources.rules.index is a mapping, allowed are {PLACES}",
+        f"resources.rules.index is a mapping; expected {PLACES}",
     ),
-    ("rules", "[{name: a, index: [0, [1]]}]", f"resources.rules.index is a list, allowed are {PLACES}"),
-    ("rules", "[{name: a, index: }]", f"resources.rules.index is empty, allowed are {PLACES}"),
-    ("rules", "[{name: a, uuid: 1}]", "resources.rules.uuid: '1', allowed are UUIDs, which begin with GPU- or MIG-"),
+    ("rules", "[{name: a, index: [0, [1]]}]", f"resources.rules.index is a list; expected {PLACES}"),
+    ("rules", "[{name: a, index: }]", f"resources.rules.index is empty; expected {PLACES}"),
+    (
+        "rules",
+        "[{name: a, uuid: 1}]",
+        "resources.rules.uuid: invalid value '1'; expected a UUID, which begins with GPU- or MIG-",
+    ),
     (
         "rules",
         "[{name: a, uuid: 'GPU-1 2'}]",
@@ -94,16 +98,24 @@ MISTAKES = [
         "[{name: a, uuid: GPU-1::0}]",
         "resources.rules.uuid: device id 'GPU-1::0' has ::, which only ids of replicas have",
     ),
-    ("rules", "[{name: a, pci: 3b}]", "resources.rules.pci: '3b', allowed are PCI addresses such as 0000:3b:00.0"),
+    (
+        "rules",
+        "[{name: a, pci: 3b}]",
+        "resources.rules.pci: invalid value '3b'; expected a PCI address such as 0000:3b:00.0",
+    ),
     ("rules", "[{name: a, product: ''}]", "resources.rules.product is empty; '*' matches every one"),
     (
         "rules",
         "[{name: a, product: 'H[12'}]",
-        "resources.rules.product: 'H[12' has a [ without ], allowed is [[] for the character itself",
+        "resources.rules.product: 'H[12' has a [ without ]; expected [[] for the character itself",
     ),
-    ("rules", "[{name: a, kind: GPU}]", "resources.rules.kind: 'GPU', allowed are gpu and mig"),
+    ("rules", "[{name: a, kind: GPU}]", "resources.rules.kind: invalid value 'GPU'; expected gpu or mig"),
     *(
-        ("rules", f"[{{name: a, replicas: {text}}}]", f"resources.rules.replicas: '{text}', allowed are 1 to 1024")
+        (
+            "rules",
+            f"[{{name: a, replicas: {text}}}]",
+            f"resources.rules.replicas: invalid value '{text}'; expected 1 to 1024",
+        )
         for text in ("0", "-1", "1e9", "1000000000", "two", "2.5", "1_000", "0x10", "1025")
     ),
     (
@@ -117,29 +129,29 @@ MISTAKES = [
     (
         "rules",
         "[{name: a, replicas: 2, sharing: MPS}]",
-        "resources.rules.sharing: 'MPS', allowed are timeSlicing and mps",
+        "resources.rules.sharing: invalid value 'MPS'; expected timeSlicing or mps",
     ),
     *(
         (
             "rules",
             f"[{{name: a, replicas: {text}, sharing: mps}}]",
-            f"{text} replicas in an entry of resources.rules with sharing: mps, allowed are 2 to 48",
+            f"{text} replicas in an entry of resources.rules with sharing: mps; expected 2 to 48",
         )
         for text in ("1", "49", "1024")
     ),
-    ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list, allowed are 1 to 1024"),
+    ("rules", "[{name: a, replicas: [2]}]", "resources.rules.replicas is a list; expected 1 to 1024"),
     ("mig", "[{pattern: '', name: a}]", "resources.mig.pattern is empty; '*' matches every one"),
     ("mig", "[{pattern: 1g, name: a, replicas: 2}]", "unknown key resources.mig.replicas, known are pattern and name"),
     ("slices", "{renameByDefault: true}", "resources missing in an entry of sharing.timeSlicing"),
     (
         "slices",
         "{resources: []}",
-        "sharing.timeSlicing.resources is an empty list, allowed is a list with name and replicas each",
+        "sharing.timeSlicing.resources is an empty list; expected a list with name and replicas each",
     ),
     (
         "slices",
         "{resources: [{name: gpu, replicas: 2}], renameByDefault: yeah}",
-        "sharing.timeSlicing.renameByDefault is 'yeah', allowed are true and false, without quotes",
+        "sharing.timeSlicing.renameByDefault is 'yeah'; expected true or false, without quotes",
     ),
     (
         "slices",
@@ -152,40 +164,44 @@ MISTAKES = [
     ("entry", "{name: gpu}", "replicas missing in an entry of sharing.timeSlicing.resources"),
     ("entry", "{replicas: 2}", "name missing in an entry of sharing.timeSlicing.resources"),
     *(
-        ("entry", f"{{name: gpu, replicas: {text}}}", f"sharing.timeSlicing.resources.replicas: '{text}', {NUMBERS}")
+        (
+            "entry",
+            f"{{name: gpu, replicas: {text}}}",
+            f"sharing.timeSlicing.resources.replicas: invalid value '{text}'; {NUMBERS}",
+        )
         for text in ("0", "1", "-1", "1e9", "1000000000", "two", "2.5")
     ),
-    ("entry", "{name: gpu, replicas: }", f"sharing.timeSlicing.resources.replicas is empty, {NUMBERS}"),
+    ("entry", "{name: gpu, replicas: }", f"sharing.timeSlicing.resources.replicas is empty; {NUMBERS}"),
     (
         "entry",
         "{name: gpu, replicas: 2, devices: 0}",
         (
-            "sharing.timeSlicing.resources.devices: '0', allowed are all, a "
-            "number from 1 on, and a list of indexes and UUIDs"
+            "sharing.timeSlicing.resources.devices: invalid value '0'; expected all, a "
+            "number from 1 on, or a list of indexes and UUIDs"
         ),
     ),
     (
         "entry",
         "{name: gpu, replicas: 2, devices: some}",
         (
-            "sharing.timeSlicing.resources.devices: 'some', allowed are "
-            "all, a number from 1 on, and a list of indexes and UUIDs"
+            "sharing.timeSlicing.resources.devices: invalid value 'some'; expected "
+            "all, a number from 1 on, or a list of indexes and UUIDs"
         ),
     ),
     (
         "entry",
         "{name: gpu, replicas: 2, devices: []}",
         (
-            "sharing.timeSlicing.resources.devices is an empty list, allowed "
-            "are all, a number, and a list of indexes and UUIDs"
+            "sharing.timeSlicing.resources.devices is an empty list; expected "
+            "all, a number, or a list of indexes and UUIDs"
         ),
     ),
     (
         "entry",
         "{name: gpu, replicas: 2, devices: [GPU]}",
         (
-            "sharing.timeSlicing.resources.devices: 'GPU', allowed are "
-            "indexes such as 0 or 0:1, and UUIDs, which begin with GPU- or MIG-"
+            "sharing.timeSlicing.resources.devices: invalid value 'GPU'; expected "
+            "an index such as 0 or 0:1, or a UUID, which begins with GPU- or MIG-"
         ),
     ),
     (
@@ -243,14 +259,14 @@ def test_both_ways_to_share_by_name_are_refused_at_the_second_one(first: str, re
     entries = "{resources: [{name: gpu, replicas: 2}]}"
     said = complaint(read, f"sharing: {{{first}: {entries}, {second}: {entries}}}", config_file)
     assert said == (
-        f"sharing.{second} is there, and sharing.{first} too, allowed is one of them; resources.rules can share some "
+        f"sharing.{second} is there, and sharing.{first} too; expected one of them; resources.rules can share some "
         "devices in one way and some in the other"
     )
 
 
-OTHERS = "which is the name of other devices too, allowed is a name that no rule and no other entry gives"
+OTHERS = "which is the name of other devices too; expected a name that no rule and no other entry gives"
 CHOSEN = (
-    "devices of nvidia.com/h100 are chosen by resources.rules already, allowed is all; or write replicas into the rule"
+    "devices of nvidia.com/h100 are chosen by resources.rules already; expected all; or write replicas into the rule"
 )
 TWO_RULES = "{gpus: [{pattern: a, name: gpu}, {pattern: b, name: gpu}], rules: [{index: 0, name: h100}]}"
 
@@ -264,7 +280,7 @@ TWO_RULES = "{gpus: [{pattern: a, name: gpu}, {pattern: b, name: gpu}], rules: [
         ("{name: h100, replicas: 2, devices: [0]}", f": {CHOSEN}"),
         ("{name: h100, replicas: 2, devices: 1}", f": {CHOSEN}"),
         ("{name: gpu, replicas: 2, devices: 1}", (".devices: a number of devices, but 2 rules give the name "
-         "nvidia.com/gpu, allowed are all and a list of indexes and UUIDs")),
+         "nvidia.com/gpu; expected all or a list of indexes and UUIDs")),
     ],
 )  # fmt: skip
 def test_what_an_entry_says_must_go_together_with_the_rules(
@@ -314,7 +330,7 @@ sharing:
     assert long.startswith(
         f"{config_file}:4:29: sharing.timeSlicing.renameByDefault: resource name 'nvidia.com/{name}.shared'"
     )
-    assert long.endswith("the part after / has 67 characters, allowed are 63")
+    assert long.endswith("the part after / has 67 characters; expected at most 63")
     assert taken == (
         f"{config_file}:4:112: sharing.timeSlicing.resources: nvidia.com/b is renamed to nvidia.com/b.shared, {OTHERS}"
     )
@@ -322,7 +338,7 @@ sharing:
 
 def test_a_mistake_counts_also_where_a_flag_decides_instead(read: Read) -> None:
     text = "version: v1\nresources: {rules: [{name: a, replicas: 0}]}\n"
-    with pytest.raises(InvalidValueError, match=r"resources\.rules\.replicas: '0', allowed are 1 to 1024"):
+    with pytest.raises(InvalidValueError, match=r"resources\.rules\.replicas: invalid value '0'; expected 1 to 1024"):
         read(("--resource-name=example.com/a",), {}, text)
 
 

@@ -38,7 +38,7 @@ def test_flags_variables_and_file_take_it(read: Read) -> None:
 
 
 def test_what_is_too_long_is_refused_with_what_is_allowed(read: Read) -> None:
-    said = "--driver-timeout: '1s', allowed are 10 to 10000000 seconds, also as 90s or 2m"
+    said = "--driver-timeout: invalid value '1s'; expected 10 to 10000000 seconds, also as 90s or 2m"
     with pytest.raises(InvalidValueError, match=re.escape(said)):
         read(["--driver-timeout=1s"])
 

@@ -12,7 +12,7 @@ from plugin_gateway.core.errors import InvalidValueError
 
 
 def test_a_release_that_there_is_not_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidValueError, match=r"'1.7', allowed are 1.8 to 1.37"):
+    with pytest.raises(InvalidValueError, match=r"kubelet release '1.7'; expected 1.8 to 1.37"):
         release("1.7")
 
 

@@ -69,7 +69,7 @@ async def test_an_operator_sees_why_a_device_is_out_and_gives_it_back(
         assert (await run_to_end("health", "clear", "--all"))[:2] == (0, "every device is healthy already\n")
         for arguments in ((), (uuid, "--all")):
             status, _, errors = await run_to_end("health", "clear", *arguments)
-            assert (status, errors) == (2, "plugin-gateway: health clear: allowed are the ids of devices, or --all\n")
+            assert (status, errors) == (2, "plugin-gateway: health clear: expected the ids of devices, or --all\n")
         status, _, errors = await run_to_end("health", "clear", "GPU-none")
         assert (status, errors) == (1, "plugin-gateway: there is no device 'GPU-none'; not healthy are: none\n")
         with pytest.raises(ControlError, match=r"there is no device '\[1\]'; not healthy are: none"):
@@ -156,7 +156,7 @@ async def test_a_policy_that_is_wrong_at_reload_changes_nothing_and_is_shown(
         config.write_text("version: v1\nhealth:\n  xids: {79: maybe}\n")
         process.send(signal.SIGHUP)
         refused = await process.wait_for_event("configuration refused, the old one stays")
-        assert f"{config}:3:14: health.xids.79: 'maybe', allowed are ignore" in refused["problem"]
+        assert f"{config}:3:14: health.xids.79: invalid value 'maybe'; expected ignore" in refused["problem"]
         driver.xid(3, 79)
         noted = await process.wait_for_event("evidence")
         assert (noted["evidence"], noted["meaning"]) == ("xid_79", "ignored")
@@ -212,8 +212,8 @@ async def test_the_time_in_which_the_driver_decides_can_be_changed_while_a_quest
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("xids: {79: maybe}", "3:14: health.xids.79: 'maybe', allowed are ignore, report, unhealthy"),
-        ("xids: {-1: ignore}", "3:10: health.xids: '-1' is no XID, allowed are 1 to 9999"),
+        ("xids: {79: maybe}", "3:14: health.xids.79: invalid value 'maybe'; expected ignore, report, unhealthy"),
+        ("xids: {-1: ignore}", "3:10: health.xids: '-1' is no XID; expected 1 to 9999"),
         ("xids: {1-9: ignore, 5: report}", "3:23: health.xids.5: XID 5 was decided about before"),
         ("what: 5", "3:3: unknown key health.what"),
     ],

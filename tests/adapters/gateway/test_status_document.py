@@ -134,7 +134,7 @@ def wrong(*place: str | int, value: Any) -> Callable[[Any], object]:
         (wrong("driver", value="none"), r"^driver: 'none' where names with values belong$"),
         (
             wrong("devices", 2, "health", value="ill"),
-            r"^devices\[2\]\.health: 'ill' is not known, allowed are healthy, ",
+            r"^devices\[2\]\.health: 'ill' is not known; expected healthy, ",
         ),
         (wrong("devices", 0, "index", value=True), r"^devices\[0\]\.index: True is no whole number"),
         (wrong("devices", 0, "index", value=-1), r"^devices\[0\]\.index: -1 is no whole number"),

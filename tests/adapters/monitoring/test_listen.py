@@ -368,4 +368,4 @@ async def test_an_address_that_is_taken_is_one_line_and_status_1(kubelet_dir: Pa
 async def test_what_is_no_address_is_refused(text: str) -> None:
     status, _, errors = await run_to_end("run", "--backend=simulated:1xT4", f"--listen={text}")
     assert status == 2
-    assert errors == f"plugin-gateway: --listen: {text!r}, allowed are a port such as 9400, and HOST:PORT\n"
+    assert errors == f"plugin-gateway: --listen: invalid value {text!r}; expected PORT or HOST:PORT, such as 9400\n"

@@ -72,7 +72,7 @@ def test_a_selector_with_a_value_that_nothing_has_is_refused() -> None:
 
 @pytest.mark.parametrize("at_most", [0, -1])
 def test_a_rule_that_takes_no_device_is_refused(at_most: int) -> None:
-    with pytest.raises(InvalidValueError, match=f"a rule takes {at_most} devices, allowed are 1 and more"):
+    with pytest.raises(InvalidValueError, match=f"a rule takes {at_most} devices; expected 1 or more"):
         rule(Selector(), at_most=at_most)
 
 

@@ -105,7 +105,7 @@ def test_devices_of_their_own_are_not_limited() -> None:
 
 @pytest.mark.parametrize("replicas", [0, -1, MAX_REPLICAS + 1, 10**9])
 def test_a_number_of_replicas_that_makes_no_sense_is_refused(replicas: int) -> None:
-    with pytest.raises(InvalidValueError, match=rf"^{replicas} replicas of a device, allowed are 1 to 1024$"):
+    with pytest.raises(InvalidValueError, match=rf"^{replicas} replicas of a device; expected 1 to 1024$"):
         Sharing(replicas=replicas)
 
 

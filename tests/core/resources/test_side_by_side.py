@@ -139,7 +139,7 @@ def test_a_backend_that_has_not_answered_takes_no_name() -> None:
     ],
 )
 def test_a_name_for_two_backends_is_refused(rules: tuple[ResourceRule, ...]) -> None:
-    with pytest.raises(InvalidValueError, match=f"{X} is given to devices of backend {A} and of backend {B}, allowed"):
+    with pytest.raises(InvalidValueError, match=f"{X} is given to devices of backend {A} and of backend {B}; expected"):
         check_names(rules, (A, B))
     check_names(rules, (A,))
 

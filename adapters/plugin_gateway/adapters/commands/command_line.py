@@ -239,9 +239,9 @@ def _without_command(commands: Mapping[str, Command], arguments: Sequence[str], 
 def _refuse_first(word: str, commands: Mapping[str, Command]) -> NoReturn:
     if word.startswith("-"):
         hint = f"; did you mean {PROGRAM} {MAIN} {word}?" if _has_flag(commands, word) else suggestion(word, FLAGS)
-        fail(f"unknown flag {word}, allowed before a command are {' and '.join(FLAGS)}{hint}")
+        fail(f"unknown flag {word}; expected {' or '.join(FLAGS)} before a command{hint}")
     hint = suggestion(word, (*commands, *FLAGS, HELP, VERSION))
-    fail(f"unknown command {word!r}, allowed are {', '.join(commands)}{hint}")
+    fail(f"unknown command {word!r}; expected {', '.join(commands)}{hint}")
 
 
 def _has_flag(commands: Mapping[str, Command], word: str) -> bool:

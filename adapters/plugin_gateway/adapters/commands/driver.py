@@ -79,7 +79,7 @@ def parse_time(text: str) -> int:
     seconds = int(found[1]) * (60 if found[2] == "m" else 1) if found else 0
     if not MIN_SECONDS <= seconds <= MAX_RELEASE:
         raise InvalidValueError(
-            f"--for: {text[:80]!r}, allowed are {MIN_SECONDS}s to {MAX_RELEASE}s, also as minutes such as 10m"
+            f"--for: invalid value {text[:80]!r}; expected {MIN_SECONDS}s to {MAX_RELEASE}s, also as 10m"
         )
     return seconds
 

@@ -49,7 +49,7 @@ def run(parsed: argparse.Namespace) -> int:
             raise InvalidValueError("health accept: no ids and no --all are allowed, it is about the whole node")
         return accept(decide_flag(parsed, Options.state_dir))
     if parsed.all is bool(parsed.devices):
-        raise InvalidValueError("health clear: allowed are the ids of devices, or --all")
+        raise InvalidValueError("health clear: expected the ids of devices, or --all")
     return clear(decide_flag(parsed, Options.state_dir), parsed.devices, on_probation=parsed.on_probation)
 
 

@@ -124,8 +124,8 @@ def read_settings(parsed: argparse.Namespace, parts: Parts) -> Settings:
         raise InvalidValuesError(view.problems)
     if view.settings.use_node_feature_api:
         raise InvalidValueError(
-            "--use-node-feature-api: 'true', allowed is false; the gateway itself writes the NodeFeature object, with "
-            "--node-labels=nodefeature [GFD_USE_NODE_FEATURE_API]"
+            "--use-node-feature-api: invalid value 'true'; expected false; the gateway itself writes that object, "
+            "with --node-labels=nodefeature [GFD_USE_NODE_FEATURE_API]"
         )
     return view.settings
 

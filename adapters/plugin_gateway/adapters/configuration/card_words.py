@@ -24,7 +24,7 @@ def parse_id(text: str) -> str:
     """Return the id of a vendor or a product as sysfs writes it, without 0x."""
     found = _ID.fullmatch(text)
     if found is None:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are ids of four hex digits such as 15b3")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected four hex digits such as 15b3")
     return found[1].lower()
 
 
@@ -36,7 +36,7 @@ def parse_functions(text: str) -> str:
 def parse_link_type(text: str) -> str:
     """Return the kind of a link as devices have it."""
     if text.lower() not in _LINK_TYPES:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are ethernet and infiniband")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected ethernet or infiniband")
     return _LINK_TYPES[text.lower()]
 
 
@@ -62,7 +62,7 @@ def parse_parent(text: str) -> tuple[str, ...]:
     """
     name, has_numbers, numbers = text.partition("#")
     if not name or _NUMBERS.fullmatch(name):  # what is left behind a comma of a list that lacks the quotes
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {_PARENTS}")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected {_PARENTS}")
     try:
         pattern = parse_address(name)
     except InvalidValueError:
@@ -78,12 +78,12 @@ def _range(numbers: str, text: str) -> Iterator[int]:
     is_range = _NUMBERS.fullmatch(numbers) and len(last or first) <= len(str(MAX_VF)) >= len(first)
     if not is_range or not int(first) <= int(last or first) <= MAX_VF:
         raise InvalidValueError(
-            f": {text[:80]!r}, allowed behind # are numbers of VFs from 0 to {MAX_VF}, such as 0-3,7"
+            f": invalid value {text[:80]!r}; expected numbers of VFs from 0 to {MAX_VF} behind #, such as 0-3,7"
         )
     yield from range(int(first), int(last or first) + 1)
 
 
 def _one_of(text: str, allowed: tuple[str, ...]) -> str:
     if text not in allowed:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {', '.join(allowed[:-1])} and {allowed[-1]}")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected {', '.join(allowed[:-1])} or {allowed[-1]}")
     return text

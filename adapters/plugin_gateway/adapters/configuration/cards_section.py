@@ -111,7 +111,7 @@ class CardSections:
             return
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             raise InvalidValueError(
-                f"{self._document.place(node)}: {full} is {described(node)}, allowed are a list with a name each, and "
+                f"{self._document.place(node)}: {full} is {described(node)}; expected a list with a name each, and "
                 f"{{}} for {DEFAULT_SECTIONS[backend][0].name}"
             )
         entries: list[CardEntry] = []
@@ -183,7 +183,7 @@ class CardSections:
             return ()
         if values.get("script") and values.get("preload"):
             raise InvalidValueError(
-                f"{self._document.place(node)}: preload and script in an entry of {path}, allowed is one of them: the "
+                f"{self._document.place(node)}: preload and script in an entry of {path}; expected one of them: the "
                 "script is for containers that do not run every program with Onload"
             )
         return (
@@ -237,8 +237,8 @@ class CardSections:
             return ALONE
         count = DEFAULT_REPLICAS if replicas is None else replicas
         if count < _LEAST[word]:
-            raise InvalidValueError(f"{place}: {count} replica in an entry of {path} with sharing: {word}, allowed "
-                                    f"are {_LEAST[word]} and more")  # fmt: skip
+            raise InvalidValueError(f"{place}: {count} replica in an entry of {path} with sharing: {word}; expected "
+                                    f"{_LEAST[word]} or more")  # fmt: skip
         return Sharing(replicas=count, is_pool=word == POOL)
 
     def _selector(self, values: Mapping[str, Any], backend: str) -> Selector:
@@ -269,7 +269,7 @@ class CardSections:
             self._remarks.append(f"{self._document.place(node)}: {full} is empty, so it takes every card that is left")
         if values.get("parents") and values.get("functions") == PHYSICAL:
             raise InvalidValueError(
-                f"{self._document.place(node)}: {full} has parents with functions: {PHYSICAL}, allowed are "
+                f"{self._document.place(node)}: {full} has parents with functions: {PHYSICAL}; expected "
                 f"{VIRTUAL} and {ANY}: only a virtual function has a parent"
             )
         return values
@@ -319,7 +319,7 @@ class CardSections:
         return self._parsed(replicas_from(1))(node, full)
 
     def _switch(self, node: yaml.Node, full: str) -> bool:
-        return parse_switch(self._document.word(node, full, (SWITCH,), "true and false, without quotes").text)
+        return parse_switch(self._document.word(node, full, (SWITCH,), "true or false, without quotes").text)
 
     def _path(self, node: yaml.Node, full: str) -> str:
         written = self._document.word(node, full, (STRING,), "absolute paths")

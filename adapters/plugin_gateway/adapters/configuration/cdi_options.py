@@ -32,7 +32,9 @@ def parse_prefix(text: str) -> str:
     parts = name.split(".")
     is_name = all(part and set(part) <= _OF_DNS_NAME and part[0] != "-" and part[-1] != "-" for part in parts)
     if name == text or not is_name or len(name) > MAX_NODE_NAME_LENGTH:
-        raise InvalidValueError(f"{text[:80]!r}, allowed is a DNS name with a slash behind it, such as cdi.k8s.io/")
+        raise InvalidValueError(
+            f"invalid value {text[:80]!r}; expected a DNS name with a slash behind it, such as cdi.k8s.io/"
+        )
     return text
 
 

@@ -96,7 +96,7 @@ def _config_map(name: str, manifest: Mapping[str, Any], translate: Translate) ->
     if kind != "ConfigMap" or not isinstance(data, dict) or not all(isinstance(each, str) for each in data.values()):
         word = kind[:80] if isinstance(kind, str) else type(kind).__name__  # a list can be written in too many words
         raise InvalidValueError(
-            f"{name}: this is a {word}, allowed are a ConfigMap whose data are texts, values of NVIDIA's "
+            f"{name}: this is a {word}; expected a ConfigMap whose data are texts, values of NVIDIA's "
             "chart, a configuration file, and manifests of the kinds Onload and NicClusterPolicy"
         )
     done = {key: translate(f"{name}, data.{key}", _encoded(text)) for key, text in data.items()}

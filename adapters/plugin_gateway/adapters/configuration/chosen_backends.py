@@ -70,7 +70,7 @@ def check_distinct(chosen: Sequence[ChosenBackend]) -> Sequence[ChosenBackend]:
     names = [each.name for each in chosen]
     if twice := next((each for each in names if names.count(each) > 1), None):
         raise InvalidValueError(
-            f"backend {twice!r} occurs twice, allowed is each once; simulated ones can have a name each, such as "
+            f"backend {twice!r} occurs twice; expected each one once; simulated ones can have a name each, such as "
             "simulated:8xH100/name=other"
         )
     return sorted(chosen, key=lambda each: each.has_cards)

@@ -97,7 +97,7 @@ def names_in(folder: Path) -> Sequence[str]:
     except OSError as error:
         raise CannotCheckError(f"--config-dir {folder}: {error.strerror}") from error
     if not names:
-        raise InvalidValueError(f"--config-dir {folder}: it has no file, allowed are folders with configuration files")
+        raise InvalidValueError(f"--config-dir {folder}: it has no file; expected a folder with configuration files")
     return names
 
 
@@ -111,7 +111,7 @@ def find_folder_version(folder: Path) -> FolderVersion | None:
 
 def _check_is_there(name: str, source: str, folder: Path, names: Sequence[str]) -> None:
     if name not in names:
-        raise InvalidValueError(f"{source}: {name!r} is no file of {folder}, allowed are {_listed(names)}")
+        raise InvalidValueError(f"{source}: {name!r} is no file of {folder}; expected {_listed(names)}")
 
 
 def _fall_back(folder: Path, options: Options, names: Sequence[str]) -> Chosen:

@@ -152,7 +152,7 @@ def allowed_by(parse: Callable[[str], object], otherwise: str = "a word") -> str
     try:
         parse("\0")
     except InvalidValueError as error:
-        return str(error).partition(", allowed are ")[2] or otherwise
+        return str(error).partition("; expected ")[2] or otherwise
     return otherwise
 
 
@@ -217,7 +217,7 @@ class Document:
         """
         if not isinstance(node, yaml.MappingNode):
             what = path or "the file"
-            raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}, allowed are keys with values")
+            raise InvalidValueError(f"{self.place(node)}: {what} is {described(node)}; expected keys with values")
         seen: dict[str, Place] = {}
         last = {key.value: key for key, _ in node.value if isinstance(key, yaml.ScalarNode)}
         for key, value in node.value:
@@ -239,9 +239,11 @@ class Document:
             InvalidValueError: the key is no word, is too long, or occurs twice.
         """
         if not isinstance(key, yaml.ScalarNode):
-            raise InvalidValueError(f"{self.place(key)}: a key is {described(key)}, allowed are words")
+            raise InvalidValueError(f"{self.place(key)}: a key is {described(key)}; expected a word")
         if len(key.value) > MAX_WORD:
-            raise InvalidValueError(f"{self.place(key)}: a key has {len(key.value)} characters, allowed are {MAX_WORD}")
+            raise InvalidValueError(
+                f"{self.place(key)}: a key has {len(key.value)} characters; expected at most {MAX_WORD}"
+            )
         # A key that contains dots is quoted. Otherwise {"a.b": 1} would be read as {a: {b: 1}}.
         full = ".".join(filter(None, (path, repr(key.value) if "." in key.value else key.value)))
         if key.tag == MERGE:
@@ -261,11 +263,10 @@ class Document:
                 YAML than to people.
         """
         if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
-            verb = "is" if allowed == "a word" else "are"
-            raise InvalidValueError(f"{self.place(node)}: {full} is {described(node)}, allowed {verb} {allowed}")
+            raise InvalidValueError(f"{self.place(node)}: {full} is {described(node)}; expected {allowed}")
         if len(node.value) > MAX_WORD:
             raise InvalidValueError(
-                f"{self.place(node)}: {full} has {len(node.value)} characters, allowed are {MAX_WORD}"
+                f"{self.place(node)}: {full} has {len(node.value)} characters; expected at most {MAX_WORD}"
             )
         if node.tag == NUMBER and not node.style and _OCTAL.fullmatch(node.value):
             value, digits = int(node.value.replace("_", ""), 8), node.value.replace("_", "").lstrip("+")

@@ -13,7 +13,7 @@ def parse_channels(text: str) -> str:
     if (words := text.strip(" ")) in ("", NO_CHANNEL):
         return NO_CHANNEL
     if words != CHANNEL:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are {CHANNEL} and {NO_CHANNEL}")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected {CHANNEL} or {NO_CHANNEL}")
     return words
 
 

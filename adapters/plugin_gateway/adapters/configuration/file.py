@@ -163,7 +163,7 @@ class _Reader:
                 written = self._document.word(value, "version", _WORDS).text
                 if written != VERSION:
                     raise InvalidValueError(
-                        f"{self._document.place(value)}: version: {written!r}, allowed is {VERSION}"
+                        f"{self._document.place(value)}: version: invalid value {written!r}; expected {VERSION}"
                     )
 
     def _mapping(self, node: yaml.Node, path: str) -> None:
@@ -253,7 +253,7 @@ class _Reader:
         """Return the value of an option. It is checked here too, because a flag may decide instead of it."""
         option = self._options[full]
         if option.is_switch:
-            return self._document.word(node, full, (SWITCH,), "true and false, without quotes")
+            return self._document.word(node, full, (SWITCH,), "true or false, without quotes")
         if option.is_list and isinstance(node, yaml.SequenceNode):
             texts = ",".join(self._checked(each, full).text for each in node.value)
             return self._parsed(FileValue(text=texts, place=self._document.place(node)), full)

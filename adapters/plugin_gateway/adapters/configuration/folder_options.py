@@ -20,7 +20,9 @@ _MAX_LABEL_NAME = 63
 def parse_file_name(text: str) -> str:
     """Return the name of a key of a ConfigMap; an empty text is allowed and means that none was named."""
     if not set(text) <= _LETTERS or len(text) > MAX_NODE_NAME_LENGTH or text.startswith("..") or text == ".":
-        raise InvalidValueError(f"{text[:80]!r}, allowed are names of files: letters, digits, -, _ and .")
+        raise InvalidValueError(
+            f"invalid value {text[:80]!r}; expected the name of a file: letters, digits, -, _ and ."
+        )
     return text
 
 
@@ -30,7 +32,7 @@ def parse_label(text: str) -> str:
     is_name = 0 < len(name) <= _MAX_LABEL_NAME and set(name) <= _LETTERS and name[0].isalnum() and name[-1].isalnum()
     is_prefix = not slash or (0 < len(prefix) <= MAX_NODE_NAME_LENGTH and set(prefix) <= _LETTERS - {"_"})
     if not is_name or not is_prefix:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are keys of labels, such as {LABEL}")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected the key of a label, such as {LABEL}")
     return text
 
 

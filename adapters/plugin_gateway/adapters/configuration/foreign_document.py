@@ -111,7 +111,7 @@ class ForeignDocument(Document):
         """
         if not isinstance(entry.value, yaml.SequenceNode):
             raise InvalidValueError(
-                f"{self.place(entry.value)}: {entry.full} is {described(entry.value)}, allowed is a list"
+                f"{self.place(entry.value)}: {entry.full} is {described(entry.value)}; expected a list"
             )
         self._visit(entry.value)
         items: Sequence[yaml.Node] = entry.value.value
@@ -150,7 +150,7 @@ class ForeignDocument(Document):
         """Return whether a switch is on. Raises InvalidValueError for anything but true and false."""
         if key not in entries:
             return otherwise
-        allowed = "true and false, without quotes"
+        allowed = "true or false, without quotes"
         return parse_switch(self.word(entries[key].value, entries[key].full, (SWITCH,), allowed).text)
 
     def number(self, entries: Entries, key: str, otherwise: int) -> int:
@@ -160,7 +160,9 @@ class ForeignDocument(Document):
         entry = entries[key]
         text = self.word(entry.value, entry.full, (NUMBER,), "whole numbers, without quotes").text
         if not (text.isascii() and text.isdigit()) or len(text) > len("1000000"):
-            raise InvalidValueError(f"{self.place(entry.value)}: {entry.full}: {text[:80]!r}, allowed are 0 to 9999999")
+            raise InvalidValueError(
+                f"{self.place(entry.value)}: {entry.full}: invalid value {text[:80]!r}; expected 0 to 9999999"
+            )
         return int(text)
 
     def pci_ids(self, entries: Entries, key: str) -> tuple[str, ...]:
@@ -172,8 +174,8 @@ class ForeignDocument(Document):
         for text in (ids := self.texts(entries, key)):
             if not _PCI_ID.fullmatch(text):
                 raise InvalidValueError(
-                    f"{self.place(entries[key].value)}: {entries[key].full}: {text[:80]!r} matches nothing there, "
-                    "allowed are four hex digits in lower case, such as 15b3"
+                    f"{self.place(entries[key].value)}: {entries[key].full}: {text[:80]!r} matches nothing there; "
+                    "expected four hex digits in lower case, such as 15b3"
                 )
         return ids
 
@@ -191,8 +193,8 @@ class ForeignDocument(Document):
         for text in found:
             if text not in (*_LINK_TYPES, *_LINK_TYPES.values()):
                 raise InvalidValueError(
-                    f"{self.place(entries[key].value)}: {entries[key].full}: {text[:80]!r} matches nothing there, "
-                    f"allowed are {' and '.join(_LINK_TYPES)}"
+                    f"{self.place(entries[key].value)}: {entries[key].full}: {text[:80]!r} matches nothing there; "
+                    f"expected {' or '.join(_LINK_TYPES)}"
                 )
             if text not in _LINK_TYPES:
                 self.lost.append(

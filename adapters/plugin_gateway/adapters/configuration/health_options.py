@@ -44,7 +44,8 @@ def parse_healthchecks(text: str) -> Healthchecks:
     for word in numbers:
         if not (word.isascii() and word.isdigit() and len(word) <= MAX_NUMBER_LENGTH):
             raise InvalidValueError(
-                f"{word[:80]!r}, allowed are XIDs with commas between them, or {' or '.join(_EVERY_HEALTHCHECK)}"
+                f"invalid value {word[:80]!r}; expected XIDs with commas between them, or "
+                f"{' or '.join(_EVERY_HEALTHCHECK)}"
             )
     return Healthchecks(len(numbers) < len(words), frozenset(int(word) for word in numbers))
 

@@ -94,8 +94,8 @@ def _range(document: Document, key: yaml.Node) -> tuple[int, int]:
     if not is_octal and _is_xid(first) and (_is_xid(last) if dash else True) and int(first) <= int(last or first):
         return int(first), int(last or first)
     raise InvalidValueError(
-        f"{document.place(key)}: {XIDS}: {key.value[:80]!r} is no XID, "
-        f"allowed are 1 to {MAX_XID} and ranges such as 126-135"
+        f"{document.place(key)}: {XIDS}: {key.value[:80]!r} is no XID; "
+        f"expected 1 to {MAX_XID} or ranges such as 126-135"
     )
 
 
@@ -121,7 +121,7 @@ def _read_evidence(
             if isinstance(value, yaml.MappingNode) and kind not in by_default.events:
                 events = ", ".join(by_default.events)
                 raise InvalidValueError(
-                    f"{document.place(value)}: {full} is a mapping, allowed is an action: a check finds this evidence, "
+                    f"{document.place(value)}: {full} is a mapping; expected an action: a check finds this evidence, "
                     f"and only what is reported can be counted, which are XIDs, {events}"
                 )
             decisions[kind] = _decision(document, value, full)
@@ -166,7 +166,7 @@ def _with(document: Document, decision: Decision, word: str, node: yaml.Node, fu
 def _repetitions(text: str) -> int:
     """Return how often evidence has to be reported until an action applies, from 2 to 100."""
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_COUNT)) and 2 <= int(text) <= MAX_COUNT):  # noqa: PLR2004 - once is no repetition
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 2 to {MAX_COUNT}")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected 2 to {MAX_COUNT}")
     return int(text)
 
 
@@ -174,7 +174,9 @@ def _window(text: str) -> float:
     """Return a time in seconds; ``10m`` and ``2h`` are minutes and hours."""
     found = parse_time(text)
     if found is None or not 1 <= found <= MAX_TIME:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIME} seconds, and such as 90s, 10m, 2h")
+        raise InvalidValueError(
+            f"invalid value {text[:80]!r}; expected 1 to {MAX_TIME} seconds, also as 90s, 10m or 2h"
+        )
     return found
 
 
@@ -190,5 +192,7 @@ def _single(document: Document, node: yaml.Node, full: str, allowed: Sequence[Ac
     actions = [action.value for action in allowed]
     written = document.word(node, full, (STRING, NUMBER), allowed=", ".join(actions))
     if written.text not in actions:
-        raise InvalidValueError(f"{written.place}: {full}: {written.text[:80]!r}, allowed are {', '.join(actions)}")
+        raise InvalidValueError(
+            f"{written.place}: {full}: invalid value {written.text[:80]!r}; expected {', '.join(actions)}"
+        )
     return Decision(Action(written.text), f"file {written.place.line}")

@@ -61,7 +61,7 @@ def parse_switch(text: str) -> bool:
         return True
     if text.lower() in _FALSE:
         return False
-    raise InvalidValueError(f"{text!r}, allowed are true and false")
+    raise InvalidValueError(f"invalid value {text!r}; expected true or false")
 
 
 def word_of(allowed: Sequence[str]) -> Parse[str]:
@@ -69,7 +69,7 @@ def word_of(allowed: Sequence[str]) -> Parse[str]:
 
     def parse(text: str) -> str:
         if text not in allowed:
-            raise InvalidValueError(f"{text!r}, allowed are {', '.join(allowed)}")
+            raise InvalidValueError(f"invalid value {text!r}; expected {', '.join(allowed)}")
         return text
 
     return parse
@@ -81,7 +81,9 @@ def seconds_from(*, at_least: float, at_most: int) -> Parse[float]:
     def parse(text: str) -> float:
         value = parse_time(text)
         if value is None or not at_least <= value <= at_most:
-            raise InvalidValueError(f"{text[:80]!r}, allowed are {at_least:g} to {at_most} seconds, also as 90s or 2m")
+            raise InvalidValueError(
+                f"invalid value {text[:80]!r}; expected {at_least:g} to {at_most} seconds, also as 90s or 2m"
+            )
         return value
 
     return parse
@@ -111,7 +113,7 @@ def parse_number(text: str) -> float | None:
 def parse_count(text: str) -> int:
     """Return a number of times, from 1 to 1000."""
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= MAX_NUMBER_LENGTH and 1 <= int(text) <= MAX_TIMES):
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1 to {MAX_TIMES}")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected 1 to {MAX_TIMES}")
     return int(text)
 
 
@@ -119,16 +121,16 @@ def parse_node_name(text: str) -> str:
     """Return the name of a node; an empty text is allowed and means that the name is not known."""
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789-.")
     if not set(text) <= allowed or len(text) > MAX_NODE_NAME_LENGTH:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are lower case letters, digits, - and .")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected lower case letters, digits, - and .")
     return text
 
 
 def parse_condition(text: str) -> str:
     """Return the type of a node condition; an empty text is allowed and means that none is wanted."""
     if text in KUBELETS_CONDITIONS:
-        raise InvalidValueError(f"{text!r} is the kubelet's own condition, allowed is another one such as GpuProblem")
+        raise InvalidValueError(f"{text!r} is the kubelet's own condition; expected another one such as GpuProblem")
     if text and not (text.isascii() and text.isalnum() and text[0].isalpha() and len(text) <= MAX_CONDITION_LENGTH):
-        raise InvalidValueError(f"{text[:80]!r}, allowed are letters and digits, such as GpuProblem")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected letters and digits, such as GpuProblem")
     return text
 
 
@@ -147,7 +149,7 @@ def parse_kubelet_version(text: str) -> KubeletVersion:
     major, _, minor = text.partition(".")
     is_number = minor.isascii() and minor.isdigit() and len(minor) <= 2 and not minor.startswith("0")  # noqa: PLR2004
     if major != "1" or not is_number or int(minor) < 8:  # noqa: PLR2004
-        raise InvalidValueError(f"{text[:80]!r}, allowed are 1.8 and later without a patch, such as 1.37")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected 1.8 or later without a patch, such as 1.37")
     return KubeletVersion(1, int(minor))
 
 
@@ -171,14 +173,14 @@ def parse_listen(text: str) -> ListenAddress:
     host, _, port = text.rpartition(":")
     is_port = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT)) and 1 <= int(port) <= MAX_PORT
     if not is_port or len(host) > MAX_NODE_NAME_LENGTH or any(not each.isprintable() or each in " /" for each in host):
-        raise InvalidValueError(f"{text[:80]!r}, allowed are a port such as 9400, and HOST:PORT")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected PORT or HOST:PORT, such as 9400")
     return ListenAddress(host.strip("[]") or "127.0.0.1", int(port))
 
 
 def parse_path(text: str) -> str:
     """Return an absolute path without a slash at its end. Nothing is looked up in the file system."""
     if not text.startswith("/") or "\0" in text or not _can_be_named(text):
-        raise InvalidValueError(f"{text!r}, allowed are absolute paths")
+        raise InvalidValueError(f"invalid value {text!r}; expected an absolute path")
     return text.rstrip("/") or "/"
 
 
@@ -191,7 +193,7 @@ def parse_root(text: str) -> str:
     """Return an absolute path that a container runtime can be told, so one that can be printed."""
     path = parse_path(text)
     if not path.isprintable():
-        raise InvalidValueError(f"{text!r}, allowed are absolute paths without control characters")
+        raise InvalidValueError(f"invalid value {text!r}; expected an absolute path without control characters")
     return path
 
 
@@ -306,7 +308,7 @@ def _words_in(text: str, allowed: Collection[str]) -> Sequence[str]:
     words = [word.strip(" ") for word in text.split(",")]
     for word in words:
         if word not in allowed:
-            raise InvalidValueError(f"{word[:80]!r}, allowed are {', '.join(allowed)}")
+            raise InvalidValueError(f"invalid value {word[:80]!r}; expected {', '.join(allowed)}")
     return words
 
 

@@ -63,7 +63,9 @@ def parse_duration(text: str) -> Duration:
         return Duration(math.inf)
     found = parse_time(text)
     if found is None or not 1 <= found <= MAX_TIME:
-        raise InvalidValueError(f"{text[:80]!r}, allowed are times from 1 second on, such as 60s or 5m, and {_ENDLESS}")
+        raise InvalidValueError(
+            f"invalid value {text[:80]!r}; expected a time from 1 second on, such as 60s or 5m, or {_ENDLESS}"
+        )
     return Duration(found)
 
 
@@ -77,7 +79,8 @@ def parse_product_rule(text: str) -> "ProductRule":
     name, second, value = label.partition("=")
     if not pattern or not first or (effect and effect not in _EFFECTS) or text.endswith(":"):
         raise InvalidValueError(
-            f"{text[:80]!r}, allowed are PATTERN=NAME, PATTERN=NAME=VALUE, and both with :{' or :'.join(_EFFECTS)}"
+            f"invalid value {text[:80]!r}; expected PATTERN=NAME or PATTERN=NAME=VALUE, also with "
+            f":{' or :'.join(_EFFECTS)}"
         )
     if not is_value(value):
         raise InvalidValueError(f"{text[:80]!r}: a label cannot have the value {value[:80]!r}")
@@ -96,7 +99,7 @@ def parse_cause_rule(text: str) -> "CauseRule":
     pattern, _, effect = text.partition("=")
     if not pattern or effect not in _EFFECTS:
         allowed = " and ".join(f"CAUSE={each}" for each in _EFFECTS)
-        raise InvalidValueError(f"{text[:80]!r}, allowed are {allowed}")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected {allowed}")
     return CauseRule(pattern, Effect(effect))
 
 

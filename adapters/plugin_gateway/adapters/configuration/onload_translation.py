@@ -38,9 +38,7 @@ def translate_onload(document: ForeignDocument, root: yaml.Node) -> list[Mapping
     count = document.number(entries, "maxPodsPerNode", _MAX_PODS)
     if not 1 <= count <= MAX_REPLICAS:
         entry = entries["maxPodsPerNode"]
-        raise InvalidValueError(
-            f"{document.place(entry.value)}: {entry.full}: {count}, allowed are 1 to {MAX_REPLICAS}"
-        )
+        raise InvalidValueError(f"{document.place(entry.value)}: {entry.full}: {count}; expected 1 to {MAX_REPLICAS}")
     return [{"name": NAME, "sharing": "pool", "replicas": count, **_files(document, entries)}]
 
 
@@ -69,7 +67,8 @@ def _folder(document: ForeignDocument, entries: Entries, key: str) -> str:
     if not folder.startswith("/"):
         entry = entries[key]
         raise InvalidValueError(
-            f"{document.place(entry.value)}: {entry.full}: {folder[:80]!r}, allowed are paths that begin with /"
+            f"{document.place(entry.value)}: {entry.full}: invalid value {folder[:80]!r}; expected a path that begins "
+            "with /"
         )
     return folder
 

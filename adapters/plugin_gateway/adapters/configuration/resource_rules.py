@@ -192,13 +192,13 @@ def _check(
     taken[new] = entry
     if entry.devices != ALL and any(_gives(rule, entry) for rule in own):
         raise InvalidValueError(
-            f"{where}: devices of {entry.name} are chosen by resources.rules already, allowed is all; or write "
+            f"{where}: devices of {entry.name} are chosen by resources.rules already; expected all; or write "
             "replicas into the rule"
         )
     if entry.devices.at_most is not None and names[entry.name] > 1:
         raise InvalidValueError(
-            f"{where}.devices: a number of devices, but {names[entry.name]} rules give the name {entry.name}, "
-            "allowed are all and a list of indexes and UUIDs"
+            f"{where}.devices: a number of devices, but {names[entry.name]} rules give the name {entry.name}; "
+            "expected all or a list of indexes and UUIDs"
         )
 
 
@@ -213,7 +213,7 @@ def _check_profiles(entry: SharedResource, section: SharedResources, rules: Sequ
 def _collision(entry: SharedResource, section: SharedResources) -> InvalidValueError:
     return InvalidValueError(
         f"{entry.place}: {section.way.key}.resources: {entry.name} is renamed to {section.new_name(entry)}, which is "
-        "the name of other devices too, allowed is a name that no rule and no other entry gives"
+        "the name of other devices too; expected a name that no rule and no other entry gives"
     )
 
 

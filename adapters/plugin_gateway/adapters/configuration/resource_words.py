@@ -32,14 +32,14 @@ def parse_pattern(text: str) -> str:
     if not text:
         raise InvalidValueError(" is empty; '*' matches every one")
     if "[" in _CLASS.sub("", text):
-        raise InvalidValueError(f": {text[:80]!r} has a [ without ], allowed is [[] for the character itself")
+        raise InvalidValueError(f": {text[:80]!r} has a [ without ]; expected [[] for the character itself")
     return text
 
 
 def parse_uuid(text: str) -> FaultId:
     """Return the id of a GPU or a MIG device."""
     if not text.startswith(IDS):
-        raise InvalidValueError(f": {text[:80]!r}, allowed are UUIDs, which begin with GPU- or MIG-")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected a UUID, which begins with GPU- or MIG-")
     try:
         return parse_device_id(text)
     except InvalidValueError as error:
@@ -50,7 +50,7 @@ def parse_place(text: str) -> DevicePlace:
     """Return the index of a GPU, such as ``0``, or that of a MIG device, such as ``0:1``."""
     numbers = text.split(":")
     if len(numbers) > len(("GPU", "MIG")) or not all(_is_number(each) for each in numbers):
-        raise InvalidValueError(f": {text[:80]!r}, allowed are indexes such as 0, and 0:1 for a MIG device")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected an index such as 0, or 0:1 for a MIG device")
     return tuple(map(int, numbers))
 
 
@@ -60,7 +60,8 @@ def parse_device(text: str) -> DevicePlace:
         return parse_place(text)
     except InvalidValueError:
         raise InvalidValueError(
-            f": {text[:80]!r}, allowed are indexes such as 0 or 0:1, and UUIDs, which begin with GPU- or MIG-"
+            f": invalid value {text[:80]!r}; expected an index such as 0 or 0:1, or a UUID, which begins with GPU- or "
+            "MIG-"
         ) from None
 
 
@@ -68,7 +69,7 @@ def parse_address(text: str) -> str:
     """Return a PCI address as sysfs writes it. `nvidia-smi` writes eight digits before the first colon."""
     found = _PCI.fullmatch(text)
     if found is None:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are PCI addresses such as 0000:3b:00.0")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected a PCI address such as 0000:3b:00.0")
     domain, bus, device, function = found.groups()
     return f"{int(domain or '0', 16):04x}:{bus}:{device}.{function}".lower()
 
@@ -76,14 +77,14 @@ def parse_address(text: str) -> str:
 def parse_kind(text: str) -> str:
     """Return the kind of a device."""
     if text not in KINDS:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(KINDS)}")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected {' or '.join(KINDS)}")
     return text
 
 
 def parse_backend(text: str) -> str:
     """Return the name of a backend, which need not exist."""
     if not text:
-        raise InvalidValueError(" is empty, allowed is the name of a backend")
+        raise InvalidValueError(" is empty; expected the name of a backend")
     return text[:80]
 
 
@@ -91,7 +92,7 @@ def parse_way(text: str) -> Way:
     """Return the way to share devices that a word stands for."""
     way = next((each for each in WAYS if each.word == text), None)
     if way is None:
-        raise InvalidValueError(f": {text[:80]!r}, allowed are {' and '.join(each.word for each in WAYS)}")
+        raise InvalidValueError(f": invalid value {text[:80]!r}; expected {' or '.join(each.word for each in WAYS)}")
     return way
 
 
@@ -99,7 +100,7 @@ def parse_count(text: str) -> int:
     """Return how many devices are shared."""
     if not _is_number(text) or int(text) < 1:
         raise InvalidValueError(
-            f": {text[:80]!r}, allowed are all, a number from 1 on, and a list of indexes and UUIDs"
+            f": invalid value {text[:80]!r}; expected all, a number from 1 on, or a list of indexes and UUIDs"
         )
     return int(text)
 
@@ -109,7 +110,7 @@ def replicas_from(least: int, most: int = MAX_REPLICAS) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not _is_number(text) or not least <= int(text) <= most:
-            raise InvalidValueError(f": {text[:80]!r}, allowed are {least} to {most}")
+            raise InvalidValueError(f": invalid value {text[:80]!r}; expected {least} to {most}")
         return int(text)
 
     return parse

@@ -110,7 +110,7 @@ class ResourceSections:
     ) -> tuple[T, ...]:
         """Return what the items of a list say. ``read`` returns nothing for an item that was complained about."""
         if not isinstance(node, yaml.SequenceNode) or not node.value:
-            raise InvalidValueError(f"{self._document.place(node)}: {full} is {described(node)}, allowed is {allowed}")
+            raise InvalidValueError(f"{self._document.place(node)}: {full} is {described(node)}; expected {allowed}")
         items: list[T] = []
         for item in node.value:
             with self._document.collecting():
@@ -212,11 +212,11 @@ class ResourceSections:
         place = self._document.place(node)
         if ("name" in values) == ("never" in values):
             both = "name and never are both there" if "name" in values else "name missing"
-            raise InvalidValueError(f"{place}: {both} in an entry of {RULES}, allowed is a name, or never: true")
+            raise InvalidValueError(f"{place}: {both} in an entry of {RULES}; expected a name, or never: true")
         shared = [word for word in ("replicas", *_WITH_REPLICAS) if word in values]
         if "never" in values and shared:
             raise InvalidValueError(
-                f"{place}: {' and '.join(shared)} in an entry of {RULES} with never, allowed is never alone"
+                f"{place}: {' and '.join(shared)} in an entry of {RULES} with never; expected never alone"
             )
         if shared and "replicas" not in values:
             raise InvalidValueError(
@@ -228,7 +228,7 @@ class ResourceSections:
         """Check the number of an entry of `resources.rules` that is shared through a daemon."""
         if way.through and not _SHARED_FROM <= replicas <= way.max_replicas:
             raise InvalidValueError(
-                f"{place}: {replicas} replicas in an entry of {RULES} with sharing: {way.word}, allowed are "
+                f"{place}: {replicas} replicas in an entry of {RULES} with sharing: {way.word}; expected "
                 f"{_SHARED_FROM} to {way.max_replicas}"
             )
 
@@ -253,7 +253,7 @@ class ResourceSections:
         )
         if others and not self._ignored.are_ignored:
             raise InvalidValueError(
-                f"{self._document.place(node)}: {way.key} is there, and {others[0].key} too, allowed is one of them; "
+                f"{self._document.place(node)}: {way.key} is there, and {others[0].key} too; expected one of them; "
                 f"{RULES} can share some devices in one way and some in the other"
             )
         if others:
@@ -310,7 +310,7 @@ class ResourceSections:
             ids = [value_at(word, full, parse_uuid) for word in words if word.text.startswith(IDS)]
             places = [value_at(word, full, parse_device) for word in words if not word.text.startswith(IDS)]
             return Chosen(ids=tuple(dict.fromkeys(ids)), places=tuple(dict.fromkeys(places)))
-        written = self._document.word(node, full, _ANY_WORD, "all, a number, and a list of indexes and UUIDs")
+        written = self._document.word(node, full, _ANY_WORD, "all, a number, or a list of indexes and UUIDs")
         return ALL if written.text == "all" else Chosen(at_most=value_at(written, full, parse_count))
 
     def _several(self, parse: Callable[[str], T]) -> Read:
@@ -329,11 +329,11 @@ class ResourceSections:
         return lambda node, full: value_at(self._document.word(node, full, _ANY_WORD, allowed), full, parse)
 
     def _switch(self, node: yaml.Node, full: str) -> bool:
-        return parse_switch(self._document.word(node, full, (SWITCH,), "true and false, without quotes").text)
+        return parse_switch(self._document.word(node, full, (SWITCH,), "true or false, without quotes").text)
 
     def _never(self, node: yaml.Node, full: str) -> bool:
         if not self._switch(node, full):
-            raise InvalidValueError(f"{self._document.place(node)}: {full} is false, allowed is true; or give a name")
+            raise InvalidValueError(f"{self._document.place(node)}: {full} is false; expected true; or give a name")
         return True
 
     def _pattern(self, node: yaml.Node, full: str) -> str:

@@ -189,7 +189,7 @@ def _for_cards(
     if decisions.options.mofed_enabled and has_gpus and (rule := exclusive_rdma(rules)) is not None:
         raise InvalidValueError(
             f"{rule.origin.removeprefix('file ')}: {rule.name} is exclusive, and --mofed-enabled gives every container "
-            "with a GPU all InfiniBand devices of the node, allowed is one of them [MOFED_ENABLED]"
+            "with a GPU all InfiniBand devices of the node; expected one of them [MOFED_ENABLED]"
         )
     return rules, remarks
 
@@ -203,7 +203,7 @@ def _card_health(decisions: Decisions, chosen: Sequence[ChosenBackend]) -> Mappi
     options, file = decisions.options, decisions.file_health
     if options.longest_link_quiet_time < options.link_quiet_time:
         raise InvalidValueError(
-            f"--longest-link-quiet-time: {options.longest_link_quiet_time:g}, allowed are {options.link_quiet_time:g} "
+            f"--longest-link-quiet-time: {options.longest_link_quiet_time:g}; expected {options.link_quiet_time:g} "
             "seconds and more, which is --link-quiet-time [LONGEST_LINK_QUIET_TIME]"
         )
     found: dict[str, HealthPolicy] = {}
@@ -249,8 +249,8 @@ def _check_kubelet_socket(options: Options) -> None:
     found = options.kubelet_socket
     if found and found not in {f"{each}/{KUBELET_SOCKET_NAME}" for each in (options.kubelet_dir, DEFAULT_KUBELET_DIR)}:
         raise InvalidValueError(
-            f"--kubelet-socket: {found[:80]!r}, allowed are {options.kubelet_dir}/{KUBELET_SOCKET_NAME}, and an empty "
-            "one to register with nobody; --kubelet-dir is where the kubelet looks for sockets [KUBELET_SOCKET]"
+            f"--kubelet-socket: invalid value {found[:80]!r}; expected {options.kubelet_dir}/{KUBELET_SOCKET_NAME}, or "
+            "an empty one to register with nobody; --kubelet-dir is where the kubelet looks for sockets [KUBELET_SOCKET]"
         )
 
 

@@ -99,7 +99,7 @@ def _select(document: ForeignDocument, item: yaml.Node, entries: Entries) -> Map
     )
     if bool(chosen) == bool(interfaces):
         one = "both selectors and devices" if chosen else "neither selectors nor devices"
-        raise InvalidValueError(f"{document.place(item)}: an entry of {LIST} has {one}, allowed is one of the two")
+        raise InvalidValueError(f"{document.place(item)}: an entry of {LIST} has {one}; expected one of the two")
     return chosen or {"interfaces": list(interfaces)}
 
 
@@ -117,7 +117,7 @@ def translate_old(document: ForeignDocument, root: yaml.Node) -> list[Mapping[st
         return [{"name": "rdma/hca", "sharing": "pool", "replicas": _OLD_REPLICAS, "select": {}}]
     if mode != "sriov":
         node = top[MODE].value if MODE in top else root
-        raise InvalidValueError(f"{document.place(node)}: {MODE}: {described(node)}, allowed are sriov and hca")
+        raise InvalidValueError(f"{document.place(node)}: {MODE}: {described(node)}; expected sriov or hca")
     parents = [literal(each) for each in document.texts(top, "pfNetdevices")]
     if not parents:
         raise InvalidValueError(f"{document.place(root)}: pfNetdevices missing, of which sriov makes virtual functions")

@@ -98,7 +98,9 @@ def _rules(document: ForeignDocument, resource: _Resource) -> Iterator[Mapping[s
     kind = document.text(entries, "deviceType", _DEVICE_TYPES[0])
     if kind not in _DEVICE_TYPES:
         where = document.place(entries["deviceType"].value)
-        raise InvalidValueError(f"{where}: {LIST}.deviceType: {kind[:80]!r}, allowed are {', '.join(_DEVICE_TYPES)}")
+        raise InvalidValueError(
+            f"{where}: {LIST}.deviceType: invalid value {kind[:80]!r}; expected {', '.join(_DEVICE_TYPES)}"
+        )
     if kind != _DEVICE_TYPES[0]:
         document.lose(entries["deviceType"], f"{resource.name} is not offered; {_STAYS}")
         return
@@ -205,7 +207,7 @@ def _parents(document: ForeignDocument, found: Entries) -> tuple[str, ...]:
             if parsed is None:
                 entry = found[key]
                 raise InvalidValueError(
-                    f"{document.place(entry.value)}: {entry.full}: {text[:80]!r} selects nothing there, allowed are "
+                    f"{document.place(entry.value)}: {entry.full}: {text[:80]!r} selects nothing there; expected "
                     "names, and names with numbers such as ens1f0#0,2-7"
                 )
             parents.append(literal(parsed[1]) + (parsed[2] or ""))

@@ -76,5 +76,5 @@ def refuse(row: Unsupported, culprit: str, text: str) -> None:
 def only(row: Unsupported) -> str:
     """Return the end of the error message: what is allowed instead."""
     allowed = " or ".join(row.neutral)
-    instead = f", allowed is {allowed}" if allowed else "; take it out"
+    instead = f"; expected {allowed}" if allowed else "; take it out"
     return f"{instead}: {row.why}" if row.why else instead

@@ -341,6 +341,6 @@ def release(name: str) -> Release:
     form = _NAME.fullmatch(name)
     if form is None or f"1.{form[1]}" not in RELEASES:
         raise InvalidValueError(
-            f"kubelet release {name!r}, allowed are 1.{OLDEST} to 1.{NEWEST}, with a patch or without, such as 1.9.7"
+            f"kubelet release {name!r}; expected 1.{OLDEST} to 1.{NEWEST}, with a patch or without, such as 1.9.7"
         )
     return _release(name, (int(form[1]), int(form[2]))) if form[2] else RELEASES[name]

@@ -169,7 +169,7 @@ def check_directory(path: Path) -> None:
     """
     if len(os.fsencode(path)) > MAX_DIRECTORY_LENGTH:
         raise InvalidValueError(
-            f"kubelet directory {path}: {len(os.fsencode(path))} bytes, allowed are {MAX_DIRECTORY_LENGTH}: "
+            f"kubelet directory {path}: {len(os.fsencode(path))} bytes; expected at most {MAX_DIRECTORY_LENGTH}: "
             f"the path of a unix socket in it has at most {MAX_PATH}"
         )
     try:

@@ -78,7 +78,7 @@ async def _request(client: socket.socket, connection: h11.Connection) -> h11.Req
 
 def _find(pages: Pages, request: h11.Request) -> Page | Awaitable[Page]:
     if request.method not in {b"GET", b"HEAD"}:
-        return Page("allowed are GET and HEAD\n", status=NOT_ALLOWED)
+        return Page("expected GET or HEAD\n", status=NOT_ALLOWED)
     make = pages.get(_path(request.target.decode("ascii", errors="replace")))
     return make() if make is not None else Page(f"there are {', '.join(pages)}\n", status=404)
 

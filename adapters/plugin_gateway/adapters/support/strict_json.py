@@ -60,7 +60,7 @@ def text(value: object) -> str:
     if not isinstance(value, str):
         raise MisfitError(f"{shown(value)} is no text")
     if len(value) > MAX_TEXT_LENGTH:
-        raise MisfitError(f"{len(value)} characters, allowed are {MAX_TEXT_LENGTH}")
+        raise MisfitError(f"{len(value)} characters; expected at most {MAX_TEXT_LENGTH}")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise MisfitError(f"{shown(value)} has half a surrogate pair")
     return value
@@ -119,7 +119,7 @@ def one_of(choices: type[Enum] | Collection[str]) -> Read[Any]:
 
     def read(value: object) -> Any:
         if not isinstance(value, str) or value not in known:
-            raise MisfitError(f"{shown(value)} is not known, allowed are {', '.join(known)}")
+            raise MisfitError(f"{shown(value)} is not known; expected {', '.join(known)}")
         return known[value]
 
     return read

@@ -34,9 +34,9 @@ def parse_label_name(text: str) -> LabelName:
     """
     prefix, slash, name = text.partition("/")
     if not slash or len(prefix) > _MAX_PREFIX or not _PREFIX.fullmatch(prefix) or not is_word(name):
-        raise InvalidValueError(f"{text[:80]!r}, allowed are names such as example.com/name")
+        raise InvalidValueError(f"invalid value {text[:80]!r}; expected a name such as example.com/name")
     if any(prefix == domain or prefix.endswith(f".{domain}") for domain in _RESERVED):
-        raise InvalidValueError(f"{text[:80]!r}, which is a name of Kubernetes; allowed are others")
+        raise InvalidValueError(f"{text[:80]!r}, which is a name of Kubernetes; expected another one")
     return LabelName(text)
 
 

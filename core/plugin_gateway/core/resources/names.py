@@ -31,9 +31,9 @@ def parse_resource_name(text: str) -> ResourceName:
         (bool(slash), "it must have the form DOMAIN/NAME"),
         ("kubernetes.io/" not in text, "kubelets refuse every name that contains kubernetes.io/"),
         (not text.startswith(_QUOTA_PREFIX), f"it must not start with {_QUOTA_PREFIX}"),
-        (len(domain) <= _MAX_DOMAIN, f"the domain has {len(domain)} characters, allowed are {_MAX_DOMAIN}"),
+        (len(domain) <= _MAX_DOMAIN, f"the domain has {len(domain)} characters; expected at most {_MAX_DOMAIN}"),
         (_DOMAIN.fullmatch(domain), "the domain must be lower-case DNS labels: letters, digits and -, joined by dots"),
-        (len(name) <= _MAX_NAME, f"the part after / has {len(name)} characters, allowed are {_MAX_NAME}"),
+        (len(name) <= _MAX_NAME, f"the part after / has {len(name)} characters; expected at most {_MAX_NAME}"),
         (
             _NAME.fullmatch(name),
             "the part after / must be letters, digits, - _ . and start and end with a letter or digit",

@@ -149,7 +149,7 @@ class ResourceRule:
     def __post_init__(self) -> None:
         """Reject a rule that takes no device."""
         if self.at_most is not None and self.at_most < 1:
-            raise InvalidValueError(f"a rule takes {self.at_most} devices, allowed are 1 and more")
+            raise InvalidValueError(f"a rule takes {self.at_most} devices; expected 1 or more")
 
     def name_for(self, device: Device) -> ResourceName | None:
         """Return the name under which a device that the rule takes is offered. None if it is not offered."""

@@ -32,13 +32,11 @@ class Sharing:
     def __post_init__(self) -> None:
         """Reject a number of replicas that is out of range."""
         if not 1 <= self.replicas <= MAX_REPLICAS:
-            raise InvalidValueError(f"{self.replicas} replicas of a device, allowed are 1 to {MAX_REPLICAS}")
+            raise InvalidValueError(f"{self.replicas} replicas of a device; expected 1 to {MAX_REPLICAS}")
         if self.through and self.is_pool:
             raise InvalidValueError(f"a pool of devices cannot be shared through {self.through}")
         if self.through and self.replicas == 1:
-            raise InvalidValueError(
-                f"1 replica of a device that is shared through {self.through}, allowed are 2 and more"
-            )
+            raise InvalidValueError(f"1 replica of a device that is shared through {self.through}; expected 2 or more")
 
     @property
     def words(self) -> str:

@@ -77,8 +77,8 @@ def check_names(rules: Sequence[ResourceRule], backends: Sequence[str]) -> None:
             if owner != backend:
                 where = f" ({rule.origin})" if rule.origin else ""
                 raise InvalidValueError(
-                    f"resource {rule.name}{where} is given to devices of backend {owner} and of backend {backend}, "
-                    "allowed is one backend for each resource: give the devices of one of them another name"
+                    f"resource {rule.name}{where} is given to devices of backend {owner} and of backend {backend}; "
+                    "expected one backend for each resource: give the devices of one of them another name"
                 )
         if _takes_every_device(rule):
             decided.update(named)

@@ -64,12 +64,12 @@ be there anyway. Values of our own go before.
 {{- fail "componentSelectorLabels.enabled: this chart has one DaemonSet, so its selector needs no label of a component. Use selectorLabelsOverride for labels of your own" -}}
 {{- end -}}
 {{- if not (has (toString (.Values.deviceDiscoveryStrategy | default "auto")) (list "auto" "nvml")) -}}
-{{- fail (printf "deviceDiscoveryStrategy is %s: plugin-gateway finds GPUs through NVML alone, allowed are auto and nvml" .Values.deviceDiscoveryStrategy) -}}
+{{- fail (printf "deviceDiscoveryStrategy is %s: plugin-gateway finds GPUs through NVML alone; expected auto and nvml" .Values.deviceDiscoveryStrategy) -}}
 {{- end -}}
 {{- $features := list "" "disable-nvsandboxutils" "disable-multiple-csv-devices" "no-additional-gids-for-device-nodes" -}}
 {{- range .Values.cdi.featureFlags | default "" | splitList "," -}}
 {{- if not (has (trim .) $features) -}}
-{{- fail (printf "cdi.featureFlags has %s, which plugin-gateway does not do, allowed are %s" (trim .) (rest $features | join ", ")) -}}
+{{- fail (printf "cdi.featureFlags has %s, which plugin-gateway does not do; expected %s" (trim .) (rest $features | join ", ")) -}}
 {{- end -}}
 {{- end -}}
 {{- include "plugin-gateway.refuseConfig" . -}}

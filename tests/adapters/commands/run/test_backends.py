@@ -117,7 +117,7 @@ async def test_a_name_for_both_is_refused_at_the_start_and_at_a_reload(kubelet_d
     arguments = ("--config-file", str(config))
     status, _, errors = await run_to_end("run", "--kubelet-dir", str(kubelet_dir), "--backend", SIMULATED, *arguments)
     assert status == 2
-    said = "is given to devices of backend simulated and of backend other, allowed is one backend for each resource"
+    said = "is given to devices of backend simulated and of backend other; expected one backend for each resource"
     assert "resource example.com/x (file" in errors
     assert said in errors
     assert "Traceback" not in errors
@@ -142,7 +142,7 @@ async def test_the_same_backend_twice_is_refused(kubelet_dir: Path) -> None:
     arguments = ("run", "--kubelet-dir", str(kubelet_dir), "--backend", "nvml,nvml")
     status, _, errors = await run_to_end(*arguments)
     assert status == 2
-    assert "--backend: backend 'nvml' occurs twice, allowed is each once" in errors
+    assert "--backend: backend 'nvml' occurs twice; expected each one once" in errors
 
 
 async def test_devices_shows_those_of_each() -> None:

@@ -137,7 +137,7 @@ async def test_a_name_that_is_not_there_keeps_the_last_good_one_and_says_so(
             await process.wait_for_control()
             server.node.label(**{"nvidia_com__device-plugin_config": "a100"})
             line = await process.wait_for_event("configuration refused, the old one stays")
-            problem = f"label {LABEL}: 'a100' is no file of {folder.path}, allowed are default, shared"
+            problem = f"label {LABEL}: 'a100' is no file of {folder.path}; expected default, shared"
             assert line["problem"] == problem
             assert (await status())["configuration_problem"] == problem
             assert problem in (await run_to_end("doctor"))[1]
@@ -170,7 +170,7 @@ async def test_a_broken_file_keeps_the_last_good_one_also_over_a_restart(
         async with node(kubelet_dir, folder, server, *more) as process:
             await offers(kubelet, RESOURCE, 8)
             line = await process.wait_for_event("configuration refused, the last good one holds")
-            assert line["problem"].startswith(f"{folder.path}/shared:2:19: flags.logLevel: 'loud'")
+            assert line["problem"].startswith(f"{folder.path}/shared:2:19: flags.logLevel: invalid value 'loud'")
             folder.write(shared=SHARED % 2)
             await offers(kubelet, RESOURCE, 4)
 
@@ -215,7 +215,7 @@ async def test_with_a_name_nobody_is_asked(kubelet_dir: Path, folder: Folder, se
 async def test_a_start_with_nothing_good_says_why(kubelet_dir: Path, folder: Folder) -> None:
     arguments = ("run", "--kubelet-dir", str(kubelet_dir), *SIMULATED, "--config-dir", str(folder.path))
     status, _, errors = await run_to_end(*arguments, "--config-name=a100")
-    problem = f"--config-name: 'a100' is no file of {folder.path}, allowed are default, shared"
+    problem = f"--config-name: 'a100' is no file of {folder.path}; expected default, shared"
     assert (status, errors) == (2, f"plugin-gateway: {problem}\n")
     status, _, errors = await run_to_end(*arguments)
     assert (status, errors.partition(" [")[0]) == (2, "plugin-gateway: --node-name is needed with --config-dir")

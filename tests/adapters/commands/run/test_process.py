@@ -285,7 +285,7 @@ async def test_an_api_version_that_is_no_longer_allowed_ends_its_registration(
         (("--resource-name", "x.kubernetes.io/gpu"), ("kubernetes.io/",)),
         (("--frobnicate",), ("unknown flag --frobnicate",)),
         (("--backend", "simulated:0xH100"), ("--backend", "0xH100")),
-        (("--kubelet-dir", "/" + "x" * 100), ("101 bytes", "allowed are 55")),
+        (("--kubelet-dir", "/" + "x" * 100), ("101 bytes", "expected at most 55")),
         (("--kubelet-dir", "/dev/null"), ("/dev/null", "no directory")),
     ],
 )

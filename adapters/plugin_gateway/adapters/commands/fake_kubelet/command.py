@@ -74,7 +74,7 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise InvalidValueError(f"--grace: {text!r}, allowed are seconds above 0")
+        raise InvalidValueError(f"--grace: invalid value {text!r}; expected seconds above 0")
     return seconds
 
 

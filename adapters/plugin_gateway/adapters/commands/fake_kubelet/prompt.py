@@ -55,12 +55,12 @@ class Commands:
         }
         command, arguments = commands.get(words[0]), words[1:]
         if command is None or not _takes(command, arguments):
-            raise InvalidValueError(f"{' '.join(words)!r}, allowed are {HELP}")
+            raise InvalidValueError(f"invalid value {' '.join(words)!r}; expected {HELP}")
         await command(*arguments)
 
     async def _allocate(self, resource: str, wanted: str = "1", pod: str | None = None) -> None:
         if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= _DIGITS and int(wanted) <= MAX_DEVICES):
-            raise InvalidValueError(f"{wanted[:40]!r} is no number of devices, allowed are 0 to {MAX_DEVICES}")
+            raise InvalidValueError(f"{wanted[:40]!r} is no number of devices; expected 0 to {MAX_DEVICES}")
         if not is_valid(self._kubelet.release, resource):
             raise InvalidValueError(
                 f"no plugin can offer {resource[:80]!r}: a resource's name is a domain and a name, as nvidia.com/gpu"
