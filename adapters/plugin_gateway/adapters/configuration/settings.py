@@ -250,7 +250,7 @@ def _check_kubelet_socket(options: Options) -> None:
     if found and found not in {f"{each}/{KUBELET_SOCKET_NAME}" for each in (options.kubelet_dir, DEFAULT_KUBELET_DIR)}:
         raise InvalidValueError(
             f"--kubelet-socket: invalid value {found[:80]!r}; expected {options.kubelet_dir}/{KUBELET_SOCKET_NAME}, or "
-            "an empty one to register with nobody; --kubelet-dir is where the kubelet looks for sockets [KUBELET_SOCKET]"
+            "an empty one to register with nobody; the kubelet looks for sockets in --kubelet-dir [KUBELET_SOCKET]"
         )
 
 
