@@ -72,6 +72,13 @@ def test_the_name_of_the_machine_is_what_the_file_has(data: bytes, name: str, tm
     assert read_machine_name(str(tmp_path / "product_name")) == MachineName(name)
 
 
+def test_a_pipe_with_a_writer_and_nothing_in_it_has_no_name_of_the_machine(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = os.open(tmp_path / "pipe", os.O_RDWR)
+    assert read_machine_name(f"{tmp_path}/pipe") == MachineName(None, f"{tmp_path}/pipe is empty")
+    os.close(writer)
+
+
 def test_a_name_that_cannot_be_read_has_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     os.mkfifo(tmp_path / "pipe")

@@ -22,7 +22,8 @@ def read_machine_name(path: str) -> MachineName:
     """Return the model of the machine from a file such as /sys/class/dmi/id/product_name."""
     try:
         with open(path, "rb", opener=open_at_once) as file:
-            name = file.read(_MAX_LENGTH).decode(errors="replace").strip()
+            data = file.read(_MAX_LENGTH) or b""  # None if it is a pipe in which nothing is yet
+            name = data.decode(errors="replace").strip()
     except OSError as error:
         return MachineName(None, f"{path}: {error.strerror or os.strerror(error.errno or 0)}")
     return MachineName(name) if name else MachineName(None, f"{path} is empty")
