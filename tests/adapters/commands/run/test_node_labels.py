@@ -154,6 +154,29 @@ async def test_the_node_follows_a_fault_and_has_no_taint_after_the_end(
     assert labels(server)["kubernetes.io/os"] == "linux"
 
 
+async def test_a_reload_takes_no_label_and_no_taint_away_in_between(
+    kubelet_dir: Path, driver: Driver, server: ApiServer, tmp_path: Path
+) -> None:
+    config, model = tmp_path / "config.yaml", tmp_path / "model"
+    model.write_text("other model\n")
+    config.write_text("version: v1\n")
+    flags = ("--node-labels=patch", "--node-labels-remove=true", "--node-taint-by-cause=*=NoSchedule")
+    given = (f"--driver-root={driver.root}", *flags, "--config-file", str(config))
+    environment = {**driver.environment, **server.environment}
+    async with labelling(kubelet_dir, *given, account=server.service_account, environment=environment) as process:
+        await until(lambda: labels(server).get(COUNT) == "8", "the labels")
+        driver.xid(0, 79)
+        await until(lambda: bool(taints(server)), "the taint")
+        before = len(server.objects.changes)
+        config.write_text(f"version: v1\nflags: {{gfd: {{machineTypeFile: {model}, outputFile: {tmp_path}/other}}}}\n")
+        process.send(signal.SIGHUP)
+        await until(lambda: labels(server).get("nvidia.com/gpu.machine") == "other-model", "the label of the machine")
+        changed = [body["metadata"].get("labels") for _, _, body in server.objects.changes[before:]]
+        assert changed == [{"nvidia.com/gpu.machine": "other-model"}]
+        assert taints(server)
+    assert not taints(server)
+
+
 async def test_what_the_server_refuses_is_told_once_and_written_when_it_takes_it(
     kubelet_dir: Path, server: ApiServer
 ) -> None:

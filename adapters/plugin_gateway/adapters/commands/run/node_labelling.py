@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from plugin_gateway.adapters.commands.run.backend_set import BackendSet
 from plugin_gateway.adapters.configuration.label_options import LabelsWay
-from plugin_gateway.adapters.configuration.options import Options
 from plugin_gateway.adapters.configuration.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from plugin_gateway.adapters.gateway.status import LabelsStatus
     from plugin_gateway.core.labels.lasting import Lasting
 
-_MADE_WITH = (Options.output_file, Options.machine_type_file)
-"""The options of the file that a way is made with. All others of the file count from the next look on."""
 _MODULES: Sequence[str] = (
     "plugin_gateway.adapters.configuration.label_policy",
     "plugin_gateway.adapters.gateway.machine_name",
@@ -51,7 +48,9 @@ class NodeLabelling:
         self._may_write = may_write
         self._is_alone = is_alone
         self._started_at = time.time()
-        self._has_other_way = asyncio.Event()
+        self._machine: str | None = None
+        """The model of the machine. None if it cannot be read."""
+        self._reloaded = asyncio.Event()
         self.publisher: LabelPublisher | None = None
         """Who writes the labels. None before the start is over."""
 
@@ -62,30 +61,46 @@ class NodeLabelling:
 
     def follow(self, before: Settings, settings: Settings) -> None:
         """Follow other settings, which are in force already."""
-        if any(before.values[each.name] != settings.values[each.name] for each in _MADE_WITH):
-            self._has_other_way.set()
+        if (before.output_file, before.machine_type_file) != (settings.output_file, settings.machine_type_file):
+            self._reloaded.set()
         self.note()
 
     async def run(self, import_later: Callable[..., Awaitable[None]]) -> None:
         """Have labels written until cancelled. ``import_later`` imports modules in a thread."""
         await import_later(*_MODULES, _MODULES_OF_WAYS[self._settings().node_labels])
         while True:
-            self._has_other_way.clear()
-            self.publisher = await self._make(self._settings())
+            self._reloaded.clear()
+            settings = self._settings()
+            await self._read_machine(settings)
+            self.publisher = await self._make(settings)
             async with asyncio.TaskGroup() as tasks:
                 writing = tasks.create_task(self.publisher.run(), name="writing of labels")
-                await self._has_other_way.wait()
+                await self._until_other_file(settings)
                 writing.cancel()
+
+    async def _until_other_file(self, settings: Settings) -> None:
+        """Wait until the labels belong into another file. No way depends on anything else that a reload changes."""
+        while True:
+            await self._reloaded.wait()
+            self._reloaded.clear()
+            before, settings = settings, self._settings()
+            if settings.node_labels is LabelsWay.FILE and settings.output_file != before.output_file:
+                return
+            await self._read_machine(settings)
+            self.note()
+
+    async def _read_machine(self, settings: Settings) -> None:
+        from plugin_gateway.adapters.gateway.machine_name import read_machine_name  # noqa: PLC0415 - only where asked for
+
+        self._machine = (await asyncio.to_thread(read_machine_name, settings.machine_type_file)).name
 
     async def _make(self, settings: Settings) -> "LabelPublisher":
         from plugin_gateway.adapters.cluster.label_publishing import LabelPublisher, uptime  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.commands.label_ways import make_way  # noqa: PLC0415 - the same
         from plugin_gateway.adapters.configuration.label_policy import label_policy  # noqa: PLC0415 - only where asked for
-        from plugin_gateway.adapters.gateway.machine_name import read_machine_name  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.lasting import lasting_labels  # noqa: PLC0415 - the same
         from plugin_gateway.core.labels.making import Labelled  # noqa: PLC0415 - the same
 
-        machine = await asyncio.to_thread(read_machine_name, settings.machine_type_file)
         for each in self._backends:
             await asyncio.to_thread(self._maker, each.text)  # it imports
 
@@ -94,7 +109,7 @@ class NodeLabelling:
             known = [
                 Labelled(each.watched.state, self._maker(each.text), each.driver.tells_facts) for each in self._backends
             ]
-            policy = label_policy(now, machine.name, self._started_at)
+            policy = label_policy(now, self._machine, self._started_at)
             return lasting_labels(known, now.resources, policy, uptime(), now.node_labels_grace)
 
         return LabelPublisher(
