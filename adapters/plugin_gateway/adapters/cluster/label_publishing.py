@@ -27,6 +27,8 @@ PATIENCE = 10.0
 """Seconds after which labels are written though not all is known. What is not known is left as it is."""
 MIN_RETRY, MAX_RETRY = 1.0, 300.0
 """Seconds between two attempts; the pause doubles after each error. It is up to a half longer, but not the longest."""
+LEAVE_TIME = 0.3
+"""Seconds at the end in which other gateways that end at the same time are gone as well."""
 CLEAR_TIME = 1.0
 """Seconds at the end for what is to be removed. The whole process has not much more."""
 
@@ -201,7 +203,7 @@ class LabelPublisher:
 
     async def _clear(self) -> None:
         """Remove what must not stay without a gateway, in the little time that is left."""
-        if not (self._can_have_taints or self._clears_labels) or not self._is_alone():
+        if not (self._can_have_taints or self._clears_labels) or not await self._remains_alone():
             return
         problem: str | None = None
         try:
@@ -213,6 +215,15 @@ class LabelPublisher:
             problem = str(error) if isinstance(error, LabelError) else f"{type(error).__name__}: {error}"
         if problem is not None:
             log.warning("labels or taints can have stayed on the node", problem=problem)
+
+    async def _remains_alone(self) -> bool:
+        """Whether no other gateway goes on. One that ends now as well does not, and would wait for this one."""
+        until = asyncio.get_running_loop().time() + LEAVE_TIME
+        while not self._is_alone():
+            if asyncio.get_running_loop().time() >= until:
+                return False
+            await asyncio.sleep(LEAVE_TIME / 10)
+        return True
 
 
 def uptime() -> float:

@@ -222,6 +222,20 @@ async def test_the_labels_stay_for_the_gateway_that_goes_on(kubelet_dir: Path, f
     assert not file.exists()
 
 
+async def test_of_two_gateways_that_end_at_once_no_labels_stay(kubelet_dir: Path, file: Path) -> None:
+    flags = (*SIMULATED, "--node-labels=file", f"--output-file={file}", "--node-labels-remove=true")
+    async with labelling(kubelet_dir, *flags) as elder:
+        await until(file.exists, "the file")
+        async with labelling(kubelet_dir, *flags) as younger:
+            for each in (elder, younger):
+                await each.wait_for_control()
+            for each in (elder, younger):
+                each.send(signal.SIGTERM)
+            for each in (elder, younger):
+                await each.ended()
+    assert not file.exists()
+
+
 async def test_labels_outlive_a_driver_that_goes_until_the_grace_time_is_over(kubelet_dir: Path, file: Path) -> None:
     flags = (*SIMULATED, "--node-labels=file", f"--output-file={file}", "--node-labels-grace=3s")
     async with labelling(kubelet_dir, *flags) as process:
