@@ -132,6 +132,15 @@ async def test_a_node_that_is_gone_is_an_error_and_one_that_is_made_anew_gets_al
     assert labels(server) == {COUNT: "8"}
 
 
+async def test_a_node_that_is_made_anew_again_and_again_is_nobody_who_changes_labels_back(
+    server: ApiServer, way: NodePatchWay
+) -> None:
+    for _ in range(4):
+        server.objects.put(NODE)
+        assert not (await way.write(WANTED)).left_alone
+        assert labels(server) == {COUNT: "8"}
+
+
 @pytest.mark.parametrize(
     "words",
     [b"[]", b"5", b"no JSON", b'{"metadata": 5}', b'{"metadata": {"resourceVersion": 5}}', b"{" * 5000, b"\xff"],

@@ -43,6 +43,8 @@ class NodePatchWay:
         self._path = f"/api/v1/nodes/{quote(node)}"
         self._adopts = adopts
         self._memory = Memory()
+        self._uid: object = None
+        """That of the node of which this is known. A node that is made anew has another one."""
 
     async def write(self, wanted: NodeLabels) -> Written:
         """Change what of the node is the gateway's. See `Way`."""
@@ -73,6 +75,8 @@ class NodePatchWay:
         return _parse(await self._api.get(self._path))
 
     async def _write(self, node: "_Node", wanted: NodeLabels) -> Written:
+        if node.uid != self._uid:
+            self._memory, self._uid = Memory(), node.uid
         made = plan(node.has, node.owned, wanted, self._memory, self._adopts)
         body = _patch(node, made.changes, made.owned)
         if body is not None:
@@ -84,6 +88,7 @@ class NodePatchWay:
 class _Node(NamedTuple):
     """What counts of one version of the node."""
 
+    uid: object
     version: str
     has: Keys
     """Its labels and taints by their keys."""
@@ -111,7 +116,7 @@ def _parse(node: Any) -> _Node:
     listed = spec.get("taints") if isinstance(spec, dict) else None
     taints = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
     has = _texts(metadata.get("labels")) | {_key(each): str(each.get("value") or "") for each in taints}
-    return _Node(version, has, _texts(metadata.get("annotations")).get(ANNOTATION), taints)
+    return _Node(metadata.get("uid"), version, has, _texts(metadata.get("annotations")).get(ANNOTATION), taints)
 
 
 def _texts(value: object) -> dict[str, str]:
