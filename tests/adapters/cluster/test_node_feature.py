@@ -76,6 +76,20 @@ async def test_what_others_change_of_it_is_mended(server: ApiServer) -> None:
     assert found(server)["spec"]["labels"] == WANTED.labels
 
 
+async def test_the_owner_is_asked_for_again_when_the_object_has_lost_it(server: ApiServer) -> None:
+    way = made(server)
+    await way.write(WANTED)
+    for uid in ("taken over", "taken over again"):
+        server.objects.put(POD, metadata={"ownerReferences": [{**DAEMON_SET, "uid": uid}]})
+        server.objects.change(OBJECT, {"metadata": {"ownerReferences": None}})  # as with --cascade=orphan
+        await way.write(WANTED)
+        assert found(server)["metadata"]["ownerReferences"] == [{**DAEMON_SET, "uid": uid}]
+    server.objects.put(POD, metadata={"ownerReferences": [DAEMON_SET]})
+    del server.objects.objects[OBJECT]
+    await way.write(WANTED)
+    assert found(server)["metadata"]["ownerReferences"] == [DAEMON_SET]
+
+
 async def test_a_pod_without_an_owner_owns_the_object_itself(server: ApiServer) -> None:
     server.objects.put(POD, metadata={"uid": "123"})
     await made(server).write(WANTED)

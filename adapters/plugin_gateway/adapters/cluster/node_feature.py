@@ -4,7 +4,7 @@ Source: kubernetes-sigs/node-feature-discovery, api/nfd/v1alpha1/types.go. Its m
 that names the node in a label, and removes them from the node when the object is gone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -86,9 +86,10 @@ class NodeFeatureWay:
         except ApiError as error:
             if not error.is_gone:
                 raise
-            await self._api.post(self._folder(), self._new(wanted.labels, await self._find_owners()))
+            await self._api.post(self._folder(), self._new(wanted.labels, await self._find_owners([])))
             return True
-        change = _change(_parse(found), wanted, self._node, await self._find_owners())
+        parsed = _parse(found)
+        change = _change(parsed, wanted, self._node, await self._find_owners(parsed.owners))
         if change is not None:
             await self._api.merge(self._path(), change)
         return change is not None
@@ -106,9 +107,14 @@ class NodeFeatureWay:
             "spec": {"features": _FEATURES, "labels": dict(labels)},
         }
 
-    async def _find_owners(self) -> list[Mapping[str, Any]]:
-        """Return who owns the gateway's pod, which is its DaemonSet, or the pod itself. It is asked for once."""
-        if self._owners is None:
+    async def _find_owners(self, present: list[Any]) -> list[Mapping[str, Any]]:
+        """Return who owns the gateway's pod, which is its DaemonSet, or the pod itself.
+
+        It is asked for once, and again when the object does not have these owners, but those that are ``present``:
+        another DaemonSet may have taken the pod over. With an owner that is gone the object would be deleted.
+        """
+        if self._owners is None or _uids(self._owners) != _uids(present):
+            self._owners = None
             try:
                 self._owners = await self._ask_for_owners()
                 self._no_owner.log(None if self._owners else "--pod-name is not set [POD_NAME]")
@@ -171,8 +177,12 @@ def _change(found: _Found, wanted: NodeLabels, node: str, owners: list[Mapping[s
     metadata: dict[str, Any] = {}
     if found.node != node:
         metadata["labels"] = {NODE_LABEL: node}
-    if owners and {each["uid"] for each in owners} != {each.get("uid") for each in found.owners}:
+    if owners and _uids(owners) != _uids(found.owners):
         metadata["ownerReferences"] = owners
     if not labels and not metadata:
         return None
     return {"metadata": {"resourceVersion": found.version, **metadata}, "spec": {"labels": labels}}
+
+
+def _uids(owners: Sequence[Any]) -> Sequence[str]:
+    return sorted(str(each.get("uid")) for each in owners if isinstance(each, dict))
