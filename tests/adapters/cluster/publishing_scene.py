@@ -50,6 +50,8 @@ class MadeUpWay:
         """Whether the labels were to go, at each end."""
         self.left_alone: Mapping[str, str] = {}
         self.is_busy = False
+        self.forgotten = 0
+        """How often it was to forget what it wrote."""
 
     async def write(self, wanted: NodeLabels) -> Written:
         await self._work(wanted)
@@ -57,6 +59,9 @@ class MadeUpWay:
 
     async def read(self) -> Mapping[str, str]:
         return self.written[-1].wanted.labels if self.written else {}
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     async def clear(self, *, labels: bool) -> None:
         assert not self.is_busy

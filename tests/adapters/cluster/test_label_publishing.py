@@ -248,6 +248,7 @@ def test_only_the_gateway_that_leads_writes_and_one_that_takes_over_writes_at_on
             scene.leads = True
             await asyncio.sleep(PAUSE + SETTLE)
             assert len(scene.way.attempts) == 2  # the same labels: the other one can have written others
+            assert scene.way.forgotten > 0
 
     in_virtual_time(work())
 

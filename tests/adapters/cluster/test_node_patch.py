@@ -202,3 +202,13 @@ async def test_without_a_service_account_the_reason_is_named(tmp_path: Path) -> 
     environment = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
     with pytest.raises(LabelError, match="the service account cannot be used"):
         await NodePatchWay(KubernetesApi(environment, tmp_path), "node-1").clear(labels=True)
+
+
+async def test_two_gateways_that_take_turns_do_not_give_each_other_up(server: ApiServer) -> None:
+    ways = (made(server, lambda _: True), made(server, lambda _: True))
+    for turn in range(6):
+        way, other = ways[turn % 2], ways[1 - turn % 2]
+        other.forget()
+        written = await way.write(NodeLabels({COUNT: str(turn % 2)}))
+        assert not written.left_alone
+        assert labels(server) == {COUNT: str(turn % 2)}

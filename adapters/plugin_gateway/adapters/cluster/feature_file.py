@@ -53,6 +53,10 @@ class FeatureFileWay:
         except OSError as error:
             raise LabelError(f"{self._path} cannot be read: {error.strerror}") from error
 
+    def forget(self) -> None:
+        """Read the file again before it is written. See `Way`."""
+        self._labels = None
+
     async def clear(self, *, labels: bool) -> None:
         """Remove the file if its labels are to go. It has no taints. See `Way`."""
         if labels:

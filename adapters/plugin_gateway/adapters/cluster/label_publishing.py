@@ -138,6 +138,7 @@ class LabelPublisher:
         wanted, look_again_at = self._look(now)
         if not self._may_write():
             self._done = None  # the other gateway writes, so that nobody knows what the node has
+            self._way.forget()
             await asyncio.sleep(PAUSE)
         elif now < (due := self._due(wanted)):
             if self._done is not None:

@@ -46,6 +46,10 @@ class Way(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Forget what was written, because another gateway writes now, which may want something else."""
+        ...
+
     async def clear(self, *, labels: bool) -> None:
         """Remove the taints, and the ``labels`` too if they are to go.
 

@@ -63,6 +63,9 @@ class NodeFeatureWay:
                 return {}
             raise LabelError(str(error)) from error
 
+    def forget(self) -> None:
+        """Do nothing: nothing is remembered. See `Way`."""
+
     async def clear(self, *, labels: bool) -> None:
         """Delete the object if its labels are to go. It has no taints. See `Way`."""
         if not labels:

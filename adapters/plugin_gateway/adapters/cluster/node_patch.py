@@ -57,6 +57,10 @@ class NodePatchWay:
         except ApiError as error:
             raise LabelError(str(error)) from error
 
+    def forget(self) -> None:
+        """Count no change of another gateway as one of somebody who changes labels back. See `Way`."""
+        self._memory = Memory()
+
     async def clear(self, *, labels: bool) -> None:
         """Remove the taints, and the ``labels`` too if they are to go. See `Way`."""
         await self._change(lambda node: after_clearing(node.has, node.owned, labels=labels))

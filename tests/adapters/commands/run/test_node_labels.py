@@ -14,7 +14,8 @@ from driver.driver import Driver
 from harness.api_objects import NODES
 from harness.api_server import ApiServer, api_server
 from harness.confined import full, needs_mounts, read_only
-from harness.node import RESOURCE, until
+from harness.node import RESOURCE
+from harness.node import until as until_soon
 from harness.process import Process, run_to_end, started
 from plugin_gateway.adapters.fake_kubelet import FakeKubelet, release
 from plugin_gateway.core.labels.ownership import ANNOTATION
@@ -35,6 +36,11 @@ IN_A_POD = (
     "sys.exit(main(sys.argv[3:]))\n"
 )
 """Runs the gateway with the service account of the test, and with shorter times."""
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for what follows only after the start is over, and pauses, which takes long on a busy machine."""
+    await until_soon(condition, what, 30)
 
 
 @pytest.fixture
