@@ -86,6 +86,13 @@ def test_an_upgrade_that_keeps_the_values_renders_what_a_file_of_them_does(
     assert kept == rendered(tmp_path, laid_over(laid_over(values, own), OWN_IMAGE))
 
 
+def test_an_upgrade_can_let_go_of_the_labels_that_pods_ask_for(reused: Path, tmp_path: Path) -> None:
+    (reused / "values.yaml").write_text(yaml.safe_dump(dict(V0_20)))
+    assert daemonset(tmp_path, OWN_IMAGE, chart=reused)["spec"]["template"]["spec"]["affinity"] == BY_LABELS
+    let_go = daemonset(tmp_path, {**OWN_IMAGE, "affinity": None}, chart=reused)
+    assert "affinity" not in let_go["spec"]["template"]["spec"]
+
+
 def test_the_image_of_nvidia_is_refused(tmp_path: Path) -> None:
     for repository in ("nvcr.io/nvidia/k8s-device-plugin", "mirror.example/nvidia/k8s-device-plugin"):
         words = refused(tmp_path, {**V0_20, "image": {"repository": repository}})
