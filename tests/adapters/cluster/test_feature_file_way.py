@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from plugin_gateway.adapters.cluster.feature_file import EXPIRES_AFTER, FeatureFileWay
+from plugin_gateway.adapters.cluster.feature_file import EXPIRES_AFTER, FeatureFileWay, remove_feature_file
 from plugin_gateway.adapters.cluster.label_way import LabelError
 from plugin_gateway.core.labels.making import NodeLabels
 
 WANTED = NodeLabels({"a.b/c": "1", "a.b/d": "2"})
+READ_EVERY = 60.0
+"""Seconds after which node-feature-discovery reads the file again."""
 
 
 @pytest.fixture
@@ -27,6 +29,15 @@ async def test_the_file_has_the_labels_and_says_until_when(path: Path) -> None:
     until = datetime.fromisoformat(expires.removeprefix("# +expiry-time="))
     assert abs(until - before - timedelta(seconds=EXPIRES_AFTER)) < timedelta(seconds=10)
     assert FeatureFileWay.look_interval < EXPIRES_AFTER / 2, "it is written again before that"
+
+
+async def test_a_file_that_nvidias_program_removes_at_its_end_comes_back_when_it_is_read_next(path: Path) -> None:
+    way = FeatureFileWay(path)
+    await way.write(WANTED)
+    remove_feature_file(path)
+    await way.write(WANTED)
+    assert await way.read() == WANTED.labels
+    assert way.look_interval <= READ_EVERY
 
 
 async def test_without_all_known_what_an_earlier_gateway_wrote_stays(path: Path) -> None:

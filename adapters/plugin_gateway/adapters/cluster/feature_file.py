@@ -20,8 +20,8 @@ MAX_SIZE = 65_536
 """Bytes."""
 EXPIRES_AFTER = 3600.0
 """Seconds after which node-feature-discovery does not heed a file that nobody wrote again."""
-LOOK_INTERVAL = EXPIRES_AFTER / 3
-"""Seconds after which a file is written again."""
+LOOK_INTERVAL = 60.0
+"""Seconds after which a file is written again. NVIDIA's program, which has the same file, removes it at its end."""
 _MODE = 0o644
 _RANDOM_BYTES = 4
 _WRITING_TIME = 60.0
