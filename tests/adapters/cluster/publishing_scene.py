@@ -49,13 +49,15 @@ class MadeUpWay:
         self.cleared: list[bool] = []
         """Whether the labels were to go, at each end."""
         self.left_alone: Mapping[str, str] = {}
+        self.has_changed = False
+        """Whether the node had something else before each write."""
         self.is_busy = False
         self.forgotten = 0
         """How often it was to forget what it wrote."""
 
     async def write(self, wanted: NodeLabels) -> Written:
         await self._work(wanted)
-        return Written(has_changed=True, left_alone=self.left_alone)
+        return Written(self.has_changed, self.left_alone)
 
     async def read(self) -> Mapping[str, str]:
         return self.written[-1].wanted.labels if self.written else {}

@@ -8,7 +8,7 @@ import pytest
 from adapters.cluster.publishing_scene import ERROR, NAME, TAINT, Scene, gaps, labels, storm
 from harness.virtual_time import in_virtual_time, now
 from plugin_gateway.adapters.cluster import label_publishing
-from plugin_gateway.adapters.cluster.label_publishing import CLEAR_TIME, MAX_RETRY, PATIENCE, PAUSE, SETTLE
+from plugin_gateway.adapters.cluster.label_publishing import CLEAR_TIME, MAX_RETRY, PATIENCE, PAUSE, SETTLE, SOON
 from plugin_gateway.core.labels.lasting import TAINT_TIME
 from plugin_gateway.core.labels.making import NodeLabels
 
@@ -88,6 +88,22 @@ def test_what_others_undid_is_written_again_after_a_while() -> None:
             interval = scene.way.look_interval
             assert all(0.8 * interval <= gap <= 1.2 * interval + PAUSE for gap in gaps(scene.way.times))
             assert 9 <= len(scene.way.times) <= 16
+
+    in_virtual_time(work())
+
+
+def test_what_others_undo_as_they_leave_is_seen_soon_after_the_write() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.way.has_changed = True
+        async with scene.running():
+            await asyncio.sleep(HOUR)
+            assert all(0.8 * SOON <= gap <= 1.2 * SOON + PAUSE for gap in gaps(scene.way.times))
+            scene.way.has_changed = False
+            await asyncio.sleep(1.2 * SOON + PAUSE)
+            count = len(scene.way.times)
+            await asyncio.sleep(HOUR)
+            assert min(gaps(scene.way.times[count - 1 :])) >= 0.8 * scene.way.look_interval
 
     in_virtual_time(work())
 

@@ -21,6 +21,8 @@ from plugin_gateway.core.labels.policy import Taint, taint_text
 
 PAUSE = 5.0
 """Seconds at least after a write until the next one, and between two questions whether this gateway writes."""
+SOON = 60.0
+"""Seconds after a change until the next look. Who wrote the labels before can take them along at its end."""
 SETTLE = 0.5
 """Seconds in which news is gathered. What comes together is written together, and a storm makes no labels in vain."""
 PATIENCE = 10.0
@@ -177,7 +179,8 @@ class LabelPublisher:
         written = await self._way.write(wanted)
         self._can_have_taints = bool(wanted.taints) or not wanted.is_complete
         self._done = _content(wanted)
-        self._look_at = asyncio.get_running_loop().time() + self._way.look_interval * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        interval = min(SOON, self._way.look_interval) if written.has_changed else self._way.look_interval
+        self._look_at = asyncio.get_running_loop().time() + interval * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         self.written, self.left_alone = wanted, written.left_alone
         self._succeed()
         told = "; ".join(f"{name}: {why}" for name, why in written.left_alone.items())
