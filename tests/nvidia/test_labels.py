@@ -24,7 +24,7 @@ from plugin_gateway.core.resources.rules import ResourceRule, Selector
 from plugin_gateway.core.resources.sharing import Sharing
 from plugin_gateway.nvidia import labels as of_nvidia
 from plugin_gateway.nvidia.evidence import HEALTH_POLICY
-from plugin_gateway.nvidia.labels import HEALTHY, family_of, make_labels
+from plugin_gateway.nvidia.labels import HEALTHY, family_of, is_of_discovery, make_labels
 from plugin_gateway.rdma import labels as of_rdma
 from plugin_gateway.solarflare import labels as of_solarflare
 
@@ -176,6 +176,19 @@ def test_deprecated_labels_can_be_left_out() -> None:
     assert {name for name in with_them if name not in without} == {
         "cuda.driver.major", "cuda.driver.minor", "cuda.driver.rev", "cuda.runtime.major", "cuda.runtime.minor",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        *((word, True) for word in ("gpu.product", "mig-1c.3g.40gb.me.count", "cuda.driver.rev", "gfd.timestamp")),
+        ("gpu.imex-domain", True),  # by release 0.17.0 alone
+        *((word, False) for word in ("gpu.present", "gpu.deploy.dcgm", "mig.config", "device-plugin.config")),
+    ],
+)
+def test_a_label_is_known_as_one_of_nvidias_feature_discovery(word: str, *, expected: bool) -> None:
+    assert is_of_discovery(PREFIX + word) is expected
+    assert not is_of_discovery(f"example.com/{word}")
 
 
 def test_the_time_of_the_start_is_a_label_where_it_is_told() -> None:

@@ -63,11 +63,11 @@ _FAMILIES: Mapping[int, str] = {
 """By the major number of the compute capability, where the minor number does not matter."""
 _OF_EACH = r"count|product|replicas|sharing-strategy|memory|multiprocessors|slices\.(gi|ci)|engines\.[a-z]+"
 _OF_DISCOVERY = (
-    rf"gpu\.({_OF_EACH}|machine|family|compute\.(major|minor)|mode|clique)|mig-[0-9a-z.]+\.({_OF_EACH})"
+    rf"gpu\.({_OF_EACH}|machine|family|compute\.(major|minor)|mode|clique|imex-domain)|mig-[0-9a-z.]+\.({_OF_EACH})"
     r"|cuda\.(driver|runtime)(-version)?\.(major|minor|rev|revision|full)|mig\.(capable|strategy)|mps\.capable"
     r"|vgpu\.(present|host-driver-(version|branch))|gfd\.timestamp"
 )
-"""A pattern for the names of NVIDIA's labels. It is compiled where somebody asks."""
+"""A pattern for the names of NVIDIA's labels, also of earlier releases. It is compiled where somebody asks."""
 _OF_PART = (MULTIPROCESSORS, GI_SLICES, CI_SLICES, *ENGINES)
 
 
