@@ -7,7 +7,9 @@ from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.status import ProcessStatus, Status
 from plugin_gateway.adapters.gateway.status_making import make_status
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
+from plugin_gateway.adapters.monitoring.last_hour import HOUR, LastHour, Row, Span
 from plugin_gateway.adapters.monitoring.pages import make_pages
+from plugin_gateway.adapters.monitoring.status_page import render
 from plugin_gateway.nvidia.remedies import remedy_for
 
 NOWHERE = Path("/nonexistent")
@@ -42,3 +44,9 @@ async def shown(pages: Pages, path: str) -> Page:
 
 async def page_of(node: Node, path: str, kubelet_dir: Path = NOWHERE) -> Page:
     return await shown(pages_of(node, process_status(kubelet_dir)), path)
+
+
+def page_with(status: Status) -> str:
+    """The page of a gateway that has just started, with this status."""
+    nothing = Row(Span(HOUR, HOUR), (), ())
+    return render(status, LastHour(HOUR, nothing, {}), None, remedies=remedy_for)

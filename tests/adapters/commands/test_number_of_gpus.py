@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from harness.node import until
+from harness.pages import page_with
 from plugin_gateway.adapters.commands.doctor.findings import Verdict
 from plugin_gateway.adapters.commands.doctor.gateway_checks import check_gateway
 from plugin_gateway.adapters.commands.status import show_status
 from plugin_gateway.adapters.control.control_socket import ControlServer
 from plugin_gateway.adapters.gateway.device_counter import BY_MEMORY
 from plugin_gateway.adapters.gateway.status_document import decode
-from plugin_gateway.adapters.monitoring.status_page import render
 from plugin_gateway.nvidia.remedies import remedy_for
 
 MISSING = "7 of 8 GPUs can be offered; GPU-7 at 0000:08:00.0 is missing"
@@ -143,9 +143,9 @@ async def test_an_older_gateway_and_one_that_has_seen_nothing_show_no_number(
 
 
 def test_the_page_shows_the_number_and_what_is_missing(kubelet_dir: Path) -> None:
-    page = render(decode(status_with(kubelet_dir, {**EIGHT, "present": 7, "problem": "<b>one</b>"})))
+    page = page_with(decode(status_with(kubelet_dir, {**EIGHT, "present": 7, "problem": "<b>one</b>"})))
     assert f"<p>7 physical devices, 8 are expected: {BY_MEMORY}</p>" in page
-    cards = render(decode(status_with(kubelet_dir, {**EIGHT, "word": "RDMA device"})))
+    cards = page_with(decode(status_with(kubelet_dir, {**EIGHT, "word": "RDMA device"})))
     assert f"<p>8 RDMA devices, 8 are expected: {BY_MEMORY}</p>" in cards
     assert "<p class=problem>devices are missing: &lt;b&gt;one&lt;/b&gt;</p>" in page
-    assert "are expected" not in render(decode(status_with(kubelet_dir, {**EIGHT, "present": None})))
+    assert "are expected" not in page_with(decode(status_with(kubelet_dir, {**EIGHT, "present": None})))

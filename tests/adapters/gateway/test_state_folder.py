@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.node import until
+from harness.pages import page_with
 from plugin_gateway.adapters.commands.doctor.findings import Verdict
 from plugin_gateway.adapters.commands.doctor.node_checks import check_state_directory
 from plugin_gateway.adapters.commands.status import show_status
@@ -18,7 +19,6 @@ from plugin_gateway.adapters.gateway import state_folder
 from plugin_gateway.adapters.gateway.device_counter import DeviceCounter, Given
 from plugin_gateway.adapters.gateway.state_folder import lost_with
 from plugin_gateway.adapters.gateway.status_document import decode
-from plugin_gateway.adapters.monitoring.status_page import render
 
 PODS = "/var/lib/kubelet/pods/5a7d1e00/volumes"
 MOUNTS = (
@@ -102,7 +102,7 @@ async def test_status_says_what_to_do(
 
 @pytest.mark.parametrize("lost", ["container", None])
 def test_the_page_says_it(lost: str | None, kubelet_dir: Path) -> None:
-    page = render(decode(status(kubelet_dir, lost)))
+    page = page_with(decode(status(kubelet_dir, lost)))
     assert (f"health is not kept over a restart: {WORDS}" in page) is (lost is not None)
 
 

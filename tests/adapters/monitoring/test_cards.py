@@ -123,24 +123,27 @@ async def test_the_status_has_what_people_ask_of_a_card(kubelet_dir: Path) -> No
     assert encode(decode(document)) == document
 
 
-async def test_the_page_has_a_table_of_cards_beside_that_of_gpus(kubelet_dir: Path) -> None:
+async def test_the_page_has_tiles_of_cards_beside_those_of_gpus(kubelet_dir: Path) -> None:
     node = CardNode(kubelet_dir, VIRTUAL, POOLED)
     async with with_cards(node):
         node.lose_port(OTHER_PF)
         await until(lambda: bool(node.card_backend.state.faults), "the fault")
         page = (await page_of(node, "/")).body
-    assert page.count("<table>") == 2
-    assert f"<td>{VFS}<td>ConnectX-6<td>vf ens1f0np0#0<td>ens1f0v0<td>ACTIVE, 100 Gbit/s Ethernet" in page
-    assert f"<td>{POOL} as a pool of 63<td>ConnectX-6<td>pf<td>ens1f1np1<td>DOWN (Polling), Ethernet" in page
-    assert "<td class=unhealthy>unhealthy<td class=why>port 1 is DOWN (Polling); needs" in page
+    tiles = page.split("<section ")[1:]
+    assert "port 1 is DOWN (Polling); needs" in tiles[0], "the sick one comes first"
+    assert "<span class=unhealthy>unhealthy</span><span>in a pool</span>" in tiles[0]
+    assert f">{POOL} as a pool of 63 · ConnectX-6</p><p class=soft>pf · ens1f1np1 · DOWN (Polling), Eth" in tiles[0]
+    facts = f">{VFS} · ConnectX-6</p><p class=soft>vf ens1f0np0#0 · ens1f0v0 · ACTIVE, 100 Gbit/s Ethernet</p>"
+    assert sum(facts in tile for tile in tiles) == 1
+    assert "the pool is held by nobody" in page
 
 
-async def test_a_page_without_cards_has_one_table(kubelet_dir: Path) -> None:
+async def test_a_page_without_cards_has_no_words_of_cards(kubelet_dir: Path) -> None:
     node = CardNode(kubelet_dir, cards=())
     async with with_cards(node):
         page = (await page_of(node, "/")).body
-    assert page.count("<table>") == 1
-    assert "<th>interface" not in page
+    assert page.count("<section ") == len(node.gateway.state.devices) > 0
+    assert "Ethernet" not in page
 
 
 async def test_health_for_programs_calls_each_device_by_its_word(kubelet_dir: Path) -> None:

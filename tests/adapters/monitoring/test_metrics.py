@@ -158,9 +158,10 @@ async def test_replicas_are_counted_beside_their_devices_and_have_no_metric_of_t
     assert found["plugin_gateway_devices_held", (RESOURCE,)] == 2
     assert not any("::" in label for _, labels in found for label in labels)
     assert [each["replicas"] for each in status["devices"]] == [64, *[3] * 6, None]
-    assert f"<td>{OTHER} x64<td>" in page
-    assert page.count(f"<td>{RESOURCE} x3<td>") == 6
-    assert page.count("<td>not offered<td>") == 1
+    assert f"<p class=soft>{OTHER} x64 · " in page
+    assert page.count(f"<p class=soft>{RESOURCE} x3 · ") == 6
+    assert page.count("<p class=soft>not offered · ") == 1
+    assert page.count("<span>held by one c</span>") == page.count("<span>held by two c</span>") == 1
 
 
 async def test_a_silent_driver_has_the_time_of_its_last_sign(kubelet_dir: Path) -> None:

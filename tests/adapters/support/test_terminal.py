@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from harness.pages import page_with
 from harness.statuses import BARE, RESOURCE
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.status import ConfigurationFile, CountStatus, DriverStatus
-from plugin_gateway.adapters.monitoring import status_page
 from plugin_gateway.adapters.registration.history import Failed, Registered
 from plugin_gateway.adapters.support.logs import LogFormat, log, set_up_logs
 from plugin_gateway.adapters.support.terminal import fitted, print_json, print_lines, table
@@ -112,6 +112,6 @@ def test_the_page_has_none() -> None:
         resources=(resource,),
         rejected=(RejectedDevice(EVIL, EVIL),),
     )
-    page = status_page.render(status)
+    page = page_with(status)
     assert page.count("EVIL") >= 13
     assert harmless(page)

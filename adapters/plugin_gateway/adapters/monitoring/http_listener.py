@@ -29,6 +29,8 @@ class Page(NamedTuple):
     body: str
     content_type: str = TEXT
     status: int = 200
+    policy: str = "default-src 'none'"
+    """What a browser may load and run for it: the value of `Content-Security-Policy`."""
 
 
 Pages = Mapping[str, Callable[[], Page | Awaitable[Page]]]
@@ -100,7 +102,8 @@ def _written(connection: h11.Connection, page: Page, *, with_body: bool) -> byte
         ("Connection", "close"),
         ("Cache-Control", "no-store"),
         ("X-Content-Type-Options", "nosniff"),
-        ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'"),
+        ("Content-Security-Policy", page.policy),
+        ("Referrer-Policy", "no-referrer"),
     ]
     if page.status == NOT_ALLOWED:
         headers.append(("Allow", "GET, HEAD"))

@@ -1,5 +1,6 @@
 """The paths that `--listen` serves."""
 
+import time
 from collections.abc import Callable, Mapping
 
 from plugin_gateway.adapters.gateway.gateway import Gateway
@@ -7,8 +8,11 @@ from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.adapters.gateway.status_document import encode
 from plugin_gateway.adapters.gateway.watched_backend import WatchedBackend
 from plugin_gateway.adapters.monitoring import metrics, status_page
+from plugin_gateway.adapters.monitoring.holders_look import HoldersLook
 from plugin_gateway.adapters.monitoring.http_listener import Page, Pages
+from plugin_gateway.adapters.monitoring.last_hour import last_hour
 from plugin_gateway.adapters.monitoring.node_health import describe_health, side_by_side
+from plugin_gateway.adapters.monitoring.page_look import POLICY
 from plugin_gateway.adapters.support.terminal import as_json, printable
 from plugin_gateway.core.health.remedies import Remedies
 
@@ -29,13 +33,19 @@ def make_pages(
     ``is_watching`` has for each backend whether the thread that watches its driver is alive. ``remedies`` are the
     vendor's, for `/health`.
     """
-    measured = metrics.Metrics(gateway, status)
+    measured, look = metrics.Metrics(gateway, status), HoldersLook()
 
     async def show_metrics() -> Page:
         return Page(await measured.written(), metrics.CONTENT_TYPE)
 
+    async def show_status() -> Page:
+        held = await look.take(status().kubelet_dir)
+        now, shown = time.time(), status()
+        hour = last_hour(gateway, shown.unhealthy, now)
+        return Page(status_page.render(shown, hour, held, remedies=remedies), HTML, policy=POLICY)
+
     return {
-        "/": lambda: Page(status_page.render(status()), HTML),
+        "/": show_status,
         "/metrics": show_metrics,
         "/healthz": lambda: _verdict(_problems(gateway, is_watching)),
         "/readyz": lambda: _verdict(_unready(gateway)),

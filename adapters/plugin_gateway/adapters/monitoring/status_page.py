@@ -1,74 +1,107 @@
-"""The status as an HTML page for people. It has no script, and loads nothing."""
+"""The status as an HTML page for people. It is whole without its script, and loads nothing from elsewhere."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from html import escape
+from collections.abc import Iterable, Sequence
 
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.state_folder import lost_words
 from plugin_gateway.adapters.gateway.status import CountStatus, DriverStatus, OfferedResource, Status
-from plugin_gateway.adapters.support.terminal import printable
-from plugin_gateway.core.cards import function_words, interface_words, is_card
+from plugin_gateway.adapters.monitoring.device_tiles import Holders, tiles
+from plugin_gateway.adapters.monitoring.holders_look import Held
+from plugin_gateway.adapters.monitoring.hour_bars import hour_bars
+from plugin_gateway.adapters.monitoring.last_hour import LastHour
+from plugin_gateway.adapters.monitoring.markup import joined, moment, text
+from plugin_gateway.adapters.monitoring.page_look import HEAD, TAIL
+from plugin_gateway.core.health.remedies import Remedies
 
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #1a7f37; --bad: #d1242f; --wait: #9a6700 }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse; width: 100% } th { text-align: left; font-weight: 600 }
-td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-.healthy, .open { color: var(--good) } .unhealthy, .failed { color: var(--bad) } .probation { color: var(--wait) }
-td { white-space: nowrap } .why { white-space: normal; min-width: 14rem } .wide { overflow-x: auto }
-code { font-size: .9em } ol { list-style: none; padding-left: 0; border-left: 2px solid var(--line) }
-li { padding: .15rem 0 .15rem 1rem } time { opacity: .7; margin-right: .8rem }
-.problem { border-left: 4px solid var(--bad); padding: .3rem 1rem }
-"""
+MAX_EVENTS = 16
+"""Registrations and failures of a resource that are listed, the latest ones. `/status` has more."""
+_LINKS = {
+    "metrics": "metrics",
+    "status": "status as JSON",
+    "health": "health as JSON",
+    "healthz": "healthz",
+    "readyz": "readyz",
+}
+"""The other pages. They are relative, because a proxy can serve this one below another path."""
 
 
-def render(status: Status) -> str:
-    """Return the page."""
+def render(status: Status, hour: LastHour, held: Held | None, *, remedies: Remedies) -> str:
+    """Return the page. ``hour`` ends at the time of the page. ``held`` is None if the holders are not known."""
+    holders = held.by_device if held is not None else None
+    node = text(status.gateway.host or "plugin-gateway")
+    resources = (_resource(each, number, status, held) for number, each in enumerate(status.resources))
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>plugin-gateway</title><style>{_STYLE}</style><h1>plugin-gateway</h1>",
+        HEAD,
+        f"<title>{node}: {_healthy(status.devices)}</title>",
+        "<p id=away class=problem role=status>the gateway does not answer; this is what it said last</p><main>",
+        f"<header><h1>{node}</h1>{_about(status, hour.now)}{_sum(status, holders)}</header>",
         *_problems(status),
-        "<h2>Devices</h2>",
-        _devices(status.devices),
+        f"<h2>Devices</h2>{_number(status.device_count)}",
+        tiles(status, holders, remedies),
+        f"<h2>Last hour</h2>{hour_bars(hour)}",
+        *resources,
+        f"<nav>{' '.join(f'<a href={path}>{words}</a>' for path, words in _LINKS.items())}</nav></main>",
+        TAIL,
     ]
-    for resource in status.resources:
-        parts += [f"<h2>{_text(resource.name)}</h2>", _state(resource), _timeline(resource)]
-    return "\n".join(parts) + "\n</html>\n"
+    return "\n".join(parts)
 
 
-def _problems(status: Status) -> Sequence[str]:
-    file = status.configuration_file
-    found = [
-        ("the configuration file", "it was changed after it was read" if file is not None and file.changed else None),
-        *(
-            (f"backend {backend}: {what}" if backend is not None else what, problem)
-            for backend, driver in status.drivers
-            for what, problem in _driver_problems(driver)
+def _about(status: Status, now: float) -> str:
+    """Return the versions of the gateway, of the drivers and of the API, and the time of the page."""
+    named = ((f"backend {name}, " if name is not None else "", name) for name, _ in status.drivers)
+    drivers = "".join(f"<p>{text(f'{before}{status.driver_words(name)}')}</p>" for before, name in named)
+    dialects = sorted({each.api_version for each in status.resources if each.api_version is not None})
+    version = f"plugin-gateway {status.gateway.version or 'of unknown version'}"
+    return f"<p>{joined(version, ', '.join(dialects), moment(now))}</p>{drivers}"
+
+
+def _sum(status: Status, holders: Holders | None) -> str:
+    """Return the line that says how the node is."""
+    offered = [device.id for device in status.devices if device.resource is not None and not device.is_pooled]
+    held = f"{sum(device in holders for device in offered)} held" if holders is not None else None
+    served = [each for each in status.resources if each.stream_opened is not None or each.stands_by]
+    registered = f"{len(served)}/{len(status.resources)} resources registered"
+    return f"<p class=sum>{joined(_healthy(status.devices), held, registered)}</p>"
+
+
+def _healthy(devices: Sequence[DeviceStatus]) -> str:
+    return f"{sum(device.is_healthy for device in devices)}/{len(devices)} healthy"
+
+
+def _problems(status: Status) -> Iterable[str]:
+    """Yield a paragraph for each problem that is not one of a device alone."""
+    file, number = status.configuration_file, status.device_count
+    found: list[tuple[str, str | None, str | None]] = [
+        (
+            "the configuration file",
+            "it was changed after it was read" if file is not None and file.changed else None,
+            None,
         ),
-        ("the configuration file", status.configuration_problem),
-        ("the label of the node that chooses the configuration", status.label_problem),
-        ("the labels of the node", status.labels.problem if status.labels is not None else None),
-        ("devices are missing", status.device_count.problem),
-        ("health is not kept over a restart", _lost(status.device_count)),
-        *((f"{each.place} cannot be offered", each.problem) for each in status.rejected),
-        *(("another device plugin", each.what) for each in status.conflicts),
-        *(("devices are not given out", each) for each in status.waiting),
+        *(
+            (f"backend {backend}: {what}" if backend is not None else what, problem, todo)
+            for backend, driver in status.drivers
+            for what, problem, todo in _driver_problems(driver)
+        ),
+        ("the configuration file", status.configuration_problem, None),
+        ("the label of the node that chooses the configuration", status.label_problem, None),
+        ("the labels of the node", status.labels.problem if status.labels is not None else None, None),
+        ("devices are missing", number.problem, None),
+        ("health is not kept over a restart", _lost(number), None),
+        *((f"{each.place} cannot be offered", each.problem, each.todo) for each in status.rejected),
+        *(("another device plugin", each.what, each.todo) for each in status.conflicts),
+        *(("devices are not given out", each, None) for each in status.waiting),
     ]
-    paragraphs = [f"<p class=problem>{_text(what)}: {_text(problem)}</p>" for what, problem in found if problem]
-    drivers = [
-        f"<p>{_text(f'backend {backend}, ' if backend is not None else '')}{_text(status.driver_words(backend))}</p>"
-        for backend, _ in status.drivers
-    ]
-    return [*drivers, _number(status.device_count), *paragraphs]
+    for what, problem, todo in found:
+        if problem:
+            cure = f"<br><span class=todo>{text(todo)}</span>" if todo else ""
+            yield f"<p class=problem>{text(what)}: {text(problem)}{cure}</p>"
 
 
-def _driver_problems(driver: DriverStatus) -> Sequence[tuple[str, str | None]]:
+def _driver_problems(driver: DriverStatus) -> Sequence[tuple[str, str | None, str | None]]:
     return (
-        ("the driver", driver.problem),
-        ("the driver's events", driver.events_problem),
-        ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None),
+        ("the driver", driver.problem, driver.todo),
+        ("the driver's events", driver.events_problem, None),
+        ("the kernel's log", driver.kernel_log.problem if driver.kernel_log is not None else None, None),
     )
 
 
@@ -82,49 +115,30 @@ def _number(number: CountStatus) -> str:
     """Return how many devices there are, and should be. Empty before that is known."""
     if number.present is None or number.expected is None:
         return ""
-    words = f"{_text(number.word)}s" if number.word else "physical devices"
-    return f"<p>{number.present} {words}, {number.expected} are expected: {_text(number.decided_by or '')}</p>"
+    words = f"{text(number.word)}s" if number.word else "physical devices"
+    return f"<p>{number.present} {words}, {number.expected} are expected: {text(number.decided_by or '')}</p>"
 
 
-def _devices(devices: Sequence[DeviceStatus]) -> str:
-    """Return a table of devices, and one of network cards, if there are any."""
-    cards = [device for device in devices if is_card(device.attributes)]
-    others = [device for device in devices if not is_card(device.attributes)]
-    rows = ["<tr><th>#<th>device<th>health<th>why<th>resource<th>product", *map(_row, others)]
-    card_head = "<tr><th>device<th>health<th>why<th>resource<th>product<th>function<th>interface<th>port"
-    tables = [*([rows] if others or not cards else []), *([[card_head, *map(_card_row, cards)]] if cards else [])]
-    return "\n".join(f"<div class=wide><table>{''.join(each)}</table></div>" for each in tables)
-
-
-def _row(device: DeviceStatus) -> str:
-    return f"<tr><td>{device.place_words}{_cells(device)}"
-
-
-def _card_row(device: DeviceStatus) -> str:
-    words = (function_words(device.attributes), interface_words(device.attributes), device.port_words)
-    return f"<tr>{_cells(device)}{''.join(f'<td>{_text(each)}' for each in words)}"
-
-
-def _cells(device: DeviceStatus) -> str:
-    faults = (f"{device.reason}; needs {device.needs}",) if not device.is_healthy else ()
-    why = "; ".join((*faults, *((device.waits_for.reason,) if device.waits_for is not None else ())))
-    return (
-        f"<td><code>{_text(device.id)}</code>"
-        f"<td class={device.health.value}>{device.health_words}<td class=why>{_text(why)}"
-        f"<td>{_text(device.offer_words)}<td>{_text(device.product_words)}"
-    )
+def _resource(resource: OfferedResource, number: int, status: Status, held: Held | None) -> str:
+    is_pool = any(device.is_pooled for device in status.devices if device.resource == resource.name)
+    holders = held.by_resource.get(resource.name, "nobody") if held is not None else "nobody that is known"
+    pool = f"<p>the pool is held by {text(holders)}</p>" if is_pool else ""
+    fallback = f"<p class=problem>{text(resource.fallback)}</p>" if resource.fallback else ""
+    return f"<h2>{text(resource.name)}</h2>{_state(resource)}{pool}{fallback}{_timeline(resource, number)}"
 
 
 def _state(resource: OfferedResource) -> str:
     if resource.stream_opened is not None:
-        since = _time(resource.stream_opened)
-        return f"<p class=open>registered as {_text(resource.api_version or '')}, stream open since {since}</p>"
+        since = moment(resource.stream_opened)
+        return f"<p class=open>registered as {text(resource.api_version or '')}, stream open since {since}</p>"
     if resource.stands_by:
         return "<p>standing by: another gateway of this node has it</p>"
-    return "<p class=failed>not registered</p>"
+    problem = resource.problem
+    why = f": {': '.join(filter(None, (problem.cause, problem.words)))}" if problem is not None else ""
+    return f"<p class=failed>not registered{text(why)}</p>"
 
 
-def _timeline(resource: OfferedResource) -> str:
+def _timeline(resource: OfferedResource, number: int) -> str:
     """Return a list of the latest registrations and failures, the newest first."""
     events = [
         (each.at, "open", f"registered as {each.api_version}: {each.reason}, {each.took_ms:g} ms")
@@ -132,17 +146,11 @@ def _timeline(resource: OfferedResource) -> str:
     ]
     events += [(each.at, "failed", ": ".join(filter(None, (each.cause, each.words)))) for each in resource.failures]
     items = [
-        f"<li><time>{_time(at)}</time><span class={kind}>{_text(text)}</span>"
-        for at, kind, text in sorted(events, reverse=True)
+        f"<li><time>{moment(at)}</time><span class={kind}>{text(words)}</span></li>"
+        for at, kind, words in sorted(events, reverse=True)[:MAX_EVENTS]
     ]
-    return f"<ol>{''.join(items)}</ol>"
-
-
-def _text(words: str) -> str:
-    """Return a text for the page, without markup and control characters."""
-    return escape(printable(words))
-
-
-def _time(epoch: float) -> str:
-    """Return a time in seconds since the epoch as people read it, in UTC."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    if not items:
+        return ""
+    return (
+        f"<details id=history-{number}><summary>registrations and failures</summary><ol>{''.join(items)}</ol></details>"
+    )

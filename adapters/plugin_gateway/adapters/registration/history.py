@@ -42,6 +42,10 @@ class RegistrationRecords:
     def __init__(self) -> None:
         self.registered: deque[Registered] = deque(maxlen=MAX_KEPT)
         self.failed: deque[Failed] = deque(maxlen=MAX_KEPT)
+        self.ended: deque[float] = deque(maxlen=MAX_KEPT)
+        """When a stream ended, whoever ended it, in seconds since the epoch."""
+        self.since = time.time()
+        """Since when there are records, in seconds since the epoch."""
         self.registrations: Counter[tuple[str, Reason]] = Counter()
         """Number of registrations, by API version and reason."""
         self.failures: Counter[Failure] = Counter()
@@ -51,6 +55,10 @@ class RegistrationRecords:
         """Record a registration for which the kubelet opened the stream."""
         self.registered.append(Registered(time.time(), api_version, reason.value, endpoint, took_ms))
         self.registrations[api_version, reason] += 1
+
+    def note_ended(self) -> None:
+        """Record that the stream ended."""
+        self.ended.append(time.time())
 
     def note_failed(self, cause: Failure, words: str) -> None:
         """Record a failed attempt. It replaces the previous entry if that has the same cause."""

@@ -120,9 +120,7 @@ class ResourceRegistration:
 
     def status(self, answering: Container[str]) -> ResourceStatus:
         """Return the state for people and metrics. ``answering`` are the other gateways that can be asked."""
-        registration, endpoint = self.registration, self.endpoint
-        dial = registration.dials.get(registration.attempt or 0)
-        opened = dial.opened if dial is not None else None
+        registration, endpoint, opened = self.registration, self.endpoint, self._opened
         return ResourceStatus(
             resource=self.resource,
             api_version=endpoint.dialect.version if endpoint is not None and opened is not None else None,
@@ -132,6 +130,12 @@ class ResourceRegistration:
             others_answer=all(instance in answering for instance in registration.precedence.awaited),
             records=self._records,
         )
+
+    @property
+    def _opened(self) -> float | None:
+        """When the stream that is open was opened, on the monotonic clock. None if none is open."""
+        dial = self.registration.dials.get(self.registration.attempt or 0)
+        return dial.opened if dial is not None else None
 
     @property
     def digest(self) -> str:
@@ -177,7 +181,10 @@ class ResourceRegistration:
 
     async def take(self, event: Event, around: Surroundings) -> None:
         """Let the state machine decide about an event, and do what it says."""
+        opened = self._opened
         self.registration, actions = step(self.registration, event, around)
+        if opened is not None and self._opened != opened:
+            self._records.note_ended()
         if isinstance(event, KubeletSeen) and self.registration.attempt is None:
             self._logged = None
         for action in actions:
