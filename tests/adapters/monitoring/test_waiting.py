@@ -32,7 +32,7 @@ async def test_a_missing_daemon_is_shown_beside_the_health(kubelet_dir: Path) ->
         assert found["plugin_gateway_devices", ("healthy", RESOURCE)] == 1, "the daemon says nothing about the GPUs"
         told = "/run/&lt;mps&gt;/.started is not there"
         assert f"<p class=problem>devices are not given out: {RESOURCE} is not given out: {told}" in page
-        assert f"<span class=wait>healthy, not given out</span><span>free</span></h3><p>{told}" in page
+        assert f"<span class=wait>healthy, not given out</span><span>not held</span></h3><p>{told}" in page
         assert "<p class=todo>start it</p>" in page
         assert "\x1b" not in page
         first = page[page.index("class=unhealthy>") :].partition("</section>")[0]

@@ -59,7 +59,9 @@ def _held(device: DeviceStatus, holders: Holders | None) -> str:
         return "holder not known"
     if device.is_pooled:
         return "in a pool"
-    return f"held by {text(holders[device.id])}" if device.id in holders else "free"
+    if device.id in holders:
+        return f"held by {text(holders[device.id])}"
+    return "free" if _is_well(device) else "not held"
 
 
 def _part(device: DeviceStatus, holders: Holders | None) -> str:

@@ -8,9 +8,7 @@ from plugin_gateway.adapters.monitoring.markup import clock, text
 _WIDTH = 12
 """Seconds that a mark is wide. On a narrow page that is one pixel."""
 
-_MEANING = (
-    "upper half: faults and failures; lower half: registrations; grey: the gateway did not run, or it is forgotten"
-)
+_MEANING = "upper half: faults and failures; lower half: registrations; grey: not known, as before the start"
 
 
 def hour_bars(hour: LastHour) -> str:
