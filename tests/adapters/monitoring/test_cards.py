@@ -131,10 +131,10 @@ async def test_the_page_has_tiles_of_cards_beside_those_of_gpus(kubelet_dir: Pat
         page = (await page_of(node, "/")).body
     tiles = page.split("<section ")[1:]
     assert "port 1 is DOWN (Polling); needs" in tiles[0], "the sick one comes first"
-    assert "<span class=unhealthy>unhealthy</span><span>in a pool</span>" in tiles[0]
-    assert f">{POOL} as a pool of 63 · ConnectX-6</p><p class=soft>pf · ens1f1np1 · DOWN (Polling), Eth" in tiles[0]
-    facts = f">{VFS} · ConnectX-6</p><p class=soft>vf ens1f0np0#0 · ens1f0v0 · ACTIVE, 100 Gbit/s Ethernet</p>"
-    assert sum(facts in tile for tile in tiles) == 1
+    assert "<b>ens1f1np1</b> <span class=unhealthy>unhealthy</span><span>in a pool</span>" in tiles[0]
+    assert f">{POOL} as a pool of 63 · ConnectX-6</p><p class=soft>pf · DOWN (Polling), Eth" in tiles[0]
+    facts = f">{VFS} · ConnectX-6</p><p class=soft>vf ens1f0np0#0 · ACTIVE, 100 Gbit/s Ethernet</p>"
+    assert sum(facts in tile and "<b>ens1f0v0</b>" in tile for tile in tiles) == 1
     assert "the pool is held by nobody" in page
 
 

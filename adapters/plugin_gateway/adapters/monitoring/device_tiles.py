@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from plugin_gateway.adapters.gateway.device_status import DeviceStatus
 from plugin_gateway.adapters.gateway.status import Status
 from plugin_gateway.adapters.monitoring.markup import joined, moment, text
-from plugin_gateway.core.cards import function_words, interface_words
+from plugin_gateway.core.cards import function_words, interface_words, is_card
 from plugin_gateway.core.health.remedies import Remedies, causes_of
 
 Holders = Mapping[str, str]
@@ -35,15 +35,21 @@ def _tile(group: Sequence[DeviceStatus], holders: Holders | None, remedies: Reme
     first, sick = group[0], [device for device in group if not _is_well(device)]
     is_whole = first.physical is None
     worst = next((each for each in sick if not each.is_healthy), sick[0] if sick else first)
-    index = "" if first.index is None else f"<b>{first.index}</b> "
     state = f"<span class={_kind(worst)}>{text(worst.health_words)}</span>"
     held = f"<span>{_held(first, holders)}</span>" if is_whole else ""
     parts = "" if is_whole else f"<ul class=parts>{''.join(_part(each, holders) for each in group)}</ul>"
     troubles = dict.fromkeys(_trouble(each, remedies) for each in sick)
     return (
-        f"<section class='tile{' sick' if sick else ''}'><h3>{index}{state}{held}</h3>"
-        f"{''.join(troubles)}{_facts(first, is_whole=is_whole)}{parts}</section>"
+        f"<section class='tile{' sick' if sick else ''}'><h3><b>{_name(first)}</b> {state}{held}</h3>"
+        f"{''.join(troubles)}{_facts(group)}{parts}</section>"
     )
+
+
+def _name(device: DeviceStatus) -> str:
+    """Return the index of the physical device. A network card is known by its interface."""
+    if is_card(device.attributes):
+        return text(interface_words(device.attributes) or device.id)
+    return "" if device.index is None else str(device.index)
 
 
 def _kind(device: DeviceStatus) -> str:
@@ -66,14 +72,15 @@ def _held(device: DeviceStatus, holders: Holders | None) -> str:
 
 def _part(device: DeviceStatus, holders: Holders | None) -> str:
     state = "" if _is_well(device) else f"<span class={_kind(device)}>{text(device.health_words)}</span> "
-    words = " · ".join(filter(None, (text(device.profile or ""), text(device.offer_words), _held(device, holders))))
+    held = _held(device, holders) or text(device.offer_words)
+    words = " · ".join(filter(None, (text(device.profile or ""), held)))
     return f"<li title='{text(device.id)}'><b>{text(device.place_words)}</b> {state}{words}</li>"
 
 
-def _facts(device: DeviceStatus, *, is_whole: bool) -> str:
-    """Return the lines about the physical device. Those of a network card have its interface and its port."""
-    card = (function_words(device.attributes), interface_words(device.attributes), device.port_words)
-    offered = device.offer_words if is_whole else ""
+def _facts(group: Sequence[DeviceStatus]) -> str:
+    """Return the lines about a physical device, and under which names it or its parts are offered."""
+    device, offered = group[0], ", ".join(dict.fromkeys(each.offer_words for each in group))
+    card = (function_words(device.attributes), device.port_words)
     place = "" if device.pci_address == device.id else device.pci_address
     lines = (
         joined(offered, device.product),
