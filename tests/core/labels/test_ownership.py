@@ -59,13 +59,17 @@ def test_what_is_right_already_is_nobodys_matter() -> None:
     assert (made.changes, made.owned, made.left_alone) == ({}, NOTHING, {})
 
 
-def test_a_name_of_the_gateways_own_needs_no_list() -> None:
+def test_a_name_of_the_gateways_own_needs_no_list_to_be_written_nor_the_taint_of_a_fault_to_be_removed() -> None:
     wanted = NodeLabels({"plugin-gateway/gpu.healthy": "7"})
-    has = {"plugin-gateway/gpu.healthy": "8", "plugin-gateway/gpu.model.T4": "1", FAULT: "xid-79"}
+    has = {"plugin-gateway/gpu.healthy": "8", FAULT: "xid-79"}
     made = plan(has, NOTHING, wanted, Memory(), nobody)
-    assert made.changes == {
-        "plugin-gateway/gpu.healthy": "7", "plugin-gateway/gpu.model.T4": None, FAULT: None
-    }  # fmt: skip
+    assert made.changes == {"plugin-gateway/gpu.healthy": "7", FAULT: None}
+
+
+def test_what_an_administrator_named_like_the_gateway_stays() -> None:
+    has = {"plugin-gateway/config": "big", "plugin-gateway/maintenance:NoSchedule": "", "plugin-gateway/old": "1"}
+    made = plan(has, frozenset({"plugin-gateway/old"}), WANTED, Memory(), nobody)
+    assert made.changes == {**WANTED.labels, "plugin-gateway/old": None}
 
 
 def test_nothing_is_removed_unless_all_is_known() -> None:
@@ -146,7 +150,7 @@ def test_whatever_the_node_has_only_own_keys_change_and_a_second_look_finds_noth
     made = plan(has, owned, wanted, Memory(), taken)
     after = applied(has, made.changes)
     for key in has.keys() - owned:
-        if not key.startswith("plugin-gateway/") and not taken(key):
+        if not (key.startswith("plugin-gateway/") and key in want) and key != FAULT and not taken(key):
             assert after[key] == has[key], "it is somebody else's"
     assert all(after.get(key) == value or key in made.left_alone for key, value in want.items())
     assert is_complete or has.keys() <= after.keys()

@@ -1,7 +1,8 @@
 """Which labels and taints of a node are the gateway's to write, where it writes them onto the node itself.
 
 Those that it wrote are listed in one annotation, so that they are known after a restart. Everything else on the node is
-somebody else's, and so is what somebody changed back twice.
+somebody else's, and so is what somebody changed back twice. Labels named like the gateway's own are taken over where it
+wants them, and nothing else of that name is removed but the taint of a fault.
 
 A key stands for a label by its name, and for a taint by name and effect with a colon between them, which no name has.
 """
@@ -86,11 +87,11 @@ def plan(has: Keys, owned: frozenset[str], wanted: NodeLabels, memory: Memory, a
     """
     want = keys_of(wanted)
     undone = _undone(has, want, memory)
-    ours = {key for key in {*owned, *has, *want} if key in owned or _is_own(key) or adopts(key)}
+    ours = {key for key in {*owned, *has, *want} if key in owned or _is_of_fault(key) or adopts(key)}
     given_up = {key for (key, _), times in undone.items() if times >= PATIENCE}
-    taken = {key for key in want if (key not in has or key in ours) and key not in given_up}
+    taken = {key for key in want if (key not in has or key in ours or _is_own(key)) and key not in given_up}
     changes: dict[str, str | None] = {key: want[key] for key in taken if has.get(key) != want[key]}
-    stale = (ours & has.keys()) - want.keys() - given_up
+    stale = (ours & has.keys()) - want.keys()
     kept = {key for key in stale if not (wanted.is_complete or (wanted.knows_faults and _is_of_fault(key)))}
     changes |= dict.fromkeys(stale - kept)
     left_alone = {
