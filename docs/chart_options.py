@@ -125,9 +125,12 @@ def _empty(rule: Schema) -> str:
 
 
 def _or_empty(rule: Schema) -> Mapping[str, object]:
-    """Return the schema that also allows the empty value, and null, which NVIDIA's chart has for every option."""
+    """Return the schema that also allows the empty value, and null, which NVIDIA's chart has for every option.
+
+    In a file of values, off without quotes is read as false.
+    """
     if isinstance(words := rule.get("enum"), list):
-        return {"enum": ["", *words, None]}
+        return {"enum": ["", *words, *([False] if "off" in words else []), None]}
     types = rule.get("type", "string")
     more = {"pattern": f"^$|{rule['pattern']}"} if "pattern" in rule else {}
     return {**rule, "type": [*(types if isinstance(types, list) else [types]), "null"], **more}

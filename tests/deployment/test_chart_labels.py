@@ -32,7 +32,9 @@ def kinds(objects: Any) -> set[str]:
     return {each["kind"] for each in objects}
 
 
-@pytest.mark.parametrize("values", [{}, {"nodeLabels": "off"}, {"gfd": {"enabled": False}, "nfd": {"enabled": False}}])
+@pytest.mark.parametrize(
+    "values", [{}, {"nodeLabels": "off"}, {"nodeLabels": False}, {"gfd": {"enabled": False}, "nfd": {"enabled": False}}]
+)
 def test_without_labels_there_are_no_rights_and_no_folder(values: object, tmp_path: Path) -> None:
     assert kinds(rendered(tmp_path, values)) == {"DaemonSet"}
     spec = pod(tmp_path, values)

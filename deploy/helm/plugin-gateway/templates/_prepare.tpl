@@ -17,9 +17,10 @@ ours, so ours are filled in. A value that an administrator takes away with null 
 {{/*
 What the section of NVIDIA's chart for GPU feature discovery means here. That chart brings node-feature-discovery with it,
 which goes with the chart. So the gateway writes the labels onto the node itself, unless node-feature-discovery is said to
-be there anyway. Values of our own go before.
+be there anyway. Values of our own go before. YAML reads off without quotes as false.
 */}}
 {{- define "plugin-gateway.discovery" -}}
+{{- if eq (toString .Values.nodeLabels) "false" -}}{{- $_ := set .Values "nodeLabels" "off" -}}{{- end -}}
 {{- if and .Values.gfd.enabled (not .Values.nodeLabels) -}}
 {{- if ne (toString .Values.nfd.enabled) "false" -}}
 {{- $_ := set .Values "nodeLabels" "patch" -}}
