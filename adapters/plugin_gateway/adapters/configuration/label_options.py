@@ -45,6 +45,11 @@ class LabelsWay(Enum):
     NODE_FEATURE = "nodefeature"
     PATCH = "patch"
 
+    @property
+    def asks_cluster(self) -> bool:
+        """Whether it is by way of the API server."""
+        return self in {LabelsWay.NODE_FEATURE, LabelsWay.PATCH}
+
 
 class Duration(float):
     """Seconds. As a text they are as a flag has them."""

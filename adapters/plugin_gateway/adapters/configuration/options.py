@@ -322,8 +322,7 @@ class Options(
     @property
     def talks_to_cluster(self) -> bool:
         """Whether the API server is told of devices."""
-        has_labels_by_it = self.node_labels in {LabelsWay.NODE_FEATURE, LabelsWay.PATCH}
-        return has_labels_by_it or self.kubernetes_events or bool(self.node_condition)
+        return self.node_labels.asks_cluster or self.kubernetes_events or bool(self.node_condition)
 
     @property
     def kernel_log_path(self) -> str:

@@ -232,7 +232,7 @@ def _about(decided: Mapping[EvidenceKind, Decision], by_default: HealthPolicy) -
 def _check_labels(options: Options) -> None:
     """Check that labels and taints can get to the node in the way that was chosen."""
     way = options.node_labels
-    if way in {LabelsWay.NODE_FEATURE, LabelsWay.PATCH} and not options.node_name:
+    if way.asks_cluster and not options.node_name:
         raise InvalidValueError(f"--node-name is needed with --node-labels={way.value} [NODE_NAME]")
     asking = {
         "--node-labels-adopt": options.node_labels_adopt,
