@@ -1,5 +1,6 @@
 """Tests of the labels and taints of the node, with the genuine scheduler and the genuine garbage collector."""
 
+import json
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ GUIDE = (PROJECT / "docs" / "labels.md").read_text()
 POLICY = PROJECT / "deploy" / "examples" / "own-node" / "policy.yaml"
 ACCOUNT = "system:serviceaccount:kube-system:plugin-gateway"
 FILE = "/etc/kubernetes/node-feature-discovery/features.d/gfd"
+NODE_LABEL = "nfd.node.kubernetes.io/node-name"
 NODE_FEATURES = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -170,14 +172,27 @@ def test_an_object_of_node_feature_discovery_goes_with_its_daemonset(cluster: Cl
         wait_until(lambda: _features(cluster), "the object", LIMIT)
         (found,) = _features(cluster)
         assert found["metadata"]["name"] == f"plugin-gateway-for-{NODE}"
-        assert found["metadata"]["labels"] == {"nfd.node.kubernetes.io/node-name": NODE}
+        assert found["metadata"]["labels"] == {NODE_LABEL: NODE}
         assert [owner["kind"] for owner in found["metadata"]["ownerReferences"]] == ["DaemonSet"]
         assert found["spec"]["labels"][COUNT] == "8"
         assert COUNT not in _labels(cluster), "which node-feature-discovery would write"
+        cluster.kubectl("apply", f"--filename={POLICY}")
+        named = ("label", "nodefeature", SYSTEM, "--overwrite", found["metadata"]["name"], f"{NODE_LABEL}=other")
+        wait_until(lambda: "no labels to other nodes" in _as_gateway(cluster, *named), "a refusal", LIMIT)
         bare.uninstall()
         wait_until(lambda: not _features(cluster), "the object is gone", 2 * LIMIT)
     finally:
+        cluster.kubectl("delete", "--ignore-not-found", f"--filename={POLICY}")
         cluster.kubectl("delete", "crd", "nodefeatures.nfd.k8s-sigs.io")
+
+
+def _as_gateway(cluster: Cluster, *arguments: str) -> str:
+    """Return what the gateway of the node is answered, or why it is refused."""
+    user = (f"--as={ACCOUNT}", f"--as-user-extra=authentication.kubernetes.io/node-name={NODE}")
+    try:
+        return cluster.kubectl(*user, *arguments)
+    except MachineError as refused:
+        return str(refused)
 
 
 def _features(cluster: Cluster) -> list[Any]:
@@ -204,12 +219,8 @@ def test_a_policy_keeps_a_gateway_from_other_nodes(cluster: Cluster, bare: Gatew
         bare.install(nodeLabels="patch")
         _wait_labels(cluster, {COUNT: "8"})
 
-        def change(node: str, *what: str, of: str = NODE) -> str:
-            user = (f"--as={ACCOUNT}", f"--as-user-extra=authentication.kubernetes.io/node-name={of}")
-            try:
-                return cluster.kubectl(*user, "patch", "node", node, "--type=merge", f"--patch={what[0]}")
-            except MachineError as refused:
-                return str(refused)
+        def change(node: str, patch: str) -> str:
+            return _as_gateway(cluster, "patch", "node", node, "--type=merge", f"--patch={patch}")
 
         wait_until(
             lambda: "may not change other" in change("other", '{"metadata": {"labels": {"a": "b"}}}'),
@@ -218,7 +229,9 @@ def test_a_policy_keeps_a_gateway_from_other_nodes(cluster: Cluster, bare: Gatew
         )
         assert "patched" in change(NODE, '{"metadata": {"labels": {"example.com/a": null}}}')
         assert "labels of Kubernetes" in change(NODE, '{"metadata": {"labels": {"node-role.kubernetes.io/x": ""}}}')
-        assert "nothing of a node but" in change(NODE, '{"spec": {"unschedulable": true}}')
+        owner = {"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "1"}  # with which the node would be removed
+        for patch in ({"spec": {"unschedulable": True}}, {"metadata": {"ownerReferences": [owner]}}):
+            assert "nothing of a node but" in change(NODE, json.dumps(patch))
     finally:
         cluster.kubectl("delete", f"--filename={POLICY}")
         cluster.kubectl("delete", "node", "other")
