@@ -44,6 +44,8 @@ class ApiServer:
         self.refused: dict[str, int] = {}
         """The HTTP status of answers to calls for a path that ends so."""
         self.refusals = 0
+        self.agents: set[str] = set()
+        """What the callers called themselves."""
         self.node = ApiNode("node-1")
         self.objects = ApiObjects()
         self.words = json.dumps({"kind": "Status", "message": "words of the server"}).encode()
@@ -86,6 +88,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:
+            server.agents.add(self.headers.get("User-Agent", ""))
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status = server.answer_to(self.path) if known else 401
@@ -106,6 +109,7 @@ def api_server(folder: Path) -> Iterator[ApiServer]:
                 self.answer_get(*self.path.partition("?")[::2])
 
         def answer_get(self, path: str, query: str) -> None:
+            server.agents.add(self.headers.get("User-Agent", ""))
             known = self.headers["Authorization"] == f"Bearer {TOKEN}"
             status = server.answer_to("watch" if query else path) if known else 401
             found = server.objects.find(path)

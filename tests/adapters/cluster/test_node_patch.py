@@ -62,6 +62,11 @@ async def test_labels_are_written_once_and_listed_in_one_annotation(server: ApiS
     assert (await way.read())[COUNT] == "8"
 
 
+async def test_the_server_is_told_who_writes(server: ApiServer, way: NodePatchWay) -> None:
+    await way.write(WANTED)
+    assert server.agents == {"plugin-gateway"}, "which it keeps in managedFields, and in its audit log"
+
+
 async def test_the_next_gateway_changes_and_removes_what_this_one_wrote(server: ApiServer, way: NodePatchWay) -> None:
     await way.write(NodeLabels({COUNT: "8", "nvidia.com/gpu.mode": "compute"}))
     await made(server).write(NodeLabels({COUNT: "7"}))

@@ -24,6 +24,8 @@ MAX_ANSWER = 1024 * 1024
 _CHUNK = 64 * 1024
 _KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 """Seconds and attempts after which a connection counts as broken that nothing comes over: one minute in all."""
+_AGENT = "plugin-gateway"
+"""Who writes, as the API server keeps it in the managed fields of an object and in its audit log."""
 _SHOWN = 200
 """Characters of the API server's message that an error shows."""
 
@@ -202,7 +204,12 @@ class KubernetesApi:
         body: bytes,
         watcher: Watcher | None,
     ) -> _Answer:
-        own = {"Host": f"{self._host}:{self._port}", "Content-Length": str(len(body)), "Connection": "close"}
+        own = {
+            "Host": f"{self._host}:{self._port}",
+            "User-Agent": _AGENT,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
         request = h11.Request(method=method, target=path, headers=[*own.items(), *headers.items()])
         connection = h11.Connection(h11.CLIENT)
         reader, writer = await asyncio.open_connection(self._host, int(self._port))
