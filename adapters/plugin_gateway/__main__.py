@@ -325,6 +325,7 @@ COMMANDS: Mapping[str, Command] = {
     "run": _command("run.command", "offer this node's GPUs and network cards to its kubelet, and keep offering them"),
     "devices": _command("devices", "show what would be offered, and end"),
     "doctor": _command("doctor.command", "find out what is wrong on this node, and what to do about it"),
+    "bundle": _command("bundle.command", "collect in one file what support needs to know of this node"),
     "inspect": _command(
         "inspect.command", "show what the socket of any device plugin serves, and one list of its devices"
     ),

@@ -98,7 +98,14 @@ def test_names_of_forms_differ() -> None:
 
 def test_a_bug_comes_with_what_it_takes_to_find_it() -> None:
     text = (GITHUB / "ISSUE_TEMPLATE/bug.yml").read_text()
-    assert named(text) == ["--version", "doctor", "status --json", "run --record FILE", "replay FILE"]
+    assert named(text) == [
+        "--version",
+        "bundle bundle.tar.gz",
+        "doctor",
+        "status --json",
+        "run --record FILE",
+        "replay FILE",
+    ]
 
 
 def texts() -> list[Path]:

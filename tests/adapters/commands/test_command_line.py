@@ -24,8 +24,8 @@ from plugin_gateway.core.errors import InvalidValueError
 
 OPTIONS = run_options(("auto", "v1beta1"), word_of(("auto", "nvml")))
 NAMES = (
-    "run, devices, doctor, inspect, status, health, reload, driver, health-policy, labels, translate-config, replay, "
-    "fake-kubelet, demo, config-manager, mps-control-daemon"
+    "run, devices, doctor, bundle, inspect, status, health, reload, driver, health-policy, labels, translate-config, "
+    "replay, fake-kubelet, demo, config-manager, mps-control-daemon"
 )
 BEFORE = "expected --help or --version before a command"
 MODELS = "with 1 to 50000 of T4, V100, A100, L40S, H100, H200, B200"

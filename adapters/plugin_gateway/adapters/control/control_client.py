@@ -156,6 +156,8 @@ def _converse(path: Path, request: Mapping[str, Any]) -> tuple[int, Mapping[str,
                 data = file.readline(MAX_ANSWER)
     except TimeoutError as error:
         raise NoAnswerError(f"the gateway at {path} did not answer within {TIMEOUT:.0f} s") from error
+    except BlockingIOError as error:  # the queue of its socket is full, because it accepts nobody
+        raise NoAnswerError(f"the gateway at {path} accepts no connection any more: it hangs") from error
     except OSError as error:
         kind = _GoneError if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else ControlError
         raise kind(str(_nobody(path, error.strerror or str(error), _hint(error)))) from error
