@@ -130,6 +130,11 @@ def test_an_annotation_that_lists_nothing_lists_nothing(text: str) -> None:
     assert owned_keys(text) == NOTHING
 
 
+def test_what_is_of_kubernetes_is_not_the_gateways_whatever_the_annotation_lists() -> None:
+    kubernetes = ("kubernetes.io/hostname", "node.kubernetes.io/unschedulable:NoSchedule", "x.k8s.io/y")
+    assert owned_keys(owned_text({*kubernetes, COUNT})) == {COUNT}
+
+
 def applied(has: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
     after = {**has, **changes}
     return {key: value for key, value in after.items() if value is not None}

@@ -35,9 +35,15 @@ def parse_label_name(text: str) -> LabelName:
     prefix, slash, name = text.partition("/")
     if not slash or len(prefix) > _MAX_PREFIX or not _PREFIX.fullmatch(prefix) or not is_word(name):
         raise InvalidValueError(f"invalid value {text[:80]!r}; expected a name such as example.com/name")
-    if any(prefix == domain or prefix.endswith(f".{domain}") for domain in _RESERVED):
+    if is_of_kubernetes(text):
         raise InvalidValueError(f"{text[:80]!r}, which is a name of Kubernetes; expected another one")
     return LabelName(text)
+
+
+def is_of_kubernetes(name: str) -> bool:
+    """Whether a label or a taint is one of Kubernetes itself, which nobody else writes."""
+    prefix, _, _ = name.partition("/")
+    return any(prefix == domain or prefix.endswith(f".{domain}") for domain in _RESERVED)
 
 
 def is_word(text: str) -> bool:

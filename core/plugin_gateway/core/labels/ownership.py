@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from plugin_gateway.core.labels.making import NodeLabels
-from plugin_gateway.core.labels.names import OWN
+from plugin_gateway.core.labels.names import OWN, is_of_kubernetes
 from plugin_gateway.core.labels.policy import FAULT_TAINT
 
 ANNOTATION = f"{OWN}/labels"
@@ -71,8 +71,12 @@ def keys_of(labels: NodeLabels) -> Keys:
 
 
 def owned_keys(text: str) -> frozenset[str]:
-    """Return the keys of the annotation. Of a text that no gateway has written, what it seems to list."""
-    return frozenset(filter(None, text.split(","))) if len(text) <= MAX_LENGTH else frozenset()
+    """Return the keys of the annotation. Of a text that no gateway has written, what it seems to list.
+
+    Labels and taints of Kubernetes are never the gateway's, whoever lists them.
+    """
+    keys = text.split(",") if len(text) <= MAX_LENGTH else ()
+    return frozenset(key for key in keys if key and not is_of_kubernetes(key))
 
 
 def owned_text(keys: Collection[str]) -> str:
