@@ -217,3 +217,10 @@ async def test_two_gateways_that_take_turns_do_not_give_each_other_up(server: Ap
         written = await way.write(NodeLabels({COUNT: str(turn % 2)}))
         assert not written.left_alone
         assert labels(server) == {COUNT: str(turn % 2)}
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+async def test_the_end_takes_nothing_over(with_labels: bool, server: ApiServer) -> None:
+    server.objects.change(NODE, {"metadata": {"labels": {COUNT: "4"}}})
+    await made(server, lambda _: True).clear(labels=with_labels)
+    assert labels(server) == {COUNT: "4"}

@@ -21,7 +21,7 @@ MAX_SIZE = 65_536
 EXPIRES_AFTER = 3600.0
 """Seconds after which node-feature-discovery does not heed a file that nobody wrote again."""
 LOOK_INTERVAL = 60.0
-"""Seconds after which a file is written again. NVIDIA's program, which has the same file, removes it at its end."""
+"""Seconds after which a file is written again. Another program with the same file can remove it at its end."""
 _MODE = 0o644
 _RANDOM_BYTES = 4
 _WRITING_TIME = 60.0

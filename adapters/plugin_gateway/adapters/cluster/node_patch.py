@@ -48,7 +48,7 @@ class NodePatchWay:
 
     async def write(self, wanted: NodeLabels) -> Written:
         """Change what of the node is the gateway's. See `Way`."""
-        return await self._change(lambda _: wanted)
+        return await self._change(lambda _: wanted, self._adopts)
 
     async def read(self) -> Keys:
         """Return all labels and taints of the node. See `Way`."""
@@ -63,13 +63,13 @@ class NodePatchWay:
 
     async def clear(self, *, labels: bool) -> None:
         """Remove the taints, and the ``labels`` too if they are to go. See `Way`."""
-        await self._change(lambda node: after_clearing(node.has, node.owned, labels=labels))
+        await self._change(lambda node: after_clearing(node.has, node.owned, labels=labels), nobody)
 
-    async def _change(self, wanted: "Callable[[_Node], NodeLabels]") -> Written:
+    async def _change(self, wanted: "Callable[[_Node], NodeLabels]", adopts: Adopts) -> Written:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 node = await self._read()
-                return await self._write(node, wanted(node))
+                return await self._write(node, wanted(node), adopts)
             except ApiError as error:
                 if not error.is_conflict or attempt == ATTEMPTS:
                     raise LabelError(str(error)) from error
@@ -78,10 +78,10 @@ class NodePatchWay:
     async def _read(self) -> "_Node":
         return _parse(await self._api.get(self._path))
 
-    async def _write(self, node: "_Node", wanted: NodeLabels) -> Written:
+    async def _write(self, node: "_Node", wanted: NodeLabels, adopts: Adopts) -> Written:
         if node.uid != self._uid:
             self._memory, self._uid = Memory(), node.uid
-        made = plan(node.has, node.owned, wanted, self._memory, self._adopts)
+        made = plan(node.has, node.owned, wanted, self._memory, adopts)
         body = _patch(node, made.changes, made.owned)
         if body is not None:
             await self._api.merge(self._path, body)
