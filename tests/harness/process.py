@@ -97,7 +97,7 @@ async def started(
 
 
 async def run_to_end(
-    *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    *arguments: str, environment: Mapping[str, str] | None = None, within: Sequence[str] = (), limit: float = 30
 ) -> tuple[int, str, str]:
     """Run the program until it ends, and return status, output and errors. ``within`` is a program that starts it."""
     child = await asyncio.create_subprocess_exec(
@@ -109,7 +109,7 @@ async def run_to_end(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(limit):
         output, errors = await child.communicate()
     assert child.returncode is not None
     return child.returncode, output.decode(), errors.decode()

@@ -82,7 +82,7 @@ async def test_of_a_gateway_that_hangs_everything_else_is_collected(
         await process.wait_for_control()
         process.send(signal.SIGSTOP)
         try:
-            status, _, _ = await run_to_end("bundle", str(target), f"--kubelet-dir={kubelet_dir}")
+            status, _, _ = await run_to_end("bundle", str(target), f"--kubelet-dir={kubelet_dir}", limit=90)
         finally:
             process.send(signal.SIGCONT)
     found = contents(target)

@@ -98,9 +98,9 @@ async def test_it_is_taken_again_when_the_time_is_over(kubelet_dir: Path, driver
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("release", "--for", "9s"), "--for: invalid value '9s'; expected 10s to 3600s, also as minutes such as 10m"),
-        (("release", "--for", "2h"), "--for: invalid value '2h'; expected 10s to 3600s, also as minutes such as 10m"),
-        (("release", "--for", "61m"), "--for: invalid value '61m'; expected 10s to 3600s, also as minutes such as 10m"),
+        (("release", "--for", "9s"), "--for: invalid value '9s'; expected 10s to 3600s, also as 10m"),
+        (("release", "--for", "2h"), "--for: invalid value '2h'; expected 10s to 3600s, also as 10m"),
+        (("release", "--for", "61m"), "--for: invalid value '61m'; expected 10s to 3600s, also as 10m"),
         (("take", "--for", "1s"), "driver take: it has no --for, it takes the driver at once"),
     ],
 )

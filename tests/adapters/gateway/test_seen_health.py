@@ -179,7 +179,7 @@ async def refused(case: Mapping[str, Any], kubelet_dir: Path, tmp_path: Path) ->
     assert status == 2
     (line,) = errors.splitlines()
     assert line.startswith("plugin-gateway: ")
-    assert ", allowed " in line
+    assert "; expected " in line
 
 
 def steps_seen(seen: Mapping[str, Any]) -> Sequence[Devices]:

@@ -153,7 +153,7 @@ DAMAGES: list[tuple[Callable[[list[Any]], object], str]] = [
     (put({"devices": [{}]}, *OBSERVED, "inventory"), "observation.inventory.physical[0]: no 'id'"),
     (put({"kind": "DevicesChecked", "checkups": []}, *OBSERVED), "3: observation.checkups: [] where names with"),
     (put({"kind": "XidReported", "xid": "x", "device": None, "place": ""}, *OBSERVED), "3: observation.xid: 'x' is no"),
-    (put("x" * 20_000, 4, "words"), "5: words: 20000 characters; expected 16384"),
+    (put("x" * 20_000, 4, "words"), "5: words: 20000 characters; expected at most 16384"),
     (put("grpc-go/1\n", 5, "agent"), "6: agent: 'grpc-go/1\\n' has other than printable ASCII characters"),
     (put("xx", 6, "message"), "7: message: 'xx' are no bytes in hexadecimal"),
     (put("ff", 3, "request"), "4: request: 'ff' is no RegisterRequest"),
