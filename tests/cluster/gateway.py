@@ -115,10 +115,14 @@ class Gateway:
 
     def capabilities(self) -> int:
         """Return the effective capabilities of its process, as a bit for each."""
+        return int(self._process("CapEff"), 16)
+
+    def _process(self, what: str) -> str:
+        """Return what the kernel says of its process, by the word of /proc/PID/status."""
         pid = self._cluster.ctr("tasks", "list").split(self.container())[1].split()[0]
         status = self._cluster.machine.run("cat", f"/proc/{pid}/status")
-        (found,) = re.findall(r"^CapEff:\t(.*)$", status, re.MULTILINE)
-        return int(found, 16)
+        (found,) = re.findall(rf"^{what}:\t(.*)$", status, re.MULTILINE)
+        return str(found)
 
     def complaints(self) -> str:
         """Return what doctor says in its pod. It must find something to mend.
@@ -137,6 +141,11 @@ class Gateway:
     def kill(self) -> None:
         """Kill its process with -9."""
         self._cluster.ctr("tasks", "kill", "--signal=SIGKILL", self.container())
+
+    def hang(self) -> None:
+        """Stop its process, so that it does nothing more, and ends by SIGKILL alone."""
+        self._cluster.ctr("tasks", "kill", "--signal=SIGSTOP", self.container())
+        wait_until(lambda: self._process("State").startswith("T"), "its process is stopped", LIMIT)
 
     def start_service(self) -> None:
         """Start the gateway as systemd does with the unit, and wait until it reports that it is ready.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.cluster import LIMIT, SYSTEM, Cluster
+from cluster.cluster import LIMIT, RESOURCE, SYSTEM, Cluster
 from cluster.configuration import NODE, RUNTIME
 from cluster.facts import Note
 from cluster.gateway import Gateway
@@ -19,14 +19,19 @@ from cluster.stand_in import Lay
 from image.build import PROJECT
 from plugin_gateway.core.labels.ownership import ANNOTATION
 
-pytestmark = pytest.mark.usefixtures("forgotten", "clean")
+pytestmark = pytest.mark.usefixtures("node_features", "clean")
 
 FALLEN_OFF_THE_BUS = 79
 COUNT, PRODUCT, REPLICAS = (f"nvidia.com/gpu.{word}" for word in ("count", "product", "replicas"))
 TAINT = "plugin-gateway/unhealthy-device"
+SHARING = "nvidia.com/gpu.sharing-strategy"
+HEALTHY = "plugin-gateway/gpu.healthy"
+RULED = "example.com/h100"
+OLD = "nvidia.com/mig-1g.5gb.count"
+PRESENT = "nvidia.com/gpu.present"
+OTHER_NODE = "other"
 GUIDE = (PROJECT / "docs" / "labels.md").read_text()
 POLICY = PROJECT / "deploy" / "examples" / "own-node" / "policy.yaml"
-ACCOUNT = "system:serviceaccount:kube-system:plugin-gateway"
 FILE = "/etc/kubernetes/node-feature-discovery/features.d/gfd"
 NODE_LABEL = "nfd.node.kubernetes.io/node-name"
 NODE_FEATURES = {
@@ -71,6 +76,57 @@ NODE_FEATURES = {
 """NodeFeature, as the first releases of node-feature-discovery define it: later ones ask for less."""
 
 
+@pytest.fixture(scope="module")
+def node_features(cluster: Cluster) -> Iterator[None]:
+    """The API server knows the kind NodeFeature. The garbage collector needs up to 30 s to learn of it."""
+    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(NODE_FEATURES))
+    yield
+    cluster.kubectl("delete", "crd", "nodefeatures.nfd.k8s-sigs.io")
+
+
+@pytest.fixture
+def others(cluster: Cluster) -> Iterator[Mapping[str, str]]:
+    """Labels that other programs of NVIDIA left: two that nobody renews, and one that no gateway writes."""
+    left = {COUNT: "4", OLD: "7", PRESENT: "true"}
+    cluster.kubectl("label", "node", NODE, *(f"{name}={value}" for name, value in left.items()))
+    yield left
+    cluster.kubectl("label", "node", NODE, f"{PRESENT}-")
+
+
+@pytest.fixture
+def foreign_taint(cluster: Cluster) -> Iterator[str]:
+    """A taint of somebody else, which stays whatever becomes of those of the gateway."""
+    name = "example.com/maintenance"
+    cluster.kubectl("taint", "node", NODE, f"{name}:PreferNoSchedule")
+    yield name
+    cluster.kubectl("taint", "node", NODE, f"{name}-")
+
+
+class Restricted:
+    """A cluster with the policy, and with another node, which gets no pod."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def wait_in_force(self, gateway: Gateway) -> None:
+        """Wait until the policy is in force, which takes a moment."""
+        label = ("label", "node", OTHER_NODE, "example.com/a=b", "--dry-run=server")
+        refusal = f"may not change {OTHER_NODE}"
+        wait_until(lambda: refusal in _as_gateway(self._cluster, gateway, *label), "a refusal", LIMIT)
+
+
+@pytest.fixture
+def restricted(cluster: Cluster) -> Iterator[Restricted]:
+    """The policy and another node are there during the test."""
+    taints = [{"key": OTHER_NODE, "effect": "NoSchedule"}]
+    other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": OTHER_NODE}, "spec": {"taints": taints}}
+    cluster.kubectl("apply", f"--filename={POLICY}")
+    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(other))
+    yield Restricted(cluster)
+    cluster.kubectl("delete", f"--filename={POLICY}")
+    cluster.kubectl("delete", "node", OTHER_NODE)
+
+
 @pytest.fixture
 def clean(cluster: Cluster) -> Iterator[None]:
     """The node has no label of the gateway after the test, as the guide says."""
@@ -101,38 +157,33 @@ def _wait_labels(cluster: Cluster, wanted: Mapping[str, str | None]) -> None:
     wait_until(is_so, lambda: f"{wanted}: {_labels(cluster)}", LIMIT)
 
 
+def _wait_taint(cluster: Cluster) -> None:
+    wait_until(lambda: TAINT in _taints(cluster), lambda: f"the taint: {_taints(cluster)}", LIMIT)
+
+
 def _remove_leftovers(cluster: Cluster) -> None:
     """Do what the guide says."""
     (script,) = re.findall(r"```sh\n(node=NAME\n.*?)```", GUIDE, re.DOTALL)
     cluster.run_script(script.replace("NAME", NODE))
 
 
-def test_the_labels_find_the_node_and_a_fault_taints_it(
-    cluster: Cluster, bare: Gateway, pods: Pods, note: Note
+def test_the_labels_find_the_node_and_stay(
+    cluster: Cluster, others: Mapping[str, str], bare: Gateway, pods: Pods, note: Note
 ) -> None:
-    """Labels appear, a nodeSelector finds the node; by a rule a fault taints it; labels stay after an uninstall."""
+    """Labels find the node and follow sharing; those of others are left, or adopted; after an uninstall they stay."""
     began = time.monotonic()
-    bare.install(nodeLabels="patch", nodeLabelsOwn="gpu.healthy", nodeTaintByCause="xid-79=NoSchedule")
-    _wait_labels(cluster, {COUNT: "8", REPLICAS: "1", "plugin-gateway/gpu.healthy": "8"})
+    bare.install(nodeLabels="patch")
+    _wait_labels(cluster, {REPLICAS: "1", SHARING: "none", **others})
     note("install to labels", time.monotonic() - began)
+    assert f"{COUNT} is left as it is: '4' where '8' belongs" in bare.run("status")
     product = _labels(cluster)[PRODUCT]
     pods.start(gpu_pod("chosen", nodeSelector={PRODUCT: product, "nvidia.com/gpu.family": "hopper"}))
+    pods.delete()
 
-    began = time.monotonic()
-    cluster.gpus.driver.xid(7, FALLEN_OFF_THE_BUS)
-    wait_until(lambda: TAINT in _taints(cluster), lambda: f"the taint: {_taints(cluster)}", LIMIT)
-    note("XID to taint", time.monotonic() - began)
-    assert _labels(cluster)["plugin-gateway/gpu.healthy"] == "7"
-    pods.apply(gpu_pod("kept-away", 0), gpu_pod("tolerating", 0, tolerations=[{"key": TAINT, "operator": "Exists"}]))
-    pods.wait_running("tolerating")
-    assert "untolerated taint" in pods.why_it_waits("kept-away")
-    cluster.kubectl("delete", "pod", SYSTEM, bare.pod()["metadata"]["name"])
-    wait_until(lambda: len(bare.pods()) == 1, "one pod of the gateway", LIMIT)
-    bare.wait_ready()
-    wait_until(lambda: TAINT in _taints(cluster), "the taint by the next gateway", LIMIT)
-    bare.run("health", "clear", "--all")
-    wait_until(lambda: not _taints(cluster), "no taint", LIMIT)
-    pods.wait_running("kept-away")
+    sharing = {"timeSlicing": {"resources": [{"name": RESOURCE, "replicas": 2}]}}
+    bare.install(nodeLabels="patch", nodeLabelsAdopt=True, config={"file": {"version": "v1", "sharing": sharing}})
+    shared = {REPLICAS: "2", SHARING: "time-slicing", PRODUCT: f"{product}-SHARED"}
+    _wait_labels(cluster, {COUNT: "8", OLD: None, PRESENT: others[PRESENT], **shared})
 
     bare.uninstall()
     wait_until(lambda: not bare.pods(), "its pods are gone", LIMIT)
@@ -140,59 +191,85 @@ def test_the_labels_find_the_node_and_a_fault_taints_it(
     assert COUNT in _metadata(cluster)["annotations"][ANNOTATION].split(",")
 
 
-def test_what_another_program_wrote_is_taken_over_on_request(cluster: Cluster, bare: Gateway) -> None:
-    """Labels that NVIDIA's program left are kept and named; with nodeLabelsAdopt they are taken over and follow."""
-    cluster.kubectl("label", "node", NODE, f"{COUNT}=4", "nvidia.com/mig-1g.5gb.count=7", "nvidia.com/gpu.present=true")
-    try:
-        bare.install(nodeLabels="patch")
-        _wait_labels(cluster, {REPLICAS: "1", COUNT: "4"})
-        assert f"{COUNT} is left as it is: '4' where '8' belongs" in bare.run("status")
-        bare.install(nodeLabels="patch", nodeLabelsAdopt=True, nodeLabelsRemove=True)
-        _wait_labels(cluster, {COUNT: "8", "nvidia.com/mig-1g.5gb.count": None, "nvidia.com/gpu.present": "true"})
-        (command,) = re.findall(r"kubectl (delete daemonset .*)", GUIDE)
-        cluster.kubectl(*command.split())
-        _wait_labels(cluster, {COUNT: None, REPLICAS: None, "nvidia.com/gpu.present": "true"})
-    finally:
-        cluster.kubectl("label", "node", NODE, "nvidia.com/gpu.present-")
+def test_a_fault_taints_the_node_under_the_policy(
+    cluster: Cluster, restricted: Restricted, foreign_taint: str, bare: Gateway, pods: Pods, note: Note
+) -> None:
+    """By a rule a fault taints the node, not for our pods; own-node/policy.yaml lets it change nothing but that."""
+    bare.install(nodeLabels="patch", nodeLabelsOwn="gpu.healthy", nodeTaintByCause="xid-79=NoSchedule")
+    _wait_labels(cluster, {HEALTHY: "8"})
+    restricted.wait_in_force(bare)
+    began = time.monotonic()
+    cluster.gpus.driver.xid(7, FALLEN_OFF_THE_BUS)
+    _wait_taint(cluster)
+    note("XID to taint", time.monotonic() - began)
+    assert _labels(cluster)[HEALTHY] == "7"
+    pods.apply(gpu_pod("kept-away", 0), gpu_pod("tolerating", 0, tolerations=[{"key": TAINT, "operator": "Exists"}]))
+    pods.wait_running("tolerating")
+    assert "untolerated taint" in pods.why_it_waits("kept-away")
+
+    def change(**patch: Any) -> str:
+        return _as_gateway(cluster, bare, "patch", "node", NODE, "--type=merge", f"--patch={json.dumps(patch)}")
+
+    owner = {"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "1"}  # with which the node would be removed
+    assert "labels of Kubernetes" in change(metadata={"labels": {"node-role.kubernetes.io/x": ""}})
+    assert "nothing of a node but" in change(metadata={"ownerReferences": [owner]})
+    assert "nothing of a node but" in change(spec={"unschedulable": True})
+    assert "on which node" in _as_gateway(cluster, None, "label", "node", NODE, "example.com/a=b")
+
+    bare.run("health", "clear", "--all")  # the taint outlasts its cause by 20 s, and by a gateway that hangs
+    before = bare.pod()["metadata"]
+    bare.hang()  # so that only the next gateway can remove the taint, whose pod has to come in spite of it
+    assert TAINT in _taints(cluster)
+    cluster.kubectl("delete", "pod", SYSTEM, before["name"], "--grace-period=1")
+    wait_until(lambda: [each["metadata"]["uid"] for each in bare.pods()] not in ([], [before["uid"]]), "another", LIMIT)
+    wait_until(lambda: _taints(cluster) == [foreign_taint], lambda: f"no taint of ours: {_taints(cluster)}", LIMIT)
+    bare.wait_ready()
+    pods.wait_running("kept-away")
+    assert _labels(cluster)[HEALTHY] == "8"
 
 
-def test_labels_follow_a_layout(cluster: Cluster, bare: Gateway, lay_out: Lay) -> None:
-    """With mixed MIG, the labels of each profile come and go with the layout, while the gateway runs."""
-    bare.install_released(runtimeClassName=RUNTIME, migStrategy="mixed", nodeLabels="patch")
-    _wait_labels(cluster, {"nvidia.com/mig-1g.10gb.count": "2", "nvidia.com/mig-3g.40gb.count": "1"})
+def test_labels_follow_a_layout_and_go_with_a_gateway_that_is_ended(
+    cluster: Cluster, bare: Gateway, lay_out: Lay
+) -> None:
+    """Labels of MIG follow the layout; ended as the guide says, with nodeLabelsRemove, they go, and a rule's taint."""
+    rule = {"nodeLabelsByProduct": f"*H100*={RULED}=yes:PreferNoSchedule", "nodeLabelsRemove": True}
+    bare.install_released(runtimeClassName=RUNTIME, migStrategy="mixed", nodeLabels="patch", **rule)
+    _wait_labels(cluster, {"nvidia.com/mig-1g.10gb.count": "2", "nvidia.com/mig-3g.40gb.count": "1", RULED: "yes"})
+    assert _taints(cluster) == [RULED]
     lay_out("0:3g.40gb,2g.20gb,2g.20gb;1:3g.40gb,3g.40gb")
     _wait_labels(cluster, {"nvidia.com/mig-1g.10gb.count": None, "nvidia.com/mig-3g.40gb.count": "3"})
 
+    (command,) = re.findall(r"kubectl (delete daemonset .*)", GUIDE)
+    cluster.kubectl(*command.split())
+    assert not {name for name in _labels(cluster) if name == RULED or name.startswith("nvidia.com/")}
+    assert not _taints(cluster)
 
+
+@pytest.mark.usefixtures("restricted")
 def test_an_object_of_node_feature_discovery_goes_with_its_daemonset(cluster: Cluster, bare: Gateway) -> None:
     """The NodeFeature object has the labels and its DaemonSet as owner, with which Kubernetes removes it."""
-    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(NODE_FEATURES))
-    try:
-        bare.install(nodeLabels="nodefeature")
-        wait_until(lambda: _features(cluster), "the object", LIMIT)
-        (found,) = _features(cluster)
-        assert found["metadata"]["name"] == f"plugin-gateway-for-{NODE}"
-        assert found["metadata"]["labels"] == {NODE_LABEL: NODE}
-        assert [owner["kind"] for owner in found["metadata"]["ownerReferences"]] == ["DaemonSet"]
-        assert found["spec"]["labels"][COUNT] == "8"
-        assert COUNT not in _labels(cluster), "which node-feature-discovery would write"
-        cluster.kubectl("apply", f"--filename={POLICY}")
-        named = ("label", "nodefeature", SYSTEM, "--overwrite", found["metadata"]["name"], f"{NODE_LABEL}=other")
-        wait_until(lambda: "no labels to other nodes" in _as_gateway(cluster, *named), "a refusal", LIMIT)
-        bare.uninstall()
-        wait_until(lambda: not _features(cluster), "the object is gone", 2 * LIMIT)
-    finally:
-        cluster.kubectl("delete", "--ignore-not-found", f"--filename={POLICY}")
-        cluster.kubectl("delete", "crd", "nodefeatures.nfd.k8s-sigs.io")
+    bare.install(nodeLabels="nodefeature")
+    wait_until(lambda: _features(cluster), "the object", LIMIT)
+    (found,) = _features(cluster)
+    assert found["metadata"]["name"] == f"plugin-gateway-for-{NODE}"
+    assert found["metadata"]["labels"] == {NODE_LABEL: NODE}
+    (owner,) = found["metadata"]["ownerReferences"]
+    assert owner["uid"] == cluster.get("daemonset", "plugin-gateway", SYSTEM)["metadata"]["uid"]
+    assert found["spec"]["labels"][COUNT] == "8"
+    assert COUNT not in _labels(cluster), "which node-feature-discovery would write"
 
+    mine, others = f"plugin-gateway-for-{NODE}", f"plugin-gateway-for-{OTHER_NODE}"
+    feature = {**found, "metadata": {"name": others, "labels": {NODE_LABEL: NODE}}}
 
-def _as_gateway(cluster: Cluster, *arguments: str) -> str:
-    """Return what the gateway of the node is answered, or why it is refused."""
-    user = (f"--as={ACCOUNT}", f"--as-user-extra=authentication.kubernetes.io/node-name={NODE}")
-    try:
-        return cluster.kubectl(*user, *arguments)
-    except MachineError as refused:
-        return str(refused)
+    def try_to(*arguments: str) -> str:
+        return _as_gateway(cluster, bare, *arguments, SYSTEM, "--dry-run=server", stdin=json.dumps(feature))
+
+    wait_until(lambda: f"may not change {others}" in try_to("create", "--filename=-"), "a refusal", LIMIT)
+    change = ("label", "nodefeature", mine, "--overwrite")
+    assert "labeled" in try_to(*change, "a=b")
+    assert "no labels to other nodes" in try_to(*change, f"{NODE_LABEL}={OTHER_NODE}")
+    bare.uninstall()
+    wait_until(lambda: not _features(cluster), "the object is gone", 2 * LIMIT)
 
 
 def _features(cluster: Cluster) -> list[Any]:
@@ -209,29 +286,15 @@ def test_the_feature_file_is_one_of_the_node(cluster: Cluster, bare: Gateway) ->
     wait_until(lambda: "No such file" in cluster.machine.run("sh", "-c", f"ls {FILE} 2>&1 || true"), "no file", LIMIT)
 
 
-def test_a_policy_keeps_a_gateway_from_other_nodes(cluster: Cluster, bare: Gateway) -> None:
-    """With own-node/policy.yaml the gateway labels its own node, and may change no other one and nothing else of it."""
-    taints = [{"key": "other", "effect": "NoSchedule"}]  # so that it gets no pod
-    other = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "other"}, "spec": {"taints": taints}}
-    cluster.kubectl("apply", f"--filename={POLICY}")
-    cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(other))
+def _as_gateway(cluster: Cluster, gateway: Gateway | None, *arguments: str, stdin: str = "") -> str:
+    """Run kubectl with a token of the gateway's pod, or of no pod. Return what it says, or why it failed."""
+    bound = () if gateway is None else ("--bound-object-kind=Pod", f"--bound-object-name={_name(gateway)}")
+    token = cluster.kubectl("create", "token", "plugin-gateway", SYSTEM, *bound).strip()
     try:
-        bare.install(nodeLabels="patch")
-        _wait_labels(cluster, {COUNT: "8"})
+        return cluster.kubectl(f"--token={token}", *arguments, stdin=stdin)
+    except MachineError as refused:
+        return str(refused)
 
-        def change(node: str, patch: str) -> str:
-            return _as_gateway(cluster, "patch", "node", node, "--type=merge", f"--patch={patch}")
 
-        wait_until(
-            lambda: "may not change other" in change("other", '{"metadata": {"labels": {"a": "b"}}}'),
-            "a refusal",
-            LIMIT,
-        )
-        assert "patched" in change(NODE, '{"metadata": {"labels": {"example.com/a": null}}}')
-        assert "labels of Kubernetes" in change(NODE, '{"metadata": {"labels": {"node-role.kubernetes.io/x": ""}}}')
-        owner = {"apiVersion": "v1", "kind": "Node", "name": "gone", "uid": "1"}  # with which the node would be removed
-        for patch in ({"spec": {"unschedulable": True}}, {"metadata": {"ownerReferences": [owner]}}):
-            assert "nothing of a node but" in change(NODE, json.dumps(patch))
-    finally:
-        cluster.kubectl("delete", f"--filename={POLICY}")
-        cluster.kubectl("delete", "node", "other")
+def _name(gateway: Gateway) -> str:
+    return str(gateway.pod()["metadata"]["name"])
