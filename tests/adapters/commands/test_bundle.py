@@ -73,6 +73,7 @@ async def test_a_bundle_has_what_support_needs_and_names_what_is_absent(
     assert not any(b"nobody-should-see-this" in data for data in found.values())
 
 
+@pytest.mark.timeout(120)
 async def test_of_a_gateway_that_hangs_everything_else_is_collected(
     kubelet_dir: Path, driver: Driver, tmp_path: Path
 ) -> None:
