@@ -153,3 +153,9 @@ def test_the_value_of_a_rule_can_be_empty() -> None:
 def test_a_rule_for_causes_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(InvalidValueError):
         parse_cause_rule(text)
+
+
+def test_what_only_looks_like_a_blank_is_no_blank_of_a_list(read: Read) -> None:
+    assert not read(["--node-labels-own= , "]).node_labels_own
+    with pytest.raises(InvalidValueError, match="expected gpu.healthy"):
+        read(["--node-labels-own=\x1f"])

@@ -292,7 +292,7 @@ def list_of(allowed: Sequence[str], metavar: str) -> Kind[Words]:
     """Return a kind of words in an order, with commas between them, or as a list in YAML. There can be none."""
 
     def parse(text: str) -> Words:
-        given = ",".join(filter(str.strip, text.split(",")))
+        given = ",".join(word for word in text.split(",") if word.strip(" "))
         return Words(dict.fromkeys(_words_in(given, allowed) if given else ()))
 
     schema = _list_schema(allowed)
