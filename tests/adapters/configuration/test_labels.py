@@ -157,5 +157,5 @@ def test_a_rule_for_causes_of_another_form_is_refused(text: str) -> None:
 
 def test_what_only_looks_like_a_blank_is_no_blank_of_a_list(read: Read) -> None:
     assert not read(["--node-labels-own= , "]).node_labels_own
-    with pytest.raises(InvalidValueError, match="expected gpu.healthy"):
+    with pytest.raises(InvalidValueError, match=r"expected gpu\.healthy"):
         read(["--node-labels-own=\x1f"])
