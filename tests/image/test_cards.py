@@ -108,7 +108,7 @@ async def test_cards_are_offered_where_they_are_mounted_over_the_containers_own_
         await available(kubelet, onload=0)
         two = await kubelet.allocate(VF, 2, pod="two")
         assert two.answer == offered.of_vfs(two.ids)
-        told = await process.wait_for_event("device changed its health")
+        told = await process.wait_for_event("device changed its health", times=2)
         assert [each["reason"] for each in process.lines if each["event"] == told["event"]] == [
             "onload_missing",
             "link_down",
