@@ -10,7 +10,8 @@ from harness.api_objects import NODES
 from harness.api_server import ApiServer, api_server
 from plugin_gateway.adapters.cluster.kubernetes_api import KubernetesApi
 from plugin_gateway.adapters.cluster.label_way import LabelError
-from plugin_gateway.adapters.cluster.node_patch import ATTEMPTS, NodePatchWay
+from plugin_gateway.adapters.cluster.node_patch import NodePatchWay
+from plugin_gateway.adapters.cluster.retry_on_conflict import ATTEMPTS
 from plugin_gateway.core.labels.making import NodeLabels
 from plugin_gateway.core.labels.names import LabelName
 from plugin_gateway.core.labels.ownership import ANNOTATION

@@ -26,6 +26,8 @@ _KEEP_ALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEE
 """Seconds and attempts after which a connection counts as broken that nothing comes over: one minute in all."""
 _AGENT = "plugin-gateway"
 """Who writes, as the API server keeps it in the managed fields of an object and in its audit log."""
+VERSION = "resourceVersion"
+"""The word of an object's metadata that changes with each change of the object."""
 _SHOWN = 200
 """Characters of the API server's message that an error shows."""
 
@@ -230,6 +232,19 @@ class KubernetesApi:
         if not token.isprintable():
             raise ValueError("its token is not one line of text")
         return token
+
+
+def metadata_of(value: Any, what: str, word: str = VERSION) -> tuple[Mapping[str, Any], str]:
+    """Return the metadata of an object, and one text of it, which every object has. ``what`` is the object, for people.
+
+    Raises:
+        ApiError: it is no such object.
+    """
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    text = metadata.get(word) if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(text, str) or not text.isprintable():
+        raise ApiError(f"the API server answered with something that is no {what}")
+    return metadata, text
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.kubernetes_api import VERSION, ApiError, KubernetesApi, metadata_of
 from plugin_gateway.adapters.cluster.label_way import LabelError, Written
+from plugin_gateway.adapters.cluster.retry_on_conflict import retry_on_conflict
 from plugin_gateway.adapters.support.problem import Problem
 from plugin_gateway.core.labels.making import NodeLabels
 
 LOOK_INTERVAL = 300.0
 """Seconds between two looks whether the object is still as it was written."""
-ATTEMPTS = 3
-"""How often the object is read and changed when something else changes it at the same time."""
 GROUP_VERSION = "nfd.k8s-sigs.io/v1alpha1"
 NODE_LABEL = "nfd.node.kubernetes.io/node-name"
 """The label of the object that names the node."""
@@ -46,13 +45,7 @@ class NodeFeatureWay:
 
     async def write(self, wanted: NodeLabels) -> Written:
         """Create or change the object. See `Way`."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return Written(await self._write(wanted))
-            except ApiError as error:
-                if not error.is_conflict or attempt == ATTEMPTS:
-                    raise LabelError(str(error)) from error
-        raise AssertionError
+        return Written(await retry_on_conflict(lambda: self._write(wanted)))
 
     async def read(self) -> Mapping[str, str]:
         """Return the labels of the object. See `Way`."""
@@ -92,10 +85,10 @@ class NodeFeatureWay:
             await self._api.post(self._folder(), self._new(wanted.labels, await self._find_owners([])))
             return True
         parsed = _parse(found)
-        change = _change(parsed, wanted, self._node, await self._find_owners(parsed.owners))
-        if change is not None:
-            await self._api.merge(self._path(), change)
-        return change is not None
+        patch = _patch(parsed, wanted, self._node, await self._find_owners(parsed.owners))
+        if patch is not None:
+            await self._api.merge(self._path(), patch)
+        return patch is not None
 
     def _new(self, labels: Mapping[str, str], owners: list[Mapping[str, Any]]) -> Mapping[str, Any]:
         return {
@@ -129,10 +122,7 @@ class NodeFeatureWay:
         if not self._pod:
             return []
         pod = await self._api.get(f"/api/v1/namespaces/{quote(self._api.namespace())}/pods/{quote(self._pod)}")
-        metadata = pod.get("metadata") if isinstance(pod, dict) else None
-        uid = metadata.get("uid") if isinstance(metadata, dict) else None
-        if not isinstance(metadata, dict) or not isinstance(uid, str):
-            raise ApiError("the API server answered with something that is no pod")
+        metadata, uid = metadata_of(pod, "pod", "uid")
         owners = metadata.get("ownerReferences")
         if not isinstance(owners, list) or not owners:
             return [{"apiVersion": "v1", "kind": "Pod", "name": self._pod, "uid": uid}]
@@ -156,10 +146,7 @@ def _parse(found: Any) -> _Found:
     Raises:
         ApiError: it is none.
     """
-    metadata = found.get("metadata") if isinstance(found, dict) else None
-    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(version, str):
-        raise ApiError("the API server answered with something that is no NodeFeature")
+    metadata, version = metadata_of(found, "NodeFeature")
     spec, named, owners = found.get("spec"), metadata.get("labels"), metadata.get("ownerReferences")
     labels = spec.get("labels") if isinstance(spec, dict) else None
     return _Found(
@@ -170,7 +157,7 @@ def _parse(found: Any) -> _Found:
     )
 
 
-def _change(found: _Found, wanted: NodeLabels, node: str, owners: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _patch(found: _Found, wanted: NodeLabels, node: str, owners: list[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """Return the merge patch. None if nothing has to be changed. It removes nothing unless all is known."""
     labels: dict[str, str | None] = {
         name: value for name, value in wanted.labels.items() if found.labels.get(name) != value
@@ -184,7 +171,7 @@ def _change(found: _Found, wanted: NodeLabels, node: str, owners: list[Mapping[s
         metadata["ownerReferences"] = owners
     if not labels and not metadata:
         return None
-    return {"metadata": {"resourceVersion": found.version, **metadata}, "spec": {"labels": labels}}
+    return {"metadata": {VERSION: found.version, **metadata}, "spec": {"labels": labels}}
 
 
 def _uids(owners: Sequence[Any]) -> Sequence[str]:

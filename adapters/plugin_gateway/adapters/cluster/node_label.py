@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi, Watcher
+from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi, Watcher, metadata_of
 from plugin_gateway.adapters.support.problem import Problem
 
 START_JITTER = 10.0
@@ -133,10 +133,7 @@ def _seen(node: Any, label: str) -> _Seen:
     Raises:
         ApiError: it is neither.
     """
-    metadata = node.get("metadata") if isinstance(node, dict) else None
-    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(version, str) or not version.isprintable():
-        raise ApiError("the API server answered with something that is no node")
+    metadata, version = metadata_of(node, "node")
     labels = metadata.get("labels")
     value = labels.get(label) if isinstance(labels, dict) else None
     return _Seen(value if isinstance(value, str) else "", version)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from plugin_gateway.adapters.cluster.kubernetes_api import ApiError, KubernetesApi
+from plugin_gateway.adapters.cluster.kubernetes_api import VERSION, ApiError, KubernetesApi, metadata_of
 from plugin_gateway.adapters.cluster.label_way import LabelError, Written
+from plugin_gateway.adapters.cluster.retry_on_conflict import retry_on_conflict
 from plugin_gateway.core.labels.making import NodeLabels
 from plugin_gateway.core.labels.ownership import (
     ANNOTATION,
@@ -19,6 +20,7 @@ from plugin_gateway.core.labels.ownership import (
     after_clearing,
     is_taint,
     key_of_taint,
+    name_and_effect,
     nobody,
     owned_keys,
     owned_text,
@@ -27,8 +29,6 @@ from plugin_gateway.core.labels.ownership import (
 
 LOOK_INTERVAL = 300.0
 """Seconds between two looks at what others made of it. Each node of a large cluster asks the API server so often."""
-ATTEMPTS = 3
-"""How often the node is read and changed when something else changes it at the same time."""
 
 
 class NodePatchWay:
@@ -66,14 +66,11 @@ class NodePatchWay:
         await self._change(lambda node: after_clearing(node.has, node.owned, labels=labels), nobody)
 
     async def _change(self, wanted: "Callable[[_Node], NodeLabels]", adopts: Adopts) -> Written:
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                node = await self._read()
-                return await self._write(node, wanted(node), adopts)
-            except ApiError as error:
-                if not error.is_conflict or attempt == ATTEMPTS:
-                    raise LabelError(str(error)) from error
-        raise AssertionError
+        async def attempt() -> Written:
+            node = await self._read()
+            return await self._write(node, wanted(node), adopts)
+
+        return await retry_on_conflict(attempt)
 
     async def _read(self) -> "_Node":
         return _parse(await self._api.get(self._path))
@@ -112,10 +109,7 @@ def _parse(node: Any) -> _Node:
     Raises:
         ApiError: it is none.
     """
-    metadata = node.get("metadata") if isinstance(node, dict) else None
-    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(version, str):
-        raise ApiError("the API server answered with something that is no node")
+    metadata, version = metadata_of(node, "node")
     spec = node.get("spec")
     listed = spec.get("taints") if isinstance(spec, dict) else None
     taints = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
@@ -142,7 +136,7 @@ def _patch(node: _Node, changes: Mapping[str, str | None], owned: frozenset[str]
     taints = {key: value for key, value in changes.items() if is_taint(key)}
     if not metadata and not taints:
         return None
-    body: dict[str, Any] = {"metadata": {"resourceVersion": node.version, **metadata}}
+    body: dict[str, Any] = {"metadata": {VERSION: node.version, **metadata}}
     if taints:
         body["spec"] = {"taints": _changed(node.taints, taints)}
     return body
@@ -153,7 +147,7 @@ def _changed(taints: Sequence[Mapping[str, Any]], changes: Mapping[str, str | No
     kept = [each for each in taints if _key(each) not in changes]
     new = [
         {"key": name, "value": value, "effect": effect}
-        for (name, _, effect), value in ((key.rpartition(":"), value) for key, value in changes.items())
+        for (name, effect), value in ((name_and_effect(key), value) for key, value in changes.items())
         if value is not None
     ]
     return [*kept, *new]

@@ -59,6 +59,12 @@ def key_of_taint(name: str, effect: str) -> str:
     return f"{name}{_COLON}{effect}"
 
 
+def name_and_effect(key: str) -> tuple[str, str]:
+    """Return the name and the effect of the taint with this key."""
+    name, _, effect = key.rpartition(_COLON)
+    return name, effect
+
+
 def is_taint(key: str) -> bool:
     """Whether a key stands for a taint."""
     return _COLON in key

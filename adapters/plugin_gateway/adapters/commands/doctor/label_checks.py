@@ -10,6 +10,7 @@ from plugin_gateway.adapters.commands.label_ways import make_way
 from plugin_gateway.adapters.configuration.settings import Settings
 from plugin_gateway.adapters.control.control_client import ControlError, ask_all
 from plugin_gateway.adapters.gateway.status import LabelsStatus
+from plugin_gateway.core.labels.ownership import key_of_taint
 
 LIMIT = 5.0
 """Seconds for the one call of the API server."""
@@ -88,7 +89,7 @@ def _key_and_value(taint: str) -> tuple[str, str]:
     """Return the key of a taint, with its effect, and its value."""
     name, _, rest = taint.partition("=")
     value, _, effect = rest.rpartition(":")
-    return f"{name}:{effect}", value
+    return key_of_taint(name, effect), value
 
 
 def _words(found: Mapping[str, str]) -> str:
