@@ -13,7 +13,7 @@ from pathlib import Path
 
 from plugin_gateway.adapters.cluster.label_way import LabelError, Written
 from plugin_gateway.adapters.support.tasks import to_its_end
-from plugin_gateway.adapters.support.unix_files import open_at_once
+from plugin_gateway.adapters.support.unix_files import open_at_once, replace_for_all
 from plugin_gateway.core.labels.making import NodeLabels
 
 MAX_SIZE = 65_536
@@ -22,7 +22,6 @@ EXPIRES_AFTER = 3600.0
 """Seconds after which node-feature-discovery does not heed a file that nobody wrote again."""
 LOOK_INTERVAL = 60.0
 """Seconds after which a file is written again. Another program with the same file can remove it at its end."""
-_MODE = 0o644
 _RANDOM_BYTES = 4
 _WRITING_TIME = 60.0
 """Seconds. Nobody writes a file for so long."""
@@ -98,16 +97,8 @@ def write_feature_file(path: Path, text: str) -> None:
     data = text.encode()
     if len(data) > MAX_SIZE:
         raise OSError(0, f"{len(data)} bytes of labels, node-feature-discovery reads {MAX_SIZE}", str(path))
-    half_made = path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}")  # two processes can have the same id
-    try:
-        with open(half_made, "xb") as file:  # noqa: PTH123 - nobody else's file is opened
-            os.fchmod(file.fileno(), _MODE)
-            file.write(data)
-        half_made.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            half_made.unlink()
-        raise
+    # Two processes can have the same id.
+    replace_for_all(path, data, path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}"))
 
 
 def remove_feature_file(path: Path) -> None:

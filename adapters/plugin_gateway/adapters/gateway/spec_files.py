@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from plugin_gateway.adapters.support.unix_files import NONE_LEFT, explain_closed, who_may
+from plugin_gateway.adapters.support.unix_files import NONE_LEFT, explain_closed, replace_for_all, who_may
 from plugin_gateway.core.cdi import FOLDERS, CdiSpec, file_name
 from plugin_gateway.core.resources.cdi_specs import HostNode
 
@@ -68,17 +68,8 @@ def _has(path: Path, data: bytes) -> bool:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    half_made = path.with_name(f".{path.stem}.{os.urandom(4).hex()}")  # two gateways can have the same process id
-    try:
-        descriptor = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
-            os.fchmod(file.fileno(), 0o644)
-            file.write(data)
-        half_made.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            half_made.unlink()
-        raise
+    # Two gateways can have the same process id.
+    replace_for_all(path, data, path.with_name(f".{path.stem}.{os.urandom(4).hex()}"))
 
 
 def _words(error: OSError, folder: Path) -> str:

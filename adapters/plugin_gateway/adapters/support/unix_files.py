@@ -1,5 +1,6 @@
 """Sockets and folders: whether one is still the same, who listens on a socket, and what changed in a folder."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -244,3 +245,23 @@ def _unescaped(words: str) -> str:
     for escaped, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         words = words.replace(escaped, character)
     return words
+
+
+def replace_for_all(path: Path, data: bytes, half_made: Path) -> None:
+    """Replace a file as a whole by one with this content, which everybody may read.
+
+    ``half_made`` is the name that it has before, in the same folder. No file with that name is opened.
+
+    Raises:
+        OSError: it cannot be written. What was there before stays, and nothing half made.
+    """
+    try:
+        descriptor = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - it is a descriptor
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+        half_made.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            half_made.unlink()
+        raise
